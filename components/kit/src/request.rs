@@ -1,0 +1,125 @@
+//! What a client asks, and who it is according to the host.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use crate::bindings::wasi::http::types::{Fields, IncomingRequest};
+use crate::{Failure, JsonObject, body, path, wire};
+
+/// A request on its way through one handler. Headers and body cross from the host only when they are asked for.
+#[derive(Debug)]
+pub struct Request {
+    /// A child of `incoming`, so it stands before it: the host refuses to drop a parent first.
+    headers: OnceCell<Fields>,
+    incoming: IncomingRequest,
+    pattern: &'static str,
+    path: String,
+    caller: OnceCell<Option<Caller>>,
+}
+
+/// Whoever sent the request, as the host found by checking a token. A client cannot set it: the host strips its copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The username, in any script.
+    pub username: String,
+    /// `admin`, or what else the token says.
+    pub role: String,
+    /// The session that the token belongs to.
+    pub session: Option<String>,
+}
+
+impl Caller {
+    /// Whether the caller may do what is reserved to administrators.
+    pub fn is_admin(&self) -> bool {
+        self.role == "admin"
+    }
+}
+
+impl Request {
+    pub(crate) fn new(incoming: IncomingRequest, pattern: &'static str, path: String) -> Request {
+        Request {
+            incoming,
+            pattern,
+            path,
+            headers: OnceCell::new(),
+            caller: OnceCell::new(),
+        }
+    }
+
+    /// The path, still percent-encoded, without the query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What stands in the path where the route has `{name}`, decoded. None if it is not UTF-8 or badly encoded.
+    pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
+        path::segment(self.pattern, &self.path, name).and_then(path::decode)
+    }
+
+    /// The same as a row's id. None for what cannot be one: the handler answers as for a row that is not there.
+    pub fn id_param(&self, name: &str) -> Option<i64> {
+        path::id(&self.param(name)?)
+    }
+
+    /// The caller. None on a public route without a good token.
+    pub fn caller(&self) -> Option<&Caller> {
+        let read = || {
+            Some(Caller {
+                username: self.header("x-user-id").filter(|name| !name.is_empty())?,
+                role: self.header("x-user-role").unwrap_or_default(),
+                session: self.header("x-session-id"),
+            })
+        };
+        self.caller.get_or_init(read).as_ref()
+    }
+
+    /// The caller of a route that is not public.
+    ///
+    /// # Errors
+    ///
+    /// 401 `MISSING_TOKEN` without one. The host's gate refuses such a request before, so this guards against a route
+    /// that was declared public by mistake.
+    pub fn user(&self) -> Result<&Caller, Failure> {
+        self.caller()
+            .ok_or_else(|| Failure::unauthorized("MISSING_TOKEN", "This needs a bearer token."))
+    }
+
+    /// The service of this host that calls. None for a request from outside.
+    pub fn calling_service(&self) -> Option<String> {
+        self.header("x-comptoir-caller")
+    }
+
+    /// The network address of the client as the host sees it.
+    pub fn client_address(&self) -> Option<String> {
+        self.header("x-client-address")
+    }
+
+    /// The first value of a header. None if it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let headers = self.headers.get_or_init(|| self.incoming.headers());
+        headers
+            .get(name)
+            .into_iter()
+            .next()
+            .and_then(|value| String::from_utf8(value).ok())
+    }
+
+    /// The body as a JSON object. May be called once.
+    ///
+    /// Of a key that came twice, the last value counts. Nesting is limited to 128 levels, the body to 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// 400 with the given code, and a message that says what was wrong: no body, another content type than
+    /// `application/json` or `application/…+json`, not JSON, or not an object. 413 for a body that is too long.
+    pub fn json_object(&self, code: &'static str) -> Result<JsonObject, Failure> {
+        let content_type = self.header("content-type");
+        body::check_content_type(content_type.as_deref()).map_err(|why| Failure::bad_request(code, why))?;
+        let bytes = match self.incoming.consume() {
+            Ok(incoming) => wire::read(&incoming, body::LIMIT_BYTES),
+            Err(()) => Ok(Vec::new()),
+        };
+        let bytes = bytes.map_err(|error| body::unread(error, code))?;
+        body::object(&bytes).map_err(|why| Failure::bad_request(code, why))
+    }
+}

@@ -1,0 +1,145 @@
+//! What goes back to the client: a status, a few headers, and a JSON body in the envelope.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::{Failure, JsonValue};
+
+/// An answer in the envelope. The data is written into the body at once: nothing is copied on the way out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// All of the body but, if `open`, the brace that closes the envelope.
+    body: Vec<u8>,
+    open: bool,
+}
+
+impl Response {
+    /// 200 with `data`.
+    pub fn ok(data: &(impl Serialize + ?Sized)) -> Response {
+        Response::with_data(200, data)
+    }
+
+    /// 201 with `data`.
+    pub fn created(data: &(impl Serialize + ?Sized)) -> Response {
+        Response::with_data(201, data)
+    }
+
+    /// 200 with a list as `data`, and its length as `count`.
+    pub fn list(items: &[impl Serialize]) -> Response {
+        let mut response = Response::with_data(200, items);
+        if response.open {
+            response.append(b",\"count\":", &items.len());
+        }
+        response
+    }
+
+    /// 200 with a `message` and no `data`.
+    pub fn message(text: &str) -> Response {
+        let mut response = Response {
+            status: 200,
+            headers: Vec::new(),
+            body: Vec::with_capacity(128),
+            open: true,
+        };
+        response.body.extend_from_slice(b"{\"success\":true");
+        response.with_message(text)
+    }
+
+    /// The same, with a `message`.
+    #[must_use]
+    pub fn with_message(mut self, text: &str) -> Response {
+        if self.open {
+            self.append(b",\"message\":", text);
+        }
+        self
+    }
+
+    /// The same, with a header more. The name is lower case, and is not `content-type` or `content-length`.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// JSON without the envelope.
+    pub(crate) fn bare(status: u16, body: &impl Serialize) -> Response {
+        let mut response = Response {
+            status,
+            headers: Vec::new(),
+            body: Vec::with_capacity(128),
+            open: false,
+        };
+        response.append(b"", body);
+        response
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The whole body.
+    pub fn into_body(mut self) -> Vec<u8> {
+        if self.open {
+            self.body.push(b'}');
+        }
+        self.body
+    }
+
+    fn with_data(status: u16, data: &(impl Serialize + ?Sized)) -> Response {
+        let mut response = Response {
+            status,
+            headers: Vec::new(),
+            body: Vec::with_capacity(1024),
+            open: true,
+        };
+        response.append(b"{\"success\":true,\"data\":", data);
+        response
+    }
+
+    /// Adds a piece of the envelope. What cannot be written as JSON is a fault of the service: the answer becomes a 500.
+    fn append(&mut self, key: &[u8], value: &(impl Serialize + ?Sized)) {
+        self.body.extend_from_slice(key);
+        if let Err(error) = serde_json::to_writer(&mut self.body, value) {
+            *self = Failure::internal(error).into();
+        }
+    }
+}
+
+impl From<Failure> for Response {
+    fn from(failure: Failure) -> Response {
+        let body = FailureBody {
+            success: false,
+            error: ErrorBody {
+                code: failure.code,
+                message: &failure.message,
+                details: failure.details.as_ref(),
+            },
+        };
+        let mut response = Response::bare(failure.status, &body);
+        if failure.status == 401 {
+            response = response.with_header("www-authenticate", "Bearer");
+        }
+        if let Some(seconds) = failure.retry_after_seconds {
+            response = response.with_header("retry-after", seconds.to_string());
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct FailureBody<'a> {
+    success: bool,
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a JsonValue>,
+}

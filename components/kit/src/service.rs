@@ -1,0 +1,221 @@
+//! A component as a whole: its description, and the way of a request through its route table.
+
+use std::ops::RangeInclusive;
+
+use crate::bindings::exports::comptoir::platform::service as exported;
+use crate::bindings::wasi::http::types::{IncomingRequest, Method as WireMethod, ResponseOutparam};
+use crate::{Failure, Request, Response, path, storage, wire};
+
+pub use exported::{Access, Method};
+
+/// Answers one route. What it fails with becomes the answer too.
+pub type Handler = fn(&Request) -> Result<Response, Failure>;
+
+/// One method of one path, who may call it, and what answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    method: Method,
+    path: &'static str,
+    access: Access,
+    handler: Handler,
+}
+
+impl Route {
+    /// A route for GET, and so for HEAD, whose answer the host sends without its body.
+    pub const fn get(path: &'static str, access: Access, handler: Handler) -> Route {
+        Route {
+            method: Method::Get,
+            path,
+            access,
+            handler,
+        }
+    }
+
+    /// A route for POST.
+    pub const fn post(path: &'static str, access: Access, handler: Handler) -> Route {
+        Route {
+            method: Method::Post,
+            path,
+            access,
+            handler,
+        }
+    }
+
+    /// A route for PUT.
+    pub const fn put(path: &'static str, access: Access, handler: Handler) -> Route {
+        Route {
+            method: Method::Put,
+            path,
+            access,
+            handler,
+        }
+    }
+
+    /// A route for PATCH.
+    pub const fn patch(path: &'static str, access: Access, handler: Handler) -> Route {
+        Route {
+            method: Method::Patch,
+            path,
+            access,
+            handler,
+        }
+    }
+
+    /// A route for DELETE.
+    pub const fn delete(path: &'static str, access: Access, handler: Handler) -> Route {
+        Route {
+            method: Method::Delete,
+            path,
+            access,
+            handler,
+        }
+    }
+}
+
+/// A component: what [`service!`](crate::service) declares.
+#[derive(Debug)]
+pub struct Service {
+    /// The name that the health answer gives.
+    pub name: &'static str,
+    /// The component's own version, for people.
+    pub version: &'static str,
+    /// The path that answers GET while the database can be read.
+    pub health: &'static str,
+    /// The SQL of version 1, 2, … of the schema.
+    pub migrations: &'static [&'static str],
+    /// The versions of the schema that the code works with.
+    pub schema: RangeInclusive<u32>,
+    /// Every route but the health's.
+    pub routes: &'static [Route],
+}
+
+impl Service {
+    /// What the host reads when the component is deployed.
+    pub fn describe(&self) -> exported::Description {
+        let routes = self.routes.iter();
+        let migrations = (1..).zip(self.migrations);
+        exported::Description {
+            name: self.name.to_owned(),
+            version: self.version.to_owned(),
+            health: Some(self.health.to_owned()),
+            routes: routes
+                .map(|route| exported::Route {
+                    method: route.method,
+                    path: route.path.to_owned(),
+                    access: route.access,
+                })
+                .collect(),
+            migrations: migrations
+                .map(|(version, sql)| exported::Migration {
+                    version,
+                    sql: (*sql).to_owned(),
+                })
+                .collect(),
+            schema: exported::SchemaRange {
+                minimum: *self.schema.start(),
+                maximum: *self.schema.end(),
+            },
+        }
+    }
+
+    /// Answers one request of the host.
+    #[doc(hidden)]
+    pub fn handle(&self, incoming: IncomingRequest, out: ResponseOutparam) {
+        let method = method_of(&incoming.method());
+        let mut target = incoming.path_with_query().unwrap_or_default();
+        target.truncate(target.find('?').unwrap_or(target.len()));
+        wire::send(self.answer(method, target, incoming), out);
+    }
+
+    fn answer(&self, method: Option<Method>, path: String, incoming: IncomingRequest) -> Response {
+        if path == self.health && method == Some(Method::Get) {
+            return self.health();
+        }
+        match self.find(method, &path) {
+            Ok(route) => {
+                let request = Request::new(incoming, route.path, path);
+                (route.handler)(&request).unwrap_or_else(Response::from)
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// The route that says most about the path, among those with the method.
+    fn find(&self, method: Option<Method>, path: &str) -> Result<&Route, Response> {
+        let here = || self.routes.iter().filter(|route| path::matches(route.path, path));
+        let mut best: Option<&Route> = None;
+        for route in here().filter(|route| Some(route.method) == method) {
+            if best.is_none_or(|best| path::outranks(route.path, best.path)) {
+                best = Some(route);
+            }
+        }
+        best.ok_or_else(|| {
+            let allowed: Vec<&str> = here().map(|route| method_name(route.method)).collect();
+            if allowed.is_empty() {
+                not_found()
+            } else {
+                method_not_allowed(allowed.join(", "))
+            }
+        })
+    }
+
+    /// Healthy means that the database answers: without it, no route could.
+    fn health(&self) -> Response {
+        match storage::query("SELECT 1", &[]) {
+            Ok(_) => Response::bare(
+                200,
+                &Health {
+                    status: "healthy",
+                    service: self.name,
+                },
+            ),
+            Err(error) => {
+                eprintln!("the health query failed: {error:?}");
+                Response::bare(
+                    503,
+                    &Health {
+                        status: "unhealthy",
+                        service: self.name,
+                    },
+                )
+            }
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Health {
+    status: &'static str,
+    service: &'static str,
+}
+
+fn not_found() -> Response {
+    Failure::not_found("NOT_FOUND", "There is nothing at this path.").into()
+}
+
+fn method_not_allowed(allowed: String) -> Response {
+    let failure = Failure::new(405, "METHOD_NOT_ALLOWED", "This path does not answer this method.");
+    Response::from(failure).with_header("allow", allowed)
+}
+
+/// HEAD is a GET whose body the host leaves out.
+fn method_of(method: &WireMethod) -> Option<Method> {
+    match method {
+        WireMethod::Get | WireMethod::Head => Some(Method::Get),
+        WireMethod::Post => Some(Method::Post),
+        WireMethod::Put => Some(Method::Put),
+        WireMethod::Patch => Some(Method::Patch),
+        WireMethod::Delete => Some(Method::Delete),
+        _ => None,
+    }
+}
+
+fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET, HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Patch => "PATCH",
+        Method::Delete => "DELETE",
+    }
+}
