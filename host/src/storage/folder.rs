@@ -1,0 +1,166 @@
+//! The folder that holds one host's files, and the lock that keeps it to one host.
+//!
+//! Holding a [`DataFolder`] is the proof that no other host writes there: SQLite's own locks would let two hosts share a
+//! file, but what the hosts keep in memory about it would part ways.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// A data folder, locked. Dropping it, or the end of the process however it comes, lets another host take it.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why a folder cannot hold this host's data.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// It cannot be created, read or written.
+    #[error("the data folder {} cannot be used: {cause}", path.display())]
+    Unusable {
+        /// The folder as it was given.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Someone but its owner may write there.
+    #[error("the data folder {} has mode {mode:03o}, which lets others write to it: run `chmod 700` on it", path.display())]
+    Open {
+        /// The folder as it was given.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another host holds the lock.
+    #[error("another host is using the data folder {}: stop it, or give this host a folder of its own", path.display())]
+    Taken {
+        /// The folder as it was given.
+        path: PathBuf,
+    },
+    /// The name would leave the folder, or clash with the lock.
+    #[error("{0:?} cannot name a database: letters, digits, `-` and `_` only, and at most 64 of them")]
+    Name(String),
+}
+
+impl DataFolder {
+    /// Takes the folder, and creates it with mode 0700 where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Taken`] while another host holds it; else why it cannot be used.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FolderError> {
+        let path = path.as_ref();
+        let unusable = |cause| FolderError::Unusable {
+            path: path.to_owned(),
+            cause,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(unusable)?;
+        // Resolved once: a path that changes its meaning later does not move the databases.
+        let resolved = path.canonicalize().map_err(unusable)?;
+        let mode = resolved.metadata().map_err(unusable)?.mode() & 0o777;
+        if mode & 0o022 != 0 {
+            return Err(FolderError::Open {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(resolved.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: resolved,
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(FolderError::Taken { path: path.to_owned() }),
+            Err(TryLockError::Error(cause)) => Err(unusable(cause)),
+        }
+    }
+
+    /// The folder: absolute, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the database of a service lies: `<folder>/<service>.db`.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Name`] for a name that is not made of letters, digits, `-` and `_`.
+    pub fn database(&self, service: &str) -> Result<PathBuf, FolderError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if service.is_empty() || service.len() > 64 || !service.bytes().all(plain) {
+            return Err(FolderError::Name(service.to_owned()));
+        }
+        Ok(self.path.join(format!("{service}.db")))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_second_host_is_told_which_folder_and_what_to_do() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("data");
+        let first = DataFolder::open(&path).unwrap();
+        let refusal = DataFolder::open(&path).unwrap_err();
+        assert!(matches!(refusal, FolderError::Taken { .. }));
+        assert!(refusal.to_string().contains(path.to_str().unwrap()), "{refusal}");
+        assert!(refusal.to_string().contains("stop it"), "{refusal}");
+        drop(first);
+        DataFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_new_folder_is_the_owners_alone() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(outer.path().join("a/b")).unwrap();
+        assert_eq!(folder.path().metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(folder.path().join("lock").metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused() {
+        let outer = tempfile::tempdir().unwrap();
+        set_permissions(outer.path(), Permissions::from_mode(0o770)).unwrap();
+        let refusal = DataFolder::open(outer.path()).unwrap_err();
+        assert!(matches!(refusal, FolderError::Open { mode: 0o770, .. }), "{refusal}");
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        assert!(matches!(DataFolder::open(&path), Err(FolderError::Unusable { .. })));
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_folder() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(outer.path().join("data")).unwrap();
+        assert_eq!(folder.database("orders").unwrap(), folder.path().join("orders.db"));
+        for name in ["", "../orders", "a/b", "a.db", "ä", "a\0b"] {
+            assert!(matches!(folder.database(name), Err(FolderError::Name(_))), "{name:?}");
+        }
+    }
+}

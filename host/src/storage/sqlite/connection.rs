@@ -1,0 +1,319 @@
+//! Connections: how each is opened, hardened and bounded, before any statement of a service reaches it.
+
+use std::fs::{OpenOptions, Permissions, set_permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{ErrorCode, OpenFlags};
+
+use super::policy::{Author, Policy};
+use super::{OpenError, SqliteConfig, fault};
+use crate::storage::StorageError;
+
+/// Instructions between two looks at the clock: a few microseconds.
+const INSTRUCTIONS_BETWEEN_CHECKS: i32 = 100;
+
+/// Statements that a connection keeps compiled.
+const CACHED_STATEMENTS: usize = 64;
+
+/// How long SQLite waits for a lock of another process, where waiting is right: a backup, a replica.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How connections to one database are made.
+#[derive(Debug)]
+pub(super) struct Blueprint {
+    path: PathBuf,
+    pub(super) config: SqliteConfig,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Role {
+    /// Queries on their callers' threads: waits for no lock longer than the inline budget.
+    Here,
+    /// Queries with a thread of their own.
+    Elsewhere,
+    /// The one writer.
+    Writer,
+    /// One run of migrations.
+    Migrator,
+}
+
+/// A connection and what watches over it.
+pub(super) struct Connection {
+    pub(super) raw: rusqlite::Connection,
+    pub(super) policy: Arc<Policy>,
+    deadline: Arc<Deadline>,
+    wal_frames: Arc<AtomicU32>,
+}
+
+/// The moment at which SQLite stops the statement under way.
+#[derive(Debug)]
+struct Deadline {
+    origin: Instant,
+    /// Nanoseconds from `origin`; the maximum means never.
+    at: AtomicU64,
+}
+
+impl Blueprint {
+    /// Resolves the file and creates it, empty and with mode 0600, where it is missing.
+    pub(super) fn new(path: &Path, config: SqliteConfig) -> Result<Self, OpenError> {
+        let unusable = |cause: io::Error| OpenError::Unusable {
+            path: path.to_owned(),
+            cause: cause.to_string(),
+        };
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let name = path
+            .file_name()
+            .ok_or_else(|| unusable(io::ErrorKind::InvalidInput.into()))?;
+        // An absolute path is never taken for a URI, which the linked SQLite would read.
+        let resolved = folder.canonicalize().map_err(unusable)?.join(name);
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&resolved)
+        {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(cause)),
+            Err(_) => {
+                let mode = resolved.symlink_metadata().map_err(unusable)?.permissions().mode();
+                if mode & 0o077 != 0 && resolved.is_file() {
+                    set_permissions(&resolved, Permissions::from_mode(mode & 0o700)).map_err(unusable)?;
+                }
+            }
+            Ok(_) => {}
+        }
+        Ok(Self { path: resolved, config })
+    }
+
+    /// Opens the first connection, which turns the write-ahead log on and checks the structure.
+    pub(super) fn first(&self) -> Result<Connection, OpenError> {
+        let connection = self.open_raw(Role::Here).map_err(|error| self.explain(&error))?;
+        if connection
+            .raw
+            .is_readonly("main")
+            .map_err(|error| self.explain(&error))?
+        {
+            return Err(OpenError::ReadOnly {
+                path: self.path.clone(),
+            });
+        }
+        let finding = connection
+            .policy
+            .as_host(|| self.check(&connection))
+            .map_err(|error| self.explain(&error))?;
+        match finding {
+            None => Ok(connection),
+            Some(finding) => Err(OpenError::Damaged {
+                path: self.path.clone(),
+                finding,
+            }),
+        }
+    }
+
+    /// Opens another connection.
+    pub(super) fn open(&self, role: Role) -> Result<Connection, StorageError> {
+        self.open_raw(role).map_err(|error| match fault::translate(&error) {
+            StorageError::Busy => StorageError::Busy,
+            _ => StorageError::Unavailable(error.to_string()),
+        })
+    }
+
+    fn open_raw(&self, role: Role) -> rusqlite::Result<Connection> {
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let mut raw = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        raw.busy_timeout(PATIENCE)?;
+        raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        harden(&raw)?;
+        self.limit(&raw, role)?;
+        let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if wal != "wal" {
+            tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log");
+        }
+        self.set(&raw, role)?;
+        let modules = raw
+            .prepare("PRAGMA module_list")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<String>>>()?;
+        let author = if role == Role::Migrator {
+            Author::Migration
+        } else {
+            Author::Guest
+        };
+        let policy = Arc::new(Policy::new(author, modules));
+        let deadline = Arc::new(Deadline {
+            origin: Instant::now(),
+            at: AtomicU64::new(u64::MAX),
+        });
+        let wal_frames = Arc::new(AtomicU32::new(0));
+        let (judge, watch, frames) = (policy.clone(), deadline.clone(), wal_frames.clone());
+        raw.progress_handler(INSTRUCTIONS_BETWEEN_CHECKS, Some(move || watch.is_over()))?;
+        if role == Role::Writer {
+            raw.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
+                frames.store(count.unsigned_abs(), Ordering::Relaxed);
+                Ok(())
+            }))?;
+        }
+        raw.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            judge.judge(&context)
+        }))?;
+        Ok(Connection {
+            raw,
+            policy,
+            deadline,
+            wal_frames,
+        })
+    }
+
+    fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
+        let limits = &self.config.limits;
+        // A migration is one text of many statements, and SQLite counts what is left of it.
+        let sql_bytes = if role == Role::Migrator {
+            limits.value_bytes
+        } else {
+            limits.sql_bytes
+        };
+        for (limit, value) in [
+            (Limit::SQLITE_LIMIT_LENGTH, limits.value_bytes),
+            (Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes),
+            (Limit::SQLITE_LIMIT_COLUMN, limits.columns),
+            (Limit::SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth),
+            (Limit::SQLITE_LIMIT_PARSER_DEPTH, limits.parser_depth),
+            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, limits.compound_select),
+            (Limit::SQLITE_LIMIT_VDBE_OP, limits.instructions),
+            (Limit::SQLITE_LIMIT_FUNCTION_ARG, limits.function_arguments),
+            (Limit::SQLITE_LIMIT_ATTACHED, 0),
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits.pattern_bytes),
+            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, limits.parameters),
+            (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, limits.trigger_depth),
+            (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        ] {
+            raw.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
+        }
+        Ok(())
+    }
+
+    fn set(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
+        let config = &self.config;
+        raw.execute_batch(&format!(
+            "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;
+             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; PRAGMA hard_heap_limit = {};",
+            super::writer::CHECKPOINT_BYTES * 2,
+            config.heap_bytes,
+        ))?;
+        let page_bytes: u32 = raw.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let pages = (config.database_bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);
+        raw.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
+        match role {
+            Role::Here => {
+                raw.execute_batch("PRAGMA query_only = ON")?;
+                raw.busy_timeout(config.inline_budget)
+            }
+            Role::Elsewhere => raw.execute_batch("PRAGMA query_only = ON"),
+            Role::Writer => raw.execute_batch("PRAGMA foreign_keys = ON"),
+            // Rebuilding a table drops it, which must not delete what refers to it. References are checked at the end.
+            Role::Migrator => raw.execute_batch("PRAGMA foreign_keys = OFF"),
+        }
+    }
+
+    /// The first thing wrong with the structure. A check that does not end in time has found nothing.
+    fn check(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
+        let tables: i64 = connection
+            .raw
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            return Ok(None);
+        }
+        let until = Instant::now() + self.config.check_time;
+        let found = connection.until(until, || {
+            connection
+                .raw
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+        });
+        match found {
+            Ok(finding) if finding == "ok" => Ok(None),
+            Ok(finding) => Ok(Some(finding)),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                tracing::info!(path = %self.path.display(), "the database is too large to check while starting");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> OpenError {
+        let path = self.path.clone();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
+            Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
+                path,
+                finding: error.to_string(),
+            },
+            _ => OpenError::Unusable {
+                path,
+                cause: error.to_string(),
+            },
+        }
+    }
+}
+
+impl Connection {
+    /// Runs statements that SQLite interrupts at a moment.
+    pub(super) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
+        let nanoseconds = moment.saturating_duration_since(self.deadline.origin).as_nanos();
+        self.deadline
+            .at
+            .store(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let result = work();
+        self.deadline.at.store(u64::MAX, Ordering::Relaxed);
+        result
+    }
+
+    /// What an error of SQLite means, given what the policy has denied.
+    pub(super) fn translate(&self, error: &rusqlite::Error) -> StorageError {
+        match self.policy.take_denied() {
+            Some(what) => StorageError::Denied(what),
+            None => fault::translate(error),
+        }
+    }
+
+    /// Frames in the write-ahead log after this connection's last commit.
+    pub(super) fn wal_frames(&self) -> u32 {
+        self.wal_frames.load(Ordering::Relaxed)
+    }
+}
+
+impl Deadline {
+    fn is_over(&self) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        at != u64::MAX && self.origin.elapsed().as_nanos() > u128::from(at)
+    }
+}
+
+/// Closes every door that SQLite leaves open for the sake of old programs.
+fn harden(raw: &rusqlite::Connection) -> rusqlite::Result<()> {
+    for (setting, value) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+    ] {
+        raw.set_db_config(setting, value)?;
+    }
+    Ok(())
+}

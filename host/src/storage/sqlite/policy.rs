@@ -1,0 +1,371 @@
+//! What SQL of a service may do: a list of what is allowed, and nothing else is.
+//!
+//! SQLite asks this page about every table, column and function when it compiles a statement, triggers and views
+//! included. Invariants:
+//!
+//! - A guest reads and changes rows of its own tables. It names no schema object, no setting, no file, no other database.
+//! - Functions depend on their arguments alone. There is no clock and no randomness, so a query's answer depends on its
+//!   parameters and the rows; also nothing that another statement left behind on the connection.
+//! - The state a connection starts in is the guest's. The host opens it for its own statements and closes it again.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+/// Whose statements a connection compiles.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Author {
+    /// A service, at run time.
+    Guest = 0,
+    /// A service's migration: data statements and the schema.
+    Migration = 1,
+    /// This crate.
+    Host = 2,
+}
+
+/// The judge of one connection, shared between the connection and SQLite's callback.
+#[derive(Debug)]
+pub(super) struct Policy {
+    author: AtomicU8,
+    denied: Mutex<Option<String>>,
+    heavy: AtomicBool,
+    /// Table-valued functions of this SQLite that a service may not read.
+    modules: HashSet<String>,
+}
+
+/// Functions that take time in proportion to their arguments at most.
+const LIGHT: &[&str] = &[
+    // Scalars.
+    "abs",
+    "ceil",
+    "ceiling",
+    "char",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "floor",
+    "format",
+    "hex",
+    "if",
+    "ifnull",
+    "iif",
+    "length",
+    "likelihood",
+    "likely",
+    "lower",
+    "max",
+    "min",
+    "nullif",
+    "octet_length",
+    "printf",
+    "quote",
+    "round",
+    "sign",
+    "substr",
+    "substring",
+    "subtype",
+    "trunc",
+    "typeof",
+    "unicode",
+    "unistr",
+    "unlikely",
+    "upper",
+    "zeroblob",
+    // Mathematics.
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cos",
+    "cosh",
+    "degrees",
+    "exp",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "mod",
+    "pi",
+    "pow",
+    "power",
+    "radians",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    // Aggregates and windows.
+    "avg",
+    "count",
+    "cume_dist",
+    "dense_rank",
+    "first_value",
+    "group_concat",
+    "lag",
+    "last_value",
+    "lead",
+    "nth_value",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+    "string_agg",
+    "sum",
+    "total",
+    // JSON.
+    "->",
+    "->>",
+    "json",
+    "json_array",
+    "json_array_insert",
+    "json_array_length",
+    "json_error_position",
+    "json_extract",
+    "json_group_array",
+    "json_group_object",
+    "json_insert",
+    "json_object",
+    "json_pretty",
+    "json_quote",
+    "json_remove",
+    "json_replace",
+    "json_set",
+    "json_type",
+    "json_valid",
+    "jsonb",
+    "jsonb_array",
+    "jsonb_array_insert",
+    "jsonb_extract",
+    "jsonb_group_array",
+    "jsonb_group_object",
+    "jsonb_insert",
+    "jsonb_object",
+    "jsonb_remove",
+    "jsonb_replace",
+    "jsonb_set",
+];
+
+/// Functions of which one call can take seconds: the product of two arguments' lengths. SQLite cannot be interrupted in the
+/// middle of a call, so these never run on a caller's thread.
+const HEAVY: &[&str] = &[
+    "glob",
+    "instr",
+    "json_patch",
+    "jsonb_patch",
+    "like",
+    "ltrim",
+    "replace",
+    "rtrim",
+    "trim",
+    "unhex",
+];
+
+/// Functions that SQLite's own ALTER TABLE calls. It lets no statement call them directly.
+const ALTER: &[&str] = &[
+    "sqlite_add_constraint",
+    "sqlite_drop_column",
+    "sqlite_drop_constraint",
+    "sqlite_fail",
+    "sqlite_find_constraint",
+    "sqlite_rename_column",
+    "sqlite_rename_quotefix",
+    "sqlite_rename_table",
+    "sqlite_rename_test",
+];
+
+/// Table-valued functions that a service may read.
+const READABLE_MODULES: &[&str] = &["json_each", "json_tree"];
+
+/// The kinds of statement that a service may send.
+const STATEMENTS: &[&str] = &["DELETE", "INSERT", "REPLACE", "SELECT", "UPDATE", "VALUES", "WITH"];
+
+/// The kinds of statement that SQLite has beside them.
+const OTHER_STATEMENTS: &[&str] = &[
+    "ALTER",
+    "ANALYZE",
+    "ATTACH",
+    "BEGIN",
+    "COMMIT",
+    "CREATE",
+    "DETACH",
+    "DROP",
+    "END",
+    "EXPLAIN",
+    "PRAGMA",
+    "REINDEX",
+    "RELEASE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "VACUUM",
+];
+
+/// What the first word of a statement says about it.
+pub(super) enum Opening<'s> {
+    /// A statement that reads or changes rows.
+    Data,
+    /// A statement of another kind, in capitals.
+    Forbidden(&'static str),
+    /// No statement of SQL.
+    Unknown(&'s str),
+}
+
+impl Policy {
+    /// A policy that knows the table-valued functions of the linked SQLite.
+    pub(super) fn new(author: Author, modules: impl IntoIterator<Item = String>) -> Self {
+        let readable = |module: &String| READABLE_MODULES.contains(&module.as_str());
+        Self {
+            author: AtomicU8::new(author as u8),
+            denied: Mutex::new(None),
+            heavy: AtomicBool::new(false),
+            modules: modules
+                .into_iter()
+                .map(|name| name.to_ascii_lowercase())
+                .filter(|name| !readable(name))
+                .collect(),
+        }
+    }
+
+    /// Runs the host's own SQL, which no rule holds for.
+    pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.author.swap(Author::Host as u8, Ordering::Relaxed);
+        let result = work();
+        self.author.store(before, Ordering::Relaxed);
+        result
+    }
+
+    /// What was denied since the last call, in words.
+    pub(super) fn take_denied(&self) -> Option<String> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether a statement compiled since the last call uses a heavy function.
+    pub(super) fn take_heavy(&self) -> bool {
+        self.heavy.swap(false, Ordering::Relaxed)
+    }
+
+    /// The answer to SQLite's question about one action.
+    pub(super) fn judge(&self, context: &AuthContext<'_>) -> Authorization {
+        let author = self.author.load(Ordering::Relaxed);
+        if author == Author::Host as u8 {
+            return Authorization::Allow;
+        }
+        let migration = author == Author::Migration as u8;
+        let own = matches!(context.database_name, None | Some("main"));
+        if own && (self.allows_data(&context.action, migration) || migration && allows_schema(&context.action)) {
+            return Authorization::Allow;
+        }
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.get_or_insert_with(|| describe(&context.action));
+        Authorization::Deny
+    }
+
+    fn allows_data(&self, action: &AuthAction<'_>, migration: bool) -> bool {
+        match *action {
+            AuthAction::Select | AuthAction::Recursive => true,
+            AuthAction::Read { table_name, .. }
+            | AuthAction::Insert { table_name }
+            | AuthAction::Update { table_name, .. }
+            | AuthAction::Delete { table_name } => self.allows_table(table_name, migration),
+            AuthAction::Function { function_name } => self.allows_function(function_name, migration),
+            _ => false,
+        }
+    }
+
+    /// The tables of SQLite itself are written when the schema changes; it lets no statement write them directly.
+    fn allows_table(&self, name: &str, migration: bool) -> bool {
+        let name = name.to_ascii_lowercase();
+        if name.starts_with("sqlite_") || name == "pragma_quick_check" {
+            return migration;
+        }
+        !name.starts_with("pragma_") && !self.modules.contains(&name)
+    }
+
+    fn allows_function(&self, name: &str, migration: bool) -> bool {
+        let name = name.to_ascii_lowercase();
+        if HEAVY.contains(&name.as_str()) {
+            self.heavy.store(true, Ordering::Relaxed);
+            return true;
+        }
+        LIGHT.contains(&name.as_str()) || migration && ALTER.contains(&name.as_str())
+    }
+}
+
+/// Reads the first word of a statement, past blanks and comments.
+pub(super) fn opening(sql: &str) -> Opening<'_> {
+    let mut rest = sql.trim_start();
+    loop {
+        let comment_end = if rest.starts_with("--") {
+            rest.find('\n').map(|at| at + 1)
+        } else if rest.starts_with("/*") {
+            rest.get(2..).and_then(|body| body.find("*/")).map(|at| at + 4)
+        } else {
+            break;
+        };
+        rest = comment_end.map_or("", |at| &rest[at..]).trim_start();
+    }
+    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let word = &rest[..end];
+    if STATEMENTS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        return Opening::Data;
+    }
+    match OTHER_STATEMENTS.iter().find(|known| known.eq_ignore_ascii_case(word)) {
+        Some(known) => Opening::Forbidden(known),
+        None => Opening::Unknown(word),
+    }
+}
+
+/// What a migration may do beyond data. No virtual tables: their modules bring SQL of their own.
+fn allows_schema(action: &AuthAction<'_>) -> bool {
+    match *action {
+        AuthAction::CreateTable { .. }
+        | AuthAction::CreateIndex { .. }
+        | AuthAction::CreateTrigger { .. }
+        | AuthAction::CreateView { .. }
+        | AuthAction::DropTable { .. }
+        | AuthAction::DropIndex { .. }
+        | AuthAction::DropTrigger { .. }
+        | AuthAction::DropView { .. }
+        | AuthAction::AlterTable { .. }
+        | AuthAction::Reindex { .. }
+        | AuthAction::Analyze { .. } => true,
+        // ALTER TABLE checks the rows against a new constraint this way.
+        AuthAction::Pragma { pragma_name, .. } => pragma_name.eq_ignore_ascii_case("quick_check"),
+        _ => false,
+    }
+}
+
+/// An action in words that complete "a service may not use …".
+fn describe(action: &AuthAction<'_>) -> String {
+    match *action {
+        AuthAction::Function { function_name } => format!("the function {function_name}"),
+        AuthAction::Read { table_name, .. } => format!("the table {table_name}"),
+        AuthAction::Insert { table_name } => format!("INSERT on {table_name}"),
+        AuthAction::Update { table_name, .. } => format!("UPDATE on {table_name}"),
+        AuthAction::Delete { table_name } => format!("DELETE on {table_name}"),
+        AuthAction::Pragma { pragma_name, .. } => format!("PRAGMA {pragma_name}"),
+        AuthAction::Attach { .. }
+        | AuthAction::Unknown {
+            code: rusqlite::ffi::SQLITE_ATTACH,
+            ..
+        } => "ATTACH".into(),
+        AuthAction::Detach { .. }
+        | AuthAction::Unknown {
+            code: rusqlite::ffi::SQLITE_DETACH,
+            ..
+        } => "DETACH".into(),
+        AuthAction::Transaction { .. } => "statements that begin or end a transaction".into(),
+        AuthAction::Savepoint { .. } => "savepoints".into(),
+        AuthAction::CreateVtable { module_name, .. } => format!("virtual tables ({module_name})"),
+        AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. } => "temporary objects".into(),
+        _ => "statements that change the schema".into(),
+    }
+}

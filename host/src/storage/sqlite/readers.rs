@@ -1,0 +1,208 @@
+//! Queries outside a transaction: on the caller's thread while they are short, on another when they are not.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::connection::{Blueprint, Connection, Role};
+use super::statement::{self, Prepared};
+use crate::storage::{Rows, Statement, StorageError, Usage};
+
+/// How many statements are remembered as slow before the memory starts afresh.
+const SLOW_STATEMENTS: usize = 1_024;
+
+/// The reading side of a database.
+pub(super) struct Readers {
+    blueprint: Arc<Blueprint>,
+    usage: Arc<Usage>,
+    here: Pool,
+    elsewhere: Pool,
+    places: Arc<Semaphore>,
+    slow: Slow,
+}
+
+/// Idle connections, the one used last on top: its pages are warm.
+struct Pool {
+    role: Role,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// Statements that do not belong on a caller's thread, by a hash of their text. A collision costs a hop, no more.
+struct Slow {
+    any: AtomicBool,
+    reasons: RwLock<HashMap<u64, Reason>>,
+    hasher: RandomState,
+}
+
+/// Why a statement runs elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reason {
+    /// One of its functions can take long in a single call, which nothing interrupts.
+    Heavy,
+    /// It took longer than the budget when it last ran. It may come back when it does not.
+    Late,
+}
+
+impl Readers {
+    /// The readers of a database of which one connection is open already.
+    pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>, first: Connection) -> Self {
+        Self {
+            usage,
+            here: Pool {
+                role: Role::Here,
+                idle: Mutex::new(vec![first]),
+            },
+            elsewhere: Pool {
+                role: Role::Elsewhere,
+                idle: Mutex::default(),
+            },
+            places: Arc::new(Semaphore::new(blueprint.config.long_queries)),
+            slow: Slow {
+                any: AtomicBool::new(false),
+                reasons: RwLock::default(),
+                hasher: RandomState::new(),
+            },
+            blueprint,
+        }
+    }
+
+    /// Runs a query on this thread. None if it belongs elsewhere, or turned out to.
+    pub(super) fn query_here(&self, statement: &Statement) -> Option<Result<Rows, StorageError>> {
+        if self.slow.contains(&statement.sql) {
+            return None;
+        }
+        let config = &self.blueprint.config;
+        let result = self.here.with(&self.blueprint, |connection| {
+            let began = Instant::now();
+            let until = began + config.inline_budget;
+            let mut prepared = connection.until(until, || Prepared::new(connection, statement, &config.limits))?;
+            if prepared.heavy() {
+                prepared.discard();
+                self.slow.insert(&statement.sql, Reason::Heavy);
+                return Err(StorageError::TimedOut);
+            }
+            let result = statement::read(connection, &mut prepared, until, &config.limits);
+            let spent = began.elapsed();
+            self.usage.add_sql_time(spent);
+            if spent > config.inline_budget {
+                self.slow.insert(&statement.sql, Reason::Late);
+            }
+            result
+        });
+        match result {
+            // Busy: something holds a lock for a moment, and only elsewhere is there time to wait for it.
+            Err(StorageError::TimedOut | StorageError::Busy) => None,
+            result => Some(result),
+        }
+    }
+
+    /// Runs a query on a thread of its own, with its whole deadline, once there is a place.
+    pub(super) async fn query_elsewhere(readers: &Arc<Self>, statement: Statement) -> Result<Rows, StorageError> {
+        Usage::count(&readers.usage.long_queries);
+        let place = timeout(
+            readers.blueprint.config.longest_wait,
+            readers.places.clone().acquire_owned(),
+        )
+        .await;
+        let Ok(Ok(place)) = place else {
+            Usage::count(&readers.usage.refusals);
+            return Err(StorageError::Busy);
+        };
+        let owner = readers.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            // The place belongs to the work, not to who waits for it: a caller that gives up does not free the thread.
+            let _place = place;
+            owner.query_at_length(&statement)
+        });
+        work.await
+            .unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
+    }
+
+    fn query_at_length(&self, statement: &Statement) -> Result<Rows, StorageError> {
+        let config = &self.blueprint.config;
+        self.elsewhere.with(&self.blueprint, |connection| {
+            let began = Instant::now();
+            let until = began + config.statement_deadline;
+            let mut prepared = connection.until(until, || Prepared::new(connection, statement, &config.limits))?;
+            let result = statement::read(connection, &mut prepared, until, &config.limits);
+            let spent = began.elapsed();
+            self.usage.add_sql_time(spent);
+            if spent < config.inline_budget {
+                self.slow.forgive(&statement.sql);
+            }
+            result
+        })
+    }
+
+    /// The version of the schema, as the last commit left it.
+    pub(super) fn schema_version(&self) -> Result<u32, StorageError> {
+        self.here.with(&self.blueprint, |connection| {
+            let read = || connection.raw.query_row("PRAGMA user_version", [], |row| row.get(0));
+            connection
+                .policy
+                .as_host(read)
+                .map_err(|error| connection.translate(&error))
+        })
+    }
+}
+
+impl Pool {
+    /// Lends a connection. One that found the database unavailable, or whose work panicked, is closed instead of kept.
+    fn with<T>(
+        &self,
+        blueprint: &Blueprint,
+        work: impl FnOnce(&Connection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => blueprint.open(self.role)?,
+        };
+        let result = work(&connection);
+        if !matches!(result, Err(StorageError::Unavailable(_))) {
+            let mut idle = self.idle();
+            if idle.len() < blueprint.config.idle_readers {
+                idle.push(connection);
+            }
+        }
+        result
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slow {
+    fn contains(&self, sql: &str) -> bool {
+        self.any.load(Ordering::Relaxed)
+            && self
+                .reasons
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(&self.hasher.hash_one(sql))
+    }
+
+    fn insert(&self, sql: &str, reason: Reason) {
+        let mut reasons = self.reasons.write().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() >= SLOW_STATEMENTS {
+            reasons.clear();
+        }
+        reasons.insert(self.hasher.hash_one(sql), reason);
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn forgive(&self, sql: &str) {
+        let mut reasons = self.reasons.write().unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hasher.hash_one(sql);
+        if reasons.get(&hash) == Some(&Reason::Late) {
+            reasons.remove(&hash);
+            self.any.store(!reasons.is_empty(), Ordering::Relaxed);
+        }
+    }
+}

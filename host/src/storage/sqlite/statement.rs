@@ -1,0 +1,226 @@
+//! One statement of a service, compiled, bound and run. Every number and length in it is hostile.
+
+use std::time::Instant;
+
+use rusqlite::CachedStatement;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+
+use super::SqliteLimits;
+use super::connection::Connection;
+use super::policy::{self, Opening};
+use crate::storage::{Rows, Statement, StorageError, Value};
+
+/// What a value costs in a result beside the bytes of its text or blob.
+const VALUE_BYTES: usize = 16;
+
+/// A compiled statement with its parameters bound.
+///
+/// It came through the connection's statement cache, where only SQL of services ever is.
+pub(super) struct Prepared<'c> {
+    raw: CachedStatement<'c>,
+    connection: &'c Connection,
+    heavy: bool,
+}
+
+impl<'c> Prepared<'c> {
+    /// Compiles a statement, or takes it from the cache, and binds its parameters.
+    pub(super) fn new(
+        connection: &'c Connection,
+        statement: &Statement,
+        limits: &SqliteLimits,
+    ) -> Result<Self, StorageError> {
+        let sql = statement.sql.as_str();
+        if sql.len() > limits.sql_bytes as usize {
+            return Err(StorageError::TooLarge(format!(
+                "a statement of more than {} bytes",
+                limits.sql_bytes
+            )));
+        }
+        match policy::opening(sql) {
+            Opening::Data => {}
+            Opening::Forbidden(kind) => return Err(StorageError::Denied(kind.into())),
+            Opening::Unknown(word) => {
+                return Err(StorageError::Invalid(format!("no data statement begins with {word:?}")));
+            }
+        }
+        // SQLite would stop reading there.
+        if sql.as_bytes().contains(&0) {
+            return Err(StorageError::Invalid("a statement with a NUL".into()));
+        }
+        let raw = connection
+            .raw
+            .prepare_cached(sql)
+            .map_err(|error| explain_compiling(connection, &error))?;
+        let mut prepared = Self {
+            raw,
+            connection,
+            heavy: connection.policy.take_heavy(),
+        };
+        prepared.bind(&statement.params)?;
+        Ok(prepared)
+    }
+
+    /// Whether it was compiled just now and uses a function that can take long in a single call.
+    pub(super) fn heavy(&self) -> bool {
+        self.heavy
+    }
+
+    /// Whether running it may change the database.
+    pub(super) fn writes(&self) -> bool {
+        !self.raw.readonly()
+    }
+
+    /// Keeps it out of the cache, so that compiling it again tells again whether it is heavy.
+    pub(super) fn discard(self) {
+        self.raw.discard();
+    }
+
+    /// Runs it to its end and gives every row.
+    pub(super) fn rows(&mut self, limits: &SqliteLimits) -> Result<Rows, StorageError> {
+        let width = self.raw.column_count();
+        if width == 0 {
+            return Err(StorageError::Invalid(
+                "the statement gives no rows: it belongs in execute".into(),
+            ));
+        }
+        let connection = self.connection;
+        let mut values = Vec::new();
+        let mut bytes = 0;
+        {
+            let mut rows = self.raw.raw_query();
+            while let Some(row) = rows.next().map_err(|error| connection.translate(&error))? {
+                if values.len() == limits.result_rows.saturating_mul(width) {
+                    return Err(StorageError::TooLarge(format!(
+                        "a result of more than {} rows",
+                        limits.result_rows
+                    )));
+                }
+                for column in 0..width {
+                    let value = row.get_ref(column).map_err(|error| connection.translate(&error))?;
+                    bytes += VALUE_BYTES + length(value);
+                    if bytes > limits.result_bytes {
+                        return Err(StorageError::TooLarge(format!(
+                            "a result of more than {} bytes",
+                            limits.result_bytes
+                        )));
+                    }
+                    values.push(own(value).ok_or_else(|| {
+                        StorageError::Invalid(format!("column {} holds text that is not UTF-8", column + 1))
+                    })?);
+                }
+            }
+        }
+        // After the first step, so that a schema changed meanwhile cannot make the names lie.
+        let columns = self.raw.column_names().map(str::to_owned).collect();
+        Ok(Rows { columns, values })
+    }
+
+    /// Runs it to its end and gives the number of rows it changed.
+    pub(super) fn changes(&mut self) -> Result<u64, StorageError> {
+        if self.raw.column_count() > 0 {
+            return Err(StorageError::Invalid(
+                "the statement gives rows: it belongs in query".into(),
+            ));
+        }
+        if !self.writes() {
+            return Err(StorageError::Invalid("the statement changes nothing".into()));
+        }
+        let changed = self
+            .raw
+            .raw_execute()
+            .map_err(|error| self.connection.translate(&error))?;
+        Ok(changed as u64)
+    }
+
+    /// Binds by number: SQLite takes `$2` for a name, and numbers names in the order of their appearance.
+    fn bind(&mut self, params: &[Value]) -> Result<(), StorageError> {
+        let mut highest = 0;
+        for index in 1..=self.raw.parameter_count() {
+            let number = self
+                .raw
+                .parameter_name(index)
+                .and_then(parameter_number)
+                .ok_or_else(|| StorageError::Invalid("parameters are written $1, $2, … and in no other way".into()))?;
+            highest = highest.max(number);
+            let Some(value) = params.get(number - 1) else { continue };
+            self.raw
+                .raw_bind_parameter(index, value)
+                .map_err(|error| self.connection.translate(&error))?;
+        }
+        if highest != params.len() {
+            return Err(StorageError::Invalid(format!(
+                "{highest} parameters in the statement, {} given",
+                params.len()
+            )));
+        }
+        if params
+            .iter()
+            .any(|value| matches!(value, Value::Real(real) if real.is_nan()))
+        {
+            return Err(StorageError::Invalid("NaN as a parameter".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the rows of a statement that only reads, until a deadline.
+pub(super) fn read(
+    connection: &Connection,
+    prepared: &mut Prepared<'_>,
+    until: Instant,
+    limits: &SqliteLimits,
+) -> Result<Rows, StorageError> {
+    if prepared.writes() {
+        return Err(StorageError::Invalid(
+            "a query outside a transaction cannot write".into(),
+        ));
+    }
+    connection.until(until, || prepared.rows(limits))
+}
+
+/// Compiling fails for lack of memory only where a statement is out of all proportion.
+fn explain_compiling(connection: &Connection, error: &rusqlite::Error) -> StorageError {
+    connection.policy.take_heavy();
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::OutOfMemory) => StorageError::TooLarge("the statement compiles to too much".into()),
+        _ => connection.translate(error),
+    }
+}
+
+/// The number in `$7`. None for what is written in another way, `$07` and `$7::int` among them.
+fn parameter_number(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix('$')?;
+    if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+fn length(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+fn own(value: ValueRef<'_>) -> Option<Value> {
+    Some(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(integer) => Value::Integer(integer),
+        ValueRef::Real(real) => Value::Real(real),
+        ValueRef::Text(bytes) => Value::Text(str::from_utf8(bytes).ok()?.to_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    })
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Real(real) => ValueRef::Real(*real),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}

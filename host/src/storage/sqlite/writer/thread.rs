@@ -1,0 +1,183 @@
+//! The writer's thread: takes jobs in their order, forms groups of them, and keeps the write-ahead log short.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rusqlite::wal::CheckpointMode;
+use tokio::sync::oneshot;
+
+use super::group::Group;
+use super::{Job, Work, transaction};
+use crate::storage::sqlite::connection::{Blueprint, Connection, Role};
+use crate::storage::sqlite::migrate;
+use crate::storage::{Statement, StorageError, Usage};
+
+/// The size of the write-ahead log, in bytes, from which the writer moves it into the database after each group.
+pub(in crate::storage::sqlite) const CHECKPOINT_BYTES: u64 = 4 << 20;
+
+/// What a frame of the log has beside its page, in bytes.
+const FRAME_HEADER_BYTES: u64 = 24;
+
+/// Serves jobs until nobody can send another. A connection that broke is replaced with the next job.
+pub(super) fn run(queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    while let Ok(job) = queue.recv() {
+        match blueprint.open(Role::Writer) {
+            Ok(connection) => serve(&connection, job, queue, blueprint, usage),
+            Err(error) => job.refuse(error),
+        }
+    }
+}
+
+fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    let mut group = match Group::new(connection, &blueprint.config, usage) {
+        Ok(group) => group,
+        Err(error) => return first.refuse(error),
+    };
+    let mut log = Log::new(connection, blueprint);
+    let mut next = Some(first);
+    while let Some(job) = next.take() {
+        perform(job, &mut group, blueprint, usage);
+        while group.has_room()
+            && let Ok(job) = queue.try_recv()
+        {
+            perform(job, &mut group, blueprint, usage);
+        }
+        group.settle();
+        if group.is_broken() {
+            return;
+        }
+        log.shorten();
+        next = queue.recv().ok();
+    }
+}
+
+fn perform(job: Job, group: &mut Group<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    if let Work::Migrate(migrations, reply) = job.work {
+        if job.claim.take() {
+            group.settle();
+            let result = migrate::run(blueprint, &migrations);
+            let _ = reply.send(result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into)));
+        }
+        return;
+    }
+    // Before the claim: while another process holds the lock, the owner may still give up.
+    if let Err(error) = group.open() {
+        return job.refuse(error);
+    }
+    if !job.claim.take() {
+        return;
+    }
+    match job.work {
+        Work::Execute(statement, reply) => execute(&statement, reply, group, blueprint, usage),
+        Work::Begin(reply) => transaction::serve(group, reply, &blueprint.config, usage),
+        Work::Migrate(..) => {}
+    }
+}
+
+fn execute(
+    statement: &Statement,
+    reply: oneshot::Sender<Result<u64, StorageError>>,
+    group: &mut Group<'_>,
+    blueprint: &Blueprint,
+    usage: &Arc<Usage>,
+) {
+    let until = Instant::now() + blueprint.config.statement_deadline;
+    let result = group.run(statement, until, &mut false, |prepared| prepared.changes());
+    if result.is_err() {
+        Usage::count(&usage.rollbacks);
+    }
+    if !group.is_open() {
+        let _ = reply.send(result);
+        return;
+    }
+    let usage = usage.clone();
+    group.join(move |outcome| {
+        if result.is_ok() {
+            Usage::count(if outcome.is_ok() {
+                &usage.commits
+            } else {
+                &usage.rollbacks
+            });
+        }
+        let _ = reply.send(outcome.clone().and(result));
+    });
+}
+
+impl Job {
+    /// Tells an owner that its job cannot run, if it still waits.
+    fn refuse(self, error: StorageError) {
+        if !self.claim.take() {
+            return;
+        }
+        match self.work {
+            Work::Execute(_, reply) => drop(reply.send(Err(error))),
+            Work::Begin(reply) => drop(reply.send(Err(error))),
+            Work::Migrate(_, reply) => drop(reply.send(Err(error.into()))),
+        }
+    }
+}
+
+/// The write-ahead log, as the writer keeps it short.
+struct Log<'c> {
+    connection: &'c Connection,
+    frame_bytes: u64,
+    limit_bytes: u64,
+    /// The size from which waiting for readers is worth another try.
+    insist_at_bytes: u64,
+    patience: Duration,
+    usual_patience: Duration,
+}
+
+impl<'c> Log<'c> {
+    fn new(connection: &'c Connection, blueprint: &Blueprint) -> Self {
+        let read = || {
+            connection
+                .raw
+                .query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))
+        };
+        let page_bytes = connection.policy.as_host(read).unwrap_or(4096);
+        let limit_bytes = blueprint.config.wal_bytes;
+        Self {
+            connection,
+            frame_bytes: u64::from(page_bytes) + FRAME_HEADER_BYTES,
+            limit_bytes,
+            insist_at_bytes: limit_bytes,
+            // Every reader of this host ends within the deadline of its statement.
+            patience: blueprint.config.statement_deadline + Duration::from_millis(500),
+            usual_patience: crate::storage::sqlite::connection::PATIENCE,
+        }
+    }
+
+    /// Moves the log into the database after a commit, once it is worth it. Failing is no harm: the next commit tries again.
+    fn shorten(&mut self) {
+        let bytes = u64::from(self.connection.wal_frames()) * self.frame_bytes;
+        if bytes < CHECKPOINT_BYTES {
+            return;
+        }
+        let (frames, moved) = self.checkpoint(CheckpointMode::PASSIVE).unwrap_or((0, 0));
+        if bytes < self.insist_at_bytes || frames == moved && bytes < self.limit_bytes {
+            return;
+        }
+        // Readers kept the log from starting over. Wait for those that are there; new ones do not stand in the way.
+        let waited = self
+            .connection
+            .raw
+            .busy_timeout(self.patience)
+            .and_then(|()| self.checkpoint(CheckpointMode::TRUNCATE))
+            .and(self.connection.raw.busy_timeout(self.usual_patience));
+        self.insist_at_bytes = match waited {
+            Ok(()) => self.limit_bytes,
+            Err(error) => {
+                tracing::warn!(%error, bytes, "a reader keeps the write-ahead log from becoming shorter");
+                bytes + self.limit_bytes / 4
+            }
+        };
+    }
+
+    fn checkpoint(&self, mode: CheckpointMode) -> rusqlite::Result<(i32, i32)> {
+        self.connection
+            .policy
+            .as_host(|| self.connection.raw.wal_checkpoint_v2(Some("main"), mode))
+    }
+}
