@@ -32,7 +32,8 @@
 //! - The cause of a 5xx goes to the log (stderr), never into the answer.
 //! - What a component does not call is not imported: linking the kit asks for no grant. Interfaces that few services may use
 //!   (passwords, tokens) are absent; a component that has them generates them itself.
-//! - Everything builds natively too, so that decisions are tested without a host. Calling the host natively panics.
+//! - Everything builds natively too, so that decisions are tested without a host. Calling the host natively panics, unless
+//!   the feature `native` puts a stand-in there.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -44,11 +45,15 @@ mod request;
 mod response;
 
 mod body;
+mod source;
 mod wire;
 
 pub mod clock;
 pub mod peer;
 pub mod storage;
+
+#[cfg(feature = "native")]
+pub mod native;
 
 pub use clock::now;
 pub use failure::Failure;

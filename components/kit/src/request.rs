@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use crate::bindings::wasi::http::types::{Fields, IncomingRequest};
-use crate::{Failure, JsonObject, body, path, wire};
+use crate::source::Source;
+use crate::{Failure, JsonObject, body, path};
 
 /// A request on its way through one handler. Headers and body cross from the host only when they are asked for.
 #[derive(Debug)]
 pub struct Request {
-    /// A child of `incoming`, so it stands before it: the host refuses to drop a parent first.
-    headers: OnceCell<Fields>,
-    incoming: IncomingRequest,
+    source: Source,
     pattern: &'static str,
     path: String,
     caller: OnceCell<Option<Caller>>,
@@ -36,12 +34,11 @@ impl Caller {
 }
 
 impl Request {
-    pub(crate) fn new(incoming: IncomingRequest, pattern: &'static str, path: String) -> Request {
+    pub(crate) fn new(source: Source, pattern: &'static str, path: String) -> Request {
         Request {
-            incoming,
+            source,
             pattern,
             path,
-            headers: OnceCell::new(),
             caller: OnceCell::new(),
         }
     }
@@ -96,12 +93,7 @@ impl Request {
 
     /// The first value of a header. None if it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<String> {
-        let headers = self.headers.get_or_init(|| self.incoming.headers());
-        headers
-            .get(name)
-            .into_iter()
-            .next()
-            .and_then(|value| String::from_utf8(value).ok())
+        self.source.header(name).and_then(|value| String::from_utf8(value).ok())
     }
 
     /// The body as a JSON object. May be called once.
@@ -115,11 +107,10 @@ impl Request {
     pub fn json_object(&self, code: &'static str) -> Result<JsonObject, Failure> {
         let content_type = self.header("content-type");
         body::check_content_type(content_type.as_deref()).map_err(|why| Failure::bad_request(code, why))?;
-        let bytes = match self.incoming.consume() {
-            Ok(incoming) => wire::read(&incoming, body::LIMIT_BYTES),
-            Err(()) => Ok(Vec::new()),
-        };
-        let bytes = bytes.map_err(|error| body::unread(error, code))?;
+        let bytes = self
+            .source
+            .body(body::LIMIT_BYTES)
+            .map_err(|error| body::unread(error, code))?;
         body::object(&bytes).map_err(|why| Failure::bad_request(code, why))
     }
 }

@@ -6,11 +6,14 @@ use serde::Serialize;
 
 use crate::{Failure, JsonValue};
 
+/// Names in lower case, and values.
+type Headers = Vec<(&'static str, Cow<'static, str>)>;
+
 /// An answer in the envelope. The data is written into the body at once: nothing is copied on the way out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, Cow<'static, str>)>,
+    status: u16,
+    headers: Headers,
     /// All of the body but, if `open`, the brace that closes the envelope.
     body: Vec<u8>,
     open: bool,
@@ -76,17 +79,12 @@ impl Response {
         response
     }
 
-    /// The HTTP status.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The whole body.
-    pub fn into_body(mut self) -> Vec<u8> {
+    /// The status, the headers but for `content-type` and `content-length`, and the whole body.
+    pub fn into_parts(mut self) -> (u16, Headers, Vec<u8>) {
         if self.open {
             self.body.push(b'}');
         }
-        self.body
+        (self.status, self.headers, self.body)
     }
 
     fn with_data(status: u16, data: &(impl Serialize + ?Sized)) -> Response {
@@ -142,4 +140,74 @@ struct ErrorBody<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<&'a JsonValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(response: Response) -> String {
+        String::from_utf8(response.into_parts().2).unwrap()
+    }
+
+    fn header(response: Response, name: &str) -> Option<String> {
+        let headers = response.into_parts().1;
+        headers
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    #[test]
+    fn successes_wear_the_envelope() {
+        assert_eq!(
+            text(Response::ok(&json!({ "id": 1 }))),
+            r#"{"success":true,"data":{"id":1}}"#
+        );
+        assert_eq!(
+            text(Response::list(&["a", "b"])),
+            r#"{"success":true,"data":["a","b"],"count":2}"#
+        );
+        assert_eq!(
+            text(Response::message("Gone.")),
+            r#"{"success":true,"message":"Gone."}"#
+        );
+        let created = Response::created(&1).with_message("It's \"new\".");
+        assert_eq!(text(created), r#"{"success":true,"data":1,"message":"It's \"new\"."}"#);
+    }
+
+    #[test]
+    fn failures_wear_the_envelope() {
+        let failure = Failure::not_found("NO_CAT", "There is no such cat.");
+        let expected = r#"{"success":false,"error":{"code":"NO_CAT","message":"There is no such cat."}}"#;
+        assert_eq!(text(failure.clone().into()), expected);
+        let detailed = failure.with_details(json!({ "cat": 7 }));
+        assert!(text(detailed.into()).ends_with(r#""details":{"cat":7}}}"#));
+    }
+
+    #[test]
+    fn a_failure_brings_the_headers_its_status_asks_for() {
+        let unauthorized = Failure::unauthorized("INVALID_TOKEN", "No.");
+        assert_eq!(
+            header(unauthorized.into(), "www-authenticate").as_deref(),
+            Some("Bearer")
+        );
+        let busy = Failure::unavailable("BUSY", "Later.", 3);
+        assert_eq!(header(busy.into(), "retry-after").as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn what_is_no_json_becomes_an_internal_error() {
+        let keys_are_lists = std::collections::BTreeMap::from([(vec![1], 1)]);
+        let response = Response::ok(&keys_are_lists).with_message("Done.");
+        let (status, _, body) = response.into_parts();
+        assert_eq!(status, 500);
+        assert!(
+            String::from_utf8(body)
+                .unwrap()
+                .starts_with(r#"{"success":false,"error":{"code":"INTERNAL_ERROR""#)
+        );
+    }
 }

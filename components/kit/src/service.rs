@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::bindings::exports::comptoir::platform::service as exported;
 use crate::bindings::wasi::http::types::{IncomingRequest, Method as WireMethod, ResponseOutparam};
+use crate::source::Source;
 use crate::{Failure, Request, Response, path, storage, wire};
 
 pub use exported::{Access, Method};
@@ -124,16 +125,16 @@ impl Service {
         let method = method_of(&incoming.method());
         let mut target = incoming.path_with_query().unwrap_or_default();
         target.truncate(target.find('?').unwrap_or(target.len()));
-        wire::send(self.answer(method, target, incoming), out);
+        wire::send(self.answer(method, target, incoming.into()), out);
     }
 
-    fn answer(&self, method: Option<Method>, path: String, incoming: IncomingRequest) -> Response {
+    pub(crate) fn answer(&self, method: Option<Method>, path: String, source: Source) -> Response {
         if path == self.health && method == Some(Method::Get) {
             return self.health();
         }
         match self.find(method, &path) {
             Ok(route) => {
-                let request = Request::new(incoming, route.path, path);
+                let request = Request::new(source, route.path, path);
                 (route.handler)(&request).unwrap_or_else(Response::from)
             }
             Err(refusal) => refusal,
@@ -150,7 +151,12 @@ impl Service {
             }
         }
         best.ok_or_else(|| {
-            let allowed: Vec<&str> = here().map(|route| method_name(route.method)).collect();
+            let mut allowed: Vec<&str> = Vec::new();
+            for name in here().map(|route| method_name(route.method)) {
+                if !allowed.contains(&name) {
+                    allowed.push(name);
+                }
+            }
             if allowed.is_empty() {
                 not_found()
             } else {

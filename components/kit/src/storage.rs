@@ -16,9 +16,12 @@
 
 mod row;
 
+#[cfg(not(feature = "native"))]
 use crate::bindings::comptoir::platform::storage as host;
+#[cfg(feature = "native")]
+use crate::native::storage as host;
 
-pub use host::{Constraint, Error, Value};
+pub use crate::bindings::comptoir::platform::storage::{Constraint, Error, Value};
 pub use row::{FromValue, Row, Rows};
 
 /// What storage gives back, or why it had no effect.

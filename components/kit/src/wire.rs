@@ -34,9 +34,7 @@ pub(crate) fn read(body: &IncomingBody, limit: usize) -> Result<Vec<u8>, ReadErr
 
 /// Sends a response. If the client is gone there is nobody left to tell, so a failure to write ends it in silence.
 pub(crate) fn send(response: Response, out: ResponseOutparam) {
-    let status = response.status;
-    let extra = response.headers.clone();
-    let body = response.into_body();
+    let (status, extra, body) = response.into_parts();
     let mut headers = vec![
         ("content-type".to_owned(), b"application/json".to_vec()),
         ("content-length".to_owned(), body.len().to_string().into_bytes()),

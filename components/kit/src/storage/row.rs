@@ -1,6 +1,7 @@
 //! Rows and their columns, as Rust types.
 
-use super::{Error, Result, Value, host};
+use super::{Error, Result, Value};
+use crate::bindings::comptoir::platform::storage as host;
 
 /// What a query gave.
 #[derive(Clone, Debug)]

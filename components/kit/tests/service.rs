@@ -1,0 +1,259 @@
+//! A small service from request to row, over the stand-in for the host: what the kit promises to every component.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use kit::native::{self, Answer, Connection, get, post, put};
+use kit::storage::{self, Constraint, Database, Error, Reads};
+use kit::{Failure, Request, Response, params};
+use serde_json::json;
+
+kit::service! {
+    name: "cats-service",
+    health: "/cats/health",
+    migrations: [
+        "CREATE TABLE cats (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE CHECK (name <> ''), weight REAL) STRICT;",
+        "INSERT INTO cats (id, name, weight) VALUES (1, 'Tom', 4.5), (2, 'Félicette', NULL);",
+    ],
+    schema: 1..=2,
+    routes: [
+        get("/cats", Public, list),
+        post("/cats", User, add),
+        get("/cats/best", Public, best),
+        get("/cats/{name}", Public, show),
+        put("/cats/{name}", Admin, rename),
+        delete("/cats/{name}", Internal, remove),
+    ],
+}
+
+fn list(_: &Request) -> Result<Response, Failure> {
+    let rows = storage::query("SELECT name, weight FROM cats ORDER BY id", &[])?;
+    let cats: storage::Result<Vec<(&str, Option<f64>)>> = rows.iter().map(|row| Ok((row.at(0)?, row.at(1)?))).collect();
+    Ok(Response::list(&cats?))
+}
+
+fn add(request: &Request) -> Result<Response, Failure> {
+    let by = &request.user()?.username;
+    let body = request.json_object("MISSING_NAME")?;
+    let name = body.get("name").and_then(|name| name.as_str());
+    let name = name.ok_or_else(|| Failure::bad_request("MISSING_NAME", "A cat needs a name."))?;
+    let transaction = storage::begin()?;
+    let sql = "INSERT INTO cats (name) VALUES ($1) RETURNING id";
+    let id: i64 = match transaction.query(sql, params![name]) {
+        Ok(rows) => rows.first().ok_or_else(|| Failure::internal("no id"))?.get("id")?,
+        Err(Error::Constraint(Constraint::Unique)) => return Err(Failure::conflict("TAKEN", "There is one already.")),
+        Err(error) => return Err(error.into()),
+    };
+    if name.len() > 20 {
+        return Err(Failure::bad_request("TOO_LONG", "No cat listens to that."));
+    }
+    transaction.commit()?;
+    Ok(Response::created(&json!({ "id": id, "by": by })))
+}
+
+fn best(_: &Request) -> Result<Response, Failure> {
+    Ok(Response::ok("all of them"))
+}
+
+fn show(request: &Request) -> Result<Response, Failure> {
+    let missing = || Failure::not_found("NO_CAT", "There is no such cat.");
+    let name = request.param("name").ok_or_else(missing)?;
+    let rows = Database.query("SELECT id FROM cats WHERE name = $1", params![&*name])?;
+    let id: i64 = rows.first().ok_or_else(missing)?.get("id")?;
+    Ok(Response::ok(
+        &json!({ "id": id, "name": name, "asked_by": request.caller().map(|caller| &caller.username) }),
+    ))
+}
+
+fn rename(request: &Request) -> Result<Response, Failure> {
+    let sql = "UPDATE cats SET nickname = $1";
+    storage::execute(sql, params![request.header("x-nickname")])?;
+    Ok(Response::message("Renamed."))
+}
+
+fn remove(request: &Request) -> Result<Response, Failure> {
+    let caller = request.calling_service().unwrap_or_default();
+    let gone = storage::execute(
+        "DELETE FROM cats WHERE name = $1",
+        params![request.param("name").as_deref()],
+    )?;
+    Ok(Response::message(&format!("{gone} gone, says {caller}.")))
+}
+
+fn start() -> Connection {
+    native::install(&SERVICE)
+}
+
+fn data(answer: &Answer) -> &kit::JsonValue {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    &answer.body["data"]
+}
+
+#[test]
+fn the_description_is_the_route_table() {
+    let description = SERVICE.describe();
+    let routes: Vec<String> = description
+        .routes
+        .iter()
+        .map(|route| format!("{:?} {} {:?}", route.method, route.path, route.access))
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            "Method::Get /cats Access::Public",
+            "Method::Post /cats Access::User",
+            "Method::Get /cats/best Access::Public",
+            "Method::Get /cats/{name} Access::Public",
+            "Method::Put /cats/{name} Access::Admin",
+            "Method::Delete /cats/{name} Access::Internal",
+        ]
+    );
+    let versions: Vec<u32> = description
+        .migrations
+        .iter()
+        .map(|migration| migration.version)
+        .collect();
+    assert_eq!(
+        (versions, description.schema.minimum, description.schema.maximum),
+        (vec![1, 2], 1, 2)
+    );
+    assert_eq!(
+        (description.name.as_str(), description.health.as_deref()),
+        ("cats-service", Some("/cats/health"))
+    );
+    assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn rows_become_json() {
+    start();
+    let answer = get("/cats").send();
+    assert_eq!(
+        answer.text,
+        r#"{"success":true,"data":[["Tom",4.5],["Félicette",null]],"count":2}"#
+    );
+}
+
+#[test]
+fn a_plain_segment_is_found_before_a_parameter() {
+    start();
+    assert_eq!(data(&get("/cats/best").send()), "all of them");
+    assert_eq!(data(&get("/cats/Tom").send())["id"], 1);
+    assert_eq!(data(&get("/cats/F%C3%A9licette").send())["id"], 2);
+    assert_eq!(get("/cats/%FF").send().outcome(), (404, "NO_CAT"));
+    assert_eq!(
+        put("/cats/best", json!({})).send().status,
+        500,
+        "PUT has only the parameter there"
+    );
+}
+
+#[test]
+fn the_caller_is_who_the_host_says() {
+    start();
+    assert_eq!(data(&get("/cats/Tom").send())["asked_by"], json!(null));
+    assert_eq!(
+        data(&get("/cats/Tom").by("Łukasz 日本", "user").send())["asked_by"],
+        "Łukasz 日本"
+    );
+    assert_eq!(data(&get("/cats/Tom").by("", "user").send())["asked_by"], json!(null));
+    let answer = post("/cats", json!({ "name": "Kit" })).send();
+    assert_eq!(answer.outcome(), (401, "MISSING_TOKEN"));
+    assert_eq!(answer.headers, [("www-authenticate", "Bearer".to_owned())]);
+}
+
+#[test]
+fn a_transaction_that_is_dropped_leaves_nothing() {
+    start();
+    let long = post("/cats", json!({ "name": "a name that is far too long" }))
+        .by("ada", "user")
+        .send();
+    assert_eq!(long.outcome(), (400, "TOO_LONG"));
+    assert_eq!(get("/cats").send().body["count"], 2);
+    let answer = post("/cats", json!({ "name": "Kit" })).by("ada", "user").send();
+    assert_eq!(
+        (answer.status, &answer.body["data"]),
+        (201, &json!({ "id": 3, "by": "ada" }))
+    );
+    assert_eq!(get("/cats").send().body["count"], 3);
+}
+
+#[test]
+fn a_broken_rule_is_a_value_that_a_handler_can_expect() {
+    start();
+    let add = |name: &str| post("/cats", json!({ "name": name })).by("ada", "user").send();
+    assert_eq!(add("Tom").outcome(), (409, "TAKEN"));
+    assert_eq!(add("").outcome(), (500, "INTERNAL_ERROR"), "nobody expected this one");
+}
+
+#[test]
+fn a_wrong_statement_is_nobody_elses_business() {
+    start();
+    let answer = put("/cats/Tom", json!({})).send();
+    assert_eq!(answer.outcome(), (500, "INTERNAL_ERROR"));
+    assert!(
+        !answer.text.contains("nickname") && !answer.text.contains("SQL"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn a_query_outside_a_transaction_writes_nothing() {
+    start();
+    let error = storage::query("DELETE FROM cats RETURNING id", &[]).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)));
+    assert!(matches!(storage::execute("SELECT 1", &[]), Err(Error::Invalid(_))));
+    assert!(matches!(storage::query("SELECT $1", &[]), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn another_service_calls_by_name() {
+    start();
+    let answer = native::delete("/cats/Tom")
+        .with_header("x-comptoir-caller", "dogs")
+        .send();
+    assert_eq!(answer.body["message"], "1 gone, says dogs.");
+}
+
+#[test]
+fn health_is_bare_and_answers_get_alone() {
+    start();
+    assert_eq!(
+        get("/cats/health").send().text,
+        r#"{"status":"healthy","service":"cats-service"}"#
+    );
+    assert_eq!(
+        native::delete("/cats/health").send().status,
+        200,
+        "it is also a cat's name"
+    );
+}
+
+#[test]
+fn what_is_not_there_is_refused_in_the_envelope() {
+    start();
+    assert_eq!(get("/dogs").send().outcome(), (404, "NOT_FOUND"));
+    assert_eq!(get("/cats/").send().outcome(), (404, "NOT_FOUND"));
+    let answer = post("/cats/best", json!({})).send();
+    assert_eq!(answer.outcome(), (405, "METHOD_NOT_ALLOWED"));
+    assert_eq!(answer.headers, [("allow", "GET, HEAD, PUT, DELETE".to_owned())]);
+}
+
+#[test]
+fn a_body_that_is_no_object_is_refused_with_the_endpoints_code() {
+    start();
+    let send = |content_type: &str, body: &[u8]| {
+        post("/cats", json!({}))
+            .with_body(content_type, body)
+            .by("ada", "user")
+            .send()
+            .outcome()
+            .0
+    };
+    assert_eq!(send("application/json", br#"{"name":"Kit"}"#), 201);
+    assert_eq!(send("text/plain", br#"{"name":"Kitten"}"#), 400);
+    assert_eq!(send("application/json", b"[]"), 400);
+    assert_eq!(send("application/json", &vec![b' '; (1 << 20) + 1]), 413);
+    let answer = post("/cats", json!([])).by("ada", "user").send();
+    assert_eq!(answer.outcome(), (400, "MISSING_NAME"));
+}
