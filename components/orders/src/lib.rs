@@ -1,0 +1,132 @@
+//! The orders service: what is for sale, and who ordered what.
+//!
+//! This file speaks HTTP, [`model`] decides, `rows` stores.
+//!
+//! # Invariants
+//!
+//! - Stock is never sold twice: what was in stock at first is what is there now plus what orders hold that are not cancelled.
+//! - An order is placed whole or not at all.
+//! - Name and price in an order are those of the moment it was placed.
+//! - Only the buyer and administrators learn that an order exists.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod model;
+mod rows;
+
+use kit::{Caller, Failure, Request, Response};
+
+use model::{Cart, Order, Power, Product, Refusal, Status, Step};
+use rows::Error;
+
+kit::service! {
+    name: "orders-service",
+    health: "/health",
+    migrations: [include_str!("../migrations/1.sql")],
+    schema: 1..=1,
+    routes: [
+        get("/products", Public, list_products),
+        get("/products/{id}", Public, show_product),
+        get("/orders", User, list_orders),
+        post("/orders", User, place_order),
+        get("/orders/{id}", User, show_order),
+        put("/orders/{id}", User, change_order),
+    ],
+}
+
+fn list_products(_: &Request) -> Result<Response, Failure> {
+    let rows = rows::products()?;
+    let products = rows
+        .iter()
+        .map(rows::product)
+        .collect::<Result<Vec<Product<'_>>, _>>()?;
+    Ok(Response::list(&products))
+}
+
+fn show_product(request: &Request) -> Result<Response, Failure> {
+    let id = request.id_param("id").ok_or(Refusal::NoSuchProduct)?;
+    let rows = rows::product_by_id(id)?;
+    let row = rows.first().ok_or(Refusal::NoSuchProduct)?;
+    Ok(Response::ok(&rows::product(row)?))
+}
+
+fn list_orders(request: &Request) -> Result<Response, Failure> {
+    Ok(Response::list(&rows::orders_of(&request.user()?.username)?))
+}
+
+fn place_order(request: &Request) -> Result<Response, Failure> {
+    let buyer = request.user()?;
+    let cart = Cart::read(&request.json_object("MISSING_ITEMS")?)?;
+    let order = rows::place(&cart, &buyer.username, kit::now())?;
+    Ok(Response::created(&order).with_message("The order was placed."))
+}
+
+fn show_order(request: &Request) -> Result<Response, Failure> {
+    Ok(Response::ok(&order_for(request.user()?, request.id_param("id"))?))
+}
+
+fn change_order(request: &Request) -> Result<Response, Failure> {
+    let caller = request.user()?;
+    let body = request.json_object("MISSING_STATUS")?;
+    let wanted = body
+        .get("status")
+        .and_then(|status| status.as_str())
+        .ok_or(Refusal::NoStatus)?;
+    let id = request.id_param("id");
+    // Another request may change the order between the look and the step. Then the step has no effect and this one looks
+    // again. As no status is ever taken twice, that ends.
+    loop {
+        let mut order = order_for(caller, id)?;
+        let status = Status::parse(wanted).ok_or(Refusal::UnknownStatus)?;
+        match order.status.step_to(status, power_of(caller))? {
+            Step::Stay => return Ok(Response::ok(&order).with_message("The order has this status already.")),
+            Step::Go if rows::change_status(&order, status)? => {
+                order.status = status;
+                return Ok(Response::ok(&order).with_message("The order was changed."));
+            }
+            Step::Go => {}
+        }
+    }
+}
+
+/// An order that the caller may know of. To anyone else it is as if there were none.
+fn order_for(caller: &Caller, id: Option<i64>) -> Result<Order, Failure> {
+    let id = id.ok_or(Refusal::NoSuchOrder)?;
+    let order = rows::order(id)?.filter(|order| caller.is_admin() || order.user_id == caller.username);
+    Ok(order.ok_or(Refusal::NoSuchOrder)?)
+}
+
+fn power_of(caller: &Caller) -> Power {
+    if caller.is_admin() { Power::Admin } else { Power::Buyer }
+}
+
+/// Every refusal, with its status and code.
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        let (status, code) = match refusal {
+            Refusal::NoItems(_) => (400, "MISSING_ITEMS"),
+            Refusal::TooManyLines
+            | Refusal::BadLine { .. }
+            | Refusal::TooMany { .. }
+            | Refusal::UnknownProduct { .. }
+            | Refusal::OutOfStock { .. }
+            | Refusal::TotalTooHigh => (400, "ORDER_CREATION_FAILED"),
+            Refusal::NoSuchProduct => (404, "PRODUCT_NOT_FOUND"),
+            Refusal::NoSuchOrder => (404, "ORDER_NOT_FOUND"),
+            Refusal::NoStatus => (400, "MISSING_STATUS"),
+            Refusal::UnknownStatus => (400, "INVALID_STATUS"),
+            Refusal::IllegalStep { .. } => (409, "INVALID_TRANSITION"),
+            Refusal::NotForBuyers => (403, "FORBIDDEN"),
+        };
+        Failure::new(status, code, refusal.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match error {
+            Error::Refused(refusal) => refusal.into(),
+            Error::Storage(error) => error.into(),
+        }
+    }
+}

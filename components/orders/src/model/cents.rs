@@ -1,0 +1,116 @@
+//! Money: integers inside, a JSON number outside.
+
+use serde::{Serialize, Serializer};
+
+/// An amount of money in hundredths. As JSON it is a number with a decimal point: `1299.0`, `59.97`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cents(pub i64);
+
+impl Cents {
+    /// The highest amount that is ever stored: ten trillion.
+    ///
+    /// Up to here an amount has at most fifteen digits, and every decimal of fifteen digits survives the way into a double
+    /// and back. So the nearest double, which a division rounds to, is written as exactly the amount.
+    pub const LIMIT: Cents = Cents(1_000_000_000_000_000);
+
+    /// The price of some pieces. None beyond [`Cents::LIMIT`].
+    pub fn times(self, quantity: i64) -> Option<Cents> {
+        self.0
+            .checked_mul(quantity)
+            .map(Cents)
+            .filter(|cents| *cents <= Cents::LIMIT)
+    }
+
+    /// Both together. None beyond [`Cents::LIMIT`].
+    pub fn plus(self, other: Cents) -> Option<Cents> {
+        self.0
+            .checked_add(other.0)
+            .map(Cents)
+            .filter(|cents| *cents <= Cents::LIMIT)
+    }
+}
+
+impl Serialize for Cents {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[allow(clippy::cast_precision_loss, reason = "see Cents::LIMIT")]
+        let amount = self.0 as f64 / 100.0;
+        serializer.serialize_f64(amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The amount as JSON writes it.
+    fn written(cents: i64) -> String {
+        serde_json::to_string(&Cents(cents)).unwrap()
+    }
+
+    /// The amount as arithmetic on integers writes it, with no zero at the end but the first decimal.
+    fn exact(cents: i64) -> String {
+        let text = format!("{}.{:02}", cents / 100, cents % 100);
+        text.strip_suffix('0').map_or(text.clone(), str::to_owned)
+    }
+
+    /// The cents that a client finds who reads the number digit by digit.
+    fn read(text: &str) -> i64 {
+        let (whole, decimals) = text.split_once('.').unwrap();
+        whole.parse::<i64>().unwrap() * 100 + format!("{decimals:0<2}").parse::<i64>().unwrap()
+    }
+
+    #[test]
+    fn amounts_are_written_as_python_writes_them() {
+        let table = [
+            (0, "0.0"),
+            (1, "0.01"),
+            (10, "0.1"),
+            (99, "0.99"),
+            (100, "1.0"),
+            (5_997, "59.97"),
+            (34_900, "349.0"),
+            (129_900, "1299.0"),
+            (999_999_999_999_999, "9999999999999.99"),
+            (1_000_000_000_000_000, "10000000000000.0"),
+        ];
+        for (cents, text) in table {
+            assert_eq!(written(cents), text);
+        }
+    }
+
+    #[test]
+    fn every_amount_survives_the_way_out_and_back() {
+        // A linear congruential generator: the same amounts each time, of every length.
+        let mut state = 0x2545_F491_4F6C_DD1D_u64;
+        let random = std::iter::repeat_with(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let digits = u32::try_from(state >> 60).unwrap().min(15);
+            i64::try_from((state >> 8) % 10_u64.pow(digits)).unwrap()
+        });
+        let highest = Cents::LIMIT.0 - 100_000..=Cents::LIMIT.0;
+        for cents in (0..200_000).chain(highest).chain(random.take(500_000)) {
+            let text = written(cents);
+            assert_eq!(text, exact(cents));
+            assert_eq!(read(&text), cents);
+            let double: f64 = text.parse().unwrap();
+            assert_eq!(
+                (double * 100.0).round() as i64,
+                cents,
+                "a client that reads a double finds the same cents"
+            );
+        }
+    }
+
+    #[test]
+    fn sums_stop_at_the_limit() {
+        assert_eq!(Cents(129_900).times(3), Some(Cents(389_700)));
+        assert_eq!(Cents::LIMIT.times(1), Some(Cents::LIMIT));
+        assert_eq!(Cents::LIMIT.times(2), None);
+        assert_eq!(Cents(i64::MAX).times(1_000_000), None);
+        assert_eq!(Cents(1).plus(Cents(2)), Some(Cents(3)));
+        assert_eq!(Cents::LIMIT.plus(Cents(1)), None);
+        assert_eq!(Cents(i64::MAX).plus(Cents(1)), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! Products and orders as rows. Holds every statement of the service.
+
+use kit::params;
+use kit::storage::{self, Reads, Row, Rows, Transaction};
+
+use crate::model::{Cart, Cents, Item, Line, Order, Product, Refusal, Status};
+
+/// Why something was not stored.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// It may not be.
+    Refused(Refusal),
+    /// It could not be.
+    Storage(storage::Error),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error::Refused(refusal)
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Error {
+        Error::Storage(error)
+    }
+}
+
+/// All products by id, to be read with [`product`].
+pub(crate) fn products() -> storage::Result<Rows> {
+    storage::query(
+        "SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id",
+        &[],
+    )
+}
+
+/// The product with an id, or no row, to be read with [`product`].
+pub(crate) fn product_by_id(id: i64) -> storage::Result<Rows> {
+    let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products WHERE id = $1";
+    storage::query(sql, params![id])
+}
+
+/// The product in a row. Its texts stay where they are.
+pub(crate) fn product(row: Row<'_>) -> storage::Result<Product<'_>> {
+    Ok(Product {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        price: Cents(row.get("price_cents")?),
+        description: row.get("description")?,
+        stock: row.get("stock")?,
+        date_creation: row.get("date_creation")?,
+    })
+}
+
+/// The LIMIT of the statement in [`orders_of`]. The host gives no more than 10,000 rows at once.
+const LISTED_ITEMS_LIMIT: usize = 5_000;
+
+/// A user's orders, newest first. Of those placed in the same second, the one placed later is first.
+///
+/// As many of the newest as have fewer than 5,000 items together: one answer must not grow without end.
+pub(crate) fn orders_of(username: &str) -> storage::Result<Vec<Order>> {
+    let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
+                      i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
+               FROM orders AS o JOIN order_items AS i ON i.order_id = o.id
+               WHERE o.user_id = $1
+               ORDER BY o.date_creation DESC, o.id DESC, i.product_id
+               LIMIT 5000";
+    let rows = storage::query(sql, params![username])?;
+    let mut orders = orders(&rows)?;
+    if rows.len() == LISTED_ITEMS_LIMIT {
+        // The last order may have been cut in two.
+        orders.pop();
+    }
+    Ok(orders)
+}
+
+/// The order with an id, whoever's it is.
+pub(crate) fn order(id: i64) -> storage::Result<Option<Order>> {
+    let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
+                      i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
+               FROM orders AS o JOIN order_items AS i ON i.order_id = o.id
+               WHERE o.id = $1
+               ORDER BY i.product_id";
+    orders(&storage::query(sql, params![id])?).map(|mut orders| orders.pop())
+}
+
+/// Orders from rows of their items: an order is where a new id starts.
+fn orders(rows: &Rows) -> storage::Result<Vec<Order>> {
+    let mut orders: Vec<Order> = Vec::new();
+    for row in rows.iter() {
+        let id = row.get("id")?;
+        let item = item(row, id)?;
+        match orders.last_mut() {
+            Some(order) if order.id == id => order.items.push(item),
+            _ => orders.push(order_of(row, id, item)?),
+        }
+    }
+    Ok(orders)
+}
+
+fn order_of(row: Row<'_>, id: i64, first: Item) -> storage::Result<Order> {
+    let status = row.get("status")?;
+    Ok(Order {
+        id,
+        user_id: row.get("user_id")?,
+        total: Cents(row.get("total_cents")?),
+        status: Status::parse(status).ok_or_else(|| storage::Error::Invalid(format!("order {id} is {status}")))?,
+        date_creation: row.get("date_creation")?,
+        items: vec![first],
+    })
+}
+
+fn item(row: Row<'_>, order_id: i64) -> storage::Result<Item> {
+    Ok(Item {
+        id: row.get("item_id")?,
+        order_id,
+        product_id: row.get("product_id")?,
+        product_name: row.get("product_name")?,
+        quantity: row.get("quantity")?,
+        price: Cents(row.get("price_cents")?),
+    })
+}
+
+/// Takes the stock and stores the order, both or neither.
+///
+/// # Errors
+///
+/// `UnknownProduct`, `OutOfStock` or `TotalTooHigh`; or what storage says. Then nothing has changed.
+pub(crate) fn place(cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> {
+    let transaction = storage::begin()?;
+    let mut items = cart
+        .lines()
+        .iter()
+        .map(|line| take(&transaction, *line))
+        .collect::<Result<Vec<Item>, Error>>()?;
+    let total = items
+        .iter()
+        .try_fold(Cents(0), |sum, item| sum.plus(item.price.times(item.quantity)?));
+    let total = total.ok_or(Refusal::TotalTooHigh)?;
+    let date_creation = kit::clock::date_time(now);
+    let status = Status::Pending;
+    let order_id = inserted(&transaction.query(
+        "INSERT INTO orders (user_id, total_cents, status, date_creation) VALUES ($1, $2, $3, $4) RETURNING id",
+        params![buyer, total.0, status.as_str(), &date_creation],
+    )?)?;
+    for item in &mut items {
+        item.order_id = order_id;
+        item.id = inserted(&transaction.query(
+            "INSERT INTO order_items (order_id, product_id, product_name, quantity, price_cents)
+             VALUES ($1, $2, $3, $4, $5) RETURNING id",
+            params![
+                order_id,
+                item.product_id,
+                &item.product_name,
+                item.quantity,
+                item.price.0
+            ],
+        )?)?;
+    }
+    transaction.commit()?;
+    Ok(Order {
+        id: order_id,
+        user_id: buyer.to_owned(),
+        total,
+        status,
+        date_creation,
+        items,
+    })
+}
+
+/// Takes the stock of one line. The condition stands in the statement that takes, so what it saw is what it took from.
+/// The item has no ids yet.
+fn take(transaction: &Transaction, line: Line) -> Result<Item, Error> {
+    let Line { product, quantity } = line;
+    let taken = transaction.query(
+        "UPDATE products SET stock = stock - $1 WHERE id = $2 AND stock >= $1 RETURNING name, price_cents",
+        params![quantity, product],
+    )?;
+    if let Some(row) = taken.first() {
+        let price = Cents(row.get("price_cents")?);
+        return Ok(Item {
+            id: 0,
+            order_id: 0,
+            product_id: product,
+            product_name: row.get("name")?,
+            quantity,
+            price,
+        });
+    }
+    let known = !transaction
+        .query("SELECT 1 FROM products WHERE id = $1", params![product])?
+        .is_empty();
+    Err(if known {
+        Refusal::OutOfStock { product }
+    } else {
+        Refusal::UnknownProduct { product }
+    }
+    .into())
+}
+
+/// The id that an insert returned.
+fn inserted(rows: &Rows) -> storage::Result<i64> {
+    match rows.first() {
+        Some(row) => row.get("id"),
+        None => Err(storage::Error::Invalid("an insert returned no id".to_owned())),
+    }
+}
+
+/// Gives an order its next status, and its stock back if it is cancelled. False if the order's status was not the one it
+/// was read with any more: then nothing has changed.
+pub(crate) fn change_status(order: &Order, to: Status) -> storage::Result<bool> {
+    let transaction = storage::begin()?;
+    let changed = transaction.execute(
+        "UPDATE orders SET status = $1 WHERE id = $2 AND status = $3",
+        params![to.as_str(), order.id, order.status.as_str()],
+    )?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    if to == Status::Cancelled {
+        transaction.execute(
+            "UPDATE products
+             SET stock = stock + (SELECT quantity FROM order_items WHERE order_id = $1 AND product_id = products.id)
+             WHERE id IN (SELECT product_id FROM order_items WHERE order_id = $1)",
+            params![order.id],
+        )?;
+    }
+    transaction.commit()?;
+    Ok(true)
+}
