@@ -228,3 +228,61 @@ pub(crate) fn change_status(order: &Order, to: Status) -> storage::Result<bool> 
     transaction.commit()?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cart(items: &str) -> Cart {
+        Cart::read(&serde_json::from_str(&format!(r#"{{"items":{items}}}"#)).unwrap()).unwrap()
+    }
+
+    fn stock(id: i64) -> i64 {
+        let rows = product_by_id(id).unwrap();
+        product(rows.first().unwrap()).unwrap().stock
+    }
+
+    #[test]
+    fn of_two_who_saw_the_same_status_one_changes_it() {
+        kit::native::install(&crate::SERVICE);
+        let seen = place(&cart(r#"[{"product_id":1,"quantity":4}]"#), "ada", 0).unwrap();
+        assert!(change_status(&seen, Status::Cancelled).unwrap());
+        assert!(!change_status(&seen, Status::Cancelled).unwrap(), "cancelled twice");
+        assert!(
+            !change_status(&seen, Status::Paid).unwrap(),
+            "paid after it was cancelled"
+        );
+        assert_eq!(stock(1), 10);
+        assert_eq!(order(seen.id).unwrap().unwrap().status, Status::Cancelled);
+    }
+
+    #[test]
+    fn the_id_of_an_order_is_never_given_again() {
+        let database = kit::native::install(&crate::SERVICE);
+        let first = place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
+        database
+            .execute_batch("DELETE FROM order_items; DELETE FROM orders;")
+            .unwrap();
+        let second = place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
+        assert_eq!((first.id, second.id), (1, 2));
+    }
+
+    #[test]
+    fn the_schema_refuses_what_the_code_never_writes() {
+        let database = kit::native::install(&crate::SERVICE);
+        place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
+        for sql in [
+            "UPDATE products SET stock = -1",
+            "UPDATE products SET stock = 1.5",
+            "UPDATE products SET price_cents = -1",
+            "UPDATE orders SET status = 'lost'",
+            "UPDATE orders SET user_id = ''",
+            "UPDATE order_items SET quantity = 0",
+            "UPDATE order_items SET order_id = 99",
+            "DELETE FROM orders",
+            "INSERT INTO order_items (order_id, product_id, product_name, quantity, price_cents) VALUES (1, 1, '', 1, 1)",
+        ] {
+            assert!(database.execute(sql, []).is_err(), "{sql}");
+        }
+    }
+}
