@@ -25,6 +25,9 @@ fn translate_code(failure: &ffi::Error, message: String) -> StorageError {
         ErrorCode::OperationInterrupted => StorageError::TimedOut,
         ErrorCode::TooBig => StorageError::TooLarge(message),
         ErrorCode::AuthorizationForStatementDenied => StorageError::Denied(message),
+        ErrorCode::DiskFull => {
+            StorageError::Unavailable("the disk is full, or the database as large as it may be".into())
+        }
         ErrorCode::Unknown | ErrorCode::ParameterOutOfRange => refusal(message),
         _ => StorageError::Unavailable(message),
     }
@@ -50,6 +53,7 @@ fn refusal(message: String) -> StorageError {
         "too complex",
         "too big",
         "stack overflow",
+        "Recursion limit",
         "must be between ?1 and",
     ];
     if LIMITS.iter().any(|words| message.contains(words)) {

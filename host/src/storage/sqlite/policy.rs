@@ -36,174 +36,43 @@ pub(super) struct Policy {
     modules: HashSet<String>,
 }
 
+/// Names, between blanks.
+type Names = &'static str;
+
 /// Functions that take time in proportion to their arguments at most.
-const LIGHT: &[&str] = &[
-    // Scalars.
-    "abs",
-    "ceil",
-    "ceiling",
-    "char",
-    "coalesce",
-    "concat",
-    "concat_ws",
-    "floor",
-    "format",
-    "hex",
-    "if",
-    "ifnull",
-    "iif",
-    "length",
-    "likelihood",
-    "likely",
-    "lower",
-    "max",
-    "min",
-    "nullif",
-    "octet_length",
-    "printf",
-    "quote",
-    "round",
-    "sign",
-    "substr",
-    "substring",
-    "subtype",
-    "trunc",
-    "typeof",
-    "unicode",
-    "unistr",
-    "unlikely",
-    "upper",
-    "zeroblob",
-    // Mathematics.
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "cos",
-    "cosh",
-    "degrees",
-    "exp",
-    "ln",
-    "log",
-    "log10",
-    "log2",
-    "mod",
-    "pi",
-    "pow",
-    "power",
-    "radians",
-    "sin",
-    "sinh",
-    "sqrt",
-    "tan",
-    "tanh",
-    // Aggregates and windows.
-    "avg",
-    "count",
-    "cume_dist",
-    "dense_rank",
-    "first_value",
-    "group_concat",
-    "lag",
-    "last_value",
-    "lead",
-    "nth_value",
-    "ntile",
-    "percent_rank",
-    "rank",
-    "row_number",
-    "string_agg",
-    "sum",
-    "total",
-    // JSON.
-    "->",
-    "->>",
-    "json",
-    "json_array",
-    "json_array_insert",
-    "json_array_length",
-    "json_error_position",
-    "json_extract",
-    "json_group_array",
-    "json_group_object",
-    "json_insert",
-    "json_object",
-    "json_pretty",
-    "json_quote",
-    "json_remove",
-    "json_replace",
-    "json_set",
-    "json_type",
-    "json_valid",
-    "jsonb",
-    "jsonb_array",
-    "jsonb_array_insert",
-    "jsonb_extract",
-    "jsonb_group_array",
-    "jsonb_group_object",
-    "jsonb_insert",
-    "jsonb_object",
-    "jsonb_remove",
-    "jsonb_replace",
-    "jsonb_set",
-];
+const LIGHT: Names = "
+    abs ceil ceiling char coalesce concat concat_ws floor format hex if ifnull iif length likelihood likely lower max min
+    nullif octet_length printf quote round sign substr substring subtype trunc typeof unicode unistr unlikely upper zeroblob
+
+    acos acosh asin asinh atan atan2 atanh cos cosh degrees exp ln log log10 log2 mod pi pow power radians sin sinh sqrt
+    tan tanh
+
+    avg count cume_dist dense_rank first_value group_concat lag last_value lead nth_value ntile percent_rank rank
+    row_number string_agg sum total
+
+    -> ->> json json_array json_array_insert json_array_length json_error_position json_extract json_group_array
+    json_group_object json_insert json_object json_pretty json_quote json_remove json_replace json_set json_type
+    json_valid jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert
+    jsonb_object jsonb_remove jsonb_replace jsonb_set";
 
 /// Functions of which one call can take seconds: the product of two arguments' lengths. SQLite cannot be interrupted in the
 /// middle of a call, so these never run on a caller's thread.
-const HEAVY: &[&str] = &[
-    "glob",
-    "instr",
-    "json_patch",
-    "jsonb_patch",
-    "like",
-    "ltrim",
-    "replace",
-    "rtrim",
-    "trim",
-    "unhex",
-];
+const HEAVY: Names = "glob instr json_patch jsonb_patch like ltrim replace rtrim trim unhex";
 
 /// Functions that SQLite's own ALTER TABLE calls. It lets no statement call them directly.
-const ALTER: &[&str] = &[
-    "sqlite_add_constraint",
-    "sqlite_drop_column",
-    "sqlite_drop_constraint",
-    "sqlite_fail",
-    "sqlite_find_constraint",
-    "sqlite_rename_column",
-    "sqlite_rename_quotefix",
-    "sqlite_rename_table",
-    "sqlite_rename_test",
-];
+const ALTER: Names = "
+    sqlite_add_constraint sqlite_drop_column sqlite_drop_constraint sqlite_fail sqlite_find_constraint
+    sqlite_rename_column sqlite_rename_quotefix sqlite_rename_table sqlite_rename_test";
 
 /// Table-valued functions that a service may read.
-const READABLE_MODULES: &[&str] = &["json_each", "json_tree"];
+const READABLE_MODULES: Names = "json_each json_tree";
 
 /// The kinds of statement that a service may send.
-const STATEMENTS: &[&str] = &["DELETE", "INSERT", "REPLACE", "SELECT", "UPDATE", "VALUES", "WITH"];
+const STATEMENTS: Names = "DELETE INSERT REPLACE SELECT UPDATE VALUES WITH";
 
 /// The kinds of statement that SQLite has beside them.
-const OTHER_STATEMENTS: &[&str] = &[
-    "ALTER",
-    "ANALYZE",
-    "ATTACH",
-    "BEGIN",
-    "COMMIT",
-    "CREATE",
-    "DETACH",
-    "DROP",
-    "END",
-    "EXPLAIN",
-    "PRAGMA",
-    "REINDEX",
-    "RELEASE",
-    "ROLLBACK",
-    "SAVEPOINT",
-    "VACUUM",
-];
+const OTHER_STATEMENTS: Names = "
+    ALTER ANALYZE ATTACH BEGIN COMMIT CREATE DETACH DROP END EXPLAIN PRAGMA REINDEX RELEASE ROLLBACK SAVEPOINT VACUUM";
 
 /// What the first word of a statement says about it.
 pub(super) enum Opening<'s> {
@@ -218,7 +87,7 @@ pub(super) enum Opening<'s> {
 impl Policy {
     /// A policy that knows the table-valued functions of the linked SQLite.
     pub(super) fn new(author: Author, modules: impl IntoIterator<Item = String>) -> Self {
-        let readable = |module: &String| READABLE_MODULES.contains(&module.as_str());
+        let readable = |module: &String| find(READABLE_MODULES, module).is_some();
         Self {
             author: AtomicU8::new(author as u8),
             denied: Mutex::new(None),
@@ -256,8 +125,15 @@ impl Policy {
             return Authorization::Allow;
         }
         let migration = author == Author::Migration as u8;
-        let own = matches!(context.database_name, None | Some("main"));
-        if own && (self.allows_data(&context.action, migration) || migration && allows_schema(&context.action)) {
+        let database = match context.action {
+            // Where other actions have the database, this one has a column.
+            AuthAction::AlterTable { database_name, .. } => Some(database_name),
+            _ => context.database_name,
+        };
+        let own = matches!(database, None | Some("main"));
+        let allowed = own && self.allows_data(&context.action, migration)
+            || migration && (own && allows_schema(&context.action) || renames_temporary(&context.action));
+        if allowed {
             return Authorization::Allow;
         }
         let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,12 +163,11 @@ impl Policy {
     }
 
     fn allows_function(&self, name: &str, migration: bool) -> bool {
-        let name = name.to_ascii_lowercase();
-        if HEAVY.contains(&name.as_str()) {
+        if find(HEAVY, name).is_some() {
             self.heavy.store(true, Ordering::Relaxed);
             return true;
         }
-        LIGHT.contains(&name.as_str()) || migration && ALTER.contains(&name.as_str())
+        find(LIGHT, name).is_some() || migration && find(ALTER, name).is_some()
     }
 }
 
@@ -311,13 +186,16 @@ pub(super) fn opening(sql: &str) -> Opening<'_> {
     }
     let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let word = &rest[..end];
-    if STATEMENTS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+    if find(STATEMENTS, word).is_some() {
         return Opening::Data;
     }
-    match OTHER_STATEMENTS.iter().find(|known| known.eq_ignore_ascii_case(word)) {
-        Some(known) => Opening::Forbidden(known),
-        None => Opening::Unknown(word),
-    }
+    find(OTHER_STATEMENTS, word).map_or(Opening::Unknown(word), Opening::Forbidden)
+}
+
+fn find(names: Names, name: &str) -> Option<&'static str> {
+    names
+        .split_ascii_whitespace()
+        .find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// What a migration may do beyond data. No virtual tables: their modules bring SQL of their own.
@@ -338,6 +216,15 @@ fn allows_schema(action: &AuthAction<'_>) -> bool {
         AuthAction::Pragma { pragma_name, .. } => pragma_name.eq_ignore_ascii_case("quick_check"),
         _ => false,
     }
+}
+
+/// ALTER TABLE renames in temporary objects too. There are none.
+fn renames_temporary(action: &AuthAction<'_>) -> bool {
+    const TABLE: &str = "sqlite_temp_master";
+    matches!(
+        action,
+        AuthAction::Read { table_name: TABLE, .. } | AuthAction::Update { table_name: TABLE, .. }
+    )
 }
 
 /// An action in words that complete "a service may not use …".

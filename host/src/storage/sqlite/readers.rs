@@ -139,6 +139,12 @@ impl Readers {
         })
     }
 
+    /// Makes a statement one that was late when it last ran.
+    #[cfg(test)]
+    pub(super) fn make_late(&self, sql: &str) {
+        self.slow.insert(sql, Reason::Late);
+    }
+
     /// The version of the schema, as the last commit left it.
     pub(super) fn schema_version(&self) -> Result<u32, StorageError> {
         self.here.with(&self.blueprint, |connection| {

@@ -53,25 +53,20 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
 }
 
 fn perform(job: Job, group: &mut Group<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
-    if let Work::Migrate(migrations, reply) = job.work {
-        if job.claim.take() {
-            group.settle();
+    // Before the job is claimed: while another process holds the lock, its owner may still give up.
+    if matches!(job.work, Work::Migrate(..)) {
+        group.settle();
+    } else if let Err(error) = group.open() {
+        return job.refuse(error);
+    }
+    match job.claim() {
+        Some(Work::Execute(statement, reply)) => execute(&statement, reply, group, blueprint, usage),
+        Some(Work::Begin(reply)) => transaction::serve(group, reply, &blueprint.config, usage),
+        Some(Work::Migrate(migrations, reply)) => {
             let result = migrate::run(blueprint, &migrations);
             let _ = reply.send(result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into)));
         }
-        return;
-    }
-    // Before the claim: while another process holds the lock, the owner may still give up.
-    if let Err(error) = group.open() {
-        return job.refuse(error);
-    }
-    if !job.claim.take() {
-        return;
-    }
-    match job.work {
-        Work::Execute(statement, reply) => execute(&statement, reply, group, blueprint, usage),
-        Work::Begin(reply) => transaction::serve(group, reply, &blueprint.config, usage),
-        Work::Migrate(..) => {}
+        None => {}
     }
 }
 
@@ -82,6 +77,9 @@ fn execute(
     blueprint: &Blueprint,
     usage: &Arc<Usage>,
 ) {
+    if reply.is_closed() {
+        return;
+    }
     let until = Instant::now() + blueprint.config.statement_deadline;
     let result = group.run(statement, until, &mut false, |prepared| prepared.changes());
     if result.is_err() {
@@ -105,15 +103,18 @@ fn execute(
 }
 
 impl Job {
+    /// Takes the work and frees the place in the queue. None if the owner has given up.
+    fn claim(self) -> Option<Work> {
+        self.claim.take().then_some(self.work)
+    }
+
     /// Tells an owner that its job cannot run, if it still waits.
     fn refuse(self, error: StorageError) {
-        if !self.claim.take() {
-            return;
-        }
-        match self.work {
-            Work::Execute(_, reply) => drop(reply.send(Err(error))),
-            Work::Begin(reply) => drop(reply.send(Err(error))),
-            Work::Migrate(_, reply) => drop(reply.send(Err(error.into()))),
+        match self.claim() {
+            Some(Work::Execute(_, reply)) => drop(reply.send(Err(error))),
+            Some(Work::Begin(reply)) => drop(reply.send(Err(error))),
+            Some(Work::Migrate(_, reply)) => drop(reply.send(Err(error.into()))),
+            None => {}
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::group::Group;
 use crate::storage::sqlite::config::SqliteConfig;
+use crate::storage::sqlite::statement::Prepared;
 use crate::storage::{Rows, Statement, StorageError, Transaction, Usage};
 
 /// The writer, held. Dropping it closes the channel, which the writer takes for a rollback.
@@ -21,14 +22,6 @@ enum Command {
     Query(Statement, oneshot::Sender<Result<Rows, StorageError>>),
     Execute(Statement, oneshot::Sender<Result<u64, StorageError>>),
     Commit(oneshot::Sender<Result<(), StorageError>>),
-}
-
-/// How a transaction came to its end.
-enum End {
-    Commit(oneshot::Sender<Result<(), StorageError>>),
-    Dropped,
-    /// The writer ended it. Later calls get this error.
-    Revoked(StorageError),
 }
 
 impl Held {
@@ -76,22 +69,25 @@ pub(super) fn serve(
     let (commands, inbox) = mpsc::channel();
     let ended = Arc::new(OnceLock::new());
     let lease_end = Instant::now() + config.transaction_lease;
-    let held = Held {
+    // An owner that is gone drops what it is sent, which ends the conversation at once.
+    let _ = owner.send(Ok(Held {
         commands,
         ended: ended.clone(),
+    }));
+    let mut conversation = Conversation {
+        group,
+        inbox,
+        ended,
+        lease_end,
+        config,
+        usage,
+        wrote: false,
     };
-    // An owner that is gone drops what it was sent, which ends the conversation at once.
-    let _ = owner.send(Ok(held));
-    match converse(group, &inbox, lease_end, config, usage) {
-        End::Commit(reply) => finish(group, reply, usage),
-        End::Dropped => {
+    match conversation.hold() {
+        Some(reply) => finish(group, reply, usage),
+        None => {
             Usage::count(&usage.rollbacks);
             group.undo();
-        }
-        End::Revoked(error) => {
-            Usage::count(&usage.rollbacks);
-            group.undo();
-            let _ = ended.set(error);
         }
     }
 }
@@ -113,59 +109,74 @@ fn finish(group: &mut Group<'_>, reply: oneshot::Sender<Result<(), StorageError>
     });
 }
 
-fn converse(
-    group: &mut Group<'_>,
-    inbox: &Receiver<Command>,
+/// The writer's side of one transaction, from its savepoint to its last command.
+struct Conversation<'s, 'c> {
+    group: &'s mut Group<'c>,
+    inbox: Receiver<Command>,
+    /// Why the writer ended it. Set before any command goes unanswered, so that its owner is told the reason.
+    ended: Arc<OnceLock<StorageError>>,
     lease_end: Instant,
-    config: &SqliteConfig,
-    usage: &Usage,
-) -> End {
-    let mut wrote = false;
-    loop {
-        let until = if group.owes() && !wrote {
-            lease_end.min(group.due())
-        } else {
-            lease_end
-        };
-        let command = match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(_) if Instant::now() >= lease_end => return End::Revoked(StorageError::TimedOut),
-            Ok(command) => command,
-            Err(RecvTimeoutError::Disconnected) => return End::Dropped,
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= lease_end => {
-                return End::Revoked(StorageError::TimedOut);
-            }
-            Err(RecvTimeoutError::Timeout) => match group.settle_beneath() {
-                Ok(()) => continue,
-                Err(error) => return End::Revoked(error),
-            },
-        };
-        let deadline = lease_end.min(Instant::now() + config.statement_deadline);
-        let failure = match command {
-            Command::Commit(reply) => return End::Commit(reply),
-            Command::Query(statement, reply) => {
-                Usage::count(&usage.transaction_statements);
-                let result = group.run(&statement, deadline, &mut wrote, |prepared| {
-                    prepared.rows(&config.limits)
-                });
-                answer(reply, result)
-            }
-            Command::Execute(statement, reply) => {
-                Usage::count(&usage.transaction_statements);
-                answer(
-                    reply,
-                    group.run(&statement, deadline, &mut wrote, |prepared| prepared.changes()),
-                )
-            }
-        };
-        if !group.is_open() {
-            return End::Revoked(failure.unwrap_or(StorageError::TimedOut));
-        }
-    }
+    config: &'s SqliteConfig,
+    usage: &'s Usage,
+    wrote: bool,
 }
 
-/// Sends a result to whoever asked, and keeps its error.
-fn answer<T>(reply: oneshot::Sender<Result<T, StorageError>>, result: Result<T, StorageError>) -> Option<StorageError> {
-    let failure = result.as_ref().err().cloned();
-    let _ = reply.send(result);
-    failure
+impl Conversation<'_, '_> {
+    /// Serves statements. Gives where to acknowledge the commit, or None if there is to be none.
+    fn hold(&mut self) -> Option<oneshot::Sender<Result<(), StorageError>>> {
+        while self.ended.get().is_none() {
+            let received = self.inbox.recv_timeout(self.patience());
+            let over = Instant::now() >= self.lease_end;
+            match received {
+                Err(RecvTimeoutError::Disconnected) => return None,
+                _ if over => self.end(StorageError::TimedOut),
+                Ok(Command::Commit(reply)) => return Some(reply),
+                Ok(Command::Query(statement, reply)) => {
+                    self.answer(&statement, reply, |prepared, config| prepared.rows(&config.limits));
+                }
+                Ok(Command::Execute(statement, reply)) => {
+                    self.answer(&statement, reply, |prepared, _| prepared.changes());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.group.settle_beneath() {
+                        self.end(error);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// How long to wait for a command: to the end of the lease, or until the group beneath can be committed and is due.
+    fn patience(&self) -> Duration {
+        let until = if self.group.owes() && !self.wrote {
+            self.lease_end.min(self.group.due())
+        } else {
+            self.lease_end
+        };
+        until.saturating_duration_since(Instant::now())
+    }
+
+    fn answer<T>(
+        &mut self,
+        statement: &Statement,
+        reply: oneshot::Sender<Result<T, StorageError>>,
+        work: impl FnOnce(&mut Prepared<'_>, &SqliteConfig) -> Result<T, StorageError>,
+    ) {
+        Usage::count(&self.usage.transaction_statements);
+        let config = self.config;
+        let until = self.lease_end.min(Instant::now() + config.statement_deadline);
+        let result = self
+            .group
+            .run(statement, until, &mut self.wrote, |prepared| work(prepared, config));
+        if !self.group.is_open() {
+            // Only an error takes the outer transaction away.
+            self.end(result.as_ref().err().cloned().unwrap_or(StorageError::Busy));
+        }
+        let _ = reply.send(result);
+    }
+
+    fn end(&self, reason: StorageError) {
+        let _ = self.ended.set(reason);
+    }
 }

@@ -1,0 +1,131 @@
+//! Queries outside a transaction.
+
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::storage::sqlite::tests::transactions::held_at;
+
+#[tokio::test]
+async fn a_short_query_ends_where_it_was_called() {
+    let shop = Shop::new().await;
+    let stock = shop
+        .query("SELECT stock FROM products WHERE id = 1", &[])
+        .now_or_never();
+    assert_eq!(number(stock.expect("it did not leave the thread")), 10);
+}
+
+#[tokio::test]
+async fn a_long_query_moves_to_another_thread_and_still_answers() {
+    let config = SqliteConfig {
+        inline_budget: Duration::ZERO,
+        statement_deadline: LONG,
+        ..SqliteConfig::default()
+    };
+    let shop = Shop::open(config).await;
+    let count =
+        "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT count(*) FROM c";
+    assert_eq!(shop.storage.readers.query_here(&Statement::new(count, [])), None);
+    assert_eq!(number(shop.query(count, &[]).await), 100_000);
+    assert_eq!(shop.storage.usage().long_queries.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_query_that_was_late_once_comes_back() {
+    let shop = Shop::new().await;
+    let statement = Statement::new("SELECT stock FROM products", []);
+    shop.storage.readers.make_late(&statement.sql);
+    assert_eq!(shop.storage.readers.query_here(&statement), None);
+    while shop.storage.readers.query_here(&statement).is_none() {
+        shop.storage.query(statement.clone()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_nothing_can_interrupt_never_runs_on_the_callers_thread() {
+    let shop = Shop::new().await;
+    for sql in [
+        "SELECT instr(name, 'u') FROM products",
+        "SELECT name FROM products WHERE name LIKE '%u%'",
+        "SELECT replace(name, 'u', 'o') FROM products",
+    ] {
+        for _ in 0..3 {
+            assert_eq!(shop.storage.readers.query_here(&Statement::new(sql, [])), None, "{sql}");
+            shop.query(sql, &[]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn long_queries_take_turns() {
+    let config = SqliteConfig {
+        long_queries: 1,
+        longest_wait: Duration::from_millis(10),
+        inline_budget: Duration::ZERO,
+        statement_deadline: Duration::from_millis(300),
+        ..SqliteConfig::default()
+    };
+    let shop = Shop::open(config).await;
+    let (first, second) = tokio::join!(shop.query(FOREVER, &[]), shop.query(FOREVER, &[]));
+    let mut ends = [first.unwrap_err(), second.unwrap_err()];
+    ends.sort_by_key(|error| *error == StorageError::TimedOut);
+    assert_eq!(ends, [StorageError::Busy, StorageError::TimedOut]);
+}
+
+#[tokio::test]
+async fn a_query_cannot_write() {
+    let shop = Shop::new().await;
+    for sql in [
+        SELL_ONE,
+        "DELETE FROM lines",
+        "INSERT INTO lines (product, quantity) VALUES (1, 1) RETURNING id",
+    ] {
+        assert!(
+            matches!(shop.query(sql, &[]).await, Err(StorageError::Invalid(_))),
+            "{sql}"
+        );
+    }
+    assert_eq!(shop.stock().await, 10);
+}
+
+#[tokio::test]
+async fn readers_see_the_old_state_while_a_transaction_is_open() {
+    let shop = Shop::new().await;
+    let transaction = shop.begin().await;
+    run(&*transaction, SELL_ONE).await.unwrap();
+    assert_eq!(shop.stock().await, 10);
+    assert_eq!(number(ask(&*transaction, "SELECT stock FROM products").await), 9);
+    transaction.commit().await.unwrap();
+    assert_eq!(shop.stock().await, 9);
+}
+
+#[tokio::test]
+async fn a_query_sees_a_schema_that_has_just_changed() {
+    let shop = Shop::new().await;
+    assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns, ["n"]);
+    let second = Migration {
+        version: 2,
+        sql: "ALTER TABLE numbers ADD COLUMN m ANY".into(),
+    };
+    shop.storage.migrate(vec![schema(), second]).await.unwrap();
+    assert_eq!(
+        shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns,
+        ["n", "m"]
+    );
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_while_readers_come_and_go() {
+    let config = SqliteConfig {
+        wal_bytes: 8 << 20,
+        group_window: LONG,
+        ..SqliteConfig::default()
+    };
+    let shop = Shop::open(config).await;
+    let blob = [Value::Blob(vec![7; 1_000_000])];
+    for _ in 0..40 {
+        held_at(&shop, &blob).await;
+        shop.count("numbers").await;
+    }
+    let log = std::fs::metadata(shop.folder.path().join("shop.db-wal")).unwrap().len();
+    assert!(log <= 16 << 20, "{log} bytes");
+}
