@@ -1,0 +1,156 @@
+//! A few computations at once, a few more waiting, and the rest turned away.
+//!
+//! A slot belongs to the computation, not to its caller: a caller that gives up frees its place in the queue at once, but
+//! its slot only when the computation has ended, so no more than the limit ever run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::{Limits, PasswordError};
+
+/// What the queue is doing and has done. All counts are since the start.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Callers that wait for a slot now.
+    pub waiting: AtomicUsize,
+    /// Computations that run now.
+    pub computing: AtomicUsize,
+    /// Computations that have ended.
+    pub computed: AtomicU64,
+    /// Callers turned away because the queue was full or their wait was over.
+    pub refused: AtomicU64,
+}
+
+/// The slots, and the bounded line before them.
+#[derive(Debug)]
+pub(super) struct Queue {
+    slots: Arc<Semaphore>,
+    limits: Limits,
+    meter: Arc<Meter>,
+}
+
+/// What a computation gave.
+pub(super) struct Done<T> {
+    pub(super) output: T,
+    /// When it got its slot.
+    pub(super) started: Instant,
+}
+
+impl Queue {
+    pub(super) fn new(limits: Limits) -> Queue {
+        let slots = limits.at_once.clamp(1, Semaphore::MAX_PERMITS);
+        Queue {
+            slots: Arc::new(Semaphore::new(slots)),
+            limits,
+            meter: Arc::default(),
+        }
+    }
+
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Runs a computation on a thread of its own, as soon as a slot is free.
+    ///
+    /// A thread costs some ten microseconds, a computation twenty milliseconds and more; in return its priority can be
+    /// lowered (which cannot be undone), and nothing stays behind when nobody logs in.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Done<T>, PasswordError> {
+        let permit = self.slot().await?;
+        let started = Instant::now();
+        let running = Running::new(permit, Arc::clone(&self.meter));
+        let (sender, receiver) = oneshot::channel();
+        let computation = move || {
+            lower_priority();
+            let output = catch_unwind(AssertUnwindSafe(work));
+            // Before the answer, so that whoever has it finds the slot free.
+            drop(running);
+            // A caller that gave up is no reason to complain.
+            let _ = sender.send(output);
+        };
+        thread::Builder::new()
+            .name("password".to_owned())
+            .spawn(computation)
+            .map_err(|error| PasswordError::Failed(error.to_string()))?;
+        match receiver.await {
+            Ok(Ok(output)) => Ok(Done { output, started }),
+            _ => Err(PasswordError::Failed("the computation panicked".to_owned())),
+        }
+    }
+
+    /// Waits for a slot, first come first served.
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
+        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Ok(permit);
+        }
+        // Twenty milliseconds each: a full queue has moved on within a second.
+        let _place =
+            Place::take(&self.meter.waiting, self.limits.waiting).ok_or_else(|| self.busy(Duration::from_secs(1)))?;
+        match timeout(self.limits.wait, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // Who has waited in vain should stay away at least as long again.
+            Err(_) => Err(self.busy(self.limits.wait)),
+            Ok(Err(closed)) => Err(PasswordError::Failed(closed.to_string())),
+        }
+    }
+
+    fn busy(&self, retry_after: Duration) -> PasswordError {
+        self.meter.refused.fetch_add(1, Ordering::Relaxed);
+        let retry_after_seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
+        PasswordError::Busy { retry_after_seconds }
+    }
+}
+
+/// A place in the line. Dropping it gives it up.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, limit: usize) -> Option<Place<'a>> {
+        let one_more = |count| (count < limit).then_some(count + 1);
+        waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()
+            .map(|_| Place(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A slot in use. Dropping it frees the slot.
+struct Running {
+    meter: Arc<Meter>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Running {
+    fn new(permit: OwnedSemaphorePermit, meter: Arc<Meter>) -> Running {
+        meter.computing.fetch_add(1, Ordering::Relaxed);
+        Running { meter, _permit: permit }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.meter.computing.fetch_sub(1, Ordering::Relaxed);
+        self.meter.computed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets the threads that answer requests go first: against one of those, this one gets a third of a core. On Linux this is for the calling thread alone; elsewhere it would be for the process,
+/// so nothing is done. Not being allowed to is no reason to stop.
+pub(super) fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(5);
+}

@@ -1,0 +1,207 @@
+//! Hashes as they stand in a database: reading them, checking a password against them, making new ones.
+//!
+//! Reading never panics, allocates no more than the text, and refuses every cost above a cap, because whoever can write a row
+//! could otherwise make the host compute for hours.
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::Verdict;
+
+/// What a new hash costs (OWASP's minimum for Argon2id): memory in KiB, passes, lanes.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// What a stored Argon2id hash may cost at most.
+const MEMORY_CAP_KIB: u32 = 256 * 1024;
+const PASSES_CAP: u32 = 10;
+const LANES_CAP: u32 = 4;
+
+/// What a stored scrypt hash may cost at most (RFC 7914 section 2 names the parameters).
+const SCRYPT_LOG_N_CAP: u32 = 17;
+const SCRYPT_R_CAP: u32 = 16;
+const SCRYPT_P_CAP: u32 = 4;
+const SCRYPT_MEMORY_CAP_BYTES: u64 = 128 << 20;
+const SCRYPT_KEY_BYTES: usize = 64;
+
+/// What a stored PBKDF2 hash may cost at most.
+const PBKDF2_ITERATIONS_CAP: u32 = 2_000_000;
+const PBKDF2_KEY_BYTES: usize = 32;
+
+/// The longest text that is read as a hash, in bytes. A werkzeug scrypt hash has 162.
+const HASH_LIMIT_BYTES: usize = 1024;
+
+/// Stands in for a hash that is not there. No password is known for it, and it would not count.
+const STAND_IN: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$Y29tcHRvaXIgc3RhbmQtaW4$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// One of each kind, at the cost at which it is met: what a check may take.
+pub(super) const REFERENCES: [&str; 3] = [
+    STAND_IN,
+    "scrypt:32768:8:1$comptoirstandin0$\
+     0000000000000000000000000000000000000000000000000000000000000000\
+     0000000000000000000000000000000000000000000000000000000000000000",
+    "pbkdf2:sha256:600000$comptoirstandin0$0000000000000000000000000000000000000000000000000000000000000000",
+];
+
+/// A hash that can be checked at a bearable cost.
+pub(super) enum Stored<'a> {
+    /// No hash, or none that can be read: the work of a current one, and no match.
+    Absent,
+    Argon2id(Box<PasswordHash>, Params),
+    Scrypt {
+        params: scrypt::Params,
+        salt: &'a str,
+        hex: &'a str,
+    },
+    Pbkdf2 {
+        iterations: u32,
+        salt: &'a str,
+        hex: &'a str,
+    },
+}
+
+impl<'a> Stored<'a> {
+    /// Reads a hash. What is missing, unreadable or above a cap is [`Stored::Absent`].
+    pub(super) fn read(hash: Option<&'a str>) -> Stored<'a> {
+        let readable = hash.filter(|hash| hash.len() <= HASH_LIMIT_BYTES);
+        readable
+            .and_then(|hash| read_argon2id(hash).or_else(|| read_werkzeug(hash)))
+            .unwrap_or(Stored::Absent)
+    }
+
+    /// Computes, and compares in constant time.
+    pub(super) fn check(&self, password: &[u8]) -> Verdict {
+        let (matches, legacy) = match self {
+            Stored::Absent => {
+                if let Some(stand_in @ Stored::Argon2id(..)) = read_argon2id(STAND_IN) {
+                    std::hint::black_box(stand_in.check(password));
+                }
+                (false, false)
+            }
+            Stored::Argon2id(hash, params) => (
+                current().verify_password(password, &**hash).is_ok(),
+                is_weak(hash, params),
+            ),
+            Stored::Scrypt { params, salt, hex } => {
+                let mut key = [0; SCRYPT_KEY_BYTES];
+                let computed = scrypt::scrypt(password, salt.as_bytes(), params, &mut key).is_ok();
+                (computed && is_hex_of(&key, hex), true)
+            }
+            Stored::Pbkdf2 { iterations, salt, hex } => {
+                let mut key = [0; PBKDF2_KEY_BYTES];
+                pbkdf2::pbkdf2_hmac::<Sha256>(password, salt.as_bytes(), *iterations, &mut key);
+                (is_hex_of(&key, hex), true)
+            }
+        };
+        Verdict {
+            matches,
+            outdated: matches && legacy,
+        }
+    }
+}
+
+/// A new Argon2id hash as a PHC string, with a fresh salt of 16 bytes. The error is the cause, for the log.
+pub(super) fn hash(password: &[u8]) -> Result<String, String> {
+    current()
+        .hash_password(password)
+        .map(|hash| hash.to_string())
+        .map_err(|error| error.to_string())
+}
+
+fn current() -> Argon2<'static> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the cost is within Argon2's bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// `$argon2id$v=19$m=…,t=…,p=…$salt$hash`
+fn read_argon2id(text: &str) -> Option<Stored<'static>> {
+    let hash = PasswordHash::new(text).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let affordable = params.m_cost() <= MEMORY_CAP_KIB && params.t_cost() <= PASSES_CAP && params.p_cost() <= LANES_CAP;
+    let complete = hash.algorithm.as_str() == "argon2id"
+        && hash.version.is_none_or(|version| Version::try_from(version).is_ok())
+        && hash
+            .salt
+            .as_ref()
+            .is_some_and(|salt| salt.len() >= argon2::MIN_SALT_LEN)
+        && hash.hash.is_some();
+    (affordable && complete).then(|| Stored::Argon2id(Box::new(hash), params))
+}
+
+/// Whether a hash falls short of what a new one would cost or hold.
+fn is_weak(hash: &PasswordHash, params: &Params) -> bool {
+    params.m_cost() < MEMORY_KIB
+        || params.t_cost() < PASSES
+        || hash.version != Some(Version::V0x13.into())
+        || hash
+            .salt
+            .as_ref()
+            .is_none_or(|salt| salt.len() < argon2::RECOMMENDED_SALT_LEN)
+        || hash
+            .hash
+            .as_ref()
+            .is_none_or(|output| output.len() < Params::DEFAULT_OUTPUT_LEN)
+}
+
+/// `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:iterations$salt$hex`, as werkzeug 3 writes them. The salt is the text itself.
+fn read_werkzeug(text: &str) -> Option<Stored<'_>> {
+    let (method, rest) = text.split_once('$')?;
+    let (salt, hex) = rest.split_once('$')?;
+    if salt.is_empty() {
+        return None;
+    }
+    let mut method = method.split(':');
+    let stored = match method.next()? {
+        "scrypt" => {
+            let (n, r, p) = (
+                number(method.next()?)?,
+                number(method.next()?)?,
+                number(method.next()?)?,
+            );
+            Stored::Scrypt {
+                params: scrypt_params(n, r, p)?,
+                salt,
+                hex,
+            }
+        }
+        "pbkdf2" if method.next()? == "sha256" => {
+            let iterations = number(method.next()?)?;
+            (1..=PBKDF2_ITERATIONS_CAP)
+                .contains(&iterations)
+                .then_some(Stored::Pbkdf2 { iterations, salt, hex })?
+        }
+        _ => return None,
+    };
+    method.next().is_none().then_some(stored)
+}
+
+fn scrypt_params(n: u32, r: u32, p: u32) -> Option<scrypt::Params> {
+    let log_n = n.checked_ilog2()?;
+    let memory_bytes = 128 * u64::from(n) * u64::from(r);
+    let affordable = n.is_power_of_two()
+        && (1..=SCRYPT_LOG_N_CAP).contains(&log_n)
+        && r <= SCRYPT_R_CAP
+        && p <= SCRYPT_P_CAP
+        && memory_bytes <= SCRYPT_MEMORY_CAP_BYTES;
+    affordable.then(|| scrypt::Params::new(u8::try_from(log_n).ok()?, r, p).ok())?
+}
+
+/// Digits alone: no sign, no leading zero.
+fn number(text: &str) -> Option<u32> {
+    (text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0')).then(|| text.parse().ok())?
+}
+
+/// Whether a text is these bytes in lower-case hex. Takes as long whichever digit differs.
+fn is_hex_of(bytes: &[u8], hex: &str) -> bool {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let computed: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| DIGITS[usize::from(digit)])
+        .collect();
+    computed.ct_eq(hex.as_bytes()).into()
+}

@@ -1,0 +1,345 @@
+//! Access tokens: issued, verified and taken back here, and nowhere else.
+//!
+//! A token is a JWT by RFC 9068 (`at+jwt`), signed with HMAC-SHA-256. Knows nothing of wasm, HTTP or users.
+//!
+//! What holds:
+//!
+//! - **One issuer, one verifier.** This host signs every token that it accepts, so [`Tokens::verify`] has no choices to
+//!   make: the protected header must be, byte for byte, the one that [`Tokens::issue`] writes. Algorithm, key and type
+//!   are never read from a token.
+//! - **The key stays here.** It is made at the first start, lies in `signing.key` with mode 0600, and appears in no
+//!   `Debug` output and no error.
+//! - **An ended session stays ended.** [`Tokens::revoke`] has written to disk when it returns; see
+//!   [`Revocations`](revocations::Revocations) for how long it is remembered and what a wrong clock can do to it.
+//! - Every token that [`Tokens::issue`] gives is within the length that [`Tokens::verify`] reads.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+
+mod key;
+mod revocations;
+
+#[cfg(test)]
+mod forgeries;
+#[cfg(test)]
+mod tests;
+
+use key::SigningKey;
+use revocations::Revocations;
+
+/// How long an access token is good for, in seconds.
+pub const ACCESS_LIFETIME_SECONDS: u32 = 3600;
+
+/// The longest subject in bytes: 150 characters of at most four bytes in UTF-8.
+pub const SUBJECT_LIMIT_BYTES: usize = 600;
+
+/// The longest role, and the longest session id, in bytes.
+pub const CLAIM_LIMIT_BYTES: usize = 256;
+
+/// The longest token that is looked at, in bytes. The longest that is issued stays below it.
+pub const TOKEN_LIMIT_BYTES: usize = 4096;
+
+/// How far ahead of the clock a token may have been issued, in seconds.
+const AHEAD_LIMIT_SECONDS: u64 = 60;
+
+/// Issuer, audience and client in one: the host itself.
+const SELF: &str = "comptoir";
+
+/// The value of `type` in an access token.
+const ACCESS: &str = "access";
+
+/// Signs, verifies and revokes access tokens. One for a data folder; share it behind an `Arc`.
+#[derive(Debug)]
+pub struct Tokens {
+    key: SigningKey,
+    revocations: Revocations,
+    clock: Clock,
+}
+
+/// A signed access token. Its `Debug` output hides the token.
+pub struct AccessToken {
+    /// The JWT in its compact form, at most [`TOKEN_LIMIT_BYTES`] long.
+    pub token: String,
+    /// Seconds from now until it is refused.
+    pub expires_in_seconds: u32,
+}
+
+/// What a good token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The username.
+    pub subject: String,
+    /// The one role it was issued with.
+    pub role: String,
+    /// The session that it ends with.
+    pub session: String,
+    /// Seconds since 1970-01-01 UTC at which it stops being good.
+    pub expires_at: u64,
+}
+
+/// Why the token store could not be opened. Every sentence names the path.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// Reading or writing failed.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others than its owner may use the key file.
+    #[error("{} has mode {mode:03o}: the signing key must be its owner's alone, set it to 600", path.display())]
+    KeyExposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file is damaged, or is something else.
+    #[error("{} is not a signing key: it must hold exactly 32 bytes", path.display())]
+    KeyMalformed {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes for a key.
+    #[error("no randomness for a signing key: {0}")]
+    Randomness(getrandom::Error),
+    /// The file of ended sessions cannot be used.
+    #[error("cannot use {}: {source}", path.display())]
+    Sessions {
+        /// The SQLite file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+/// Why no token was issued.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// The session was revoked: it gets no further token.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// A claim is out of bounds. The sentence names it and can be shown.
+    #[error("{0}")]
+    Invalid(String),
+    /// Nothing could be signed. The cause is for the log.
+    #[error("cannot issue a token: {0}")]
+    Unavailable(String),
+}
+
+/// Why a session may not have ended for good.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// The session id is out of bounds, so no token carries it. The sentence can be shown.
+    #[error("{0}")]
+    Invalid(String),
+    /// It could not be written. The session is refused until a restart, but perhaps not after. The cause is for the log.
+    #[error("cannot record the end of a session: {0}")]
+    Unavailable(String),
+}
+
+impl Tokens {
+    /// Opens the key and the ended sessions in a folder, making both (and the folder) when they are not there.
+    ///
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a key file that others may read and one that is not 32 bytes long; nothing is repaired.
+    pub fn open(folder: &Path, clock: Clock) -> Result<Tokens, TokensError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| TokensError::Io {
+                path: folder.to_owned(),
+                source,
+            })?;
+        let key = SigningKey::open(folder)?;
+        let revocations = Revocations::open(folder, clock.unix_seconds())?;
+        Ok(Tokens {
+            key,
+            revocations,
+            clock,
+        })
+    }
+
+    /// The name of the key in use (`kid`): 16 hex digits that tell two installations apart and reveal nothing.
+    pub fn key_id(&self) -> &str {
+        self.key.id()
+    }
+
+    /// Issues a token for a subject (the username) with a role, tied to a session.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::SessionEnded`] for as long as the session's revocation is remembered. [`IssueError::Invalid`] when
+    /// a claim is empty, longer than its limit, or holds a control character.
+    pub fn issue(&self, subject: &str, role: &str, session: &str) -> Result<AccessToken, IssueError> {
+        check_claim("subject", subject, SUBJECT_LIMIT_BYTES)
+            .and_then(|()| check_claim("role", role, CLAIM_LIMIT_BYTES))
+            .and_then(|()| check_claim("session", session, CLAIM_LIMIT_BYTES))
+            .map_err(IssueError::Invalid)?;
+        if self.revocations.contains(session) {
+            return Err(IssueError::SessionEnded);
+        }
+        let token_id = token_id()?;
+        let payload = Payload::new(subject, role, session, self.clock.unix_seconds(), &token_id);
+        let payload = serde_json::to_vec(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
+        let token = self
+            .key
+            .sign(&payload)
+            .map_err(|error| IssueError::Unavailable(error.to_string()))?;
+        Ok(AccessToken {
+            token,
+            expires_in_seconds: ACCESS_LIFETIME_SECONDS,
+        })
+    }
+
+    /// What a token stands for, if it is good now; `None` whatever is wrong with it.
+    ///
+    /// There is no leeway: it is good until the second before `exp`. Costs a few microseconds and never waits on the disk.
+    pub fn verify(&self, token: &str) -> Option<Claims> {
+        if token.len() > TOKEN_LIMIT_BYTES {
+            return None;
+        }
+        let encoded = self.key.signed_payload(token)?;
+        // Three bytes for four characters; on the stack, because this is on the way of every request.
+        let mut buffer = [0; TOKEN_LIMIT_BYTES / 4 * 3];
+        let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut buffer).ok()?;
+        let payload = Payload::read(&buffer[..length])?;
+        let good = payload.is_good_at(self.clock.unix_seconds()) && !self.revocations.contains(&payload.sid);
+        good.then(|| payload.into_claims())
+    }
+
+    /// Ends a session: from now on every token of it is refused, and when this returns, after a restart too.
+    ///
+    /// Revoking twice is no error. The write happens off the reactor; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError::Unavailable`] when the end could not be written to disk, [`RevokeError::Invalid`] for an id that
+    /// [`Tokens::issue`] would refuse.
+    pub async fn revoke(&self, session: &str) -> Result<(), RevokeError> {
+        check_claim("session", session, CLAIM_LIMIT_BYTES).map_err(RevokeError::Invalid)?;
+        self.revocations
+            .add(session, self.clock.unix_seconds())
+            .await
+            .map_err(RevokeError::Unavailable)
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AccessToken")
+            .field("expires_in_seconds", &self.expires_in_seconds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The claims on the wire (RFC 9068 section 2.2, and `sid`, `roles`, `type`).
+///
+/// A claim that stands twice is refused by the derived reader. Claims it does not know are passed over, so that a host can
+/// be rolled back without logging everyone out.
+#[derive(Serialize, Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    aud: Cow<'a, str>,
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    #[serde(borrow)]
+    client_id: Cow<'a, str>,
+    iat: u64,
+    exp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+    #[serde(borrow)]
+    jti: Cow<'a, str>,
+    #[serde(borrow)]
+    sid: Cow<'a, str>,
+    roles: [Cow<'a, str>; 1],
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+impl<'a> Payload<'a> {
+    fn new(subject: &'a str, role: &'a str, session: &'a str, now: u64, token_id: &'a str) -> Payload<'a> {
+        Payload {
+            iss: SELF.into(),
+            aud: SELF.into(),
+            sub: subject.into(),
+            client_id: SELF.into(),
+            iat: now,
+            exp: now + u64::from(ACCESS_LIFETIME_SECONDS),
+            nbf: None,
+            jti: token_id.into(),
+            sid: session.into(),
+            roles: [role.into()],
+            kind: ACCESS.into(),
+        }
+    }
+
+    /// Reads a JSON object (RFC 7519 section 7.2). The derived reader alone would also take a list of the values in order.
+    fn read(json: &'a [u8]) -> Option<Payload<'a>> {
+        json.starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
+    }
+
+    /// Whether the token was issued for this host and is in force.
+    ///
+    /// One from the future was issued while the clock was ahead, and would outlive its hour: it is refused.
+    fn is_good_at(&self, now: u64) -> bool {
+        self.iss == SELF
+            && self.aud == SELF
+            && self.client_id == SELF
+            && self.kind == ACCESS
+            && !self.jti.is_empty()
+            && now < self.exp
+            && self.iat <= now.saturating_add(AHEAD_LIMIT_SECONDS)
+            && self.nbf.is_none_or(|not_before| not_before <= now)
+    }
+
+    fn into_claims(self) -> Claims {
+        let [role] = self.roles;
+        Claims {
+            subject: self.sub.into_owned(),
+            role: role.into_owned(),
+            session: self.sid.into_owned(),
+            expires_at: self.exp,
+        }
+    }
+}
+
+/// Bounds a claim. Without control characters JSON makes it at most twice as long, which keeps a token within its limit.
+fn check_claim(name: &str, value: &str, limit_bytes: usize) -> Result<(), String> {
+    if value.is_empty() {
+        Err(format!("the {name} is empty"))
+    } else if value.len() > limit_bytes {
+        Err(format!("the {name} is longer than {limit_bytes} bytes"))
+    } else if value.chars().any(char::is_control) {
+        Err(format!("the {name} holds a control character"))
+    } else {
+        Ok(())
+    }
+}
+
+/// 128 random bits, so that no two tokens share a `jti`.
+fn token_id() -> Result<String, IssueError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| IssueError::Unavailable(error.to_string()))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
