@@ -1,0 +1,153 @@
+//! What user decides, from plain values: which fields a profile takes, and who may see it.
+
+use std::fmt;
+
+use kit::{Caller, JsonObject, JsonValue};
+use serde::Serialize;
+
+/// In Unicode characters (RFC 5321's path, without its brackets).
+const EMAIL_LIMIT_CHARS: usize = 254;
+const TEXT_LIMIT_CHARS: usize = 1000;
+
+/// What a profile holds besides its name. None leaves a field as it is, or empty in a new profile.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Fields<'a> {
+    pub(crate) email: Option<&'a str>,
+    pub(crate) first_name: Option<&'a str>,
+    pub(crate) last_name: Option<&'a str>,
+    pub(crate) phone: Option<&'a str>,
+    pub(crate) address: Option<&'a str>,
+}
+
+/// Why a field is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    NotText(&'static str),
+    TooLong(&'static str, usize),
+    /// U+0000, which not every database can hold.
+    Nul(&'static str),
+}
+
+impl<'a> Fields<'a> {
+    /// Reads the fields of a body. Null is the same as absent; members that are no fields are ignored.
+    ///
+    /// # Errors
+    /// The first field that cannot be stored.
+    pub(crate) fn read(body: &'a JsonObject) -> Result<Self, Refused> {
+        Ok(Self {
+            email: field(body, "email", EMAIL_LIMIT_CHARS)?,
+            first_name: field(body, "first_name", TEXT_LIMIT_CHARS)?,
+            last_name: field(body, "last_name", TEXT_LIMIT_CHARS)?,
+            phone: field(body, "phone", TEXT_LIMIT_CHARS)?,
+            address: field(body, "address", TEXT_LIMIT_CHARS)?,
+        })
+    }
+
+    /// Whether no field was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText(field) => write!(formatter, "The field {field} must be a text."),
+            Self::TooLong(field, limit) => write!(formatter, "The field {field} must have at most {limit} characters."),
+            Self::Nul(field) => write!(formatter, "The field {field} must not contain U+0000."),
+        }
+    }
+}
+
+/// Whether a caller may see and change the profile of a name: their own, or any for an administrator.
+pub(crate) fn may_touch(caller: &Caller, username: &str) -> bool {
+    caller.is_admin() || caller.username == username
+}
+
+fn field<'a>(body: &'a JsonObject, name: &'static str, limit_chars: usize) -> Result<Option<&'a str>, Refused> {
+    match body.get(name) {
+        None | Some(JsonValue::Null) => Ok(None),
+        Some(JsonValue::String(text)) if text.contains('\0') => Err(Refused::Nul(name)),
+        Some(JsonValue::String(text)) if text.chars().count() > limit_chars => Err(Refused::TooLong(name, limit_chars)),
+        Some(JsonValue::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Refused::NotText(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn body(value: &JsonValue) -> JsonObject {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn nulls_and_unknown_members_give_no_field() {
+        let body = body(&json!({ "email": null, "username": "eve", "id": 7, "role": "admin" }));
+        assert!(Fields::read(&body).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_empty_text_is_a_value() {
+        let body = body(&json!({ "phone": "" }));
+        let fields = Fields::read(&body).unwrap();
+        assert_eq!(fields.phone, Some(""));
+        assert!(!fields.is_empty());
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let body = body(&json!({
+            "email": "a@b", "first_name": "Ada", "last_name": "Łovelace", "phone": "+33 1", "address": "1, rue X\n75001",
+        }));
+        let expected = Fields {
+            email: Some("a@b"),
+            first_name: Some("Ada"),
+            last_name: Some("Łovelace"),
+            phone: Some("+33 1"),
+            address: Some("1, rue X\n75001"),
+        };
+        assert_eq!(Fields::read(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        for value in [json!(1), json!(true), json!([]), json!({ "a": 1 }), json!(1.5)] {
+            let body = body(&json!({ "address": value }));
+            assert_eq!(Fields::read(&body), Err(Refused::NotText("address")));
+        }
+        let body = body(&json!({ "first_name": "a\u{0}b" }));
+        assert_eq!(Fields::read(&body), Err(Refused::Nul("first_name")));
+    }
+
+    #[test]
+    fn lengths_are_bounded_in_characters() {
+        for (field, limit) in [
+            ("email", 254),
+            ("first_name", 1000),
+            ("last_name", 1000),
+            ("phone", 1000),
+            ("address", 1000),
+        ] {
+            let fits = body(&json!({ field: "é".repeat(limit) }));
+            assert!(Fields::read(&fits).is_ok(), "{field}");
+            let long = body(&json!({ field: "é".repeat(limit + 1) }));
+            assert_eq!(Fields::read(&long), Err(Refused::TooLong(field, limit)));
+        }
+    }
+
+    #[test]
+    fn a_profile_is_its_owners_and_the_administrators() {
+        let caller = |username: &str, role: &str| Caller {
+            username: username.to_owned(),
+            role: role.to_owned(),
+            session: None,
+        };
+        assert!(may_touch(&caller("bob", "user"), "bob"));
+        assert!(!may_touch(&caller("Bob", "user"), "bob"));
+        assert!(!may_touch(&caller("admin", "user"), "bob"));
+        assert!(may_touch(&caller("admin", "admin"), "bob"));
+    }
+}

@@ -1,0 +1,159 @@
+//! User's table: every statement that it runs. Decides nothing.
+
+use kit::params;
+use kit::storage::{Reads, Result, Row, Rows, Value, begin, execute, query};
+use serde::Serialize;
+use username::Username;
+
+use crate::model::Fields;
+
+/// A profile as clients read it, borrowed from the row that it is in.
+#[derive(Debug, Serialize)]
+pub(crate) struct Profile<'a> {
+    id: i64,
+    pub(crate) username: &'a str,
+    email: Option<&'a str>,
+    first_name: Option<&'a str>,
+    last_name: Option<&'a str>,
+    phone: Option<&'a str>,
+    address: Option<&'a str>,
+    date_creation: &'a str,
+    date_update: &'a str,
+}
+
+/// The columns of a [`Profile`], in its order.
+macro_rules! columns {
+    () => {
+        "id, username, email, first_name, last_name, phone, address, date_creation, date_update"
+    };
+}
+
+impl<'a> Profile<'a> {
+    /// The profile in the only row, if there is one.
+    pub(crate) fn first(rows: &'a Rows) -> Result<Option<Self>> {
+        rows.first().map(Self::read).transpose()
+    }
+
+    /// The profiles in all rows.
+    pub(crate) fn all(rows: &'a Rows) -> Result<Vec<Self>> {
+        rows.iter().map(Self::read).collect()
+    }
+
+    fn read(row: Row<'a>) -> Result<Self> {
+        Ok(Self {
+            id: row.at(0)?,
+            username: row.at(1)?,
+            email: row.at(2)?,
+            first_name: row.at(3)?,
+            last_name: row.at(4)?,
+            phone: row.at(5)?,
+            address: row.at(6)?,
+            date_creation: row.at(7)?,
+            date_update: row.at(8)?,
+        })
+    }
+}
+
+/// Every profile, by id.
+pub(crate) fn all() -> Result<Rows> {
+    query(concat!("SELECT ", columns!(), " FROM profiles ORDER BY id"), &[])
+}
+
+/// The profile of an id.
+pub(crate) fn by_id(id: i64) -> Result<Rows> {
+    query(
+        concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"),
+        params![id],
+    )
+}
+
+/// The profile of exactly this name.
+pub(crate) fn by_username(username: &str) -> Result<Rows> {
+    query(
+        concat!("SELECT ", columns!(), " FROM profiles WHERE username = $1"),
+        params![username],
+    )
+}
+
+/// Makes a profile that has no login. A name that somebody has breaks the rule `Unique`.
+pub(crate) fn insert(name: &Username, fields: &Fields<'_>, date: &str) -> Result<Rows> {
+    const SQL: &str = concat!(
+        "INSERT INTO profiles
+             (registration, username, name_key, email, first_name, last_name, phone, address, date_creation, date_update)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+         RETURNING ",
+        columns!()
+    );
+    write(SQL, &values(None, name, fields, date))
+}
+
+/// Makes the profile of a registration. One that broke off may have made it before: then it gets the fields of now, as
+/// nobody has seen it yet. A name that somebody else has breaks the rule `Unique`.
+pub(crate) fn insert_registered(registration: &str, name: &Username, fields: &Fields<'_>, date: &str) -> Result<Rows> {
+    const SQL: &str = concat!(
+        "INSERT INTO profiles
+             (registration, username, name_key, email, first_name, last_name, phone, address, date_creation, date_update)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+         ON CONFLICT (registration) DO UPDATE SET
+             username = excluded.username, name_key = excluded.name_key, email = excluded.email,
+             first_name = excluded.first_name, last_name = excluded.last_name, phone = excluded.phone,
+             address = excluded.address, date_update = excluded.date_update
+         RETURNING ",
+        columns!()
+    );
+    write(SQL, &values(Some(registration), name, fields, date))
+}
+
+/// Changes the fields that are given. No row if the profile is gone.
+pub(crate) fn update(id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
+    const SQL: &str = concat!(
+        "UPDATE profiles SET
+             email = coalesce($2, email), first_name = coalesce($3, first_name), last_name = coalesce($4, last_name),
+             phone = coalesce($5, phone), address = coalesce($6, address), date_update = $7
+         WHERE id = $1
+         RETURNING ",
+        columns!()
+    );
+    let Fields {
+        email,
+        first_name,
+        last_name,
+        phone,
+        address,
+    } = *fields;
+    write(SQL, params![id, email, first_name, last_name, phone, address, date])
+}
+
+/// Deletes a profile. False if it is gone already.
+pub(crate) fn delete(id: i64) -> Result<bool> {
+    Ok(execute("DELETE FROM profiles WHERE id = $1", params![id])? == 1)
+}
+
+fn values(registration: Option<&str>, name: &Username, fields: &Fields<'_>, date: &str) -> [Value; 9] {
+    let Fields {
+        email,
+        first_name,
+        last_name,
+        phone,
+        address,
+    } = *fields;
+    [
+        registration.into(),
+        name.as_str().into(),
+        name.key().into(),
+        email.into(),
+        first_name.into(),
+        last_name.into(),
+        phone.into(),
+        address.into(),
+        date.into(),
+    ]
+}
+
+/// Runs a statement that writes and gives rows back.
+fn write(sql: &str, params: &[Value]) -> Result<Rows> {
+    let tx = begin()?;
+    let rows = tx.query(sql, params)?;
+    tx.commit()?;
+    Ok(rows)
+}

@@ -1,0 +1,349 @@
+//! The service from request to row, with a database in memory and a scripted auth.
+
+use kit::JsonValue;
+use kit::native::{Answer, Call, delete, get, install, post, put};
+use serde_json::json;
+
+use crate::SERVICE;
+use crate::stand_in::{asked, auth_answers};
+
+fn as_admin(call: Call) -> Answer {
+    call.by("admin", "admin").send()
+}
+
+/// Makes a profile without a login, and gives its id.
+fn make(username: &str) -> i64 {
+    let answer = as_admin(post("/users", json!({ "username": username })));
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    answer.body["data"]["id"].as_i64().unwrap()
+}
+
+fn registered(registration: &str, username: &str, email: &str) -> Answer {
+    let body = json!({ "registration": registration, "username": username, "email": email });
+    post("/internal/profiles", body).send()
+}
+
+#[test]
+fn the_seeded_administrator_has_a_profile() {
+    install(&SERVICE);
+    let answer = as_admin(get("/users/profile"));
+    let expected = json!({
+        "id": 1,
+        "username": "admin",
+        "email": "admin@example.com",
+        "first_name": "Admin",
+        "last_name": "User",
+        "phone": null,
+        "address": null,
+        "date_creation": "2025-01-01 00:00:00",
+        "date_update": "2025-01-01 00:00:00",
+    });
+    assert_eq!((answer.status, &answer.body["data"]), (200, &expected));
+}
+
+#[test]
+fn the_list_has_everybody_by_id_and_their_number() {
+    install(&SERVICE);
+    make("zoe");
+    make("bob");
+    let answer = as_admin(get("/users"));
+    let names: Vec<&str> = answer.body["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|profile| profile["username"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["admin", "zoe", "bob"]);
+    assert_eq!(answer.body["count"], 3);
+}
+
+#[test]
+fn a_new_profile_holds_every_field_that_was_given() {
+    install(&SERVICE);
+    let body = json!({
+        "username": "Zoë", "email": "zoe@example.com", "first_name": "Zoë", "last_name": "", "phone": null, "id": 99,
+    });
+    let answer = as_admin(post("/users", body));
+    let data = &answer.body["data"];
+    assert_eq!((answer.status, &data["id"]), (201, &2.into()));
+    assert_eq!((&data["username"], &data["last_name"]), (&"Zoë".into(), &"".into()));
+    assert_eq!((&data["phone"], &data["address"]), (&JsonValue::Null, &JsonValue::Null));
+    assert_eq!(data["date_creation"], data["date_update"]);
+    assert_eq!(data["date_creation"].as_str().unwrap().len(), 19);
+    assert!(answer.body["message"].is_string());
+    assert!(
+        asked().is_empty(),
+        "a profile without a password is none of auth's business"
+    );
+}
+
+#[test]
+fn a_new_profile_needs_a_username() {
+    install(&SERVICE);
+    for body in [
+        json!({}),
+        json!({ "username": "" }),
+        json!({ "username": "  " }),
+        json!({ "username": 7 }),
+        json!([]),
+    ] {
+        assert_eq!(as_admin(post("/users", body)).outcome(), (400, "MISSING_USERNAME"));
+    }
+    let no_json = as_admin(post("/users", json!({})).with_body("text/plain", b"username=bob"));
+    assert_eq!(no_json.outcome(), (400, "MISSING_USERNAME"));
+}
+
+#[test]
+fn what_cannot_be_stored_makes_no_profile() {
+    install(&SERVICE);
+    for body in [
+        json!({ "username": "x".repeat(151) }),
+        json!({ "username": "bo\nb" }),
+        json!({ "username": " bob" }),
+        json!({ "username": "bob", "email": 7 }),
+        json!({ "username": "bob", "address": "x".repeat(1001) }),
+        json!({ "username": "bob", "password": 12_345_678 }),
+    ] {
+        assert_eq!(as_admin(post("/users", body)).outcome(), (400, "CREATION_FAILED"));
+    }
+    assert_eq!(as_admin(get("/users")).body["count"], 1);
+}
+
+#[test]
+fn names_that_look_alike_are_taken() {
+    install(&SERVICE);
+    make("Zoë");
+    for name in ["Zoë", "ZOE\u{308}", "zoë", "Ａdmin"] {
+        let answer = as_admin(post("/users", json!({ "username": name })));
+        assert_eq!(answer.outcome(), (400, "CREATION_FAILED"), "{name}");
+    }
+}
+
+#[test]
+fn with_a_password_auth_makes_the_login_and_the_profile() {
+    install(&SERVICE);
+    let made = json!({ "id": 2, "username": "bob" });
+    auth_answers(201, json!({ "success": true, "data": made }));
+    let body = json!({ "username": "bob", "password": "a good one", "phone": "1", "registration": "mine" });
+    let answer = as_admin(post("/users", body));
+    assert_eq!((answer.status, &answer.body["data"]), (201, &made));
+    let [asked] = &asked()[..] else {
+        panic!("auth is asked once")
+    };
+    assert_eq!(asked.what, "Method::Post auth /internal/logins");
+    assert_eq!(
+        (&asked.body["username"], &asked.body["password"]),
+        (&"bob".into(), &"a good one".into())
+    );
+    assert_eq!(asked.body["profile"]["phone"], "1");
+    for kept in ["password", "username", "registration"] {
+        assert!(
+            asked.body["profile"].get(kept).is_none(),
+            "{kept} is no field of a profile"
+        );
+    }
+}
+
+#[test]
+fn what_auth_refuses_is_refused_with_its_reason() {
+    install(&SERVICE);
+    auth_answers(
+        400,
+        json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }),
+    );
+    let answer = as_admin(post("/users", json!({ "username": "bob", "password": "" })));
+    assert_eq!(answer.outcome(), (400, "CREATION_FAILED"));
+    assert_eq!(answer.body["error"]["message"], "Too short.");
+    auth_answers(
+        503,
+        json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }),
+    );
+    let answer = as_admin(post("/users", json!({ "username": "bob", "password": "a good one" })));
+    assert_eq!(answer.outcome(), (503, "SERVICE_BUSY"));
+}
+
+#[test]
+fn a_profile_is_shown_to_its_owner_and_to_administrators() {
+    install(&SERVICE);
+    let bob = make("bob");
+    let path = format!("/users/{bob}");
+    assert_eq!(get(&path).by("bob", "user").send().status, 200);
+    assert_eq!(as_admin(get(&path)).status, 200);
+    assert_eq!(get(&path).by("eve", "user").send().outcome(), (403, "FORBIDDEN"));
+    assert_eq!(get("/users/1").by("bob", "user").send().outcome(), (403, "FORBIDDEN"));
+}
+
+#[test]
+fn an_id_that_is_no_row_is_not_found_whoever_asks() {
+    install(&SERVICE);
+    for id in ["2", "0", "-1", "abc", "1.0", "9223372036854775808", "%31x", "%ff"] {
+        let path = format!("/users/{id}");
+        for (name, role) in [("admin", "admin"), ("eve", "user")] {
+            let not_found = (404, "USER_NOT_FOUND");
+            assert_eq!(
+                get(&path).by(name, role).send().outcome(),
+                not_found,
+                "GET {id} by {name}"
+            );
+            let change = put(&path, json!({ "phone": "1" })).by(name, role).send();
+            assert_eq!(change.outcome(), not_found, "PUT {id} by {name}");
+        }
+        assert_eq!(
+            as_admin(delete(&path)).outcome(),
+            (404, "USER_NOT_FOUND"),
+            "DELETE {id}"
+        );
+    }
+    assert!(asked().is_empty());
+}
+
+#[test]
+fn a_change_leaves_the_other_fields_and_the_name_alone() {
+    let database = install(&SERVICE);
+    let bob = make("bob");
+    let path = format!("/users/{bob}");
+    database
+        .execute(
+            "UPDATE profiles SET date_creation = '2020-01-01 00:00:00', date_update = date_creation, phone = '1'",
+            [],
+        )
+        .unwrap();
+    let body = json!({ "email": "bob@example.com", "first_name": "", "phone": null, "username": "eve", "colour": 1 });
+    let answer = put(&path, body).by("bob", "user").send();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let data = &answer.body["data"];
+    assert_eq!(
+        (&data["username"], &data["email"]),
+        (&"bob".into(), &"bob@example.com".into())
+    );
+    assert_eq!((&data["first_name"], &data["phone"]), (&"".into(), &"1".into()));
+    assert_eq!(data["date_creation"], "2020-01-01 00:00:00");
+    assert!(data["date_update"].as_str() > data["date_creation"].as_str());
+    assert!(answer.body["message"].is_string());
+    assert_eq!(&as_admin(get(&path)).body["data"], data);
+}
+
+#[test]
+fn a_change_without_a_field_fails_before_the_row_is_looked_for() {
+    install(&SERVICE);
+    for body in [
+        json!({}),
+        json!({ "email": null }),
+        json!({ "username": "eve" }),
+        json!({ "phone": 7 }),
+        json!([]),
+    ] {
+        for path in ["/users/1", "/users/99", "/users/abc"] {
+            let answer = put(path, body.clone()).by("eve", "user").send();
+            assert_eq!(answer.outcome(), (400, "UPDATE_FAILED"), "{body} to {path}");
+        }
+    }
+    let long = as_admin(put("/users/1", json!({ "email": "x".repeat(255) })));
+    assert_eq!(long.outcome(), (400, "UPDATE_FAILED"));
+}
+
+#[test]
+fn nobody_changes_another_users_profile() {
+    install(&SERVICE);
+    let answer = put("/users/1", json!({ "email": "eve@example.com" }))
+        .by("eve", "user")
+        .send();
+    assert_eq!(answer.outcome(), (403, "FORBIDDEN"));
+    assert_eq!(as_admin(get("/users/1")).body["data"]["email"], "admin@example.com");
+}
+
+#[test]
+fn deleting_ends_the_login_first_and_is_not_found_the_second_time() {
+    install(&SERVICE);
+    let bob = make("Bob/é ?");
+    auth_answers(200, json!({ "success": true }));
+    let path = format!("/users/{bob}");
+    let answer = as_admin(delete(&path));
+    assert_eq!((answer.status, answer.body.get("data")), (200, None));
+    assert!(answer.body["message"].is_string());
+    assert_eq!(
+        asked()[0].what,
+        "Method::Delete auth /internal/logins/Bob%2F%C3%A9%20%3F"
+    );
+    assert_eq!(as_admin(delete(&path)).outcome(), (404, "USER_NOT_FOUND"));
+    assert_eq!(asked().len(), 1);
+}
+
+#[test]
+fn without_auth_nothing_is_deleted() {
+    install(&SERVICE);
+    let path = format!("/users/{}", make("bob"));
+    assert_eq!(as_admin(delete(&path)).status, 503);
+    auth_answers(500, JsonValue::Null);
+    assert_eq!(as_admin(delete(&path)).outcome(), (503, "SERVICE_BUSY"));
+    assert_eq!(as_admin(get(&path)).status, 200);
+}
+
+#[test]
+fn an_id_is_never_given_again() {
+    install(&SERVICE);
+    let first = make("bob");
+    auth_answers(200, JsonValue::Null);
+    assert_eq!(as_admin(delete(&format!("/users/{first}"))).status, 200);
+    assert_eq!(make("bob"), first + 1);
+}
+
+#[test]
+fn a_registration_makes_one_profile_however_often_it_asks() {
+    install(&SERVICE);
+    let first = registered("r1", "bob", "old@example.com");
+    assert_eq!((first.status, &first.body["data"]["username"]), (201, &"bob".into()));
+    let again = registered("r1", "BOB", "new@example.com");
+    let data = &again.body["data"];
+    assert_eq!((again.status, &data["id"]), (201, &first.body["data"]["id"]));
+    assert_eq!(
+        (&data["username"], &data["email"]),
+        (&"BOB".into(), &"new@example.com".into())
+    );
+    assert_eq!(as_admin(get("/users")).body["count"], 2);
+}
+
+#[test]
+fn a_name_of_another_registration_or_of_a_profile_without_login_is_a_conflict() {
+    install(&SERVICE);
+    make("carol");
+    registered("r1", "bob", "bob@example.com");
+    for name in ["bob", "Bob", "carol", "CAROL", "admin"] {
+        assert_eq!(
+            registered("r2", name, "eve@example.com").outcome(),
+            (409, "USERNAME_TAKEN"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_registration_with_a_bad_field_makes_nothing() {
+    install(&SERVICE);
+    for body in [
+        json!({ "username": "bob" }),
+        json!({ "registration": "", "username": "bob" }),
+        json!({ "registration": "r1" }),
+        json!({ "registration": "r1", "username": "bob", "email": 1 }),
+    ] {
+        let answer = post("/internal/profiles", body).send();
+        assert_eq!(answer.outcome(), (400, "CREATION_FAILED"));
+    }
+}
+
+#[test]
+fn a_caller_without_a_profile_has_none() {
+    install(&SERVICE);
+    assert_eq!(
+        get("/users/profile").by("ghost", "user").send().outcome(),
+        (404, "USER_NOT_FOUND")
+    );
+}
+
+#[test]
+fn texts_in_sql_stay_texts() {
+    install(&SERVICE);
+    let name = "'; DROP TABLE profiles; --";
+    let id = make(name);
+    assert_eq!(as_admin(get(&format!("/users/{id}"))).body["data"]["username"], name);
+}
