@@ -1,0 +1,147 @@
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+//! Auth: who somebody is, and for how long.
+//!
+//! Keeps logins, sessions and the digests of refresh tokens. Passwords are hashed and access tokens signed by the host:
+//! auth sees no key, and no password outlives its request. Profiles are user's: auth has them made with a login, and user
+//! has logins ended with a profile.
+//!
+//! This file speaks HTTP. [`login`], [`session`], [`register`] and [`operator`] do what is asked, as [`model`] decides,
+//! with what [`rows`] stores and [`host`] computes.
+
+mod login;
+mod operator;
+mod register;
+mod session;
+
+mod model;
+
+mod host;
+mod rows;
+
+#[cfg(test)]
+mod stand_in;
+#[cfg(test)]
+mod tests;
+
+use kit::{Failure, JsonObject, JsonValue, Request, Response};
+use serde_json::json;
+
+kit::service! {
+    name: "auth-service",
+    health: "/auth/health",
+    migrations: [include_str!("../migrations/1.sql")],
+    schema: 1..=1,
+    routes: [
+        post("/auth/login", Public, log_in),
+        post("/auth/refresh", Public, refresh),
+        post("/auth/verify", Public, verify),
+        post("/auth/register", Public, register),
+        post("/auth/logout", User, log_out),
+        post("/internal/logins", Internal, make_login),
+        delete("/internal/logins/{username}", Internal, end_login),
+        get("/internal/operator", Internal, operator),
+        put("/internal/operator", Internal, set_operator_password),
+    ],
+}
+
+const MISSING_CREDENTIALS: &str = "MISSING_CREDENTIALS";
+const MISSING_TOKEN: &str = "MISSING_TOKEN";
+const MISSING_PASSWORD: &str = "MISSING_PASSWORD";
+
+fn log_in(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object(MISSING_CREDENTIALS)?;
+    let (username, password) = credentials(&body)?;
+    let pair = login::log_in(username, password, request.client_address().as_deref())?;
+    Ok(Response::ok(&pair))
+}
+
+fn refresh(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object(MISSING_TOKEN)?;
+    let token = required(&body, "refresh_token", MISSING_TOKEN)?;
+    Ok(Response::ok(&session::refresh(token)?))
+}
+
+fn verify(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object(MISSING_TOKEN)?;
+    let token = required(&body, "token", MISSING_TOKEN)?;
+    let claims = host::claims(token).ok_or_else(session::invalid_token)?;
+    Ok(Response::ok(
+        &json!({ "username": claims.subject, "expires_at": claims.expires_at }),
+    ))
+}
+
+fn log_out(request: &Request) -> Result<Response, Failure> {
+    // No body, or one that says nothing, means the caller's own session.
+    let body = request.json_object(MISSING_TOKEN).unwrap_or_default();
+    session::log_out(request.user()?, text(&body, "refresh_token"))?;
+    Ok(Response::message("You are logged out."))
+}
+
+fn register(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object(MISSING_CREDENTIALS)?;
+    let (username, password) = credentials(&body)?;
+    let profile = register::register(username, password, email(&body)?)?;
+    let created = json!({ "user_id": profile["id"], "username": profile["username"] });
+    Ok(Response::created(&created).with_message("Your account was created."))
+}
+
+fn make_login(request: &Request) -> Result<Response, Failure> {
+    let mut body = request.json_object(MISSING_CREDENTIALS)?;
+    let profile = match body.remove("profile") {
+        Some(JsonValue::Object(profile)) => profile,
+        _ => JsonObject::new(),
+    };
+    // Whoever sends a password wants a login, so an empty one is refused by the policy like any short one.
+    let [username, password] = ["username", "password"].map(|key| body.get(key).and_then(JsonValue::as_str));
+    let profile = register::register(username.unwrap_or_default(), password.unwrap_or_default(), profile)?;
+    Ok(Response::created(&profile))
+}
+
+fn end_login(request: &Request) -> Result<Response, Failure> {
+    // A name that cannot be decoded is nobody's.
+    if let Some(username) = request.param("username") {
+        operator::end_login(&username)?;
+    }
+    Ok(Response::message("The login is gone."))
+}
+
+fn operator(_: &Request) -> Result<Response, Failure> {
+    Ok(Response::ok(&operator::operator()?))
+}
+
+fn set_operator_password(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object(MISSING_PASSWORD)?;
+    let password = required(&body, "password", MISSING_PASSWORD)?;
+    Ok(Response::ok(&operator::set_password(password)?))
+}
+
+fn credentials(body: &JsonObject) -> Result<(&str, &str), Failure> {
+    Ok((
+        required(body, "username", MISSING_CREDENTIALS)?,
+        required(body, "password", MISSING_CREDENTIALS)?,
+    ))
+}
+
+/// The email address of a registration, as a profile has it.
+fn email(body: &JsonObject) -> Result<JsonObject, Failure> {
+    let mut profile = JsonObject::new();
+    match body.get("email") {
+        None | Some(JsonValue::Null) => {}
+        Some(JsonValue::String(email)) if model::registration::is_email(email) => {
+            profile.insert("email".to_owned(), email.as_str().into());
+        }
+        Some(_) => return Err(register::creation_failed("This is no email address.".to_owned())),
+    }
+    Ok(profile)
+}
+
+/// A member that is a text and not empty.
+fn text<'a>(body: &'a JsonObject, key: &str) -> Option<&'a str> {
+    body.get(key)
+        .and_then(JsonValue::as_str)
+        .filter(|text| !text.is_empty())
+}
+
+fn required<'a>(body: &'a JsonObject, key: &str, code: &'static str) -> Result<&'a str, Failure> {
+    text(body, key).ok_or_else(|| Failure::bad_request(code, format!("The text {key} is missing.")))
+}

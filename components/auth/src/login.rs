@@ -1,0 +1,117 @@
+//! The way in: a name and a password become a session.
+
+use kit::Failure;
+use kit::storage::{self, Transaction};
+use username::Username;
+
+use crate::host::{self, PasswordError, Verdict};
+use crate::model::throttle::{Subject, TooMany};
+use crate::rows::logins::Login;
+use crate::rows::{attempts, logins};
+use crate::session::{self, TokenPair};
+
+/// Logs somebody in. The answer does not depend on whether the name exists: neither what it says nor what it costs.
+///
+/// # Errors
+/// 401 `INVALID_CREDENTIALS`, 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
+pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Result<TokenPair, Failure> {
+    let now = host::now_ms();
+    // What cannot be a username is nobody's, and is counted as it is.
+    let key = Username::parse(name).map_or_else(|_| name.to_owned(), |name| name.key().to_owned());
+    let mut subjects = vec![Subject::Account(key.clone())];
+    subjects.extend(address.and_then(Subject::of_address));
+
+    let found = count_attempt(&subjects, &key, now)?;
+    let Some((login, verdict)) = check_password(found, password, &subjects)? else {
+        return Err(invalid_credentials());
+    };
+    // If the hasher is too busy for a better hash, the old one does until the next login.
+    let better_hash = if verdict.outdated {
+        host::hash(password).ok()
+    } else {
+        None
+    };
+    let (session, pair) = session::begin(&login, now)?;
+
+    let tx = storage::begin()?;
+    // The login may have ended, or changed its password, while the hash was computed.
+    if !logins::confirm(&tx, &login, better_hash.as_deref())? {
+        return Err(invalid_credentials());
+    }
+    let surplus = session.open(&tx)?;
+    count_success(&tx, &subjects)?;
+    tx.commit()?;
+    session::end_surplus(&surplus);
+    Ok(pair)
+}
+
+/// Counts an attempt before it is evaluated, and finds the login that it is for.
+fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Option<Login>, Failure> {
+    let tx = storage::begin()?;
+    for subject in subjects {
+        let counted = subject.attempt(attempts::find(&tx, subject)?, now).map_err(too_many)?;
+        attempts::save(&tx, subject, counted)?;
+    }
+    attempts::tidy(&tx, now)?;
+    let login = logins::active(&tx, key)?;
+    tx.commit()?;
+    Ok(login)
+}
+
+/// The login and what was found, if the password is right. As much work if there is no login.
+fn check_password(
+    login: Option<Login>,
+    password: &str,
+    subjects: &[Subject],
+) -> Result<Option<(Login, Verdict)>, Failure> {
+    let hash = login.as_ref().map(|login| login.password_hash.as_str());
+    match host::verify(password, hash) {
+        Ok(verdict) => Ok(login.filter(|_| verdict.matches).map(|login| (login, verdict))),
+        // The policy lets nobody have a password of this length.
+        Err(PasswordError::TooLong) => Ok(None),
+        Err(PasswordError::Busy(seconds)) => {
+            give_back(subjects)?;
+            Err(host::busy(seconds))
+        }
+    }
+}
+
+/// Uncounts an attempt that was not evaluated.
+fn give_back(subjects: &[Subject]) -> Result<(), Failure> {
+    let tx = storage::begin()?;
+    for subject in subjects {
+        give_back_one(&tx, subject)?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// Clears the account. An address keeps its failures: its owner may have one good login and guess at others.
+fn count_success(tx: &Transaction, subjects: &[Subject]) -> storage::Result<()> {
+    for subject in subjects {
+        match subject {
+            Subject::Account(_) => attempts::forget(tx, subject)?,
+            Subject::Address(_) => give_back_one(tx, subject)?,
+        }
+    }
+    Ok(())
+}
+
+fn give_back_one(tx: &Transaction, subject: &Subject) -> storage::Result<()> {
+    match attempts::find(tx, subject)? {
+        Some(counted) => attempts::save(tx, subject, subject.give_back(counted)),
+        None => Ok(()),
+    }
+}
+
+fn invalid_credentials() -> Failure {
+    Failure::unauthorized("INVALID_CREDENTIALS", "The username or the password is wrong.")
+}
+
+fn too_many(refusal: TooMany) -> Failure {
+    Failure::new(
+        429,
+        "TOO_MANY_ATTEMPTS",
+        "There were too many attempts to log in. Try again later.",
+    )
+    .retry_after(refusal.retry_after_seconds)
+}

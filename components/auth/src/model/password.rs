@@ -1,0 +1,127 @@
+//! Which passwords a login may be made with.
+//!
+//! Length is what counts: no rules of composition, nothing cut or normalised. Refused are only those that a guesser
+//! tries first.
+
+use std::fmt;
+
+/// In Unicode characters, both included. The longest is 4,096 bytes at most, which the host still hashes.
+const LENGTH_CHARS: std::ops::RangeInclusive<usize> = 8..=1024;
+/// The passwords found most often in leaks, of eight characters or more, in lower case, one a line.
+const COMMON: &str = include_str!("../common-passwords.txt");
+/// What a guesser who has seen the shop tries.
+const SERVICE_WORDS: [&str; 3] = ["comptoir", "comptoir1", "comptoir123"];
+
+/// Why a password is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    TooShort,
+    TooLong,
+    /// Among the first that a guesser tries, whatever the case of its letters.
+    Common,
+    /// The same as the username.
+    Username,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::TooShort => "The password must have at least 8 characters.",
+            Self::TooLong => "The password must have at most 1024 characters.",
+            Self::Common => "The password is one of the most common: choose another.",
+            Self::Username => "The password must not be the username.",
+        })
+    }
+}
+
+/// Checks a password that somebody wants to have.
+///
+/// # Errors
+/// The first rule that the password breaks.
+pub(crate) fn check(password: &str, username: &str) -> Result<(), Refused> {
+    let length = password.chars().count();
+    if length < *LENGTH_CHARS.start() {
+        return Err(Refused::TooShort);
+    }
+    if length > *LENGTH_CHARS.end() {
+        return Err(Refused::TooLong);
+    }
+    if username::fold(password) == username::fold(username) {
+        return Err(Refused::Username);
+    }
+    let lower = password.to_lowercase();
+    if COMMON.lines().chain(SERVICE_WORDS).any(|common| common == lower) {
+        return Err(Refused::Common);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_limits_of_length_are_inclusive_and_count_characters() {
+        let unusual = "é🦀x".repeat(400);
+        for (length, outcome) in [
+            (0, Err(Refused::TooShort)),
+            (7, Err(Refused::TooShort)),
+            (8, Ok(())),
+            (14, Ok(())),
+            (15, Ok(())),
+            (64, Ok(())),
+            (73, Ok(())),
+            (1024, Ok(())),
+            (1025, Err(Refused::TooLong)),
+        ] {
+            let password: String = unusual.chars().take(length).collect();
+            assert_eq!(check(&password, "bob"), outcome, "{length} characters");
+        }
+    }
+
+    #[test]
+    fn the_longest_password_is_one_that_the_host_hashes() {
+        let longest = "🦀".repeat(1024);
+        assert_eq!(check(&longest, "bob"), Ok(()));
+        assert!(longest.len() <= 4096);
+    }
+
+    #[test]
+    fn the_commonest_passwords_are_refused_in_any_case() {
+        for common in [
+            "password",
+            "PassWord",
+            "12345678",
+            "Password1",
+            "qwertyuiop",
+            "iloveyou",
+            "Comptoir",
+        ] {
+            assert_eq!(check(common, "bob"), Err(Refused::Common), "{common}");
+        }
+    }
+
+    #[test]
+    fn the_username_is_no_password() {
+        assert_eq!(check("Jean-Luc P", "jean-luc p"), Err(Refused::Username));
+        assert_eq!(check("jean-luc pi", "jean-luc p"), Ok(()));
+    }
+
+    #[test]
+    fn spaces_and_simple_sentences_are_welcome() {
+        assert_eq!(check("correct horse battery staple", "bob"), Ok(()));
+        assert_eq!(check("        x", "bob"), Ok(()));
+    }
+
+    #[test]
+    fn the_list_holds_only_lines_that_can_matter() {
+        let mut seen = HashSet::new();
+        for line in COMMON.lines() {
+            assert!(line.chars().count() >= 8, "{line} is too short anyway");
+            assert_eq!(line, line.to_lowercase().trim());
+            assert!(seen.insert(line), "{line} is there twice");
+        }
+        assert!(seen.len() >= 500);
+    }
+}

@@ -1,0 +1,224 @@
+//! How often somebody may try to log in.
+//!
+//! Every attempt is counted before it is evaluated, in one transaction, so that no number of parallel requests gets more
+//! guesses than one after the other would. There are two counters:
+//!
+//! - **An account** (known or not) has ten attempts, then it is refused for a minute; ten more, then two minutes; and so
+//!   on, doubling up to a quarter of an hour. While it is refused nothing is counted, so nobody can be kept out for ever,
+//!   and open sessions do not notice. A success clears it, and so does a quiet hour.
+//! - **An address** (IPv4, or the /64 of IPv6) has a hundred failures in a quarter of an hour, whatever the names. A
+//!   success takes back its own attempt only. Loopback is not counted: behind a proxy on the same machine it is everybody.
+
+use std::net::IpAddr;
+
+const MINUTE_MS: i64 = 60_000;
+const ACCOUNT_BURST: i64 = 10;
+const ACCOUNT_FIRST_DELAY_MS: i64 = MINUTE_MS;
+const ACCOUNT_LONGEST_DELAY_MS: i64 = 15 * MINUTE_MS;
+const ACCOUNT_MEMORY_MS: i64 = 60 * MINUTE_MS;
+const ADDRESS_LIMIT: i64 = 100;
+const ADDRESS_WINDOW_MS: i64 = 15 * MINUTE_MS;
+
+/// Whose attempts are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// By the key of a username, or any other text that somebody gave as one.
+    Account(String),
+    /// By what identifies a client's network.
+    Address(String),
+}
+
+/// The attempts of one subject so far. Forgotten altogether at `forgotten_at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempts {
+    pub(crate) count: i64,
+    pub(crate) refused_until: i64,
+    pub(crate) forgotten_at: i64,
+}
+
+/// No attempt is taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    pub(crate) retry_after_seconds: u32,
+}
+
+impl Subject {
+    /// The network that a client's address stands for. None where counting would hit the innocent.
+    pub(crate) fn of_address(text: &str) -> Option<Self> {
+        match text.trim().parse::<IpAddr>().ok()?.to_canonical() {
+            address if address.is_loopback() => None,
+            IpAddr::V4(address) => Some(Self::Address(address.to_string())),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Some(Self::Address(format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")))
+            }
+        }
+    }
+
+    /// What the subject is stored under: of one length, and no list of what people typed into a name field.
+    pub(crate) fn digest(&self) -> String {
+        match self {
+            Self::Account(name) => super::digest(&format!("account {name}")),
+            Self::Address(network) => super::digest(&format!("address {network}")),
+        }
+    }
+
+    /// Counts one more attempt, to be stored before it is evaluated.
+    ///
+    /// # Errors
+    /// The subject is refused for a while; nothing is to be stored.
+    pub(crate) fn attempt(&self, before: Option<Attempts>, now: i64) -> Result<Attempts, TooMany> {
+        let before = before.filter(|attempts| now < attempts.forgotten_at);
+        if let Some(attempts) = before.filter(|attempts| now < attempts.refused_until) {
+            let seconds = (attempts.refused_until - now + 999) / 1000;
+            return Err(TooMany {
+                retry_after_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
+            });
+        }
+        let count = before.map_or(0, |attempts| attempts.count) + 1;
+        Ok(match self {
+            Self::Account(_) => {
+                let refused_until = if count % ACCOUNT_BURST == 0 {
+                    now + account_delay_ms(count)
+                } else {
+                    0
+                };
+                Attempts {
+                    count,
+                    refused_until,
+                    forgotten_at: now.max(refused_until) + ACCOUNT_MEMORY_MS,
+                }
+            }
+            Self::Address(_) => {
+                let forgotten_at = before.map_or(now + ADDRESS_WINDOW_MS, |attempts| attempts.forgotten_at);
+                let refused_until = if count >= ADDRESS_LIMIT { forgotten_at } else { 0 };
+                Attempts {
+                    count,
+                    refused_until,
+                    forgotten_at,
+                }
+            }
+        })
+    }
+
+    /// Takes back an attempt that was not evaluated, or, of an address, one that succeeded.
+    pub(crate) fn give_back(&self, attempts: Attempts) -> Attempts {
+        let at_limit = match self {
+            Self::Account(_) => attempts.count % ACCOUNT_BURST == 0,
+            Self::Address(_) => attempts.count == ADDRESS_LIMIT,
+        };
+        Attempts {
+            count: (attempts.count - 1).max(0),
+            refused_until: if at_limit { 0 } else { attempts.refused_until },
+            ..attempts
+        }
+    }
+}
+
+/// How long an account is refused after so many attempts: doubles with each burst.
+fn account_delay_ms(count: i64) -> i64 {
+    let bursts_before = (count / ACCOUNT_BURST - 1).clamp(0, 10);
+    (ACCOUNT_FIRST_DELAY_MS << bursts_before).min(ACCOUNT_LONGEST_DELAY_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn account() -> Subject {
+        Subject::Account("bob".to_owned())
+    }
+
+    fn address() -> Subject {
+        Subject::of_address("192.0.2.7").unwrap()
+    }
+
+    /// Tries as often as it is let, at one instant.
+    fn exhaust(subject: &Subject, mut attempts: Option<Attempts>, now: i64) -> (i64, Attempts, TooMany) {
+        for taken in 0..1000 {
+            match subject.attempt(attempts, now) {
+                Ok(counted) => attempts = Some(counted),
+                Err(refusal) => return (taken, attempts.unwrap(), refusal),
+            }
+        }
+        panic!("never refused");
+    }
+
+    #[test]
+    fn an_account_has_ten_attempts_and_then_waits_twice_as_long_each_time() {
+        let mut attempts = None;
+        let mut now = NOW;
+        for seconds in [60, 120, 240, 480, 900, 900, 900] {
+            let (taken, counted, refusal) = exhaust(&account(), attempts, now);
+            assert_eq!((taken, refusal.retry_after_seconds), (10, seconds));
+            assert!(account().attempt(Some(counted), counted.refused_until - 1).is_err());
+            (attempts, now) = (Some(counted), counted.refused_until);
+        }
+    }
+
+    #[test]
+    fn an_account_forgets_after_a_quiet_hour() {
+        let (_, counted, _) = exhaust(&account(), None, NOW);
+        let later = counted.refused_until + 60 * MINUTE_MS;
+        assert_eq!(account().attempt(Some(counted), later).unwrap().count, 1);
+        assert_eq!(account().attempt(Some(counted), later - 1).unwrap().count, 11);
+    }
+
+    #[test]
+    fn the_wait_is_given_in_seconds_rounded_up() {
+        let (_, counted, _) = exhaust(&account(), None, NOW);
+        let refusal = account().attempt(Some(counted), NOW + 58_999).unwrap_err();
+        assert_eq!(refusal.retry_after_seconds, 2);
+    }
+
+    #[test]
+    fn an_attempt_given_back_unlocks_what_it_locked() {
+        let (_, counted, _) = exhaust(&account(), None, NOW);
+        let back = account().give_back(counted);
+        assert_eq!((back.count, back.refused_until), (9, 0));
+        let (taken, ..) = exhaust(&account(), Some(back), NOW);
+        assert_eq!(taken, 1);
+    }
+
+    #[test]
+    fn attempts_given_back_never_buy_a_further_guess() {
+        // Whatever is given back was not evaluated, so evaluated attempts stay at ten before the first wait.
+        let (mut attempts, mut evaluated) = (None, 0);
+        for round in 0..100 {
+            match account().attempt(attempts, NOW) {
+                Ok(counted) if round % 3 == 0 => attempts = Some(account().give_back(counted)),
+                Ok(counted) => (attempts, evaluated) = (Some(counted), evaluated + 1),
+                Err(_) => {}
+            }
+        }
+        assert_eq!(evaluated, 10);
+    }
+
+    #[test]
+    fn an_address_has_a_hundred_failures_in_a_quarter_of_an_hour() {
+        let (taken, counted, refusal) = exhaust(&address(), None, NOW);
+        assert_eq!((taken, refusal.retry_after_seconds), (100, 900));
+        let freed = address().give_back(counted);
+        assert_eq!(exhaust(&address(), Some(freed), NOW + 1).0, 1);
+        assert_eq!(address().attempt(Some(counted), NOW + 15 * MINUTE_MS).unwrap().count, 1);
+    }
+
+    #[test]
+    fn an_address_stands_for_its_network_and_loopback_for_nobody() {
+        let of = |text| Subject::of_address(text);
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9"));
+        assert_ne!(of("2001:db8:1:2::9"), of("2001:db8:1:3::9"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        for uncounted in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "", "unknown"] {
+            assert_eq!(of(uncounted), None, "{uncounted}");
+        }
+    }
+
+    #[test]
+    fn an_account_and_an_address_of_the_same_text_are_counted_apart() {
+        let text = "192.0.2.7".to_owned();
+        assert_ne!(Subject::Account(text.clone()).digest(), Subject::Address(text).digest());
+    }
+}

@@ -1,0 +1,49 @@
+//! Attempts to log in.
+
+use kit::params;
+use kit::storage::{Reads, Result, Transaction};
+
+use crate::model::throttle::{Attempts, Subject};
+
+/// What is remembered of a subject, if anything.
+pub(crate) fn find(tx: &Transaction, subject: &Subject) -> Result<Option<Attempts>> {
+    let sql = "SELECT count, refused_until, forgotten_at FROM attempts WHERE digest = $1";
+    let rows = tx.query(sql, params![subject.digest()])?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Attempts {
+        count: row.at(0)?,
+        refused_until: row.at(1)?,
+        forgotten_at: row.at(2)?,
+    }))
+}
+
+/// Remembers a subject's attempts in place of what was.
+pub(crate) fn save(tx: &Transaction, subject: &Subject, attempts: Attempts) -> Result<()> {
+    tx.execute(
+        "INSERT INTO attempts (digest, count, refused_until, forgotten_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (digest) DO UPDATE
+         SET count = excluded.count, refused_until = excluded.refused_until, forgotten_at = excluded.forgotten_at",
+        params![
+            subject.digest(),
+            attempts.count,
+            attempts.refused_until,
+            attempts.forgotten_at
+        ],
+    )?;
+    Ok(())
+}
+
+/// Forgets a subject.
+pub(crate) fn forget(tx: &Transaction, subject: &Subject) -> Result<()> {
+    tx.execute("DELETE FROM attempts WHERE digest = $1", params![subject.digest()])?;
+    Ok(())
+}
+
+/// Deletes some of the subjects that are forgotten: more than an attempt adds, so it keeps up.
+pub(crate) fn tidy(tx: &Transaction, now: i64) -> Result<()> {
+    tx.execute(
+        "DELETE FROM attempts WHERE digest IN (SELECT digest FROM attempts WHERE forgotten_at <= $1 LIMIT 20)",
+        params![now],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Sessions and their refresh tokens.
+
+use kit::params;
+use kit::storage::{Reads, Result, Rows, Transaction, execute, query};
+
+use crate::model::rotation::Presented;
+
+/// A refresh token to be stored, by its digest alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewToken<'a> {
+    pub(crate) session: &'a str,
+    pub(crate) digest: &'a str,
+    pub(crate) generation: i64,
+    pub(crate) issued_at: i64,
+    pub(crate) expires_at: i64,
+}
+
+/// A refresh token that was presented, and whose it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) session: String,
+    pub(crate) username: String,
+    pub(crate) role: String,
+    pub(crate) token: Presented,
+}
+
+/// Opens a session with its first refresh token.
+pub(crate) fn open(tx: &Transaction, login_id: i64, first: NewToken<'_>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO sessions (id, login_id, created_at, generation, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        params![
+            first.session,
+            login_id,
+            first.issued_at,
+            first.generation,
+            first.expires_at
+        ],
+    )?;
+    insert_token(tx, first)
+}
+
+/// The refresh token of a digest, if its login is active.
+pub(crate) fn find_token(digest: &str) -> Result<Option<Found>> {
+    let rows = query(
+        "SELECT s.id, l.username, l.role, t.generation, s.generation, t.used_at, t.expires_at
+         FROM refresh_tokens t
+         JOIN sessions s ON s.id = t.session_id
+         JOIN logins l ON l.id = s.login_id
+         WHERE t.digest = $1 AND l.state = 'active'",
+        params![digest],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Found {
+        session: row.at(0)?,
+        username: row.at(1)?,
+        role: row.at(2)?,
+        token: Presented {
+            generation: row.at(3)?,
+            newest_generation: row.at(4)?,
+            used_at: row.at(5)?,
+            expires_at: row.at(6)?,
+        },
+    }))
+}
+
+/// Exchanges a token for its successor. False if somebody else did, or the session is gone.
+pub(crate) fn rotate(tx: &Transaction, digest: &str, successor: NewToken<'_>) -> Result<bool> {
+    let used = tx.execute(
+        "UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1 AND used_at IS NULL",
+        params![digest, successor.issued_at],
+    )?;
+    if used != 1 {
+        return Ok(false);
+    }
+    tx.execute(
+        "UPDATE sessions SET generation = $2, expires_at = $3 WHERE id = $1",
+        params![successor.session, successor.generation, successor.expires_at],
+    )?;
+    insert_token(tx, successor)?;
+    Ok(true)
+}
+
+/// Every session of a login.
+pub(crate) fn of_login(login_id: i64) -> Result<Vec<String>> {
+    ids(&query(
+        "SELECT id FROM sessions WHERE login_id = $1",
+        params![login_id],
+    )?)
+}
+
+/// The sessions of a login beyond the newest so many. A few at a time: each login ends those that it makes too many.
+pub(crate) fn surplus(tx: &Transaction, login_id: i64, keep: u32) -> Result<Vec<String>> {
+    let sql = "SELECT id FROM sessions WHERE login_id = $1 ORDER BY created_at DESC, id LIMIT 10 OFFSET $2";
+    ids(&tx.query(sql, params![login_id, keep])?)
+}
+
+/// Deletes a session with its refresh tokens.
+pub(crate) fn delete(session: &str) -> Result<()> {
+    execute("DELETE FROM sessions WHERE id = $1", params![session])?;
+    Ok(())
+}
+
+/// Deletes some of the tokens and sessions that expired: more than are made at once, so it keeps up.
+pub(crate) fn tidy(tx: &Transaction, now: i64) -> Result<()> {
+    for statement in [
+        "DELETE FROM refresh_tokens
+         WHERE digest IN (SELECT digest FROM refresh_tokens WHERE expires_at <= $1 LIMIT 20)",
+        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $1 LIMIT 5)",
+    ] {
+        tx.execute(statement, params![now])?;
+    }
+    Ok(())
+}
+
+fn insert_token(tx: &Transaction, token: NewToken<'_>) -> Result<()> {
+    tx.execute(
+        "INSERT INTO refresh_tokens (digest, session_id, generation, issued_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        params![token.digest, token.session, token.generation, token.issued_at, token.expires_at],
+    )?;
+    Ok(())
+}
+
+fn ids(rows: &Rows) -> Result<Vec<String>> {
+    rows.iter().map(|row| row.at(0)).collect()
+}

@@ -1,0 +1,174 @@
+//! Sessions: begun by a login, kept alive by refresh tokens, ended once and for all.
+//!
+//! The host is told first that a session ended, then its rows go: if the second step fails, nothing of the session works
+//! all the same.
+
+use kit::storage::{self, Transaction};
+use kit::{Caller, Failure};
+use serde::Serialize;
+
+use crate::host::{self, AccessToken, TokenError};
+use crate::model::rotation::Judgement;
+use crate::model::{self, rotation};
+use crate::rows::logins::Login;
+use crate::rows::sessions::{self, Found, NewToken};
+
+/// How many sessions a login may have. A further one ends the oldest.
+const SESSIONS_LIMIT: u32 = 1000;
+
+/// What a client gets to prove itself with.
+#[derive(Debug, Serialize)]
+pub(crate) struct TokenPair {
+    access_token: String,
+    refresh_token: String,
+    token_type: &'static str,
+    expires_in: u32,
+    /// Seconds since 1970-01-01 UTC.
+    refresh_expires_at: i64,
+}
+
+/// A session that has its tokens but is not stored yet.
+#[derive(Debug)]
+pub(crate) struct Session {
+    login_id: i64,
+    id: String,
+    digest: String,
+    now: i64,
+}
+
+/// Begins a session: nobody has its tokens before it is opened.
+pub(crate) fn begin(login: &Login, now: i64) -> Result<(Session, TokenPair), Failure> {
+    let id = host::unique_id();
+    let access = host::issue(&login.username, &login.role, &id).map_err(host::token_failure)?;
+    let (pair, digest) = pair(access, now);
+    Ok((
+        Session {
+            login_id: login.id,
+            id,
+            digest,
+            now,
+        },
+        pair,
+    ))
+}
+
+impl Session {
+    /// Stores the session. Gives older ones that the login has too many of, to be ended after the commit.
+    pub(crate) fn open(&self, tx: &Transaction) -> storage::Result<Vec<String>> {
+        sessions::open(tx, self.login_id, new_token(&self.id, &self.digest, 1, self.now))?;
+        sessions::tidy(tx, self.now)?;
+        sessions::surplus(tx, self.login_id, SESSIONS_LIMIT)
+    }
+}
+
+/// Exchanges a refresh token for a new pair, once.
+///
+/// # Errors
+/// 401 `INVALID_TOKEN`, the same whatever was wrong.
+pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
+    let now = host::now_ms();
+    let digest = model::digest(refresh_token);
+    let found = sessions::find_token(&digest)?.ok_or_else(invalid_token)?;
+    match found.token.judge(now) {
+        Judgement::Rotate => rotate(&found, &digest, now),
+        Judgement::Refuse => Err(invalid_token()),
+        Judgement::EndSession => {
+            eprintln!(
+                "a used refresh token came back: the session of {:?} is ended",
+                found.username
+            );
+            end(&found.session)?;
+            Err(invalid_token())
+        }
+    }
+}
+
+fn rotate(found: &Found, digest: &str, now: i64) -> Result<TokenPair, Failure> {
+    let access = match host::issue(&found.username, &found.role, &found.session) {
+        Ok(access) => access,
+        Err(TokenError::SessionEnded) => {
+            sessions::delete(&found.session)?;
+            return Err(invalid_token());
+        }
+        Err(error) => return Err(host::token_failure(error)),
+    };
+    let (pair, successor) = pair(access, now);
+    let tx = storage::begin()?;
+    let generation = found.token.generation + 1;
+    if !sessions::rotate(&tx, digest, new_token(&found.session, &successor, generation, now))? {
+        // Another request with the same token was quicker, a moment ago: a race, not theft.
+        return Err(invalid_token());
+    }
+    sessions::tidy(&tx, now)?;
+    tx.commit()?;
+    Ok(pair)
+}
+
+/// Ends the session of a refresh token, if it is the caller's; without one, the session of the caller's own token.
+pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<(), Failure> {
+    let Some(refresh_token) = refresh_token else {
+        let own = caller.session.as_deref();
+        return end(own.ok_or_else(|| Failure::internal("the host gave no x-session-id"))?);
+    };
+    match sessions::find_token(&model::digest(refresh_token))? {
+        Some(found) if found.username == caller.username => end(&found.session),
+        _ => Ok(()),
+    }
+}
+
+/// Ends a session: none of its tokens is good when this returns.
+///
+/// # Errors
+/// 503 when it could not be ended.
+pub(crate) fn end(session: &str) -> Result<(), Failure> {
+    host::revoke(session)?;
+    Ok(sessions::delete(session)?)
+}
+
+/// Ends sessions that a login has too many of. What cannot be ended now is left to the next login.
+pub(crate) fn end_surplus(sessions: &[String]) {
+    for session in sessions {
+        if let Err(failure) = end(session) {
+            eprintln!("a session too many could not be ended: {}", failure.message);
+        }
+    }
+}
+
+/// Ends every session of a login. The caller has seen to it that no further one can begin.
+///
+/// # Errors
+/// 503 when not all could be ended.
+pub(crate) fn end_all(login_id: i64) -> Result<(), Failure> {
+    sessions::of_login(login_id)?
+        .iter()
+        .try_for_each(|session| end(session))
+}
+
+/// What a client is told of every token that is not good, so that it learns nothing about others.
+pub(crate) fn invalid_token() -> Failure {
+    Failure::unauthorized("INVALID_TOKEN", "The token is not valid.")
+}
+
+/// The pair as the client gets it, and the digest of its refresh token.
+fn pair(access: AccessToken, now: i64) -> (TokenPair, String) {
+    let refresh_token = host::secret();
+    let digest = model::digest(&refresh_token);
+    let pair = TokenPair {
+        access_token: access.token,
+        refresh_token,
+        token_type: "Bearer",
+        expires_in: access.expires_in_seconds,
+        refresh_expires_at: (now + rotation::LIFETIME_MS) / 1000,
+    };
+    (pair, digest)
+}
+
+fn new_token<'a>(session: &'a str, digest: &'a str, generation: i64, now: i64) -> NewToken<'a> {
+    NewToken {
+        session,
+        digest,
+        generation,
+        issued_at: now,
+        expires_at: now + rotation::LIFETIME_MS,
+    }
+}

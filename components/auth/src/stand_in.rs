@@ -1,0 +1,247 @@
+//! The host and user, as a test sees them.
+//!
+//! Time stands still until a test moves it. Passwords are hashed to themselves. User is the real one, on a thread and a
+//! database of its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
+type Step = Box<dyn FnOnce()>;
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(1_700_000_000_000) };
+    static DRAWN: Cell<u64> = const { Cell::new(0) };
+    static HASHER_IS_BUSY: Cell<bool> = const { Cell::new(false) };
+    static EVALUATED: Cell<u32> = const { Cell::new(0) };
+    static MEANWHILE: RefCell<Option<Step>> = const { RefCell::new(None) };
+    static REVOKED: RefCell<HashSet<String>> = RefCell::default();
+    static TOKENS_ARE_UNAVAILABLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets time pass.
+pub(crate) fn wait_ms(ms: u64) {
+    NOW_MS.set(NOW_MS.get() + ms);
+}
+
+/// Has the host refuse to hash anything, or not.
+pub(crate) fn hasher_is_busy(busy: bool) {
+    HASHER_IS_BUSY.set(busy);
+}
+
+/// Has the host issue and revoke nothing, or not.
+pub(crate) fn tokens_are_unavailable(unavailable: bool) {
+    TOKENS_ARE_UNAVAILABLE.set(unavailable);
+}
+
+/// How many passwords were checked so far.
+pub(crate) fn evaluated() -> u32 {
+    EVALUATED.get()
+}
+
+/// Has another request come in while the next password is hashed or checked, or the next token issued.
+pub(crate) fn meanwhile(step: impl FnOnce() + 'static) {
+    MEANWHILE.set(Some(Box::new(step)));
+}
+
+fn run_meanwhile() {
+    if let Some(step) = MEANWHILE.take() {
+        step();
+    }
+}
+
+pub(crate) mod wall_clock {
+    use super::NOW_MS;
+
+    pub(crate) struct Datetime {
+        pub(crate) seconds: u64,
+        pub(crate) nanoseconds: u32,
+    }
+
+    pub(crate) fn now() -> Datetime {
+        let ms = NOW_MS.get();
+        let nanoseconds = u32::try_from(ms % 1000 * 1_000_000).unwrap();
+        Datetime {
+            seconds: ms / 1000,
+            nanoseconds,
+        }
+    }
+}
+
+pub(crate) mod random {
+    use super::DRAWN;
+
+    pub(crate) fn get_random_bytes(length: u64) -> Vec<u8> {
+        DRAWN.set(DRAWN.get() + 1);
+        DRAWN
+            .get()
+            .to_be_bytes()
+            .into_iter()
+            .cycle()
+            .take(usize::try_from(length).unwrap())
+            .collect()
+    }
+}
+
+pub(crate) mod passwords {
+    use super::{EVALUATED, HASHER_IS_BUSY, run_meanwhile};
+    use crate::host::{PasswordError, Verdict};
+
+    pub(crate) fn hash(password: &str) -> Result<String, PasswordError> {
+        if HASHER_IS_BUSY.get() {
+            return Err(PasswordError::Busy(3));
+        }
+        run_meanwhile();
+        Ok(format!("new {password}"))
+    }
+
+    /// Besides its own hashes, knows those that start with `old` as outdated, and the seeded one.
+    pub(crate) fn verify(password: &str, hash: Option<&str>) -> Result<Verdict, PasswordError> {
+        if HASHER_IS_BUSY.get() {
+            return Err(PasswordError::Busy(3));
+        }
+        if password.len() > 4096 {
+            return Err(PasswordError::TooLong);
+        }
+        EVALUATED.set(EVALUATED.get() + 1);
+        run_meanwhile();
+        let hash = hash.unwrap_or_default();
+        let is_seeded = hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && password == "admin";
+        let outdated = hash == format!("old {password}");
+        Ok(Verdict {
+            matches: is_seeded || outdated || hash == format!("new {password}"),
+            outdated,
+        })
+    }
+}
+
+pub(crate) mod tokens {
+    use super::{REVOKED, TOKENS_ARE_UNAVAILABLE, random, run_meanwhile};
+    use crate::host::{AccessToken, TokenError};
+    use crate::model::base64url;
+
+    pub(crate) fn issue(subject: &str, role: &str, session: &str) -> Result<AccessToken, TokenError> {
+        if TOKENS_ARE_UNAVAILABLE.get() {
+            return Err(TokenError::Unavailable);
+        }
+        if REVOKED.with_borrow(|revoked| revoked.contains(session)) {
+            return Err(TokenError::SessionEnded);
+        }
+        run_meanwhile();
+        let unique = base64url(&random::get_random_bytes(8));
+        let token = format!("{subject} {role} {session} {unique}");
+        Ok(AccessToken {
+            token,
+            expires_in_seconds: 3600,
+        })
+    }
+
+    pub(crate) fn revoke(session: &str) -> Result<(), TokenError> {
+        if TOKENS_ARE_UNAVAILABLE.get() {
+            return Err(TokenError::Unavailable);
+        }
+        REVOKED.with_borrow_mut(|revoked| revoked.insert(session.to_owned()));
+        Ok(())
+    }
+}
+
+pub(crate) mod token_verifier {
+    use super::REVOKED;
+    use crate::host::Claims;
+
+    pub(crate) fn verify(token: &str) -> Option<Claims> {
+        let [subject, role, session, _] = token.split(' ').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let revoked = REVOKED.with_borrow(|revoked| revoked.contains(session));
+        (!revoked).then(|| Claims {
+            subject: subject.to_owned(),
+            role: role.to_owned(),
+            session: session.to_owned(),
+            expires_at: 1_700_003_600,
+        })
+    }
+}
+
+/// What user does with the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    Answers,
+    /// It is not there.
+    IsAway,
+    /// It does what it is asked, but the answer is lost.
+    LosesItsAnswer,
+    /// It does nothing and answers with this status.
+    Fails(u16),
+}
+
+pub(crate) mod peer {
+    use super::User;
+    use kit::{Failure, JsonValue, Method, native};
+    use std::cell::{Cell, RefCell};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
+
+    type Request = (Method, String, JsonValue, Sender<(u16, JsonValue)>);
+
+    thread_local! {
+        static USER: RefCell<Option<Sender<Request>>> = const { RefCell::new(None) };
+        static NEXT: Cell<User> = const { Cell::new(User::Answers) };
+    }
+
+    /// Has user deal so with the next call.
+    pub(crate) fn next(user: User) {
+        NEXT.set(user);
+    }
+
+    pub(crate) fn call(
+        service: &str,
+        method: Method,
+        path: &str,
+        body: Option<&JsonValue>,
+    ) -> Result<(u16, JsonValue), Failure> {
+        assert_eq!(service, "user");
+        let no_answer = || Err(Failure::unavailable("PEER_UNAVAILABLE", "No answer came.", 1));
+        match NEXT.replace(User::Answers) {
+            User::IsAway => no_answer(),
+            User::Fails(status) => Ok((status, JsonValue::Null)),
+            User::LosesItsAnswer => {
+                ask_user(method, path, body);
+                no_answer()
+            }
+            User::Answers => Ok(ask_user(method, path, body)),
+        }
+    }
+
+    /// Asks the user of this test, which lives as long as the test's thread.
+    pub(crate) fn ask_user(method: Method, path: &str, body: Option<&JsonValue>) -> (u16, JsonValue) {
+        let (answer, answered) = channel();
+        let request = (method, path.to_owned(), body.cloned().unwrap_or_default(), answer);
+        USER.with_borrow_mut(|user| {
+            let user = user.get_or_insert_with(|| {
+                let (requests, inbox) = channel();
+                thread::spawn(move || serve(&inbox));
+                requests
+            });
+            user.send(request).unwrap();
+        });
+        answered.recv().unwrap()
+    }
+
+    /// Puts a new user in place of the one that this test had.
+    pub(crate) fn forget_user() {
+        USER.set(None);
+    }
+
+    fn serve(inbox: &Receiver<Request>) {
+        native::install(&user::SERVICE);
+        for (method, path, body, answer) in inbox {
+            let call = match method {
+                Method::Get => native::get(&path),
+                Method::Post => native::post(&path, body),
+                other => panic!("auth does not call user with {other:?}"),
+            };
+            let answered = call.by("admin", "admin").send();
+            let _ = answer.send((answered.status, answered.body));
+        }
+    }
+}

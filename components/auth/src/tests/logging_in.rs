@@ -1,0 +1,242 @@
+//! POST /auth/login and the throttle.
+
+use super::*;
+use crate::stand_in::{evaluated, hasher_is_busy, meanwhile, tokens_are_unavailable, wait_ms};
+
+fn hash_of(database: &Connection, username: &str) -> String {
+    let sql = "SELECT password_hash FROM logins WHERE username = $1";
+    database.query_row(sql, [username], |row| row.get(0)).unwrap()
+}
+
+fn retry_after(answer: &Answer) -> Option<&str> {
+    answer
+        .headers
+        .iter()
+        .find(|(name, _)| *name == "retry-after")
+        .map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn the_seeded_operator_logs_in_and_gets_a_token_pair() {
+    install(&SERVICE);
+    let answer = log_in("admin", "admin");
+    let data = &answer.body["data"];
+    assert_eq!(
+        (answer.status, &data["token_type"], &data["expires_in"]),
+        (200, &"Bearer".into(), &3600.into())
+    );
+    assert_eq!(data["refresh_expires_at"], 1_700_000_000 + 30 * 24 * 3600);
+    assert_eq!(data["refresh_token"].as_str().unwrap().len(), 43);
+    assert!(data["access_token"].as_str().unwrap().starts_with("admin admin "));
+}
+
+#[test]
+fn credentials_that_are_absent_are_missing() {
+    install(&SERVICE);
+    for body in [
+        json!({}),
+        json!({ "username": "bob" }),
+        json!({ "password": "x" }),
+        json!({ "username": "", "password": "x" }),
+        json!({ "username": "bob", "password": "" }),
+        json!({ "username": "bob", "password": null }),
+        json!({ "username": 7, "password": "x" }),
+        json!({ "username": "bob", "password": ["x"] }),
+        json!([]),
+    ] {
+        assert_eq!(post("/auth/login", body).send().outcome(), (400, "MISSING_CREDENTIALS"));
+    }
+    let no_json = post("/auth/login", json!({}))
+        .with_body("application/json", b"{")
+        .send();
+    assert_eq!(no_json.outcome(), (400, "MISSING_CREDENTIALS"));
+    assert_eq!(evaluated(), 0);
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_name_look_the_same() {
+    install(&SERVICE);
+    register("bob");
+    let wrong = log_in("bob", "wrong");
+    let unknown = log_in("nobody", "wrong");
+    let impossible = log_in(&"x".repeat(10_000), "wrong");
+    let endless = log_in("bob", &"x".repeat(5_000));
+    assert_eq!(wrong.outcome(), (401, "INVALID_CREDENTIALS"));
+    for other in [unknown, impossible, endless] {
+        assert_eq!(
+            (other.status, &other.text, &other.headers),
+            (401, &wrong.text, &wrong.headers)
+        );
+    }
+    assert_eq!(evaluated(), 3);
+}
+
+#[test]
+fn a_name_logs_in_however_it_is_spelled() {
+    install(&SERVICE);
+    register("Zoë");
+    let client = Client::log_in("ZOE\u{308}", PASSWORD);
+    assert_eq!(client.username, "Zoë");
+}
+
+#[test]
+fn an_outdated_hash_is_replaced_at_the_first_login() {
+    let database = install(&SERVICE);
+    register("bob");
+    database
+        .execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", [])
+        .unwrap();
+    assert_eq!(log_in("bob", "wrong").status, 401);
+    assert_eq!(hash_of(&database, "bob"), "old x");
+    Client::log_in("bob", "x");
+    assert_eq!(hash_of(&database, "bob"), "new x");
+    Client::log_in("bob", "x");
+}
+
+#[test]
+fn two_first_logins_at_once_both_succeed_with_an_outdated_hash() {
+    let database = install(&SERVICE);
+    register("bob");
+    database
+        .execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", [])
+        .unwrap();
+    meanwhile(|| assert!(Client::log_in("bob", "x").is_in()));
+    assert!(Client::log_in("bob", "x").is_in());
+    assert_eq!(hash_of(&database, "bob"), "new x");
+}
+
+#[test]
+fn a_login_that_ends_while_its_password_is_checked_lets_nobody_in() {
+    let database = install(&SERVICE);
+    register("bob");
+    meanwhile(|| assert_eq!(end_login("bob").status, 200));
+    assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS"));
+    assert_eq!(count(&database, "sessions"), 0);
+}
+
+#[test]
+fn nothing_is_stored_when_no_token_can_be_had() {
+    let database = install(&SERVICE);
+    tokens_are_unavailable(true);
+    assert_eq!(log_in("admin", "admin").outcome(), (503, "SERVICE_BUSY"));
+    assert_eq!(count(&database, "sessions"), 0);
+}
+
+#[test]
+fn ten_attempts_are_evaluated_and_the_right_password_waits_like_the_wrong_one() {
+    install(&SERVICE);
+    register("bob");
+    for name in ["bob", "nobody"] {
+        let before = evaluated();
+        let statuses: Vec<u16> = (0..200).map(|_| log_in(name, "wrong").status).collect();
+        assert_eq!(evaluated() - before, 10, "{name}");
+        assert!(statuses[..10].iter().all(|status| *status == 401));
+        assert!(statuses[10..].iter().all(|status| *status == 429));
+        let right = log_in(name, PASSWORD);
+        assert_eq!(
+            (right.outcome(), retry_after(&right)),
+            ((429, "TOO_MANY_ATTEMPTS"), Some("60"))
+        );
+    }
+    wait_ms(59_999);
+    assert_eq!(log_in("bob", PASSWORD).status, 429);
+    wait_ms(1);
+    Client::log_in("bob", PASSWORD);
+}
+
+#[test]
+fn spelling_a_name_another_way_gives_no_more_attempts() {
+    install(&SERVICE);
+    for name in ["bob", "Bob", "BOB", "bOb", "ｂob"].iter().cycle().take(10) {
+        assert_eq!(log_in(name, "wrong").status, 401);
+    }
+    assert_eq!(log_in("boB", "wrong").status, 429);
+}
+
+#[test]
+fn an_account_that_is_refused_keeps_its_sessions() {
+    install(&SERVICE);
+    register("bob");
+    let client = Client::log_in("bob", PASSWORD);
+    for _ in 0..11 {
+        log_in("bob", "wrong");
+    }
+    assert_eq!(log_in("bob", PASSWORD).status, 429);
+    assert!(client.is_in());
+    assert!(client.refreshed().is_in());
+}
+
+#[test]
+fn a_success_clears_the_attempts_of_its_account() {
+    install(&SERVICE);
+    for _ in 0..5 {
+        for _ in 0..9 {
+            assert_eq!(log_in("admin", "wrong").status, 401);
+        }
+        Client::log_in("admin", "admin");
+    }
+}
+
+#[test]
+fn an_attempt_that_nobody_had_time_for_does_not_count() {
+    install(&SERVICE);
+    hasher_is_busy(true);
+    for _ in 0..50 {
+        let answer = log_in_from("192.0.2.7", "admin", "admin");
+        assert_eq!(
+            (answer.outcome(), retry_after(&answer)),
+            ((503, "SERVICE_BUSY"), Some("3"))
+        );
+    }
+    hasher_is_busy(false);
+    for _ in 0..9 {
+        assert_eq!(log_in_from("192.0.2.7", "admin", "wrong").status, 401);
+    }
+    assert_eq!(log_in_from("192.0.2.7", "admin", "admin").status, 200);
+}
+
+#[test]
+fn an_address_is_refused_after_a_hundred_failures_whatever_the_names() {
+    install(&SERVICE);
+    for number in 0..100 {
+        let address = format!("2001:db8::{number:x}");
+        assert_eq!(log_in_from(&address, "admin", "admin").status, 200);
+        assert_eq!(log_in_from(&address, &format!("guess{number}"), "wrong").status, 401);
+    }
+    let refused = log_in_from("2001:db8::ffff", "admin", "admin");
+    assert_eq!(
+        (refused.outcome(), retry_after(&refused)),
+        ((429, "TOO_MANY_ATTEMPTS"), Some("900"))
+    );
+    assert_eq!(log_in_from("2001:db8:0:1::1", "admin", "admin").status, 200);
+    assert_eq!(log_in_from("127.0.0.1", "admin", "admin").status, 200);
+    wait_ms(900_000);
+    assert_eq!(log_in_from("2001:db8::ffff", "admin", "admin").status, 200);
+}
+
+#[test]
+fn what_time_made_meaningless_is_deleted_at_a_login() {
+    let database = install(&SERVICE);
+    Client::log_in("admin", "admin").refreshed();
+    log_in("nobody", "wrong");
+    wait_ms(31 * 24 * 3_600_000);
+    Client::log_in("admin", "admin");
+    for (table, rows) in [("sessions", 1), ("refresh_tokens", 1), ("attempts", 0)] {
+        assert_eq!(count(&database, table), rows, "{table}");
+    }
+}
+
+#[test]
+fn a_session_too_many_ends_the_oldest() {
+    let database = install(&SERVICE);
+    let first = Client::log_in("admin", "admin");
+    wait_ms(1);
+    let second = Client::log_in("admin", "admin");
+    for _ in 0..999 {
+        wait_ms(1);
+        Client::log_in("admin", "admin");
+    }
+    assert_eq!(count(&database, "sessions"), 1000);
+    assert!(!first.is_in());
+    assert!(second.is_in());
+}

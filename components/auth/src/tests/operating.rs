@@ -1,0 +1,113 @@
+//! The operator's login, and the end of any.
+
+use super::*;
+use crate::stand_in::{meanwhile, tokens_are_unavailable};
+
+fn operator() -> JsonValue {
+    get("/internal/operator").send().body["data"].clone()
+}
+
+fn set_password(password: &str) -> Answer {
+    put("/internal/operator", json!({ "password": password })).send()
+}
+
+#[test]
+fn the_operator_is_known_to_be_seeded_until_the_password_is_replaced() {
+    install(&SERVICE);
+    assert_eq!(operator(), json!({ "username": "admin", "development": true }));
+    let before = Client::log_in("admin", "admin");
+    assert_eq!(operator()["development"], true);
+    let answer = set_password(PASSWORD);
+    assert_eq!(
+        (answer.status, &answer.body["data"]["development"]),
+        (200, &false.into())
+    );
+    assert_eq!(operator(), json!({ "username": "admin", "development": false }));
+    assert!(!before.is_in());
+    assert_eq!(refresh(&before.refresh_token).status, 401);
+    assert_eq!(log_in("admin", "admin").status, 401);
+    let after = Client::log_in("admin", PASSWORD);
+    assert!(after.access_token.starts_with("admin admin "));
+}
+
+#[test]
+fn the_operators_password_obeys_the_policy() {
+    install(&SERVICE);
+    for password in ["admin", "adminadmin", "password"] {
+        assert_eq!(set_password(password).outcome(), (400, "PASSWORD_REFUSED"));
+    }
+    for body in [json!({}), json!({ "password": "" }), json!({ "password": 7 })] {
+        assert_eq!(
+            put("/internal/operator", body).send().outcome(),
+            (400, "MISSING_PASSWORD")
+        );
+    }
+    assert_eq!(operator()["development"], true);
+}
+
+#[test]
+fn a_login_with_the_old_password_does_not_outlive_its_replacement() {
+    let database = install(&SERVICE);
+    meanwhile(|| assert_eq!(set_password(PASSWORD).status, 200));
+    assert_eq!(log_in("admin", "admin").outcome(), (401, "INVALID_CREDENTIALS"));
+    assert_eq!(count(&database, "sessions"), 0);
+}
+
+#[test]
+fn an_operator_who_was_deleted_comes_back_with_a_password_of_their_own() {
+    install(&SERVICE);
+    assert_eq!(end_login("admin").status, 200);
+    assert_eq!(operator()["development"], false);
+    assert_eq!(register("admin").outcome(), (400, "CREATION_FAILED"));
+    assert_eq!(set_password(PASSWORD).status, 200);
+    assert!(
+        Client::log_in("admin", PASSWORD)
+            .access_token
+            .starts_with("admin admin ")
+    );
+}
+
+#[test]
+fn ending_a_login_ends_its_sessions_and_frees_its_name_here() {
+    let database = install(&SERVICE);
+    register("bob");
+    let clients = [Client::log_in("bob", PASSWORD), Client::log_in("bob", PASSWORD)];
+    let admin = Client::log_in("admin", "admin");
+    for _ in 0..2 {
+        assert_eq!(end_login("bob").status, 200);
+    }
+    assert!(!clients.iter().any(Client::is_in));
+    assert_eq!(refresh(&clients[0].refresh_token).status, 401);
+    assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS"));
+    assert!(admin.is_in());
+    for (table, rows) in [("logins", 1), ("sessions", 1), ("refresh_tokens", 1)] {
+        assert_eq!(count(&database, table), rows, "{table}");
+    }
+}
+
+#[test]
+fn ending_a_login_means_exactly_that_name() {
+    install(&SERVICE);
+    register("Bob / é");
+    assert_eq!(end_login("bob / é").status, 200);
+    Client::log_in("bob / é", PASSWORD);
+    assert_eq!(end_login("Bob / é").status, 200);
+    assert_eq!(log_in("bob / é", PASSWORD).status, 401);
+    assert_eq!(delete("/internal/logins/%ff").send().status, 200);
+}
+
+#[test]
+fn an_end_that_broke_off_lets_nobody_in_and_can_be_finished() {
+    let database = install(&SERVICE);
+    register("bob");
+    let client = Client::log_in("bob", PASSWORD);
+    tokens_are_unavailable(true);
+    assert_eq!(end_login("bob").status, 503);
+    tokens_are_unavailable(false);
+    assert_eq!(log_in("bob", PASSWORD).status, 401);
+    assert_eq!(refresh(&client.refresh_token).status, 401);
+    assert_eq!(register("bob").outcome(), (400, "CREATION_FAILED"));
+    assert_eq!(end_login("bob").status, 200);
+    assert!(!client.is_in());
+    assert_eq!(count(&database, "logins"), 1);
+}

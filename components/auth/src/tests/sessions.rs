@@ -1,0 +1,275 @@
+//! POST /auth/refresh, /auth/verify and /auth/logout.
+
+use super::*;
+use crate::model;
+use crate::stand_in::{meanwhile, tokens_are_unavailable, wait_ms};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Every text that is stored anywhere.
+fn stored_texts(database: &Connection) -> String {
+    let mut texts = String::new();
+    for (table, columns) in [
+        ("logins", "registration"),
+        ("sessions", "id"),
+        ("refresh_tokens", "digest"),
+        ("attempts", "digest"),
+    ] {
+        let mut statement = database.prepare(&format!("SELECT {columns} FROM {table}")).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        texts.extend(rows.map(Result::unwrap));
+    }
+    texts
+}
+
+#[test]
+fn a_refresh_gives_a_new_pair_of_the_same_session_and_thirty_days_more() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    wait_ms(10 * 24 * 3_600_000);
+    let answer = refresh(&client.refresh_token);
+    let data = &answer.body["data"];
+    assert_eq!(
+        (answer.status, &data["token_type"], &data["expires_in"]),
+        (200, &"Bearer".into(), &3600.into())
+    );
+    assert_eq!(data["refresh_expires_at"], 1_700_000_000 + 40 * 24 * 3600);
+    let refreshed = Client::from(&answer);
+    assert_ne!(refreshed.access_token, client.access_token);
+    assert_ne!(refreshed.refresh_token, client.refresh_token);
+    assert_eq!(refreshed.session(), client.session());
+}
+
+#[test]
+fn a_body_without_a_token_is_missing_one() {
+    install(&SERVICE);
+    for value in [json!(null), json!(""), json!(7), json!(["x"])] {
+        assert_eq!(
+            post("/auth/refresh", json!({ "refresh_token": value }))
+                .send()
+                .outcome(),
+            (400, "MISSING_TOKEN")
+        );
+        assert_eq!(
+            post("/auth/verify", json!({ "token": value })).send().outcome(),
+            (400, "MISSING_TOKEN")
+        );
+    }
+    for path in ["/auth/refresh", "/auth/verify"] {
+        assert_eq!(post(path, json!({})).send().outcome(), (400, "MISSING_TOKEN"));
+        assert_eq!(post(path, json!([])).send().outcome(), (400, "MISSING_TOKEN"));
+    }
+}
+
+#[test]
+fn of_fifty_refreshes_with_one_token_one_succeeds_and_the_session_lives() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    let answers: Vec<Answer> = (0..50).map(|_| refresh(&client.refresh_token)).collect();
+    let (winners, losers): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!(winners.len(), 1);
+    assert!(losers.iter().all(|loser| loser.outcome() == (401, "INVALID_TOKEN")));
+    assert!(Client::from(winners[0]).refreshed().is_in());
+}
+
+#[test]
+fn of_two_refreshes_at_the_same_moment_the_slower_one_gets_nothing() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    let winner = Rc::new(RefCell::new(None));
+    let (quicker, same) = (winner.clone(), client.clone());
+    meanwhile(move || *quicker.borrow_mut() = Some(same.refreshed()));
+    assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    let winner = winner.take().unwrap();
+    assert!(winner.refreshed().is_in());
+}
+
+#[test]
+fn a_session_that_ends_while_it_is_refreshed_stays_ended() {
+    let database = install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    let same = client.clone();
+    meanwhile(move || assert_eq!(same.log_out(None).status, 200));
+    assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert_eq!(
+        (count(&database, "sessions"), count(&database, "refresh_tokens")),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_grandparent_ends_the_session_at_once() {
+    let database = install(&SERVICE);
+    let first = Client::log_in("admin", "admin");
+    let second = first.refreshed();
+    let third = second.refreshed();
+    assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert_eq!(refresh(&third.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert!(![first, second, third].iter().any(Client::is_in));
+    assert_eq!(
+        (count(&database, "sessions"), count(&database, "refresh_tokens")),
+        (0, 0)
+    );
+}
+
+#[test]
+fn the_parent_later_than_ten_seconds_ends_the_session() {
+    install(&SERVICE);
+    let first = Client::log_in("admin", "admin");
+    let second = first.refreshed();
+    wait_ms(10_001);
+    assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert_eq!(refresh(&second.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert!(!second.is_in());
+}
+
+#[test]
+fn the_parent_within_ten_seconds_is_refused_and_the_session_lives() {
+    install(&SERVICE);
+    let first = Client::log_in("admin", "admin");
+    let second = first.refreshed();
+    wait_ms(10_000);
+    assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert!(second.is_in());
+    assert!(second.refreshed().is_in());
+}
+
+#[test]
+fn theft_ends_one_session_and_no_other() {
+    install(&SERVICE);
+    let other = Client::log_in("admin", "admin");
+    let first = Client::log_in("admin", "admin");
+    first.refreshed().refreshed();
+    refresh(&first.refresh_token);
+    assert!(other.refreshed().is_in());
+}
+
+#[test]
+fn a_refresh_token_expires_after_thirty_days() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    wait_ms(30 * 24 * 3_600_000);
+    assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+}
+
+#[test]
+fn every_bad_token_gets_the_same_answer() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    client.refreshed();
+    let race = refresh(&client.refresh_token);
+    let unknown = refresh("unknown");
+    let endless = refresh(&"x".repeat(100_000));
+    let forged = verify("x.y.z");
+    client.log_out(None);
+    let ended = refresh(&client.refresh_token);
+    for other in [&unknown, &endless, &forged, &ended] {
+        assert_eq!(
+            (other.status, &other.text, &other.headers),
+            (401, &race.text, &race.headers)
+        );
+    }
+}
+
+#[test]
+fn a_session_that_the_host_ended_is_refreshed_no_more() {
+    let database = install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    crate::host::revoke(client.session()).unwrap();
+    assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert_eq!(count(&database, "sessions"), 0);
+}
+
+#[test]
+fn a_refresh_that_gets_no_access_token_uses_nothing_up() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    tokens_are_unavailable(true);
+    assert_eq!(refresh(&client.refresh_token).outcome(), (503, "SERVICE_BUSY"));
+    tokens_are_unavailable(false);
+    assert!(client.refreshed().is_in());
+}
+
+#[test]
+fn no_token_is_stored_only_digests() {
+    let database = install(&SERVICE);
+    let first = Client::log_in("admin", "admin");
+    let second = first.refreshed();
+    log_in("whoever", "wrong");
+    let stored = stored_texts(&database);
+    for token in [&first.refresh_token, &second.refresh_token] {
+        assert!(!stored.contains(token.as_str()));
+        assert!(stored.contains(&model::digest(token)));
+    }
+    assert!(!stored.contains("whoever"));
+}
+
+#[test]
+fn verify_says_whose_a_token_is_and_until_when() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    let answer = verify(&client.access_token);
+    let expected = json!({ "username": "admin", "expires_at": 1_700_003_600 });
+    assert_eq!((answer.status, &answer.body["data"]), (200, &expected));
+}
+
+#[test]
+fn logging_out_ends_the_callers_own_session() {
+    install(&SERVICE);
+    for body in [
+        None,
+        Some(json!({})),
+        Some(json!({ "refresh_token": null })),
+        Some(json!([])),
+    ] {
+        let other = Client::log_in("admin", "admin");
+        let client = Client::log_in("admin", "admin");
+        let answer = client.log_out(body);
+        assert_eq!((answer.status, answer.body.get("data")), (200, None), "{}", answer.text);
+        assert!(answer.body["message"].is_string());
+        assert!(!client.is_in());
+        assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+        assert!(other.refreshed().is_in());
+    }
+}
+
+#[test]
+fn logging_out_with_a_refresh_token_ends_its_session() {
+    install(&SERVICE);
+    let here = Client::log_in("admin", "admin");
+    let there = Client::log_in("admin", "admin");
+    let used = there.refresh_token.clone();
+    let there = there.refreshed();
+    assert_eq!(here.log_out(Some(json!({ "refresh_token": used }))).status, 200);
+    assert!(!there.is_in());
+    assert!(here.is_in());
+    assert_eq!(
+        here.log_out(Some(json!({ "refresh_token": here.refresh_token })))
+            .status,
+        200
+    );
+    assert!(!here.is_in());
+}
+
+#[test]
+fn logging_out_with_a_token_of_nobody_or_of_somebody_else_ends_nothing() {
+    install(&SERVICE);
+    register("bob");
+    let bob = Client::log_in("bob", PASSWORD);
+    let admin = Client::log_in("admin", "admin");
+    for token in ["unknown", &admin.refresh_token] {
+        assert_eq!(bob.log_out(Some(json!({ "refresh_token": token }))).status, 200);
+    }
+    assert!(bob.is_in() && admin.refreshed().is_in());
+}
+
+#[test]
+fn a_logout_that_the_host_cannot_record_is_no_success() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    tokens_are_unavailable(true);
+    assert_eq!(client.log_out(None).outcome(), (503, "SERVICE_BUSY"));
+    tokens_are_unavailable(false);
+    assert_eq!(client.log_out(None).status, 200);
+    assert!(!client.is_in());
+}
