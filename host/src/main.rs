@@ -1,1 +1,122 @@
-fn main() {}
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use comptoir::host::{Host, Options};
+use comptoir::manifest::Manifest;
+use comptoir::telemetry::{LogFormat, start_log};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A host for WebAssembly services that swaps a component without losing a request.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the services of a manifest until SIGTERM or ctrl-c.
+    Serve(Serve),
+}
+
+/// All that is read from the environment is an option here, so that `--help` lists it.
+#[derive(Debug, Args)]
+struct Serve {
+    /// What to serve.
+    #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
+    manifest: PathBuf,
+    /// Databases, keys and compiled code; made where it is missing.
+    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
+    data: PathBuf,
+    /// Compiled code, which must be this user's alone; `cache` in the data folder unless it is given.
+    #[arg(long, env = "COMPTOIR_CACHE")]
+    cache: Option<PathBuf>,
+    /// Serve the routes of all services here instead of where the manifest says.
+    #[arg(long, env = "COMPTOIR_GATEWAY", value_name = "ADDRESS")]
+    gateway: Option<SocketAddr>,
+    /// Serve the operator here instead. Loopback only.
+    #[arg(long, env = "COMPTOIR_ADMIN", value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// A file with a new password for the operator's login, set at this start.
+    #[arg(long, env = "COMPTOIR_OPERATOR_PASSWORD_FILE", value_name = "FILE")]
+    operator_password_file: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, or directives such as `warn,comptoir=debug`.
+    #[arg(long, env = "COMPTOIR_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How log lines look on stderr.
+    #[arg(long, env = "COMPTOIR_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command: Command::Serve(serve) } = CommandLine::parse();
+    match run(&serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("comptoir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Serve) -> anyhow::Result<()> {
+    start_log(options.log_format, &options.log).context("--log cannot be read")?;
+    let mut manifest = Manifest::read(&options.manifest)?;
+    manifest.listeners.gateway = options.gateway.unwrap_or(manifest.listeners.gateway);
+    if let Some(admin) = options.admin {
+        anyhow::ensure!(admin.ip().is_loopback(), "--admin {admin}: the admin listener must be on loopback");
+        manifest.listeners.admin = admin;
+    }
+    let operator_password = options.operator_password_file.as_deref().map(read_password).transpose()?;
+    let started_with = Options { operator_password, cache: options.cache.clone(), ..Options::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(manifest, &options.data, started_with))
+}
+
+fn read_password(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn serve(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<()> {
+    // Before the start, so that a signal during it is not lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let began = std::time::Instant::now();
+    eprintln!("comptoir: starting; a component that was never seen is compiled first");
+    let start = Host::start(manifest, data, options);
+    let host = tokio::select! {
+        host = start => host?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    announce(&host, data, began.elapsed());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    eprintln!("comptoir: stopping; running requests may end");
+    if !host.shutdown().await {
+        eprintln!("comptoir: some requests did not end in time and were cut off");
+    }
+    Ok(())
+}
+
+fn announce(host: &Host, data: &Path, took: std::time::Duration) {
+    let addresses = host.addresses();
+    println!("Comptoir serves after {} ms", took.as_millis());
+    println!("  gateway  http://{}", addresses.gateway);
+    for (name, served) in host.deployment().services() {
+        let own = addresses.services.get(&**name).map_or_else(String::new, |address| format!("http://{address}"));
+        println!("  {name:<8} {own:<22} {}@{}", name, &served.revision.digest()[..12]);
+    }
+    println!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display());
+    if let Some(username) = host.development_login() {
+        println!("  {username}/{username} is a development login: everybody knows it, so this host listens on loopback only");
+    }
+}

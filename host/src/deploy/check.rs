@@ -1,0 +1,125 @@
+//! Whether a component keeps to what the manifest allows: its imports and its routes.
+
+use std::path::Path;
+
+use crate::manifest::{Grant, Service, is_inside};
+use crate::revision::Description;
+use crate::route::{Access, Route};
+
+/// What has to be there for an import to be linked.
+#[derive(Debug, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Grant(Grant),
+    Calls,
+    /// No grant gives it.
+    Impossible,
+}
+
+fn need(import: &str) -> Need {
+    let interface = import.split('@').next().unwrap_or(import);
+    if let Some(name) = interface.strip_prefix("comptoir:platform/") {
+        return Grant::ALL.into_iter().find(|grant| grant.name() == name).map_or(Need::Impossible, Need::Grant);
+    }
+    match interface {
+        "wasi:http/types" => Need::Nothing,
+        "wasi:http/outgoing-handler" | "wasi:http/client" => Need::Calls,
+        _ if ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"].iter().any(|known| interface.starts_with(known)) => {
+            Need::Nothing
+        }
+        _ => Need::Impossible,
+    }
+}
+
+/// Refuses a component that imports what it was not granted: one sentence for each such import.
+///
+/// # Errors
+/// The sentences, with the line of the manifest that would grant it.
+pub(super) fn imports(name: &str, service: &Service, manifest: &Path, imports: &[String]) -> Result<(), String> {
+    let place = format!("[services.{name}] ({}:{})", manifest.display(), service.line);
+    let component = service.component.display();
+    let refusals: Vec<String> = imports
+        .iter()
+        .filter_map(|import| {
+            let rest = match need(import) {
+                Need::Grant(grant) if !service.grants.contains(&grant) => {
+                    format!("which was not granted: add \"{}\" to `grants` in {place}", grant.name())
+                }
+                Need::Calls if service.calls.is_empty() => {
+                    format!("but may call no other service: name those that it may call in `calls` in {place}")
+                }
+                Need::Impossible => "which this host gives to no service: build the component without it".to_owned(),
+                _ => return None,
+            };
+            Some(format!("the component {component} imports `{import}`, {rest}"))
+        })
+        .collect();
+    if refusals.is_empty() { Ok(()) } else { Err(refusals.join("; ")) }
+}
+
+/// Refuses routes outside of the mounts, and public ones where the manifest does not allow them.
+///
+/// # Errors
+/// A sentence that names the route and the line of the manifest.
+pub(super) fn routes(name: &str, service: &Service, manifest: &Path, description: &Description) -> Result<(), String> {
+    let place = format!("[services.{name}] ({}:{})", manifest.display(), service.line);
+    for Route { pattern, access, method, .. } in &description.routes {
+        let method = method.as_ref().map_or("*", hyper::Method::as_str);
+        if *access == Access::Internal {
+            continue;
+        }
+        if !service.mounts.iter().any(|mount| is_inside(pattern, mount)) {
+            let mounts = service.mounts.join(", ");
+            return Err(format!("the route {method} {pattern} is outside of its mounts ({mounts}) in {place}"));
+        }
+        if *access == Access::Public && !service.public.iter().any(|public| is_inside(pattern, public)) {
+            return Err(format!("the route {method} {pattern} is public, which `public` in {place} does not allow"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::manifest::Manifest;
+
+    fn service(extra: &str) -> Service {
+        let text = format!(
+            "[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[services.orders]\ncomponent = \"o.wasm\"\n\
+             mounts = [\"/orders\"]\n{extra}"
+        );
+        Manifest::parse(Path::new("c.toml"), &text).unwrap().services["orders"].clone()
+    }
+
+    fn refusal(extra: &str, import: &str) -> Option<String> {
+        imports("orders", &service(extra), Path::new("c.toml"), &[import.to_owned()]).err()
+    }
+
+    #[test]
+    fn what_a_standard_library_asks_for_needs_no_grant() {
+        for import in ["wasi:cli/environment@0.2.6", "wasi:io/streams@0.2.12", "wasi:http/types@0.3.0", "wasi:clocks/wall-clock@0.2.0"] {
+            assert_eq!(refusal("", import), None);
+        }
+    }
+
+    #[test]
+    fn an_import_that_was_not_granted_is_refused_with_the_line_that_would_grant_it() {
+        assert_eq!(
+            refusal("", "comptoir:platform/tokens@0.1.0").unwrap(),
+            "the component o.wasm imports `comptoir:platform/tokens@0.1.0`, which was not granted: add \"tokens\" to `grants` \
+             in [services.orders] (c.toml:5)"
+        );
+        assert_eq!(refusal("grants = [\"tokens\"]", "comptoir:platform/tokens@0.1.0"), None);
+        assert!(refusal("", "wasi:http/outgoing-handler@0.2.12").unwrap().contains("in `calls` in [services.orders]"));
+    }
+
+    #[test]
+    fn sockets_and_files_are_given_to_no_service() {
+        for import in ["wasi:sockets/tcp@0.2.6", "wasi:filesystem/preopens@0.2.6", "comptoir:platform/everything", "env"] {
+            assert!(refusal("", import).unwrap().contains("this host gives to no service"), "{import}");
+        }
+    }
+}

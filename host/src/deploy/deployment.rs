@@ -1,0 +1,90 @@
+//! Which revision serves each service now, and the routes that follow from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hyper::Method;
+
+use crate::manifest::Grant;
+use crate::revision::{Description, Revision};
+use crate::route::{Access, Route, RouteConflict, RouteTable};
+
+/// One service of a deployment.
+#[derive(Clone)]
+pub struct Served {
+    /// What answers.
+    pub revision: Arc<Revision>,
+    /// What the component says it is; none for one that describes nothing.
+    pub description: Option<Arc<Description>>,
+    /// The routes that it serves: declared, or catch-alls on its mounts.
+    pub routes: Vec<Route>,
+    /// Services that it may call.
+    pub calls: BTreeSet<String>,
+    /// Its grants.
+    pub grants: BTreeSet<Grant>,
+}
+
+impl Served {
+    /// The route by which the component's health is asked, if it has one.
+    pub fn health(&self) -> Option<Route> {
+        let path = self.description.as_ref()?.health.as_ref()?;
+        let service = self.routes.first()?.service.clone();
+        Some(Route { service, method: Some(Method::GET), pattern: path.as_str().into(), access: Access::Public })
+    }
+}
+
+/// A complete picture of what the host serves. Never changed: whoever holds one sees routes and revisions that fit.
+#[derive(Default)]
+pub struct Deployment {
+    services: BTreeMap<Arc<str>, Served>,
+    gateway: RouteTable,
+    doors: BTreeMap<Arc<str>, RouteTable>,
+    internal: BTreeMap<Arc<str>, RouteTable>,
+}
+
+impl Deployment {
+    /// Builds the route tables for these services.
+    ///
+    /// # Errors
+    /// Two services that claim the same route.
+    pub fn new(services: BTreeMap<Arc<str>, Served>) -> Result<Self, RouteConflict> {
+        let outside = |served: &Served| {
+            let routes = served.routes.iter().filter(|route| route.access != Access::Internal);
+            routes.cloned().collect::<Vec<_>>()
+        };
+        let gateway = RouteTable::new(services.values().flat_map(outside))?;
+        let mut doors = BTreeMap::new();
+        let mut internal = BTreeMap::new();
+        for (name, served) in &services {
+            let mut routes = outside(served);
+            let health = served.health().filter(|health| {
+                !routes.iter().any(|route| route.pattern == health.pattern && route.method == health.method)
+            });
+            routes.extend(health);
+            doors.insert(name.clone(), RouteTable::new(routes)?);
+            let calls = served.routes.iter().filter(|route| route.access == Access::Internal);
+            internal.insert(name.clone(), RouteTable::new(calls.cloned())?);
+        }
+        Ok(Self { services, gateway, doors, internal })
+    }
+
+    /// All services, by name.
+    pub fn services(&self) -> &BTreeMap<Arc<str>, Served> {
+        &self.services
+    }
+
+    /// The routes of the gateway.
+    pub fn gateway(&self) -> &RouteTable {
+        &self.gateway
+    }
+
+    /// The routes of a service's own listener: its own and its health.
+    pub fn door(&self, service: &str) -> Option<&RouteTable> {
+        self.doors.get(service)
+    }
+
+    /// The routes of a service that other services may call.
+    pub fn internal(&self, service: &str) -> Option<&RouteTable> {
+        self.internal.get(service)
+    }
+}

@@ -1,0 +1,259 @@
+//! The way of a request: route, gate, revision, answer.
+//!
+//! Each request takes one snapshot of the deployment and keeps it to the end, through the calls that its guest makes to other
+//! services, so that it never meets two versions of a service.
+
+mod health;
+mod peers;
+mod request_id;
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use futures::FutureExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use crate::body::{Body, BodyReader, RequestBody, full};
+use crate::deploy::{Deployment, Served};
+use crate::error::Error;
+use crate::gate::{Gate, Origin, REQUEST_ID};
+use crate::manifest::Grant;
+use crate::revision::Answer;
+use crate::route::{NoRoute, Route, RouteTable};
+use crate::telemetry::{Labels, Metrics, Shared};
+
+use peers::PeerCalls;
+pub use request_id::RequestIds;
+
+/// Names the revision that answered.
+pub const REVISION: HeaderName = HeaderName::from_static("x-comptoir-revision");
+
+/// Bytes of request bodies that the host holds at one moment, all together.
+const BODY_BUDGET_BYTES: u32 = 256 << 20;
+
+/// Bytes of a request's target.
+const URI_LIMIT_BYTES: usize = 8 << 10;
+
+/// Bytes and number of a request's header fields.
+const HEADERS_LIMIT_BYTES: usize = 32 << 10;
+const HEADERS_LIMIT: usize = 100;
+
+/// Which listener a request came in by.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// The routes of all services.
+    Gateway,
+    /// One service's own listener.
+    Service(Arc<str>),
+}
+
+/// Answers requests.
+pub struct Gateway {
+    deployment: Arc<ArcSwap<Deployment>>,
+    gate: Gate,
+    bodies: BodyReader,
+    ids: RequestIds,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a request ended early, with what the log should say beside the answer.
+struct Stop {
+    error: Error,
+    cause: Option<String>,
+    output: Option<String>,
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), cause: None, output: None }
+    }
+}
+
+/// What is known of a request when it is over: filled in as it goes.
+#[derive(Default)]
+struct Trace {
+    route: Option<Arc<Route>>,
+    revision: Option<HeaderValue>,
+    cause: Option<String>,
+    output: Option<String>,
+}
+
+impl Gateway {
+    /// A gateway onto whatever deployment the pointer names at the time of each request.
+    pub fn new(deployment: Arc<ArcSwap<Deployment>>, gate: Gate, metrics: Arc<Metrics>) -> Self {
+        Self { deployment, gate, bodies: BodyReader::new(BODY_BUDGET_BYTES), ids: RequestIds::default(), metrics }
+    }
+
+    /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
+    pub async fn handle(self: &Arc<Self>, door: &Door, client: IpAddr, request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let id = self.ids.of(request.headers());
+        let (head, body) = request.into_parts();
+        let (method, is_head) = (head.method.clone(), head.method == Method::HEAD);
+        let mut trace = Trace::default();
+        let answered = AssertUnwindSafe(self.answer(door, client, &id, head, body, &mut trace)).catch_unwind().await;
+        let mut response = answered.unwrap_or_else(|_| {
+            trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
+            Err(Error::Internal.into())
+        }).unwrap_or_else(|stop: Stop| {
+            trace.cause = stop.cause.or(trace.cause.take());
+            trace.output = stop.output.or(trace.output.take());
+            stop.error.to_response(&id)
+        });
+        finish(&mut response, &id, trace.revision.as_ref());
+        self.record(&id, &method, &trace, response.status(), started);
+        if is_head { without_body(response) } else { response }
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        door: &Door,
+        client: IpAddr,
+        id: &Arc<str>,
+        head: Parts,
+        body: Incoming,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Stop> {
+        check_head(&head)?;
+        let deployment = self.deployment.load_full();
+        let table = match door {
+            Door::Gateway if health::is_asked(&head) => return Ok(self.health(&deployment, id).await),
+            Door::Gateway => Some(deployment.gateway()),
+            Door::Service(service) => deployment.door(service),
+        };
+        let route = match find(table, &head) {
+            Err(NoRoute::Options(allow)) => return Ok(options(&allow)),
+            found => found?,
+        };
+        trace.route = Some(route.clone());
+        let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
+        trace.revision = Some(served.revision.label().clone());
+        let origin = Origin { client: Some(client), request_id: id, shows_session: served.grants.contains(&Grant::Tokens) };
+        let admitted = self.gate.admit(&route, head, origin)?;
+        let limits = served.revision.limits();
+        let body = self.bodies.read(body, limits.body_bytes, limits.time).await?;
+        let peers = self.peers(&deployment, served, id, 0);
+        let answer = served.revision.answer(admitted, body, peers).await;
+        let Answer { response, output } = answer.map_err(|failure| Stop {
+            error: Error::from(&failure),
+            cause: Some(failure.cause),
+            output: failure.output,
+        })?;
+        trace.output = output.to_log();
+        Ok(response)
+    }
+
+    /// The way to other services, for a guest whose service may call any.
+    fn peers(
+        self: &Arc<Self>,
+        deployment: &Arc<Deployment>,
+        served: &Served,
+        id: &Arc<str>,
+        depth: u8,
+    ) -> Option<Box<dyn crate::guest::Peers>> {
+        if served.calls.is_empty() {
+            return None;
+        }
+        Some(Box::new(PeerCalls {
+            gateway: self.clone(),
+            deployment: deployment.clone(),
+            caller: served.revision.service().into(),
+            request_id: id.clone(),
+            depth,
+        }))
+    }
+
+    /// One line of log and one count.
+    fn record(&self, id: &str, method: &Method, trace: &Trace, status: StatusCode, started: Instant) {
+        let duration = started.elapsed();
+        let (none, revision): (&str, _) = ("-", trace.revision.as_ref().and_then(|label| label.to_str().ok()));
+        let service = trace.route.as_ref().map_or(none, |route| &route.service);
+        let route = trace.route.as_ref().map_or(none, |route| &route.pattern);
+        let (output, cause) = (trace.output.as_deref(), trace.cause.as_deref());
+        let (revision, status_number, duration_us) = (revision.unwrap_or(none), status.as_u16(), duration.as_micros());
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    request_id = id, service, revision, %method, route, status = status_number, duration_us,
+                    guest_output = output, cause, $message
+                )
+            };
+        }
+        if status.is_server_error() {
+            line!(error, "request failed");
+        } else {
+            line!(info, "request");
+        }
+        let label = |text: &str| Shared(text.into());
+        let labels = Labels {
+            service: trace.route.as_ref().map_or_else(|| label(none), |route| Shared(route.service.clone())),
+            route: trace.route.as_ref().map_or_else(|| label(none), |route| Shared(route.pattern.clone())),
+            revision: label(revision.split('@').next_back().unwrap_or(none)),
+            status: status_number,
+        };
+        self.metrics.request(&labels, duration);
+    }
+}
+
+fn find(table: Option<&RouteTable>, head: &Parts) -> Result<Arc<Route>, NoRoute> {
+    table.ok_or(NoRoute::Path)?.find(&head.method, head.uri.path()).cloned()
+}
+
+/// Refuses what is too large to look at, and an HTTP/1.1 request without a host (RFC 9112, section 3.2).
+fn check_head(head: &Parts) -> Result<(), Error> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > URI_LIMIT_BYTES {
+        return Err(Error::UriTooLong);
+    }
+    let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HEADERS_LIMIT_BYTES || head.headers.len() > HEADERS_LIMIT {
+        return Err(Error::HeadersTooLarge);
+    }
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        return Err(Error::BadRequest("Send exactly one Host header"));
+    }
+    Ok(())
+}
+
+fn options(allow: &str) -> Response<Body> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}
+
+/// What every answer carries. Nothing is stored by a cache unless the guest says that it may.
+fn finish(response: &mut Response<Body>, id: &str, revision: Option<&HeaderValue>) {
+    let headers = response.headers_mut();
+    headers.remove(REVISION);
+    if let Some(revision) = revision {
+        headers.insert(REVISION, revision.clone());
+    }
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// The answer to `HEAD`: the headers of `GET`, with the length that its body would have (RFC 9110, section 9.3.2).
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| full(""))
+}
+
+/// A body that the host makes for a request of its own.
+fn own_body(bytes: impl Into<bytes::Bytes>) -> RequestBody {
+    RequestBody::from(bytes.into())
+}

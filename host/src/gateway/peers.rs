@@ -1,0 +1,137 @@
+//! Calls from one service to another, and from the host to a service, in process: no socket, no way out of the host.
+//!
+//! A call reaches only routes whose access is internal, of services that the manifest lets the caller call. Who calls is set
+//! by the host. A call that leads to further calls counts their depth, so that a ring of services ends.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Limited};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use wasmtime_wasi_http::{Error as CallError, WasiBody};
+
+use super::{Gateway, own_body};
+use crate::body::{Body, RequestBody};
+use crate::deploy::Deployment;
+use crate::error::Error;
+use crate::gate::Origin;
+use crate::guest::Peers;
+use crate::manifest::Grant;
+
+/// How many calls may stand one on the other.
+const DEPTH_LIMIT: u8 = 4;
+
+/// The calls of one guest.
+pub(super) struct PeerCalls {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) deployment: Arc<Deployment>,
+    pub(super) caller: Arc<str>,
+    pub(super) request_id: Arc<str>,
+    /// How many calls led to this guest.
+    pub(super) depth: u8,
+}
+
+impl Peers for PeerCalls {
+    fn call(&self, request: Request<WasiBody>) -> BoxFuture<'static, Result<Response<WasiBody>, CallError>> {
+        let host = request.uri().host().unwrap_or_default();
+        let Some(service) = host.strip_suffix(".internal").map(str::to_owned) else {
+            return std::future::ready(Err(CallError::HttpRequestDenied)).boxed();
+        };
+        let may_call = self.deployment.services().get(&self.caller).is_some_and(|caller| caller.calls.contains(&service));
+        if !may_call {
+            return std::future::ready(Err(CallError::HttpRequestDenied)).boxed();
+        }
+        if self.depth >= DEPTH_LIMIT {
+            return std::future::ready(Err(CallError::LoopDetected)).boxed();
+        }
+        let call = Call {
+            gateway: self.gateway.clone(),
+            deployment: self.deployment.clone(),
+            caller: self.caller.clone(),
+            request_id: self.request_id.clone(),
+            depth: self.depth + 1,
+        };
+        async move {
+            let (head, body) = request.into_parts();
+            let limit = call.deployment.services().get(service.as_str()).map_or(0, |served| served.revision.limits().body_bytes);
+            let body = Limited::new(body, limit).collect().await;
+            let body = body.map_err(|_| CallError::HttpRequestBodySize(Some(limit as u64)))?.to_bytes();
+            let response = call.make(&service, head, RequestBody::from(body)).await;
+            Ok(response.map(|body| body.map_err(|error| CallError::InternalError(Some(error.to_string()))).boxed_unsync()))
+        }
+        .boxed()
+    }
+}
+
+/// One call, on its way to one service.
+struct Call {
+    gateway: Arc<Gateway>,
+    deployment: Arc<Deployment>,
+    caller: Arc<str>,
+    request_id: Arc<str>,
+    depth: u8,
+}
+
+impl Call {
+    async fn make(self, service: &str, head: Parts, body: RequestBody) -> Response<Body> {
+        match self.answer(service, head, body).await {
+            Ok(response) => response,
+            Err(error) => error.to_response(&self.request_id),
+        }
+    }
+
+    async fn answer(&self, service: &str, head: Parts, body: RequestBody) -> Result<Response<Body>, Error> {
+        let table = self.deployment.internal(service).ok_or(Error::NotFound)?;
+        let route = table.find(&head.method, head.uri.path())?;
+        let served = self.deployment.services().get(&route.service).ok_or(Error::Vacant)?;
+        let shows_session = served.grants.contains(&Grant::Tokens);
+        let origin = Origin { client: None, request_id: &self.request_id, shows_session };
+        let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?;
+        let peers = self.gateway.peers(&self.deployment, served, &self.request_id, self.depth);
+        let (id, caller, pattern) = (&*self.request_id, &*self.caller, &*route.pattern);
+        match served.revision.answer(admitted, body, peers).await {
+            Ok(answer) => {
+                let (status, guest_output) = (answer.response.status().as_u16(), answer.output.to_log());
+                tracing::debug!(request_id = id, service, caller, route = pattern, status, guest_output, "call");
+                Ok(answer.response)
+            }
+            Err(failure) => {
+                let error = Error::from(&failure);
+                let (cause, guest_output) = (failure.cause, failure.output);
+                tracing::error!(request_id = id, service, caller, route = pattern, cause, guest_output, "call failed");
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Gateway {
+    /// The host's own call to an internal route, with a JSON body or none. Gives the status and the body.
+    ///
+    /// # Errors
+    /// Why the answer could not be read.
+    pub async fn call(
+        self: &Arc<Self>,
+        service: &str,
+        method: Method,
+        path: &str,
+        json: Option<&serde_json::Value>,
+    ) -> anyhow::Result<(hyper::StatusCode, serde_json::Value)> {
+        let request = Request::builder().method(method).uri(format!("http://{service}.internal{path}"));
+        let request = request.header("content-type", "application/json").body(())?;
+        let call = Call {
+            gateway: self.clone(),
+            deployment: self.deployment.load_full(),
+            caller: "host".into(),
+            request_id: self.ids.mint(),
+            depth: 0,
+        };
+        let body = json.map(ToString::to_string).unwrap_or_default();
+        let response = call.make(service, request.into_parts().0, own_body(body)).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+        Ok((status, serde_json::from_slice(&body)?))
+    }
+}

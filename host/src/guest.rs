@@ -1,0 +1,183 @@
+//! What a guest can reach: the state of one store and the glue behind each interface.
+//!
+//! A store lives for one request. It holds the guest's handles, an empty WASI context, the limits, and what the manifest
+//! granted to the service; an interface that was not granted is not linked, so its glue never runs. Every number and
+//! length that comes from a guest is hostile: the glue hands it to code that bounds it.
+
+mod calls;
+mod limiter;
+mod output;
+mod passwords;
+mod storage;
+mod tokens;
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::clock::Clock;
+use crate::manifest::{Grant, Limits};
+use crate::passwords::Passwords;
+use crate::storage::Storage;
+use crate::tokens::Tokens;
+
+pub use calls::{Outgoing, Peers, forbidden_headers};
+pub use limiter::Limiter;
+pub use output::Output;
+
+/// Bindings to the package `comptoir:platform` in `wit/`.
+pub mod bindings {
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery, reason = "generated code")]
+
+    mod platform {
+        wasmtime::component::bindgen!({
+            path: "../wit",
+            world: "platform",
+            imports: { default: async | trappable },
+            require_store_data_send: true,
+            with: { "comptoir:platform/storage.transaction": crate::guest::storage::OpenTransaction },
+        });
+    }
+
+    mod described {
+        wasmtime::component::bindgen!({
+            path: "../wit",
+            world: "described",
+            exports: { default: async },
+            require_store_data_send: true,
+        });
+    }
+
+    pub use described::exports::comptoir::platform::service;
+    pub use described::{Described, DescribedIndices};
+    pub use platform::comptoir::platform::{passwords, storage, token_verifier, tokens};
+}
+
+/// Handles that one instance may hold at one moment: streams, headers, bodies, transactions.
+const HANDLES: usize = 4096;
+
+/// Bytes that one call of a random function may ask for.
+const RANDOM_BYTES: u64 = 64 << 10;
+
+/// Bytes that one set of header fields may take in memory.
+const FIELDS_BYTES: usize = 32 << 10;
+
+/// What the manifest granted to a service, ready for use.
+#[derive(Clone, Default)]
+pub struct Grants {
+    /// The service's own database.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// Behind both `tokens` and `token-verifier`; which of them is linked decides what a guest can do.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Password hashing on the host's threads.
+    pub passwords: Option<Arc<Passwords>>,
+}
+
+/// The data of one store.
+pub struct Guest {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
+    grants: Grants,
+    /// Bounds memory, tables and instances.
+    pub limiter: Limiter,
+}
+
+impl Guest {
+    /// The state for one request.
+    pub fn new(clock: &Clock, grants: Grants, limits: &Limits, outgoing: Outgoing, output: &Output) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let wasi = WasiCtx::builder()
+            .stdout(output.clone())
+            .stderr(output.clone())
+            .max_random_size(RANDOM_BYTES)
+            .wall_clock(WallClock(clock.clone()))
+            .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES);
+        Self { table, wasi, http, outgoing, grants, limiter: Limiter::new(limits.memory_bytes) }
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+struct WallClock(Clock);
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> std::time::Duration {
+        std::time::Duration::from_micros(1)
+    }
+
+    fn now(&self) -> std::time::Duration {
+        self.0.since_epoch()
+    }
+}
+
+/// Links what every component may import: HTTP types, streams, clocks, randomness, and what standard libraries ask for on
+/// their own (environment, arguments, stdio), all of it empty.
+pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+    use wasmtime_wasi::p2::bindings::{cli, random};
+    use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<Guest, WasiRandom>(linker, Guest::random)?;
+    random::insecure_seed::add_to_linker::<Guest, WasiRandom>(linker, Guest::random)?;
+    cli::exit::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::environment::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_input::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_output::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
+        linker,
+        &(&options).into(),
+        Guest::http,
+    )
+}
+
+/// Links the same for WASI 0.3.
+pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p3::cli::add_to_linker(linker)?;
+    wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
+    wasmtime_wasi::p3::random::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(linker, Guest::http)
+}
+
+/// Links one grant.
+pub fn link_grant(linker: &mut Linker<Guest>, grant: Grant) -> wasmtime::Result<()> {
+    match grant {
+        Grant::Storage => bindings::storage::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+        Grant::Tokens => bindings::tokens::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+        Grant::TokenVerifier => bindings::token_verifier::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+        Grant::Passwords => bindings::passwords::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+    }
+}
+
+/// Links the way to other services.
+pub fn link_calls(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
+    outgoing_handler::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(linker, Guest::http)
+}
+
+/// Links the way to other services for WASI 0.3.
+pub fn link_calls_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_http::p3::bindings::http::client;
+    client::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(linker, Guest::http)
+}

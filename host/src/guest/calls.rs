@@ -1,0 +1,70 @@
+//! `wasi:http/outgoing-handler`: calls to other services of this host, without a socket. Nothing else goes out.
+
+use std::pin::Pin;
+
+use futures::future::BoxFuture;
+use hyper::Request;
+use hyper::header::HeaderName;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// Takes a call from a guest to the service that it names.
+pub trait Peers: Send + Sync {
+    /// Answers a request to `http://<service>.internal/…`, or says with wasi:http's own error why not.
+    fn call(&self, request: Request<WasiBody>) -> BoxFuture<'static, Result<hyper::Response<WasiBody>, Error>>;
+}
+
+/// What the HTTP interfaces of one store may do.
+pub struct Outgoing {
+    /// None where the manifest lets the service call nobody.
+    peers: Option<Box<dyn Peers>>,
+    forbidden: ForbiddenHeaderFilter,
+}
+
+impl Outgoing {
+    /// Calls go to these peers, or nowhere.
+    pub fn new(peers: Option<Box<dyn Peers>>, forbidden: ForbiddenHeaderFilter) -> Self {
+        Self { peers, forbidden }
+    }
+}
+
+/// The headers that no guest may set, made once and shared: those of the connection.
+pub fn forbidden_headers() -> ForbiddenHeaderFilter {
+    std::sync::Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+}
+
+type IoResult = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for Outgoing {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        (self.forbidden)(name)
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        self.forbidden.clone()
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: IoResult,
+    ) -> Box<dyn Future<Output = Result<(hyper::Response<WasiBody>, IoResult), Error>> + Send> {
+        let Some(peers) = &self.peers else {
+            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+        };
+        let call: Pin<Box<_>> = peers.call(request);
+        Box::new(async move {
+            let done: IoResult = Box::new(std::future::ready(Ok(())));
+            Ok((call.await?, done))
+        })
+    }
+
+    /// Small answers leave in one write; a larger one waits for its reader chunk by chunk.
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        4
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        256 << 10
+    }
+}

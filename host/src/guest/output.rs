@@ -1,0 +1,139 @@
+//! What a guest writes to stdout and stderr: kept up to a limit, counted beyond it, never blocking.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// The output of one instance. Clones write to the same place.
+#[derive(Debug, Clone)]
+pub struct Output {
+    kept: Arc<Mutex<Kept>>,
+    limit_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    dropped_bytes: u64,
+}
+
+impl Output {
+    /// Output of which so many bytes are kept.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { kept: Arc::default(), limit_bytes }
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.limit_bytes.saturating_sub(kept.bytes.len()).min(bytes.len());
+        kept.bytes.extend_from_slice(&bytes[..room]);
+        kept.dropped_bytes += (bytes.len() - room) as u64;
+    }
+
+    /// All that was kept, as one line of text: what is not printable is escaped, so a guest cannot forge a log line or
+    /// send a terminal commands. None when the guest wrote nothing.
+    pub fn to_log(&self) -> Option<String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.bytes.is_empty() && kept.dropped_bytes == 0 {
+            return None;
+        }
+        let mut text = String::with_capacity(kept.bytes.len());
+        for character in String::from_utf8_lossy(&kept.bytes).trim_end().chars() {
+            if character.is_control() || is_invisible(character) {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        if kept.dropped_bytes > 0 {
+            text.push_str(&format!(" … and {} bytes more", kept.dropped_bytes));
+        }
+        Some(text)
+    }
+}
+
+/// Characters that reorder or hide the text around them (Unicode's bidirectional and zero-width controls).
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for Output {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn output_becomes_one_line_without_control_characters() {
+        let output = Output::new(100);
+        output.push(b"first\n{\"fake\":1}\x1b[31m\n");
+        assert_eq!(output.to_log().unwrap(), r#"first\n{"fake":1}\u{1b}[31m"#);
+    }
+
+    #[test]
+    fn output_beyond_the_limit_is_counted_and_not_kept() {
+        let output = Output::new(4);
+        output.push(b"abcdef");
+        output.push(b"gh");
+        assert_eq!(output.to_log().unwrap(), "abcd … and 4 bytes more");
+        assert_eq!(Output::new(4).to_log(), None);
+    }
+}

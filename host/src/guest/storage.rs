@@ -1,0 +1,112 @@
+//! `comptoir:platform/storage`.
+
+use std::sync::Arc;
+
+use wasmtime::component::Resource;
+
+use super::Guest;
+use super::bindings::storage as wit;
+use crate::storage::{Constraint, Rows, Statement, Storage, StorageError, Transaction, Value};
+
+/// A transaction that a guest holds. It rolls back when the guest drops it, and when the store is dropped.
+pub struct OpenTransaction(Box<dyn Transaction>);
+
+impl Guest {
+    fn storage(&self) -> wasmtime::Result<Arc<dyn Storage>> {
+        let granted = self.grants.storage.clone();
+        granted.ok_or_else(|| wasmtime::format_err!("storage is not to be had while describing"))
+    }
+}
+
+fn statement(sql: String, params: Vec<wit::Value>) -> Statement {
+    let params = params.into_iter().map(|value| match value {
+        wit::Value::Null => Value::Null,
+        wit::Value::Integer(integer) => Value::Integer(integer),
+        wit::Value::Real(real) => Value::Real(real),
+        wit::Value::Text(text) => Value::Text(text),
+        wit::Value::Blob(blob) => Value::Blob(blob),
+    });
+    Statement { sql, params: params.collect() }
+}
+
+fn rows(rows: Rows) -> wit::Rows {
+    let values = rows.values.into_iter().map(|value| match value {
+        Value::Null => wit::Value::Null,
+        Value::Integer(integer) => wit::Value::Integer(integer),
+        Value::Real(real) => wit::Value::Real(real),
+        Value::Text(text) => wit::Value::Text(text),
+        Value::Blob(blob) => wit::Value::Blob(blob),
+    });
+    wit::Rows { columns: rows.columns, values: values.collect() }
+}
+
+/// The one place where an error of the database becomes one that a guest sees. What is the host's affair stays in its log.
+fn visible(error: StorageError) -> wit::Error {
+    match error {
+        StorageError::Constraint(kind) => wit::Error::Constraint(match kind {
+            Constraint::Unique => wit::Constraint::Unique,
+            Constraint::ForeignKey => wit::Constraint::ForeignKey,
+            Constraint::Check => wit::Constraint::Check,
+            Constraint::NotNull => wit::Constraint::NotNull,
+            Constraint::Other => wit::Constraint::Other,
+        }),
+        StorageError::Busy => wit::Error::Busy,
+        StorageError::Denied(what) => wit::Error::Denied(what),
+        StorageError::TooLarge(which) => wit::Error::TooLarge(which),
+        StorageError::TimedOut => wit::Error::TimedOut,
+        StorageError::Invalid(why) => wit::Error::Invalid(why),
+        StorageError::Unavailable(cause) => {
+            tracing::error!(cause, "a database is unavailable: check the disk of the data folder");
+            wit::Error::Unavailable
+        }
+    }
+}
+
+impl wit::Host for Guest {
+    async fn query(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
+        Ok(self.storage()?.query(statement(sql, params)).await.map(rows).map_err(visible))
+    }
+
+    async fn execute(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<u64, wit::Error>> {
+        Ok(self.storage()?.execute(statement(sql, params)).await.map_err(visible))
+    }
+
+    async fn begin(&mut self) -> wasmtime::Result<Result<Resource<OpenTransaction>, wit::Error>> {
+        match self.storage()?.begin().await {
+            Ok(transaction) => Ok(Ok(self.table.push(OpenTransaction(transaction))?)),
+            Err(error) => Ok(Err(visible(error))),
+        }
+    }
+}
+
+impl wit::HostTransaction for Guest {
+    async fn query(
+        &mut self,
+        transaction: Resource<OpenTransaction>,
+        sql: String,
+        params: Vec<wit::Value>,
+    ) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
+        let OpenTransaction(transaction) = self.table.get(&transaction)?;
+        Ok(transaction.query(statement(sql, params)).await.map(rows).map_err(visible))
+    }
+
+    async fn execute(
+        &mut self,
+        transaction: Resource<OpenTransaction>,
+        sql: String,
+        params: Vec<wit::Value>,
+    ) -> wasmtime::Result<Result<u64, wit::Error>> {
+        let OpenTransaction(transaction) = self.table.get(&transaction)?;
+        Ok(transaction.execute(statement(sql, params)).await.map_err(visible))
+    }
+
+    async fn commit(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<Result<(), wit::Error>> {
+        let OpenTransaction(transaction) = self.table.delete(transaction)?;
+        Ok(transaction.commit().await.map_err(visible))
+    }
+
+    async fn drop(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<()> {
+        self.table.delete(transaction)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! A host from start to shutdown: what is made, in which order, and how it ends.
+//!
+//! Everything that can be wrong with the surroundings is found before a client can connect: the manifest, the data folder, the
+//! components, their databases, the ports, and an operator's login that everybody knows.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context as _, bail};
+use hyper::{Method, StatusCode};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::clock::Clock;
+use crate::deploy::{Deployer, Deployment, Platform};
+use crate::engine::Engines;
+use crate::gate::Gate;
+use crate::gateway::{Door, Gateway};
+use crate::listener::Connections;
+use crate::manifest::{Grant, Manifest, Operator};
+use crate::passwords::{self, Passwords};
+use crate::storage::Storage;
+use crate::storage::folder::DataFolder;
+use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
+use crate::telemetry::Metrics;
+use crate::tokens::Tokens;
+
+/// What a host is started with, beside its manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A new password for the operator's login, set before anything is served.
+    pub operator_password: Option<String>,
+    /// Where compiled code is kept; in the data folder unless it is given.
+    pub cache: Option<PathBuf>,
+    /// The time of day that host and guests see.
+    pub clock: Clock,
+}
+
+/// A host that serves. Dropping it without `shutdown` stops its listeners at the end of the process.
+pub struct Host {
+    manifest: Manifest,
+    addresses: Addresses,
+    deployment: Arc<Deployment>,
+    development_login: Option<String>,
+    connections: Connections,
+    stop: watch::Sender<bool>,
+    _folder: DataFolder,
+}
+
+/// Where a host listens: the ports that it really got.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The routes of all services.
+    pub gateway: SocketAddr,
+    /// The operator's.
+    pub admin: SocketAddr,
+    /// The services' own listeners.
+    pub services: BTreeMap<String, SocketAddr>,
+}
+
+/// Listeners that are bound and not yet served.
+struct Bound {
+    gateway: TcpListener,
+    admin: TcpListener,
+    services: Vec<(String, TcpListener)>,
+}
+
+impl Host {
+    /// Starts a host. When this returns, it serves.
+    ///
+    /// # Errors
+    /// One sentence that says what was wrong with the surroundings and what to do. Nothing serves then.
+    pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
+        let folder = DataFolder::open(data)?;
+        let bound = bind(&manifest).await?;
+        let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
+        let admin_token = admin::token(&folder.path().join("admin.token"))?;
+        let deployer = Deployer::new(manifest.clone(), platform.clone());
+        deployer.start_all().await?;
+        let metrics = Arc::new(Metrics::default());
+        let gateway = Gateway::new(deployer.current(), Gate::new(platform.tokens.clone()), metrics.clone());
+        let gateway = Arc::new(gateway);
+        let addresses = bound.addresses()?;
+        let development_login = match &manifest.operator {
+            Some(operator) => check_operator(&gateway, operator, &addresses, options.operator_password.as_deref()).await?,
+            None => None,
+        };
+        let (stop, stopping) = watch::channel(false);
+        let listeners = &manifest.listeners;
+        let connections = Connections::new(listeners.connections, listeners.header_time, stopping, metrics.clone());
+        let admin = Admin::new(admin_token, deployer.current(), gateway.clone(), platform, metrics);
+        bound.serve(&connections, &gateway, &Arc::new(admin));
+        let deployment = deployer.current().load_full();
+        Ok(Self { manifest, addresses, deployment, development_login, connections, stop, _folder: folder })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What it began to serve with.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The operator's login while its password is the seeded one that everybody knows.
+    pub fn development_login(&self) -> Option<&str> {
+        self.development_login.as_deref()
+    }
+
+    /// Stops accepting, lets running requests end and closes idle connections. Whether all ended in the manifest's time.
+    pub async fn shutdown(self) -> bool {
+        self.stop.send_replace(true);
+        self.connections.wait(self.manifest.listeners.shutdown_time).await
+    }
+}
+
+impl Bound {
+    fn addresses(&self) -> anyhow::Result<Addresses> {
+        let services = self.services.iter().map(|(name, listener)| Ok((name.clone(), listener.local_addr()?)));
+        Ok(Addresses {
+            gateway: self.gateway.local_addr()?,
+            admin: self.admin.local_addr()?,
+            services: services.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    fn serve(self, connections: &Connections, gateway: &Arc<Gateway>, admin: &Arc<Admin>) {
+        let doors = self.services.into_iter().map(|(name, listener)| (Door::Service(name.into()), listener));
+        for (door, listener) in std::iter::once((Door::Gateway, self.gateway)).chain(doors) {
+            let (gateway, door) = (gateway.clone(), Arc::new(door));
+            tokio::spawn(connections.clone().serve(listener, move |client, request| {
+                let (gateway, door) = (gateway.clone(), door.clone());
+                async move { gateway.handle(&door, client, request).await }
+            }));
+        }
+        let admin = admin.clone();
+        tokio::spawn(connections.clone().serve(self.admin, move |_, request| admin.clone().handle(request)));
+    }
+}
+
+/// Takes every port before anything slow or lasting happens, so that a port that is taken is found at once.
+async fn bind(manifest: &Manifest) -> anyhow::Result<Bound> {
+    let mut services = Vec::new();
+    for (name, service) in &manifest.services {
+        if let Some(address) = service.listen {
+            services.push((name.clone(), listen(address, &format!("the service `{name}`")).await?));
+        }
+    }
+    Ok(Bound {
+        gateway: listen(manifest.listeners.gateway, "the gateway").await?,
+        admin: listen(manifest.listeners.admin, "the admin listener").await?,
+        services,
+    })
+}
+
+async fn listen(address: SocketAddr, whose: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{whose} cannot listen on {address}: stop what uses that port, or give another one in the manifest")
+    })
+}
+
+async fn platform(
+    manifest: &Manifest,
+    folder: &DataFolder,
+    cache: Option<PathBuf>,
+    clock: Clock,
+) -> anyhow::Result<Platform> {
+    let cache = cache.unwrap_or_else(|| folder.path().join("cache"));
+    private_folder(&cache)?;
+    let engines = Engines::new(&cache, manifest.instances).context("the WebAssembly engine cannot start")?;
+    let mut storages: BTreeMap<String, Arc<dyn Storage>> = BTreeMap::new();
+    for (name, service) in &manifest.services {
+        if service.grants.contains(&Grant::Storage) {
+            let path = folder.database(name)?;
+            let config = SqliteConfig {
+                statement_deadline: service.limits.statement_time,
+                transaction_lease: service.limits.transaction_time,
+                database_bytes: service.limits.database_bytes,
+                ..SqliteConfig::default()
+            };
+            let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(path, config)).await?;
+            storages.insert(name.clone(), Arc::new(opened.with_context(|| format!("the database of the service `{name}`"))?));
+        }
+    }
+    let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
+    let passwords = Arc::new(Passwords::new(passwords::Limits::default()));
+    Ok(Platform { engines, tokens, passwords, clock, storages })
+}
+
+/// The folder of compiled code: whoever can write there owns the host.
+fn private_folder(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the folder {shown}"))?;
+    let metadata = fs::symlink_metadata(path).with_context(|| format!("cannot use the folder {shown}"))?;
+    let mode = metadata.mode() & 0o777;
+    if !metadata.is_dir() || mode & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
+        bail!(
+            "{shown} holds compiled code and must be a folder of this user with mode 700, but has mode {mode:03o}: \
+             delete it, and the next start makes it again"
+        );
+    }
+    Ok(())
+}
+
+/// Sets the operator's password where one was given, and refuses to be reachable with one that everybody knows. Gives the
+/// name of the login while it has that one.
+async fn check_operator(
+    gateway: &Arc<Gateway>,
+    operator: &Operator,
+    addresses: &Addresses,
+    password: Option<&str>,
+) -> anyhow::Result<Option<String>> {
+    let Operator { service, path } = operator;
+    if let Some(password) = password {
+        let (status, answer) = gateway.call(service, Method::PUT, path, Some(&json!({ "password": password }))).await?;
+        if !status.is_success() {
+            bail!("the operator's password was not set: {}", answer["error"]["message"].as_str().unwrap_or("no reason given"));
+        }
+    }
+    let (status, answer) = gateway.call(service, Method::GET, path, None).await?;
+    if status != StatusCode::OK {
+        bail!("the service `{service}` answered {status} to {path}, which `operator` in the manifest names");
+    }
+    if answer["data"]["development"] != json!(true) {
+        return Ok(None);
+    }
+    let open = std::iter::once(addresses.gateway).chain(addresses.services.values().copied());
+    if let Some(open) = open.into_iter().find(|address| !address.ip().is_loopback()) {
+        bail!(
+            "refusing to listen on {open}, which is not loopback, while the operator's password is the seeded one: set \
+             another with --operator-password-file"
+        );
+    }
+    Ok(Some(answer["data"]["username"].as_str().unwrap_or("admin").to_owned()))
+}

@@ -1,0 +1,183 @@
+//! Connections: accepted, kept within limits, and closed in order.
+//!
+//! HTTP/1.1 and HTTP/2 without TLS (prior knowledge) on every listener. An error of `accept` never ends a listener. A
+//! connection that does nothing is closed after a time, so that holding many of them open costs a client work.
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::telemetry::Metrics;
+
+/// Pause after an error of `accept`, such as too many open files: trying again at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes that hyper buffers for the head of a request. Larger than what the gateway accepts, so that the refusal of a head
+/// that is a little too large is the gateway's own, in the envelope.
+const HEAD_BUFFER_BYTES: usize = 128 << 10;
+
+/// Requests at one moment on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+/// What all listeners of a host share.
+#[derive(Clone)]
+pub struct Connections {
+    places: Arc<Semaphore>,
+    limit: usize,
+    header_time: Duration,
+    stopping: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Connections {
+    /// So many connections at once; a request's head has so much time. `stopping` turning true ends all of them in order.
+    pub fn new(limit: usize, header_time: Duration, stopping: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self { places: Arc::new(Semaphore::new(limit)), limit, header_time, stopping, metrics }
+    }
+
+    /// Accepts connections until the host stops.
+    pub async fn serve<H, F>(self, listener: TcpListener, handle: H)
+    where
+        H: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let mut stopping = self.stopping.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return,
+                accepted = self.accept(&listener) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer, place)) => {
+                    self.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(self.clone().serve_connection(stream, peer.ip(), place, handle.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted; the listener goes on");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for a place first: connections beyond the limit stay in the kernel's queue.
+    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, peer, place))
+    }
+
+    async fn serve_connection<H, F>(self, stream: TcpStream, client: IpAddr, place: OwnedSemaphorePermit, handle: H)
+    where
+        H: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let _place = place;
+        let activity = Arc::new(Activity::new());
+        let service = service_fn(|request| {
+            let busy = activity.begin();
+            let answer = handle(client, request);
+            async move {
+                let response = answer.await;
+                drop(busy);
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let builder = self.builder();
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut stopping = self.stopping.clone();
+        let close = tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            _ = stopping.wait_for(|stop| *stop) => "the host stops",
+            () = activity.idle_for(self.header_time) => "it was idle",
+        };
+        tracing::debug!(%client, "closing a connection: {close}");
+        connection.as_mut().graceful_shutdown();
+        // What is being answered may end, in as much time as a head has; a host that stops has a deadline of its own.
+        tokio::select! {
+            ended = connection.as_mut() => log_end(ended),
+            () = activity.idle_for(self.header_time) => {}
+        }
+    }
+
+    fn builder(&self) -> Builder<TokioExecutor> {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_time).max_buf_size(HEAD_BUFFER_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(HEAD_BUFFER_BYTES).unwrap_or(u32::MAX))
+            .keep_alive_interval(self.header_time)
+            .keep_alive_timeout(self.header_time);
+        builder
+    }
+
+    /// Waits until every connection has ended, or the time is over. Whether all ended.
+    pub async fn wait(&self, time: Duration) -> bool {
+        let all = u32::try_from(self.limit).unwrap_or(u32::MAX);
+        tokio::time::timeout(time, self.places.acquire_many(all)).await.is_ok()
+    }
+}
+
+fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection broke");
+    }
+}
+
+/// What happens on one connection.
+struct Activity {
+    running: AtomicUsize,
+    last: watch::Sender<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { running: AtomicUsize::new(0), last: watch::Sender::new(Instant::now()) }
+    }
+
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+
+    /// Ends when nothing has run on the connection for some time.
+    async fn idle_for(&self, time: Duration) {
+        loop {
+            let until = *self.last.borrow() + time;
+            tokio::time::sleep_until(until).await;
+            if self.running.load(Ordering::Relaxed) == 0 && *self.last.borrow() + time <= Instant::now() {
+                return;
+            }
+            if self.running.load(Ordering::Relaxed) > 0 {
+                self.last.send_replace(Instant::now());
+            }
+        }
+    }
+}
+
+/// A request that runs.
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.last.send_replace(Instant::now());
+    }
+}

@@ -1,0 +1,358 @@
+//! What the operator decides: listeners, limits, and for each service its component, mounts, grants and limits.
+//!
+//! A manifest is read and checked as a whole before anything else happens, so a mistake in it opens no port and touches
+//! no file. Every complaint names the file, the line and what to write instead. Paths in it are relative to its folder.
+
+mod limits;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub use limits::{Limits, LimitsTable};
+
+/// A manifest that was read and found sound.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// Where the host listens for itself.
+    pub listeners: Listeners,
+    /// How many component instances exist at one moment, over all services. Their address space is reserved at start.
+    pub instances: u32,
+    /// The login of the operator, if one of the services keeps logins.
+    pub operator: Option<Operator>,
+    /// By name.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// The host's own listeners and what they accept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listeners {
+    /// Serves the routes of all services.
+    pub gateway: SocketAddr,
+    /// Serves the operator. Must be loopback.
+    pub admin: SocketAddr,
+    /// Open connections on all listeners together. More wait in the kernel's queue.
+    #[serde(default = "default_connections")]
+    pub connections: usize,
+    /// From the first byte of a request (or the last answer) to the end of its headers.
+    #[serde(default = "default_header_time", deserialize_with = "limits::duration")]
+    pub header_time: Duration,
+    /// What a shutdown gives to the requests that run.
+    #[serde(default = "default_shutdown_time", deserialize_with = "limits::duration")]
+    pub shutdown_time: Duration,
+}
+
+fn default_connections() -> usize {
+    16_384
+}
+
+fn default_header_time() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_shutdown_time() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// Which service keeps the operator's login, and the internal route that tells whether it is still the seeded one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// A service of this manifest.
+    pub service: String,
+    /// `GET` gives `{"username", "development"}`, `PUT` with `{"password"}` replaces the password.
+    pub path: String,
+}
+
+/// One service: which component, reachable where, allowed what.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The component's file.
+    pub component: PathBuf,
+    /// The service's own listener, if it has one.
+    pub listen: Option<SocketAddr>,
+    /// Path prefixes that the component may claim routes under.
+    pub mounts: Vec<String>,
+    /// Path prefixes, inside the mounts, whose routes may be public.
+    pub public: Vec<String>,
+    /// Who may call a component that does not describe its routes.
+    pub access: PlainAccess,
+    /// Host interfaces that are linked into the component.
+    pub grants: BTreeSet<Grant>,
+    /// Services that the component may call in process.
+    pub calls: BTreeSet<String>,
+    /// What each request may use.
+    pub limits: Limits,
+    /// Where `[services.<name>]` stands, for messages: a line number.
+    pub line: usize,
+}
+
+/// Who may call a component that describes no routes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlainAccess {
+    /// Anyone.
+    Public,
+    /// Whoever carries a good token.
+    #[default]
+    User,
+    /// Whoever carries a good token with the role `admin`.
+    Admin,
+}
+
+/// A host interface beyond WASI that a service may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grant {
+    /// `comptoir:platform/storage`: a database of its own.
+    Storage,
+    /// `comptoir:platform/tokens`: issue access tokens, end sessions.
+    Tokens,
+    /// `comptoir:platform/token-verifier`.
+    TokenVerifier,
+    /// `comptoir:platform/passwords`.
+    Passwords,
+}
+
+impl Grant {
+    /// Every grant there is.
+    pub const ALL: [Self; 4] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords];
+
+    /// The word that stands for it in a manifest, and the name of its interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Storage => "storage",
+            Self::Tokens => "tokens",
+            Self::TokenVerifier => "token-verifier",
+            Self::Passwords => "passwords",
+        }
+    }
+}
+
+/// Why a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}: {message}", file.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+pub struct ManifestError {
+    /// The manifest.
+    pub file: PathBuf,
+    /// Counts from 1; none when the file could not be read at all.
+    pub line: Option<usize>,
+    /// What is wrong and what to write.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    listeners: Spanned<Listeners>,
+    #[serde(default = "default_instances")]
+    instances: Spanned<u32>,
+    #[serde(default)]
+    limits: LimitsTable,
+    operator: Option<Spanned<Operator>>,
+    #[serde(default)]
+    services: BTreeMap<Spanned<String>, ServiceTable>,
+}
+
+fn default_instances() -> Spanned<u32> {
+    Spanned::new(0..0, 1000)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceTable {
+    component: PathBuf,
+    listen: Option<SocketAddr>,
+    mounts: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    public: Vec<Spanned<String>>,
+    #[serde(default)]
+    access: PlainAccess,
+    #[serde(default)]
+    grants: BTreeSet<Grant>,
+    #[serde(default)]
+    calls: Vec<Spanned<String>>,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+impl Manifest {
+    /// Reads and checks the manifest in a file.
+    ///
+    /// # Errors
+    /// One mistake, the first that is found.
+    pub fn read(file: &Path) -> Result<Self, ManifestError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ManifestError {
+            file: file.to_owned(),
+            line: None,
+            message: format!("cannot read the manifest: {error}. Name an existing one with --manifest"),
+        })?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks the text of a manifest; `file` is what its paths are relative to and what messages name.
+    ///
+    /// # Errors
+    /// One mistake, the first that is found.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ManifestError> {
+        let check = Check { file, text };
+        let document: Document =
+            toml::from_str(text).map_err(|error| check.refuse(error.span().map(|span| span.start), error.message()))?;
+        check.listeners(&document.listeners)?;
+        if *document.instances.get_ref() == 0 || *document.instances.get_ref() > 10_000 {
+            return Err(check.refuse(Some(document.instances.span().start), "instances must be from 1 to 10000"));
+        }
+        let names: BTreeSet<&str> = document.services.keys().map(|name| name.get_ref().as_str()).collect();
+        if names.is_empty() {
+            return Err(check.refuse(None, "there is no service: write at least one [services.<name>]"));
+        }
+        if let Some(operator) = &document.operator
+            && !names.contains(operator.get_ref().service.as_str())
+        {
+            let message = format!("operator.service names `{}`, which is not a service here", operator.get_ref().service);
+            return Err(check.refuse(Some(operator.span().start), &message));
+        }
+        check.mounts_are_disjoint(&document.services)?;
+        let defaults = document.limits.over(Limits::default());
+        let mut services = BTreeMap::new();
+        for (name, table) in &document.services {
+            services.insert(name.get_ref().clone(), check.service(name, table, &names, defaults)?);
+        }
+        Ok(Self {
+            file: file.to_owned(),
+            listeners: document.listeners.into_inner(),
+            instances: document.instances.into_inner(),
+            operator: document.operator.map(Spanned::into_inner),
+            services,
+        })
+    }
+
+    /// Every address that clients other than the operator reach.
+    pub fn client_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.listeners.gateway).chain(self.services.values().filter_map(|service| service.listen))
+    }
+}
+
+/// Finds the line of a mistake and words the complaint.
+struct Check<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl Check<'_> {
+    fn line(&self, offset: usize) -> usize {
+        self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn refuse(&self, offset: Option<usize>, message: &str) -> ManifestError {
+        ManifestError {
+            file: self.file.to_owned(),
+            line: offset.map(|offset| self.line(offset)),
+            message: message.trim_end().to_owned(),
+        }
+    }
+
+    fn listeners(&self, listeners: &Spanned<Listeners>) -> Result<(), ManifestError> {
+        let at = Some(listeners.span().start);
+        let Listeners { admin, connections, .. } = listeners.get_ref();
+        if !admin.ip().is_loopback() {
+            let message = format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
+            return Err(self.refuse(at, &message));
+        }
+        if *connections == 0 {
+            return Err(self.refuse(at, "listeners.connections must be at least 1"));
+        }
+        Ok(())
+    }
+
+    fn mounts_are_disjoint(&self, services: &BTreeMap<Spanned<String>, ServiceTable>) -> Result<(), ManifestError> {
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, table) in services {
+            for mount in table.mounts.get_ref() {
+                if let Some(other) = seen.insert(mount.get_ref(), name.get_ref()) {
+                    let message = format!(
+                        "the mount `{}` of service `{}` belongs to service `{other}` already: give each mount to one service",
+                        mount.get_ref(),
+                        name.get_ref()
+                    );
+                    return Err(self.refuse(Some(mount.span().start), &message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn service(
+        &self,
+        name: &Spanned<String>,
+        table: &ServiceTable,
+        names: &BTreeSet<&str>,
+        defaults: Limits,
+    ) -> Result<Service, ManifestError> {
+        let at = name.span().start;
+        if !name.get_ref().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            || name.get_ref().is_empty()
+        {
+            let message = format!("the service name `{}` must be of a-z, 0-9 and -", name.get_ref());
+            return Err(self.refuse(Some(at), &message));
+        }
+        let mounts = table.mounts.get_ref();
+        if mounts.is_empty() {
+            let message = "mounts is empty: write at least one path prefix, such as mounts = [\"/orders\"]";
+            return Err(self.refuse(Some(table.mounts.span().start), message));
+        }
+        for path in mounts.iter().chain(&table.public) {
+            self.path(path)?;
+        }
+        for path in &table.public {
+            if !mounts.iter().any(|mount| is_inside(path.get_ref(), mount.get_ref())) {
+                let message = format!("public names `{}`, which is under none of the mounts", path.get_ref());
+                return Err(self.refuse(Some(path.span().start), &message));
+            }
+        }
+        for call in &table.calls {
+            if !names.contains(call.get_ref().as_str()) || call.get_ref() == name.get_ref() {
+                let message = format!("calls names `{}`, which is not another service of this manifest", call.get_ref());
+                return Err(self.refuse(Some(call.span().start), &message));
+            }
+        }
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let own = |paths: &[Spanned<String>]| paths.iter().map(|path| path.get_ref().clone()).collect();
+        Ok(Service {
+            component: folder.join(&table.component),
+            listen: table.listen,
+            mounts: own(mounts),
+            public: own(&table.public),
+            access: table.access,
+            grants: table.grants.clone(),
+            calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
+            limits: table.limits.over(defaults),
+            line: self.line(at),
+        })
+    }
+
+    fn path(&self, path: &Spanned<String>) -> Result<(), ManifestError> {
+        let text = path.get_ref();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        if text == "/" || (text.starts_with('/') && !text.ends_with('/') && text.bytes().all(plain)) {
+            return Ok(());
+        }
+        let message = format!("`{text}` is not a path prefix: write it with a leading and no trailing slash, such as \"/orders\"");
+        Err(self.refuse(Some(path.span().start), &message))
+    }
+}
+
+/// Whether a path is a prefix's own or lies under it, segment by segment: `/orders/1` is inside `/orders`, `/orders2` is not.
+pub fn is_inside(path: &str, prefix: &str) -> bool {
+    prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests;

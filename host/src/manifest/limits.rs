@@ -1,0 +1,126 @@
+//! What one request, one instance and one service may use.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer};
+
+/// The limits of one service, all of them set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Bytes of an answer's body.
+    pub response_bytes: u64,
+    /// From the moment that a request was admitted to the last byte of its answer.
+    pub time: Duration,
+    /// Time that an instance may compute. Waiting does not count.
+    pub cpu: Duration,
+    /// Bytes of linear memory, summed over all memories of an instance. At most 4 GiB.
+    pub memory_bytes: usize,
+    /// Instances of the service at one moment.
+    pub concurrency: usize,
+    /// How long a request waits for an instance before it is turned away with 503.
+    pub queue_time: Duration,
+    /// Bytes of output (stdout and stderr) that are kept of one request.
+    pub log_bytes: usize,
+    /// Time that one SQL statement may run.
+    pub statement_time: Duration,
+    /// Time that one transaction may hold the writer.
+    pub transaction_time: Duration,
+    /// Bytes of the service's database file.
+    pub database_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            response_bytes: 64 << 20,
+            time: Duration::from_secs(30),
+            cpu: Duration::from_secs(1),
+            memory_bytes: 64 << 20,
+            concurrency: 128,
+            queue_time: Duration::from_secs(1),
+            log_bytes: 16 << 10,
+            statement_time: Duration::from_secs(1),
+            transaction_time: Duration::from_secs(1),
+            database_bytes: 4 << 30,
+        }
+    }
+}
+
+/// A `[limits]` table: what it leaves out comes from the level above.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsTable {
+    body: Option<ByteSize>,
+    response: Option<ByteSize>,
+    #[serde(deserialize_with = "some_duration")]
+    time: Option<Duration>,
+    #[serde(deserialize_with = "some_duration")]
+    cpu: Option<Duration>,
+    #[serde(deserialize_with = "memory")]
+    memory: Option<ByteSize>,
+    #[serde(deserialize_with = "at_least_one")]
+    concurrency: Option<usize>,
+    #[serde(deserialize_with = "some_duration")]
+    queue_time: Option<Duration>,
+    log: Option<ByteSize>,
+    #[serde(deserialize_with = "some_duration")]
+    statement_time: Option<Duration>,
+    #[serde(deserialize_with = "some_duration")]
+    transaction_time: Option<Duration>,
+    database: Option<ByteSize>,
+}
+
+impl LimitsTable {
+    /// These limits, completed from others.
+    pub fn over(&self, base: Limits) -> Limits {
+        let bytes = |size: Option<ByteSize>, base: u64| size.map_or(base, |size| size.as_u64());
+        let count = |size: Option<ByteSize>, base: usize| {
+            size.map_or(base, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
+        };
+        Limits {
+            body_bytes: count(self.body, base.body_bytes),
+            response_bytes: bytes(self.response, base.response_bytes),
+            time: self.time.unwrap_or(base.time),
+            cpu: self.cpu.unwrap_or(base.cpu),
+            memory_bytes: count(self.memory, base.memory_bytes),
+            concurrency: self.concurrency.unwrap_or(base.concurrency),
+            queue_time: self.queue_time.unwrap_or(base.queue_time),
+            log_bytes: count(self.log, base.log_bytes),
+            statement_time: self.statement_time.unwrap_or(base.statement_time),
+            transaction_time: self.transaction_time.unwrap_or(base.transaction_time),
+            database_bytes: bytes(self.database, base.database_bytes),
+        }
+    }
+}
+
+/// A duration as people write it, `"10s"` or `"250ms"`; more than zero.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match humantime::parse_duration(&text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(serde::de::Error::custom(format!("`{text}` is not a duration: write one such as \"10s\" or \"250ms\""))),
+    }
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    let size = ByteSize::deserialize(deserializer)?;
+    if (ByteSize::kib(64)..=ByteSize::gib(4)).contains(&size) {
+        return Ok(Some(size));
+    }
+    Err(serde::de::Error::custom(format!("memory is {size}: write a size from \"64 KiB\" to \"4 GiB\"")))
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(serde::de::Error::custom("concurrency must be at least 1")),
+        number => Ok(Some(number)),
+    }
+}

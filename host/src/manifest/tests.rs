@@ -1,0 +1,81 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const SOUND: &str = r#"
+[listeners]
+gateway = "127.0.0.1:8000"
+admin = "127.0.0.1:8010"
+
+[limits]
+time = "5s"
+body = "64 KiB"
+
+[services.orders]
+component = "orders.wasm"
+mounts = ["/orders", "/products"]
+public = ["/products"]
+grants = ["storage"]
+limits = { time = "250ms", memory = "16 MiB" }
+
+[services.user]
+component = "user.wasm"
+mounts = ["/users"]
+calls = ["orders"]
+"#;
+
+fn parse(text: &str) -> Result<Manifest, ManifestError> {
+    Manifest::parse(Path::new("shop/comptoir.toml"), text)
+}
+
+#[test]
+fn a_sound_manifest_gives_services_with_limits_from_three_levels() {
+    let manifest = parse(SOUND).unwrap();
+    let orders = &manifest.services["orders"];
+    assert_eq!(orders.component, Path::new("shop/orders.wasm"));
+    assert_eq!(orders.limits.time, Duration::from_millis(250));
+    assert_eq!(orders.limits.body_bytes, 64 << 10);
+    assert_eq!(orders.limits.cpu, Limits::default().cpu);
+    assert_eq!(manifest.services["user"].limits.time, Duration::from_secs(5));
+    assert_eq!(orders.line, 10);
+}
+
+#[test]
+fn the_shipped_manifest_is_sound() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml");
+    let manifest = Manifest::read(&file).unwrap();
+    assert_eq!(manifest.services.keys().collect::<Vec<_>>(), ["auth", "orders", "user"]);
+}
+
+#[test]
+fn each_mistake_is_refused_with_its_line_and_what_to_write() {
+    let table = [
+        ("admin = \"127.0.0.1:8010\"", "admin = \"0.0.0.0:8010\"", 2, "must be on loopback"),
+        ("gateway = \"127.0.0.1:8000\"", "gateway = \"localhost\"", 3, "invalid socket address"),
+        ("time = \"5s\"", "time = \"soon\"", 7, "write one such as \"10s\""),
+        ("body = \"64 KiB\"", "bodies = \"64 KiB\"", 8, "unknown field `bodies`"),
+        ("grants = [\"storage\"]", "grants = [\"sockets\"]", 14, "unknown variant `sockets`"),
+        ("public = [\"/products\"]", "public = [\"/prod\"]", 13, "under none of the mounts"),
+        ("\"/orders\", \"/products\"", "\"orders/\", \"/products\"", 12, "is not a path prefix"),
+        ("mounts = [\"/users\"]", "mounts = []", 19, "at least one path prefix"),
+        ("mounts = [\"/users\"]", "mounts = [\"/orders\"]", 19, "give each mount to one service"),
+        ("calls = [\"orders\"]", "calls = [\"billing\"]", 20, "not another service of this manifest"),
+        ("memory = \"16 MiB\"", "memory = \"1 B\"", 15, "from \"64 KiB\" to \"4 GiB\""),
+        ("[services.user]", "[services.User]", 17, "must be of a-z, 0-9 and -"),
+    ];
+    for (right, wrong, line, message) in table {
+        assert!(SOUND.contains(right), "the sound manifest lacks {right}");
+        let error = parse(&SOUND.replacen(right, wrong, 1)).expect_err(wrong);
+        assert_eq!(error.line, Some(line), "{wrong}: {error}");
+        assert!(error.to_string().contains(message), "{wrong}: {error}");
+        assert!(error.to_string().starts_with("shop/comptoir.toml:"), "{error}");
+    }
+}
+
+#[test]
+fn a_path_is_inside_a_prefix_by_whole_segments() {
+    assert!(is_inside("/orders", "/orders"));
+    assert!(is_inside("/orders/1", "/orders"));
+    assert!(is_inside("/anything", "/"));
+    assert!(!is_inside("/orders2", "/orders"));
+}

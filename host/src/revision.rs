@@ -1,0 +1,426 @@
+//! A component version that can serve: compiled, linked under one set of grants, limited.
+//!
+//! Never mutated: a deploy makes another. Each request gets a store and an instance of its own, which are dropped when the
+//! answer is complete, and so does a store that trapped or ran out of time: nothing a guest did is there for the next one.
+//! Dropping the last `Arc` of a revision frees its code.
+//!
+//! A guest's call is polled in place, on the task of its connection. Only when it answers while it still runs, to stream
+//! a body, does the rest move to a task of its own. Its computing time is measured around each poll and checked by the
+//! epoch interruption; its total time is held outside the store, because epochs do not pass in host calls.
+
+mod description;
+mod metered;
+mod slots;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use http_body_util::{BodyExt, Limited};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response};
+use tokio::time::Instant;
+use wasmtime::component::Component;
+use wasmtime::{AsContextMut, PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiBody, WasiHttpView};
+
+use crate::body::{Body, RequestBody, full};
+use crate::clock::Clock;
+use crate::engine::{Engines, Wasi};
+use crate::gate::Admitted;
+use crate::guest::{Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
+use crate::manifest::{Grant, Limits};
+
+pub use description::{Description, DescriptionError};
+use metered::{Meter, Metered};
+pub use slots::{SlotPermit, Slots};
+
+/// Bytes that one host call may copy out of a guest: lists and strings of its arguments.
+const HOST_CALL_BYTES: usize = 4 << 20;
+
+/// How many times a revision went wrong, by kind.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// The guest trapped, answered nothing, or answered what is no HTTP.
+    pub traps: AtomicU64,
+    /// The guest computed or took longer than it may.
+    pub deadlines: AtomicU64,
+}
+
+/// A component version that can serve.
+pub struct Revision {
+    service: Arc<str>,
+    digest: String,
+    label: HeaderValue,
+    handler: Arc<ProxyPre<Guest>>,
+    wasi: Wasi,
+    grants: Grants,
+    limits: Limits,
+    slots: Arc<Slots>,
+    clock: Clock,
+    forbidden: ForbiddenHeaderFilter,
+    faults: Arc<Faults>,
+}
+
+/// What a revision is made of, beside its code.
+pub struct Parts {
+    /// The service that it serves.
+    pub service: Arc<str>,
+    /// SHA-256 of the component's file, in hexadecimal.
+    pub digest: String,
+    /// Which interfaces are linked.
+    pub granted: Vec<Grant>,
+    /// What stands behind them.
+    pub grants: Grants,
+    /// Whether it may call other services.
+    pub calls: bool,
+    /// What each request may use.
+    pub limits: Limits,
+    /// Shared by all revisions of a service.
+    pub slots: Arc<Slots>,
+    /// The host's.
+    pub clock: Clock,
+}
+
+/// An answer, and what the guest printed while it made it.
+pub struct Answer {
+    /// The answer as the guest gave it, without a content length that it claimed.
+    pub response: Response<Body>,
+    /// Its stdout and stderr.
+    pub output: Output,
+}
+
+/// Why a revision gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No instance was to be had in time.
+    Busy,
+    /// The guest trapped, or the host failed under it.
+    Trapped,
+    /// The guest wanted more memory than it may have, and trapped.
+    OutOfMemory,
+    /// The guest computed longer than it may.
+    ComputedTooLong,
+    /// The answer was not there in time.
+    TookTooLong,
+    /// The guest ended without an answer, or its answer is no HTTP.
+    BadAnswer,
+}
+
+/// Why a revision gave no answer, with what the operator needs to find the reason.
+#[derive(Debug)]
+pub struct Failure {
+    /// What a client may know.
+    pub kind: FailureKind,
+    /// What the log says.
+    pub cause: String,
+    /// What the guest printed.
+    pub output: Option<String>,
+}
+
+type Call = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+type Sender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the guest computed for longer than {0:?}")]
+struct ComputedTooLong(Duration);
+
+impl Revision {
+    /// Links a compiled component.
+    ///
+    /// # Errors
+    /// What the linker says of an import that does not fit.
+    pub fn link(engines: &Engines, wasi: Wasi, component: &Component, parts: Parts) -> wasmtime::Result<Self> {
+        let instance = engines.linker(wasi, &parts.granted, parts.calls)?.instantiate_pre(component)?;
+        let handler = match wasi {
+            Wasi::P2 => ProxyPre::P2(wasmtime_wasi_http::p2::bindings::ProxyPre::new(instance)?),
+            Wasi::P3 => ProxyPre::P3(wasmtime_wasi_http::p3::bindings::ServicePre::new(instance)?),
+        };
+        let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
+        Ok(Self {
+            service: parts.service,
+            digest: parts.digest,
+            label,
+            handler: Arc::new(handler),
+            wasi,
+            grants: parts.grants,
+            limits: parts.limits,
+            slots: parts.slots,
+            clock: parts.clock,
+            forbidden: forbidden_headers(),
+            faults: Arc::default(),
+        })
+    }
+
+    /// The name of the service that it serves.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// SHA-256 of the component's file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// `orders@0123456789ab`: the service and the first twelve digits.
+    pub fn label(&self) -> &HeaderValue {
+        &self.label
+    }
+
+    /// Which generation of WASI the component is written for.
+    pub fn wasi(&self) -> Wasi {
+        self.wasi
+    }
+
+    /// What each request may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How often it went wrong.
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    /// The instances of the service.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    /// Asks the component what it is.
+    ///
+    /// # Errors
+    /// `DescriptionError` when it traps, takes too long or describes what no service can be.
+    pub async fn describe(&self) -> Result<Description, DescriptionError> {
+        let output = Output::new(self.limits.log_bytes);
+        let store = self.store(Grants::default(), None, &output, &Arc::default());
+        let pre = match &*self.handler {
+            ProxyPre::P2(pre) => pre.instance_pre(),
+            ProxyPre::P3(pre) => pre.instance_pre(),
+        };
+        let described = tokio::time::timeout(self.limits.time, description::ask(pre, store, &self.service)).await;
+        described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
+            Some(text) => error.with_output(&text),
+            None => error,
+        })
+    }
+
+    /// Answers a request in a store of its own.
+    ///
+    /// # Errors
+    /// `Failure`. The store is gone by then, and open transactions with it.
+    pub async fn answer(
+        &self,
+        admitted: Admitted,
+        body: RequestBody,
+        peers: Option<Box<dyn Peers>>,
+    ) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + self.limits.time;
+        let output = Output::new(self.limits.log_bytes);
+        let Some(permit) = self.slots.acquire(self.limits.queue_time).await else {
+            let cause = format!("no instance became free within {:?}", self.limits.queue_time);
+            return Err(Failure { kind: FailureKind::Busy, cause, output: None });
+        };
+        let (sender, mut receiver) = oneshot::channel();
+        let mut call = self.start(request(admitted, body), peers, &output, permit, sender);
+        let ended = tokio::select! {
+            biased;
+            ended = &mut call => ended,
+            Ok(answer) = &mut receiver => {
+                let answer = answer.map_err(|error| self.fail(&error, &output))?;
+                self.finish_beside(call, deadline, &output);
+                return Ok(Answer { response: self.streaming(answer, &output)?, output });
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
+                let cause = format!("no answer within {:?}", self.limits.time);
+                return Err(Failure { kind: FailureKind::TookTooLong, cause, output: output.to_log() });
+            }
+        };
+        ended.map_err(|error| self.fail(&error, &output))?;
+        match receiver.try_recv() {
+            Ok(Some(Ok(answer))) => Ok(Answer { response: self.complete(answer, &output)?, output }),
+            Ok(Some(Err(error))) => Err(self.fail(&error, &output)),
+            _ => Err(self.bad_answer("the guest ended without an answer", &output)),
+        }
+    }
+
+    /// The whole life of one instance, as one future that owns its store and its slot.
+    fn start(
+        &self,
+        request: Request<WasiBody>,
+        peers: Option<Box<dyn Peers>>,
+        output: &Output,
+        permit: SlotPermit,
+        sender: Sender,
+    ) -> Call {
+        let meter = Arc::new(Meter::default());
+        let mut store = self.store(self.grants.clone(), peers, output, &meter);
+        let handler = self.handler.clone();
+        let call = async move {
+            let _permit = permit;
+            let result = match &*handler {
+                ProxyPre::P2(pre) => run_p2(pre, &mut store, request, sender).await,
+                ProxyPre::P3(pre) => run_p3(pre, &mut store, request, sender).await,
+            };
+            let out_of_memory = store.data().limiter.refused_memory();
+            result.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })
+        };
+        Box::pin(Metered::new(call, meter))
+    }
+
+    fn store(&self, grants: Grants, peers: Option<Box<dyn Peers>>, output: &Output, meter: &Arc<Meter>) -> Store<Guest> {
+        let outgoing = Outgoing::new(peers, self.forbidden.clone());
+        let guest = Guest::new(&self.clock, grants, &self.limits, outgoing, output);
+        let engine = match &*self.handler {
+            ProxyPre::P2(pre) => pre.engine(),
+            ProxyPre::P3(pre) => pre.engine(),
+        };
+        let mut store = Store::new(engine, guest);
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(HOST_CALL_BYTES);
+        store.set_epoch_deadline(1);
+        let (meter, limit) = (meter.clone(), self.limits.cpu);
+        store.epoch_deadline_callback(move |_| {
+            if meter.used() > limit {
+                return Err(ComputedTooLong(limit).into());
+            }
+            // A plain yield would go to the worker's next slot and starve whoever waits behind it.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store
+    }
+
+    /// Lets a guest that has answered go on, until it is done or its time is over.
+    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output) {
+        let (service, faults, output, time) = (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
+        tokio::spawn(async move {
+            let cause = match tokio::time::timeout_at(deadline, call).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    faults.traps.fetch_add(1, Ordering::Relaxed);
+                    format!("{error:#}")
+                }
+                Err(_) => {
+                    faults.deadlines.fetch_add(1, Ordering::Relaxed);
+                    format!("the answer was not complete within {time:?}")
+                }
+            };
+            let guest_output = output.to_log();
+            tracing::warn!(%service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
+        });
+    }
+
+    /// An answer whose guest has ended: all of its body is there, and its length is known.
+    fn complete(&self, answer: Response<WasiBody>, output: &Output) -> Result<Response<Body>, Failure> {
+        use futures::FutureExt as _;
+        let (mut head, body) = self.checked(answer, output)?.into_parts();
+        let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
+        let collected = Limited::new(body, limit).collect().now_or_never();
+        let collected = collected.ok_or_else(|| self.bad_answer("the guest ended before its answer's body did", output))?;
+        let collected = collected.map_err(|error| self.bad_answer(&format!("the answer's body: {error}"), output))?;
+        if collected.trailers().is_some() {
+            let body = collected.map_err(|never| match never {}).boxed_unsync();
+            return Ok(Response::from_parts(head, body));
+        }
+        let bytes = collected.to_bytes();
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        Ok(Response::from_parts(head, full(bytes)))
+    }
+
+    /// An answer whose guest still runs.
+    fn streaming(&self, answer: Response<WasiBody>, output: &Output) -> Result<Response<Body>, Failure> {
+        let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
+        Ok(self.checked(answer, output)?.map(|body| Limited::new(body, limit).boxed_unsync()))
+    }
+
+    /// Takes nothing from a guest that would break the framing: an interim status, or a length that it only claims.
+    fn checked(&self, mut answer: Response<WasiBody>, output: &Output) -> Result<Response<WasiBody>, Failure> {
+        let status = answer.status().as_u16();
+        if !(200..=599).contains(&status) {
+            return Err(self.bad_answer(&format!("the guest answered with status {status}"), output));
+        }
+        answer.headers_mut().remove(CONTENT_LENGTH);
+        Ok(answer)
+    }
+
+    fn bad_answer(&self, cause: &str, output: &Output) -> Failure {
+        self.faults.traps.fetch_add(1, Ordering::Relaxed);
+        Failure { kind: FailureKind::BadAnswer, cause: cause.to_owned(), output: output.to_log() }
+    }
+
+    fn fail(&self, error: &wasmtime::Error, output: &Output) -> Failure {
+        let (kind, count) = if error.is::<PoolConcurrencyLimitError>() {
+            (FailureKind::Busy, None)
+        } else if error.is::<ComputedTooLong>() {
+            (FailureKind::ComputedTooLong, Some(&self.faults.deadlines))
+        } else if error.is::<OutOfMemory>() {
+            (FailureKind::OutOfMemory, Some(&self.faults.traps))
+        } else {
+            (FailureKind::Trapped, Some(&self.faults.traps))
+        };
+        if let Some(count) = count {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Failure { kind, cause: format!("{error:#}"), output: output.to_log() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the guest was refused more memory")]
+struct OutOfMemory;
+
+/// The request as a guest sees it: `HEAD` becomes `GET`, since the host drops the body, and the authority is always there.
+fn request(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
+    let mut head = admitted.into_head();
+    if head.method == Method::HEAD {
+        head.method = Method::GET;
+    }
+    if head.uri.authority().is_none() && !has_readable_host(&head.headers) {
+        head.headers.insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    let body = http_body_util::Full::new(body.bytes).map_err(|never| match never {}).boxed_unsync();
+    Request::from_parts(head, body)
+}
+
+fn has_readable_host(headers: &HeaderMap) -> bool {
+    headers.get(HOST).is_some_and(|host| host.to_str().is_ok())
+}
+
+async fn run_p2(
+    pre: &wasmtime_wasi_http::p2::bindings::ProxyPre<Guest>,
+    store: &mut Store<Guest>,
+    request: Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<()> {
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let out = http.new_response_outparam_from_callback(move |answer| {
+        // The receiver is gone when the request ran out of time: then nobody wants the answer.
+        let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));
+    })?;
+    let instance = pre.instantiate_async(&mut *store).await?;
+    instance.wasi_http_incoming_handler().call_handle(store, request, out).await
+}
+
+async fn run_p3(
+    pre: &wasmtime_wasi_http::p3::bindings::ServicePre<Guest>,
+    store: &mut Store<Guest>,
+    request: Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<()> {
+    let proxy = Proxy::P3(pre.instantiate_async(&mut *store).await?);
+    store
+        .run_concurrent(async |accessor| {
+            let prepared = accessor
+                .with(|mut access| Prepared::new(access.as_context_mut(), &proxy, request, Guest::http, sender))?;
+            prepared.run(accessor, futures::future::pending()).await?;
+            std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            Ok(())
+        })
+        .await?
+}

@@ -1,0 +1,228 @@
+//! Which service answers which method and path, and who may ask. Knows no wasm, no token and no HTTP status.
+//!
+//! A table is built once for a deployment and never changed. There is one for the gateway, one for each service's own
+//! listener and one for the calls between services, so a route that a table lacks does not exist on that way in.
+
+use std::sync::Arc;
+
+use hyper::Method;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Anyone. A good token still names the caller, a bad one is ignored.
+    Public,
+    /// Whoever carries a good token.
+    User,
+    /// Whoever carries a good token with the role `admin`.
+    Admin,
+    /// Another service of this host that the manifest lets call.
+    Internal,
+}
+
+/// One path of a service, for one method or for all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The service that answers.
+    pub service: Arc<str>,
+    /// None for the catch-all of a component that describes no routes.
+    pub method: Option<Method>,
+    /// The path as the component declares it, `/orders/{id}`: what logs and metrics name.
+    pub pattern: Arc<str>,
+    /// Who may call it.
+    pub access: Access,
+}
+
+/// Why no route was found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// Nothing is served at this path.
+    Path,
+    /// The path is served, but not for this method. Holds what `Allow` lists (RFC 9110, section 10.2.1).
+    Method(String),
+    /// The client asks which methods there are (`OPTIONS`). Holds what `Allow` lists.
+    Options(String),
+}
+
+/// Two routes that one table cannot hold, or a path that is no pattern.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteConflict {
+    /// The pattern cannot be read.
+    #[error("the path `{0}` is not a route pattern: segments are text or {{name}}, and the path starts with a slash")]
+    Pattern(Arc<str>),
+    /// The same method and path twice, or two patterns that match the same paths.
+    #[error("the route {method} {pattern} of service `{service}` collides with one of service `{other}`")]
+    Taken {
+        /// The method, or `*`.
+        method: String,
+        /// The later of the two.
+        pattern: Arc<str>,
+        /// The service of the later one.
+        service: Arc<str>,
+        /// The service of the earlier one.
+        other: Arc<str>,
+    },
+}
+
+/// The routes that exist on one way into the host.
+#[derive(Debug, Default, Clone)]
+pub struct RouteTable {
+    paths: matchit::Router<usize>,
+    routes: Vec<Vec<Arc<Route>>>,
+}
+
+impl RouteTable {
+    /// Builds a table of routes.
+    ///
+    /// # Errors
+    /// The first route that is no pattern or collides with an earlier one.
+    pub fn new(routes: impl IntoIterator<Item = Route>) -> Result<Self, RouteConflict> {
+        let mut table = Self::default();
+        for route in routes {
+            table.add(Arc::new(route))?;
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, route: Arc<Route>) -> Result<(), RouteConflict> {
+        let shape = shape(&route.pattern).ok_or_else(|| RouteConflict::Pattern(route.pattern.clone()))?;
+        let slot = match self.paths.insert(&shape, self.routes.len()) {
+            Ok(()) => {
+                self.routes.push(Vec::new());
+                self.routes.len() - 1
+            }
+            Err(matchit::InsertError::Conflict { .. }) => {
+                match self.routes.iter().position(|at| self::shape(&at[0].pattern).as_ref() == Some(&shape)) {
+                    Some(slot) => slot,
+                    None => return Err(RouteConflict::Pattern(route.pattern.clone())),
+                }
+            }
+            Err(_) => return Err(RouteConflict::Pattern(route.pattern.clone())),
+        };
+        let clashes = |other: &&Arc<Route>| {
+            other.service != route.service || other.method == route.method || other.method.is_none() || route.method.is_none()
+        };
+        if let Some(other) = self.routes[slot].iter().find(clashes) {
+            return Err(RouteConflict::Taken {
+                method: route.method.as_ref().map_or_else(|| "*".to_owned(), Method::to_string),
+                pattern: route.pattern.clone(),
+                service: route.service.clone(),
+                other: other.service.clone(),
+            });
+        }
+        self.routes[slot].push(route);
+        Ok(())
+    }
+
+    /// The route of a request. `HEAD` finds the route of `GET`.
+    ///
+    /// # Errors
+    /// `NoRoute`, with the methods that there are where the path exists.
+    pub fn find(&self, method: &Method, path: &str) -> Result<&Arc<Route>, NoRoute> {
+        let found = self.paths.at(path).map_err(|_| NoRoute::Path)?;
+        let here = &self.routes[*found.value];
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        if let Some(route) = here.iter().find(|route| route.method.as_ref().is_none_or(|method| method == wanted)) {
+            return Ok(route);
+        }
+        let allow = allow(here);
+        Err(if method == Method::OPTIONS { NoRoute::Options(allow) } else { NoRoute::Method(allow) })
+    }
+
+    /// All routes, for those who list them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter().flatten()
+    }
+}
+
+/// A pattern with its parameters named by position, so that `/users/{id}` and `/users/{name}` are one place.
+fn shape(pattern: &str) -> Option<String> {
+    let rest = pattern.strip_prefix('/')?;
+    let mut shape = String::with_capacity(pattern.len());
+    for (position, segment) in rest.split('/').enumerate() {
+        shape.push('/');
+        match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
+            Some("*rest") => shape.push_str("{*rest}"),
+            Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                shape.push_str(&format!("{{p{position}}}"));
+            }
+            None if !segment.contains(['{', '}']) => shape.push_str(segment),
+            _ => return None,
+        }
+    }
+    Some(shape)
+}
+
+fn allow(routes: &[Arc<Route>]) -> String {
+    let mut methods: Vec<&str> = routes.iter().filter_map(|route| route.method.as_ref()).map(Method::as_str).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    methods.sort_unstable();
+    methods.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn route(service: &str, method: &Method, pattern: &str) -> Route {
+        Route { service: service.into(), method: Some(method.clone()), pattern: pattern.into(), access: Access::User }
+    }
+
+    fn shop() -> RouteTable {
+        RouteTable::new([
+            route("orders", &Method::GET, "/orders"),
+            route("orders", &Method::POST, "/orders"),
+            route("orders", &Method::GET, "/orders/{id}"),
+            route("user", &Method::GET, "/users/profile"),
+            route("user", &Method::PUT, "/users/{id}"),
+            Route { service: "plain".into(), method: None, pattern: "/plain/{*rest}".into(), access: Access::Public },
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn a_literal_segment_wins_over_a_parameter() {
+        let table = shop();
+        assert_eq!(&*table.find(&Method::GET, "/users/profile").unwrap().pattern, "/users/profile");
+        assert_eq!(&*table.find(&Method::PUT, "/users/7").unwrap().pattern, "/users/{id}");
+    }
+
+    #[test]
+    fn head_finds_get_and_a_catch_all_takes_any_method() {
+        let table = shop();
+        assert_eq!(&*table.find(&Method::HEAD, "/orders").unwrap().pattern, "/orders");
+        assert_eq!(&*table.find(&Method::PATCH, "/plain/a/b").unwrap().service, "plain");
+    }
+
+    #[test]
+    fn another_method_is_told_which_ones_there_are() {
+        let table = shop();
+        assert_eq!(table.find(&Method::PUT, "/orders"), Err(NoRoute::Method("GET, HEAD, OPTIONS, POST".into())));
+        assert_eq!(table.find(&Method::OPTIONS, "/orders"), Err(NoRoute::Options("GET, HEAD, OPTIONS, POST".into())));
+    }
+
+    #[test]
+    fn a_path_that_is_not_served_has_no_route_and_a_trailing_slash_is_another_path() {
+        let table = shop();
+        for path in ["/", "/order", "/orders/", "//orders", "/orders/1/2", "/users"] {
+            assert_eq!(table.find(&Method::GET, path), Err(NoRoute::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn colliding_routes_and_broken_patterns_are_refused() {
+        let taken = RouteTable::new([route("a", &Method::GET, "/x/{id}"), route("b", &Method::GET, "/x/{name}")]);
+        assert_eq!(
+            taken.unwrap_err().to_string(),
+            "the route GET /x/{name} of service `b` collides with one of service `a`"
+        );
+        for pattern in ["x", "/x/{}", "/x/{a", "/x/a}b", "/{a-b}"] {
+            assert!(RouteTable::new([route("a", &Method::GET, pattern)]).is_err(), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the operator sees: the log, and the numbers at `/metrics`.
+//!
+//! One line a request, at the edge. Messages read alone, fields are for queries; no token, password or body is in either.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+mod snapshot;
+
+pub use snapshot::encode;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts the log on stderr. `filter` is a level such as `info`, or directives as tracing-subscriber reads them.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn start_log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
+    }
+    Ok(())
+}
+
+/// A label value that is shared, not copied, when a request is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shared(pub Arc<str>);
+
+impl EncodeLabelValue for Shared {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        EncodeLabelValue::encode(&&*self.0, encoder)
+    }
+}
+
+/// What requests are counted by. Patterns and revisions are few; paths and users are not among them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Labels {
+    /// The service, or `-` where the host itself answered.
+    pub service: Shared,
+    /// The route's pattern, or `-`.
+    pub route: Shared,
+    /// The first twelve digits of the revision, or `-`.
+    pub revision: Shared,
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// Upper bounds of the latency histogram, in seconds: from 50 µs to 10 s.
+const BUCKETS: [f64; 14] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// The numbers that are counted as things happen. Those that can be read when somebody asks are in `encode`.
+pub struct Metrics {
+    requests: Family<Labels, Counter>,
+    latency: Family<Labels, Histogram, fn() -> Histogram>,
+    /// Connections that were accepted, on all listeners.
+    pub connections: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            latency: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            connections: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts an answered request.
+    pub fn request(&self, labels: &Labels, duration: Duration) {
+        self.requests.get_or_create(labels).inc();
+        self.latency.get_or_create(labels).observe(duration.as_secs_f64());
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("comptoir_requests", "Answered requests", self.requests.clone());
+        registry.register(
+            "comptoir_request_duration_seconds",
+            "From the request's head to the answer's",
+            self.latency.clone(),
+        );
+        let connections = Counter::<u64>::default();
+        connections.inc_by(self.connections.load(Ordering::Relaxed));
+        registry.register("comptoir_connections", "Accepted connections", connections);
+    }
+}

@@ -1,0 +1,97 @@
+//! The text at `/metrics`: what was counted, and what is read at this moment.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::Metrics;
+use crate::deploy::{Deployment, Platform};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Service {
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Revision {
+    service: String,
+    revision: String,
+}
+
+/// Everything that is known, in the Prometheus text format (OpenMetrics 1.0).
+pub fn encode(metrics: &Metrics, deployment: &Deployment, platform: &Platform) -> String {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    services(&mut registry, deployment);
+    databases(&mut registry, platform);
+    passwords(&mut registry, platform);
+    let mut page = String::new();
+    match text::encode(&mut page, &registry) {
+        Ok(()) => page,
+        Err(error) => format!("# the metrics could not be written: {error}\n"),
+    }
+}
+
+fn services(registry: &mut Registry, deployment: &Deployment) {
+    let (in_use, waiting) = (Family::<Service, Gauge>::default(), Family::<Service, Gauge>::default());
+    let (traps, deadlines) = (Family::<Revision, Counter>::default(), Family::<Revision, Counter>::default());
+    for (name, served) in deployment.services() {
+        let labels = Service { service: name.to_string() };
+        in_use.get_or_create(&labels).set(gauge(served.revision.slots().in_use()));
+        waiting.get_or_create(&labels).set(gauge(served.revision.slots().waiting()));
+        let labels = Revision { service: name.to_string(), revision: served.revision.digest()[..12].to_owned() };
+        let faults = served.revision.faults();
+        traps.get_or_create(&labels).inc_by(faults.traps.load(Ordering::Relaxed));
+        deadlines.get_or_create(&labels).inc_by(faults.deadlines.load(Ordering::Relaxed));
+    }
+    registry.register("comptoir_instances_in_use", "Component instances that exist now", in_use);
+    registry.register("comptoir_instances_waiting", "Requests that wait for an instance now", waiting);
+    registry.register("comptoir_guest_traps", "Guests that trapped or gave no answer", traps);
+    registry.register("comptoir_guest_deadlines", "Guests that computed or took longer than they may", deadlines);
+}
+
+fn databases(registry: &mut Registry, platform: &Platform) {
+    let families: [Family<Service, Counter>; 5] = std::array::from_fn(|_| Family::default());
+    let seconds = Family::<Service, Counter<f64, AtomicU64>>::default();
+    for (name, storage) in &platform.storages {
+        let labels = Service { service: name.clone() };
+        let usage = storage.usage();
+        let counts = [&usage.queries, &usage.executes, &usage.transaction_statements, &usage.commits, &usage.syncs];
+        for (family, count) in families.iter().zip(counts) {
+            family.get_or_create(&labels).inc_by(count.load(Ordering::Relaxed));
+        }
+        seconds.get_or_create(&labels).inc_by(usage.sql_time().as_secs_f64());
+    }
+    let [queries, executes, in_transactions, commits, syncs] = families;
+    registry.register("comptoir_sql_seconds", "Time spent in SQL statements, without waiting", seconds);
+    registry.register("comptoir_sql_queries", "Reads outside of transactions", queries);
+    registry.register("comptoir_sql_executes", "Writes in transactions of their own", executes);
+    registry.register("comptoir_sql_transaction_statements", "Statements inside of transactions", in_transactions);
+    registry.register("comptoir_sql_commits", "Transactions acknowledged as durable", commits);
+    registry.register("comptoir_sql_syncs", "Groups of commits made durable at once", syncs);
+}
+
+fn passwords(registry: &mut Registry, platform: &Platform) {
+    let meter = platform.passwords.meter();
+    let waiting = Gauge::<i64>::default();
+    waiting.set(gauge(meter.waiting.load(Ordering::Relaxed)));
+    let computing = Gauge::<i64>::default();
+    computing.set(gauge(meter.computing.load(Ordering::Relaxed)));
+    let counter = |count: &AtomicU64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(count.load(Ordering::Relaxed));
+        counter
+    };
+    registry.register("comptoir_passwords_waiting", "Password computations that wait for a thread now", waiting);
+    registry.register("comptoir_passwords_computing", "Password computations that run now", computing);
+    registry.register("comptoir_passwords_computed", "Password computations that ended", counter(&meter.computed));
+    registry.register("comptoir_passwords_refused", "Password computations that were turned away", counter(&meter.refused));
+}
+
+fn gauge(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

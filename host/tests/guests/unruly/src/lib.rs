@@ -1,0 +1,103 @@
+//! A component that does on request what no service should, so that tests see what becomes of it.
+
+use std::time::Duration;
+
+use kit::storage;
+use kit::{Failure, Method, Request, Response, peer};
+use serde_json::json;
+
+kit::service! {
+    name: "unruly-service",
+    health: "/health",
+    migrations: ["CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"],
+    schema: 0..=1,
+    routes: [
+        get("/unruly/headers", Public, headers),
+        post("/unruly/echo", Public, echo),
+        get("/unruly/spin", Public, spin),
+        get("/unruly/trap", Public, trap),
+        get("/unruly/grow", Public, grow),
+        get("/unruly/sleep", Public, sleep),
+        get("/unruly/print", Public, print),
+        get("/unruly/notes", Public, notes),
+        post("/unruly/notes", Public, add_note),
+        post("/unruly/notes-then-trap", Public, add_note_then_trap),
+        get("/unruly/call/{service}", Public, call),
+        get("/unruly/ring", Public, ring),
+        get("/unruly/internal/secret", Internal, secret),
+    ],
+}
+
+/// What the host let through, so that a forged header shows.
+fn headers(request: &Request) -> Result<Response, Failure> {
+    let caller = request.caller().map(|caller| json!({ "username": caller.username, "role": caller.role }));
+    Ok(Response::ok(&json!({ "caller": caller, "service": request.calling_service() })))
+}
+
+fn echo(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object("MISSING_BODY")?;
+    Ok(Response::ok(&json!({ "members": body.len() })))
+}
+
+fn spin(_: &Request) -> Result<Response, Failure> {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn trap(_: &Request) -> Result<Response, Failure> {
+    eprintln!("about to trap");
+    panic!("as asked");
+}
+
+fn grow(_: &Request) -> Result<Response, Failure> {
+    let mut held = Vec::new();
+    loop {
+        held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+fn sleep(_: &Request) -> Result<Response, Failure> {
+    std::thread::sleep(Duration::from_secs(3600));
+    Ok(Response::ok(&"awake"))
+}
+
+fn print(_: &Request) -> Result<Response, Failure> {
+    for _ in 0..10_000 {
+        println!("{{\"fake\":1}}\u{1b}[31m{}", "x".repeat(1000));
+    }
+    Ok(Response::ok(&"printed"))
+}
+
+fn notes(_: &Request) -> Result<Response, Failure> {
+    let rows = storage::query("SELECT count(*) AS notes FROM notes", &[])?;
+    let count: i64 = rows.iter().next().map(|row| row.get("notes")).transpose()?.unwrap_or_default();
+    Ok(Response::ok(&json!({ "notes": count })))
+}
+
+fn add_note(_: &Request) -> Result<Response, Failure> {
+    storage::execute("INSERT INTO notes (text) VALUES ($1)", &["a note".into()])?;
+    Ok(Response::ok(&"added"))
+}
+
+fn add_note_then_trap(_: &Request) -> Result<Response, Failure> {
+    let transaction = storage::begin()?;
+    transaction.execute("INSERT INTO notes (text) VALUES ($1)", &["half a note".into()])?;
+    panic!("in the middle of a transaction");
+}
+
+/// Calls another service, or whatever host name the path gives.
+fn call(request: &Request) -> Result<Response, Failure> {
+    let service = request.param("service").unwrap_or_default().to_string();
+    let (status, body) = peer::call(&service, Method::Get, "/unruly/internal/secret", None)?;
+    Ok(Response::ok(&json!({ "status": status, "body": body })))
+}
+
+/// Calls itself by way of its twin, without end.
+fn ring(request: &Request) -> Result<Response, Failure> {
+    call(request)
+}
+
+fn secret(request: &Request) -> Result<Response, Failure> {
+    Ok(Response::ok(&json!({ "told": request.calling_service() })))
+}

@@ -1,0 +1,43 @@
+# The recipes of Comptoir. `just` alone lists them.
+
+target := "wasm32-wasip2"
+
+[private]
+default:
+    @just --list --unsorted
+
+# Build everything and serve the shop on http://127.0.0.1:8000
+run *arguments: build
+    target/release/comptoir serve --manifest host/comptoir.toml --data data {{arguments}}
+
+# Run every test; `just test NAME` runs those whose names contain it
+test *filter: components guests
+    cargo test --locked --quiet --workspace --exclude 'guest-*' -- {{filter}}
+
+# Format, lints with warnings refused, documentation
+check: toolchain
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --exclude 'guest-*' --all-targets -- -D warnings
+    cargo clippy --locked -p auth -p user -p orders -p 'guest-*' --target {{target}} -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p comptoir -p kit
+
+# Build the components and the host, optimised: target/release/comptoir
+build: components
+    cargo build --locked --release -p comptoir
+
+# Build the shop's components: target/wasm32-wasip2/component/*.wasm
+components: toolchain
+    cargo build --locked --quiet --profile component --target {{target}} -p auth -p user -p orders
+
+# Build the components that only the tests deploy
+guests: toolchain
+    cargo build --locked --quiet --profile component --target {{target}} -p 'guest-*'
+
+# Delete the databases, the keys and the compiled code of the shop
+clean-data:
+    rm -rf data
+
+# What cannot be declared in Cargo.toml: the compiler's target for components
+[private]
+toolchain:
+    @rustup target list --installed | grep -qx {{target}} || rustup target add {{target}}
