@@ -6,13 +6,14 @@
 //!   storm of logins takes processor time and memory from no other request. [`Limits::waiting`] more wait for at most
 //!   [`Limits::wait`]; the rest hear [`PasswordError::Busy`] at once.
 //! - **A hash from the database is hostile.** One that asks for more than the caps in [`stored`] is not computed.
-//! - **A failure does not say why.** Unknown name, wrong password, old format, unreadable hash: all compute a real hash,
-//!   and the answer leaves at a multiple of the same [`floor`]. Without that, a database with hashes of several kinds tells
+//! - **A failure does not say why.** Unknown name, wrong password, old format, unreadable hash: all do the same work, and
+//!   the answer leaves at a multiple of the same [`floor`]. Without that, a database with hashes of several kinds tells
 //!   by time who has an account (CVE-2016-2513). A success is not held up: it says enough by itself.
 //! - Passwords are cleared from memory after use and appear in no log and no `Debug` output.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod floor;
@@ -33,6 +34,8 @@ pub const PASSWORD_LIMIT_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Passwords {
     queue: Queue,
+    /// Whether a hash was ever met that does not cost what a new one does, so that failures must be levelled.
+    costs_differ: Arc<AtomicBool>,
 }
 
 /// How much may be computed at once, and how long the rest waits.
@@ -88,6 +91,7 @@ impl Passwords {
     pub fn new(limits: Limits) -> Passwords {
         Passwords {
             queue: Queue::new(limits),
+            costs_differ: Arc::default(),
         }
     }
 
@@ -115,19 +119,30 @@ impl Passwords {
     /// Checks a password against an Argon2id PHC string or one of werkzeug's.
     ///
     /// Without a hash (an unknown name), and with an unreadable one, it does the work of a current hash and does not
-    /// match. Every answer that does not match takes a multiple of the same time, at least about 150 ms, from the moment
-    /// its computation may start; meanwhile it holds no slot. Must be called within a Tokio runtime with its timer on.
+    /// match. Every answer that does not match takes a multiple of the same time, some 150 to 300 ms, from the moment its
+    /// computation may start; it waits without a slot. Must be called within a Tokio runtime with its timer on.
     ///
     /// # Errors
     ///
     /// As [`Passwords::hash`]; they do not depend on the hash.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<Verdict, PasswordError> {
         let password = Password::new(password)?;
-        let floor = floor::measured();
-        let check = move || Stored::read(hash.as_deref()).check(password.bytes());
+        let cost = floor::measured();
+        let check = {
+            let (cost, costs_differ) = (cost.clone(), Arc::clone(&self.costs_differ));
+            move || {
+                let stored = Stored::read(hash.as_deref());
+                costs_differ.fetch_or(!stored.costs_as_new(), Ordering::Relaxed);
+                let verdict = stored.check(password.bytes());
+                if !verdict.matches && costs_differ.load(Ordering::Relaxed) {
+                    floor::level(&cost);
+                }
+                verdict
+            }
+        };
         let done = self.queue.run(check).await?;
         if !done.output.matches {
-            floor::pad(floor, done.started).await;
+            floor::pad(cost, done.started).await;
         }
         Ok(done.output)
     }

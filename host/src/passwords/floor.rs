@@ -1,22 +1,27 @@
-//! The time that every failed check takes: that of the most expensive hash there may be.
+//! Making every failed check look the same from outside, in work and in time.
 //!
-//! The kinds of hash cost differently, from 20 ms to 150 ms. A failure that left as soon as it was known would tell
-//! which kind the account has, and so that it exists. So it leaves at the next multiple of the floor, counted from the
-//! moment its computation got its slot: the wait before that depends on others, not on this account.
+//! The kinds of hash cost differently, by a factor of three and more. A failure that left as soon as it was known would tell
+//! which kind the account has, and so that it exists. Two things are done about it:
 //!
-//! The floor belongs to the machine and the build, so it is measured once in a process, on a thread of low priority that
+//! - **The same work.** Once a hash has been met that does not cost what a new one does, every failure computes until its thread has used as much
+//!   processor time as the most expensive kind. So a busy host slows all of them down alike, and all hold their slot equally
+//!   long. Where every hash is a current one there is nothing to level, and nothing is wasted.
+//! - **The same time.** A failure leaves at the next multiple of a floor above that cost, counted from the moment its
+//!   computation got its slot: the wait before that depends on others, not on this account.
+//!
+//! The cost belongs to the machine and the build, so it is measured once in a process, on a thread of low priority that
 //! starts with the first check; failures that come before it is known wait for it. What is measured is the processor
 //! time of that thread: a host that is busy with its start would otherwise be slow to refuse for the rest of its life.
 //!
-//! What remains visible: a hash of a cost above all those measured takes several floors, and on a host short of processor
-//! time a slow kind slips into its second floor more often than a fast one. Both end when the hashes taken over have been
-//! replaced, which the first login of each account does.
+//! What remains visible: a stored hash whose parameters cost more than all those measured. It is gone after the first login
+//! of its account, which replaces it.
 
 use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -26,30 +31,52 @@ use super::stored::{REFERENCES, Stored};
 /// For a machine that cannot measure.
 const FALLBACK: Duration = Duration::from_millis(250);
 
-/// The floor, once it is known.
-pub(super) type Floor = watch::Receiver<Option<Duration>>;
+/// How many PBKDF2 iterations are computed between two looks at the clock: about a millisecond.
+const STEP_ITERATIONS: u32 = 10_000;
 
-/// The floor of this process. The first call starts the measuring and does not wait for it.
-pub(super) fn measured() -> Floor {
-    static FLOOR: LazyLock<Floor> = LazyLock::new(|| {
+/// What the most expensive kind of hash costs, once it is known.
+pub(super) type Cost = watch::Receiver<Option<Duration>>;
+
+/// The cost on this machine. The first call starts the measuring and does not wait for it.
+pub(super) fn measured() -> Cost {
+    static COST: LazyLock<Cost> = LazyLock::new(|| {
         let (sender, receiver) = watch::channel(None);
         let measuring = move || {
             lower_priority();
-            sender.send_replace(Some(measure()));
+            sender.send_replace(REFERENCES.iter().map(|reference| cost_of(reference)).max());
         };
         // Without a thread the sender is dropped, which those who wait notice.
-        let _ = thread::Builder::new()
-            .name("password-floor".to_owned())
-            .spawn(measuring);
+        let _ = thread::Builder::new().name("password-cost".to_owned()).spawn(measuring);
         receiver
     });
-    FLOOR.clone()
+    COST.clone()
+}
+
+/// Computes on, until this thread has used what the most expensive kind costs. Does nothing before that is known.
+pub(super) fn level(cost: &Cost) {
+    // A quarter on top, because no two computations cost the same.
+    let Some(target) = cost.borrow().map(|cost| cost + cost / 4) else {
+        return;
+    };
+    while processor_time() < target {
+        std::hint::black_box(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(
+            b"password",
+            b"salt",
+            STEP_ITERATIONS,
+        ));
+    }
 }
 
 /// Returns at the next multiple of the floor after `started`.
-pub(super) async fn pad(mut floor: Floor, started: Instant) {
-    let known = floor.wait_for(Option::is_some).await.map_or(None, |floor| *floor);
-    sleep_until(started + next_multiple(known.unwrap_or(FALLBACK), started.elapsed())).await;
+pub(super) async fn pad(mut cost: Cost, started: Instant) {
+    let known = cost.wait_for(Option::is_some).await.map_or(None, |cost| *cost);
+    let floor = known.map_or(FALLBACK, floor_above);
+    sleep_until(started + next_multiple(floor, started.elapsed())).await;
+}
+
+/// Well above what [`level`] levels to.
+pub(super) fn floor_above(cost: Duration) -> Duration {
+    (cost * 2).max(Duration::from_millis(1))
 }
 
 /// The least multiple of the floor that is not below `elapsed`, and at least one. The floor must not be zero.
@@ -58,20 +85,15 @@ pub(super) fn next_multiple(floor: Duration, elapsed: Duration) -> Duration {
     floor.saturating_mul(u32::try_from(floors).unwrap_or(u32::MAX))
 }
 
-/// What the slowest kind costs and half as much again, so that it is done in time although no two computations take
-/// equally long.
-fn measure() -> Duration {
-    let slowest = REFERENCES
-        .iter()
-        .map(|reference| cost(reference))
-        .max()
-        .unwrap_or(FALLBACK);
-    (slowest + slowest / 2).max(Duration::from_millis(1))
+/// The processor time of one check.
+fn cost_of(reference: &str) -> Duration {
+    let started = processor_time();
+    std::hint::black_box(Stored::read(Some(reference)).check(b"not the password"));
+    processor_time().saturating_sub(started)
 }
 
-/// The processor time of one check.
-fn cost(reference: &str) -> Duration {
-    let started = clock_gettime(ClockId::ThreadCPUTime);
-    std::hint::black_box(Stored::read(Some(reference)).check(b"not the password"));
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - started).unwrap_or(FALLBACK)
+/// What the calling thread has used since it began.
+pub(super) fn processor_time() -> Duration {
+    // Only a negative time would not convert.
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

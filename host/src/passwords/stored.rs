@@ -11,9 +11,7 @@ use subtle::ConstantTimeEq;
 use super::Verdict;
 
 /// What a new hash costs (OWASP's minimum for Argon2id): memory in KiB, passes, lanes.
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
+const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 
 /// What a stored Argon2id hash may cost at most.
 const MEMORY_CAP_KIB: u32 = 256 * 1024;
@@ -73,9 +71,18 @@ impl<'a> Stored<'a> {
             .unwrap_or(Stored::Absent)
     }
 
+    /// Whether checking it costs what checking a new hash does.
+    pub(super) fn costs_as_new(&self) -> bool {
+        match self {
+            Stored::Absent => true,
+            Stored::Argon2id(_, params) => (params.m_cost(), params.t_cost(), params.p_cost()) == COST,
+            Stored::Scrypt { .. } | Stored::Pbkdf2 { .. } => false,
+        }
+    }
+
     /// Computes, and compares in constant time.
     pub(super) fn check(&self, password: &[u8]) -> Verdict {
-        let (matches, legacy) = match self {
+        let (matches, behind) = match self {
             Stored::Absent => {
                 if let Some(stand_in @ Stored::Argon2id(..)) = read_argon2id(STAND_IN) {
                     std::hint::black_box(stand_in.check(password));
@@ -99,7 +106,7 @@ impl<'a> Stored<'a> {
         };
         Verdict {
             matches,
-            outdated: matches && legacy,
+            outdated: matches && behind,
         }
     }
 }
@@ -113,7 +120,7 @@ pub(super) fn hash(password: &[u8]) -> Result<String, String> {
 }
 
 fn current() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the cost is within Argon2's bounds");
+    let params = Params::new(COST.0, COST.1, COST.2, None).expect("the cost is within Argon2's bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
@@ -134,8 +141,8 @@ fn read_argon2id(text: &str) -> Option<Stored<'static>> {
 
 /// Whether a hash falls short of what a new one would cost or hold.
 fn is_weak(hash: &PasswordHash, params: &Params) -> bool {
-    params.m_cost() < MEMORY_KIB
-        || params.t_cost() < PASSES
+    params.m_cost() < COST.0
+        || params.t_cost() < COST.1
         || hash.version != Some(Version::V0x13.into())
         || hash
             .salt
@@ -148,6 +155,9 @@ fn is_weak(hash: &PasswordHash, params: &Params) -> bool {
 }
 
 /// `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:iterations$salt$hex`, as werkzeug 3 writes them. The salt is the text itself.
+///
+/// Both stand on HMAC, which reads a key and the same key with zero bytes after it as one (RFC 2104 section 2). So here, as in
+/// werkzeug, a password also matches with NULs appended; that ends when the hash is replaced.
 fn read_werkzeug(text: &str) -> Option<Stored<'_>> {
     let (method, rest) = text.split_once('$')?;
     let (salt, hex) = rest.split_once('$')?;

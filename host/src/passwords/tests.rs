@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::floor::next_multiple;
+use super::floor::{floor_above, level, measured, next_multiple, processor_time};
 use super::queue::Queue;
 use super::stored::{self, Stored};
 use super::{Limits, PASSWORD_LIMIT_BYTES, PasswordError, Passwords, Verdict};
@@ -75,7 +75,7 @@ fn a_wrong_password_never_matches() {
         assert_eq!(check(hash, "Correct horse battery staple"), NO, "{hash}");
     }
     for hash in [SCRYPT_CHEAP, PBKDF2_CHEAP] {
-        for wrong in ["", "wea", "weak ", "weak\0", "WEAK", WORLDLY] {
+        for wrong in ["", "wea", "weak ", "weaker", "WEAK", WORLDLY] {
             assert_eq!(check(hash, wrong), NO, "{hash} with {wrong:?}");
         }
     }
@@ -261,9 +261,40 @@ async fn no_kind_of_failure_is_answered_before_the_floor() {
             Ok(NO)
         );
         let took = started.elapsed();
-        let floor = super::floor::measured().borrow().unwrap();
+        let floor = floor_above(measured().borrow().unwrap());
         assert!(took >= floor, "{hash:?} took {took:?}, the floor is {floor:?}");
     }
+}
+
+#[tokio::test]
+async fn failures_are_levelled_once_a_hash_of_another_cost_was_met() {
+    let passwords = Passwords::new(Limits::default());
+    let differ = || passwords.costs_differ.load(Ordering::Relaxed);
+    for hash in [
+        None,
+        Some("unreadable".to_owned()),
+        Some(stored::REFERENCES[0].to_owned()),
+    ] {
+        assert_eq!(passwords.verify(ENGLISH.to_owned(), hash).await, Ok(NO));
+    }
+    assert!(!differ());
+    assert_eq!(
+        passwords.verify("weak".to_owned(), Some(PBKDF2_CHEAP.to_owned())).await,
+        Ok(OUTDATED)
+    );
+    assert!(differ());
+}
+
+#[test]
+fn levelling_uses_more_processor_time_than_the_most_expensive_kind() {
+    let most = Duration::from_millis(20);
+    let before = processor_time();
+    level(&tokio::sync::watch::channel(Some(before + most)).1);
+    assert!(processor_time() >= before + most);
+    let before = processor_time();
+    level(&tokio::sync::watch::channel(Some(Duration::ZERO)).1);
+    level(&tokio::sync::watch::channel(None).1);
+    assert!(processor_time() < before + most);
 }
 
 #[tokio::test]
