@@ -1,0 +1,62 @@
+//! What is for sale, as anyone sees it.
+
+use kit::native::get;
+use serde_json::json;
+
+use super::start;
+
+#[test]
+fn the_five_seeded_products_are_listed_by_id() {
+    start();
+    let answer = get("/products").send();
+    assert_eq!((answer.status, &answer.body["count"]), (200, &json!(5)));
+    let first = r#"{"success":true,"data":[{"id":1,"name":"Laptop Dell XPS 13","price":1299.0,"description":"#;
+    assert!(answer.text.starts_with(first), "{}", answer.text);
+    let list = answer.body["data"].as_array().unwrap();
+    let seen: Vec<_> = list
+        .iter()
+        .map(|product| (&product["name"], &product["price"], &product["stock"]))
+        .collect();
+    assert_eq!(
+        json!(seen),
+        json!([
+            ["Laptop Dell XPS 13", 1299.0, 10],
+            ["iPhone 15 Pro", 1199.0, 15],
+            ["Sony WH-1000XM5", 399.0, 20],
+            ["iPad Air", 699.0, 12],
+            ["Samsung Galaxy Watch", 349.0, 18],
+        ])
+    );
+}
+
+#[test]
+fn one_product_is_shown_as_in_the_list() {
+    start();
+    let answer = get("/products/3").send();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body["data"], get("/products").send().body["data"][2]);
+    let members: Vec<&String> = answer.body["data"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        members,
+        ["date_creation", "description", "id", "name", "price", "stock"]
+    );
+}
+
+#[test]
+fn what_is_not_for_sale_is_not_found() {
+    start();
+    for id in [
+        "0",
+        "6",
+        "abc",
+        "-1",
+        "1.0",
+        "9223372036854775808",
+        "99999999999999999999",
+        "%31%30",
+        "%ff",
+    ] {
+        let answer = get(&format!("/products/{id}")).send();
+        assert_eq!(answer.outcome(), (404, "PRODUCT_NOT_FOUND"), "{id}");
+    }
+}
