@@ -4,9 +4,10 @@
 //!
 //! A query runs where it is called: a small one takes microseconds, and a hop to another thread costs more than that. It gets
 //! a few milliseconds there. When they are over it is interrupted and runs again from the start on a thread where it may
-//! use its whole deadline, so no statement holds up the reactor. Statements known for being slow, and those that use a
-//! function whose single call can take long, go there at once. Readers are connections of their own, `query_only`, and
-//! no snapshot outlives its statement.
+//! use its whole deadline, so no statement holds up the reactor. Statements known for being slow and those that match
+//! patterns go there at once, and so does what meets a large value or compiles to a large program, since SQLite is
+//! interrupted between its instructions only. Readers are connections of their own, `query_only`, and no snapshot outlives
+//! its statement.
 //!
 //! # Writes
 //!

@@ -60,7 +60,11 @@ pub struct SqliteLimits {
     pub instructions: u32,
     /// Arguments of a function. Default 32.
     pub function_arguments: u32,
-    /// The pattern of a LIKE or GLOB, in bytes. Default 1,000.
+    /// Calls of functions in a statement. Default 256.
+    pub functions: u32,
+    /// LIKE and GLOB in a statement. Default 8.
+    pub patterns: u32,
+    /// The pattern of a LIKE or GLOB, in bytes. Default 256.
     pub pattern_bytes: u32,
     /// Triggers that set off one another. Default 10.
     pub trigger_depth: u32,
@@ -104,7 +108,9 @@ impl Default for SqliteLimits {
             compound_select: 10,
             instructions: 25_000,
             function_arguments: 32,
-            pattern_bytes: 1_000,
+            functions: 256,
+            patterns: 8,
+            pattern_bytes: 256,
             trigger_depth: 10,
             result_rows: 10_000,
             result_bytes: 4 << 20,

@@ -16,8 +16,12 @@ use super::policy::{Author, Policy};
 use super::{OpenError, SqliteConfig, fault};
 use crate::storage::StorageError;
 
-/// Instructions between two looks at the clock: a few microseconds.
-const INSTRUCTIONS_BETWEEN_CHECKS: i32 = 100;
+/// One text, blob or row on a caller's thread, in bytes. With it every instruction ends within microseconds, and so the
+/// budget there holds. A statement that meets a larger one runs elsewhere.
+const VALUE_BYTES_HERE: u32 = 64 << 10;
+
+/// Instructions of a compiled statement on a caller's thread. Larger ones, of which there are few, run elsewhere.
+const INSTRUCTIONS_HERE: u32 = 2_000;
 
 /// Statements that a connection keeps compiled.
 const CACHED_STATEMENTS: usize = 64;
@@ -43,6 +47,16 @@ pub(super) enum Role {
     Writer,
     /// One run of migrations.
     Migrator,
+}
+
+impl Role {
+    /// Instructions between two looks at the clock. Where values may be large, each may take a while.
+    fn instructions_between_checks(self) -> i32 {
+        match self {
+            Self::Here => 100,
+            Self::Elsewhere | Self::Writer | Self::Migrator => 10,
+        }
+    }
 }
 
 /// A connection and what watches over it.
@@ -150,14 +164,14 @@ impl Blueprint {
         } else {
             Author::Guest
         };
-        let policy = Arc::new(Policy::new(author, modules));
+        let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
         let deadline = Arc::new(Deadline {
             origin: Instant::now(),
             at: AtomicU64::new(u64::MAX),
         });
         let wal_frames = Arc::new(AtomicU32::new(0));
         let (judge, watch, frames) = (policy.clone(), deadline.clone(), wal_frames.clone());
-        raw.progress_handler(INSTRUCTIONS_BETWEEN_CHECKS, Some(move || watch.is_over()))?;
+        raw.progress_handler(role.instructions_between_checks(), Some(move || watch.is_over()))?;
         if role == Role::Writer {
             raw.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
                 frames.store(count.unsigned_abs(), Ordering::Relaxed);
@@ -177,6 +191,13 @@ impl Blueprint {
 
     fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
         let limits = &self.config.limits;
+        let (value_bytes, instructions) = match role {
+            Role::Here => (
+                limits.value_bytes.min(VALUE_BYTES_HERE),
+                limits.instructions.min(INSTRUCTIONS_HERE),
+            ),
+            _ => (limits.value_bytes, limits.instructions),
+        };
         // A migration is one text of many statements, and SQLite counts what is left of it.
         let sql_bytes = if role == Role::Migrator {
             limits.value_bytes
@@ -184,13 +205,13 @@ impl Blueprint {
             limits.sql_bytes
         };
         for (limit, value) in [
-            (Limit::SQLITE_LIMIT_LENGTH, limits.value_bytes),
+            (Limit::SQLITE_LIMIT_LENGTH, value_bytes),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes),
             (Limit::SQLITE_LIMIT_COLUMN, limits.columns),
             (Limit::SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth),
             (Limit::SQLITE_LIMIT_PARSER_DEPTH, limits.parser_depth),
             (Limit::SQLITE_LIMIT_COMPOUND_SELECT, limits.compound_select),
-            (Limit::SQLITE_LIMIT_VDBE_OP, limits.instructions),
+            (Limit::SQLITE_LIMIT_VDBE_OP, instructions),
             (Limit::SQLITE_LIMIT_FUNCTION_ARG, limits.function_arguments),
             (Limit::SQLITE_LIMIT_ATTACHED, 0),
             (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits.pattern_bytes),
@@ -280,12 +301,9 @@ impl Connection {
         result
     }
 
-    /// What an error of SQLite means, given what the policy has denied.
+    /// What an error of SQLite means, given what the policy has refused.
     pub(super) fn translate(&self, error: &rusqlite::Error) -> StorageError {
-        match self.policy.take_denied() {
-            Some(what) => StorageError::Denied(what),
-            None => fault::translate(error),
-        }
+        self.policy.take_refusal().unwrap_or_else(|| fault::translate(error))
     }
 
     /// Frames in the write-ahead log after this connection's last commit.

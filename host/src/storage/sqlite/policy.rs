@@ -6,13 +6,19 @@
 //! - A guest reads and changes rows of its own tables. It names no schema object, no setting, no file, no other database.
 //! - Functions depend on their arguments alone. There is no clock and no randomness, so a query's answer depends on its
 //!   parameters and the rows; also nothing that another statement left behind on the connection.
+//! - Nothing interrupts SQLite within a call, nor between calls that no loop separates. So there is no function whose one
+//!   call takes the product of two lengths (`instr`, `replace`, `trim`, `unhex`, `json_patch`: minutes, for a mebibyte each),
+//!   a statement has only so many calls, and few of LIKE and GLOB, whose patterns are short.
 //! - The state a connection starts in is the guest's. The host opens it for its own statements and closes it again.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+use super::SqliteLimits;
+use crate::storage::StorageError;
 
 /// Whose statements a connection compiles.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,8 +36,12 @@ pub(super) enum Author {
 #[derive(Debug)]
 pub(super) struct Policy {
     author: AtomicU8,
-    denied: Mutex<Option<String>>,
-    heavy: AtomicBool,
+    refused: Mutex<Option<StorageError>>,
+    /// Calls of functions in the statement that is being compiled, and of heavy ones among them.
+    functions: AtomicU32,
+    patterns: AtomicU32,
+    most_functions: u32,
+    most_patterns: u32,
     /// Table-valued functions of this SQLite that a service may not read.
     modules: HashSet<String>,
 }
@@ -55,9 +65,8 @@ const LIGHT: Names = "
     json_valid jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert
     jsonb_object jsonb_remove jsonb_replace jsonb_set";
 
-/// Functions of which one call can take seconds: the product of two arguments' lengths. SQLite cannot be interrupted in the
-/// middle of a call, so these never run on a caller's thread.
-const HEAVY: Names = "glob instr json_patch jsonb_patch like ltrim replace rtrim trim unhex";
+/// Functions that take the product of their text and their pattern. They never run on a caller's thread.
+const HEAVY: Names = "glob like";
 
 /// Functions that SQLite's own ALTER TABLE calls. It lets no statement call them directly.
 const ALTER: Names = "
@@ -86,12 +95,15 @@ pub(super) enum Opening<'s> {
 
 impl Policy {
     /// A policy that knows the table-valued functions of the linked SQLite.
-    pub(super) fn new(author: Author, modules: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(author: Author, modules: impl IntoIterator<Item = String>, limits: &SqliteLimits) -> Self {
         let readable = |module: &String| find(READABLE_MODULES, module).is_some();
         Self {
             author: AtomicU8::new(author as u8),
-            denied: Mutex::new(None),
-            heavy: AtomicBool::new(false),
+            refused: Mutex::new(None),
+            functions: AtomicU32::new(0),
+            patterns: AtomicU32::new(0),
+            most_functions: limits.functions,
+            most_patterns: limits.patterns,
             modules: modules
                 .into_iter()
                 .map(|name| name.to_ascii_lowercase())
@@ -108,14 +120,15 @@ impl Policy {
         result
     }
 
-    /// What was denied since the last call, in words.
-    pub(super) fn take_denied(&self) -> Option<String> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Why something was refused since the last call.
+    pub(super) fn take_refusal(&self) -> Option<StorageError> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Whether a statement compiled since the last call uses a heavy function.
+    /// Begins to count the calls of another statement. Tells whether there was a heavy one in the last.
     pub(super) fn take_heavy(&self) -> bool {
-        self.heavy.swap(false, Ordering::Relaxed)
+        self.functions.store(0, Ordering::Relaxed);
+        self.patterns.swap(0, Ordering::Relaxed) > 0
     }
 
     /// The answer to SQLite's question about one action.
@@ -136,9 +149,16 @@ impl Policy {
         if allowed {
             return Authorization::Allow;
         }
-        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        denied.get_or_insert_with(|| describe(&context.action));
+        self.refuse(|| StorageError::Denied(describe(&context.action)));
         Authorization::Deny
+    }
+
+    /// Keeps the first reason: others follow from it.
+    fn refuse(&self, reason: impl FnOnce() -> StorageError) {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(reason);
     }
 
     fn allows_data(&self, action: &AuthAction<'_>, migration: bool) -> bool {
@@ -163,11 +183,18 @@ impl Policy {
     }
 
     fn allows_function(&self, name: &str, migration: bool) -> bool {
-        if find(HEAVY, name).is_some() {
-            self.heavy.store(true, Ordering::Relaxed);
-            return true;
+        let heavy = find(HEAVY, name).is_some();
+        let functions = self.functions.fetch_add(1, Ordering::Relaxed);
+        let patterns = self.patterns.fetch_add(u32::from(heavy), Ordering::Relaxed);
+        if functions >= self.most_functions && !migration {
+            self.refuse(|| StorageError::TooLarge(format!("more than {} calls of functions", self.most_functions)));
+            return false;
         }
-        find(LIGHT, name).is_some() || migration && find(ALTER, name).is_some()
+        if heavy && patterns >= self.most_patterns && !migration {
+            self.refuse(|| StorageError::TooLarge(format!("more than {} times LIKE or GLOB", self.most_patterns)));
+            return false;
+        }
+        heavy || find(LIGHT, name).is_some() || migration && find(ALTER, name).is_some()
     }
 }
 

@@ -95,8 +95,9 @@ impl Readers {
             result
         });
         match result {
-            // Busy: something holds a lock for a moment, and only elsewhere is there time to wait for it.
-            Err(StorageError::TimedOut | StorageError::Busy) => None,
+            // Busy: something holds a lock for a moment, and only elsewhere is there time to wait for it. Too large: what is
+            // allowed here is less than what is allowed.
+            Err(StorageError::TimedOut | StorageError::Busy | StorageError::TooLarge(_)) => None,
             result => Some(result),
         }
     }

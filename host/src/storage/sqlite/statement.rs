@@ -47,6 +47,7 @@ impl<'c> Prepared<'c> {
         if sql.as_bytes().contains(&0) {
             return Err(StorageError::Invalid("a statement with a NUL".into()));
         }
+        connection.policy.take_heavy();
         let raw = connection
             .raw
             .prepare_cached(sql)

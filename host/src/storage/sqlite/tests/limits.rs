@@ -41,7 +41,15 @@ async fn every_limit_of_a_statement_holds() {
         ("a text from a format", "SELECT printf('%1048577d', 1)".into()),
         (
             "a pattern",
-            format!("SELECT name LIKE '{}' FROM products", "%a".repeat(501)),
+            format!("SELECT name LIKE '{}' FROM products", "%a".repeat(129)),
+        ),
+        (
+            "the number of patterns",
+            format!("SELECT {}", ["1 LIKE 1"; 9].join(",")),
+        ),
+        (
+            "the number of calls",
+            format!("SELECT {}", ["abs(1)||abs(2)"; 129].join(",")),
         ),
     ] {
         let refusal = shop.query(&sql, &[]).await;
@@ -58,6 +66,13 @@ async fn a_parameter_is_as_large_as_a_value_may_be() {
         shop.query("SELECT length($1)", &blob((1 << 20) + 1)).await,
         Err(StorageError::TooLarge(_))
     ));
+    // A large row is read like any other, though not on this thread.
+    shop.execute("INSERT INTO numbers VALUES ($1)", &blob(1_000_000))
+        .await
+        .unwrap();
+    let all = "SELECT n, length(n) FROM numbers";
+    assert_eq!(shop.storage.readers.query_here(&Statement::new(all, [])), None);
+    assert_eq!(shop.query(all, &[]).await.unwrap().values[1], Value::Integer(1_000_000));
 }
 
 #[tokio::test]
