@@ -3,9 +3,9 @@
 //! The kinds of hash cost differently, by a factor of three and more. A failure that left as soon as it was known would tell
 //! which kind the account has, and so that it exists. Two things are done about it:
 //!
-//! - **The same work.** Once a hash has been met that does not cost what a new one does, every failure computes until its thread has used as much
-//!   processor time as the most expensive kind. So a busy host slows all of them down alike, and all hold their slot equally
-//!   long. Where every hash is a current one there is nothing to level, and nothing is wasted.
+//! - **The same work.** Once a hash has been met that does not cost what a new one does, every failure computes until its
+//!   thread has used as much processor time as the most expensive kind. So a busy host slows all of them down alike, and all
+//!   hold their slot equally long. Where every hash is a current one there is nothing to level, and nothing is wasted.
 //! - **The same time.** A failure leaves at the next multiple of a floor above that cost, counted from the moment its
 //!   computation got its slot: the wait before that depends on others, not on this account.
 //!
