@@ -6,9 +6,9 @@
 //!   storm of logins takes processor time and memory from no other request. [`Limits::waiting`] more wait for at most
 //!   [`Limits::wait`]; the rest hear [`PasswordError::Busy`] at once.
 //! - **A hash from the database is hostile.** One that asks for more than the caps in [`stored`] is not computed.
-//! - **A failure does not say why.** Unknown name, wrong password, old format, unreadable hash: all do the same work, and
-//!   the answer leaves at a multiple of the same [`floor`]. Without that, a database with hashes of several kinds tells
-//!   by time who has an account (CVE-2016-2513). A success is not held up: it says enough by itself.
+//! - **A failure does not say why.** Unknown name, wrong password, old format, unreadable hash: all do the same work,
+//!   and the answer leaves at a multiple of the same [`floor`]. Without that, a database with hashes of several kinds
+//!   tells by time who has an account (CVE-2016-2513). A success is not held up: it says enough by itself.
 //! - Passwords are cleared from memory after use and appear in no log and no `Debug` output.
 
 use std::fmt;
@@ -119,8 +119,8 @@ impl Passwords {
     /// Checks a password against an Argon2id PHC string or one of werkzeug's.
     ///
     /// Without a hash (an unknown name), and with an unreadable one, it does the work of a current hash and does not
-    /// match. Every answer that does not match takes a multiple of the same time, some 150 to 300 ms, from the moment its
-    /// computation may start; it waits without a slot. Must be called within a Tokio runtime with its timer on.
+    /// match. Every answer that does not match takes a multiple of the same time, some 150 to 300 ms, from the moment
+    /// its computation may start; it waits without a slot. Must be called within a Tokio runtime with its timer on.
     ///
     /// # Errors
     ///

@@ -145,7 +145,8 @@ pub enum RevokeError {
     /// The session id is out of bounds, so no token carries it. The sentence can be shown.
     #[error("{0}")]
     Invalid(String),
-    /// It could not be written. The session is refused until a restart, but perhaps not after. The cause is for the log.
+    /// It could not be written. The session is refused until a restart, but perhaps not after. The cause is for the
+    /// log.
     #[error("cannot record the end of a session: {0}")]
     Unavailable(String),
 }
@@ -210,7 +211,8 @@ impl Tokens {
 
     /// What a token stands for, if it is good now; `None` whatever is wrong with it.
     ///
-    /// There is no leeway: it is good until the second before `exp`. Costs a few microseconds and never waits on the disk.
+    /// There is no leeway: it is good until the second before `exp`. Costs a few microseconds and never waits on the
+    /// disk.
     pub fn verify(&self, token: &str) -> Option<Claims> {
         if token.len() > TOKEN_LIMIT_BYTES {
             return None;
@@ -252,8 +254,8 @@ impl fmt::Debug for AccessToken {
 
 /// The claims on the wire (RFC 9068 section 2.2, and `sid`, `roles`, `type`).
 ///
-/// A claim that stands twice is refused by the derived reader. Claims it does not know are passed over, so that a host can
-/// be rolled back without logging everyone out.
+/// A claim that stands twice is refused by the derived reader. Claims it does not know are passed over, so that a host
+/// can be rolled back without logging everyone out.
 #[derive(Serialize, Deserialize)]
 struct Payload<'a> {
     #[serde(borrow)]
@@ -294,7 +296,8 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Reads a JSON object (RFC 7519 section 7.2). The derived reader alone would also take a list of the values in order.
+    /// Reads a JSON object (RFC 7519 section 7.2). The derived reader alone would also take a list of the values in
+    /// order.
     fn read(json: &'a [u8]) -> Option<Payload<'a>> {
         json.starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
     }
@@ -324,7 +327,8 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Bounds a claim. Without control characters JSON makes it at most twice as long, which keeps a token within its limit.
+/// Bounds a claim. Without control characters JSON makes it at most twice as long, which keeps a token within its
+/// limit.
 fn check_claim(name: &str, value: &str, limit_bytes: usize) -> Result<(), String> {
     if value.is_empty() {
         Err(format!("the {name} is empty"))

@@ -1,11 +1,12 @@
 //! Making every failed check look the same from outside, in work and in time.
 //!
-//! The kinds of hash cost differently, by a factor of three and more. A failure that left as soon as it was known would tell
-//! which kind the account has, and so that it exists. Two things are done about it:
+//! The kinds of hash cost differently, by a factor of three and more. A failure that left as soon as it was known would
+//! tell which kind the account has, and so that it exists. Two things are done about it:
 //!
-//! - **The same work.** Once a hash has been met that does not cost what a new one does, every failure computes until its
-//!   thread has used as much processor time as the most expensive kind. So a busy host slows all of them down alike, and all
-//!   hold their slot equally long. Where every hash is a current one there is nothing to level, and nothing is wasted.
+//! - **The same work.** Once a hash has been met that does not cost what a new one does, every failure computes until
+//!   its thread has used as much processor time as the most expensive kind. So a busy host slows all of them down
+//!   alike, and all hold their slot equally long. Where every hash is a current one there is nothing to level, and
+//!   nothing is wasted.
 //! - **The same time.** A failure leaves at the next multiple of a floor above that cost, counted from the moment its
 //!   computation got its slot: the wait before that depends on others, not on this account.
 //!
@@ -13,8 +14,8 @@
 //! starts with the first check; failures that come before it is known wait for it. What is measured is the processor
 //! time of that thread: a host that is busy with its start would otherwise be slow to refuse for the rest of its life.
 //!
-//! What remains visible: a stored hash whose parameters cost more than all those measured. It is gone after the first login
-//! of its account, which replaces it.
+//! What remains visible: a stored hash whose parameters cost more than all those measured. It is gone after the first
+//! login of its account, which replaces it.
 
 use std::sync::LazyLock;
 use std::thread;

@@ -1,7 +1,7 @@
 //! A few computations at once, a few more waiting, and the rest turned away.
 //!
-//! A slot belongs to the computation, not to its caller: a caller that gives up frees its place in the queue at once, but
-//! its slot only when the computation has ended, so no more than the limit ever run.
+//! A slot belongs to the computation, not to its caller: a caller that gives up frees its place in the queue at once,
+//! but its slot only when the computation has ended, so no more than the limit ever run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -148,8 +148,9 @@ impl Drop for Running {
     }
 }
 
-/// Lets the threads that answer requests go first: against one of those, this one gets a third of a core. On Linux this is for the calling thread alone; elsewhere it would be for the process,
-/// so nothing is done. Not being allowed to is no reason to stop.
+/// Lets the threads that answer requests go first: against one of those, this one gets a third of a core. On Linux this
+/// is for the calling thread alone; elsewhere it would be for the process, so nothing is done. Not being allowed to is
+/// no reason to stop.
 pub(super) fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(5);

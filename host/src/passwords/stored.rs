@@ -1,7 +1,7 @@
 //! Hashes as they stand in a database: reading them, checking a password against them, making new ones.
 //!
-//! Reading never panics, allocates no more than the text, and refuses every cost above a cap, because whoever can write a row
-//! could otherwise make the host compute for hours.
+//! Reading never panics, allocates no more than the text, and refuses every cost above a cap, because whoever can write
+//! a row could otherwise make the host compute for hours.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -154,10 +154,11 @@ fn is_weak(hash: &PasswordHash, params: &Params) -> bool {
             .is_none_or(|output| output.len() < Params::DEFAULT_OUTPUT_LEN)
 }
 
-/// `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:iterations$salt$hex`, as werkzeug 3 writes them. The salt is the text itself.
+/// `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:iterations$salt$hex`, as werkzeug 3 writes them. The salt is the text
+/// itself.
 ///
-/// Both stand on HMAC, which reads a key and the same key with zero bytes after it as one (RFC 2104 section 2). So here, as in
-/// werkzeug, a password also matches with NULs appended; that ends when the hash is replaced.
+/// Both stand on HMAC, which reads a key and the same key with zero bytes after it as one (RFC 2104 section 2). So
+/// here, as in werkzeug, a password also matches with NULs appended; that ends when the hash is replaced.
 fn read_werkzeug(text: &str) -> Option<Stored<'_>> {
     let (method, rest) = text.split_once('$')?;
     let (salt, hex) = rest.split_once('$')?;

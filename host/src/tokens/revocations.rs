@@ -5,9 +5,9 @@
 //!
 //! **How long.** No token is issued for an ended session, so its last one expires an hour after its end. It is
 //! remembered for a day more. That day is for clocks: as long as all that a clock was wrong by, and was put right by,
-//! stays under a day (a wrong time zone is at most fourteen hours), no ended session comes back. A clock that jumps days
-//! ahead lets the end be forgotten; once it jumps back, a token issued less than an hour before the first jump would be
-//! good again until it expires.
+//! stays under a day (a wrong time zone is at most fourteen hours), no ended session comes back. A clock that jumps
+//! days ahead lets the end be forgotten; once it jumps back, a token issued less than an hour before the first jump
+//! would be good again until it expires.
 
 use std::collections::HashMap;
 use std::fmt;
