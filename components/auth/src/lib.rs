@@ -5,8 +5,8 @@
 //! auth sees no key, and no password outlives its request. Profiles are user's: auth has them made with a login, and user
 //! has logins ended with a profile.
 //!
-//! This file speaks HTTP. [`login`], [`session`], [`register`] and [`operator`] do what is asked, as [`model`] decides,
-//! with what [`rows`] stores and [`host`] computes.
+//! This file speaks HTTP. `login`, `session`, `register` and `operator` do what is asked, as `model` decides,
+//! with what `rows` stores and `host` computes.
 
 mod login;
 mod operator;

@@ -4,7 +4,7 @@
 //! Keeps profiles. Logins are auth's: auth has a profile made with each login, and a profile that goes takes its login
 //! along. A profile may also have no login.
 //!
-//! This file speaks HTTP. [`model`] decides, [`rows`] stores, and [`logins`] asks auth.
+//! This file speaks HTTP. `model` decides, `rows` stores, and `logins` asks auth.
 
 mod logins;
 mod model;
@@ -45,8 +45,8 @@ const CREATION_FAILED: &str = "CREATION_FAILED";
 const UPDATE_FAILED: &str = "UPDATE_FAILED";
 
 fn list(_: &Request) -> Result<Response, Failure> {
-    let rows = rows::all()?;
-    Ok(Response::list(&Profile::all(&rows)?))
+    let pages = rows::all()?;
+    Ok(Response::list(&Profile::all(&pages)?))
 }
 
 fn own(request: &Request) -> Result<Response, Failure> {
@@ -70,7 +70,7 @@ fn create(request: &Request) -> Result<Response, Failure> {
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
     let response = match body.get("password") {
         None | Some(JsonValue::Null) => {
-            let rows = rows::insert(&name, &fields, &date()).map_err(|error| taken_or(error, taken))?;
+            let rows = rows::insert(None, &name, &fields, &date()).map_err(|error| taken_or(error, taken))?;
             Response::created(&Profile::first(&rows)?)
         }
         Some(JsonValue::String(password)) => Response::created(&logins::make(&name, password, &fields)?),
@@ -114,8 +114,7 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
         Username::parse(text(&body, "username").unwrap_or_default()).map_err(|refused| creation_failed(&refused))?;
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
     let conflict = || Failure::conflict("USERNAME_TAKEN", "The username is taken.");
-    let rows =
-        rows::insert_registered(registration, &name, &fields, &date()).map_err(|error| taken_or(error, conflict))?;
+    let rows = rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, conflict))?;
     Ok(Response::created(&Profile::first(&rows)?))
 }
 

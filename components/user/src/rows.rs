@@ -34,9 +34,9 @@ impl<'a> Profile<'a> {
         rows.first().map(Self::read).transpose()
     }
 
-    /// The profiles in all rows.
-    pub(crate) fn all(rows: &'a Rows) -> Result<Vec<Self>> {
-        rows.iter().map(Self::read).collect()
+    /// The profiles in all rows of all pages.
+    pub(crate) fn all(pages: &'a [Rows]) -> Result<Vec<Self>> {
+        pages.iter().flat_map(Rows::iter).map(Self::read).collect()
     }
 
     fn read(row: Row<'a>) -> Result<Self> {
@@ -54,9 +54,29 @@ impl<'a> Profile<'a> {
     }
 }
 
+/// How many profiles are read at once: even the longest possible ones are less than the 4 MiB that the host gives back.
+const PAGE: u32 = 200;
+
 /// Every profile, by id.
-pub(crate) fn all() -> Result<Rows> {
-    query(concat!("SELECT ", columns!(), " FROM profiles ORDER BY id"), &[])
+pub(crate) fn all() -> Result<Vec<Rows>> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2"
+    );
+    let mut pages = Vec::new();
+    let mut last_id = 0;
+    loop {
+        let page = query(SQL, params![last_id, PAGE])?;
+        let is_last = page.len() < PAGE as usize;
+        if let Some(row) = page.iter().last() {
+            last_id = row.at(0)?;
+        }
+        pages.push(page);
+        if is_last {
+            return Ok(pages);
+        }
+    }
 }
 
 /// The profile of an id.
@@ -75,21 +95,11 @@ pub(crate) fn by_username(username: &str) -> Result<Rows> {
     )
 }
 
-/// Makes a profile that has no login. A name that somebody has breaks the rule `Unique`.
-pub(crate) fn insert(name: &Username, fields: &Fields<'_>, date: &str) -> Result<Rows> {
-    const SQL: &str = concat!(
-        "INSERT INTO profiles
-             (registration, username, name_key, email, first_name, last_name, phone, address, date_creation, date_update)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
-         RETURNING ",
-        columns!()
-    );
-    write(SQL, &values(None, name, fields, date))
-}
-
-/// Makes the profile of a registration. One that broke off may have made it before: then it gets the fields of now, as
-/// nobody has seen it yet. A name that somebody else has breaks the rule `Unique`.
-pub(crate) fn insert_registered(registration: &str, name: &Username, fields: &Fields<'_>, date: &str) -> Result<Rows> {
+/// Makes a profile, with the registration that it has a login by, if any.
+///
+/// A registration that broke off may have made its profile before: then that gets the fields of now, as its owner has not
+/// seen it yet. A name that somebody else has breaks the rule `Unique`.
+pub(crate) fn insert(registration: Option<&str>, name: &Username, fields: &Fields<'_>, date: &str) -> Result<Rows> {
     const SQL: &str = concat!(
         "INSERT INTO profiles
              (registration, username, name_key, email, first_name, last_name, phone, address, date_creation, date_update)
@@ -101,7 +111,28 @@ pub(crate) fn insert_registered(registration: &str, name: &Username, fields: &Fi
          RETURNING ",
         columns!()
     );
-    write(SQL, &values(Some(registration), name, fields, date))
+    let (username, name_key) = (name.as_str(), name.key());
+    let Fields {
+        email,
+        first_name,
+        last_name,
+        phone,
+        address,
+    } = *fields;
+    write(
+        SQL,
+        params![
+            registration,
+            username,
+            name_key,
+            email,
+            first_name,
+            last_name,
+            phone,
+            address,
+            date
+        ],
+    )
 }
 
 /// Changes the fields that are given. No row if the profile is gone.
@@ -127,27 +158,6 @@ pub(crate) fn update(id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
 /// Deletes a profile. False if it is gone already.
 pub(crate) fn delete(id: i64) -> Result<bool> {
     Ok(execute("DELETE FROM profiles WHERE id = $1", params![id])? == 1)
-}
-
-fn values(registration: Option<&str>, name: &Username, fields: &Fields<'_>, date: &str) -> [Value; 9] {
-    let Fields {
-        email,
-        first_name,
-        last_name,
-        phone,
-        address,
-    } = *fields;
-    [
-        registration.into(),
-        name.as_str().into(),
-        name.key().into(),
-        email.into(),
-        first_name.into(),
-        last_name.into(),
-        phone.into(),
-        address.into(),
-        date.into(),
-    ]
 }
 
 /// Runs a statement that writes and gives rows back.

@@ -58,6 +58,26 @@ fn the_list_has_everybody_by_id_and_their_number() {
 }
 
 #[test]
+fn a_list_of_many_pages_has_each_profile_once() {
+    install(&SERVICE);
+    for number in 2..=400 {
+        make(&format!("user {number}"));
+    }
+    for expected in [400, 401] {
+        let answer = as_admin(get("/users"));
+        let ids: Vec<i64> = answer.body["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|profile| profile["id"].as_i64().unwrap())
+            .collect();
+        assert_eq!(ids, (1..=expected).collect::<Vec<i64>>());
+        assert_eq!(answer.body["count"], expected);
+        make(&format!("user {}", expected + 1));
+    }
+}
+
+#[test]
 fn a_new_profile_holds_every_field_that_was_given() {
     install(&SERVICE);
     let body = json!({
