@@ -17,6 +17,10 @@ use tokio::time::Instant;
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
+/// How much of a body that is too large is read and thrown away, and how long that may take.
+const DRAIN_BYTES: usize = 16 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
 /// What cuts an answer's body short. The connection ends with it, so that the client sees that something is missing.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,19 +72,25 @@ impl BodyReader {
     /// Reads a whole body.
     ///
     /// # Errors
-    /// `BodyRefusal`; the rest of the body is left unread.
-    pub async fn read(&self, body: Incoming, limit: usize, time: Duration) -> Result<RequestBody, BodyRefusal> {
+    /// `BodyRefusal`. Some of a body that is too large is read and thrown away, so that a client that is still sending gets
+    /// the answer and not a reset connection (RFC 9112, section 9.6).
+    pub async fn read(&self, mut body: Incoming, limit: usize, time: Duration) -> Result<RequestBody, BodyRefusal> {
         if body.is_end_stream() {
             return Ok(RequestBody::default());
         }
+        let deadline = Instant::now() + time;
+        let read = tokio::time::timeout_at(deadline, self.read_frames(&mut body, limit)).await;
+        let read = read.unwrap_or(Err(BodyRefusal::TooSlow));
+        if matches!(read, Err(BodyRefusal::TooLarge(_))) {
+            let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body)).await;
+        }
+        read
+    }
+
+    async fn read_frames(&self, body: &mut Incoming, limit: usize) -> Result<RequestBody, BodyRefusal> {
         if body.size_hint().lower() > limit as u64 {
             return Err(BodyRefusal::TooLarge(limit));
         }
-        let deadline = Instant::now() + time;
-        tokio::time::timeout_at(deadline, self.read_frames(body, limit)).await.map_err(|_| BodyRefusal::TooSlow)?
-    }
-
-    async fn read_frames(&self, mut body: Incoming, limit: usize) -> Result<RequestBody, BodyRefusal> {
         let mut claim: Option<OwnedSemaphorePermit> = None;
         let mut bytes = Bytes::new();
         while let Some(frame) = body.frame().await {
@@ -97,6 +107,17 @@ impl BodyReader {
             bytes = append(bytes, data);
         }
         Ok(RequestBody { bytes, _claim: claim })
+    }
+}
+
+/// Reads on without keeping anything.
+async fn drain(body: &mut Incoming) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+        if drained > DRAIN_BYTES {
+            return;
+        }
     }
 }
 

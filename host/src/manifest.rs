@@ -15,6 +15,9 @@ use toml::Spanned;
 
 pub use limits::{Limits, LimitsTable};
 
+/// What internal routes see as their caller when the host itself calls, so no service has this name.
+pub const HOST_NAME: &str = "host";
+
 /// A manifest that was read and found sound.
 #[derive(Debug, Clone)]
 pub struct Manifest {
@@ -299,8 +302,9 @@ impl Check<'_> {
         let at = name.span().start;
         if !name.get_ref().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             || name.get_ref().is_empty()
+            || name.get_ref() == HOST_NAME
         {
-            let message = format!("the service name `{}` must be of a-z, 0-9 and -", name.get_ref());
+            let message = format!("the service name `{}` must be of a-z, 0-9 and -, and not `{HOST_NAME}`", name.get_ref());
             return Err(self.refuse(Some(at), &message));
         }
         let mounts = table.mounts.get_ref();
@@ -318,8 +322,8 @@ impl Check<'_> {
             }
         }
         for call in &table.calls {
-            if !names.contains(call.get_ref().as_str()) || call.get_ref() == name.get_ref() {
-                let message = format!("calls names `{}`, which is not another service of this manifest", call.get_ref());
+            if !names.contains(call.get_ref().as_str()) {
+                let message = format!("calls names `{}`, which is not a service of this manifest", call.get_ref());
                 return Err(self.refuse(Some(call.span().start), &message));
             }
         }

@@ -18,7 +18,7 @@ use crate::deploy::Deployment;
 use crate::error::Error;
 use crate::gate::Origin;
 use crate::guest::Peers;
-use crate::manifest::Grant;
+use crate::manifest::{Grant, HOST_NAME};
 
 /// How many calls may stand one on the other.
 const DEPTH_LIMIT: u8 = 4;
@@ -124,7 +124,7 @@ impl Gateway {
         let call = Call {
             gateway: self.clone(),
             deployment: self.deployment.load_full(),
-            caller: "host".into(),
+            caller: HOST_NAME.into(),
             request_id: self.ids.mint(),
             depth: 0,
         };

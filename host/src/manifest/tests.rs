@@ -59,7 +59,7 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         ("\"/orders\", \"/products\"", "\"orders/\", \"/products\"", 12, "is not a path prefix"),
         ("mounts = [\"/users\"]", "mounts = []", 19, "at least one path prefix"),
         ("mounts = [\"/users\"]", "mounts = [\"/orders\"]", 19, "give each mount to one service"),
-        ("calls = [\"orders\"]", "calls = [\"billing\"]", 20, "not another service of this manifest"),
+        ("calls = [\"orders\"]", "calls = [\"billing\"]", 20, "not a service of this manifest"),
         ("memory = \"16 MiB\"", "memory = \"1 B\"", 15, "from \"64 KiB\" to \"4 GiB\""),
         ("[services.user]", "[services.User]", 17, "must be of a-z, 0-9 and -"),
     ];

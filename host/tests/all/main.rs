@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod architecture;
 mod calls;
 mod http;
 mod limits;

@@ -33,7 +33,8 @@ pub struct SqliteConfig {
     pub wal_bytes: u64,
     /// What SQLite may allocate in this process, all databases together, in bytes. Default 512 MiB.
     ///
-    /// SQLite keeps one number for the process, and the lowest one set holds.
+    /// From three quarters of it on, page caches stop growing; at the whole, statements fail. SQLite keeps one number for the
+    /// process, and the lowest one set holds.
     pub heap_bytes: u64,
     /// Bounds on each statement.
     pub limits: SqliteLimits,
@@ -64,7 +65,7 @@ pub struct SqliteLimits {
     pub functions: u32,
     /// LIKE and GLOB in a statement. Default 8.
     pub patterns: u32,
-    /// The pattern of a LIKE or GLOB, in bytes. Default 256.
+    /// The pattern of a LIKE or GLOB, in bytes. Default 128.
     pub pattern_bytes: u32,
     /// Triggers that set off one another. Default 10.
     pub trigger_depth: u32,
@@ -110,7 +111,7 @@ impl Default for SqliteLimits {
             function_arguments: 32,
             functions: 256,
             patterns: 8,
-            pattern_bytes: 256,
+            pattern_bytes: 128,
             trigger_depth: 10,
             result_rows: 10_000,
             result_bytes: 4 << 20,

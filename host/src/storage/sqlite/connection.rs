@@ -18,7 +18,7 @@ use crate::storage::StorageError;
 
 /// One text, blob or row on a caller's thread, in bytes. With it every instruction ends within microseconds, and so the
 /// budget there holds. A statement that meets a larger one runs elsewhere.
-const VALUE_BYTES_HERE: u32 = 64 << 10;
+const VALUE_BYTES_HERE: u32 = 32 << 10;
 
 /// Instructions of a compiled statement on a caller's thread. Larger ones, of which there are few, run elsewhere.
 const INSTRUCTIONS_HERE: u32 = 2_000;
@@ -228,9 +228,11 @@ impl Blueprint {
         let config = &self.config;
         raw.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;
-             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; PRAGMA hard_heap_limit = {};",
+             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; PRAGMA hard_heap_limit = {};
+             PRAGMA soft_heap_limit = {};",
             super::writer::CHECKPOINT_BYTES * 2,
             config.heap_bytes,
+            config.heap_bytes / 4 * 3,
         ))?;
         let page_bytes: u32 = raw.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let pages = (config.database_bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);

@@ -2,17 +2,6 @@
 
 use super::*;
 
-/// Writes a blob and takes it away again, so that the database stays small and the log does not.
-pub(super) async fn held_at(shop: &Shop, blob: &[Value]) {
-    let transaction = shop.begin().await;
-    transaction
-        .execute(Statement::new("INSERT INTO numbers VALUES ($1)", blob))
-        .await
-        .unwrap();
-    transaction.commit().await.unwrap();
-    shop.execute("DELETE FROM numbers", &[]).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_transaction_is_all_or_nothing() {
     let shop = Shop::new().await;

@@ -24,6 +24,8 @@ kit::service! {
         post("/unruly/notes-then-trap", Public, add_note_then_trap),
         get("/unruly/call/{service}", Public, call),
         get("/unruly/ring", Public, ring),
+        get("/unruly/internal/ring", Internal, ring),
+        get("/unruly/nap", Public, nap),
         get("/unruly/internal/secret", Internal, secret),
     ],
 }
@@ -62,6 +64,11 @@ fn sleep(_: &Request) -> Result<Response, Failure> {
     Ok(Response::ok(&"awake"))
 }
 
+fn nap(_: &Request) -> Result<Response, Failure> {
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(Response::ok(&"rested"))
+}
+
 fn print(_: &Request) -> Result<Response, Failure> {
     for _ in 0..10_000 {
         println!("{{\"fake\":1}}\u{1b}[31m{}", "x".repeat(1000));
@@ -93,9 +100,11 @@ fn call(request: &Request) -> Result<Response, Failure> {
     Ok(Response::ok(&json!({ "status": status, "body": body })))
 }
 
-/// Calls itself by way of its twin, without end.
-fn ring(request: &Request) -> Result<Response, Failure> {
-    call(request)
+/// Calls itself, and tells how far that went.
+fn ring(_: &Request) -> Result<Response, Failure> {
+    let below = peer::call("unruly", Method::Get, "/unruly/internal/ring", None);
+    let depth = below.map_or(0, |(_, body)| body["data"].as_i64().unwrap_or_default());
+    Ok(Response::ok(&(depth + 1)))
 }
 
 fn secret(request: &Request) -> Result<Response, Failure> {

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Shop, manifest_of, shop_manifest};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_lets_a_running_request_end() {
+    let mut shop = Shop::with(manifest_of(
+        "[services.unruly]\ncomponent = \"guest_unruly.wasm\"\nmounts = [\"/unruly\"]\npublic = [\"/unruly\"]\n\
+         grants = [\"storage\"]\ncalls = [\"unruly\"]\n",
+    ))
+    .await;
+    let (client, operator) = (shop.anon(), shop.operator());
+    let running = tokio::spawn(async move { client.get("/unruly/nap").await });
+    while operator.get("/services").await.data()[0]["instances"]["in_use"] != 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(shop.stop().await, "every request ended in time");
+    running.await.unwrap().succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_closes_connections_that_wait_for_a_further_request() {
+    let mut shop = Shop::open().await;
+    let mut idle = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+    idle.write_all(b"GET /products HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    assert!(shop.stop().await);
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_send_nothing_or_half_a_head_are_closed() {
+    let mut manifest = shop_manifest();
+    manifest.listeners.header_time = Duration::from_millis(100);
+    let shop = Shop::with(manifest).await;
+    for beginning in [&b""[..], b"GET /prod", b"GET /products HTTP/1.1\r\nhost: sh", b"PRI * HTTP/2.0\r\n"] {
+        let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let mut rest = Vec::new();
+        // Ends only because the host closes the connection; a reset is as good.
+        let _ = stream.read_to_end(&mut rest).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_ends_holds_no_instance_and_is_given_up() {
+    let mut manifest = shop_manifest();
+    manifest.services.get_mut("auth").unwrap().limits.time = Duration::from_millis(200);
+    let shop = Shop::with(manifest).await;
+    let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+    stream.write_all(b"POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: 50\r\n\r\n{").await.unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 408");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicting_lengths_and_a_missing_host_are_refused() {
+    let shop = Shop::open().await;
+    let heads = [
+        "POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        "POST /auth/login HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        "GET /products HTTP/1.1\r\n\r\n",
+        "GET /products HTTP/1.1\r\nhost: one\r\nhost: two\r\n\r\n",
+    ];
+    for head in heads {
+        let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400", "{head:?}");
+    }
+}

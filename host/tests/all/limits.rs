@@ -1,0 +1,125 @@
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Shop, manifest_of, send};
+
+/// A service that misbehaves on request, beside one that does not.
+fn unruly(limits: &str) -> comptoir::manifest::Manifest {
+    manifest_of(&format!(
+        r#"
+[services.unruly]
+component = "guest_unruly.wasm"
+mounts = ["/unruly"]
+public = ["/unruly"]
+grants = ["storage"]
+calls = ["unruly"]
+limits = {{ {limits} }}
+
+[services.plain]
+component = "guest_plain_p2.wasm"
+mounts = ["/plain"]
+access = "public"
+"#
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_is_stopped_and_others_are_served_meanwhile() {
+    let shop = Shop::with(unruly(r#"cpu = "300ms""#)).await;
+    let client = shop.anon();
+    let spinning = (0..4).map(|_| client.get("/unruly/spin"));
+    let sibling = async {
+        for _ in 0..20 {
+            assert_eq!(client.get("/plain/x").await.status, 200);
+        }
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(spinning), sibling);
+    for answer in answers {
+        answer.refuses(504, "DEADLINE_EXCEEDED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_waits_too_long_is_given_up() {
+    let shop = Shop::with(unruly(r#"time = "200ms""#)).await;
+    shop.anon().get("/unruly/sleep").await.refuses(504, "DEADLINE_EXCEEDED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_gets_no_more_memory_than_it_may_have() {
+    let shop = Shop::with(unruly(r#"memory = "8 MiB""#)).await;
+    shop.anon().get("/unruly/grow").await.refuses(500, "OUT_OF_MEMORY");
+    assert_eq!(shop.anon().get("/unruly/headers").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_is_a_500_that_tells_the_client_nothing_but_its_id() {
+    let shop = Shop::with(unruly("")).await;
+    let answer = shop.anon().get("/unruly/trap").await;
+    answer.refuses(500, "INTERNAL_ERROR");
+    assert!(!answer.text.contains("as asked") && !answer.text.contains("about to trap"), "{}", answer.text);
+    assert_eq!(answer.body["error"]["request_id"], answer.header("x-request-id"));
+    let metrics = shop.operator().get("/metrics").await.text;
+    assert!(metrics.lines().any(|line| line.starts_with("comptoir_guest_traps_total{service=\"unruly\"") && line.ends_with(" 1")), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_a_trap_leaves_open_is_rolled_back_at_once() {
+    let shop = Shop::with(unruly("")).await;
+    shop.anon().post("/unruly/notes-then-trap", json!({})).await.refuses(500, "INTERNAL_ERROR");
+    shop.anon().post("/unruly/notes", json!({})).await.succeeds(200);
+    assert_eq!(shop.anon().get("/unruly/notes").await.succeeds(200)["notes"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_output_costs_nothing_but_itself() {
+    let shop = Shop::with(unruly("")).await;
+    shop.anon().get("/unruly/print").await.succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_of_its_service_is_a_413() {
+    let shop = Shop::with(unruly(r#"body = "1 KiB""#)).await;
+    shop.anon().post("/unruly/echo", json!({ "text": "x".repeat(2000) })).await.refuses(413, "BODY_TOO_LARGE");
+    assert_eq!(shop.anon().post("/unruly/echo", json!({ "text": "x" })).await.succeeds(200)["members"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_house_answers_503_with_retry_after_and_others_are_served() {
+    let shop = Shop::with(unruly(r#"concurrency = 1, queue_time = "20ms", time = "1m""#)).await;
+    let sleeper = tokio::spawn(shop.anon().request(Method::GET, "/unruly/sleep").send());
+    let operator = shop.operator();
+    while operator.get("/services").await.data()[1]["instances"]["in_use"] != 1 {
+        tokio::task::yield_now().await;
+    }
+    let turned_away = shop.anon().get("/unruly/headers").await;
+    turned_away.refuses(503, "OVERLOADED");
+    assert_eq!(turned_away.header("retry-after"), "1");
+    assert_eq!(shop.anon().get("/plain/x").await.status, 200);
+    sleeper.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
+    let shop = Shop::with(unruly(r#"database = "32 KiB""#)).await;
+    let mut written = 0;
+    let refused = loop {
+        let answer = shop.anon().post("/unruly/notes", json!({})).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        written += 1;
+        assert!(written < 10_000, "the database never filled up");
+    };
+    refused.refuses(503, "STORAGE_UNAVAILABLE");
+    assert_eq!(shop.anon().get("/unruly/notes").await.succeeds(200)["notes"], written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_claims_about_its_identity_does_not_reach_a_guest() {
+    let shop = Shop::with(unruly("")).await;
+    let request = shop.anon().request(Method::GET, "/unruly/headers");
+    let forged = request.header("x-user-id", "admin").header("x-user-role", "admin").header("x-comptoir-caller", "host");
+    let answer = send(forged).await;
+    assert_eq!(answer.succeeds(200), &json!({ "caller": null, "service": null }));
+}

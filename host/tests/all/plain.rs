@@ -1,0 +1,51 @@
+use reqwest::Method;
+
+use crate::harness::{Shop, manifest_of, send};
+
+const PLAIN: &str = r#"
+[services.older]
+component = "guest_plain_p2.wasm"
+mounts = ["/older"]
+access = "public"
+
+[services.newer]
+component = "guest_plain_p3.wasm"
+mounts = ["/newer"]
+access = "public"
+
+[services.closed]
+component = "guest_plain_p2.wasm"
+mounts = ["/closed"]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_of_both_generations_of_wasi_are_served_on_their_mounts() {
+    let shop = Shop::with(manifest_of(PLAIN)).await;
+    let anon = shop.anon();
+    assert_eq!(anon.get("/older/a/b?c=d").await.text, "0.2 Method::Get /older/a/b?c=d");
+    assert_eq!(anon.get("/newer").await.text, "0.3 Method::Get /newer");
+    assert_eq!(send(anon.request(Method::PATCH, "/newer/x")).await.text, "0.3 Method::Patch /newer/x");
+    assert!(anon.get("/newer").await.header("x-comptoir-revision").starts_with("newer@"));
+    let services = shop.operator().get("/services").await;
+    let generations: Vec<_> = services.data().as_array().unwrap().iter().map(|service| service["wasi"].clone()).collect();
+    assert_eq!(generations, ["0.2", "0.3", "0.2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_at_once_are_answered_by_both_generations() {
+    let shop = Shop::with(manifest_of(PLAIN)).await;
+    let anon = shop.anon();
+    let paths = (0..60).map(|number| if number % 2 == 0 { "/older/x" } else { "/newer/x" });
+    let answers = futures::future::join_all(paths.map(|path| anon.get(path))).await;
+    for (number, answer) in answers.iter().enumerate() {
+        let text = if number % 2 == 0 { "0.2 Method::Get /older/x" } else { "0.3 Method::Get /newer/x" };
+        assert_eq!(answer.text, text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_describes_nothing_is_closed_unless_the_manifest_opens_it() {
+    let shop = Shop::with(manifest_of(PLAIN)).await;
+    shop.anon().get("/closed/x").await.refuses(401, "MISSING_TOKEN");
+    shop.anon().get("/elsewhere").await.refuses(404, "NOT_FOUND");
+}

@@ -1,0 +1,134 @@
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use comptoir::clock::Clock;
+use comptoir::host::Host;
+use comptoir::manifest::Manifest;
+
+use crate::harness::{Shop, manifest_of, options, shop_manifest, try_manifest_of};
+
+/// What a start on a folder complains about.
+async fn complaint_on(manifest: Manifest, data: &Path) -> String {
+    match Host::start(manifest, data, options(&Clock::default())).await {
+        Ok(_) => "it started".to_owned(),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+async fn complaint(manifest: Manifest) -> String {
+    complaint_on(manifest, tempfile::tempdir().unwrap().path()).await
+}
+
+fn unruly(mounts_and_grants: &str) -> Manifest {
+    manifest_of(&format!("[services.unruly]\ncomponent = \"guest_unruly.wasm\"\n{mounts_and_grants}\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_was_not_granted_is_refused_with_the_manifest_line_that_grants_it() {
+    let text = complaint(unruly("mounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ncalls = [\"unruly\"]")).await;
+    assert!(text.contains("the service `unruly` could not be linked"), "{text}");
+    assert!(text.contains("guest_unruly.wasm imports `comptoir:platform/storage@0.1.0`, which was not granted"), "{text}");
+    assert!(text.contains("add \"storage\" to `grants` in [services.unruly]"), "{text}");
+    assert!(text.contains("comptoir.toml:5)"), "{text}");
+    let text = complaint(unruly("mounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ngrants = [\"storage\"]")).await;
+    assert!(text.contains("imports `wasi:http/outgoing-handler@0.2."), "{text}");
+    assert!(text.contains("in `calls` in [services.unruly]"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_outside_of_the_mounts_or_public_without_leave_are_refused() {
+    let rest = "grants = [\"storage\"]\ncalls = [\"unruly\"]";
+    let text = complaint(unruly(&format!("mounts = [\"/other\"]\n{rest}"))).await;
+    assert!(text.contains("the route GET /unruly/headers is outside of its mounts (/other)"), "{text}");
+    let text = complaint(unruly(&format!("mounts = [\"/unruly\"]\n{rest}"))).await;
+    assert!(text.contains("the route GET /unruly/headers is public, which `public` in [services.unruly]"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_service_is_refused_with_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let table: [(&str, Vec<u8>, &str); 3] = [
+        ("garbage.wasm", b"hello".to_vec(), "it is not a WebAssembly component"),
+        ("module.wasm", wat::parse_str("(module)").unwrap(), "it is a core module: build it as a component"),
+        ("empty.wasm", wat::parse_str("(component)").unwrap(), "exports neither `wasi:http/incoming-handler@0.2.x` nor"),
+    ];
+    for (name, bytes, sentence) in table {
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let mut manifest = unruly("mounts = [\"/unruly\"]");
+        manifest.services.get_mut("unruly").unwrap().component = file;
+        let text = complaint(manifest).await;
+        assert!(text.contains("the service `unruly` could not be verified") && text.contains(sentence), "{text}");
+    }
+    let mut manifest = unruly("mounts = [\"/unruly\"]");
+    manifest.services.get_mut("unruly").unwrap().component = folder.path().join("absent.wasm");
+    let text = complaint(manifest).await;
+    assert!(text.contains("absent.wasm: No such file") && text.contains("Build the components with `just build`"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named_with_its_listener() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manifest = shop_manifest();
+    manifest.services.get_mut("orders").unwrap().listen = Some(taken.local_addr().unwrap());
+    let text = complaint(manifest).await;
+    assert!(text.starts_with(&format!("the service `orders` cannot listen on {}", taken.local_addr().unwrap())), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_host_on_the_same_folder_is_refused_and_the_first_goes_on() {
+    let shop = Shop::open().await;
+    let text = complaint_on(shop_manifest(), shop.data.path()).await;
+    assert!(text.contains("another host is using the data folder"), "{text}");
+    shop.anon().get("/products").await.succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let text = complaint_on(shop_manifest(), &file).await;
+    assert!(text.contains("the data folder") && text.contains("cannot be used"), "{text}");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let text = complaint_on(shop_manifest(), folder.path()).await;
+    assert!(text.contains("lets others write to it: run `chmod 700` on it"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_of_compiled_code_that_others_may_enter_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let cache = data.path().join("cache");
+    std::fs::create_dir(&cache).unwrap();
+    std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut options = options(&Clock::default());
+    options.cache = None;
+    let text = format!("{:#}", Host::start(shop_manifest(), data.path(), options).await.err().unwrap());
+    assert!(text.contains("holds compiled code and must be a folder of this user with mode 700"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_newer_than_its_component_is_refused() {
+    let mut shop = Shop::open().await;
+    shop.stop().await;
+    let database = rusqlite::Connection::open(shop.data.path().join("orders.db")).unwrap();
+    database.pragma_update(None, "user_version", 7).unwrap();
+    drop(database);
+    let text = complaint_on(shop_manifest(), shop.data.path()).await;
+    assert!(text.contains("the service `orders` could not be migrated: its database is at schema 7, newer than"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_database_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("orders.db"), "this is a diary and no database at all ".repeat(100)).unwrap();
+    let text = complaint_on(shop_manifest(), data.path()).await;
+    assert!(text.contains("the database of the service `orders`") && text.contains("is not a SQLite database"), "{text}");
+}
+
+#[test]
+fn a_manifest_with_a_mistake_is_refused_with_file_and_line() {
+    let text = try_manifest_of("[services.a]\ncomponent = \"a.wasm\"\nmounts = [\"a\"]\n").unwrap_err().to_string();
+    assert!(text.contains("comptoir.toml:7: `a` is not a path prefix"), "{text}");
+}
