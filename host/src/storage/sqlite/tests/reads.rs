@@ -138,7 +138,8 @@ async fn readers_that_overlap_for_ever_cannot_make_the_log_grow() {
         _ = async { shop.query(&snapshot, &[]).await.unwrap_err(); read().await } => unreachable!("so does this"),
         longest = write => longest,
     };
-    assert!(longest <= 12 << 20, "{longest} bytes");
+    // Without insisting it would have grown to all of the 60 MB. A try that fails comes back a quarter of the limit later.
+    assert!(longest <= 24 << 20, "{longest} bytes");
 }
 
 /// Writes a large row and takes it away again: the database stays small, and the log would not.

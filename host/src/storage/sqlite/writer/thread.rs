@@ -144,8 +144,9 @@ impl<'c> Log<'c> {
             frame_bytes: u64::from(page_bytes) + FRAME_HEADER_BYTES,
             limit_bytes,
             insist_at_bytes: limit_bytes,
-            // Every reader of this host ends within the deadline of its statement.
-            patience: blueprint.config.statement_deadline + Duration::from_millis(500),
+            // A reader ends within the deadline of its statement. SQLite waits twice: for those that read what is not moved
+            // yet, and then for those that read from the log at all.
+            patience: blueprint.config.statement_deadline * 2 + Duration::from_millis(500),
             usual_patience: crate::storage::sqlite::connection::PATIENCE,
         }
     }
