@@ -72,7 +72,9 @@ impl Admin {
             "/health" | "/livez" | "/readyz" | "/metrics" | "/services" if !read => {
                 Err(Error::MethodNotAllowed { allow: "GET, HEAD".to_owned() })
             }
-            "/health" | "/livez" => Ok(json_answer(StatusCode::OK, &json!({ "status": "healthy", "service": "comptoir" }))),
+            "/health" | "/livez" => {
+                Ok(json_answer(StatusCode::OK, &json!({ "status": "healthy", "service": "comptoir" })))
+            }
             "/readyz" => Ok(self.readiness(&deployment, id).await),
             "/metrics" => Ok(metrics_answer(telemetry::encode(&self.metrics, &deployment, &self.platform))),
             path => {
@@ -80,7 +82,8 @@ impl Admin {
                 if path != "/services" {
                     return Err(Error::NotFound);
                 }
-                let services: Vec<Value> = deployment.services().iter().map(|(name, served)| describe(name, served)).collect();
+                let services: Vec<Value> =
+                    deployment.services().iter().map(|(name, served)| describe(name, served)).collect();
                 Ok(json_answer(StatusCode::OK, &json!({ "success": true, "count": services.len(), "data": services })))
             }
         }
@@ -89,7 +92,8 @@ impl Admin {
     /// 200 when every service has a revision that answers its health question, its database included.
     async fn readiness(&self, deployment: &Arc<Deployment>, id: &Arc<str>) -> Response<Body> {
         let (ready, services) = self.gateway.health_of_services(deployment, id).await;
-        let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+        let (status, word) =
+            if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
         json_answer(status, &json!({ "status": word, "services": services }))
     }
 
@@ -154,6 +158,8 @@ pub fn token(file: &Path) -> anyhow::Result<String> {
     let token = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(secret);
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let mut made = made.with_context(|| format!("cannot write {shown}"))?;
-    made.write_all(format!("{token}\n").as_bytes()).and_then(|()| made.sync_all()).with_context(|| format!("cannot write {shown}"))?;
+    made.write_all(format!("{token}\n").as_bytes())
+        .and_then(|()| made.sync_all())
+        .with_context(|| format!("cannot write {shown}"))?;
     Ok(token)
 }

@@ -107,7 +107,8 @@ impl Deployer {
     pub fn new(manifest: Manifest, platform: Arc<Platform>) -> Self {
         let host = Arc::new(Semaphore::new(manifest.instances as usize));
         let slots = manifest.services.iter();
-        let slots = slots.map(|(name, service)| (name.clone(), Arc::new(Slots::new(service.limits.concurrency, host.clone()))));
+        let slots =
+            slots.map(|(name, service)| (name.clone(), Arc::new(Slots::new(service.limits.concurrency, host.clone()))));
         Self { slots: slots.collect(), manifest, platform, current: Arc::default() }
     }
 
@@ -145,8 +146,9 @@ impl Deployer {
         let component = component
             .map_err(|panic| refuse(Step::Compiled, panic.to_string()))?
             .map_err(|error| refuse(Step::Compiled, format!("{error:#}")))?;
-        let revision = Revision::link(&self.platform.engines, anatomy.wasi, &component, self.parts(name, service, digest))
-            .map_err(|error| refuse(Step::Linked, format!("{error:#}")))?;
+        let revision =
+            Revision::link(&self.platform.engines, anatomy.wasi, &component, self.parts(name, service, digest))
+                .map_err(|error| refuse(Step::Linked, format!("{error:#}")))?;
         let description = if anatomy.describes_itself {
             let description = revision.describe().await.map_err(|error| refuse(Step::Described, error.to_string()))?;
             check::routes(name, service, &self.manifest.file, &description)
@@ -206,7 +208,12 @@ impl Deployer {
         }
         let ran = storage.migrate(description.migrations.clone()).await.map_err(|error| refuse(error.to_string()))?;
         if !ran.is_empty() {
-            tracing::info!(service = name, from = version, to = version as usize + ran.len(), "the schema was migrated");
+            tracing::info!(
+                service = name,
+                from = version,
+                to = version as usize + ran.len(),
+                "the schema was migrated"
+            );
         }
         Ok(())
     }
@@ -224,7 +231,8 @@ impl Deployer {
 
 async fn read(component: &Path) -> Result<Vec<u8>, String> {
     let file = component.display();
-    let missing = |error: std::io::Error| format!("cannot read {file}: {error}. Build the components with `just build`");
+    let missing =
+        |error: std::io::Error| format!("cannot read {file}: {error}. Build the components with `just build`");
     let length = tokio::fs::metadata(component).await.map_err(missing)?.len();
     if length > COMPONENT_LIMIT_BYTES {
         return Err(format!("{file} has {length} bytes, more than the limit of {COMPONENT_LIMIT_BYTES}"));

@@ -230,7 +230,9 @@ mod tests {
         let component = wat::parse_str(r#"(component (core module))"#).unwrap();
         assert!(inspect(b"hello").unwrap_err().to_string().contains("not a WebAssembly component"));
         assert!(inspect(b"").unwrap_err().to_string().contains("not a WebAssembly component"));
-        assert!(inspect(&component[..component.len() - 2]).unwrap_err().to_string().contains("not a WebAssembly component"));
+        assert!(
+            inspect(&component[..component.len() - 2]).unwrap_err().to_string().contains("not a WebAssembly component")
+        );
         assert!(matches!(inspect(&module), Err(NotAService::CoreModule)));
         assert!(matches!(inspect(&component), Err(NotAService::WrongWorld(_))));
     }

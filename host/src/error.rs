@@ -76,11 +76,7 @@ impl Error {
             Self::NotFound => row(StatusCode::NOT_FOUND, "NOT_FOUND", "Nothing is served at this path"),
             Self::MethodNotAllowed { allow } => Row {
                 header: HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)),
-                ..row(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "METHOD_NOT_ALLOWED",
-                    &format!("This path answers {allow}"),
-                )
+                ..row(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", &format!("This path answers {allow}"))
             },
             Self::BadRequest(what) => row(StatusCode::BAD_REQUEST, "BAD_REQUEST", what),
             Self::UriTooLong => row(StatusCode::URI_TOO_LONG, "URI_TOO_LONG", "The URL is longer than 8 KiB"),
@@ -103,9 +99,7 @@ impl Error {
                 "BODY_TOO_LARGE",
                 &format!("The body is larger than the limit of {limit} bytes"),
             ),
-            Self::BodyTooSlow => {
-                row(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "The body was not complete in time")
-            }
+            Self::BodyTooSlow => row(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "The body was not complete in time"),
             Self::Overloaded => Row {
                 header: retry,
                 ..row(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", "The service is at its limit, try again shortly")

@@ -98,14 +98,16 @@ impl Gateway {
         let (method, is_head) = (head.method.clone(), head.method == Method::HEAD);
         let mut trace = Trace::default();
         let answered = AssertUnwindSafe(self.answer(door, client, &id, head, body, &mut trace)).catch_unwind().await;
-        let mut response = answered.unwrap_or_else(|_| {
-            trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
-            Err(Error::Internal.into())
-        }).unwrap_or_else(|stop: Stop| {
-            trace.cause = stop.cause.or(trace.cause.take());
-            trace.output = stop.output.or(trace.output.take());
-            stop.error.to_response(&id)
-        });
+        let mut response = answered
+            .unwrap_or_else(|_| {
+                trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
+                Err(Error::Internal.into())
+            })
+            .unwrap_or_else(|stop: Stop| {
+                trace.cause = stop.cause.or(trace.cause.take());
+                trace.output = stop.output.or(trace.output.take());
+                stop.error.to_response(&id)
+            });
         finish(&mut response, &id, trace.revision.as_ref());
         self.record(&id, &method, &trace, response.status(), started);
         if is_head { without_body(response) } else { response }
@@ -134,7 +136,8 @@ impl Gateway {
         trace.route = Some(route.clone());
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         trace.revision = Some(served.revision.label().clone());
-        let origin = Origin { client: Some(client), request_id: id, shows_session: served.grants.contains(&Grant::Tokens) };
+        let origin =
+            Origin { client: Some(client), request_id: id, shows_session: served.grants.contains(&Grant::Tokens) };
         let admitted = self.gate.admit(&route, head, origin)?;
         let limits = served.revision.limits();
         let body = self.bodies.read(body, limits.body_bytes, limits.time).await?;

@@ -157,7 +157,10 @@ pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p3::cli::add_to_linker(linker)?;
     wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
     wasmtime_wasi::p3::random::add_to_linker(linker)?;
-    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(linker, Guest::http)
+    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
+        linker,
+        Guest::http,
+    )
 }
 
 /// Links one grant.

@@ -87,7 +87,9 @@ impl Host {
         let gateway = Arc::new(gateway);
         let addresses = bound.addresses()?;
         let development_login = match &manifest.operator {
-            Some(operator) => check_operator(&gateway, operator, &addresses, options.operator_password.as_deref()).await?,
+            Some(operator) => {
+                check_operator(&gateway, operator, &addresses, options.operator_password.as_deref()).await?
+            }
             None => None,
         };
         let (stop, stopping) = watch::channel(false);
@@ -186,7 +188,10 @@ async fn platform(
                 ..SqliteConfig::default()
             };
             let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(path, config)).await?;
-            storages.insert(name.clone(), Arc::new(opened.with_context(|| format!("the database of the service `{name}`"))?));
+            storages.insert(
+                name.clone(),
+                Arc::new(opened.with_context(|| format!("the database of the service `{name}`"))?),
+            );
         }
     }
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
@@ -222,7 +227,10 @@ async fn check_operator(
     if let Some(password) = password {
         let (status, answer) = gateway.call(service, Method::PUT, path, Some(&json!({ "password": password }))).await?;
         if !status.is_success() {
-            bail!("the operator's password was not set: {}", answer["error"]["message"].as_str().unwrap_or("no reason given"));
+            bail!(
+                "the operator's password was not set: {}",
+                answer["error"]["message"].as_str().unwrap_or("no reason given")
+            );
         }
     }
     let (status, answer) = gateway.call(service, Method::GET, path, None).await?;

@@ -117,6 +117,8 @@ fn announce(host: &Host, data: &Path, took: std::time::Duration) {
     }
     println!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display());
     if let Some(username) = host.development_login() {
-        println!("  {username}/{username} is a development login: everybody knows it, so this host listens on loopback only");
+        println!(
+            "  {username}/{username} is a development login: everybody knows it, so this host listens on loopback only"
+        );
     }
 }

@@ -219,7 +219,8 @@ impl Manifest {
         if let Some(operator) = &document.operator
             && !names.contains(operator.get_ref().service.as_str())
         {
-            let message = format!("operator.service names `{}`, which is not a service here", operator.get_ref().service);
+            let message =
+                format!("operator.service names `{}`, which is not a service here", operator.get_ref().service);
             return Err(check.refuse(Some(operator.span().start), &message));
         }
         check.mounts_are_disjoint(&document.services)?;
@@ -266,7 +267,8 @@ impl Check<'_> {
         let at = Some(listeners.span().start);
         let Listeners { admin, connections, .. } = listeners.get_ref();
         if !admin.ip().is_loopback() {
-            let message = format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
+            let message =
+                format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
             return Err(self.refuse(at, &message));
         }
         if *connections == 0 {
@@ -304,7 +306,8 @@ impl Check<'_> {
             || name.get_ref().is_empty()
             || name.get_ref() == HOST_NAME
         {
-            let message = format!("the service name `{}` must be of a-z, 0-9 and -, and not `{HOST_NAME}`", name.get_ref());
+            let message =
+                format!("the service name `{}` must be of a-z, 0-9 and -, and not `{HOST_NAME}`", name.get_ref());
             return Err(self.refuse(Some(at), &message));
         }
         let mounts = table.mounts.get_ref();
@@ -348,7 +351,9 @@ impl Check<'_> {
         if text == "/" || (text.starts_with('/') && !text.ends_with('/') && text.bytes().all(plain)) {
             return Ok(());
         }
-        let message = format!("`{text}` is not a path prefix: write it with a leading and no trailing slash, such as \"/orders\"");
+        let message = format!(
+            "`{text}` is not a path prefix: write it with a leading and no trailing slash, such as \"/orders\""
+        );
         Err(self.refuse(Some(path.span().start), &message))
     }
 }

@@ -78,21 +78,14 @@ pub enum PasswordError {
 impl Default for Limits {
     fn default() -> Limits {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Limits {
-            at_once: cores.min(4),
-            waiting: 64,
-            wait: Duration::from_secs(5),
-        }
+        Limits { at_once: cores.min(4), waiting: 64, wait: Duration::from_secs(5) }
     }
 }
 
 impl Passwords {
     /// Starts nothing: threads come with the work. An `at_once` of zero counts as one.
     pub fn new(limits: Limits) -> Passwords {
-        Passwords {
-            queue: Queue::new(limits),
-            costs_differ: Arc::default(),
-        }
+        Passwords { queue: Queue::new(limits), costs_differ: Arc::default() }
     }
 
     /// Queue depth and counters, for metrics.
@@ -109,11 +102,7 @@ impl Passwords {
     /// [`PasswordError::TooLong`] before anything else, [`PasswordError::Busy`] when the queue is full.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
         let password = Password::new(password)?;
-        self.queue
-            .run(move || stored::hash(password.bytes()))
-            .await?
-            .output
-            .map_err(PasswordError::Failed)
+        self.queue.run(move || stored::hash(password.bytes())).await?.output.map_err(PasswordError::Failed)
     }
 
     /// Checks a password against an Argon2id PHC string or one of werkzeug's.
@@ -154,11 +143,7 @@ struct Password(Vec<u8>);
 impl Password {
     fn new(password: String) -> Result<Password, PasswordError> {
         let password = Password(password.into_bytes());
-        if password.0.len() > PASSWORD_LIMIT_BYTES {
-            Err(PasswordError::TooLong)
-        } else {
-            Ok(password)
-        }
+        if password.0.len() > PASSWORD_LIMIT_BYTES { Err(PasswordError::TooLong) } else { Ok(password) }
     }
 
     fn bytes(&self) -> &[u8] {

@@ -273,7 +273,13 @@ impl Revision {
         Box::pin(Metered::new(call, meter))
     }
 
-    fn store(&self, grants: Grants, peers: Option<Box<dyn Peers>>, output: &Output, meter: &Arc<Meter>) -> Store<Guest> {
+    fn store(
+        &self,
+        grants: Grants,
+        peers: Option<Box<dyn Peers>>,
+        output: &Output,
+        meter: &Arc<Meter>,
+    ) -> Store<Guest> {
         let outgoing = Outgoing::new(peers, self.forbidden.clone());
         let guest = Guest::new(&self.clock, grants, &self.limits, outgoing, output);
         let engine = match &*self.handler {
@@ -297,7 +303,8 @@ impl Revision {
 
     /// Lets a guest that has answered go on, until it is done or its time is over.
     fn finish_beside(&self, call: Call, deadline: Instant, output: &Output) {
-        let (service, faults, output, time) = (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
+        let (service, faults, output, time) =
+            (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
         tokio::spawn(async move {
             let cause = match tokio::time::timeout_at(deadline, call).await {
                 Ok(Ok(())) => return,
@@ -321,7 +328,8 @@ impl Revision {
         let (mut head, body) = self.checked(answer, output)?.into_parts();
         let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let collected = Limited::new(body, limit).collect().now_or_never();
-        let collected = collected.ok_or_else(|| self.bad_answer("the guest ended before its answer's body did", output))?;
+        let collected =
+            collected.ok_or_else(|| self.bad_answer("the guest ended before its answer's body did", output))?;
         let collected = collected.map_err(|error| self.bad_answer(&format!("the answer's body: {error}"), output))?;
         if collected.trailers().is_some() {
             let body = collected.map_err(|never| match never {}).boxed_unsync();

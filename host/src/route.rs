@@ -100,7 +100,10 @@ impl RouteTable {
             Err(_) => return Err(RouteConflict::Pattern(route.pattern.clone())),
         };
         let clashes = |other: &&Arc<Route>| {
-            other.service != route.service || other.method == route.method || other.method.is_none() || route.method.is_none()
+            other.service != route.service
+                || other.method == route.method
+                || other.method.is_none()
+                || route.method.is_none()
         };
         if let Some(other) = self.routes[slot].iter().find(clashes) {
             return Err(RouteConflict::Taken {

@@ -48,10 +48,7 @@ pub struct Statement {
 impl Statement {
     /// A statement from its text and its values.
     pub fn new(sql: impl Into<String>, params: impl Into<Vec<Value>>) -> Self {
-        Self {
-            sql: sql.into(),
-            params: params.into(),
-        }
+        Self { sql: sql.into(), params: params.into() }
     }
 }
 

@@ -64,7 +64,8 @@ pub struct Labels {
 }
 
 /// Upper bounds of the latency histogram, in seconds: from 50 µs to 10 s.
-const BUCKETS: [f64; 14] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+const BUCKETS: [f64; 14] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
 /// The numbers that are counted as things happen. Those that can be read when somebody asks are in `encode`.
 pub struct Metrics {

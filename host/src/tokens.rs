@@ -164,17 +164,10 @@ impl Tokens {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|source| TokensError::Io {
-                path: folder.to_owned(),
-                source,
-            })?;
+            .map_err(|source| TokensError::Io { path: folder.to_owned(), source })?;
         let key = SigningKey::open(folder)?;
         let revocations = Revocations::open(folder, clock.unix_seconds())?;
-        Ok(Tokens {
-            key,
-            revocations,
-            clock,
-        })
+        Ok(Tokens { key, revocations, clock })
     }
 
     /// The name of the key in use (`kid`): 16 hex digits that tell two installations apart and reveal nothing.
@@ -199,14 +192,8 @@ impl Tokens {
         let token_id = token_id()?;
         let payload = Payload::new(subject, role, session, self.clock.unix_seconds(), &token_id);
         let payload = serde_json::to_vec(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
-        let token = self
-            .key
-            .sign(&payload)
-            .map_err(|error| IssueError::Unavailable(error.to_string()))?;
-        Ok(AccessToken {
-            token,
-            expires_in_seconds: ACCESS_LIFETIME_SECONDS,
-        })
+        let token = self.key.sign(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
+        Ok(AccessToken { token, expires_in_seconds: ACCESS_LIFETIME_SECONDS })
     }
 
     /// What a token stands for, if it is good now; `None` whatever is wrong with it.
@@ -236,10 +223,7 @@ impl Tokens {
     /// [`Tokens::issue`] would refuse.
     pub async fn revoke(&self, session: &str) -> Result<(), RevokeError> {
         check_claim("session", session, CLAIM_LIMIT_BYTES).map_err(RevokeError::Invalid)?;
-        self.revocations
-            .add(session, self.clock.unix_seconds())
-            .await
-            .map_err(RevokeError::Unavailable)
+        self.revocations.add(session, self.clock.unix_seconds()).await.map_err(RevokeError::Unavailable)
     }
 }
 

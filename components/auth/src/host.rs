@@ -49,10 +49,7 @@ mod bindings {
 /// Milliseconds since 1970-01-01 UTC.
 pub(crate) fn now_ms() -> i64 {
     let now = wall_clock::now();
-    let ms = now
-        .seconds
-        .saturating_mul(1000)
-        .saturating_add(u64::from(now.nanoseconds / 1_000_000));
+    let ms = now.seconds.saturating_mul(1000).saturating_add(u64::from(now.nanoseconds / 1_000_000));
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
@@ -111,9 +108,5 @@ pub(crate) fn token_failure(error: TokenError) -> Failure {
 
 /// What a client is told while too many passwords wait to be hashed.
 pub(crate) fn busy(retry_after_seconds: u32) -> Failure {
-    Failure::unavailable(
-        "SERVICE_BUSY",
-        "Too many are logging in just now.",
-        retry_after_seconds.max(1),
-    )
+    Failure::unavailable("SERVICE_BUSY", "Too many are logging in just now.", retry_after_seconds.max(1))
 }

@@ -65,9 +65,7 @@ fn verify(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_TOKEN)?;
     let token = required(&body, "token", MISSING_TOKEN)?;
     let claims = host::claims(token).ok_or_else(session::invalid_token)?;
-    Ok(Response::ok(
-        &json!({ "username": claims.subject, "expires_at": claims.expires_at }),
-    ))
+    Ok(Response::ok(&json!({ "username": claims.subject, "expires_at": claims.expires_at })))
 }
 
 fn log_out(request: &Request) -> Result<Response, Failure> {
@@ -116,10 +114,7 @@ fn set_operator_password(request: &Request) -> Result<Response, Failure> {
 }
 
 fn credentials(body: &JsonObject) -> Result<(&str, &str), Failure> {
-    Ok((
-        required(body, "username", MISSING_CREDENTIALS)?,
-        required(body, "password", MISSING_CREDENTIALS)?,
-    ))
+    Ok((required(body, "username", MISSING_CREDENTIALS)?, required(body, "password", MISSING_CREDENTIALS)?))
 }
 
 /// The email address of a registration, as a profile has it.
@@ -137,9 +132,7 @@ fn email(body: &JsonObject) -> Result<JsonObject, Failure> {
 
 /// A member that is a text and not empty.
 fn text<'a>(body: &'a JsonObject, key: &str) -> Option<&'a str> {
-    body.get(key)
-        .and_then(JsonValue::as_str)
-        .filter(|text| !text.is_empty())
+    body.get(key).and_then(JsonValue::as_str).filter(|text| !text.is_empty())
 }
 
 fn required<'a>(body: &'a JsonObject, key: &str, code: &'static str) -> Result<&'a str, Failure> {

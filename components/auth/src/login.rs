@@ -26,11 +26,7 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
         return Err(invalid_credentials());
     };
     // If the hasher is too busy for a better hash, the old one does until the next login.
-    let better_hash = if verdict.outdated {
-        host::hash(password).ok()
-    } else {
-        None
-    };
+    let better_hash = if verdict.outdated { host::hash(password).ok() } else { None };
     let (session, pair) = session::begin(&login, now)?;
 
     let tx = storage::begin()?;
@@ -108,10 +104,6 @@ fn invalid_credentials() -> Failure {
 }
 
 fn too_many(refusal: TooMany) -> Failure {
-    Failure::new(
-        429,
-        "TOO_MANY_ATTEMPTS",
-        "There were too many attempts to log in. Try again later.",
-    )
-    .retry_after(refusal.retry_after_seconds)
+    Failure::new(429, "TOO_MANY_ATTEMPTS", "There were too many attempts to log in. Try again later.")
+        .retry_after(refusal.retry_after_seconds)
 }

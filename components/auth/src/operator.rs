@@ -18,10 +18,7 @@ pub(crate) struct Operator {
 
 /// The operator's login as it is.
 pub(crate) fn operator() -> Result<Operator, Failure> {
-    Ok(Operator {
-        username: OPERATOR,
-        development: logins::operator_is_seeded()?,
-    })
+    Ok(Operator { username: OPERATOR, development: logins::operator_is_seeded()? })
 }
 
 /// Gives the operator a password of their own, and ends the sessions that the old one began.

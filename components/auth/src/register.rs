@@ -57,15 +57,8 @@ fn claim(name: &Username) -> Result<Claimed, Failure> {
         Answer::Claim => (host::unique_id(), false),
         Answer::TakeOver { registration } => (registration, true),
     };
-    let claim = Claim {
-        registration,
-        claimed_at: now,
-    };
-    let kept = if taken_over {
-        logins::take_over(&tx, name, &claim)
-    } else {
-        logins::claim(&tx, name, &claim)
-    };
+    let claim = Claim { registration, claimed_at: now };
+    let kept = if taken_over { logins::take_over(&tx, name, &claim) } else { logins::claim(&tx, name, &claim) };
     kept.map_err(taken_if_unique)?;
     tx.commit()?;
     Ok(Claimed { claim, taken_over })
@@ -83,9 +76,7 @@ fn make_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -> 
         201 => Ok(answer["data"].take()),
         400 => {
             claimed.give_up();
-            let why = answer["error"]["message"]
-                .as_str()
-                .unwrap_or("The profile was refused.");
+            let why = answer["error"]["message"].as_str().unwrap_or("The profile was refused.");
             Err(creation_failed(why.to_owned()))
         }
         409 => {
@@ -95,11 +86,7 @@ fn make_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -> 
         status => {
             eprintln!("{USER} answered {status} when asked for a profile");
             claimed.release();
-            Err(Failure::unavailable(
-                "SERVICE_BUSY",
-                "The account could not be made just now.",
-                1,
-            ))
+            Err(Failure::unavailable("SERVICE_BUSY", "The account could not be made just now.", 1))
         }
     }
 }

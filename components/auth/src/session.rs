@@ -41,15 +41,7 @@ pub(crate) fn begin(login: &Login, now: i64) -> Result<(Session, TokenPair), Fai
     let id = host::unique_id();
     let access = host::issue(&login.username, &login.role, &id).map_err(host::token_failure)?;
     let (pair, digest) = pair(access, now);
-    Ok((
-        Session {
-            login_id: login.id,
-            id,
-            digest,
-            now,
-        },
-        pair,
-    ))
+    Ok((Session { login_id: login.id, id, digest, now }, pair))
 }
 
 impl Session {
@@ -73,10 +65,7 @@ pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
         Judgement::Rotate => rotate(&found, &digest, now),
         Judgement::Refuse => Err(invalid_token()),
         Judgement::EndSession => {
-            eprintln!(
-                "a used refresh token came back: the session of {:?} is ended",
-                found.username
-            );
+            eprintln!("a used refresh token came back: the session of {:?} is ended", found.username);
             end(&found.session)?;
             Err(invalid_token())
         }
@@ -139,9 +128,7 @@ pub(crate) fn end_surplus(sessions: &[String]) {
 /// # Errors
 /// 503 when not all could be ended.
 pub(crate) fn end_all(login_id: i64) -> Result<(), Failure> {
-    sessions::of_login(login_id)?
-        .iter()
-        .try_for_each(|session| end(session))
+    sessions::of_login(login_id)?.iter().try_for_each(|session| end(session))
 }
 
 /// What a client is told of every token that is not good, so that it learns nothing about others.
@@ -164,11 +151,5 @@ fn pair(access: AccessToken, now: i64) -> (TokenPair, String) {
 }
 
 fn new_token<'a>(session: &'a str, digest: &'a str, generation: i64, now: i64) -> NewToken<'a> {
-    NewToken {
-        session,
-        digest,
-        generation,
-        issued_at: now,
-        expires_at: now + rotation::LIFETIME_MS,
-    }
+    NewToken { session, digest, generation, issued_at: now, expires_at: now + rotation::LIFETIME_MS }
 }

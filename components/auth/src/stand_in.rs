@@ -60,10 +60,7 @@ pub(crate) mod wall_clock {
     pub(crate) fn now() -> Datetime {
         let ms = NOW_MS.get();
         let nanoseconds = u32::try_from(ms % 1000 * 1_000_000).unwrap();
-        Datetime {
-            seconds: ms / 1000,
-            nanoseconds,
-        }
+        Datetime { seconds: ms / 1000, nanoseconds }
     }
 }
 
@@ -72,13 +69,7 @@ pub(crate) mod random {
 
     pub(crate) fn get_random_bytes(length: u64) -> Vec<u8> {
         DRAWN.set(DRAWN.get() + 1);
-        DRAWN
-            .get()
-            .to_be_bytes()
-            .into_iter()
-            .cycle()
-            .take(usize::try_from(length).unwrap())
-            .collect()
+        DRAWN.get().to_be_bytes().into_iter().cycle().take(usize::try_from(length).unwrap()).collect()
     }
 }
 
@@ -107,10 +98,7 @@ pub(crate) mod passwords {
         let hash = hash.unwrap_or_default();
         let is_seeded = hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && password == "admin";
         let outdated = hash == format!("old {password}");
-        Ok(Verdict {
-            matches: is_seeded || outdated || hash == format!("new {password}"),
-            outdated,
-        })
+        Ok(Verdict { matches: is_seeded || outdated || hash == format!("new {password}"), outdated })
     }
 }
 
@@ -129,10 +117,7 @@ pub(crate) mod tokens {
         run_meanwhile();
         let unique = base64url(&random::get_random_bytes(8));
         let token = format!("{subject} {role} {session} {unique}");
-        Ok(AccessToken {
-            token,
-            expires_in_seconds: 3600,
-        })
+        Ok(AccessToken { token, expires_in_seconds: 3600 })
     }
 
     pub(crate) fn revoke(session: &str) -> Result<(), TokenError> {

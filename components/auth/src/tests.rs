@@ -34,11 +34,7 @@ impl Client {
         let text = |key: &str| answer.body["data"][key].as_str().unwrap().to_owned();
         let access_token = text("access_token");
         let username = access_token.split(' ').next().unwrap().to_owned();
-        Client {
-            username,
-            access_token,
-            refresh_token: text("refresh_token"),
-        }
+        Client { username, access_token, refresh_token: text("refresh_token") }
     }
 
     fn session(&self) -> &str {
@@ -62,9 +58,7 @@ impl Client {
             Some(body) => post("/auth/logout", body),
             None => post("/auth/logout", JsonValue::Null).with_body("", b""),
         };
-        call.by(&self.username, "user")
-            .with_header("x-session-id", self.session())
-            .send()
+        call.by(&self.username, "user").with_header("x-session-id", self.session()).send()
     }
 }
 
@@ -74,9 +68,7 @@ fn log_in(username: &str, password: &str) -> Answer {
 
 fn log_in_from(address: &str, username: &str, password: &str) -> Answer {
     let body = json!({ "username": username, "password": password });
-    post("/auth/login", body)
-        .with_header("x-client-address", address)
-        .send()
+    post("/auth/login", body).with_header("x-client-address", address).send()
 }
 
 fn refresh(token: &str) -> Answer {
@@ -99,14 +91,10 @@ fn end_login(username: &str) -> Answer {
 fn profiles() -> Vec<String> {
     let (_, body) = peer::ask_user(Method::Get, "/users", None);
     let list = body["data"].as_array().unwrap().clone();
-    list.iter()
-        .map(|profile| profile["username"].as_str().unwrap().to_owned())
-        .collect()
+    list.iter().map(|profile| profile["username"].as_str().unwrap().to_owned()).collect()
 }
 
 /// How many rows a table has.
 fn count(database: &Connection, table: &str) -> i64 {
-    database
-        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-        .unwrap()
+    database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }

@@ -25,13 +25,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of any status.
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Failure {
-        Failure {
-            status,
-            code,
-            message: message.into(),
-            retry_after_seconds: None,
-            details: None,
-        }
+        Failure { status, code, message: message.into(), retry_after_seconds: None, details: None }
     }
 
     /// 400: the request says something that cannot be done.
@@ -67,11 +61,7 @@ impl Failure {
     /// 500 `INTERNAL_ERROR`: a fault of the service. The cause goes to the log and to nobody else.
     pub fn internal(cause: impl std::fmt::Display) -> Failure {
         eprintln!("internal error: {cause}");
-        Failure::new(
-            500,
-            "INTERNAL_ERROR",
-            "The service could not do this. The fault is not yours.",
-        )
+        Failure::new(500, "INTERNAL_ERROR", "The service could not do this. The fault is not yours.")
     }
 
     /// The same, with `Retry-After`.

@@ -85,12 +85,7 @@ pub struct Answer {
 
 impl Call {
     fn new(method: Method, path: &str) -> Call {
-        Call {
-            method,
-            path: path.to_owned(),
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Call { method, path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
     /// With the identity that the gate would have found.
@@ -122,18 +117,12 @@ impl Call {
     /// If no service is installed on this thread, or the answer is not JSON.
     pub fn send(self) -> Answer {
         let service = SERVICE.get().expect("`install` puts a service on this thread");
-        let source = Source::Written {
-            headers: self.headers,
-            body: self.body,
-        };
+        let source = Source::Written { headers: self.headers, body: self.body };
         let (status, headers, body) = service.answer(Some(self.method), self.path, source).into_parts();
         let text = String::from_utf8(body).expect("JSON is UTF-8");
         Answer {
             status,
-            headers: headers
-                .into_iter()
-                .map(|(name, value)| (name, value.into_owned()))
-                .collect(),
+            headers: headers.into_iter().map(|(name, value)| (name, value.into_owned())).collect(),
             body: serde_json::from_str(&text).expect("every answer is JSON"),
             text,
         }

@@ -15,11 +15,7 @@ use crate::{Failure, JsonValue, Method, body, wire};
 pub fn call(service: &str, method: Method, path: &str, body: Option<&JsonValue>) -> Result<(u16, JsonValue), Failure> {
     exchange(service, method, path, body).map_err(|cause| {
         eprintln!("the call to {service} failed: {cause}");
-        Failure::unavailable(
-            "PEER_UNAVAILABLE",
-            "Another service that this needs cannot answer now.",
-            1,
-        )
+        Failure::unavailable("PEER_UNAVAILABLE", "Another service that this needs cannot answer now.", 1)
     })
 }
 
@@ -68,14 +64,8 @@ fn request(service: &str, method: Method, path: &str, body_bytes: Option<usize>)
     };
     let authority = format!("{service}.internal");
     request.set_method(&method).map_err(|()| "its method was refused")?;
-    request
-        .set_scheme(Some(&Scheme::Http))
-        .map_err(|()| "its scheme was refused")?;
-    request
-        .set_authority(Some(&authority))
-        .map_err(|()| "its name was refused")?;
-    request
-        .set_path_with_query(Some(path))
-        .map_err(|()| "its path was refused")?;
+    request.set_scheme(Some(&Scheme::Http)).map_err(|()| "its scheme was refused")?;
+    request.set_authority(Some(&authority)).map_err(|()| "its name was refused")?;
+    request.set_path_with_query(Some(path)).map_err(|()| "its path was refused")?;
     Ok(request)
 }

@@ -35,12 +35,7 @@ impl Caller {
 
 impl Request {
     pub(crate) fn new(source: Source, pattern: &'static str, path: String) -> Request {
-        Request {
-            source,
-            pattern,
-            path,
-            caller: OnceCell::new(),
-        }
+        Request { source, pattern, path, caller: OnceCell::new() }
     }
 
     /// The path, still percent-encoded, without the query.
@@ -77,8 +72,7 @@ impl Request {
     /// 401 `MISSING_TOKEN` without one. The host's gate refuses such a request before, so this guards against a route
     /// that was declared public by mistake.
     pub fn user(&self) -> Result<&Caller, Failure> {
-        self.caller()
-            .ok_or_else(|| Failure::unauthorized("MISSING_TOKEN", "This needs a bearer token."))
+        self.caller().ok_or_else(|| Failure::unauthorized("MISSING_TOKEN", "This needs a bearer token."))
     }
 
     /// The service of this host that calls. None for a request from outside.
@@ -107,10 +101,7 @@ impl Request {
     pub fn json_object(&self, code: &'static str) -> Result<JsonObject, Failure> {
         let content_type = self.header("content-type");
         body::check_content_type(content_type.as_deref()).map_err(|why| Failure::bad_request(code, why))?;
-        let bytes = self
-            .source
-            .body(body::LIMIT_BYTES)
-            .map_err(|error| body::unread(error, code))?;
+        let bytes = self.source.body(body::LIMIT_BYTES).map_err(|error| body::unread(error, code))?;
         body::object(&bytes).map_err(|why| Failure::bad_request(code, why))
     }
 }

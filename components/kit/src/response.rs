@@ -41,12 +41,7 @@ impl Response {
 
     /// 200 with a `message` and no `data`.
     pub fn message(text: &str) -> Response {
-        let mut response = Response {
-            status: 200,
-            headers: Vec::new(),
-            body: Vec::with_capacity(128),
-            open: true,
-        };
+        let mut response = Response { status: 200, headers: Vec::new(), body: Vec::with_capacity(128), open: true };
         response.body.extend_from_slice(b"{\"success\":true");
         response.with_message(text)
     }
@@ -69,12 +64,7 @@ impl Response {
 
     /// JSON without the envelope.
     pub(crate) fn bare(status: u16, body: &impl Serialize) -> Response {
-        let mut response = Response {
-            status,
-            headers: Vec::new(),
-            body: Vec::with_capacity(128),
-            open: false,
-        };
+        let mut response = Response { status, headers: Vec::new(), body: Vec::with_capacity(128), open: false };
         response.append(b"", body);
         response
     }
@@ -88,12 +78,7 @@ impl Response {
     }
 
     fn with_data(status: u16, data: &(impl Serialize + ?Sized)) -> Response {
-        let mut response = Response {
-            status,
-            headers: Vec::new(),
-            body: Vec::with_capacity(1024),
-            open: true,
-        };
+        let mut response = Response { status, headers: Vec::new(), body: Vec::with_capacity(1024), open: true };
         response.append(b"{\"success\":true,\"data\":", data);
         response
     }
@@ -111,11 +96,7 @@ impl From<Failure> for Response {
     fn from(failure: Failure) -> Response {
         let body = FailureBody {
             success: false,
-            error: ErrorBody {
-                code: failure.code,
-                message: &failure.message,
-                details: failure.details.as_ref(),
-            },
+            error: ErrorBody { code: failure.code, message: &failure.message, details: failure.details.as_ref() },
         };
         let mut response = Response::bare(failure.status, &body);
         if failure.status == 401 {
@@ -154,26 +135,14 @@ mod tests {
 
     fn header(response: Response, name: &str) -> Option<String> {
         let headers = response.into_parts().1;
-        headers
-            .into_iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.into_owned())
+        headers.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.into_owned())
     }
 
     #[test]
     fn successes_wear_the_envelope() {
-        assert_eq!(
-            text(Response::ok(&json!({ "id": 1 }))),
-            r#"{"success":true,"data":{"id":1}}"#
-        );
-        assert_eq!(
-            text(Response::list(&["a", "b"])),
-            r#"{"success":true,"data":["a","b"],"count":2}"#
-        );
-        assert_eq!(
-            text(Response::message("Gone.")),
-            r#"{"success":true,"message":"Gone."}"#
-        );
+        assert_eq!(text(Response::ok(&json!({ "id": 1 }))), r#"{"success":true,"data":{"id":1}}"#);
+        assert_eq!(text(Response::list(&["a", "b"])), r#"{"success":true,"data":["a","b"],"count":2}"#);
+        assert_eq!(text(Response::message("Gone.")), r#"{"success":true,"message":"Gone."}"#);
         let created = Response::created(&1).with_message("It's \"new\".");
         assert_eq!(text(created), r#"{"success":true,"data":1,"message":"It's \"new\"."}"#);
     }
@@ -190,10 +159,7 @@ mod tests {
     #[test]
     fn a_failure_brings_the_headers_its_status_asks_for() {
         let unauthorized = Failure::unauthorized("INVALID_TOKEN", "No.");
-        assert_eq!(
-            header(unauthorized.into(), "www-authenticate").as_deref(),
-            Some("Bearer")
-        );
+        assert_eq!(header(unauthorized.into(), "www-authenticate").as_deref(), Some("Bearer"));
         let busy = Failure::unavailable("BUSY", "Later.", 3);
         assert_eq!(header(busy.into(), "retry-after").as_deref(), Some("3"));
     }
@@ -204,10 +170,6 @@ mod tests {
         let response = Response::ok(&keys_are_lists).with_message("Done.");
         let (status, _, body) = response.into_parts();
         assert_eq!(status, 500);
-        assert!(
-            String::from_utf8(body)
-                .unwrap()
-                .starts_with(r#"{"success":false,"error":{"code":"INTERNAL_ERROR""#)
-        );
+        assert!(String::from_utf8(body).unwrap().starts_with(r#"{"success":false,"error":{"code":"INTERNAL_ERROR""#));
     }
 }

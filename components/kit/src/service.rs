@@ -24,52 +24,27 @@ pub struct Route {
 impl Route {
     /// A route for GET, and so for HEAD, whose answer the host sends without its body.
     pub const fn get(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route {
-            method: Method::Get,
-            path,
-            access,
-            handler,
-        }
+        Route { method: Method::Get, path, access, handler }
     }
 
     /// A route for POST.
     pub const fn post(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route {
-            method: Method::Post,
-            path,
-            access,
-            handler,
-        }
+        Route { method: Method::Post, path, access, handler }
     }
 
     /// A route for PUT.
     pub const fn put(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route {
-            method: Method::Put,
-            path,
-            access,
-            handler,
-        }
+        Route { method: Method::Put, path, access, handler }
     }
 
     /// A route for PATCH.
     pub const fn patch(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route {
-            method: Method::Patch,
-            path,
-            access,
-            handler,
-        }
+        Route { method: Method::Patch, path, access, handler }
     }
 
     /// A route for DELETE.
     pub const fn delete(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route {
-            method: Method::Delete,
-            path,
-            access,
-            handler,
-        }
+        Route { method: Method::Delete, path, access, handler }
     }
 }
 
@@ -107,15 +82,9 @@ impl Service {
                 })
                 .collect(),
             migrations: migrations
-                .map(|(version, sql)| exported::Migration {
-                    version,
-                    sql: (*sql).to_owned(),
-                })
+                .map(|(version, sql)| exported::Migration { version, sql: (*sql).to_owned() })
                 .collect(),
-            schema: exported::SchemaRange {
-                minimum: *self.schema.start(),
-                maximum: *self.schema.end(),
-            },
+            schema: exported::SchemaRange { minimum: *self.schema.start(), maximum: *self.schema.end() },
         }
     }
 
@@ -157,33 +126,17 @@ impl Service {
                     allowed.push(name);
                 }
             }
-            if allowed.is_empty() {
-                not_found()
-            } else {
-                method_not_allowed(allowed.join(", "))
-            }
+            if allowed.is_empty() { not_found() } else { method_not_allowed(allowed.join(", ")) }
         })
     }
 
     /// Healthy means that the database answers: without it, no route could.
     fn health(&self) -> Response {
         match storage::query("SELECT 1", &[]) {
-            Ok(_) => Response::bare(
-                200,
-                &Health {
-                    status: "healthy",
-                    service: self.name,
-                },
-            ),
+            Ok(_) => Response::bare(200, &Health { status: "healthy", service: self.name }),
             Err(error) => {
                 eprintln!("the health query failed: {error:?}");
-                Response::bare(
-                    503,
-                    &Health {
-                        status: "unhealthy",
-                        service: self.name,
-                    },
-                )
+                Response::bare(503, &Health { status: "unhealthy", service: self.name })
             }
         }
     }

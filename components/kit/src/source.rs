@@ -16,18 +16,12 @@ pub(crate) enum Source {
     },
     /// A request that a test wrote down.
     #[cfg(feature = "native")]
-    Written {
-        headers: Vec<(&'static str, Vec<u8>)>,
-        body: Vec<u8>,
-    },
+    Written { headers: Vec<(&'static str, Vec<u8>)>, body: Vec<u8> },
 }
 
 impl From<IncomingRequest> for Source {
     fn from(incoming: IncomingRequest) -> Source {
-        Source::Host {
-            headers: OnceCell::new(),
-            incoming,
-        }
+        Source::Host { headers: OnceCell::new(), incoming }
     }
 }
 
@@ -39,10 +33,9 @@ impl Source {
                 headers.get_or_init(|| incoming.headers()).get(name).into_iter().next()
             }
             #[cfg(feature = "native")]
-            Source::Written { headers, .. } => headers
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.clone()),
+            Source::Written { headers, .. } => {
+                headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone())
+            }
         }
     }
 

@@ -39,11 +39,7 @@ pub(crate) fn send(response: Response, out: ResponseOutparam) {
         ("content-type".to_owned(), b"application/json".to_vec()),
         ("content-length".to_owned(), body.len().to_string().into_bytes()),
     ];
-    headers.extend(
-        extra
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into_owned().into_bytes())),
-    );
+    headers.extend(extra.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned().into_bytes())));
     let headers = match Fields::from_list(&headers) {
         Ok(headers) => headers,
         Err(error) => {

@@ -59,9 +59,7 @@ fn show(request: &Request) -> Result<Response, Failure> {
     let name = request.param("name").ok_or_else(missing)?;
     let rows = Database.query("SELECT id FROM cats WHERE name = $1", params![&*name])?;
     let id: i64 = rows.first().ok_or_else(missing)?.get("id")?;
-    Ok(Response::ok(
-        &json!({ "id": id, "name": name, "asked_by": request.caller().map(|caller| &caller.username) }),
-    ))
+    Ok(Response::ok(&json!({ "id": id, "name": name, "asked_by": request.caller().map(|caller| &caller.username) })))
 }
 
 fn rename(request: &Request) -> Result<Response, Failure> {
@@ -72,10 +70,7 @@ fn rename(request: &Request) -> Result<Response, Failure> {
 
 fn remove(request: &Request) -> Result<Response, Failure> {
     let caller = request.calling_service().unwrap_or_default();
-    let gone = storage::execute(
-        "DELETE FROM cats WHERE name = $1",
-        params![request.param("name").as_deref()],
-    )?;
+    let gone = storage::execute("DELETE FROM cats WHERE name = $1", params![request.param("name").as_deref()])?;
     Ok(Response::message(&format!("{gone} gone, says {caller}.")))
 }
 
@@ -107,19 +102,9 @@ fn the_description_is_the_route_table() {
             "Method::Delete /cats/{name} Access::Internal",
         ]
     );
-    let versions: Vec<u32> = description
-        .migrations
-        .iter()
-        .map(|migration| migration.version)
-        .collect();
-    assert_eq!(
-        (versions, description.schema.minimum, description.schema.maximum),
-        (vec![1, 2], 1, 2)
-    );
-    assert_eq!(
-        (description.name.as_str(), description.health.as_deref()),
-        ("cats-service", Some("/cats/health"))
-    );
+    let versions: Vec<u32> = description.migrations.iter().map(|migration| migration.version).collect();
+    assert_eq!((versions, description.schema.minimum, description.schema.maximum), (vec![1, 2], 1, 2));
+    assert_eq!((description.name.as_str(), description.health.as_deref()), ("cats-service", Some("/cats/health")));
     assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
 }
 
@@ -127,10 +112,7 @@ fn the_description_is_the_route_table() {
 fn rows_become_json() {
     start();
     let answer = get("/cats").send();
-    assert_eq!(
-        answer.text,
-        r#"{"success":true,"data":[["Tom",4.5],["Félicette",null]],"count":2}"#
-    );
+    assert_eq!(answer.text, r#"{"success":true,"data":[["Tom",4.5],["Félicette",null]],"count":2}"#);
 }
 
 #[test]
@@ -140,21 +122,14 @@ fn a_plain_segment_is_found_before_a_parameter() {
     assert_eq!(data(&get("/cats/Tom").send())["id"], 1);
     assert_eq!(data(&get("/cats/F%C3%A9licette").send())["id"], 2);
     assert_eq!(get("/cats/%FF").send().outcome(), (404, "NO_CAT"));
-    assert_eq!(
-        put("/cats/best", json!({})).send().status,
-        500,
-        "PUT has only the parameter there"
-    );
+    assert_eq!(put("/cats/best", json!({})).send().status, 500, "PUT has only the parameter there");
 }
 
 #[test]
 fn the_caller_is_who_the_host_says() {
     start();
     assert_eq!(data(&get("/cats/Tom").send())["asked_by"], json!(null));
-    assert_eq!(
-        data(&get("/cats/Tom").by("Łukasz 日本", "user").send())["asked_by"],
-        "Łukasz 日本"
-    );
+    assert_eq!(data(&get("/cats/Tom").by("Łukasz 日本", "user").send())["asked_by"], "Łukasz 日本");
     assert_eq!(data(&get("/cats/Tom").by("", "user").send())["asked_by"], json!(null));
     let answer = post("/cats", json!({ "name": "Kit" })).send();
     assert_eq!(answer.outcome(), (401, "MISSING_TOKEN"));
@@ -164,16 +139,11 @@ fn the_caller_is_who_the_host_says() {
 #[test]
 fn a_transaction_that_is_dropped_leaves_nothing() {
     start();
-    let long = post("/cats", json!({ "name": "a name that is far too long" }))
-        .by("ada", "user")
-        .send();
+    let long = post("/cats", json!({ "name": "a name that is far too long" })).by("ada", "user").send();
     assert_eq!(long.outcome(), (400, "TOO_LONG"));
     assert_eq!(get("/cats").send().body["count"], 2);
     let answer = post("/cats", json!({ "name": "Kit" })).by("ada", "user").send();
-    assert_eq!(
-        (answer.status, &answer.body["data"]),
-        (201, &json!({ "id": 3, "by": "ada" }))
-    );
+    assert_eq!((answer.status, &answer.body["data"]), (201, &json!({ "id": 3, "by": "ada" })));
     assert_eq!(get("/cats").send().body["count"], 3);
 }
 
@@ -190,11 +160,7 @@ fn a_wrong_statement_is_nobody_elses_business() {
     start();
     let answer = put("/cats/Tom", json!({})).send();
     assert_eq!(answer.outcome(), (500, "INTERNAL_ERROR"));
-    assert!(
-        !answer.text.contains("nickname") && !answer.text.contains("SQL"),
-        "{}",
-        answer.text
-    );
+    assert!(!answer.text.contains("nickname") && !answer.text.contains("SQL"), "{}", answer.text);
 }
 
 #[test]
@@ -209,24 +175,15 @@ fn a_query_outside_a_transaction_writes_nothing() {
 #[test]
 fn another_service_calls_by_name() {
     start();
-    let answer = native::delete("/cats/Tom")
-        .with_header("x-comptoir-caller", "dogs")
-        .send();
+    let answer = native::delete("/cats/Tom").with_header("x-comptoir-caller", "dogs").send();
     assert_eq!(answer.body["message"], "1 gone, says dogs.");
 }
 
 #[test]
 fn health_is_bare_and_answers_get_alone() {
     start();
-    assert_eq!(
-        get("/cats/health").send().text,
-        r#"{"status":"healthy","service":"cats-service"}"#
-    );
-    assert_eq!(
-        native::delete("/cats/health").send().status,
-        200,
-        "it is also a cat's name"
-    );
+    assert_eq!(get("/cats/health").send().text, r#"{"status":"healthy","service":"cats-service"}"#);
+    assert_eq!(native::delete("/cats/health").send().status, 200, "it is also a cat's name");
 }
 
 #[test]
@@ -243,12 +200,7 @@ fn what_is_not_there_is_refused_in_the_envelope() {
 fn a_body_that_is_no_object_is_refused_with_the_endpoints_code() {
     start();
     let send = |content_type: &str, body: &[u8]| {
-        post("/cats", json!({}))
-            .with_body(content_type, body)
-            .by("ada", "user")
-            .send()
-            .outcome()
-            .0
+        post("/cats", json!({})).with_body(content_type, body).by("ada", "user").send().outcome().0
     };
     assert_eq!(send("application/json", br#"{"name":"Kit"}"#), 201);
     assert_eq!(send("text/plain", br#"{"name":"Kitten"}"#), 400);

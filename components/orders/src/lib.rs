@@ -36,10 +36,7 @@ kit::service! {
 
 fn list_products(_: &Request) -> Result<Response, Failure> {
     let rows = rows::products()?;
-    let products = rows
-        .iter()
-        .map(rows::product)
-        .collect::<Result<Vec<Product<'_>>, _>>()?;
+    let products = rows.iter().map(rows::product).collect::<Result<Vec<Product<'_>>, _>>()?;
     Ok(Response::list(&products))
 }
 
@@ -68,10 +65,7 @@ fn show_order(request: &Request) -> Result<Response, Failure> {
 fn change_order(request: &Request) -> Result<Response, Failure> {
     let caller = request.user()?;
     let body = request.json_object("MISSING_STATUS")?;
-    let wanted = body
-        .get("status")
-        .and_then(|status| status.as_str())
-        .ok_or(Refusal::NoStatus)?;
+    let wanted = body.get("status").and_then(|status| status.as_str()).ok_or(Refusal::NoStatus)?;
     let id = request.id_param("id");
     // Another request may change the order between the look and the step. Then the step has no effect and this one looks
     // again. As no status is ever taken twice, that ends.

@@ -120,10 +120,7 @@ impl fmt::Display for Refusal {
             Refusal::TooManyLines => write!(out, "An order has at most {LINES_LIMIT} lines."),
             Refusal::BadLine { line, fault } => write!(out, "Line {line} of `items`: {fault}."),
             Refusal::TooMany { product } => {
-                write!(
-                    out,
-                    "At most {QUANTITY_LIMIT} pieces of product {product} fit one order."
-                )
+                write!(out, "At most {QUANTITY_LIMIT} pieces of product {product} fit one order.")
             }
             Refusal::UnknownProduct { product } => write!(out, "There is no product {product}."),
             Refusal::OutOfStock { product } => write!(out, "There is not enough of product {product} in stock."),

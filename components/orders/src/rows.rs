@@ -28,10 +28,7 @@ impl From<storage::Error> for Error {
 
 /// All products by id, to be read with [`product`].
 pub(crate) fn products() -> storage::Result<Rows> {
-    storage::query(
-        "SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id",
-        &[],
-    )
+    storage::query("SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id", &[])
 }
 
 /// The product with an id, or no row, to be read with [`product`].
@@ -128,14 +125,8 @@ fn item(row: Row<'_>, order_id: i64) -> storage::Result<Item> {
 /// `UnknownProduct`, `OutOfStock` or `TotalTooHigh`; or what storage says. Then nothing has changed.
 pub(crate) fn place(cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> {
     let transaction = storage::begin()?;
-    let mut items = cart
-        .lines()
-        .iter()
-        .map(|line| take(&transaction, *line))
-        .collect::<Result<Vec<Item>, Error>>()?;
-    let total = items
-        .iter()
-        .try_fold(Cents(0), |sum, item| sum.plus(item.price.times(item.quantity)?));
+    let mut items = cart.lines().iter().map(|line| take(&transaction, *line)).collect::<Result<Vec<Item>, Error>>()?;
+    let total = items.iter().try_fold(Cents(0), |sum, item| sum.plus(item.price.times(item.quantity)?));
     let total = total.ok_or(Refusal::TotalTooHigh)?;
     let date_creation = kit::clock::date_time(now);
     let status = Status::Pending;
@@ -148,24 +139,11 @@ pub(crate) fn place(cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> 
         item.id = inserted(&transaction.query(
             "INSERT INTO order_items (order_id, product_id, product_name, quantity, price_cents)
              VALUES ($1, $2, $3, $4, $5) RETURNING id",
-            params![
-                order_id,
-                item.product_id,
-                &item.product_name,
-                item.quantity,
-                item.price.0
-            ],
+            params![order_id, item.product_id, &item.product_name, item.quantity, item.price.0],
         )?)?;
     }
     transaction.commit()?;
-    Ok(Order {
-        id: order_id,
-        user_id: buyer.to_owned(),
-        total,
-        status,
-        date_creation,
-        items,
-    })
+    Ok(Order { id: order_id, user_id: buyer.to_owned(), total, status, date_creation, items })
 }
 
 /// Takes the stock of one line. The condition stands in the statement that takes, so what it saw is what it took from.
@@ -178,24 +156,10 @@ fn take(transaction: &Transaction, line: Line) -> Result<Item, Error> {
     )?;
     if let Some(row) = taken.first() {
         let price = Cents(row.get("price_cents")?);
-        return Ok(Item {
-            id: 0,
-            order_id: 0,
-            product_id: product,
-            product_name: row.get("name")?,
-            quantity,
-            price,
-        });
+        return Ok(Item { id: 0, order_id: 0, product_id: product, product_name: row.get("name")?, quantity, price });
     }
-    let known = !transaction
-        .query("SELECT 1 FROM products WHERE id = $1", params![product])?
-        .is_empty();
-    Err(if known {
-        Refusal::OutOfStock { product }
-    } else {
-        Refusal::UnknownProduct { product }
-    }
-    .into())
+    let known = !transaction.query("SELECT 1 FROM products WHERE id = $1", params![product])?.is_empty();
+    Err(if known { Refusal::OutOfStock { product } } else { Refusal::UnknownProduct { product } }.into())
 }
 
 /// The id that an insert returned.
@@ -248,10 +212,7 @@ mod tests {
         let seen = place(&cart(r#"[{"product_id":1,"quantity":4}]"#), "ada", 0).unwrap();
         assert!(change_status(&seen, Status::Cancelled).unwrap());
         assert!(!change_status(&seen, Status::Cancelled).unwrap(), "cancelled twice");
-        assert!(
-            !change_status(&seen, Status::Paid).unwrap(),
-            "paid after it was cancelled"
-        );
+        assert!(!change_status(&seen, Status::Paid).unwrap(), "paid after it was cancelled");
         assert_eq!(stock(1), 10);
         assert_eq!(order(seen.id).unwrap().unwrap().status, Status::Cancelled);
     }
@@ -260,9 +221,7 @@ mod tests {
     fn the_id_of_an_order_is_never_given_again() {
         let database = kit::native::install(&crate::SERVICE);
         let first = place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
-        database
-            .execute_batch("DELETE FROM order_items; DELETE FROM orders;")
-            .unwrap();
+        database.execute_batch("DELETE FROM order_items; DELETE FROM orders;").unwrap();
         let second = place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
         assert_eq!((first.id, second.id), (1, 2));
     }

@@ -124,13 +124,9 @@ mod tests {
 
     #[test]
     fn lengths_are_bounded_in_characters() {
-        for (field, limit) in [
-            ("email", 254),
-            ("first_name", 1000),
-            ("last_name", 1000),
-            ("phone", 1000),
-            ("address", 1000),
-        ] {
+        for (field, limit) in
+            [("email", 254), ("first_name", 1000), ("last_name", 1000), ("phone", 1000), ("address", 1000)]
+        {
             let fits = body(&json!({ field: "é".repeat(limit) }));
             assert!(Fields::read(&fits).is_ok(), "{field}");
             let long = body(&json!({ field: "é".repeat(limit + 1) }));
@@ -140,11 +136,8 @@ mod tests {
 
     #[test]
     fn a_profile_is_its_owners_and_the_administrators() {
-        let caller = |username: &str, role: &str| Caller {
-            username: username.to_owned(),
-            role: role.to_owned(),
-            session: None,
-        };
+        let caller =
+            |username: &str, role: &str| Caller { username: username.to_owned(), role: role.to_owned(), session: None };
         assert!(may_touch(&caller("bob", "user"), "bob"));
         assert!(!may_touch(&caller("Bob", "user"), "bob"));
         assert!(!may_touch(&caller("admin", "user"), "bob"));

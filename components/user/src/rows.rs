@@ -59,11 +59,7 @@ const PAGE: u32 = 200;
 
 /// Every profile, by id.
 pub(crate) fn all() -> Result<Vec<Rows>> {
-    const SQL: &str = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2"
-    );
+    const SQL: &str = concat!("SELECT ", columns!(), " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2");
     let mut pages = Vec::new();
     let mut last_id = 0;
     loop {
@@ -81,18 +77,12 @@ pub(crate) fn all() -> Result<Vec<Rows>> {
 
 /// The profile of an id.
 pub(crate) fn by_id(id: i64) -> Result<Rows> {
-    query(
-        concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"),
-        params![id],
-    )
+    query(concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"), params![id])
 }
 
 /// The profile of exactly this name.
 pub(crate) fn by_username(username: &str) -> Result<Rows> {
-    query(
-        concat!("SELECT ", columns!(), " FROM profiles WHERE username = $1"),
-        params![username],
-    )
+    query(concat!("SELECT ", columns!(), " FROM profiles WHERE username = $1"), params![username])
 }
 
 /// Makes a profile, with the registration that it has a login by, if any.
@@ -112,27 +102,8 @@ pub(crate) fn insert(registration: Option<&str>, name: &Username, fields: &Field
         columns!()
     );
     let (username, name_key) = (name.as_str(), name.key());
-    let Fields {
-        email,
-        first_name,
-        last_name,
-        phone,
-        address,
-    } = *fields;
-    write(
-        SQL,
-        params![
-            registration,
-            username,
-            name_key,
-            email,
-            first_name,
-            last_name,
-            phone,
-            address,
-            date
-        ],
-    )
+    let Fields { email, first_name, last_name, phone, address } = *fields;
+    write(SQL, params![registration, username, name_key, email, first_name, last_name, phone, address, date])
 }
 
 /// Changes the fields that are given. No row if the profile is gone.
@@ -145,13 +116,7 @@ pub(crate) fn update(id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
          RETURNING ",
         columns!()
     );
-    let Fields {
-        email,
-        first_name,
-        last_name,
-        phone,
-        address,
-    } = *fields;
+    let Fields { email, first_name, last_name, phone, address } = *fields;
     write(SQL, params![id, email, first_name, last_name, phone, address, date])
 }
 

@@ -47,12 +47,8 @@ fn the_list_has_everybody_by_id_and_their_number() {
     make("zoe");
     make("bob");
     let answer = as_admin(get("/users"));
-    let names: Vec<&str> = answer.body["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|profile| profile["username"].as_str().unwrap())
-        .collect();
+    let names: Vec<&str> =
+        answer.body["data"].as_array().unwrap().iter().map(|profile| profile["username"].as_str().unwrap()).collect();
     assert_eq!(names, ["admin", "zoe", "bob"]);
     assert_eq!(answer.body["count"], 3);
 }
@@ -65,12 +61,8 @@ fn a_list_of_many_pages_has_each_profile_once() {
     }
     for expected in [400, 401] {
         let answer = as_admin(get("/users"));
-        let ids: Vec<i64> = answer.body["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|profile| profile["id"].as_i64().unwrap())
-            .collect();
+        let ids: Vec<i64> =
+            answer.body["data"].as_array().unwrap().iter().map(|profile| profile["id"].as_i64().unwrap()).collect();
         assert_eq!(ids, (1..=expected).collect::<Vec<i64>>());
         assert_eq!(answer.body["count"], expected);
         make(&format!("user {}", expected + 1));
@@ -91,22 +83,14 @@ fn a_new_profile_holds_every_field_that_was_given() {
     assert_eq!(data["date_creation"], data["date_update"]);
     assert_eq!(data["date_creation"].as_str().unwrap().len(), 19);
     assert!(answer.body["message"].is_string());
-    assert!(
-        asked().is_empty(),
-        "a profile without a password is none of auth's business"
-    );
+    assert!(asked().is_empty(), "a profile without a password is none of auth's business");
 }
 
 #[test]
 fn a_new_profile_needs_a_username() {
     install(&SERVICE);
-    for body in [
-        json!({}),
-        json!({ "username": "" }),
-        json!({ "username": "  " }),
-        json!({ "username": 7 }),
-        json!([]),
-    ] {
+    for body in [json!({}), json!({ "username": "" }), json!({ "username": "  " }), json!({ "username": 7 }), json!([])]
+    {
         assert_eq!(as_admin(post("/users", body)).outcome(), (400, "MISSING_USERNAME"));
     }
     let no_json = as_admin(post("/users", json!({})).with_body("text/plain", b"username=bob"));
@@ -147,37 +131,23 @@ fn with_a_password_auth_makes_the_login_and_the_profile() {
     let body = json!({ "username": "bob", "password": "a good one", "phone": "1", "registration": "mine" });
     let answer = as_admin(post("/users", body));
     assert_eq!((answer.status, &answer.body["data"]), (201, &made));
-    let [asked] = &asked()[..] else {
-        panic!("auth is asked once")
-    };
+    let [asked] = &asked()[..] else { panic!("auth is asked once") };
     assert_eq!(asked.what, "Method::Post auth /internal/logins");
-    assert_eq!(
-        (&asked.body["username"], &asked.body["password"]),
-        (&"bob".into(), &"a good one".into())
-    );
+    assert_eq!((&asked.body["username"], &asked.body["password"]), (&"bob".into(), &"a good one".into()));
     assert_eq!(asked.body["profile"]["phone"], "1");
     for kept in ["password", "username", "registration"] {
-        assert!(
-            asked.body["profile"].get(kept).is_none(),
-            "{kept} is no field of a profile"
-        );
+        assert!(asked.body["profile"].get(kept).is_none(), "{kept} is no field of a profile");
     }
 }
 
 #[test]
 fn what_auth_refuses_is_refused_with_its_reason() {
     install(&SERVICE);
-    auth_answers(
-        400,
-        json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }),
-    );
+    auth_answers(400, json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }));
     let answer = as_admin(post("/users", json!({ "username": "bob", "password": "" })));
     assert_eq!(answer.outcome(), (400, "CREATION_FAILED"));
     assert_eq!(answer.body["error"]["message"], "Too short.");
-    auth_answers(
-        503,
-        json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }),
-    );
+    auth_answers(503, json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }));
     let answer = as_admin(post("/users", json!({ "username": "bob", "password": "a good one" })));
     assert_eq!(answer.outcome(), (503, "SERVICE_BUSY"));
 }
@@ -200,19 +170,11 @@ fn an_id_that_is_no_row_is_not_found_whoever_asks() {
         let path = format!("/users/{id}");
         for (name, role) in [("admin", "admin"), ("eve", "user")] {
             let not_found = (404, "USER_NOT_FOUND");
-            assert_eq!(
-                get(&path).by(name, role).send().outcome(),
-                not_found,
-                "GET {id} by {name}"
-            );
+            assert_eq!(get(&path).by(name, role).send().outcome(), not_found, "GET {id} by {name}");
             let change = put(&path, json!({ "phone": "1" })).by(name, role).send();
             assert_eq!(change.outcome(), not_found, "PUT {id} by {name}");
         }
-        assert_eq!(
-            as_admin(delete(&path)).outcome(),
-            (404, "USER_NOT_FOUND"),
-            "DELETE {id}"
-        );
+        assert_eq!(as_admin(delete(&path)).outcome(), (404, "USER_NOT_FOUND"), "DELETE {id}");
     }
     assert!(asked().is_empty());
 }
@@ -232,10 +194,7 @@ fn a_change_leaves_the_other_fields_and_the_name_alone() {
     let answer = put(&path, body).by("bob", "user").send();
     assert_eq!(answer.status, 200, "{}", answer.text);
     let data = &answer.body["data"];
-    assert_eq!(
-        (&data["username"], &data["email"]),
-        (&"bob".into(), &"bob@example.com".into())
-    );
+    assert_eq!((&data["username"], &data["email"]), (&"bob".into(), &"bob@example.com".into()));
     assert_eq!((&data["first_name"], &data["phone"]), (&"".into(), &"1".into()));
     assert_eq!(data["date_creation"], "2020-01-01 00:00:00");
     assert!(data["date_update"].as_str() > data["date_creation"].as_str());
@@ -246,13 +205,7 @@ fn a_change_leaves_the_other_fields_and_the_name_alone() {
 #[test]
 fn a_change_without_a_field_fails_before_the_row_is_looked_for() {
     install(&SERVICE);
-    for body in [
-        json!({}),
-        json!({ "email": null }),
-        json!({ "username": "eve" }),
-        json!({ "phone": 7 }),
-        json!([]),
-    ] {
+    for body in [json!({}), json!({ "email": null }), json!({ "username": "eve" }), json!({ "phone": 7 }), json!([])] {
         for path in ["/users/1", "/users/99", "/users/abc"] {
             let answer = put(path, body.clone()).by("eve", "user").send();
             assert_eq!(answer.outcome(), (400, "UPDATE_FAILED"), "{body} to {path}");
@@ -265,9 +218,7 @@ fn a_change_without_a_field_fails_before_the_row_is_looked_for() {
 #[test]
 fn nobody_changes_another_users_profile() {
     install(&SERVICE);
-    let answer = put("/users/1", json!({ "email": "eve@example.com" }))
-        .by("eve", "user")
-        .send();
+    let answer = put("/users/1", json!({ "email": "eve@example.com" })).by("eve", "user").send();
     assert_eq!(answer.outcome(), (403, "FORBIDDEN"));
     assert_eq!(as_admin(get("/users/1")).body["data"]["email"], "admin@example.com");
 }
@@ -281,10 +232,7 @@ fn deleting_ends_the_login_first_and_is_not_found_the_second_time() {
     let answer = as_admin(delete(&path));
     assert_eq!((answer.status, answer.body.get("data")), (200, None));
     assert!(answer.body["message"].is_string());
-    assert_eq!(
-        asked()[0].what,
-        "Method::Delete auth /internal/logins/Bob%2F%C3%A9%20%3F"
-    );
+    assert_eq!(asked()[0].what, "Method::Delete auth /internal/logins/Bob%2F%C3%A9%20%3F");
     assert_eq!(as_admin(delete(&path)).outcome(), (404, "USER_NOT_FOUND"));
     assert_eq!(asked().len(), 1);
 }
@@ -316,10 +264,7 @@ fn a_registration_makes_one_profile_however_often_it_asks() {
     let again = registered("r1", "BOB", "new@example.com");
     let data = &again.body["data"];
     assert_eq!((again.status, &data["id"]), (201, &first.body["data"]["id"]));
-    assert_eq!(
-        (&data["username"], &data["email"]),
-        (&"BOB".into(), &"new@example.com".into())
-    );
+    assert_eq!((&data["username"], &data["email"]), (&"BOB".into(), &"new@example.com".into()));
     assert_eq!(as_admin(get("/users")).body["count"], 2);
 }
 
@@ -329,11 +274,7 @@ fn a_name_of_another_registration_or_of_a_profile_without_login_is_a_conflict() 
     make("carol");
     registered("r1", "bob", "bob@example.com");
     for name in ["bob", "Bob", "carol", "CAROL", "admin"] {
-        assert_eq!(
-            registered("r2", name, "eve@example.com").outcome(),
-            (409, "USERNAME_TAKEN"),
-            "{name}"
-        );
+        assert_eq!(registered("r2", name, "eve@example.com").outcome(), (409, "USERNAME_TAKEN"), "{name}");
     }
 }
 
@@ -354,10 +295,7 @@ fn a_registration_with_a_bad_field_makes_nothing() {
 #[test]
 fn a_caller_without_a_profile_has_none() {
     install(&SERVICE);
-    assert_eq!(
-        get("/users/profile").by("ghost", "user").send().outcome(),
-        (404, "USER_NOT_FOUND")
-    );
+    assert_eq!(get("/users/profile").by("ghost", "user").send().outcome(), (404, "USER_NOT_FOUND"));
 }
 
 #[test]

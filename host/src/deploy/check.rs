@@ -24,7 +24,10 @@ fn need(import: &str) -> Need {
     match interface {
         "wasi:http/types" => Need::Nothing,
         "wasi:http/outgoing-handler" | "wasi:http/client" => Need::Calls,
-        _ if ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"].iter().any(|known| interface.starts_with(known)) => {
+        _ if ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"]
+            .iter()
+            .any(|known| interface.starts_with(known)) =>
+        {
             Need::Nothing
         }
         _ => Need::Impossible,
@@ -100,7 +103,12 @@ mod tests {
 
     #[test]
     fn what_a_standard_library_asks_for_needs_no_grant() {
-        for import in ["wasi:cli/environment@0.2.6", "wasi:io/streams@0.2.12", "wasi:http/types@0.3.0", "wasi:clocks/wall-clock@0.2.0"] {
+        for import in [
+            "wasi:cli/environment@0.2.6",
+            "wasi:io/streams@0.2.12",
+            "wasi:http/types@0.3.0",
+            "wasi:clocks/wall-clock@0.2.0",
+        ] {
             assert_eq!(refusal("", import), None);
         }
     }
@@ -118,7 +126,9 @@ mod tests {
 
     #[test]
     fn sockets_and_files_are_given_to_no_service() {
-        for import in ["wasi:sockets/tcp@0.2.6", "wasi:filesystem/preopens@0.2.6", "comptoir:platform/everything", "env"] {
+        for import in
+            ["wasi:sockets/tcp@0.2.6", "wasi:filesystem/preopens@0.2.6", "comptoir:platform/everything", "env"]
+        {
             assert!(refusal("", import).unwrap().contains("this host gives to no service"), "{import}");
         }
     }

@@ -49,7 +49,8 @@ fn each_access_lets_pass_whom_it_should() {
         let sent: &[_] = if authorization.is_empty() { &[] } else { &[("authorization", authorization)] };
         let admitted = gate.admit(&route(access), head(sent), ORIGIN);
         let user = admitted.map(|admitted| admitted.into_head().headers.get(USER_ID).cloned());
-        let user = user.as_ref().map(|user| user.as_ref().map(|user| user.to_str().unwrap())).map_err(|refusal| *refusal);
+        let user =
+            user.as_ref().map(|user| user.as_ref().map(|user| user.to_str().unwrap())).map_err(|refusal| *refusal);
         assert_eq!(user, expected, "{access:?} with {authorization:?}");
     }
 }

@@ -32,7 +32,11 @@ impl Gateway {
     }
 
     /// Asks every service, all at once. A service that has no health route is healthy while it has a revision.
-    pub async fn health_of_services(self: &Arc<Self>, deployment: &Arc<Deployment>, id: &Arc<str>) -> (bool, Map<String, Value>) {
+    pub async fn health_of_services(
+        self: &Arc<Self>,
+        deployment: &Arc<Deployment>,
+        id: &Arc<str>,
+    ) -> (bool, Map<String, Value>) {
         let services = deployment.services();
         let asked = join_all(services.values().map(|served| self.is_healthy(deployment, served, id))).await;
         let healthy = !asked.is_empty() && asked.iter().all(|healthy| *healthy);
@@ -50,7 +54,13 @@ impl Gateway {
             Ok(answer) => answer.response.status().is_success(),
             Err(failure) => {
                 let (service, output) = (&*route.service, failure.output);
-                tracing::error!(request_id = &**id, service, cause = failure.cause, guest_output = output, "a health check failed");
+                tracing::error!(
+                    request_id = &**id,
+                    service,
+                    cause = failure.cause,
+                    guest_output = output,
+                    "a health check failed"
+                );
                 false
             }
         }

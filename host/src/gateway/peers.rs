@@ -39,7 +39,8 @@ impl Peers for PeerCalls {
         let Some(service) = host.strip_suffix(".internal").map(str::to_owned) else {
             return std::future::ready(Err(CallError::HttpRequestDenied)).boxed();
         };
-        let may_call = self.deployment.services().get(&self.caller).is_some_and(|caller| caller.calls.contains(&service));
+        let may_call =
+            self.deployment.services().get(&self.caller).is_some_and(|caller| caller.calls.contains(&service));
         if !may_call {
             return std::future::ready(Err(CallError::HttpRequestDenied)).boxed();
         }
@@ -55,11 +56,16 @@ impl Peers for PeerCalls {
         };
         async move {
             let (head, body) = request.into_parts();
-            let limit = call.deployment.services().get(service.as_str()).map_or(0, |served| served.revision.limits().body_bytes);
+            let limit = call
+                .deployment
+                .services()
+                .get(service.as_str())
+                .map_or(0, |served| served.revision.limits().body_bytes);
             let body = Limited::new(body, limit).collect().await;
             let body = body.map_err(|_| CallError::HttpRequestBodySize(Some(limit as u64)))?.to_bytes();
             let response = call.make(&service, head, RequestBody::from(body)).await;
-            Ok(response.map(|body| body.map_err(|error| CallError::InternalError(Some(error.to_string()))).boxed_unsync()))
+            Ok(response
+                .map(|body| body.map_err(|error| CallError::InternalError(Some(error.to_string()))).boxed_unsync()))
         }
         .boxed()
     }

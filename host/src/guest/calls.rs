@@ -5,7 +5,9 @@ use std::pin::Pin;
 use futures::future::BoxFuture;
 use hyper::Request;
 use hyper::header::HeaderName;
-use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 /// Takes a call from a guest to the service that it names.
 pub trait Peers: Send + Sync {

@@ -102,7 +102,9 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     let text = String::deserialize(deserializer)?;
     match humantime::parse_duration(&text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(serde::de::Error::custom(format!("`{text}` is not a duration: write one such as \"10s\" or \"250ms\""))),
+        _ => {
+            Err(serde::de::Error::custom(format!("`{text}` is not a duration: write one such as \"10s\" or \"250ms\"")))
+        }
     }
 }
 

@@ -60,11 +60,7 @@ pub(super) fn level(cost: &Cost) {
         return;
     };
     while processor_time() < target {
-        std::hint::black_box(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(
-            b"password",
-            b"salt",
-            STEP_ITERATIONS,
-        ));
+        std::hint::black_box(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(b"password", b"salt", STEP_ITERATIONS));
     }
 }
 

@@ -45,11 +45,7 @@ pub(super) struct Done<T> {
 impl Queue {
     pub(super) fn new(limits: Limits) -> Queue {
         let slots = limits.at_once.clamp(1, Semaphore::MAX_PERMITS);
-        Queue {
-            slots: Arc::new(Semaphore::new(slots)),
-            limits,
-            meter: Arc::default(),
-        }
+        Queue { slots: Arc::new(Semaphore::new(slots)), limits, meter: Arc::default() }
     }
 
     pub(super) fn meter(&self) -> &Arc<Meter> {
@@ -115,10 +111,7 @@ struct Place<'a>(&'a AtomicUsize);
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize, limit: usize) -> Option<Place<'a>> {
         let one_more = |count| (count < limit).then_some(count + 1);
-        waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .ok()
-            .map(|_| Place(waiting))
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Place(waiting))
     }
 }
 

@@ -66,9 +66,7 @@ impl<'a> Stored<'a> {
     /// Reads a hash. What is missing, unreadable or above a cap is [`Stored::Absent`].
     pub(super) fn read(hash: Option<&'a str>) -> Stored<'a> {
         let readable = hash.filter(|hash| hash.len() <= HASH_LIMIT_BYTES);
-        readable
-            .and_then(|hash| read_argon2id(hash).or_else(|| read_werkzeug(hash)))
-            .unwrap_or(Stored::Absent)
+        readable.and_then(|hash| read_argon2id(hash).or_else(|| read_werkzeug(hash))).unwrap_or(Stored::Absent)
     }
 
     /// Whether checking it costs what checking a new hash does.
@@ -89,10 +87,9 @@ impl<'a> Stored<'a> {
                 }
                 (false, false)
             }
-            Stored::Argon2id(hash, params) => (
-                current().verify_password(password, &**hash).is_ok(),
-                is_weak(hash, params),
-            ),
+            Stored::Argon2id(hash, params) => {
+                (current().verify_password(password, &**hash).is_ok(), is_weak(hash, params))
+            }
             Stored::Scrypt { params, salt, hex } => {
                 let mut key = [0; SCRYPT_KEY_BYTES];
                 let computed = scrypt::scrypt(password, salt.as_bytes(), params, &mut key).is_ok();
@@ -104,19 +101,13 @@ impl<'a> Stored<'a> {
                 (is_hex_of(&key, hex), true)
             }
         };
-        Verdict {
-            matches,
-            outdated: matches && behind,
-        }
+        Verdict { matches, outdated: matches && behind }
     }
 }
 
 /// A new Argon2id hash as a PHC string, with a fresh salt of 16 bytes. The error is the cause, for the log.
 pub(super) fn hash(password: &[u8]) -> Result<String, String> {
-    current()
-        .hash_password(password)
-        .map(|hash| hash.to_string())
-        .map_err(|error| error.to_string())
+    current().hash_password(password).map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
 fn current() -> Argon2<'static> {
@@ -131,10 +122,7 @@ fn read_argon2id(text: &str) -> Option<Stored<'static>> {
     let affordable = params.m_cost() <= MEMORY_CAP_KIB && params.t_cost() <= PASSES_CAP && params.p_cost() <= LANES_CAP;
     let complete = hash.algorithm.as_str() == "argon2id"
         && hash.version.is_none_or(|version| Version::try_from(version).is_ok())
-        && hash
-            .salt
-            .as_ref()
-            .is_some_and(|salt| salt.len() >= argon2::MIN_SALT_LEN)
+        && hash.salt.as_ref().is_some_and(|salt| salt.len() >= argon2::MIN_SALT_LEN)
         && hash.hash.is_some();
     (affordable && complete).then(|| Stored::Argon2id(Box::new(hash), params))
 }
@@ -144,14 +132,8 @@ fn is_weak(hash: &PasswordHash, params: &Params) -> bool {
     params.m_cost() < COST.0
         || params.t_cost() < COST.1
         || hash.version != Some(Version::V0x13.into())
-        || hash
-            .salt
-            .as_ref()
-            .is_none_or(|salt| salt.len() < argon2::RECOMMENDED_SALT_LEN)
-        || hash
-            .hash
-            .as_ref()
-            .is_none_or(|output| output.len() < Params::DEFAULT_OUTPUT_LEN)
+        || hash.salt.as_ref().is_none_or(|salt| salt.len() < argon2::RECOMMENDED_SALT_LEN)
+        || hash.hash.as_ref().is_none_or(|output| output.len() < Params::DEFAULT_OUTPUT_LEN)
 }
 
 /// `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:iterations$salt$hex`, as werkzeug 3 writes them. The salt is the text
@@ -168,22 +150,12 @@ fn read_werkzeug(text: &str) -> Option<Stored<'_>> {
     let mut method = method.split(':');
     let stored = match method.next()? {
         "scrypt" => {
-            let (n, r, p) = (
-                number(method.next()?)?,
-                number(method.next()?)?,
-                number(method.next()?)?,
-            );
-            Stored::Scrypt {
-                params: scrypt_params(n, r, p)?,
-                salt,
-                hex,
-            }
+            let (n, r, p) = (number(method.next()?)?, number(method.next()?)?, number(method.next()?)?);
+            Stored::Scrypt { params: scrypt_params(n, r, p)?, salt, hex }
         }
         "pbkdf2" if method.next()? == "sha256" => {
             let iterations = number(method.next()?)?;
-            (1..=PBKDF2_ITERATIONS_CAP)
-                .contains(&iterations)
-                .then_some(Stored::Pbkdf2 { iterations, salt, hex })?
+            (1..=PBKDF2_ITERATIONS_CAP).contains(&iterations).then_some(Stored::Pbkdf2 { iterations, salt, hex })?
         }
         _ => return None,
     };
@@ -209,10 +181,7 @@ fn number(text: &str) -> Option<u32> {
 /// Whether a text is these bytes in lower-case hex. Takes as long whichever digit differs.
 fn is_hex_of(bytes: &[u8], hex: &str) -> bool {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let computed: Vec<u8> = bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| DIGITS[usize::from(digit)])
-        .collect();
+    let computed: Vec<u8> =
+        bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]).collect();
     computed.ct_eq(hex.as_bytes()).into()
 }

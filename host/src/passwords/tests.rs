@@ -29,29 +29,16 @@ const PBKDF2_WORLDLY: &str =
 const PBKDF2_CHEAP: &str =
     "pbkdf2:sha256:1000$Tp3PxHB2woy8O9z0$36beb7f26ef20b703e9df79ced3e20333a31318ca8a68b042284b7c602c221d5";
 
-const NO: Verdict = Verdict {
-    matches: false,
-    outdated: false,
-};
-const CURRENT: Verdict = Verdict {
-    matches: true,
-    outdated: false,
-};
-const OUTDATED: Verdict = Verdict {
-    matches: true,
-    outdated: true,
-};
+const NO: Verdict = Verdict { matches: false, outdated: false };
+const CURRENT: Verdict = Verdict { matches: true, outdated: false };
+const OUTDATED: Verdict = Verdict { matches: true, outdated: true };
 
 fn check(hash: &str, password: &str) -> Verdict {
     Stored::read(Some(hash)).check(password.as_bytes())
 }
 
 fn one_at_once(waiting: usize, wait: Duration) -> Queue {
-    Queue::new(Limits {
-        at_once: 1,
-        waiting,
-        wait,
-    })
+    Queue::new(Limits { at_once: 1, waiting, wait })
 }
 
 #[test]
@@ -83,10 +70,7 @@ fn a_wrong_password_never_matches() {
 
 #[test]
 fn a_new_hash_has_the_current_cost_and_a_salt_of_its_own() {
-    let (first, second) = (
-        stored::hash(WORLDLY.as_bytes()).unwrap(),
-        stored::hash(WORLDLY.as_bytes()).unwrap(),
-    );
+    let (first, second) = (stored::hash(WORLDLY.as_bytes()).unwrap(), stored::hash(WORLDLY.as_bytes()).unwrap());
     assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
     assert_ne!(first, second);
     // 16 bytes are 22 characters in unpadded base64.
@@ -211,15 +195,8 @@ fn malformed_hashes_are_absent() {
 #[test]
 fn a_key_that_is_cut_lengthened_or_not_hex_does_not_match() {
     let (start, key) = PBKDF2_CHEAP.rsplit_once('$').unwrap();
-    for key in [
-        "",
-        &key[1..],
-        &key[..63],
-        &format!("{key}0"),
-        &key.to_uppercase(),
-        &"zz".repeat(32),
-        &"é".repeat(32),
-    ] {
+    for key in ["", &key[1..], &key[..63], &format!("{key}0"), &key.to_uppercase(), &"zz".repeat(32), &"é".repeat(32)]
+    {
         assert_eq!(check(&format!("{start}${key}"), "weak"), NO, "{key:?}");
     }
 }
@@ -235,10 +212,7 @@ fn every_reference_is_a_hash_that_is_computed() {
 async fn a_password_is_hashed_and_then_verified() {
     let passwords = Passwords::new(Limits::default());
     let hash = passwords.hash(WORLDLY.to_owned()).await.unwrap();
-    assert_eq!(
-        passwords.verify(WORLDLY.to_owned(), Some(hash.clone())).await,
-        Ok(CURRENT)
-    );
+    assert_eq!(passwords.verify(WORLDLY.to_owned(), Some(hash.clone())).await, Ok(CURRENT));
     assert_eq!(passwords.verify(ENGLISH.to_owned(), Some(hash)).await, Ok(NO));
     assert_eq!(passwords.meter().computed.load(Ordering::Relaxed), 3);
     assert_eq!(passwords.meter().computing.load(Ordering::Relaxed), 0);
@@ -248,18 +222,9 @@ async fn a_password_is_hashed_and_then_verified() {
 #[tokio::test]
 async fn no_kind_of_failure_is_answered_before_the_floor() {
     let passwords = Passwords::new(Limits::default());
-    for hash in [
-        None,
-        Some(""),
-        Some(PBKDF2_CHEAP),
-        Some(SCRYPT_CHEAP),
-        Some(SCRYPT_ENGLISH),
-    ] {
+    for hash in [None, Some(""), Some(PBKDF2_CHEAP), Some(SCRYPT_CHEAP), Some(SCRYPT_ENGLISH)] {
         let started = tokio::time::Instant::now();
-        assert_eq!(
-            passwords.verify(ENGLISH.repeat(2), hash.map(str::to_owned)).await,
-            Ok(NO)
-        );
+        assert_eq!(passwords.verify(ENGLISH.repeat(2), hash.map(str::to_owned)).await, Ok(NO));
         let took = started.elapsed();
         let floor = floor_above(measured().borrow().unwrap());
         assert!(took >= floor, "{hash:?} took {took:?}, the floor is {floor:?}");
@@ -270,18 +235,11 @@ async fn no_kind_of_failure_is_answered_before_the_floor() {
 async fn failures_are_levelled_once_a_hash_of_another_cost_was_met() {
     let passwords = Passwords::new(Limits::default());
     let differ = || passwords.costs_differ.load(Ordering::Relaxed);
-    for hash in [
-        None,
-        Some("unreadable".to_owned()),
-        Some(stored::REFERENCES[0].to_owned()),
-    ] {
+    for hash in [None, Some("unreadable".to_owned()), Some(stored::REFERENCES[0].to_owned())] {
         assert_eq!(passwords.verify(ENGLISH.to_owned(), hash).await, Ok(NO));
     }
     assert!(!differ());
-    assert_eq!(
-        passwords.verify("weak".to_owned(), Some(PBKDF2_CHEAP.to_owned())).await,
-        Ok(OUTDATED)
-    );
+    assert_eq!(passwords.verify("weak".to_owned(), Some(PBKDF2_CHEAP.to_owned())).await, Ok(OUTDATED));
     assert!(differ());
 }
 
@@ -303,10 +261,7 @@ async fn a_password_over_the_limit_is_refused_whatever_the_hash() {
     let long = "x".repeat(PASSWORD_LIMIT_BYTES + 1);
     assert_eq!(passwords.hash(long.clone()).await, Err(PasswordError::TooLong));
     assert_eq!(passwords.verify(long.clone(), None).await, Err(PasswordError::TooLong));
-    assert_eq!(
-        passwords.verify(long, Some(PBKDF2_CHEAP.to_owned())).await,
-        Err(PasswordError::TooLong)
-    );
+    assert_eq!(passwords.verify(long, Some(PBKDF2_CHEAP.to_owned())).await, Err(PasswordError::TooLong));
     assert_eq!(passwords.meter().computed.load(Ordering::Relaxed), 0);
 }
 
@@ -365,10 +320,7 @@ async fn a_caller_that_gives_up_keeps_its_slot_until_the_computation_ends() {
     until(|| queue.meter().computing.load(Ordering::Relaxed) == 1).await;
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
-    assert!(matches!(
-        queue.run(|| ()).await.map(|done| done.output),
-        Err(PasswordError::Busy { .. })
-    ));
+    assert!(matches!(queue.run(|| ()).await.map(|done| done.output), Err(PasswordError::Busy { .. })));
     gate.send(()).unwrap();
     until(|| queue.meter().computing.load(Ordering::Relaxed) == 0).await;
     assert_eq!(queue.run(|| 1).await.map(|done| done.output), Ok(1));
@@ -377,10 +329,7 @@ async fn a_caller_that_gives_up_keeps_its_slot_until_the_computation_ends() {
 #[tokio::test]
 async fn a_computation_that_panics_fails_alone() {
     let queue = one_at_once(0, Duration::ZERO);
-    let failed = queue
-        .run(|| panic!("on purpose"))
-        .await
-        .map(|done: super::queue::Done<()>| done.output);
+    let failed = queue.run(|| panic!("on purpose")).await.map(|done: super::queue::Done<()>| done.output);
     assert!(matches!(failed, Err(PasswordError::Failed(_))));
     assert_eq!(queue.run(|| 1).await.map(|done| done.output), Ok(1));
 }
@@ -390,11 +339,7 @@ fn an_answer_leaves_at_a_multiple_of_the_floor() {
     let floor = Duration::from_millis(100);
     for (elapsed_millis, expected_millis) in [(0, 100), (1, 100), (99, 100), (100, 100), (101, 200), (950, 1000)] {
         let expected = Duration::from_millis(expected_millis);
-        assert_eq!(
-            next_multiple(floor, Duration::from_millis(elapsed_millis)),
-            expected,
-            "{elapsed_millis}"
-        );
+        assert_eq!(next_multiple(floor, Duration::from_millis(elapsed_millis)), expected, "{elapsed_millis}");
     }
 }
 

@@ -79,7 +79,11 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
     }
     for (position, migration) in said.migrations.iter().enumerate() {
         if migration.version as usize != position + 1 {
-            return wrong(format!("migration {} stands in place {}: count from 1, without gaps", migration.version, position + 1));
+            return wrong(format!(
+                "migration {} stands in place {}: count from 1, without gaps",
+                migration.version,
+                position + 1
+            ));
         }
     }
     let last = u32::try_from(said.migrations.len()).unwrap_or(u32::MAX);
@@ -94,7 +98,11 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
         version: said.version,
         health: said.health,
         routes: said.routes.into_iter().map(|declared| route(declared, service)).collect(),
-        migrations: said.migrations.into_iter().map(|step| Migration { version: step.version, sql: step.sql }).collect(),
+        migrations: said
+            .migrations
+            .into_iter()
+            .map(|step| Migration { version: step.version, sql: step.sql })
+            .collect(),
         schema: (minimum, maximum),
     })
 }

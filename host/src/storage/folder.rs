@@ -55,23 +55,13 @@ impl DataFolder {
     /// [`FolderError::Taken`] while another host holds it; else why it cannot be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FolderError> {
         let path = path.as_ref();
-        let unusable = |cause| FolderError::Unusable {
-            path: path.to_owned(),
-            cause,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(unusable)?;
+        let unusable = |cause| FolderError::Unusable { path: path.to_owned(), cause };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         // Resolved once: a path that changes its meaning later does not move the databases.
         let resolved = path.canonicalize().map_err(unusable)?;
         let mode = resolved.metadata().map_err(unusable)?.mode() & 0o777;
         if mode & 0o022 != 0 {
-            return Err(FolderError::Open {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(FolderError::Open { path: path.to_owned(), mode });
         }
         let lock = OpenOptions::new()
             .write(true)
@@ -81,10 +71,7 @@ impl DataFolder {
             .open(resolved.join("lock"))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: resolved,
-                _lock: lock,
-            }),
+            Ok(()) => Ok(Self { path: resolved, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(FolderError::Taken { path: path.to_owned() }),
             Err(TryLockError::Error(cause)) => Err(unusable(cause)),
         }

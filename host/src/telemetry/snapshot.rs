@@ -89,7 +89,11 @@ fn passwords(registry: &mut Registry, platform: &Platform) {
     registry.register("comptoir_passwords_waiting", "Password computations that wait for a thread now", waiting);
     registry.register("comptoir_passwords_computing", "Password computations that run now", computing);
     registry.register("comptoir_passwords_computed", "Password computations that ended", counter(&meter.computed));
-    registry.register("comptoir_passwords_refused", "Password computations that were turned away", counter(&meter.refused));
+    registry.register(
+        "comptoir_passwords_refused",
+        "Password computations that were turned away",
+        counter(&meter.refused),
+    );
 }
 
 fn gauge(number: usize) -> i64 {

@@ -17,18 +17,12 @@ fn with_stray_bits(segment: &str) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     assert_ne!(segment.len() % 4, 0, "a segment without spare bits");
     let (start, last) = segment.split_at(segment.len() - 1);
-    let index = ALPHABET
-        .iter()
-        .position(|&character| character == last.as_bytes()[0])
-        .unwrap();
+    let index = ALPHABET.iter().position(|&character| character == last.as_bytes()[0]).unwrap();
     format!("{start}{}", char::from(ALPHABET[index + 1]))
 }
 
 fn assert_refused(forge: &Forge, forgeries: &[(&str, String)]) {
-    assert!(
-        forge.tokens.verify(&forge.good()).is_some(),
-        "what the forge makes by the rules is accepted"
-    );
+    assert!(forge.tokens.verify(&forge.good()).is_some(), "what the forge makes by the rules is accepted");
     for (reason, token) in forgeries {
         assert_eq!(forge.tokens.verify(token), None, "{reason}: {token}");
     }
@@ -40,11 +34,7 @@ fn another_header_is_refused_although_the_signature_is_right() {
     let (header, payload) = (forge.header(), forge.payload().to_string());
     let unsigned = |alg: &str| {
         let header = header.replace("HS256", alg);
-        format!(
-            "{}.{}.",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(&payload)
-        )
+        format!("{}.{}.", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&payload))
     };
     let swapped = |name: &str, algorithm| signed_with(&forge.key, algorithm, &header.replace("HS256", name), &payload);
     let added = |member: &str| forge.with_header("{", &format!("{{{member},"));
@@ -64,10 +54,7 @@ fn another_header_is_refused_although_the_signature_is_right() {
             }),
             ("another HMAC", swapped("HS384", Algorithm::HS384)),
             ("the key taken for an RSA key", swapped("RS256", Algorithm::HS256)),
-            (
-                "the key taken for an elliptic curve",
-                swapped("ES256", Algorithm::HS256),
-            ),
+            ("the key taken for an elliptic curve", swapped("ES256", Algorithm::HS256)),
             ("the algorithm in lower case", forge.with_header("HS256", "hs256")),
             ("no algorithm named", forge.with_header(r#""alg":"HS256","#, "")),
             ("two algorithms", added(r#""alg":"none""#)),
@@ -75,24 +62,13 @@ fn another_header_is_refused_although_the_signature_is_right() {
             ("no key named", forge.with_header(&format!(r#","kid":"{kid}""#), "")),
             ("a key that is a path", forge.with_header(kid, "../../../../dev/null")),
             ("a key that is SQL", forge.with_header(kid, "' UNION SELECT 'x")),
-            (
-                "the key's name in capitals",
-                forge.with_header(kid, &format!("X{}", kid.to_uppercase())),
-            ),
+            ("the key's name in capitals", forge.with_header(kid, &format!("X{}", kid.to_uppercase()))),
             ("keys from a URL", added(r#""jku":"https://example.com/keys""#)),
-            (
-                "a certificate from a URL",
-                added(r#""x5u":"https://example.com/key.pem""#),
-            ),
+            ("a certificate from a URL", added(r#""x5u":"https://example.com/key.pem""#)),
             ("a certificate in the token", added(r#""x5c":["MIIB"]"#)),
             ("a key in the token", {
                 let member = format!(r#"{{"jwk":{{"kty":"oct","k":"{attacker}"}},"#);
-                signed_with(
-                    b"attacker",
-                    Algorithm::HS256,
-                    &header.replacen('{', &member, 1),
-                    &payload,
-                )
+                signed_with(b"attacker", Algorithm::HS256, &header.replacen('{', &member, 1), &payload)
             }),
             ("an extension that must be understood", added(r#""crit":["exp"]"#)),
             ("an unencoded payload", added(r#""b64":false,"crit":["b64"]"#)),
@@ -103,17 +79,11 @@ fn another_header_is_refused_although_the_signature_is_right() {
             ("the type in full", forge.with_header("at+jwt", "application/at+jwt")),
             ("no type", forge.with_header(r#""typ":"at+jwt","#, "")),
             ("the same header with a space", forge.with_header(",", ", ")),
-            (
-                "the same header with an escape",
-                forge.with_header("at+jwt", r"\u0061t+jwt"),
-            ),
+            ("the same header with an escape", forge.with_header("at+jwt", r"\u0061t+jwt")),
             ("the same header in another order", {
                 forge.signed(&format!(r#"{{"typ":"at+jwt","alg":"HS256","kid":"{kid}"}}"#), &payload)
             }),
-            (
-                "a header that is a list",
-                forge.signed(&format!("[{header}]"), &payload),
-            ),
+            ("a header that is a list", forge.signed(&format!("[{header}]"), &payload)),
             ("an empty header", forge.signed("", &payload)),
         ],
     );
@@ -153,36 +123,21 @@ fn another_encoding_of_a_good_token_is_refused() {
             ("a signature one character short", good[..good.len() - 1].to_owned()),
             ("a signature one character long", format!("{good}A")),
             ("a padded signature", format!("{good}=")),
-            (
-                "a signature with stray bits",
-                format!("{header}.{payload}.{}", with_stray_bits(&signature)),
-            ),
+            ("a signature with stray bits", format!("{header}.{payload}.{}", with_stray_bits(&signature))),
             ("a fourth segment", format!("{good}.{signature}")),
             ("a fourth segment that is empty", format!("{good}.")),
-            (
-                "five segments, as of an encrypted token",
-                format!("{good}.{payload}.{signature}"),
-            ),
+            ("five segments, as of an encrypted token", format!("{good}.{payload}.{signature}")),
             ("a padded payload", signed(&header, &format!("{spare}=="))),
             ("a payload with stray bits", signed(&header, &with_stray_bits(&spare))),
-            (
-                "a payload in the other alphabet",
-                signed(&header, &odd.replace('-', "+").replace('_', "/")),
-            ),
-            (
-                "a payload with a line break",
-                signed(&header, &format!("{}\n{}", &payload[..8], &payload[8..])),
-            ),
+            ("a payload in the other alphabet", signed(&header, &odd.replace('-', "+").replace('_', "/"))),
+            ("a payload with a line break", signed(&header, &format!("{}\n{}", &payload[..8], &payload[8..]))),
             ("a padded header", signed(&format!("{header}="), &payload)),
             ("a line break at the end", format!("{good}\n")),
             ("a space before", format!(" {good}")),
             ("a scheme before", format!("Bearer {good}")),
             ("a NUL at the end", format!("{good}\0")),
             ("letters beyond ASCII", format!("{header}.é{payload}.{signature}")),
-            (
-                "a signature beyond ASCII",
-                format!("{header}.{payload}.{}", "é".repeat(21)),
-            ),
+            ("a signature beyond ASCII", format!("{header}.{payload}.{}", "é".repeat(21))),
             (
                 "JSON serialization",
                 json!({"protected": header, "payload": payload, "signature": signature}).to_string(),
@@ -198,39 +153,19 @@ fn another_signature_is_refused() {
     let (header, text) = (forge.header(), forge.payload().to_string());
     let [encoded_header, payload, signature] = forge.segments();
     let promoted = URL_SAFE_NO_PAD.encode(text.replace("user", "admin"));
-    let of_another = forge
-        .with_claim("sub", json!("eve"))
-        .rsplit_once('.')
-        .unwrap()
-        .1
-        .to_owned();
+    let of_another = forge.with_claim("sub", json!("eve")).rsplit_once('.').unwrap().1.to_owned();
     let mut forgeries = vec![
         ("a changed role", format!("{encoded_header}.{promoted}.{signature}")),
-        (
-            "the signature of another token",
-            format!("{encoded_header}.{payload}.{of_another}"),
-        ),
-        (
-            "a signature of zeros",
-            format!("{encoded_header}.{payload}.{}", "A".repeat(43)),
-        ),
+        ("the signature of another token", format!("{encoded_header}.{payload}.{of_another}")),
+        ("a signature of zeros", format!("{encoded_header}.{payload}.{}", "A".repeat(43))),
         ("the payload signed alone", {
             let alone = sign_encoded(&forge.key, Algorithm::HS256, &payload);
             format!("{encoded_header}.{payload}.{}", alone.rsplit_once('.').unwrap().1)
         }),
-        (
-            "the key of another installation",
-            signed_with(&Forge::new().key, Algorithm::HS256, &header, &text),
-        ),
+        ("the key of another installation", signed_with(&Forge::new().key, Algorithm::HS256, &header, &text)),
         ("a token of another installation", Forge::new().good()),
-        (
-            "the key's name as the key",
-            signed_with(forge.tokens.key_id().as_bytes(), Algorithm::HS256, &header, &text),
-        ),
-        (
-            "a key of zeros",
-            signed_with(&[0; 32], Algorithm::HS256, &header, &text),
-        ),
+        ("the key's name as the key", signed_with(forge.tokens.key_id().as_bytes(), Algorithm::HS256, &header, &text)),
+        ("a key of zeros", signed_with(&[0; 32], Algorithm::HS256, &header, &text)),
     ];
     // What stands in tutorials, and in services that came before.
     for secret in [
@@ -244,15 +179,10 @@ fn another_signature_is_refused() {
         "super-secret-key-change-in-production",
         "a-string-secret-at-least-256-bits-long",
     ] {
-        forgeries.push((
-            "a public secret",
-            signed_with(secret.as_bytes(), Algorithm::HS256, &header, &text),
-        ));
+        forgeries.push(("a public secret", signed_with(secret.as_bytes(), Algorithm::HS256, &header, &text)));
         let plain = r#"{"alg":"HS256","typ":"JWT"}"#;
-        forgeries.push((
-            "a public secret, plain header",
-            signed_with(secret.as_bytes(), Algorithm::HS256, plain, &text),
-        ));
+        forgeries
+            .push(("a public secret, plain header", signed_with(secret.as_bytes(), Algorithm::HS256, plain, &text)));
     }
     assert_refused(&forge, &forgeries);
 }
@@ -265,18 +195,9 @@ fn claims_that_are_missing_wrong_or_out_of_force_are_refused() {
         ("expired this second", forge.with_claim("exp", json!(now))),
         ("expired long ago", forge.with_claim("exp", json!(1))),
         ("an expiry before 1970", forge.with_claim("exp", json!(-1))),
-        (
-            "an expiry in text",
-            forge.with_claim("exp", json!((now + 3600).to_string())),
-        ),
-        (
-            "an expiry with a fraction",
-            forge.with_claim("exp", json!(now as f64 + 3600.5)),
-        ),
-        (
-            "an expiry beyond every number",
-            forge.with_text(&(now + 3600).to_string(), "99999999999999999999999"),
-        ),
+        ("an expiry in text", forge.with_claim("exp", json!((now + 3600).to_string()))),
+        ("an expiry with a fraction", forge.with_claim("exp", json!(now as f64 + 3600.5))),
+        ("an expiry beyond every number", forge.with_text(&(now + 3600).to_string(), "99999999999999999999999")),
         ("an expiry of null", forge.with_claim("exp", json!(null))),
         ("issued in an hour", forge.with_claim("iat", json!(now + 3600))),
         ("issued at no number", forge.with_claim("iat", json!("now"))),
@@ -285,10 +206,7 @@ fn claims_that_are_missing_wrong_or_out_of_force_are_refused() {
         ("another issuer", forge.with_claim("iss", json!("comptoir.example.com"))),
         ("an issuer in capitals", forge.with_claim("iss", json!("Comptoir"))),
         ("another audience", forge.with_claim("aud", json!("elsewhere"))),
-        (
-            "several audiences",
-            forge.with_claim("aud", json!(["comptoir", "elsewhere"])),
-        ),
+        ("several audiences", forge.with_claim("aud", json!(["comptoir", "elsewhere"]))),
         ("another client", forge.with_claim("client_id", json!("elsewhere"))),
         ("a refresh token", forge.with_claim("type", json!("refresh"))),
         ("a subject that is a number", forge.with_claim("sub", json!(1))),
@@ -298,10 +216,7 @@ fn claims_that_are_missing_wrong_or_out_of_force_are_refused() {
         ("two roles", forge.with_claim("roles", json!(["user", "admin"]))),
         ("a role that is no list", forge.with_claim("roles", json!("admin"))),
         ("two subjects", forge.with_text("{", r#"{"sub":"admin","#)),
-        (
-            "two subjects, one escaped",
-            forge.with_text("{", r#"{"s\u0075b":"admin","#),
-        ),
+        ("two subjects, one escaped", forge.with_text("{", r#"{"s\u0075b":"admin","#)),
         ("two expiries", forge.with_text("{", r#"{"exp":99999999999,"#)),
         ("two lists of roles", forge.with_text("{", r#"{"roles":["admin"],"#)),
         ("two sessions", forge.with_text("{", r#"{"sid":"s2","#)),
@@ -310,46 +225,18 @@ fn claims_that_are_missing_wrong_or_out_of_force_are_refused() {
         ("half a payload", forge.with_text("}", "")),
         ("a byte order mark", forge.with_text("{", "\u{feff}{")),
         ("a comment", forge.with_text("{", "{/**/")),
-        (
-            "a list",
-            forge.signed(&forge.header(), format!("[{}]", forge.payload())),
-        ),
+        ("a list", forge.signed(&forge.header(), format!("[{}]", forge.payload()))),
         ("a list of values in order", {
-            let values = json!([
-                "comptoir",
-                "comptoir",
-                "ada",
-                "comptoir",
-                now,
-                now + 3600,
-                null,
-                "j",
-                "s",
-                ["user"],
-                "access"
-            ]);
+            let values =
+                json!(["comptoir", "comptoir", "ada", "comptoir", now, now + 3600, null, "j", "s", ["user"], "access"]);
             forge.signed(&forge.header(), values.to_string())
         }),
         ("text", forge.signed(&forge.header(), r#""admin""#)),
         ("null", forge.signed(&forge.header(), "null")),
-        (
-            "bytes that are not UTF-8",
-            forge.signed(&forge.header(), b"{\"sub\":\"\xff\xfe\"}"),
-        ),
+        ("bytes that are not UTF-8", forge.signed(&forge.header(), b"{\"sub\":\"\xff\xfe\"}")),
         ("depth", forge.signed(&forge.header(), "[".repeat(2000))),
     ];
-    for name in [
-        "iss",
-        "aud",
-        "sub",
-        "client_id",
-        "iat",
-        "exp",
-        "jti",
-        "sid",
-        "roles",
-        "type",
-    ] {
+    for name in ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "roles", "type"] {
         forgeries.push((name, forge.with_claim(name, None)));
     }
     assert_refused(&forge, &forgeries);
@@ -360,14 +247,8 @@ fn times_at_the_edge_are_accepted() {
     let forge = Forge::new();
     for (reason, token) in [
         ("in force from now on", forge.with_claim("nbf", json!(forge.now))),
-        (
-            "issued by a clock a little ahead",
-            forge.with_claim("iat", json!(forge.now + 30)),
-        ),
-        (
-            "a claim of a later version",
-            forge.with_claim("later", json!({"any": ["thing"]})),
-        ),
+        ("issued by a clock a little ahead", forge.with_claim("iat", json!(forge.now + 30))),
+        ("a claim of a later version", forge.with_claim("later", json!({"any": ["thing"]}))),
     ] {
         assert!(forge.tokens.verify(&token).is_some(), "{reason}");
     }

@@ -89,10 +89,7 @@ impl SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SigningKey")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        formatter.debug_struct("SigningKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -106,20 +103,12 @@ fn make(folder: &Path, path: &Path) -> Result<(), TokensError> {
     let written = write_once(folder, path, &bytes);
     bytes.fill(0);
     std::hint::black_box(&bytes);
-    written.map_err(|source| TokensError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    written.map_err(|source| TokensError::Io { path: path.to_owned(), source })
 }
 
 fn write_once(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("key.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&temporary)?;
     file.lock()?;
     if path.exists() {
         // The name is gone if it was this very file that became the key.
@@ -136,18 +125,12 @@ fn write_once(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Result<[u8; KEY_BYTES], TokensError> {
-    let failed = |source| TokensError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| TokensError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(TokensError::KeyExposed {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(TokensError::KeyExposed { path: path.to_owned(), mode });
     }
     if !metadata.is_file() || metadata.len() != KEY_BYTES as u64 {
         return Err(TokensError::KeyMalformed { path: path.to_owned() });

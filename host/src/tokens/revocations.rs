@@ -63,25 +63,12 @@ impl Revocations {
     /// Reads `sessions.db` in a folder, making it with mode 0600 if it is not there.
     pub(super) fn open(folder: &Path, now: u64) -> Result<Revocations, TokensError> {
         let path = folder.join("sessions.db");
-        let unusable = |source| TokensError::Io {
-            path: path.clone(),
-            source,
-        };
+        let unusable = |source| TokensError::Io { path: path.clone(), source };
         // Made here because SQLite would let everyone read it. The files it puts beside take the mode of this one.
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(unusable)?;
-        let (connection, ended) = load(&path, now).map_err(|source| TokensError::Sessions {
-            path: path.clone(),
-            source,
-        })?;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(unusable)?;
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
+        let (connection, ended) =
+            load(&path, now).map_err(|source| TokensError::Sessions { path: path.clone(), source })?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
         Ok(Revocations {
             ended: Arc::new(RwLock::new(ended)),
             connection: Arc::new(Mutex::new(connection)),
@@ -91,10 +78,7 @@ impl Revocations {
 
     /// Whether a session has ended. One lookup in memory.
     pub(super) fn contains(&self, session: &str) -> bool {
-        self.ended
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(session)
+        self.ended.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
     /// Ends a session in memory at once, and on disk before it returns. The error is the cause, for the log.
@@ -112,10 +96,7 @@ impl Revocations {
         let write = tokio::task::spawn_blocking(move || {
             if let Some(ended) = sweep {
                 connection.execute("DELETE FROM ended WHERE remember_until < $1", [sql_seconds(now)])?;
-                ended
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .retain(|_, until| *until >= now);
+                ended.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= now);
             }
             connection.prepare_cached(ADD)?.execute((&*session, sql_seconds(until)))
         });
@@ -130,21 +111,14 @@ impl Revocations {
     fn sweep_is_due(&self, now: u64) -> bool {
         let due = self.next_sweep.load(Ordering::Relaxed);
         let next = now.saturating_add(SWEEP_SECONDS);
-        now >= due
-            && self
-                .next_sweep
-                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        now >= due && self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
 impl fmt::Debug for Revocations {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let remembered = self.ended.read().unwrap_or_else(PoisonError::into_inner).len();
-        formatter
-            .debug_struct("Revocations")
-            .field("remembered", &remembered)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Revocations").field("remembered", &remembered).finish_non_exhaustive()
     }
 }
 
@@ -155,12 +129,7 @@ fn load(path: &Path, now: u64) -> rusqlite::Result<(Connection, Ended)> {
     connection.execute("DELETE FROM ended WHERE remember_until < $1", [sql_seconds(now)])?;
     let ended = connection
         .prepare("SELECT session, remember_until FROM ended")?
-        .query_map([], |row| {
-            Ok((
-                row.get::<_, String>(0)?.into_boxed_str(),
-                row.get::<_, i64>(1)?.unsigned_abs(),
-            ))
-        })?
+        .query_map([], |row| Ok((row.get::<_, String>(0)?.into_boxed_str(), row.get::<_, i64>(1)?.unsigned_abs())))?
         .collect::<rusqlite::Result<Ended>>()?;
     Ok((connection, ended))
 }

@@ -33,10 +33,7 @@ fn an_issued_token_says_what_it_was_issued_for() {
     let issued = tokens.issue("ぺこ \"quoted\"", "admin", "s1").unwrap();
     assert_eq!(issued.expires_in_seconds, 3600);
     let claims = tokens.verify(&issued.token).unwrap();
-    assert_eq!(
-        (&*claims.subject, &*claims.role, &*claims.session),
-        ("ぺこ \"quoted\"", "admin", "s1")
-    );
+    assert_eq!((&*claims.subject, &*claims.role, &*claims.session), ("ぺこ \"quoted\"", "admin", "s1"));
     assert!((before + 3600..=clock.unix_seconds() + 3600).contains(&claims.expires_at));
 }
 
@@ -45,10 +42,7 @@ fn a_token_carries_the_claims_of_rfc_9068_and_nothing_else() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let token = tokens.issue("ada", "user", "s1").unwrap().token;
-    assert_eq!(
-        part(&token, 0),
-        json!({"alg": "HS256", "typ": "at+jwt", "kid": tokens.key_id()})
-    );
+    assert_eq!(part(&token, 0), json!({"alg": "HS256", "typ": "at+jwt", "kid": tokens.key_id()}));
     let mut payload = part(&token, 1);
     let issued_at = payload["iat"].as_u64().unwrap();
     assert_eq!(payload["exp"].as_u64().unwrap(), issued_at + 3600);
@@ -97,17 +91,11 @@ fn claims_out_of_bounds_are_refused_by_name() {
 fn the_longest_claims_make_a_token_that_is_still_read() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
-    for (subject, other) in [
-        ("\"".repeat(600), "\\".repeat(256)),
-        ("🔑".repeat(150), "é".repeat(128)),
-    ] {
+    for (subject, other) in [("\"".repeat(600), "\\".repeat(256)), ("🔑".repeat(150), "é".repeat(128))] {
         let token = tokens.issue(&subject, &other, &other).unwrap().token;
         assert!(token.len() <= TOKEN_LIMIT_BYTES, "{} bytes", token.len());
         let claims = tokens.verify(&token).unwrap();
-        assert_eq!(
-            (claims.subject, claims.role, claims.session),
-            (subject, other.clone(), other)
-        );
+        assert_eq!((claims.subject, claims.role, claims.session), (subject, other.clone(), other));
     }
 }
 
@@ -142,11 +130,7 @@ fn the_key_survives_a_restart_and_is_its_owners_alone() {
     let first = open(&folder, &Clock::default());
     let token = first.issue("ada", "user", "s1").unwrap().token;
     assert_eq!(
-        (
-            mode(&folder),
-            mode(&folder.join("signing.key")),
-            mode(&folder.join("sessions.db"))
-        ),
+        (mode(&folder), mode(&folder.join("signing.key")), mode(&folder.join("sessions.db"))),
         (0o700, 0o600, 0o600)
     );
     assert!(!folder.join("signing.key.new").exists());
@@ -158,10 +142,7 @@ fn the_key_survives_a_restart_and_is_its_owners_alone() {
 #[test]
 fn two_installations_have_different_keys_and_refuse_each_others_tokens() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (here, there) = (
-        open(here.path(), &Clock::default()),
-        open(there.path(), &Clock::default()),
-    );
+    let (here, there) = (open(here.path(), &Clock::default()), open(there.path(), &Clock::default()));
     assert_ne!(here.key_id(), there.key_id());
     assert_eq!(here.key_id().len(), 16);
     assert!(here.verify(&there.issue("ada", "user", "s1").unwrap().token).is_none());
@@ -171,9 +152,8 @@ fn two_installations_have_different_keys_and_refuse_each_others_tokens() {
 fn hosts_that_start_at_once_in_one_folder_share_the_key() {
     let folder = TempDir::new().unwrap();
     let ids: HashSet<String> = std::thread::scope(|scope| {
-        let starts: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| SigningKey::open(folder.path()).unwrap().id().to_owned()))
-            .collect();
+        let starts: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| SigningKey::open(folder.path()).unwrap().id().to_owned())).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     assert_eq!(ids.len(), 1);
@@ -214,10 +194,7 @@ fn a_key_of_another_length_is_refused() {
         fs::write(&path, vec![7; length]).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let refused = Tokens::open(folder.path(), Clock::default()).unwrap_err();
-        assert!(
-            matches!(refused, TokensError::KeyMalformed { .. }),
-            "{length}: {refused}"
-        );
+        assert!(matches!(refused, TokensError::KeyMalformed { .. }), "{length}: {refused}");
     }
 }
 
@@ -229,13 +206,7 @@ fn debug_output_shows_neither_key_nor_token() {
     let key = fs::read(folder.path().join("signing.key")).unwrap();
     let shown = format!("{tokens:?} {tokens:#?} {issued:?}");
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    for secret in [
-        hex,
-        format!("{key:?}"),
-        format!("{:?}", &key[..3]),
-        URL_SAFE_NO_PAD.encode(&key),
-        issued.token,
-    ] {
+    for secret in [hex, format!("{key:?}"), format!("{:?}", &key[..3]), URL_SAFE_NO_PAD.encode(&key), issued.token] {
         assert!(!shown.contains(secret.trim_matches(['[', ']'])), "{shown}");
     }
 }
@@ -251,10 +222,7 @@ async fn a_revoked_session_is_refused_at_once_and_gets_no_token() {
     assert!(tokens.verify(&ended).is_none());
     assert!(tokens.verify(&other).is_some());
     assert_eq!(tokens.issue("ada", "user", "s1").unwrap_err(), IssueError::SessionEnded);
-    assert_eq!(
-        tokens.revoke("").await,
-        Err(RevokeError::Invalid("the session is empty".to_owned()))
-    );
+    assert_eq!(tokens.revoke("").await, Err(RevokeError::Invalid("the session is empty".to_owned())));
 }
 
 #[tokio::test]
@@ -332,10 +300,7 @@ async fn what_cannot_be_written_is_reported_and_still_refused() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let token = tokens.issue("ada", "user", "s1").unwrap().token;
-    rusqlite::Connection::open(folder.path().join("sessions.db"))
-        .unwrap()
-        .execute_batch("DROP TABLE ended")
-        .unwrap();
+    rusqlite::Connection::open(folder.path().join("sessions.db")).unwrap().execute_batch("DROP TABLE ended").unwrap();
     assert!(matches!(tokens.revoke("s1").await, Err(RevokeError::Unavailable(_))));
     assert!(tokens.verify(&token).is_none());
 }

@@ -8,23 +8,27 @@ const EDGES: [(&str, &[&str]); 20] = [
     ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "telemetry"]),
     ("body", &[]),
     ("clock", &[]),
-    (
-        "deploy",
-        &["clock", "engine", "guest", "manifest", "passwords", "revision", "route", "storage", "tokens"],
-    ),
+    ("deploy", &["clock", "engine", "guest", "manifest", "passwords", "revision", "route", "storage", "tokens"]),
     ("engine", &["guest", "manifest"]),
     ("error", &["body", "gate", "revision", "route"]),
     ("gate", &["route", "tokens"]),
-    (
-        "gateway",
-        &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "telemetry"],
-    ),
+    ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "telemetry"]),
     ("guest", &["clock", "manifest", "passwords", "storage", "tokens"]),
     (
         "host",
         &[
-            "admin", "clock", "deploy", "engine", "gate", "gateway", "listener", "manifest", "passwords", "storage",
-            "telemetry", "tokens",
+            "admin",
+            "clock",
+            "deploy",
+            "engine",
+            "gate",
+            "gateway",
+            "listener",
+            "manifest",
+            "passwords",
+            "storage",
+            "telemetry",
+            "tokens",
         ],
     ),
     ("lib", &[]),
@@ -63,7 +67,8 @@ fn edges() -> BTreeMap<String, BTreeSet<String>> {
         let uses = edges.entry(module.clone()).or_default();
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for used in line.split("crate::").skip(1) {
-                let name: String = used.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
+                let name: String =
+                    used.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
                 if name != module && !name.is_empty() {
                     uses.insert(name);
                 }
@@ -76,9 +81,11 @@ fn edges() -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn modules_use_only_what_stands_below_them() {
     let edges = edges();
-    let allowed: BTreeMap<&str, BTreeSet<&str>> = EDGES.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        EDGES.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
     for (module, uses) in &edges {
-        let allowed = allowed.get(module.as_str()).unwrap_or_else(|| panic!("the module {module} has no line in this test"));
+        let allowed =
+            allowed.get(module.as_str()).unwrap_or_else(|| panic!("the module {module} has no line in this test"));
         for used in uses {
             assert!(allowed.contains(used.as_str()), "{module} uses {used}, which the architecture does not have");
         }

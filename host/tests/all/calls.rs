@@ -26,7 +26,8 @@ async fn an_internal_route_does_not_exist_from_outside() {
     let shop = Shop::with(manifest_of(UNRULY)).await;
     for client in [shop.anon(), shop.door("unruly")] {
         client.get("/unruly/internal/secret").await.refuses(404, "NOT_FOUND");
-        let forged = client.request(reqwest::Method::GET, "/unruly/internal/secret").header("x-comptoir-caller", "unruly");
+        let forged =
+            client.request(reqwest::Method::GET, "/unruly/internal/secret").header("x-comptoir-caller", "unruly");
         crate::harness::send(forged).await.refuses(404, "NOT_FOUND");
     }
 }

@@ -24,7 +24,8 @@ pub struct Shop {
 
 /// Where `just components` and `just guests` put what they build.
 pub fn component(name: &str) -> PathBuf {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-wasip2/component").join(format!("{name}.wasm"));
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-wasip2/component").join(format!("{name}.wasm"));
     assert!(file.exists(), "{} is missing: run `just components guests` first", file.display());
     file
 }
@@ -123,7 +124,8 @@ impl Shop {
 
     /// A user that is registered and logged in.
     pub async fn user(&self, username: &str) -> Client {
-        let registered = self.anon().post("/auth/register", json!({ "username": username, "password": PASSWORD })).await;
+        let registered =
+            self.anon().post("/auth/register", json!({ "username": username, "password": PASSWORD })).await;
         assert_eq!(registered.status, 201, "{username} was not registered: {}", registered.body);
         self.anon().log_in(username, PASSWORD).await
     }

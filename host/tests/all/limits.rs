@@ -60,7 +60,12 @@ async fn a_trap_is_a_500_that_tells_the_client_nothing_but_its_id() {
     assert!(!answer.text.contains("as asked") && !answer.text.contains("about to trap"), "{}", answer.text);
     assert_eq!(answer.body["error"]["request_id"], answer.header("x-request-id"));
     let metrics = shop.operator().get("/metrics").await.text;
-    assert!(metrics.lines().any(|line| line.starts_with("comptoir_guest_traps_total{service=\"unruly\"") && line.ends_with(" 1")), "{metrics}");
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.starts_with("comptoir_guest_traps_total{service=\"unruly\"") && line.ends_with(" 1")),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +124,8 @@ async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
 async fn what_a_client_claims_about_its_identity_does_not_reach_a_guest() {
     let shop = Shop::with(unruly("")).await;
     let request = shop.anon().request(Method::GET, "/unruly/headers");
-    let forged = request.header("x-user-id", "admin").header("x-user-role", "admin").header("x-comptoir-caller", "host");
+    let forged =
+        request.header("x-user-id", "admin").header("x-user-role", "admin").header("x-comptoir-caller", "host");
     let answer = send(forged).await;
     assert_eq!(answer.succeeds(200), &json!({ "caller": null, "service": null }));
 }

@@ -28,7 +28,10 @@ fn unruly(mounts_and_grants: &str) -> Manifest {
 async fn an_import_that_was_not_granted_is_refused_with_the_manifest_line_that_grants_it() {
     let text = complaint(unruly("mounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ncalls = [\"unruly\"]")).await;
     assert!(text.contains("the service `unruly` could not be linked"), "{text}");
-    assert!(text.contains("guest_unruly.wasm imports `comptoir:platform/storage@0.1.0`, which was not granted"), "{text}");
+    assert!(
+        text.contains("guest_unruly.wasm imports `comptoir:platform/storage@0.1.0`, which was not granted"),
+        "{text}"
+    );
     assert!(text.contains("add \"storage\" to `grants` in [services.unruly]"), "{text}");
     assert!(text.contains("comptoir.toml:5)"), "{text}");
     let text = complaint(unruly("mounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ngrants = [\"storage\"]")).await;
@@ -51,7 +54,11 @@ async fn a_file_that_is_no_service_is_refused_with_what_it_is() {
     let table: [(&str, Vec<u8>, &str); 3] = [
         ("garbage.wasm", b"hello".to_vec(), "it is not a WebAssembly component"),
         ("module.wasm", wat::parse_str("(module)").unwrap(), "it is a core module: build it as a component"),
-        ("empty.wasm", wat::parse_str("(component)").unwrap(), "exports neither `wasi:http/incoming-handler@0.2.x` nor"),
+        (
+            "empty.wasm",
+            wat::parse_str("(component)").unwrap(),
+            "exports neither `wasi:http/incoming-handler@0.2.x` nor",
+        ),
     ];
     for (name, bytes, sentence) in table {
         let file = folder.path().join(name);
@@ -64,7 +71,10 @@ async fn a_file_that_is_no_service_is_refused_with_what_it_is() {
     let mut manifest = unruly("mounts = [\"/unruly\"]");
     manifest.services.get_mut("unruly").unwrap().component = folder.path().join("absent.wasm");
     let text = complaint(manifest).await;
-    assert!(text.contains("absent.wasm: No such file") && text.contains("Build the components with `just build`"), "{text}");
+    assert!(
+        text.contains("absent.wasm: No such file") && text.contains("Build the components with `just build`"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +83,10 @@ async fn a_port_that_is_taken_is_named_with_its_listener() {
     let mut manifest = shop_manifest();
     manifest.services.get_mut("orders").unwrap().listen = Some(taken.local_addr().unwrap());
     let text = complaint(manifest).await;
-    assert!(text.starts_with(&format!("the service `orders` cannot listen on {}", taken.local_addr().unwrap())), "{text}");
+    assert!(
+        text.starts_with(&format!("the service `orders` cannot listen on {}", taken.local_addr().unwrap())),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +129,10 @@ async fn a_database_that_is_newer_than_its_component_is_refused() {
     database.pragma_update(None, "user_version", 7).unwrap();
     drop(database);
     let text = complaint_on(shop_manifest(), shop.data.path()).await;
-    assert!(text.contains("the service `orders` could not be migrated: its database is at schema 7, newer than"), "{text}");
+    assert!(
+        text.contains("the service `orders` could not be migrated: its database is at schema 7, newer than"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +140,10 @@ async fn a_file_that_is_no_database_is_refused() {
     let data = tempfile::tempdir().unwrap();
     std::fs::write(data.path().join("orders.db"), "this is a diary and no database at all ".repeat(100)).unwrap();
     let text = complaint_on(shop_manifest(), data.path()).await;
-    assert!(text.contains("the database of the service `orders`") && text.contains("is not a SQLite database"), "{text}");
+    assert!(
+        text.contains("the database of the service `orders`") && text.contains("is not a SQLite database"),
+        "{text}"
+    );
 }
 
 #[test]

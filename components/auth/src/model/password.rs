@@ -89,15 +89,7 @@ mod tests {
 
     #[test]
     fn the_commonest_passwords_are_refused_in_any_case() {
-        for common in [
-            "password",
-            "PassWord",
-            "12345678",
-            "Password1",
-            "qwertyuiop",
-            "iloveyou",
-            "Comptoir",
-        ] {
+        for common in ["password", "PassWord", "12345678", "Password1", "qwertyuiop", "iloveyou", "Comptoir"] {
             assert_eq!(check(common, "bob"), Err(Refused::Common), "{common}");
         }
     }

@@ -38,11 +38,9 @@ pub(crate) fn answer(username: &Username, holder: Option<Holder>, now: i64) -> A
     match holder {
         _ if username.key() == OPERATOR => Answer::Taken,
         None => Answer::Claim,
-        Some(Holder {
-            pending: true,
-            claimed_at,
-            registration,
-        }) if now - claimed_at >= CLAIM_MS => Answer::TakeOver { registration },
+        Some(Holder { pending: true, claimed_at, registration }) if now - claimed_at >= CLAIM_MS => {
+            Answer::TakeOver { registration }
+        }
         Some(_) => Answer::Taken,
     }
 }
@@ -63,11 +61,7 @@ mod tests {
     }
 
     fn claimed(ago_ms: i64) -> Option<Holder> {
-        Some(Holder {
-            pending: true,
-            claimed_at: NOW - ago_ms,
-            registration: "r1".to_owned(),
-        })
+        Some(Holder { pending: true, claimed_at: NOW - ago_ms, registration: "r1".to_owned() })
     }
 
     #[test]
@@ -84,21 +78,12 @@ mod tests {
     #[test]
     fn an_old_claim_is_taken_over_under_its_registration() {
         let answer = answer(&bob(), claimed(60_000), NOW);
-        assert_eq!(
-            answer,
-            Answer::TakeOver {
-                registration: "r1".to_owned()
-            }
-        );
+        assert_eq!(answer, Answer::TakeOver { registration: "r1".to_owned() });
     }
 
     #[test]
     fn a_login_keeps_its_name_for_ever() {
-        let holder = Holder {
-            pending: false,
-            claimed_at: 0,
-            registration: "r1".to_owned(),
-        };
+        let holder = Holder { pending: false, claimed_at: 0, registration: "r1".to_owned() };
         assert_eq!(answer(&bob(), Some(holder), NOW), Answer::Taken);
     }
 

@@ -54,12 +54,7 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
 
     fn token(generation: i64, newest_generation: i64, used_at: Option<i64>) -> Presented {
-        Presented {
-            generation,
-            newest_generation,
-            used_at,
-            expires_at: NOW + LIFETIME_MS,
-        }
+        Presented { generation, newest_generation, used_at, expires_at: NOW + LIFETIME_MS }
     }
 
     #[test]

@@ -71,32 +71,18 @@ impl Subject {
         let before = before.filter(|attempts| now < attempts.forgotten_at);
         if let Some(attempts) = before.filter(|attempts| now < attempts.refused_until) {
             let seconds = (attempts.refused_until - now + 999) / 1000;
-            return Err(TooMany {
-                retry_after_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
-            });
+            return Err(TooMany { retry_after_seconds: u32::try_from(seconds).unwrap_or(u32::MAX) });
         }
         let count = before.map_or(0, |attempts| attempts.count) + 1;
         Ok(match self {
             Self::Account(_) => {
-                let refused_until = if count % ACCOUNT_BURST == 0 {
-                    now + account_delay_ms(count)
-                } else {
-                    0
-                };
-                Attempts {
-                    count,
-                    refused_until,
-                    forgotten_at: now.max(refused_until) + ACCOUNT_MEMORY_MS,
-                }
+                let refused_until = if count % ACCOUNT_BURST == 0 { now + account_delay_ms(count) } else { 0 };
+                Attempts { count, refused_until, forgotten_at: now.max(refused_until) + ACCOUNT_MEMORY_MS }
             }
             Self::Address(_) => {
                 let forgotten_at = before.map_or(now + ADDRESS_WINDOW_MS, |attempts| attempts.forgotten_at);
                 let refused_until = if count >= ADDRESS_LIMIT { forgotten_at } else { 0 };
-                Attempts {
-                    count,
-                    refused_until,
-                    forgotten_at,
-                }
+                Attempts { count, refused_until, forgotten_at }
             }
         })
     }

@@ -10,11 +10,7 @@ pub(crate) fn find(tx: &Transaction, subject: &Subject) -> Result<Option<Attempt
     let sql = "SELECT count, refused_until, forgotten_at FROM attempts WHERE digest = $1";
     let rows = tx.query(sql, params![subject.digest()])?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Attempts {
-        count: row.at(0)?,
-        refused_until: row.at(1)?,
-        forgotten_at: row.at(2)?,
-    }))
+    Ok(Some(Attempts { count: row.at(0)?, refused_until: row.at(1)?, forgotten_at: row.at(2)? }))
 }
 
 /// Remembers a subject's attempts in place of what was.
@@ -23,12 +19,7 @@ pub(crate) fn save(tx: &Transaction, subject: &Subject, attempts: Attempts) -> R
         "INSERT INTO attempts (digest, count, refused_until, forgotten_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (digest) DO UPDATE
          SET count = excluded.count, refused_until = excluded.refused_until, forgotten_at = excluded.forgotten_at",
-        params![
-            subject.digest(),
-            attempts.count,
-            attempts.refused_until,
-            attempts.forgotten_at
-        ],
+        params![subject.digest(), attempts.count, attempts.refused_until, attempts.forgotten_at],
     )?;
     Ok(())
 }

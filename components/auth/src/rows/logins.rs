@@ -55,11 +55,7 @@ pub(crate) fn holder(from: &impl Reads, name: &Username) -> Result<Option<Holder
     let sql = "SELECT state, claimed_at, registration FROM logins WHERE name_key = $1";
     let rows = from.query(sql, params![name.key()])?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Holder {
-        pending: row.at::<&str>(0)? == "pending",
-        claimed_at: row.at(1)?,
-        registration: row.at(2)?,
-    }))
+    Ok(Some(Holder { pending: row.at::<&str>(0)? == "pending", claimed_at: row.at(1)?, registration: row.at(2)? }))
 }
 
 /// Claims a free name.
@@ -111,14 +107,8 @@ pub(crate) fn release_claim(claim: &Claim) -> Result<()> {
 
 /// Bars a login, active or claimed, before its sessions are ended. None if there is none of exactly this name.
 pub(crate) fn begin_ending(username: &str) -> Result<Option<i64>> {
-    execute(
-        "UPDATE logins SET state = 'ending' WHERE username = $1",
-        params![username],
-    )?;
-    let rows = query(
-        "SELECT id FROM logins WHERE username = $1 AND state = 'ending'",
-        params![username],
-    )?;
+    execute("UPDATE logins SET state = 'ending' WHERE username = $1", params![username])?;
+    let rows = query("SELECT id FROM logins WHERE username = $1 AND state = 'ending'", params![username])?;
     rows.first().map(|row| row.at(0)).transpose()
 }
 

@@ -28,13 +28,7 @@ pub(crate) struct Found {
 pub(crate) fn open(tx: &Transaction, login_id: i64, first: NewToken<'_>) -> Result<()> {
     tx.execute(
         "INSERT INTO sessions (id, login_id, created_at, generation, expires_at) VALUES ($1, $2, $3, $4, $5)",
-        params![
-            first.session,
-            login_id,
-            first.issued_at,
-            first.generation,
-            first.expires_at
-        ],
+        params![first.session, login_id, first.issued_at, first.generation, first.expires_at],
     )?;
     insert_token(tx, first)
 }
@@ -82,10 +76,7 @@ pub(crate) fn rotate(tx: &Transaction, digest: &str, successor: NewToken<'_>) ->
 
 /// Every session of a login.
 pub(crate) fn of_login(login_id: i64) -> Result<Vec<String>> {
-    ids(&query(
-        "SELECT id FROM sessions WHERE login_id = $1",
-        params![login_id],
-    )?)
+    ids(&query("SELECT id FROM sessions WHERE login_id = $1", params![login_id])?)
 }
 
 /// The sessions of a login beyond the newest so many. A few at a time: each login ends those that it makes too many.

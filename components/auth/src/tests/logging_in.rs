@@ -9,11 +9,7 @@ fn hash_of(database: &Connection, username: &str) -> String {
 }
 
 fn retry_after(answer: &Answer) -> Option<&str> {
-    answer
-        .headers
-        .iter()
-        .find(|(name, _)| *name == "retry-after")
-        .map(|(_, value)| value.as_str())
+    answer.headers.iter().find(|(name, _)| *name == "retry-after").map(|(_, value)| value.as_str())
 }
 
 #[test]
@@ -21,10 +17,7 @@ fn the_seeded_operator_logs_in_and_gets_a_token_pair() {
     install(&SERVICE);
     let answer = log_in("admin", "admin");
     let data = &answer.body["data"];
-    assert_eq!(
-        (answer.status, &data["token_type"], &data["expires_in"]),
-        (200, &"Bearer".into(), &3600.into())
-    );
+    assert_eq!((answer.status, &data["token_type"], &data["expires_in"]), (200, &"Bearer".into(), &3600.into()));
     assert_eq!(data["refresh_expires_at"], 1_700_000_000 + 30 * 24 * 3600);
     assert_eq!(data["refresh_token"].as_str().unwrap().len(), 43);
     assert!(data["access_token"].as_str().unwrap().starts_with("admin admin "));
@@ -46,9 +39,7 @@ fn credentials_that_are_absent_are_missing() {
     ] {
         assert_eq!(post("/auth/login", body).send().outcome(), (400, "MISSING_CREDENTIALS"));
     }
-    let no_json = post("/auth/login", json!({}))
-        .with_body("application/json", b"{")
-        .send();
+    let no_json = post("/auth/login", json!({})).with_body("application/json", b"{").send();
     assert_eq!(no_json.outcome(), (400, "MISSING_CREDENTIALS"));
     assert_eq!(evaluated(), 0);
 }
@@ -63,10 +54,7 @@ fn a_wrong_password_and_an_unknown_name_look_the_same() {
     let endless = log_in("bob", &"x".repeat(5_000));
     assert_eq!(wrong.outcome(), (401, "INVALID_CREDENTIALS"));
     for other in [unknown, impossible, endless] {
-        assert_eq!(
-            (other.status, &other.text, &other.headers),
-            (401, &wrong.text, &wrong.headers)
-        );
+        assert_eq!((other.status, &other.text, &other.headers), (401, &wrong.text, &wrong.headers));
     }
     assert_eq!(evaluated(), 3);
 }
@@ -83,9 +71,7 @@ fn a_name_logs_in_however_it_is_spelled() {
 fn an_outdated_hash_is_replaced_at_the_first_login() {
     let database = install(&SERVICE);
     register("bob");
-    database
-        .execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", [])
-        .unwrap();
+    database.execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", []).unwrap();
     assert_eq!(log_in("bob", "wrong").status, 401);
     assert_eq!(hash_of(&database, "bob"), "old x");
     Client::log_in("bob", "x");
@@ -97,9 +83,7 @@ fn an_outdated_hash_is_replaced_at_the_first_login() {
 fn two_first_logins_at_once_both_succeed_with_an_outdated_hash() {
     let database = install(&SERVICE);
     register("bob");
-    database
-        .execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", [])
-        .unwrap();
+    database.execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", []).unwrap();
     meanwhile(|| assert!(Client::log_in("bob", "x").is_in()));
     assert!(Client::log_in("bob", "x").is_in());
     assert_eq!(hash_of(&database, "bob"), "new x");
@@ -133,10 +117,7 @@ fn ten_attempts_are_evaluated_and_the_right_password_waits_like_the_wrong_one() 
         assert!(statuses[..10].iter().all(|status| *status == 401));
         assert!(statuses[10..].iter().all(|status| *status == 429));
         let right = log_in(name, PASSWORD);
-        assert_eq!(
-            (right.outcome(), retry_after(&right)),
-            ((429, "TOO_MANY_ATTEMPTS"), Some("60"))
-        );
+        assert_eq!((right.outcome(), retry_after(&right)), ((429, "TOO_MANY_ATTEMPTS"), Some("60")));
     }
     wait_ms(59_999);
     assert_eq!(log_in("bob", PASSWORD).status, 429);
@@ -183,10 +164,7 @@ fn an_attempt_that_nobody_had_time_for_does_not_count() {
     hasher_is_busy(true);
     for _ in 0..50 {
         let answer = log_in_from("192.0.2.7", "admin", "admin");
-        assert_eq!(
-            (answer.outcome(), retry_after(&answer)),
-            ((503, "SERVICE_BUSY"), Some("3"))
-        );
+        assert_eq!((answer.outcome(), retry_after(&answer)), ((503, "SERVICE_BUSY"), Some("3")));
     }
     hasher_is_busy(false);
     for _ in 0..9 {
@@ -204,10 +182,7 @@ fn an_address_is_refused_after_a_hundred_failures_whatever_the_names() {
         assert_eq!(log_in_from(&address, &format!("guess{number}"), "wrong").status, 401);
     }
     let refused = log_in_from("2001:db8::ffff", "admin", "admin");
-    assert_eq!(
-        (refused.outcome(), retry_after(&refused)),
-        ((429, "TOO_MANY_ATTEMPTS"), Some("900"))
-    );
+    assert_eq!((refused.outcome(), retry_after(&refused)), ((429, "TOO_MANY_ATTEMPTS"), Some("900")));
     assert_eq!(log_in_from("2001:db8:0:1::1", "admin", "admin").status, 200);
     assert_eq!(log_in_from("127.0.0.1", "admin", "admin").status, 200);
     wait_ms(900_000);

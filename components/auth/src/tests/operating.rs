@@ -18,10 +18,7 @@ fn the_operator_is_known_to_be_seeded_until_the_password_is_replaced() {
     let before = Client::log_in("admin", "admin");
     assert_eq!(operator()["development"], true);
     let answer = set_password(PASSWORD);
-    assert_eq!(
-        (answer.status, &answer.body["data"]["development"]),
-        (200, &false.into())
-    );
+    assert_eq!((answer.status, &answer.body["data"]["development"]), (200, &false.into()));
     assert_eq!(operator(), json!({ "username": "admin", "development": false }));
     assert!(!before.is_in());
     assert_eq!(refresh(&before.refresh_token).status, 401);
@@ -37,10 +34,7 @@ fn the_operators_password_obeys_the_policy() {
         assert_eq!(set_password(password).outcome(), (400, "PASSWORD_REFUSED"));
     }
     for body in [json!({}), json!({ "password": "" }), json!({ "password": 7 })] {
-        assert_eq!(
-            put("/internal/operator", body).send().outcome(),
-            (400, "MISSING_PASSWORD")
-        );
+        assert_eq!(put("/internal/operator", body).send().outcome(), (400, "MISSING_PASSWORD"));
     }
     assert_eq!(operator()["development"], true);
 }
@@ -60,11 +54,7 @@ fn an_operator_who_was_deleted_comes_back_with_a_password_of_their_own() {
     assert_eq!(operator()["development"], false);
     assert_eq!(register("admin").outcome(), (400, "CREATION_FAILED"));
     assert_eq!(set_password(PASSWORD).status, 200);
-    assert!(
-        Client::log_in("admin", PASSWORD)
-            .access_token
-            .starts_with("admin admin ")
-    );
+    assert!(Client::log_in("admin", PASSWORD).access_token.starts_with("admin admin "));
 }
 
 #[test]

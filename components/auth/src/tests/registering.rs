@@ -4,14 +4,8 @@ use super::*;
 use crate::stand_in::{User, hasher_is_busy, meanwhile, wait_ms};
 
 fn state_of(database: &Connection, username: &str) -> Option<String> {
-    let mut statement = database
-        .prepare("SELECT state FROM logins WHERE username = $1")
-        .unwrap();
-    statement
-        .query_map([username], |row| row.get(0))
-        .unwrap()
-        .next()
-        .map(Result::unwrap)
+    let mut statement = database.prepare("SELECT state FROM logins WHERE username = $1").unwrap();
+    statement.query_map([username], |row| row.get(0)).unwrap().next().map(Result::unwrap)
 }
 
 fn register_with(body: JsonValue) -> Answer {
@@ -23,10 +17,7 @@ fn a_registration_makes_a_login_and_a_profile() {
     install(&SERVICE);
     let answer =
         register_with(json!({ "username": "Zoë", "password": PASSWORD, "email": "zoe@example.com", "role": "admin" }));
-    assert_eq!(
-        (answer.status, &answer.body["data"]),
-        (201, &json!({ "user_id": 2, "username": "Zoë" }))
-    );
+    assert_eq!((answer.status, &answer.body["data"]), (201, &json!({ "user_id": 2, "username": "Zoë" })));
     assert!(answer.body["message"].is_string());
     assert_eq!(profiles(), ["admin", "Zoë"]);
     let client = Client::log_in("Zoë", PASSWORD);
@@ -63,11 +54,7 @@ fn what_the_policy_refuses_is_not_made() {
         json!({ "username": "bob", "password": PASSWORD, "email": "nowhere" }),
         json!({ "username": "bob", "password": PASSWORD, "email": 7 }),
     ] {
-        assert_eq!(
-            register_with(body.clone()).outcome(),
-            (400, "CREATION_FAILED"),
-            "{body}"
-        );
+        assert_eq!(register_with(body.clone()).outcome(), (400, "CREATION_FAILED"), "{body}");
     }
     assert_eq!(count(&database, "logins"), 1);
     assert_eq!(profiles(), ["admin"]);
@@ -145,21 +132,13 @@ fn a_claim_left_behind_is_taken_over_with_the_profile_that_was_made() {
     let lost = register_with(json!({ "username": "bob", "password": PASSWORD, "email": "lost@example.com" }));
     assert_eq!(lost.status, 503);
     // As if the service had ended before it could release the claim.
-    database
-        .execute(
-            "UPDATE logins SET claimed_at = 1700000000000 WHERE state = 'pending'",
-            [],
-        )
-        .unwrap();
+    database.execute("UPDATE logins SET claimed_at = 1700000000000 WHERE state = 'pending'", []).unwrap();
     wait_ms(59_999);
     assert_eq!(register("bob").outcome(), (400, "CREATION_FAILED"));
     wait_ms(1);
     let found =
         register_with(json!({ "username": "Bob", "password": "another good one", "email": "found@example.com" }));
-    assert_eq!(
-        (found.status, &found.body["data"]),
-        (201, &json!({ "user_id": 2, "username": "Bob" }))
-    );
+    assert_eq!((found.status, &found.body["data"]), (201, &json!({ "user_id": 2, "username": "Bob" })));
     assert_eq!(log_in("bob", PASSWORD).status, 401);
     Client::log_in("bob", "another good one");
     let (_, profile) = peer::ask_user(Method::Get, "/users/2", None);
@@ -181,10 +160,7 @@ fn a_login_made_for_user_passes_the_profile_through() {
     let body = json!({ "username": "bob", "password": PASSWORD, "profile": profile });
     let answer = post("/internal/logins", body).send();
     let data = &answer.body["data"];
-    assert_eq!(
-        (answer.status, &data["id"], &data["username"]),
-        (201, &2.into(), &"bob".into())
-    );
+    assert_eq!((answer.status, &data["id"], &data["username"]), (201, &2.into(), &"bob".into()));
     assert_eq!((&data["first_name"], &data["email"]), (&"Bob".into(), &JsonValue::Null));
     Client::log_in("bob", PASSWORD);
 }
@@ -194,9 +170,6 @@ fn a_login_made_for_user_obeys_the_same_policy() {
     install(&SERVICE);
     for (username, password) in [("bob", ""), ("bob", "password"), ("admin", PASSWORD), ("", PASSWORD)] {
         let body = json!({ "username": username, "password": password, "profile": {} });
-        assert_eq!(
-            post("/internal/logins", body).send().outcome(),
-            (400, "CREATION_FAILED")
-        );
+        assert_eq!(post("/internal/logins", body).send().outcome(), (400, "CREATION_FAILED"));
     }
 }

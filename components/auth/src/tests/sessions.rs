@@ -9,12 +9,9 @@ use std::rc::Rc;
 /// Every text that is stored anywhere.
 fn stored_texts(database: &Connection) -> String {
     let mut texts = String::new();
-    for (table, columns) in [
-        ("logins", "registration"),
-        ("sessions", "id"),
-        ("refresh_tokens", "digest"),
-        ("attempts", "digest"),
-    ] {
+    for (table, columns) in
+        [("logins", "registration"), ("sessions", "id"), ("refresh_tokens", "digest"), ("attempts", "digest")]
+    {
         let mut statement = database.prepare(&format!("SELECT {columns} FROM {table}")).unwrap();
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
         texts.extend(rows.map(Result::unwrap));
@@ -29,10 +26,7 @@ fn a_refresh_gives_a_new_pair_of_the_same_session_and_thirty_days_more() {
     wait_ms(10 * 24 * 3_600_000);
     let answer = refresh(&client.refresh_token);
     let data = &answer.body["data"];
-    assert_eq!(
-        (answer.status, &data["token_type"], &data["expires_in"]),
-        (200, &"Bearer".into(), &3600.into())
-    );
+    assert_eq!((answer.status, &data["token_type"], &data["expires_in"]), (200, &"Bearer".into(), &3600.into()));
     assert_eq!(data["refresh_expires_at"], 1_700_000_000 + 40 * 24 * 3600);
     let refreshed = Client::from(&answer);
     assert_ne!(refreshed.access_token, client.access_token);
@@ -44,16 +38,8 @@ fn a_refresh_gives_a_new_pair_of_the_same_session_and_thirty_days_more() {
 fn a_body_without_a_token_is_missing_one() {
     install(&SERVICE);
     for value in [json!(null), json!(""), json!(7), json!(["x"])] {
-        assert_eq!(
-            post("/auth/refresh", json!({ "refresh_token": value }))
-                .send()
-                .outcome(),
-            (400, "MISSING_TOKEN")
-        );
-        assert_eq!(
-            post("/auth/verify", json!({ "token": value })).send().outcome(),
-            (400, "MISSING_TOKEN")
-        );
+        assert_eq!(post("/auth/refresh", json!({ "refresh_token": value })).send().outcome(), (400, "MISSING_TOKEN"));
+        assert_eq!(post("/auth/verify", json!({ "token": value })).send().outcome(), (400, "MISSING_TOKEN"));
     }
     for path in ["/auth/refresh", "/auth/verify"] {
         assert_eq!(post(path, json!({})).send().outcome(), (400, "MISSING_TOKEN"));
@@ -91,10 +77,7 @@ fn a_session_that_ends_while_it_is_refreshed_stays_ended() {
     let same = client.clone();
     meanwhile(move || assert_eq!(same.log_out(None).status, 200));
     assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-    assert_eq!(
-        (count(&database, "sessions"), count(&database, "refresh_tokens")),
-        (0, 0)
-    );
+    assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
 }
 
 #[test]
@@ -106,10 +89,7 @@ fn a_grandparent_ends_the_session_at_once() {
     assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     assert_eq!(refresh(&third.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     assert!(![first, second, third].iter().any(Client::is_in));
-    assert_eq!(
-        (count(&database, "sessions"), count(&database, "refresh_tokens")),
-        (0, 0)
-    );
+    assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
 }
 
 #[test]
@@ -164,10 +144,7 @@ fn every_bad_token_gets_the_same_answer() {
     client.log_out(None);
     let ended = refresh(&client.refresh_token);
     for other in [&unknown, &endless, &forged, &ended] {
-        assert_eq!(
-            (other.status, &other.text, &other.headers),
-            (401, &race.text, &race.headers)
-        );
+        assert_eq!((other.status, &other.text, &other.headers), (401, &race.text, &race.headers));
     }
 }
 
@@ -216,12 +193,7 @@ fn verify_says_whose_a_token_is_and_until_when() {
 #[test]
 fn logging_out_ends_the_callers_own_session() {
     install(&SERVICE);
-    for body in [
-        None,
-        Some(json!({})),
-        Some(json!({ "refresh_token": null })),
-        Some(json!([])),
-    ] {
+    for body in [None, Some(json!({})), Some(json!({ "refresh_token": null })), Some(json!([]))] {
         let other = Client::log_in("admin", "admin");
         let client = Client::log_in("admin", "admin");
         let answer = client.log_out(body);
@@ -243,11 +215,7 @@ fn logging_out_with_a_refresh_token_ends_its_session() {
     assert_eq!(here.log_out(Some(json!({ "refresh_token": used }))).status, 200);
     assert!(!there.is_in());
     assert!(here.is_in());
-    assert_eq!(
-        here.log_out(Some(json!({ "refresh_token": here.refresh_token })))
-            .status,
-        200
-    );
+    assert_eq!(here.log_out(Some(json!({ "refresh_token": here.refresh_token }))).status, 200);
     assert!(!here.is_in());
 }
 

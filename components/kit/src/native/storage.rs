@@ -17,9 +17,7 @@ thread_local! {
 
 pub(crate) fn install(migrations: &[&str]) -> Connection {
     let connection = rusqlite::Connection::open_in_memory().expect("memory is enough for an empty database");
-    connection
-        .pragma_update(None, "foreign_keys", true)
-        .expect("SQLite knows foreign keys");
+    connection.pragma_update(None, "foreign_keys", true).expect("SQLite knows foreign keys");
     for sql in migrations {
         connection.execute_batch(sql).expect("the migrations of a service run");
     }
@@ -29,9 +27,7 @@ pub(crate) fn install(migrations: &[&str]) -> Connection {
 }
 
 fn connection() -> Connection {
-    DATABASE
-        .with_borrow(|database| database.clone())
-        .expect("`install` puts a database on this thread")
+    DATABASE.with_borrow(|database| database.clone()).expect("`install` puts a database on this thread")
 }
 
 pub(crate) fn query(sql: &str, params: &[Value]) -> Result<Rows, Error> {
@@ -53,13 +49,8 @@ pub(crate) fn begin() -> Result<Transaction, Error> {
     if !connection.is_autocommit() {
         return Err(Error::Busy);
     }
-    connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(|error| reason(&error))?;
-    Ok(Transaction {
-        connection,
-        committed: false,
-    })
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| reason(&error))?;
+    Ok(Transaction { connection, committed: false })
 }
 
 #[derive(Debug)]
@@ -78,10 +69,7 @@ impl Transaction {
     }
 
     pub(crate) fn commit(mut transaction: Transaction) -> Result<(), Error> {
-        transaction
-            .connection
-            .execute_batch("COMMIT")
-            .map_err(|error| reason(&error))?;
+        transaction.connection.execute_batch("COMMIT").map_err(|error| reason(&error))?;
         transaction.committed = true;
         Ok(())
     }
@@ -90,9 +78,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.committed {
-            self.connection
-                .execute_batch("ROLLBACK")
-                .expect("a transaction is open until it ends");
+            self.connection.execute_batch("ROLLBACK").expect("a transaction is open until it ends");
         }
     }
 }
@@ -103,19 +89,14 @@ fn prepare<'a>(connection: &'a rusqlite::Connection, sql: &str, params: &[Value]
     let mut highest = 0;
     for index in 1..=statement.parameter_count() {
         let digits = statement.parameter_name(index).and_then(|name| name.strip_prefix('$'));
-        let number: usize = digits
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| invalid("a parameter is no $n"))?;
+        let number: usize =
+            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| invalid("a parameter is no $n"))?;
         highest = highest.max(number);
         if let Some(value) = number.checked_sub(1).and_then(|position| params.get(position)) {
             bind(&mut statement, index, value).map_err(|error| reason(&error))?;
         }
     }
-    if highest == params.len() {
-        Ok(statement)
-    } else {
-        Err(invalid("the number of parameters is another"))
-    }
+    if highest == params.len() { Ok(statement) } else { Err(invalid("the number of parameters is another")) }
 }
 
 fn bind(statement: &mut Statement<'_>, index: usize, value: &Value) -> rusqlite::Result<()> {

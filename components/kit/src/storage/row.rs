@@ -30,19 +30,13 @@ impl Rows {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> + Clone {
         // A statement without columns has no values either, so the width of its rows is never used.
         let width = self.columns.len().max(1);
-        self.values.chunks_exact(width).map(|values| Row {
-            columns: &self.columns,
-            values,
-        })
+        self.values.chunks_exact(width).map(|values| Row { columns: &self.columns, values })
     }
 }
 
 impl From<host::Rows> for Rows {
     fn from(rows: host::Rows) -> Rows {
-        Rows {
-            columns: rows.columns,
-            values: rows.values,
-        }
+        Rows { columns: rows.columns, values: rows.values }
     }
 }
 
@@ -72,10 +66,7 @@ impl<'a> Row<'a> {
     ///
     /// As [`get`](Row::get).
     pub fn at<T: FromValue<'a>>(&self, index: usize) -> Result<T> {
-        let value = self
-            .values
-            .get(index)
-            .ok_or_else(|| Error::Invalid(format!("no column {index}")))?;
+        let value = self.values.get(index).ok_or_else(|| Error::Invalid(format!("no column {index}")))?;
         T::from_value(value).ok_or_else(|| Error::Invalid(format!("column {index} has another type")))
     }
 }
@@ -88,11 +79,7 @@ pub trait FromValue<'a>: Sized {
 
 impl FromValue<'_> for i64 {
     fn from_value(value: &Value) -> Option<i64> {
-        if let Value::Integer(integer) = value {
-            Some(*integer)
-        } else {
-            None
-        }
+        if let Value::Integer(integer) = value { Some(*integer) } else { None }
     }
 }
 
@@ -109,21 +96,13 @@ impl FromValue<'_> for bool {
 
 impl FromValue<'_> for f64 {
     fn from_value(value: &Value) -> Option<f64> {
-        if let Value::Real(real) = value {
-            Some(*real)
-        } else {
-            None
-        }
+        if let Value::Real(real) = value { Some(*real) } else { None }
     }
 }
 
 impl<'a> FromValue<'a> for &'a str {
     fn from_value(value: &'a Value) -> Option<&'a str> {
-        if let Value::Text(text) = value {
-            Some(text)
-        } else {
-            None
-        }
+        if let Value::Text(text) = value { Some(text) } else { None }
     }
 }
 
@@ -135,21 +114,13 @@ impl FromValue<'_> for String {
 
 impl<'a> FromValue<'a> for &'a [u8] {
     fn from_value(value: &'a Value) -> Option<&'a [u8]> {
-        if let Value::Blob(bytes) = value {
-            Some(bytes)
-        } else {
-            None
-        }
+        if let Value::Blob(bytes) = value { Some(bytes) } else { None }
     }
 }
 
 impl<'a, T: FromValue<'a>> FromValue<'a> for Option<T> {
     fn from_value(value: &'a Value) -> Option<Option<T>> {
-        if matches!(value, Value::Null) {
-            Some(None)
-        } else {
-            T::from_value(value).map(Some)
-        }
+        if matches!(value, Value::Null) { Some(None) } else { T::from_value(value).map(Some) }
     }
 }
 
@@ -248,10 +219,7 @@ mod tests {
 
     #[test]
     fn a_statement_without_columns_has_no_rows() {
-        let none = Rows {
-            columns: Vec::new(),
-            values: Vec::new(),
-        };
+        let none = Rows { columns: Vec::new(), values: Vec::new() };
         assert_eq!((none.len(), none.iter().count(), none.is_empty()), (0, 0, true));
     }
 }

@@ -51,10 +51,7 @@ impl Cart {
             // A hundred lines of a million each are far from an overflow.
             *quantities.entry(line.product).or_insert(0) += line.quantity;
         }
-        let lines: Vec<Line> = quantities
-            .into_iter()
-            .map(|(product, quantity)| Line { product, quantity })
-            .collect();
+        let lines: Vec<Line> = quantities.into_iter().map(|(product, quantity)| Line { product, quantity }).collect();
         match lines.iter().find(|line| line.quantity > QUANTITY_LIMIT) {
             Some(line) => Err(Refusal::TooMany { product: line.product }),
             None => Ok(Cart { lines }),
@@ -69,9 +66,7 @@ impl Cart {
 
 impl Line {
     fn read(item: &JsonValue) -> Result<Line, &'static str> {
-        let item = item
-            .as_object()
-            .ok_or("it must be an object with `product_id` and `quantity`")?;
+        let item = item.as_object().ok_or("it must be an object with `product_id` and `quantity`")?;
         let integer = |name| item.get(name).and_then(JsonValue::as_i64);
         let product = integer("product_id").ok_or("`product_id` must be an integer")?;
         let quantity = integer("quantity").filter(|quantity| (1..=QUANTITY_LIMIT).contains(quantity));
@@ -107,10 +102,7 @@ mod tests {
         let half = r#"{"product_id":1,"quantity":500000}"#;
         let one = r#"{"product_id":1,"quantity":1}"#;
         assert_eq!(read(&format!("[{half},{half}]")), Ok(vec![(1, QUANTITY_LIMIT)]));
-        assert_eq!(
-            read(&format!("[{half},{half},{one}]")),
-            Err(Refusal::TooMany { product: 1 })
-        );
+        assert_eq!(read(&format!("[{half},{half},{one}]")), Err(Refusal::TooMany { product: 1 }));
     }
 
     #[test]
@@ -150,30 +142,16 @@ mod tests {
     fn a_product_is_named_by_an_integer() {
         for product in ["1.0", "\"1\"", "null", "true", "9223372036854775808", "[1]"] {
             let items = format!(r#"[{{"product_id":{product},"quantity":1}}]"#);
-            assert!(
-                matches!(read(&items), Err(Refusal::BadLine { line: 1, .. })),
-                "{product}"
-            );
+            assert!(matches!(read(&items), Err(Refusal::BadLine { line: 1, .. })), "{product}");
         }
     }
 
     #[test]
     fn a_bad_line_is_named_by_its_number() {
         let good = r#"{"product_id":1,"quantity":1}"#;
-        for bad in [
-            "1",
-            "null",
-            "[]",
-            "\"x\"",
-            "{}",
-            r#"{"product_id":1}"#,
-            r#"{"quantity":1}"#,
-        ] {
+        for bad in ["1", "null", "[]", "\"x\"", "{}", r#"{"product_id":1}"#, r#"{"quantity":1}"#] {
             let refusal = read(&format!("[{good},{bad}]"));
-            assert!(
-                matches!(refusal, Err(Refusal::BadLine { line: 2, .. })),
-                "{bad}: {refusal:?}"
-            );
+            assert!(matches!(refusal, Err(Refusal::BadLine { line: 2, .. })), "{bad}: {refusal:?}");
         }
     }
 
@@ -188,9 +166,7 @@ mod tests {
     #[test]
     fn a_hundred_lines_are_enough() {
         let lines = |count: usize| {
-            let lines: Vec<String> = (1..=count)
-                .map(|id| format!(r#"{{"product_id":{id},"quantity":1}}"#))
-                .collect();
+            let lines: Vec<String> = (1..=count).map(|id| format!(r#"{{"product_id":{id},"quantity":1}}"#)).collect();
             format!("[{}]", lines.join(","))
         };
         assert_eq!(read(&lines(LINES_LIMIT)).unwrap().len(), LINES_LIMIT);

@@ -15,18 +15,12 @@ impl Cents {
 
     /// The price of some pieces. None beyond [`Cents::LIMIT`].
     pub fn times(self, quantity: i64) -> Option<Cents> {
-        self.0
-            .checked_mul(quantity)
-            .map(Cents)
-            .filter(|cents| *cents <= Cents::LIMIT)
+        self.0.checked_mul(quantity).map(Cents).filter(|cents| *cents <= Cents::LIMIT)
     }
 
     /// Both together. None beyond [`Cents::LIMIT`].
     pub fn plus(self, other: Cents) -> Option<Cents> {
-        self.0
-            .checked_add(other.0)
-            .map(Cents)
-            .filter(|cents| *cents <= Cents::LIMIT)
+        self.0.checked_add(other.0).map(Cents).filter(|cents| *cents <= Cents::LIMIT)
     }
 }
 
@@ -83,9 +77,7 @@ mod tests {
         // A linear congruential generator: the same amounts each time, of every length.
         let mut state = 0x2545_F491_4F6C_DD1D_u64;
         let random = std::iter::repeat_with(|| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let digits = u32::try_from(state >> 60).unwrap().min(15);
             i64::try_from((state >> 8) % 10_u64.pow(digits)).unwrap()
         });
@@ -95,11 +87,7 @@ mod tests {
             assert_eq!(text, exact(cents));
             assert_eq!(read(&text), cents);
             let double: f64 = text.parse().unwrap();
-            assert_eq!(
-                (double * 100.0).round() as i64,
-                cents,
-                "a client that reads a double finds the same cents"
-            );
+            assert_eq!((double * 100.0).round() as i64, cents, "a client that reads a double finds the same cents");
         }
     }
 

@@ -85,13 +85,7 @@ impl Status {
 mod tests {
     use super::*;
 
-    const ALL: [Status; 5] = [
-        Status::Pending,
-        Status::Paid,
-        Status::Shipped,
-        Status::Delivered,
-        Status::Cancelled,
-    ];
+    const ALL: [Status; 5] = [Status::Pending, Status::Paid, Status::Shipped, Status::Delivered, Status::Cancelled];
 
     /// One row for each status, one column for what it is to become, in the order of `ALL`: `=` stays, `b` is a step for the
     /// buyer too, `a` for an administrator alone, `.` for nobody.
@@ -115,11 +109,7 @@ mod tests {
                     _ => (illegal.clone(), illegal),
                 };
                 assert_eq!(from.step_to(to, Power::Buyer), buyer, "{from:?} to {to:?} by the buyer");
-                assert_eq!(
-                    from.step_to(to, Power::Admin),
-                    admin,
-                    "{from:?} to {to:?} by an administrator"
-                );
+                assert_eq!(from.step_to(to, Power::Admin), admin, "{from:?} to {to:?} by an administrator");
             }
         }
     }

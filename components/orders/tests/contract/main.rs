@@ -18,9 +18,7 @@ fn start() -> Connection {
 }
 
 fn order(user: &str, items: JsonValue) -> Answer {
-    post("/orders", JsonValue::from_iter([("items", items)]))
-        .by(user, "user")
-        .send()
+    post("/orders", JsonValue::from_iter([("items", items)])).by(user, "user").send()
 }
 
 fn one(product: i64, quantity: i64) -> JsonValue {
@@ -28,15 +26,11 @@ fn one(product: i64, quantity: i64) -> JsonValue {
 }
 
 fn set_status(id: &JsonValue, status: &str, user: &str, role: &str) -> Answer {
-    put(&format!("/orders/{id}"), json!({ "status": status }))
-        .by(user, role)
-        .send()
+    put(&format!("/orders/{id}"), json!({ "status": status })).by(user, role).send()
 }
 
 fn stock(product: i64) -> i64 {
-    get(&format!("/products/{product}")).send().body["data"]["stock"]
-        .as_i64()
-        .unwrap()
+    get(&format!("/products/{product}")).send().body["data"]["stock"].as_i64().unwrap()
 }
 
 fn stocks() -> Vec<i64> {

@@ -30,23 +30,15 @@ fn an_order_takes_the_stock_and_says_all_of_itself() {
 #[test]
 fn nobody_orders_without_a_name() {
     start();
-    assert_eq!(
-        post("/orders", json!({ "items": one(1, 1) })).send().outcome(),
-        (401, "MISSING_TOKEN")
-    );
+    assert_eq!(post("/orders", json!({ "items": one(1, 1) })).send().outcome(), (401, "MISSING_TOKEN"));
 }
 
 #[test]
 fn a_body_without_items_is_missing_them() {
     start();
-    for body in [
-        json!({}),
-        json!([]),
-        json!(null),
-        json!({ "items": null }),
-        json!({ "items": [] }),
-        json!({ "items": {} }),
-    ] {
+    for body in
+        [json!({}), json!([]), json!(null), json!({ "items": null }), json!({ "items": [] }), json!({ "items": {} })]
+    {
         let answer = post("/orders", body.clone()).by("ada", "user").send();
         assert_eq!(answer.outcome(), (400, "MISSING_ITEMS"), "{body}");
     }
@@ -57,10 +49,7 @@ fn a_body_without_items_is_missing_them() {
         ("application/json", b"{", 400),
         ("application/vnd.shop+json; charset=utf-8", good, 201),
     ] {
-        let answer = post("/orders", json!(null))
-            .with_body(content_type, body)
-            .by("ada", "user")
-            .send();
+        let answer = post("/orders", json!(null)).with_body(content_type, body).by("ada", "user").send();
         assert_eq!(answer.status, status, "{content_type}");
     }
 }
@@ -92,17 +81,12 @@ fn a_bad_line_fails_the_order() {
 #[test]
 fn a_failure_on_a_later_line_takes_nothing() {
     let database = start();
-    for second in [
-        json!({ "product_id": 2, "quantity": 16 }),
-        json!({ "product_id": 77, "quantity": 1 }),
-    ] {
+    for second in [json!({ "product_id": 2, "quantity": 16 }), json!({ "product_id": 77, "quantity": 1 })] {
         let answer = order("ada", json!([{ "product_id": 1, "quantity": 1 }, second]));
         assert_eq!(answer.outcome(), (400, "ORDER_CREATION_FAILED"));
     }
     assert_eq!(stocks(), SEED);
-    let orders: i64 = database
-        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
-        .unwrap();
+    let orders: i64 = database.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
     assert_eq!(orders, 0);
 }
 
@@ -116,9 +100,7 @@ fn the_last_piece_is_sold_once() {
 #[test]
 fn a_total_beyond_the_limit_is_refused() {
     let database = start();
-    database
-        .execute("UPDATE products SET price_cents = 1000000000000000", [])
-        .unwrap();
+    database.execute("UPDATE products SET price_cents = 1000000000000000", []).unwrap();
     assert_eq!(order("ada", one(1, 1)).status, 201);
     assert_eq!(order("ada", one(1, 2)).outcome(), (400, "ORDER_CREATION_FAILED"));
     let two = json!([{ "product_id": 1, "quantity": 1 }, { "product_id": 2, "quantity": 1 }]);
@@ -130,9 +112,7 @@ fn a_total_beyond_the_limit_is_refused() {
 fn an_order_keeps_name_and_price_of_its_moment() {
     let database = start();
     let placed = order("ada", one(1, 2)).body["data"].clone();
-    database
-        .execute("UPDATE products SET name = 'Other', price_cents = 1 WHERE id = 1", [])
-        .unwrap();
+    database.execute("UPDATE products SET name = 'Other', price_cents = 1 WHERE id = 1", []).unwrap();
     assert_eq!(get("/orders/1").by("ada", "user").send().body["data"], placed);
     database.execute("DELETE FROM products WHERE id = 1", []).unwrap();
     assert_eq!(get("/orders/1").by("ada", "user").send().body["data"], placed);

@@ -13,10 +13,7 @@ fn the_five_seeded_products_are_listed_by_id() {
     let first = r#"{"success":true,"data":[{"id":1,"name":"Laptop Dell XPS 13","price":1299.0,"description":"#;
     assert!(answer.text.starts_with(first), "{}", answer.text);
     let list = answer.body["data"].as_array().unwrap();
-    let seen: Vec<_> = list
-        .iter()
-        .map(|product| (&product["name"], &product["price"], &product["stock"]))
-        .collect();
+    let seen: Vec<_> = list.iter().map(|product| (&product["name"], &product["price"], &product["stock"])).collect();
     assert_eq!(
         json!(seen),
         json!([
@@ -36,26 +33,13 @@ fn one_product_is_shown_as_in_the_list() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body["data"], get("/products").send().body["data"][2]);
     let members: Vec<&String> = answer.body["data"].as_object().unwrap().keys().collect();
-    assert_eq!(
-        members,
-        ["date_creation", "description", "id", "name", "price", "stock"]
-    );
+    assert_eq!(members, ["date_creation", "description", "id", "name", "price", "stock"]);
 }
 
 #[test]
 fn what_is_not_for_sale_is_not_found() {
     start();
-    for id in [
-        "0",
-        "6",
-        "abc",
-        "-1",
-        "1.0",
-        "9223372036854775808",
-        "99999999999999999999",
-        "%31%30",
-        "%ff",
-    ] {
+    for id in ["0", "6", "abc", "-1", "1.0", "9223372036854775808", "99999999999999999999", "%31%30", "%ff"] {
         let answer = get(&format!("/products/{id}")).send();
         assert_eq!(answer.outcome(), (404, "PRODUCT_NOT_FOUND"), "{id}");
     }

@@ -12,25 +12,10 @@ fn orders_are_listed_newest_first_and_by_id_within_a_second() {
         order("ada", one(product, 1));
     }
     order("bob", one(1, 1));
-    database
-        .execute(
-            "UPDATE orders SET date_creation = '2020-01-01 00:00:00' WHERE id = 5",
-            [],
-        )
-        .unwrap();
-    database
-        .execute(
-            "UPDATE orders SET date_creation = '2024-01-01 00:00:00' WHERE id <> 5",
-            [],
-        )
-        .unwrap();
+    database.execute("UPDATE orders SET date_creation = '2020-01-01 00:00:00' WHERE id = 5", []).unwrap();
+    database.execute("UPDATE orders SET date_creation = '2024-01-01 00:00:00' WHERE id <> 5", []).unwrap();
     let answer = get("/orders").by("ada", "user").send();
-    let ids: Vec<_> = answer.body["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|order| &order["id"])
-        .collect();
+    let ids: Vec<_> = answer.body["data"].as_array().unwrap().iter().map(|order| &order["id"]).collect();
     assert_eq!(json!(ids), json!([4, 3, 2, 1, 5]));
     assert_eq!(answer.body["count"], 5);
     assert_eq!(answer.body["data"][0]["items"][0]["product_id"], 4);
@@ -47,25 +32,13 @@ fn a_user_without_orders_has_an_empty_list() {
 fn anothers_order_is_not_there_but_for_administrators() {
     start();
     order("ada", one(1, 1));
-    assert_eq!(
-        get("/orders/1").by("bob", "user").send().outcome(),
-        (404, "ORDER_NOT_FOUND")
-    );
-    assert_eq!(
-        get("/orders/1").by("Ada", "user").send().outcome(),
-        (404, "ORDER_NOT_FOUND")
-    );
-    assert_eq!(
-        set_status(&json!(1), "cancelled", "bob", "user").outcome(),
-        (404, "ORDER_NOT_FOUND")
-    );
+    assert_eq!(get("/orders/1").by("bob", "user").send().outcome(), (404, "ORDER_NOT_FOUND"));
+    assert_eq!(get("/orders/1").by("Ada", "user").send().outcome(), (404, "ORDER_NOT_FOUND"));
+    assert_eq!(set_status(&json!(1), "cancelled", "bob", "user").outcome(), (404, "ORDER_NOT_FOUND"));
     assert_eq!(get("/orders/1").by("root", "admin").send().status, 200);
     assert_eq!(get("/orders").by("root", "admin").send().body["count"], 0);
     for id in ["2", "abc", "-1", "9223372036854775808"] {
-        assert_eq!(
-            get(&format!("/orders/{id}")).by("ada", "user").send().outcome(),
-            (404, "ORDER_NOT_FOUND")
-        );
+        assert_eq!(get(&format!("/orders/{id}")).by("ada", "user").send().outcome(), (404, "ORDER_NOT_FOUND"));
     }
 }
 
@@ -83,10 +56,6 @@ fn an_order_is_listed_whole_or_not_at_all() {
     let answer = get("/orders").by("ada", "user").send();
     assert_eq!(answer.body["count"], 5_000 / lines.len());
     let listed = answer.body["data"].as_array().unwrap();
-    assert!(
-        listed
-            .iter()
-            .all(|order| order["items"].as_array().unwrap().len() == lines.len())
-    );
+    assert!(listed.iter().all(|order| order["items"].as_array().unwrap().len() == lines.len()));
     assert_eq!(listed[0]["id"], 60);
 }

@@ -9,10 +9,7 @@ use super::start;
 fn health_is_bare_and_asks_the_database() {
     start();
     let answer = get("/health").send();
-    assert_eq!(
-        (answer.status, answer.text.as_str()),
-        (200, r#"{"status":"healthy","service":"orders-service"}"#)
-    );
+    assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"status":"healthy","service":"orders-service"}"#));
 }
 
 #[test]
@@ -28,10 +25,7 @@ fn what_the_host_never_sends_is_refused_in_the_envelope() {
 #[test]
 fn the_service_describes_what_it_serves() {
     let description = SERVICE.describe();
-    assert_eq!(
-        (description.name.as_str(), description.health.as_deref()),
-        ("orders-service", Some("/health"))
-    );
+    assert_eq!((description.name.as_str(), description.health.as_deref()), ("orders-service", Some("/health")));
     assert_eq!((description.schema.minimum, description.schema.maximum), (1, 1));
     assert_eq!(description.migrations.len(), 1);
     let routes: Vec<String> = description

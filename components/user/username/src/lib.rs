@@ -50,10 +50,7 @@ impl Username {
         if text.trim() != text {
             return Err(Refused::OuterWhitespace);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            key,
-        })
+        Ok(Self { text: text.to_owned(), key })
     }
 
     /// The name as it was typed.

@@ -78,25 +78,12 @@ struct Deadline {
 impl Blueprint {
     /// Resolves the file and creates it, empty and with mode 0600, where it is missing.
     pub(super) fn new(path: &Path, config: SqliteConfig) -> Result<Self, OpenError> {
-        let unusable = |cause: io::Error| OpenError::Unusable {
-            path: path.to_owned(),
-            cause: cause.to_string(),
-        };
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let name = path
-            .file_name()
-            .ok_or_else(|| unusable(io::ErrorKind::InvalidInput.into()))?;
+        let unusable = |cause: io::Error| OpenError::Unusable { path: path.to_owned(), cause: cause.to_string() };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or_else(|| unusable(io::ErrorKind::InvalidInput.into()))?;
         // An absolute path is never taken for a URI, which the linked SQLite would read.
         let resolved = folder.canonicalize().map_err(unusable)?.join(name);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&resolved)
-        {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&resolved) {
             Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(cause)),
             Err(_) => {
                 let mode = resolved.symlink_metadata().map_err(unusable)?.permissions().mode();
@@ -112,25 +99,13 @@ impl Blueprint {
     /// Opens the first connection, which turns the write-ahead log on and checks the structure.
     pub(super) fn first(&self) -> Result<Connection, OpenError> {
         let connection = self.open_raw(Role::Here).map_err(|error| self.explain(&error))?;
-        if connection
-            .raw
-            .is_readonly("main")
-            .map_err(|error| self.explain(&error))?
-        {
-            return Err(OpenError::ReadOnly {
-                path: self.path.clone(),
-            });
+        if connection.raw.is_readonly("main").map_err(|error| self.explain(&error))? {
+            return Err(OpenError::ReadOnly { path: self.path.clone() });
         }
-        let finding = connection
-            .policy
-            .as_host(|| self.check(&connection))
-            .map_err(|error| self.explain(&error))?;
+        let finding = connection.policy.as_host(|| self.check(&connection)).map_err(|error| self.explain(&error))?;
         match finding {
             None => Ok(connection),
-            Some(finding) => Err(OpenError::Damaged {
-                path: self.path.clone(),
-                finding,
-            }),
+            Some(finding) => Err(OpenError::Damaged { path: self.path.clone(), finding }),
         }
     }
 
@@ -159,16 +134,9 @@ impl Blueprint {
             .prepare("PRAGMA module_list")?
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<String>>>()?;
-        let author = if role == Role::Migrator {
-            Author::Migration
-        } else {
-            Author::Guest
-        };
+        let author = if role == Role::Migrator { Author::Migration } else { Author::Guest };
         let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
-        let deadline = Arc::new(Deadline {
-            origin: Instant::now(),
-            at: AtomicU64::new(u64::MAX),
-        });
+        let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
         let wal_frames = Arc::new(AtomicU32::new(0));
         let (judge, watch, frames) = (policy.clone(), deadline.clone(), wal_frames.clone());
         raw.progress_handler(role.instructions_between_checks(), Some(move || watch.is_over()))?;
@@ -178,32 +146,18 @@ impl Blueprint {
                 Ok(())
             }))?;
         }
-        raw.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
-            judge.judge(&context)
-        }))?;
-        Ok(Connection {
-            raw,
-            policy,
-            deadline,
-            wal_frames,
-        })
+        raw.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| judge.judge(&context)))?;
+        Ok(Connection { raw, policy, deadline, wal_frames })
     }
 
     fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
         let limits = &self.config.limits;
         let (value_bytes, instructions) = match role {
-            Role::Here => (
-                limits.value_bytes.min(VALUE_BYTES_HERE),
-                limits.instructions.min(INSTRUCTIONS_HERE),
-            ),
+            Role::Here => (limits.value_bytes.min(VALUE_BYTES_HERE), limits.instructions.min(INSTRUCTIONS_HERE)),
             _ => (limits.value_bytes, limits.instructions),
         };
         // A migration is one text of many statements, and SQLite counts what is left of it.
-        let sql_bytes = if role == Role::Migrator {
-            limits.value_bytes
-        } else {
-            limits.sql_bytes
-        };
+        let sql_bytes = if role == Role::Migrator { limits.value_bytes } else { limits.sql_bytes };
         for (limit, value) in [
             (Limit::SQLITE_LIMIT_LENGTH, value_bytes),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes),
@@ -251,18 +205,13 @@ impl Blueprint {
 
     /// The first thing wrong with the structure. A check that does not end in time has found nothing.
     fn check(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
-        let tables: i64 = connection
-            .raw
-            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let tables: i64 = connection.raw.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables == 0 {
             return Ok(None);
         }
         let until = Instant::now() + self.config.check_time;
-        let found = connection.until(until, || {
-            connection
-                .raw
-                .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-        });
+        let found = connection
+            .until(until, || connection.raw.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
         match found {
             Ok(finding) if finding == "ok" => Ok(None),
             Ok(finding) => Ok(Some(finding)),
@@ -279,14 +228,8 @@ impl Blueprint {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
             Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
-            Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
-                path,
-                finding: error.to_string(),
-            },
-            _ => OpenError::Unusable {
-                path,
-                cause: error.to_string(),
-            },
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, finding: error.to_string() },
+            _ => OpenError::Unusable { path, cause: error.to_string() },
         }
     }
 }
@@ -295,9 +238,7 @@ impl Connection {
     /// Runs statements that SQLite interrupts at a moment.
     pub(super) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
         let nanoseconds = moment.saturating_duration_since(self.deadline.origin).as_nanos();
-        self.deadline
-            .at
-            .store(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.deadline.at.store(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
         let result = work();
         self.deadline.at.store(u64::MAX, Ordering::Relaxed);
         result

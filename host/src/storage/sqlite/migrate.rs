@@ -18,10 +18,7 @@ const QUOTED: usize = 80;
 pub(super) fn check_numbering(migrations: &[Migration]) -> Result<(), MigrationError> {
     for (expected, migration) in (1..).zip(migrations) {
         if migration.version != expected {
-            return Err(MigrationError::Numbering {
-                expected,
-                found: migration.version,
-            });
+            return Err(MigrationError::Numbering { expected, found: migration.version });
         }
     }
     Ok(())
@@ -64,11 +61,7 @@ fn apply(connection: &Connection, migration: &Migration) -> Result<(), Migration
             Ok(Some(statement)) => statement,
             Ok(None) => break,
             Err(error) => {
-                let text = if let Error::SqlInputError { sql, .. } = &error {
-                    sql.as_str()
-                } else {
-                    ""
-                };
+                let text = if let Error::SqlInputError { sql, .. } = &error { sql.as_str() } else { "" };
                 return Err(failed(text, &error));
             }
         };
@@ -88,11 +81,7 @@ fn apply(connection: &Connection, migration: &Migration) -> Result<(), Migration
 }
 
 fn check_references(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
-    let check = || {
-        connection
-            .raw
-            .query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0))
-    };
+    let check = || connection.raw.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
     match connection.policy.as_host(check) {
         Err(Error::QueryReturnedNoRows) => Ok(()),
         Err(error) => Err(connection.translate(&error).into()),
@@ -105,10 +94,7 @@ fn check_references(connection: &Connection, migration: &Migration) -> Result<()
 }
 
 fn host(connection: &Connection, sql: &str) -> Result<(), StorageError> {
-    connection
-        .policy
-        .as_host(|| connection.raw.execute_batch(sql))
-        .map_err(|error| connection.translate(&error))
+    connection.policy.as_host(|| connection.raw.execute_batch(sql)).map_err(|error| connection.translate(&error))
 }
 
 fn quote(number: u32, text: &str) -> String {

@@ -104,11 +104,7 @@ impl Policy {
             patterns: AtomicU32::new(0),
             most_functions: limits.functions,
             most_patterns: limits.patterns,
-            modules: modules
-                .into_iter()
-                .map(|name| name.to_ascii_lowercase())
-                .filter(|name| !readable(name))
-                .collect(),
+            modules: modules.into_iter().map(|name| name.to_ascii_lowercase()).filter(|name| !readable(name)).collect(),
         }
     }
 
@@ -155,10 +151,7 @@ impl Policy {
 
     /// Keeps the first reason: others follow from it.
     fn refuse(&self, reason: impl FnOnce() -> StorageError) {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(reason);
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(reason);
     }
 
     fn allows_data(&self, action: &AuthAction<'_>, migration: bool) -> bool {
@@ -220,9 +213,7 @@ pub(super) fn opening(sql: &str) -> Opening<'_> {
 }
 
 fn find(names: Names, name: &str) -> Option<&'static str> {
-    names
-        .split_ascii_whitespace()
-        .find(|known| known.eq_ignore_ascii_case(name))
+    names.split_ascii_whitespace().find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// What a migration may do beyond data. No virtual tables: their modules bring SQL of their own.
@@ -248,10 +239,7 @@ fn allows_schema(action: &AuthAction<'_>) -> bool {
 /// ALTER TABLE renames in temporary objects too. There are none.
 fn renames_temporary(action: &AuthAction<'_>) -> bool {
     const TABLE: &str = "sqlite_temp_master";
-    matches!(
-        action,
-        AuthAction::Read { table_name: TABLE, .. } | AuthAction::Update { table_name: TABLE, .. }
-    )
+    matches!(action, AuthAction::Read { table_name: TABLE, .. } | AuthAction::Update { table_name: TABLE, .. })
 }
 
 /// An action in words that complete "a service may not use …".
@@ -263,16 +251,8 @@ fn describe(action: &AuthAction<'_>) -> String {
         AuthAction::Update { table_name, .. } => format!("UPDATE on {table_name}"),
         AuthAction::Delete { table_name } => format!("DELETE on {table_name}"),
         AuthAction::Pragma { pragma_name, .. } => format!("PRAGMA {pragma_name}"),
-        AuthAction::Attach { .. }
-        | AuthAction::Unknown {
-            code: rusqlite::ffi::SQLITE_ATTACH,
-            ..
-        } => "ATTACH".into(),
-        AuthAction::Detach { .. }
-        | AuthAction::Unknown {
-            code: rusqlite::ffi::SQLITE_DETACH,
-            ..
-        } => "DETACH".into(),
+        AuthAction::Attach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. } => "ATTACH".into(),
+        AuthAction::Detach { .. } | AuthAction::Unknown { code: rusqlite::ffi::SQLITE_DETACH, .. } => "DETACH".into(),
         AuthAction::Transaction { .. } => "statements that begin or end a transaction".into(),
         AuthAction::Savepoint { .. } => "savepoints".into(),
         AuthAction::CreateVtable { module_name, .. } => format!("virtual tables ({module_name})"),

@@ -53,20 +53,10 @@ impl Readers {
     pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>, first: Connection) -> Self {
         Self {
             usage,
-            here: Pool {
-                role: Role::Here,
-                idle: Mutex::new(vec![first]),
-            },
-            elsewhere: Pool {
-                role: Role::Elsewhere,
-                idle: Mutex::default(),
-            },
+            here: Pool { role: Role::Here, idle: Mutex::new(vec![first]) },
+            elsewhere: Pool { role: Role::Elsewhere, idle: Mutex::default() },
             places: Arc::new(Semaphore::new(blueprint.config.long_queries)),
-            slow: Slow {
-                any: AtomicBool::new(false),
-                reasons: RwLock::default(),
-                hasher: RandomState::new(),
-            },
+            slow: Slow { any: AtomicBool::new(false), reasons: RwLock::default(), hasher: RandomState::new() },
             blueprint,
         }
     }
@@ -105,11 +95,7 @@ impl Readers {
     /// Runs a query on a thread of its own, with its whole deadline, once there is a place.
     pub(super) async fn query_elsewhere(readers: &Arc<Self>, statement: Statement) -> Result<Rows, StorageError> {
         Usage::count(&readers.usage.long_queries);
-        let place = timeout(
-            readers.blueprint.config.longest_wait,
-            readers.places.clone().acquire_owned(),
-        )
-        .await;
+        let place = timeout(readers.blueprint.config.longest_wait, readers.places.clone().acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             Usage::count(&readers.usage.refusals);
             return Err(StorageError::Busy);
@@ -120,8 +106,7 @@ impl Readers {
             let _place = place;
             owner.query_at_length(&statement)
         });
-        work.await
-            .unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
+        work.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
     }
 
     fn query_at_length(&self, statement: &Statement) -> Result<Rows, StorageError> {
@@ -150,10 +135,7 @@ impl Readers {
     pub(super) fn schema_version(&self) -> Result<u32, StorageError> {
         self.here.with(&self.blueprint, |connection| {
             let read = || connection.raw.query_row("PRAGMA user_version", [], |row| row.get(0));
-            connection
-                .policy
-                .as_host(read)
-                .map_err(|error| connection.translate(&error))
+            connection.policy.as_host(read).map_err(|error| connection.translate(&error))
         })
     }
 }
@@ -188,11 +170,7 @@ impl Pool {
 impl Slow {
     fn contains(&self, sql: &str) -> bool {
         self.any.load(Ordering::Relaxed)
-            && self
-                .reasons
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains_key(&self.hasher.hash_one(sql))
+            && self.reasons.read().unwrap_or_else(PoisonError::into_inner).contains_key(&self.hasher.hash_one(sql))
     }
 
     fn insert(&self, sql: &str, reason: Reason) {

@@ -31,10 +31,7 @@ impl<'c> Prepared<'c> {
     ) -> Result<Self, StorageError> {
         let sql = statement.sql.as_str();
         if sql.len() > limits.sql_bytes as usize {
-            return Err(StorageError::TooLarge(format!(
-                "a statement of more than {} bytes",
-                limits.sql_bytes
-            )));
+            return Err(StorageError::TooLarge(format!("a statement of more than {} bytes", limits.sql_bytes)));
         }
         match policy::opening(sql) {
             Opening::Data => {}
@@ -48,15 +45,8 @@ impl<'c> Prepared<'c> {
             return Err(StorageError::Invalid("a statement with a NUL".into()));
         }
         connection.policy.take_heavy();
-        let raw = connection
-            .raw
-            .prepare_cached(sql)
-            .map_err(|error| explain_compiling(connection, &error))?;
-        let mut prepared = Self {
-            raw,
-            connection,
-            heavy: connection.policy.take_heavy(),
-        };
+        let raw = connection.raw.prepare_cached(sql).map_err(|error| explain_compiling(connection, &error))?;
+        let mut prepared = Self { raw, connection, heavy: connection.policy.take_heavy() };
         prepared.bind(&statement.params)?;
         Ok(prepared)
     }
@@ -80,9 +70,7 @@ impl<'c> Prepared<'c> {
     pub(super) fn rows(&mut self, limits: &SqliteLimits) -> Result<Rows, StorageError> {
         let width = self.raw.column_count();
         if width == 0 {
-            return Err(StorageError::Invalid(
-                "the statement gives no rows: it belongs in execute".into(),
-            ));
+            return Err(StorageError::Invalid("the statement gives no rows: it belongs in execute".into()));
         }
         let connection = self.connection;
         let mut values = Vec::new();
@@ -91,10 +79,7 @@ impl<'c> Prepared<'c> {
             let mut rows = self.raw.raw_query();
             while let Some(row) = rows.next().map_err(|error| connection.translate(&error))? {
                 if values.len() == limits.result_rows.saturating_mul(width) {
-                    return Err(StorageError::TooLarge(format!(
-                        "a result of more than {} rows",
-                        limits.result_rows
-                    )));
+                    return Err(StorageError::TooLarge(format!("a result of more than {} rows", limits.result_rows)));
                 }
                 for column in 0..width {
                     let value = row.get_ref(column).map_err(|error| connection.translate(&error))?;
@@ -119,17 +104,12 @@ impl<'c> Prepared<'c> {
     /// Runs it to its end and gives the number of rows it changed.
     pub(super) fn changes(&mut self) -> Result<u64, StorageError> {
         if self.raw.column_count() > 0 {
-            return Err(StorageError::Invalid(
-                "the statement gives rows: it belongs in query".into(),
-            ));
+            return Err(StorageError::Invalid("the statement gives rows: it belongs in query".into()));
         }
         if !self.writes() {
             return Err(StorageError::Invalid("the statement changes nothing".into()));
         }
-        let changed = self
-            .raw
-            .raw_execute()
-            .map_err(|error| self.connection.translate(&error))?;
+        let changed = self.raw.raw_execute().map_err(|error| self.connection.translate(&error))?;
         Ok(changed as u64)
     }
 
@@ -137,16 +117,13 @@ impl<'c> Prepared<'c> {
     fn bind(&mut self, params: &[Value]) -> Result<(), StorageError> {
         let mut highest = 0;
         for index in 1..=self.raw.parameter_count() {
-            let number = self
-                .raw
-                .parameter_name(index)
-                .and_then(parameter_number)
-                .ok_or_else(|| StorageError::Invalid("parameters are written $1, $2, … and in no other way".into()))?;
+            let number =
+                self.raw.parameter_name(index).and_then(parameter_number).ok_or_else(|| {
+                    StorageError::Invalid("parameters are written $1, $2, … and in no other way".into())
+                })?;
             highest = highest.max(number);
             let Some(value) = params.get(number - 1) else { continue };
-            self.raw
-                .raw_bind_parameter(index, value)
-                .map_err(|error| self.connection.translate(&error))?;
+            self.raw.raw_bind_parameter(index, value).map_err(|error| self.connection.translate(&error))?;
         }
         if highest != params.len() {
             return Err(StorageError::Invalid(format!(
@@ -154,10 +131,7 @@ impl<'c> Prepared<'c> {
                 params.len()
             )));
         }
-        if params
-            .iter()
-            .any(|value| matches!(value, Value::Real(real) if real.is_nan()))
-        {
+        if params.iter().any(|value| matches!(value, Value::Real(real) if real.is_nan())) {
             return Err(StorageError::Invalid("NaN as a parameter".into()));
         }
         Ok(())
@@ -172,9 +146,7 @@ pub(super) fn read(
     limits: &SqliteLimits,
 ) -> Result<Rows, StorageError> {
     if prepared.writes() {
-        return Err(StorageError::Invalid(
-            "a query outside a transaction cannot write".into(),
-        ));
+        return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
     }
     connection.until(until, || prepared.rows(limits))
 }

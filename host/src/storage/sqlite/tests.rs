@@ -35,10 +35,7 @@ impl Shop {
         let path = folder.path().join("shop.db");
         let storage = SqliteStorage::open(&path, SqliteConfig::default()).unwrap();
         storage.migrate(vec![schema()]).await.unwrap();
-        Self {
-            storage: SqliteStorage::open(&path, config).unwrap(),
-            folder,
-        }
+        Self { storage: SqliteStorage::open(&path, config).unwrap(), folder }
     }
 
     async fn new() -> Self {
@@ -77,9 +74,7 @@ impl Shop {
     /// The files of the folder, sorted.
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -99,10 +94,7 @@ fn schema() -> Migration {
         ) STRICT;
         CREATE TABLE numbers (n ANY) STRICT;
         INSERT INTO products VALUES (1, 'mug', 10);";
-    Migration {
-        version: 1,
-        sql: sql.into(),
-    }
+    Migration { version: 1, sql: sql.into() }
 }
 
 /// The one number that a query gave.

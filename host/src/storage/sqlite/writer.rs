@@ -48,19 +48,12 @@ struct Seat(Arc<AtomicUsize>);
 impl Writer {
     /// A writer that has not started.
     pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>) -> Self {
-        Self {
-            blueprint,
-            usage,
-            queue: Mutex::default(),
-            waiting: Arc::default(),
-        }
+        Self { blueprint, usage, queue: Mutex::default(), waiting: Arc::default() }
     }
 
     /// Runs one statement as a transaction of its own.
     pub(super) async fn execute(&self, statement: Statement) -> Result<u64, StorageError> {
-        self.submit(|reply| Work::Execute(statement, reply))
-            .await
-            .ok_or(StorageError::Busy)?
+        self.submit(|reply| Work::Execute(statement, reply)).await.ok_or(StorageError::Busy)?
     }
 
     /// Takes the writer for a transaction.
@@ -71,9 +64,7 @@ impl Writer {
     /// Brings the schema up to the end of a list.
     pub(super) async fn migrate(&self, migrations: Vec<Migration>) -> Result<Vec<u32>, MigrationError> {
         super::migrate::check_numbering(&migrations)?;
-        self.submit(|reply| Work::Migrate(migrations, reply))
-            .await
-            .ok_or(StorageError::Busy)?
+        self.submit(|reply| Work::Migrate(migrations, reply)).await.ok_or(StorageError::Busy)?
     }
 
     /// Queues a job and waits for its answer. None if it never ran, because too many wait or it waited too long.
@@ -87,11 +78,7 @@ impl Writer {
         };
         let (reply, mut answer) = oneshot::channel();
         let claim = Arc::new(Claim::default());
-        self.send(Job {
-            work: work(reply),
-            claim: claim.clone(),
-            _seat: seat,
-        });
+        self.send(Job { work: work(reply), claim: claim.clone(), _seat: seat });
         let answered = match timeout(self.blueprint.config.longest_wait, &mut answer).await {
             Ok(answered) => answered,
             Err(_) if claim.take() => {

@@ -25,12 +25,7 @@ impl Forge {
         let clock = Clock::default();
         let tokens = Tokens::open(folder.path(), clock.clone()).unwrap();
         let key = fs::read(folder.path().join("signing.key")).unwrap();
-        Forge {
-            tokens,
-            key,
-            now: clock.unix_seconds(),
-            _folder: folder,
-        }
+        Forge { tokens, key, now: clock.unix_seconds(), _folder: folder }
     }
 
     pub(super) fn header(&self) -> String {

@@ -63,15 +63,9 @@ async fn a_service_reaches_its_own_rows_alone_and_no_file_appears() {
     let files = shop.files();
     let here = std::env::current_dir().unwrap();
     for (sql, named) in FORBIDDEN {
-        let alone = [
-            shop.query(sql, &[]).await.map(drop),
-            shop.execute(sql, &[]).await.map(drop),
-        ];
+        let alone = [shop.query(sql, &[]).await.map(drop), shop.execute(sql, &[]).await.map(drop)];
         let transaction = shop.begin().await;
-        let inside = [
-            ask(&*transaction, sql).await.map(drop),
-            run(&*transaction, sql).await.map(drop),
-        ];
+        let inside = [ask(&*transaction, sql).await.map(drop), run(&*transaction, sql).await.map(drop)];
         for refusal in alone.into_iter().chain(inside) {
             match refusal {
                 Err(StorageError::Denied(what)) => {
@@ -94,20 +88,14 @@ async fn a_service_reaches_its_own_rows_alone_and_no_file_appears() {
 async fn a_bound_file_name_attaches_nothing() {
     let shop = Shop::new().await;
     let name = Value::Text(shop.folder.path().join("x.db").to_str().unwrap().into());
-    assert!(matches!(
-        shop.execute("ATTACH $1 AS x", &[name]).await,
-        Err(StorageError::Denied(_))
-    ));
+    assert!(matches!(shop.execute("ATTACH $1 AS x", &[name]).await, Err(StorageError::Denied(_))));
     assert!(!shop.folder.path().join("x.db").exists());
 }
 
 #[tokio::test]
 async fn another_services_table_does_not_exist() {
     let shop = Shop::new().await;
-    assert!(matches!(
-        shop.query("SELECT password FROM users", &[]).await,
-        Err(StorageError::Invalid(_))
-    ));
+    assert!(matches!(shop.query("SELECT password FROM users", &[]).await, Err(StorageError::Invalid(_))));
 }
 
 #[tokio::test]
@@ -117,18 +105,8 @@ async fn the_hosts_own_statements_are_not_to_be_had_by_writing_them_alike() {
     shop.execute(SELL_ONE, &[]).await.unwrap();
     drop(shop.begin().await);
     let transaction = shop.begin().await;
-    for sql in [
-        "COMMIT",
-        "ROLLBACK",
-        "RELEASE guest",
-        "ROLLBACK TO guest",
-        "BEGIN IMMEDIATE",
-        "SAVEPOINT step",
-    ] {
-        assert!(
-            matches!(run(&*transaction, sql).await, Err(StorageError::Denied(_))),
-            "{sql}"
-        );
+    for sql in ["COMMIT", "ROLLBACK", "RELEASE guest", "ROLLBACK TO guest", "BEGIN IMMEDIATE", "SAVEPOINT step"] {
+        assert!(matches!(run(&*transaction, sql).await, Err(StorageError::Denied(_))), "{sql}");
     }
 }
 
@@ -142,21 +120,12 @@ async fn only_one_statement_at_a_time() {
         "SELECT 1\0; DROP TABLE lines",
     ] {
         let refusal = shop.query(sql, &[]).await.unwrap_err();
-        assert!(
-            matches!(refusal, StorageError::Invalid(_) | StorageError::Denied(_)),
-            "{sql}: {refusal}"
-        );
+        assert!(matches!(refusal, StorageError::Invalid(_) | StorageError::Denied(_)), "{sql}: {refusal}");
     }
     assert_eq!(number(shop.query("SELECT 1; -- and a comment\n ;", &[]).await), 1);
     for sql in ["", " ", "-- nothing", "/* nothing", ";", "SELEC 1", "(SELECT 1)"] {
-        assert!(
-            matches!(shop.query(sql, &[]).await, Err(StorageError::Invalid(_))),
-            "{sql}"
-        );
-        assert!(
-            matches!(shop.execute(sql, &[]).await, Err(StorageError::Invalid(_))),
-            "{sql}"
-        );
+        assert!(matches!(shop.query(sql, &[]).await, Err(StorageError::Invalid(_))), "{sql}");
+        assert!(matches!(shop.execute(sql, &[]).await, Err(StorageError::Invalid(_))), "{sql}");
     }
 }
 
@@ -175,35 +144,18 @@ async fn ordinary_sql_is_allowed() {
         "SELECT rowid, * FROM products",
         "VALUES (1), (2)",
     ] {
-        shop.query(sql, &[])
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        shop.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     let transaction = shop.begin().await;
     let upsert = "INSERT INTO products VALUES (1, 'cup', 3) ON CONFLICT (id) DO UPDATE SET stock = excluded.stock RETURNING stock";
     assert_eq!(number(ask(&*transaction, upsert).await), 3);
-    assert_eq!(
-        run(&*transaction, "REPLACE INTO products VALUES (2, 'jug', 1)").await,
-        Ok(1)
-    );
-    assert_eq!(
-        run(
-            &*transaction,
-            "INSERT INTO lines (product, quantity) VALUES (1, 1), (2, 2)"
-        )
-        .await,
-        Ok(2)
-    );
-    assert_eq!(
-        number(ask(&*transaction, "DELETE FROM lines WHERE product = 2 RETURNING id").await),
-        2
-    );
+    assert_eq!(run(&*transaction, "REPLACE INTO products VALUES (2, 'jug', 1)").await, Ok(1));
+    assert_eq!(run(&*transaction, "INSERT INTO lines (product, quantity) VALUES (1, 1), (2, 2)").await, Ok(2));
+    assert_eq!(number(ask(&*transaction, "DELETE FROM lines WHERE product = 2 RETURNING id").await), 2);
     transaction.commit().await.unwrap();
     // AUTOINCREMENT keeps its count although no service may write the table that holds it.
     shop.execute("DELETE FROM lines", &[]).await.unwrap();
-    shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 1)", &[])
-        .await
-        .unwrap();
+    shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 1)", &[]).await.unwrap();
     assert_eq!(number(shop.query("SELECT id FROM lines", &[]).await), 3);
 }
 
@@ -213,40 +165,19 @@ async fn what_a_trigger_or_view_does_is_judged_too() {
     let sql = "CREATE TABLE log (text);
                CREATE TRIGGER sold AFTER UPDATE ON products BEGIN INSERT INTO log VALUES (new.name || new.stock); END;
                CREATE VIEW stocked AS SELECT name FROM products WHERE stock > 0;";
-    shop.storage
-        .migrate(vec![
-            schema(),
-            Migration {
-                version: 2,
-                sql: sql.into(),
-            },
-        ])
-        .await
-        .unwrap();
+    shop.storage.migrate(vec![schema(), Migration { version: 2, sql: sql.into() }]).await.unwrap();
     shop.execute(SELL_ONE, &[]).await.unwrap();
-    assert_eq!(
-        shop.query("SELECT text FROM log", &[]).await.unwrap().values,
-        [Value::Text("mug9".into())]
-    );
+    assert_eq!(shop.query("SELECT text FROM log", &[]).await.unwrap().values, [Value::Text("mug9".into())]);
     assert_eq!(shop.count("stocked").await, 1);
 
     let sql = "CREATE VIEW tables AS SELECT name FROM sqlite_schema";
     shop.storage
         .migrate(vec![
             schema(),
-            Migration {
-                version: 2,
-                sql: String::new(),
-            },
-            Migration {
-                version: 3,
-                sql: sql.into(),
-            },
+            Migration { version: 2, sql: String::new() },
+            Migration { version: 3, sql: sql.into() },
         ])
         .await
         .unwrap();
-    assert!(matches!(
-        shop.query("SELECT * FROM tables", &[]).await,
-        Err(StorageError::Denied(_))
-    ));
+    assert!(matches!(shop.query("SELECT * FROM tables", &[]).await, Err(StorageError::Denied(_))));
 }

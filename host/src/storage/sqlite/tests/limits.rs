@@ -19,38 +19,17 @@ async fn every_limit_of_a_statement_holds() {
     for (what, sql) in [
         ("the text", format!("SELECT '{}'", "x".repeat(64 << 10))),
         ("the depth of an expression", format!("SELECT {}1", "1+".repeat(200))),
-        (
-            "the depth of parentheses",
-            format!("SELECT {}1{}", "(".repeat(2_000), ")".repeat(2_000)),
-        ),
-        (
-            "the parts of a compound",
-            format!("SELECT 1{}", " UNION SELECT 1".repeat(10)),
-        ),
+        ("the depth of parentheses", format!("SELECT {}1{}", "(".repeat(2_000), ")".repeat(2_000))),
+        ("the parts of a compound", format!("SELECT 1{}", " UNION SELECT 1".repeat(10))),
         ("the number of parameters", format!("SELECT {}", parameters.join("+"))),
-        (
-            "the arguments of a function",
-            format!("SELECT max({})", ["1"; 33].join(",")),
-        ),
+        ("the arguments of a function", format!("SELECT max({})", ["1"; 33].join(","))),
         ("the columns of a result", format!("SELECT {}", ["1"; 257].join(","))),
-        (
-            "the instructions",
-            format!("SELECT count(*) FROM (VALUES {})", ["(1)"; 16_000].join(",")),
-        ),
+        ("the instructions", format!("SELECT count(*) FROM (VALUES {})", ["(1)"; 16_000].join(","))),
         ("a value", "SELECT zeroblob(1048577)".into()),
         ("a text from a format", "SELECT printf('%1048577d', 1)".into()),
-        (
-            "a pattern",
-            format!("SELECT name LIKE '{}' FROM products", "%a".repeat(129)),
-        ),
-        (
-            "the number of patterns",
-            format!("SELECT {}", ["1 LIKE 1"; 9].join(",")),
-        ),
-        (
-            "the number of calls",
-            format!("SELECT {}", ["abs(1)||abs(2)"; 129].join(",")),
-        ),
+        ("a pattern", format!("SELECT name LIKE '{}' FROM products", "%a".repeat(129))),
+        ("the number of patterns", format!("SELECT {}", ["1 LIKE 1"; 9].join(","))),
+        ("the number of calls", format!("SELECT {}", ["abs(1)||abs(2)"; 129].join(","))),
     ] {
         let refusal = shop.query(&sql, &[]).await;
         assert!(matches!(refusal, Err(StorageError::TooLarge(_))), "{what}: {refusal:?}");
@@ -62,14 +41,9 @@ async fn a_parameter_is_as_large_as_a_value_may_be() {
     let shop = Shop::new().await;
     let blob = |bytes| [Value::Blob(vec![0; bytes])];
     assert_eq!(number(shop.query("SELECT length($1)", &blob(1 << 20)).await), 1 << 20);
-    assert!(matches!(
-        shop.query("SELECT length($1)", &blob((1 << 20) + 1)).await,
-        Err(StorageError::TooLarge(_))
-    ));
+    assert!(matches!(shop.query("SELECT length($1)", &blob((1 << 20) + 1)).await, Err(StorageError::TooLarge(_))));
     // A large row is read like any other, though not on this thread.
-    shop.execute("INSERT INTO numbers VALUES ($1)", &blob(1_000_000))
-        .await
-        .unwrap();
+    shop.execute("INSERT INTO numbers VALUES ($1)", &blob(1_000_000)).await.unwrap();
     let all = "SELECT n, length(n) FROM numbers";
     assert_eq!(shop.storage.readers.query_here(&Statement::new(all, [])), None);
     assert_eq!(shop.query(all, &[]).await.unwrap().values[1], Value::Integer(1_000_000));
@@ -81,14 +55,8 @@ async fn a_result_is_bounded_in_rows_and_bytes() {
     let count =
         |n| format!("WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {n}) SELECT n FROM c");
     assert_eq!(shop.query(&count(10_000), &[]).await.unwrap().values.len(), 10_000);
-    assert!(matches!(
-        shop.query(&count(10_001), &[]).await,
-        Err(StorageError::TooLarge(_))
-    ));
-    assert!(matches!(
-        shop.query(&count(1_000_000), &[]).await,
-        Err(StorageError::TooLarge(_))
-    ));
+    assert!(matches!(shop.query(&count(10_001), &[]).await, Err(StorageError::TooLarge(_))));
+    assert!(matches!(shop.query(&count(1_000_000), &[]).await, Err(StorageError::TooLarge(_))));
     let large = "SELECT zeroblob(1000000) FROM json_each('[1,2,3,4,5]')";
     assert!(matches!(shop.query(large, &[]).await, Err(StorageError::TooLarge(_))));
     let wide = format!("SELECT {} FROM ({})", ["n"; 200].join(","), count(9_999));
@@ -97,15 +65,8 @@ async fn a_result_is_bounded_in_rows_and_bytes() {
 
 #[tokio::test]
 async fn a_write_that_gives_too_much_had_no_effect() {
-    let limits = SqliteLimits {
-        result_rows: 3,
-        ..SqliteLimits::default()
-    };
-    let shop = Shop::open(SqliteConfig {
-        limits,
-        ..SqliteConfig::default()
-    })
-    .await;
+    let limits = SqliteLimits { result_rows: 3, ..SqliteLimits::default() };
+    let shop = Shop::open(SqliteConfig { limits, ..SqliteConfig::default() }).await;
     let transaction = shop.begin().await;
     let sql = "INSERT INTO numbers VALUES (1), (2), (3), (4) RETURNING n";
     assert!(matches!(ask(&*transaction, sql).await, Err(StorageError::TooLarge(_))));
@@ -150,20 +111,14 @@ async fn nested_queries_fit_on_a_small_stack() {
     let nested = |depth: usize| format!("{}SELECT 1{}", "SELECT * FROM (".repeat(depth), ")".repeat(depth));
     let wide = |depth: usize| format!("SELECT {}1{}", "(SELECT ".repeat(depth), ")".repeat(depth));
     let json = format!("SELECT json('{}{}')", "[".repeat(900), "]".repeat(900));
-    let statements: Vec<_> = (0..12)
-        .flat_map(|power| [nested(1 << power), wide(1 << power)])
-        .chain([json])
-        .collect();
+    let statements: Vec<_> = (0..12).flat_map(|power| [nested(1 << power), wide(1 << power)]).chain([json]).collect();
     // Where a component's fiber runs host code there may be no more than this.
     std::thread::Builder::new()
         .stack_size(384 << 10)
         .spawn(move || {
             for sql in statements {
                 let result = shop.storage.readers.query_here(&Statement::new(sql, []));
-                assert!(
-                    matches!(result, None | Some(Ok(_) | Err(StorageError::TooLarge(_)))),
-                    "{result:?}"
-                );
+                assert!(matches!(result, None | Some(Ok(_) | Err(StorageError::TooLarge(_)))), "{result:?}");
             }
         })
         .unwrap()
@@ -176,15 +131,7 @@ async fn parameters_are_bound_by_their_number() {
     let shop = Shop::new().await;
     let given = [Value::Text("one".into()), Value::Integer(2), Value::Real(3.5)];
     let rows = shop.query("SELECT $2, $1, $3, $2", &given).await.unwrap();
-    assert_eq!(
-        rows.values,
-        [
-            Value::Integer(2),
-            Value::Text("one".into()),
-            Value::Real(3.5),
-            Value::Integer(2)
-        ]
-    );
+    assert_eq!(rows.values, [Value::Integer(2), Value::Text("one".into()), Value::Real(3.5), Value::Integer(2)]);
     for (sql, params) in [
         ("SELECT $1", &given[..0]),
         ("SELECT $1", &given[..2]),
@@ -221,17 +168,12 @@ async fn values_come_back_as_they_went() {
         Value::Blob(vec![0, 255]),
     ] {
         shop.execute("DELETE FROM numbers", &[]).await.unwrap();
-        shop.execute("INSERT INTO numbers VALUES ($1)", std::slice::from_ref(&value))
-            .await
-            .unwrap();
+        shop.execute("INSERT INTO numbers VALUES ($1)", std::slice::from_ref(&value)).await.unwrap();
         assert_eq!(shop.query("SELECT n FROM numbers", &[]).await.unwrap().values, [value]);
     }
     let broken = shop.query("SELECT CAST(x'ff' AS TEXT)", &[]).await;
     assert!(matches!(broken, Err(StorageError::Invalid(_))), "{broken:?}");
-    let rows = shop
-        .query("SELECT 1 AS a, 2 AS \"b c\" UNION SELECT 3, 4", &[])
-        .await
-        .unwrap();
+    let rows = shop.query("SELECT 1 AS a, 2 AS \"b c\" UNION SELECT 3, 4", &[]).await.unwrap();
     assert_eq!(rows.columns, ["a", "b c"]);
     assert_eq!(rows.iter().count(), 2);
 }

@@ -4,10 +4,7 @@ use super::*;
 use crate::storage::{Constraint, MigrationError};
 
 fn step(version: u32, sql: &str) -> Migration {
-    Migration {
-        version,
-        sql: sql.into(),
-    }
+    Migration { version, sql: sql.into() }
 }
 
 #[tokio::test]
@@ -16,14 +13,8 @@ async fn each_migration_runs_once_and_in_order() {
     assert_eq!(shop.storage.schema_version().await, Ok(1));
     let list = vec![
         schema(),
-        step(
-            2,
-            "ALTER TABLE numbers ADD COLUMN m INTEGER NOT NULL DEFAULT 3 CHECK (m > 0); -- the last\n",
-        ),
-        step(
-            3,
-            "INSERT INTO numbers (n) VALUES ('a;b'); CREATE INDEX by_m ON numbers (m);",
-        ),
+        step(2, "ALTER TABLE numbers ADD COLUMN m INTEGER NOT NULL DEFAULT 3 CHECK (m > 0); -- the last\n"),
+        step(3, "INSERT INTO numbers (n) VALUES ('a;b'); CREATE INDEX by_m ON numbers (m);"),
     ];
     assert_eq!(shop.storage.migrate(list.clone()).await, Ok(vec![2, 3]));
     assert_eq!(shop.storage.migrate(list).await, Ok(vec![]));
@@ -40,39 +31,21 @@ async fn a_run_that_fails_changes_nothing_and_says_where() {
     let list = vec![
         schema(),
         step(2, "CREATE TABLE more (x)"),
-        step(
-            3,
-            "INSERT INTO more VALUES (1); INSERT INTO products VALUES (1, 'cup', 1)",
-        ),
+        step(3, "INSERT INTO more VALUES (1); INSERT INTO products VALUES (1, 'cup', 1)"),
     ];
     let error = shop.storage.migrate(list).await.unwrap_err();
-    let MigrationError::Failed {
-        version: 3,
-        statement,
-        cause,
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let MigrationError::Failed { version: 3, statement, cause } = &error else { panic!("{error}") };
     assert_eq!(statement, "2 (INSERT INTO products VALUES (1, 'cup', 1))");
     assert_eq!(*cause, StorageError::Constraint(Constraint::Unique));
     assert_eq!(shop.storage.schema_version().await, Ok(1));
-    assert!(matches!(
-        shop.query("SELECT * FROM more", &[]).await,
-        Err(StorageError::Invalid(_))
-    ));
+    assert!(matches!(shop.query("SELECT * FROM more", &[]).await, Err(StorageError::Invalid(_))));
     assert_eq!(shop.execute(SELL_ONE, &[]).await, Ok(1));
 }
 
 #[tokio::test]
 async fn versions_count_from_one_without_gaps() {
     let shop = Shop::new().await;
-    for list in [
-        vec![step(2, "")],
-        vec![schema(), step(3, "")],
-        vec![schema(), schema()],
-        vec![step(0, "")],
-    ] {
+    for list in [vec![step(2, "")], vec![schema(), step(3, "")], vec![schema(), schema()], vec![step(0, "")]] {
         let error = shop.storage.migrate(list).await.unwrap_err();
         assert!(matches!(error, MigrationError::Numbering { .. }), "{error}");
     }
@@ -81,10 +54,7 @@ async fn versions_count_from_one_without_gaps() {
 #[tokio::test]
 async fn a_newer_schema_is_left_alone() {
     let shop = Shop::new().await;
-    shop.storage
-        .migrate(vec![schema(), step(2, "CREATE TABLE more (x)")])
-        .await
-        .unwrap();
+    shop.storage.migrate(vec![schema(), step(2, "CREATE TABLE more (x)")]).await.unwrap();
     assert_eq!(shop.storage.migrate(vec![schema()]).await, Ok(vec![]));
     assert_eq!(shop.storage.schema_version().await, Ok(2));
 }
@@ -113,10 +83,7 @@ async fn a_migration_may_change_the_schema_and_no_more() {
         "INSERT INTO lines (product, quantity) VALUES (9, 1)",
     ] {
         let error = shop.storage.migrate(vec![schema(), step(2, sql)]).await.unwrap_err();
-        assert!(
-            matches!(error, MigrationError::Failed { version: 2, .. }),
-            "{sql}: {error}"
-        );
+        assert!(matches!(error, MigrationError::Failed { version: 2, .. }), "{sql}: {error}");
         assert_eq!(shop.storage.schema_version().await, Ok(1), "{sql}");
     }
     assert_eq!(shop.files(), files);
@@ -125,9 +92,7 @@ async fn a_migration_may_change_the_schema_and_no_more() {
 #[tokio::test]
 async fn every_ordinary_change_of_a_schema_works() {
     let shop = Shop::new().await;
-    shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 4)", &[])
-        .await
-        .unwrap();
+    shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 4)", &[]).await.unwrap();
     let changes = "
         ALTER TABLE lines RENAME COLUMN quantity TO amount;
         ALTER TABLE lines RENAME TO order_lines;
@@ -149,25 +114,17 @@ async fn every_ordinary_change_of_a_schema_works() {
         ALTER TABLE products_new RENAME TO products;";
     shop.storage.migrate(vec![schema(), step(2, changes)]).await.unwrap();
     assert_eq!(shop.count("order_lines").await, 1);
-    let orphan = shop
-        .execute("INSERT INTO order_lines (product, amount) VALUES (9, 1)", &[])
-        .await;
+    let orphan = shop.execute("INSERT INTO order_lines (product, amount) VALUES (9, 1)", &[]).await;
     assert_eq!(orphan, Err(StorageError::Constraint(Constraint::ForeignKey)));
 }
 
 #[tokio::test]
 async fn a_migration_waits_for_its_turn() {
-    let shop = Shop::open(SqliteConfig {
-        longest_wait: LONG,
-        transaction_lease: LONG,
-        ..SqliteConfig::default()
-    })
-    .await;
+    let shop =
+        Shop::open(SqliteConfig { longest_wait: LONG, transaction_lease: LONG, ..SqliteConfig::default() }).await;
     let transaction = shop.begin().await;
     run(&*transaction, SELL_ONE).await.unwrap();
-    let mut migration = shop
-        .storage
-        .migrate(vec![schema(), step(2, "UPDATE products SET stock = stock * 2")]);
+    let mut migration = shop.storage.migrate(vec![schema(), step(2, "UPDATE products SET stock = stock * 2")]);
     assert!(waits(&mut migration));
     transaction.commit().await.unwrap();
     assert_eq!(migration.await, Ok(vec![2]));

@@ -6,9 +6,7 @@ use super::*;
 use crate::storage::sqlite::OpenError;
 
 fn refusal(path: &std::path::Path) -> OpenError {
-    SqliteStorage::open(path, SqliteConfig::default())
-        .err()
-        .expect("it must not open")
+    SqliteStorage::open(path, SqliteConfig::default()).err().expect("it must not open")
 }
 
 #[tokio::test]
@@ -17,11 +15,7 @@ async fn the_files_are_the_owners_alone() {
     shop.execute(SELL_ONE, &[]).await.unwrap();
     assert_eq!(shop.files(), ["shop.db", "shop.db-shm", "shop.db-wal"]);
     for file in shop.files() {
-        assert_eq!(
-            shop.folder.path().join(&file).metadata().unwrap().mode() & 0o777,
-            0o600,
-            "{file}"
-        );
+        assert_eq!(shop.folder.path().join(&file).metadata().unwrap().mode() & 0o777, 0o600, "{file}");
     }
 }
 
@@ -39,11 +33,7 @@ fn a_file_that_others_may_read_is_closed_to_them() {
 fn a_file_that_is_no_database_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
-    std::fs::write(
-        &path,
-        "this is a letter to my mother, and long enough to be one".repeat(20),
-    )
-    .unwrap();
+    std::fs::write(&path, "this is a letter to my mother, and long enough to be one".repeat(20)).unwrap();
     let error = refusal(&path);
     assert!(matches!(error, OpenError::NotADatabase { .. }), "{error}");
     assert!(error.to_string().contains("shop.db"), "{error}");
@@ -66,9 +56,7 @@ async fn a_damaged_file_is_refused() {
     let shop = Shop::new().await;
     let path = shop.file();
     for n in 0..200 {
-        shop.execute("INSERT INTO numbers VALUES ($1)", &[Value::Text(format!("{n:0400}"))])
-            .await
-            .unwrap();
+        shop.execute("INSERT INTO numbers VALUES ($1)", &[Value::Text(format!("{n:0400}"))]).await.unwrap();
     }
     let Shop { storage, folder } = shop;
     drop(storage);

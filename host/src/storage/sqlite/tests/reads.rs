@@ -7,19 +7,13 @@ use super::*;
 #[tokio::test]
 async fn a_short_query_ends_where_it_was_called() {
     let shop = Shop::new().await;
-    let stock = shop
-        .query("SELECT stock FROM products WHERE id = 1", &[])
-        .now_or_never();
+    let stock = shop.query("SELECT stock FROM products WHERE id = 1", &[]).now_or_never();
     assert_eq!(number(stock.expect("it did not leave the thread")), 10);
 }
 
 #[tokio::test]
 async fn a_long_query_moves_to_another_thread_and_still_answers() {
-    let config = SqliteConfig {
-        inline_budget: Duration::ZERO,
-        statement_deadline: LONG,
-        ..SqliteConfig::default()
-    };
+    let config = SqliteConfig { inline_budget: Duration::ZERO, statement_deadline: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
     let count =
         "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT count(*) FROM c";
@@ -42,10 +36,7 @@ async fn a_query_that_was_late_once_comes_back() {
 #[tokio::test]
 async fn a_pattern_is_never_matched_on_the_callers_thread() {
     let shop = Shop::new().await;
-    for sql in [
-        "SELECT name FROM products WHERE name LIKE '%u%'",
-        "SELECT name GLOB 'm*' FROM products",
-    ] {
+    for sql in ["SELECT name FROM products WHERE name LIKE '%u%'", "SELECT name GLOB 'm*' FROM products"] {
         for _ in 0..3 {
             assert_eq!(shop.storage.readers.query_here(&Statement::new(sql, [])), None, "{sql}");
             shop.query(sql, &[]).await.unwrap();
@@ -72,15 +63,8 @@ async fn long_queries_take_turns() {
 #[tokio::test]
 async fn a_query_cannot_write() {
     let shop = Shop::new().await;
-    for sql in [
-        SELL_ONE,
-        "DELETE FROM lines",
-        "INSERT INTO lines (product, quantity) VALUES (1, 1) RETURNING id",
-    ] {
-        assert!(
-            matches!(shop.query(sql, &[]).await, Err(StorageError::Invalid(_))),
-            "{sql}"
-        );
+    for sql in [SELL_ONE, "DELETE FROM lines", "INSERT INTO lines (product, quantity) VALUES (1, 1) RETURNING id"] {
+        assert!(matches!(shop.query(sql, &[]).await, Err(StorageError::Invalid(_))), "{sql}");
     }
     assert_eq!(shop.stock().await, 10);
 }
@@ -100,15 +84,9 @@ async fn readers_see_the_old_state_while_a_transaction_is_open() {
 async fn a_query_sees_a_schema_that_has_just_changed() {
     let shop = Shop::new().await;
     assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns, ["n"]);
-    let second = Migration {
-        version: 2,
-        sql: "ALTER TABLE numbers ADD COLUMN m ANY".into(),
-    };
+    let second = Migration { version: 2, sql: "ALTER TABLE numbers ADD COLUMN m ANY".into() };
     shop.storage.migrate(vec![schema(), second]).await.unwrap();
-    assert_eq!(
-        shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns,
-        ["n", "m"]
-    );
+    assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns, ["n", "m"]);
 }
 
 #[tokio::test]
@@ -144,8 +122,6 @@ async fn readers_that_overlap_for_ever_cannot_make_the_log_grow() {
 
 /// Writes a large row and takes it away again: the database stays small, and the log would not.
 async fn write_a_megabyte(shop: &Shop) {
-    shop.execute("INSERT INTO numbers VALUES ($1)", &[Value::Blob(vec![7; 1_000_000])])
-        .await
-        .unwrap();
+    shop.execute("INSERT INTO numbers VALUES ($1)", &[Value::Blob(vec![7; 1_000_000])]).await.unwrap();
     shop.execute("DELETE FROM numbers", &[]).await.unwrap();
 }

@@ -9,12 +9,7 @@ use crate::storage::Constraint;
 
 /// A configuration under which a group stays open for as long as anybody waits.
 fn patient() -> SqliteConfig {
-    SqliteConfig {
-        group_window: LONG,
-        longest_wait: LONG,
-        transaction_lease: LONG,
-        ..SqliteConfig::default()
-    }
+    SqliteConfig { group_window: LONG, longest_wait: LONG, transaction_lease: LONG, ..SqliteConfig::default() }
 }
 
 #[tokio::test]
@@ -27,20 +22,14 @@ async fn fifty_buyers_of_ten_mugs_get_ten() {
 
 #[tokio::test]
 async fn fifty_transactions_on_ten_mugs_sell_ten() {
-    let shop = Shop::open(SqliteConfig {
-        longest_wait: LONG,
-        transaction_lease: LONG,
-        ..SqliteConfig::default()
-    })
-    .await;
+    let shop =
+        Shop::open(SqliteConfig { longest_wait: LONG, transaction_lease: LONG, ..SqliteConfig::default() }).await;
     let buy = async || {
         let transaction = shop.begin().await;
         if run(&*transaction, SELL_ONE).await.unwrap() == 0 {
             return 0;
         }
-        run(&*transaction, "INSERT INTO lines (product, quantity) VALUES (1, 1)")
-            .await
-            .unwrap();
+        run(&*transaction, "INSERT INTO lines (product, quantity) VALUES (1, 1)").await.unwrap();
         transaction.commit().await.unwrap();
         1
     };
@@ -56,27 +45,18 @@ async fn fifty_transactions_on_ten_mugs_sell_ten() {
 #[tokio::test]
 async fn a_broken_rule_is_named() {
     let shop = Shop::new().await;
-    shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 1)", &[])
-        .await
-        .unwrap();
+    shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 1)", &[]).await.unwrap();
     for (sql, constraint) in [
         ("INSERT INTO products VALUES (2, 'mug', 1)", Constraint::Unique),
         ("INSERT INTO products VALUES (1, 'cup', 1)", Constraint::Unique),
-        (
-            "INSERT INTO lines (product, quantity) VALUES (7, 1)",
-            Constraint::ForeignKey,
-        ),
+        ("INSERT INTO lines (product, quantity) VALUES (7, 1)", Constraint::ForeignKey),
         ("DELETE FROM products", Constraint::ForeignKey),
         ("UPDATE products SET stock = -1", Constraint::Check),
         ("UPDATE products SET name = NULL", Constraint::NotNull),
         ("UPDATE products SET stock = 'many'", Constraint::Other),
         ("UPDATE products SET id = 'one'", Constraint::Other),
     ] {
-        assert_eq!(
-            shop.execute(sql, &[]).await,
-            Err(StorageError::Constraint(constraint)),
-            "{sql}"
-        );
+        assert_eq!(shop.execute(sql, &[]).await, Err(StorageError::Constraint(constraint)), "{sql}");
     }
     assert_eq!(shop.stock().await, 10);
 }
@@ -84,32 +64,20 @@ async fn a_broken_rule_is_named() {
 #[tokio::test]
 async fn execute_is_for_writes_without_rows() {
     let shop = Shop::new().await;
-    for sql in [
-        "SELECT 1",
-        "INSERT INTO lines (product, quantity) VALUES (1, 1) RETURNING id",
-        "UPDATE nothing SET x = 1",
-    ] {
-        assert!(
-            matches!(shop.execute(sql, &[]).await, Err(StorageError::Invalid(_))),
-            "{sql}"
-        );
+    for sql in
+        ["SELECT 1", "INSERT INTO lines (product, quantity) VALUES (1, 1) RETURNING id", "UPDATE nothing SET x = 1"]
+    {
+        assert!(matches!(shop.execute(sql, &[]).await, Err(StorageError::Invalid(_))), "{sql}");
     }
     assert_eq!(shop.count("lines").await, 0);
-    assert_eq!(
-        shop.execute("UPDATE products SET stock = 1 WHERE id = 9", &[]).await,
-        Ok(0)
-    );
+    assert_eq!(shop.execute("UPDATE products SET stock = 1 WHERE id = 9", &[]).await, Ok(0));
 }
 
 #[tokio::test]
 async fn nothing_is_acknowledged_before_its_group_is_durable() {
     let shop = Shop::open(patient()).await;
     let outsider = shop.outsider();
-    let visible = || {
-        outsider
-            .query_row("SELECT stock FROM products", [], |row| row.get::<_, i64>(0))
-            .unwrap()
-    };
+    let visible = || outsider.query_row("SELECT stock FROM products", [], |row| row.get::<_, i64>(0)).unwrap();
 
     // Two jobs wait behind this transaction, so that they form one group with it.
     let first = shop.begin().await;
@@ -136,11 +104,7 @@ async fn nothing_is_acknowledged_before_its_group_is_durable() {
 
 #[tokio::test]
 async fn a_group_is_committed_beneath_a_transaction_that_has_written_nothing() {
-    let shop = Shop::open(SqliteConfig {
-        group_window: Duration::from_millis(500),
-        ..patient()
-    })
-    .await;
+    let shop = Shop::open(SqliteConfig { group_window: Duration::from_millis(500), ..patient() }).await;
     let first = shop.begin().await;
     let mut sale = Box::pin(shop.execute(SELL_ONE, &[]));
     let mut second = Box::pin(shop.storage.begin());
@@ -184,37 +148,23 @@ async fn a_rollback_of_everything_acknowledges_nobody_and_the_writer_goes_on() {
 
 #[tokio::test]
 async fn an_interrupted_write_acknowledges_nobody_and_the_writer_goes_on() {
-    let shop = Shop::open(SqliteConfig {
-        statement_deadline: Duration::from_millis(50),
-        ..patient()
-    })
-    .await;
+    let shop = Shop::open(SqliteConfig { statement_deadline: Duration::from_millis(50), ..patient() }).await;
     let (culprit, bystander) = ruin(&shop, WRITE_FOREVER).await;
-    assert_eq!(
-        (culprit, bystander),
-        (Err(StorageError::TimedOut), Err(StorageError::Busy))
-    );
+    assert_eq!((culprit, bystander), (Err(StorageError::TimedOut), Err(StorageError::Busy)));
     assert_eq!(shop.stock().await, 10);
     assert_eq!(shop.execute(SELL_ONE, &[]).await, Ok(1));
 }
 
 #[tokio::test]
 async fn a_full_database_refuses_writes_and_heals_when_there_is_room() {
-    let shop = Shop::open(SqliteConfig {
-        database_bytes: 512 << 10,
-        ..patient()
-    })
-    .await;
+    let shop = Shop::open(SqliteConfig { database_bytes: 512 << 10, ..patient() }).await;
     let fill = "INSERT INTO numbers VALUES (zeroblob(100000))";
     let full = loop {
         if let Err(error) = shop.execute(fill, &[]).await {
             break error;
         }
     };
-    assert!(
-        matches!(&full, StorageError::Unavailable(cause) if cause.contains("full")),
-        "{full}"
-    );
+    assert!(matches!(&full, StorageError::Unavailable(cause) if cause.contains("full")), "{full}");
     let held = shop.count("numbers").await;
     assert!(held > 0);
     let (culprit, bystander) = ruin(&shop, fill).await;
@@ -227,11 +177,7 @@ async fn a_full_database_refuses_writes_and_heals_when_there_is_room() {
 
 #[tokio::test]
 async fn a_writer_that_another_process_keeps_out_says_busy() {
-    let shop = Shop::open(SqliteConfig {
-        longest_wait: Duration::from_millis(5),
-        ..SqliteConfig::default()
-    })
-    .await;
+    let shop = Shop::open(SqliteConfig { longest_wait: Duration::from_millis(5), ..SqliteConfig::default() }).await;
     let outsider = shop.outsider();
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(shop.execute(SELL_ONE, &[]).await, Err(StorageError::Busy));

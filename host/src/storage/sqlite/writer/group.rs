@@ -52,10 +52,8 @@ impl<'c> Group<'c> {
         config: &'c SqliteConfig,
         usage: &'c Usage,
     ) -> Result<Self, StorageError> {
-        let host = connection
-            .policy
-            .as_host(|| HostSql::new(connection))
-            .map_err(|error| connection.translate(&error))?;
+        let host =
+            connection.policy.as_host(|| HostSql::new(connection)).map_err(|error| connection.translate(&error))?;
         let mut group = Self {
             connection,
             config,
@@ -76,9 +74,7 @@ impl<'c> Group<'c> {
         // Any mention counts: one too many costs speed alone.
         const DEFERS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%deferrable%')";
         let connection = self.connection;
-        let defers = connection
-            .policy
-            .as_host(|| connection.raw.query_row(DEFERS, [], |row| row.get(0)));
+        let defers = connection.policy.as_host(|| connection.raw.query_row(DEFERS, [], |row| row.get(0)));
         self.solitary = defers.map_err(|error| connection.translate(&error))?;
         Ok(())
     }
@@ -144,14 +140,12 @@ impl<'c> Group<'c> {
 
     /// Opens the savepoint of a transaction.
     pub(super) fn enter(&mut self) -> Result<(), StorageError> {
-        self.host_step(|host| &mut host.transaction.set)
-            .inspect_err(|error| self.lose(error))
+        self.host_step(|host| &mut host.transaction.set).inspect_err(|error| self.lose(error))
     }
 
     /// Keeps what the transaction did. It is not durable yet.
     pub(super) fn keep(&mut self) -> Result<(), StorageError> {
-        self.host_step(|host| &mut host.transaction.release)
-            .inspect_err(|error| self.lose(error))
+        self.host_step(|host| &mut host.transaction.release).inspect_err(|error| self.lose(error))
     }
 
     /// Undoes what the transaction did.
@@ -207,12 +201,10 @@ impl<'c> Group<'c> {
         self.host_step(|host| &mut host.step.set)?;
         let result = work();
         if result.is_err() && !self.connection.raw.is_autocommit() {
-            self.host_step(|host| &mut host.step.undo)
-                .inspect_err(|error| self.lose(error))?;
+            self.host_step(|host| &mut host.step.undo).inspect_err(|error| self.lose(error))?;
         }
         if !self.connection.raw.is_autocommit() {
-            self.host_step(|host| &mut host.step.release)
-                .inspect_err(|error| self.lose(error))?;
+            self.host_step(|host| &mut host.step.release).inspect_err(|error| self.lose(error))?;
         }
         result
     }

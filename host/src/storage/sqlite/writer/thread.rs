@@ -92,11 +92,7 @@ fn execute(
     let usage = usage.clone();
     group.join(move |outcome| {
         if result.is_ok() {
-            Usage::count(if outcome.is_ok() {
-                &usage.commits
-            } else {
-                &usage.rollbacks
-            });
+            Usage::count(if outcome.is_ok() { &usage.commits } else { &usage.rollbacks });
         }
         let _ = reply.send(outcome.clone().and(result));
     });
@@ -132,11 +128,7 @@ struct Log<'c> {
 
 impl<'c> Log<'c> {
     fn new(connection: &'c Connection, blueprint: &Blueprint) -> Self {
-        let read = || {
-            connection
-                .raw
-                .query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))
-        };
+        let read = || connection.raw.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0));
         let page_bytes = connection.policy.as_host(read).unwrap_or(4096);
         let limit_bytes = blueprint.config.wal_bytes;
         Self {
@@ -178,8 +170,6 @@ impl<'c> Log<'c> {
     }
 
     fn checkpoint(&self, mode: CheckpointMode) -> rusqlite::Result<(i32, i32)> {
-        self.connection
-            .policy
-            .as_host(|| self.connection.raw.wal_checkpoint_v2(Some("main"), mode))
+        self.connection.policy.as_host(|| self.connection.raw.wal_checkpoint_v2(Some("main"), mode))
     }
 }

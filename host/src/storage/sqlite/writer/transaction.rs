@@ -70,19 +70,8 @@ pub(super) fn serve(
     let ended = Arc::new(OnceLock::new());
     let lease_end = Instant::now() + config.transaction_lease;
     // An owner that is gone drops what it is sent, which ends the conversation at once.
-    let _ = owner.send(Ok(Held {
-        commands,
-        ended: ended.clone(),
-    }));
-    let mut conversation = Conversation {
-        group,
-        inbox,
-        ended,
-        lease_end,
-        config,
-        usage,
-        wrote: false,
-    };
+    let _ = owner.send(Ok(Held { commands, ended: ended.clone() }));
+    let mut conversation = Conversation { group, inbox, ended, lease_end, config, usage, wrote: false };
     match conversation.hold() {
         Some(reply) => finish(group, reply, usage),
         None => {
@@ -100,11 +89,7 @@ fn finish(group: &mut Group<'_>, reply: oneshot::Sender<Result<(), StorageError>
     }
     let usage = usage.clone();
     group.join(move |outcome| {
-        Usage::count(if outcome.is_ok() {
-            &usage.commits
-        } else {
-            &usage.rollbacks
-        });
+        Usage::count(if outcome.is_ok() { &usage.commits } else { &usage.rollbacks });
         let _ = reply.send(outcome.clone());
     });
 }
@@ -149,11 +134,8 @@ impl Conversation<'_, '_> {
 
     /// How long to wait for a command: to the end of the lease, or until the group beneath can be committed and is due.
     fn patience(&self) -> Duration {
-        let until = if self.group.owes() && !self.wrote {
-            self.lease_end.min(self.group.due())
-        } else {
-            self.lease_end
-        };
+        let until =
+            if self.group.owes() && !self.wrote { self.lease_end.min(self.group.due()) } else { self.lease_end };
         until.saturating_duration_since(Instant::now())
     }
 
@@ -166,9 +148,7 @@ impl Conversation<'_, '_> {
         Usage::count(&self.usage.transaction_statements);
         let config = self.config;
         let until = self.lease_end.min(Instant::now() + config.statement_deadline);
-        let result = self
-            .group
-            .run(statement, until, &mut self.wrote, |prepared| work(prepared, config));
+        let result = self.group.run(statement, until, &mut self.wrote, |prepared| work(prepared, config));
         if !self.group.is_open() {
             // Only an error takes the outer transaction away.
             self.end(result.as_ref().err().cloned().unwrap_or(StorageError::Busy));

@@ -1,6 +1,16 @@
 //! A component for WASI 0.3 that knows nothing of Comptoir: it answers with the method and the path, in two chunks.
 
-#[allow(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery, reason = "generated")]
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery,
+    reason = "generated"
+)]
 mod bindings {
     wit_bindgen::generate!({
         path: "wit",
