@@ -66,20 +66,13 @@ impl Readers {
         if self.slow.contains(&statement.sql) {
             return None;
         }
-        let config = &self.blueprint.config;
+        let budget = self.blueprint.config.inline_budget;
         let result = self.here.with(&self.blueprint, |connection| {
             let began = Instant::now();
-            let until = began + config.inline_budget;
-            let mut prepared = connection.until(until, || Prepared::new(connection, statement, &config.limits))?;
-            if prepared.heavy() {
-                prepared.discard();
-                self.slow.insert(&statement.sql, Reason::Heavy);
-                return Err(StorageError::TimedOut);
-            }
-            let result = statement::read(connection, &mut prepared, until, &config.limits);
+            let result = self.attempt(connection, statement, began + budget);
             let spent = began.elapsed();
             self.usage.add_sql_time(spent);
-            if spent > config.inline_budget {
+            if spent > budget {
                 self.slow.insert(&statement.sql, Reason::Late);
             }
             result
@@ -90,6 +83,17 @@ impl Readers {
             Err(StorageError::TimedOut | StorageError::Busy | StorageError::TooLarge(_)) => None,
             result => Some(result),
         }
+    }
+
+    fn attempt(&self, connection: &Connection, statement: &Statement, until: Instant) -> Result<Rows, StorageError> {
+        let limits = &self.blueprint.config.limits;
+        let mut prepared = connection.until(until, || Prepared::new(connection, statement, limits))?;
+        if prepared.heavy() {
+            prepared.discard();
+            self.slow.insert(&statement.sql, Reason::Heavy);
+            return Err(StorageError::TimedOut);
+        }
+        statement::read(connection, &mut prepared, until, limits)
     }
 
     /// Runs a query on a thread of its own, with its whole deadline, once there is a place.
@@ -178,7 +182,7 @@ impl Slow {
         if reasons.len() >= SLOW_STATEMENTS {
             reasons.clear();
         }
-        reasons.insert(self.hasher.hash_one(sql), reason);
+        reasons.entry(self.hasher.hash_one(sql)).or_insert(reason);
         self.any.store(true, Ordering::Relaxed);
     }
 
