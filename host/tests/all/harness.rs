@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use comptoir::clock::Clock;
+use comptoir::deploy::Deployment;
 use comptoir::host::{Addresses, Host, Options};
 use comptoir::manifest::Manifest;
 use reqwest::{Method, StatusCode};
@@ -79,6 +80,11 @@ impl Shop {
         self.host.as_ref().expect("the host runs")
     }
 
+    /// What the host serves.
+    pub fn deployment(&self) -> &Deployment {
+        self.host().deployment()
+    }
+
     /// Where the host listens.
     pub fn addresses(&self) -> &Addresses {
         self.host().addresses()
@@ -93,6 +99,15 @@ impl Shop {
     pub async fn start_again(&mut self) {
         let host = Host::start(self.manifest.clone(), self.data.path(), options(&self.clock)).await;
         self.host = Some(host.expect("the host starts again"));
+    }
+
+    /// Starts it again on the same folder as another manifest says, perhaps with a new password for the operator.
+    pub async fn start_again_as(&mut self, manifest: Manifest, operator_password: Option<&str>) -> anyhow::Result<()> {
+        let operator_password = operator_password.map(str::to_owned);
+        let options = Options { operator_password, ..options(&self.clock) };
+        self.host = Some(Host::start(manifest.clone(), self.data.path(), options).await?);
+        self.manifest = manifest;
+        Ok(())
     }
 
     /// Stops and starts it.
@@ -171,9 +186,19 @@ impl Client {
     pub async fn log_in(&self, username: &str, password: &str) -> Self {
         let answer = self.post("/auth/login", json!({ "username": username, "password": password })).await;
         assert_eq!(answer.status, 200, "{username} cannot log in: {}", answer.body);
-        let token = |name: &str| answer.data()[name].as_str().expect("a token").to_owned();
+        self.with_pair(answer.data())
+    }
+
+    /// The same, with a token pair as login and refresh give it.
+    pub fn with_pair(&self, pair: &Value) -> Self {
+        let token = |name: &str| pair[name].as_str().expect("a token").to_owned();
         let login = Login { access_token: token("access_token"), refresh_token: token("refresh_token") };
         Self { login: Some(login), ..self.clone() }
+    }
+
+    /// The same, logged out without telling the host.
+    pub fn without_token(&self) -> Self {
+        Self { login: None, ..self.clone() }
     }
 
     pub fn access_token(&self) -> &str {
@@ -199,6 +224,22 @@ impl Client {
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Sends a body as it is, of a content type or of none.
+    pub async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let request = self.request(method, path).body(body);
+        send(match content_type {
+            Some(content_type) => request.header("content-type", content_type),
+            None => request,
+        })
+        .await
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {
@@ -243,4 +284,10 @@ impl Answer {
         assert_eq!((self.status.as_u16(), &self.body["success"]), (status, &json!(true)), "{}", self.text);
         self.data()
     }
+}
+
+/// Whether a value is a text like `2024-02-29 12:00:00`.
+pub fn is_date_time(value: &Value) -> bool {
+    let shape = |byte: u8| if byte.is_ascii_digit() { '0' } else { byte.into() };
+    value.as_str().is_some_and(|text| text.bytes().map(shape).eq("0000-00-00 00:00:00".chars()))
 }

@@ -6,7 +6,11 @@ mod harness;
 
 mod architecture;
 mod calls;
+mod envelope;
 mod http;
 mod limits;
+mod orders;
+mod original_client;
 mod plain;
+mod products;
 mod start;

@@ -1,8 +1,8 @@
 //! Orders over HTTP: who may do what, what is refused and how, and what is stored.
 
 mod placing;
-mod stock;
 mod steps;
+mod stock;
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,8 @@ async fn an_order_has_its_shape_everywhere() {
 async fn every_route_asks_for_a_token_before_it_reads_a_body_or_a_row() {
     let shop = Shop::open().await;
     let anon = shop.anon();
-    let routes = [(Method::GET, "/orders"), (Method::POST, "/orders"), (Method::GET, "/orders/1"), (Method::PUT, "/orders/1")];
+    let routes =
+        [(Method::GET, "/orders"), (Method::POST, "/orders"), (Method::GET, "/orders/1"), (Method::PUT, "/orders/1")];
     let mut invalid_bodies = Vec::new();
     for (method, path) in routes {
         for authorization in [None, Some("Bearer"), Some("Bearer "), Some("Basic YTpi"), Some("Token abc")] {
@@ -104,7 +105,8 @@ async fn every_route_asks_for_a_token_before_it_reads_a_body_or_a_row() {
             assert_eq!(answer.header("www-authenticate"), "Bearer", "{method} {path} {authorization:?}");
         }
         for token in ["nonsense", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."] {
-            let answer = send(anon.with_token(token).request(method.clone(), path).header("x-request-id", "r").body("{")).await;
+            let answer =
+                send(anon.with_token(token).request(method.clone(), path).header("x-request-id", "r").body("{")).await;
             answer.refuses(401, "INVALID_TOKEN");
             assert_eq!(answer.header("www-authenticate"), "Bearer", "{method} {path} {token}");
             invalid_bodies.push(answer.text);
@@ -128,7 +130,10 @@ async fn an_order_is_there_for_its_buyer_and_for_administrators_alone() {
     missing.refuses(404, "ORDER_NOT_FOUND");
     let foreign = eve.get(&path).await;
     foreign.refuses(404, "ORDER_NOT_FOUND");
-    assert_eq!(foreign.body["error"]["message"], missing.body["error"]["message"], "the answer must not tell them apart");
+    assert_eq!(
+        foreign.body["error"]["message"], missing.body["error"]["message"],
+        "the answer must not tell them apart"
+    );
     change(&eve, id, "cancelled").await.refuses(404, "ORDER_NOT_FOUND");
     change(&eve, id, "nonsense").await.refuses(404, "ORDER_NOT_FOUND");
     assert_eq!(orders(&eve).await, Vec::<Value>::new());

@@ -10,10 +10,8 @@ async fn anyone_sees_the_seeded_products_by_id() {
     let shop = Shop::open().await;
     let answer = shop.anon().get("/products").await;
     let products = answer.succeeds(200).as_array().unwrap();
-    let seen: Vec<Value> = products
-        .iter()
-        .map(|product| json!([product["id"], product["name"], product["stock"]]))
-        .collect();
+    let seen: Vec<Value> =
+        products.iter().map(|product| json!([product["id"], product["name"], product["stock"]])).collect();
     assert_eq!(
         seen,
         [

@@ -16,8 +16,27 @@ async fn a_quantity_is_an_integer_as_written_from_one_to_a_million() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     let quantities = [
-        "0", "-1", "-5", "-0", "1.5", "5.0", "1e2", "\"2\"", "\"\"", "true", "false", "null", "[]", "[1]", "{}", "1000001",
-        "9007199254740993", "9223372036854775807", "9223372036854775808", "18446744073709551616", "1e300",
+        "0",
+        "-1",
+        "-5",
+        "-0",
+        "1.5",
+        "5.0",
+        "1e2",
+        "\"2\"",
+        "\"\"",
+        "true",
+        "false",
+        "null",
+        "[]",
+        "[1]",
+        "{}",
+        "1000001",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "1e300",
     ];
     for quantity in quantities {
         let answer = place_text(&ada, &format!(r#"[{{"product_id":1,"quantity":{quantity}}}]"#)).await;
@@ -32,7 +51,9 @@ async fn a_quantity_is_an_integer_as_written_from_one_to_a_million() {
     }
     place_text(&ada, r#"[{"product_id":1}]"#).await.refuses(400, "ORDER_CREATION_FAILED");
     assert_eq!((stock(&ada).await, orders(&ada).await), (seed(), Vec::<Value>::new()), "nothing was ordered");
-    place_text(&ada, r#"[{"product_id":1,"quantity":10,"note":"what else a line says is ignored"}]"#).await.succeeds(201);
+    place_text(&ada, r#"[{"product_id":1,"quantity":10,"note":"what else a line says is ignored"}]"#)
+        .await
+        .succeeds(201);
 }
 
 #[tokio::test]
@@ -122,7 +143,11 @@ async fn an_order_keeps_the_names_and_prices_of_its_day() {
     shop.start_again().await;
     let ada = shop.anon().log_in("ada", PASSWORD).await;
 
-    assert_eq!(ada.get(&path).await.succeeds(200), &before, "a product's change reaches no order that was placed before");
+    assert_eq!(
+        ada.get(&path).await.succeeds(200),
+        &before,
+        "a product's change reaches no order that was placed before"
+    );
     assert_eq!(orders(&ada).await, [before]);
     ada.get("/products/5").await.refuses(404, "PRODUCT_NOT_FOUND");
     let product = ada.get("/products/3").await;

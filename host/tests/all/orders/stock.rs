@@ -89,7 +89,7 @@ async fn whatever_happens_at_once_stock_and_orders_add_up_to_what_there_was() {
     let mut shop = Shop::open().await;
     let names = ["ada", "bob", "cleo", "dan"];
     let (clients, admin) = (join_all(names.map(|name| shop.user(name))).await, shop.admin().await);
-    let buying = clients.iter().zip(1..).map(|(client, seed)| shop_around(client, Dice(seed)));
+    let buying = clients.iter().zip(1..).map(|(client, start)| shop_around(client, Dice(start)));
     join(join_all(buying), run_the_shop(&admin, Dice(99))).await;
 
     let lists = join_all(clients.iter().map(orders)).await;
