@@ -124,15 +124,16 @@ impl Gateway {
     ) -> Result<Response<Body>, Stop> {
         check_head(&head)?;
         let deployment = self.deployment.load_full();
-        let table = match door {
-            Door::Gateway if health::is_asked(&head) => return Ok(self.health(&deployment, id).await),
-            Door::Gateway => Some(deployment.gateway()),
-            Door::Service(service) => deployment.door(service),
+        let found = match door {
+            Door::Gateway if health::is_asked(&head) => health::find(&head.method).map(|()| None),
+            Door::Gateway => find(Some(deployment.gateway()), &head).map(Some),
+            Door::Service(service) => find(deployment.door(service), &head).map(Some),
         };
-        let route = match find(table, &head) {
+        let route = match found {
             Err(NoRoute::Options(allow)) => return Ok(options(&allow)),
             found => found?,
         };
+        let Some(route) = route else { return Ok(self.health(&deployment, id).await) };
         trace.route = Some(route.clone());
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         trace.revision = Some(served.revision.label().clone());

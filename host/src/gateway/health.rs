@@ -12,10 +12,24 @@ use super::{Gateway, own_body};
 use crate::body::{Body, full};
 use crate::deploy::{Deployment, Served};
 use crate::gate::Origin;
+use crate::route::NoRoute;
 
-/// Whether this is the gateway's own question.
+/// Whether this is the gateway's own path.
 pub(super) fn is_asked(head: &Parts) -> bool {
-    head.uri.path() == "/health" && (head.method == Method::GET || head.method == Method::HEAD)
+    head.uri.path() == "/health"
+}
+
+/// Whether the gateway's own path answers a method.
+///
+/// # Errors
+/// `NoRoute`, with the methods that it answers.
+pub(super) fn find(method: &Method) -> Result<(), NoRoute> {
+    let allow = || "GET, HEAD, OPTIONS".to_owned();
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        Method::OPTIONS => Err(NoRoute::Options(allow())),
+        _ => Err(NoRoute::Method(allow())),
+    }
 }
 
 impl Gateway {
