@@ -28,6 +28,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// that is a little too large is the gateway's own, in the envelope.
 const HEAD_BUFFER_BYTES: usize = 128 << 10;
 
+/// Header fields that hyper reads of an HTTP/1 request: more than the gateway accepts, for the same reason.
+const HEAD_FIELDS: usize = 128;
+
 /// Requests at one moment on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
@@ -117,7 +120,12 @@ impl Connections {
 
     fn builder(&self) -> Builder<TokioExecutor> {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_time).max_buf_size(HEAD_BUFFER_BYTES);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_time)
+            .max_buf_size(HEAD_BUFFER_BYTES)
+            .max_headers(HEAD_FIELDS);
         builder
             .http2()
             .timer(TokioTimer::new())
