@@ -11,12 +11,14 @@
 mod description;
 mod metered;
 mod slots;
+mod traffic;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::channel::oneshot;
 use http_body_util::{BodyExt, Limited};
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
@@ -32,12 +34,15 @@ use crate::body::{Body, RequestBody, full};
 use crate::clock::Clock;
 use crate::engine::{Engines, Wasi};
 use crate::gate::Admitted;
-use crate::guest::{Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
+use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::{Grant, Limits};
+use crate::storage::Storage;
+use crate::storage::rehearsal::Rehearsal;
 
-pub use description::{Description, DescriptionError};
+pub use description::{Description, DescriptionError, Probe};
 use metered::{Meter, Metered};
 pub use slots::{SlotPermit, Slots};
+pub use traffic::{Outcome, RouteTraffic, Traffic};
 
 /// Bytes that one host call may copy out of a guest: lists and strings of its arguments.
 const HOST_CALL_BYTES: usize = 4 << 20;
@@ -64,6 +69,7 @@ pub struct Revision {
     clock: Clock,
     forbidden: ForbiddenHeaderFilter,
     faults: Arc<Faults>,
+    traffic: Traffic,
 }
 
 /// What a revision is made of, beside its code.
@@ -153,6 +159,7 @@ impl Revision {
             clock: parts.clock,
             forbidden: forbidden_headers(),
             faults: Arc::default(),
+            traffic: Traffic::default(),
         })
     }
 
@@ -186,6 +193,11 @@ impl Revision {
         &self.faults
     }
 
+    /// What became of its requests, route by route.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// The instances of the service.
     pub fn slots(&self) -> &Arc<Slots> {
         &self.slots
@@ -197,7 +209,8 @@ impl Revision {
     /// `DescriptionError` when it traps, takes too long or describes what no service can be.
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
         let output = Output::new(self.limits.log_bytes);
-        let store = self.store(Grants::default(), None, &output, &Arc::default());
+        let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
+        let store = self.store(Grants::default(), outgoing, &output, &Arc::default());
         let pre = match &*self.handler {
             ProxyPre::P2(pre) => pre.instance_pre(),
             ProxyPre::P3(pre) => pre.instance_pre(),
@@ -209,7 +222,7 @@ impl Revision {
         })
     }
 
-    /// Answers a request in a store of its own.
+    /// Answers a request in a store of its own, and counts what became of it.
     ///
     /// # Errors
     /// `Failure`. The store is gone by then, and open transactions with it.
@@ -219,6 +232,41 @@ impl Revision {
         body: RequestBody,
         peers: Option<Box<dyn Peers>>,
     ) -> Result<Answer, Failure> {
+        let (started, route, excuse) = (std::time::Instant::now(), admitted.route().clone(), Excuse::default());
+        let answer = self.run(admitted, body, self.grants.clone(), peers, &excuse).await;
+        let outcome = match &answer {
+            Ok(answer) if !answer.response.status().is_server_error() => Outcome::Good,
+            Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotItsFault,
+            _ if excuse.is_given() => Outcome::NotItsFault,
+            _ => Outcome::Bad,
+        };
+        self.traffic.count(&route, outcome, started.elapsed());
+        answer
+    }
+
+    /// Answers a request as a rehearsal: what it writes is rolled back, it has no tokens and calls nobody, and nothing is
+    /// counted.
+    ///
+    /// # Errors
+    /// `Failure`, and whether something that the guest depends on failed it.
+    pub async fn rehearse(&self, admitted: Admitted, body: RequestBody) -> (Result<Answer, Failure>, Excuse) {
+        let excuse = Excuse::default();
+        let grants = Grants {
+            storage: self.grants.storage.clone().map(|storage| Arc::new(Rehearsal::new(storage)) as Arc<dyn Storage>),
+            tokens: None,
+            passwords: self.grants.passwords.clone(),
+        };
+        (self.run(admitted, body, grants, None, &excuse).await, excuse)
+    }
+
+    async fn run(
+        &self,
+        admitted: Admitted,
+        body: RequestBody,
+        grants: Grants,
+        peers: Option<Box<dyn Peers>>,
+        excuse: &Excuse,
+    ) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.limits.time;
         let output = Output::new(self.limits.log_bytes);
         let Some(permit) = self.slots.acquire(self.limits.queue_time).await else {
@@ -226,12 +274,19 @@ impl Revision {
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
         };
         let (sender, mut receiver) = oneshot::channel();
-        let mut call = self.start(request(admitted, body), peers, &output, permit, sender);
+        let outgoing = Outgoing::new(peers, self.forbidden.clone(), excuse.clone());
+        let mut call = self.start(request(admitted, body), grants, outgoing, &output, permit, sender);
         let ended = tokio::select! {
             biased;
             ended = &mut call => ended,
             Ok(answer) = &mut receiver => {
                 let answer = answer.map_err(|error| self.fail(&error, &output))?;
+                // An interruption may have come between a guest's answer and its end, which is then one more turn away.
+                tokio::task::yield_now().await;
+                if let Some(ended) = (&mut call).now_or_never() {
+                    ended.map_err(|error| self.fail(&error, &output))?;
+                    return Ok(Answer { response: self.complete(answer, &output)?, output });
+                }
                 self.finish_beside(call, deadline, &output);
                 return Ok(Answer { response: self.streaming(answer, &output)?, output });
             }
@@ -253,13 +308,14 @@ impl Revision {
     fn start(
         &self,
         request: Request<WasiBody>,
-        peers: Option<Box<dyn Peers>>,
+        grants: Grants,
+        outgoing: Outgoing,
         output: &Output,
         permit: SlotPermit,
         sender: Sender,
     ) -> Call {
         let meter = Arc::new(Meter::default());
-        let mut store = self.store(self.grants.clone(), peers, output, &meter);
+        let mut store = self.store(grants, outgoing, output, &meter);
         let handler = self.handler.clone();
         let call = async move {
             let _permit = permit;
@@ -273,14 +329,7 @@ impl Revision {
         Box::pin(Metered::new(call, meter))
     }
 
-    fn store(
-        &self,
-        grants: Grants,
-        peers: Option<Box<dyn Peers>>,
-        output: &Output,
-        meter: &Arc<Meter>,
-    ) -> Store<Guest> {
-        let outgoing = Outgoing::new(peers, self.forbidden.clone());
+    fn store(&self, grants: Grants, outgoing: Outgoing, output: &Output, meter: &Arc<Meter>) -> Store<Guest> {
         let guest = Guest::new(&self.clock, grants, &self.limits, outgoing, output);
         let engine = match &*self.handler {
             ProxyPre::P2(pre) => pre.engine(),
@@ -324,7 +373,6 @@ impl Revision {
 
     /// An answer whose guest has ended: all of its body is there, and its length is known.
     fn complete(&self, answer: Response<WasiBody>, output: &Output) -> Result<Response<Body>, Failure> {
-        use futures::FutureExt as _;
         let (mut head, body) = self.checked(answer, output)?.into_parts();
         let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let collected = Limited::new(body, limit).collect().now_or_never();
