@@ -10,9 +10,11 @@
 //! - A write that was acknowledged is durable, and every read that starts afterwards sees it.
 //! - Every statement and transaction is bounded in time, in rows and in bytes. The bounds are the backend's configuration.
 //!
-//! Backends: [`sqlite`]. [`folder`] holds the files of those that have files.
+//! Backends: [`sqlite`]. [`folder`] holds the files of those that have files. [`rehearsal`] stands before any of them and
+//! lets nothing of a write remain.
 
 pub mod folder;
+pub mod rehearsal;
 pub mod sqlite;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,6 +146,24 @@ pub enum MigrationError {
     Storage(#[from] StorageError),
 }
 
+/// Why a revision's migrations may not run while the revision before it serves.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum NotAdditive {
+    /// A statement that the revision which serves might not survive, or whose effect taking back the new one leaves behind.
+    #[error("migration {version} is not additive: `{statement}` {reason}")]
+    Breaks {
+        /// The migration.
+        version: u32,
+        /// The beginning of the statement's text, on one line.
+        statement: String,
+        /// What the statement does and why that is too much; completes a sentence whose subject is the statement.
+        reason: String,
+    },
+    /// A migration that is wrong, or a database that cannot be looked at: [`MigrationError::Storage`].
+    #[error(transparent)]
+    Fails(#[from] MigrationError),
+}
+
 /// The database of one service.
 ///
 /// Futures do nothing until they are polled. Dropping the future of an [`execute`](Storage::execute) leaves open whether
@@ -163,6 +183,18 @@ pub trait Storage: Send + Sync {
     /// Gives the versions that ran. None ran if the database is at the last of the list, or newer: whether a newer schema
     /// fits is the caller's to decide.
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>>;
+
+    /// Whether the migrations above [`schema_version`](Storage::schema_version) leave everything as it is for a revision that
+    /// was written before them. Changes nothing, runs none of them on the database, and holds up nobody.
+    ///
+    /// What only adds passes: new tables, views and plain indexes, columns that are nullable or have a default, rows that are
+    /// inserted, values of new columns. A pass relies on statements that name their columns (`INSERT INTO t VALUES` counts
+    /// them) and is no promise that [`migrate`](Storage::migrate) succeeds, since that depends on the rows.
+    ///
+    /// # Errors
+    ///
+    /// The first statement that does more, or that is wrong whatever the rows are.
+    fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>>;
 
     /// The version of the last migration that ran; 0 for a database without any.
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>>;

@@ -35,6 +35,7 @@
 //! host's own SQL: those are prepared once, outside the statement cache that guest SQL reaches. Schema changes run on a
 //! connection of their own that no guest statement ever sees.
 
+mod additive;
 mod config;
 mod connection;
 mod fault;
@@ -57,7 +58,7 @@ pub use self::config::{SqliteConfig, SqliteLimits};
 use self::connection::Blueprint;
 use self::readers::Readers;
 use self::writer::Writer;
-use super::{Migration, MigrationError, Rows, Statement, Storage, StorageError, Transaction, Usage};
+use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
 
 /// The oldest SQLite without the bug of WAL that can lose a commit.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -66,6 +67,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 ///
 /// Dropping it lets the writer finish what it has begun, then closes the file.
 pub struct SqliteStorage {
+    blueprint: Arc<Blueprint>,
     readers: Arc<Readers>,
     writer: Writer,
     usage: Arc<Usage>,
@@ -125,7 +127,8 @@ impl SqliteStorage {
         let usage = Arc::new(Usage::default());
         Ok(Self {
             readers: Arc::new(Readers::new(blueprint.clone(), usage.clone(), reader)),
-            writer: Writer::new(blueprint, usage.clone()),
+            writer: Writer::new(blueprint.clone(), usage.clone()),
+            blueprint,
             usage,
         })
     }
@@ -155,6 +158,16 @@ impl Storage for SqliteStorage {
 
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
         Box::pin(self.writer.migrate(migrations))
+    }
+
+    fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
+        Box::pin(async move {
+            let blueprint = self.blueprint.clone();
+            let work = tokio::task::spawn_blocking(move || additive::check(&blueprint, &migrations));
+            work.await.unwrap_or_else(|error| {
+                Err(MigrationError::Storage(StorageError::Unavailable(error.to_string())).into())
+            })
+        })
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {

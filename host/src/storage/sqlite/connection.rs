@@ -26,6 +26,9 @@ const INSTRUCTIONS_HERE: u32 = 2_000;
 /// Statements that a connection keeps compiled.
 const CACHED_STATEMENTS: usize = 64;
 
+/// The size of a database in memory, in bytes: it holds a schema, and rows only where a new table is made from a SELECT.
+const SANDBOX_BYTES: u64 = 64 << 20;
+
 /// How long SQLite waits for a lock of another process, where waiting is right: a backup, a replica.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,8 @@ pub(super) enum Role {
     Writer,
     /// One run of migrations.
     Migrator,
+    /// Migrations on an empty database in memory, where they do no harm.
+    Sandbox,
 }
 
 impl Role {
@@ -54,8 +59,13 @@ impl Role {
     fn instructions_between_checks(self) -> i32 {
         match self {
             Self::Here => 100,
-            Self::Elsewhere | Self::Writer | Self::Migrator => 10,
+            Self::Elsewhere | Self::Writer | Self::Migrator | Self::Sandbox => 10,
         }
+    }
+
+    /// Whether its statements are those of migrations.
+    fn migrates(self) -> bool {
+        matches!(self, Self::Migrator | Self::Sandbox)
     }
 }
 
@@ -117,16 +127,28 @@ impl Blueprint {
         })
     }
 
+    /// Opens an empty database in memory, which goes when it is closed. Whose statements migrate the file migrate it alike.
+    pub(super) fn sandbox(&self) -> Result<Connection, StorageError> {
+        rusqlite::Connection::open_in_memory()
+            .and_then(|raw| self.furnish(raw, Role::Sandbox))
+            .map_err(|error| StorageError::Unavailable(error.to_string()))
+    }
+
     fn open_raw(&self, role: Role) -> rusqlite::Result<Connection> {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let mut raw = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        let raw = rusqlite::Connection::open_with_flags(&self.path, flags)?;
         raw.busy_timeout(PATIENCE)?;
+        self.furnish(raw, role)
+    }
+
+    /// Makes a connection safe for the statements of its role.
+    fn furnish(&self, mut raw: rusqlite::Connection, role: Role) -> rusqlite::Result<Connection> {
         raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         harden(&raw)?;
         self.limit(&raw, role)?;
         let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-        if wal != "wal" {
+        if wal != "wal" && role != Role::Sandbox {
             tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log");
         }
         self.set(&raw, role)?;
@@ -134,7 +156,7 @@ impl Blueprint {
             .prepare("PRAGMA module_list")?
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<String>>>()?;
-        let author = if role == Role::Migrator { Author::Migration } else { Author::Guest };
+        let author = if role.migrates() { Author::Migration } else { Author::Guest };
         let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
         let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
         let wal_frames = Arc::new(AtomicU32::new(0));
@@ -157,7 +179,7 @@ impl Blueprint {
             _ => (limits.value_bytes, limits.instructions),
         };
         // A migration is one text of many statements, and SQLite counts what is left of it.
-        let sql_bytes = if role == Role::Migrator { limits.value_bytes } else { limits.sql_bytes };
+        let sql_bytes = if role.migrates() { limits.value_bytes } else { limits.sql_bytes };
         for (limit, value) in [
             (Limit::SQLITE_LIMIT_LENGTH, value_bytes),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes),
@@ -189,7 +211,8 @@ impl Blueprint {
             config.heap_bytes / 4 * 3,
         ))?;
         let page_bytes: u32 = raw.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-        let pages = (config.database_bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);
+        let bytes = if role == Role::Sandbox { SANDBOX_BYTES } else { config.database_bytes };
+        let pages = (bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);
         raw.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
         match role {
             Role::Here => {
@@ -199,7 +222,7 @@ impl Blueprint {
             Role::Elsewhere => raw.execute_batch("PRAGMA query_only = ON"),
             Role::Writer => raw.execute_batch("PRAGMA foreign_keys = ON"),
             // Rebuilding a table drops it, which must not delete what refers to it. References are checked at the end.
-            Role::Migrator => raw.execute_batch("PRAGMA foreign_keys = OFF"),
+            Role::Migrator | Role::Sandbox => raw.execute_batch("PRAGMA foreign_keys = OFF"),
         }
     }
 

@@ -6,9 +6,10 @@
 use std::time::Instant;
 
 use rusqlite::fallible_iterator::FallibleIterator;
-use rusqlite::{Batch, Error};
+use rusqlite::{Batch, Error, Statement};
 
 use super::connection::{Blueprint, Connection, Role};
+use super::policy;
 use crate::storage::{Constraint, Migration, MigrationError, StorageError};
 
 /// How much of a statement's text an error repeats, in characters.
@@ -50,37 +51,60 @@ fn run_on(connection: &Connection, migrations: &[Migration]) -> Result<Vec<u32>,
 }
 
 fn apply(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
+    each_statement(connection, migration, |number, statement| {
+        run_to_end(statement).map_err(|error| failed(connection, migration, number, &text(statement), &error))
+    })
+}
+
+/// Compiles a migration's statements one after the other, each when those before it have been visited.
+pub(super) fn each_statement<E: From<MigrationError>>(
+    connection: &Connection,
+    migration: &Migration,
+    mut visit: impl FnMut(u32, &mut Statement<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut statements = Batch::new(&connection.raw, &migration.sql);
     for number in 1.. {
-        let failed = |text: &str, error: &Error| MigrationError::Failed {
-            version: migration.version,
-            statement: quote(number, text),
-            cause: connection.translate(error),
-        };
-        let mut statement = match statements.next() {
-            Ok(Some(statement)) => statement,
+        match statements.next() {
+            Ok(Some(mut statement)) => visit(number, &mut statement)?,
             Ok(None) => break,
             Err(error) => {
                 let text = if let Error::SqlInputError { sql, .. } = &error { sql.as_str() } else { "" };
-                return Err(failed(text, &error));
+                return Err(failed(connection, migration, number, text, &error).into());
             }
-        };
-        // A SELECT changes nothing, but it may be there for a function of its own that fails: run all of it.
-        let mut rows = statement.raw_query();
-        let ran = loop {
-            match rows.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        drop(rows);
-        ran.map_err(|error| failed(&statement.expanded_sql().unwrap_or_default(), &error))?;
+        }
     }
     Ok(())
 }
 
-fn check_references(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
+/// Runs a statement. A SELECT changes nothing, but it may be there for a function of its own that fails: all of it runs.
+pub(super) fn run_to_end(statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// The text of a compiled statement.
+pub(super) fn text(statement: &Statement<'_>) -> String {
+    statement.expanded_sql().unwrap_or_default()
+}
+
+/// What it means that a statement of a migration failed.
+pub(super) fn failed(
+    connection: &Connection,
+    migration: &Migration,
+    number: u32,
+    text: &str,
+    error: &Error,
+) -> MigrationError {
+    MigrationError::Failed {
+        version: migration.version,
+        statement: quote(number, text),
+        cause: connection.translate(error),
+    }
+}
+
+/// Whether every reference that the schema declares can be looked up, and is there.
+pub(super) fn check_references(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
     let check = || connection.raw.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
     match connection.policy.as_host(check) {
         Err(Error::QueryReturnedNoRows) => Ok(()),
@@ -98,10 +122,15 @@ fn host(connection: &Connection, sql: &str) -> Result<(), StorageError> {
 }
 
 fn quote(number: u32, text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let beginning = beginning(text);
+    if beginning.is_empty() { number.to_string() } else { format!("{number} ({beginning})") }
+}
+
+/// The beginning of a statement's text on one line, without the comments before it.
+pub(super) fn beginning(text: &str) -> String {
+    let line = policy::past_comments(text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(QUOTED) {
-        _ if line.is_empty() => number.to_string(),
-        Some((end, _)) => format!("{number} ({}…)", &line[..end]),
-        None => format!("{number} ({line})"),
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }

@@ -193,6 +193,17 @@ impl Policy {
 
 /// Reads the first word of a statement, past blanks and comments.
 pub(super) fn opening(sql: &str) -> Opening<'_> {
+    let rest = past_comments(sql);
+    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let word = &rest[..end];
+    if find(STATEMENTS, word).is_some() {
+        return Opening::Data;
+    }
+    find(OTHER_STATEMENTS, word).map_or(Opening::Unknown(word), Opening::Forbidden)
+}
+
+/// A statement without the blanks and comments that stand before it.
+pub(super) fn past_comments(sql: &str) -> &str {
     let mut rest = sql.trim_start();
     loop {
         let comment_end = if rest.starts_with("--") {
@@ -200,16 +211,10 @@ pub(super) fn opening(sql: &str) -> Opening<'_> {
         } else if rest.starts_with("/*") {
             rest.get(2..).and_then(|body| body.find("*/")).map(|at| at + 4)
         } else {
-            break;
+            return rest;
         };
         rest = comment_end.map_or("", |at| &rest[at..]).trim_start();
     }
-    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    let word = &rest[..end];
-    if find(STATEMENTS, word).is_some() {
-        return Opening::Data;
-    }
-    find(OTHER_STATEMENTS, word).map_or(Opening::Unknown(word), Opening::Forbidden)
 }
 
 fn find(names: Names, name: &str) -> Option<&'static str> {
