@@ -131,9 +131,9 @@ pub(crate) fn end_all(login_id: i64) -> Result<(), Failure> {
     sessions::of_login(login_id)?.iter().try_for_each(|session| end(session))
 }
 
-/// What a client is told of every token that is not good, so that it learns nothing about others.
+/// What a client is told of every token that is not good: the host's words, so that it learns nothing about others.
 pub(crate) fn invalid_token() -> Failure {
-    Failure::unauthorized("INVALID_TOKEN", "The token is not valid.")
+    Failure::unauthorized("INVALID_TOKEN", "The token is invalid or has expired")
 }
 
 /// The pair as the client gets it, and the digest of its refresh token.

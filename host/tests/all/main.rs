@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and documents by its name")]
 
+mod bodies;
 mod harness;
 
+mod access;
 mod architecture;
+mod auth;
 mod calls;
 mod envelope;
 mod http;
@@ -14,3 +17,4 @@ mod original_client;
 mod plain;
 mod products;
 mod start;
+mod users;

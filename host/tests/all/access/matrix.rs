@@ -1,0 +1,226 @@
+//! Every route of the contract, for everybody who may ask for it.
+
+use std::collections::BTreeSet;
+
+use comptoir::route::Access;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Client, PASSWORD, Shop, send};
+
+/// What an answer must be: a status, and a code where it is an error.
+type Expected = (u16, &'static str);
+
+/// One row of the contract's table of endpoints. Path and body are those of something that marta owns.
+struct Row {
+    method: Method,
+    /// As the service declares it.
+    pattern: &'static str,
+    path: String,
+    body: Value,
+    /// The service at whose own door it is served too.
+    service: &'static str,
+    expected: Answers,
+}
+
+/// Who gets what.
+enum Answers {
+    /// The same for everybody.
+    Public(Expected),
+    /// The owner, another user, an administrator; all others are asked for a token.
+    Bearer { owner: Expected, other: Expected, admin: Expected },
+}
+
+use Answers::{Bearer, Public};
+
+const OK: Expected = (200, "");
+const CREATED: Expected = (201, "");
+const FORBIDDEN: Expected = (403, "FORBIDDEN");
+
+/// Those who ask, and what the gate tells them where a token is needed; nothing if it lets them in.
+struct Somebody {
+    who: &'static str,
+    authorization: Option<String>,
+    refused: Option<Expected>,
+}
+
+/// The table, in an order in which each row finds what it needs: what ends something comes last.
+fn rows(user: &str, order: &str) -> Vec<Row> {
+    let all = |expected| Bearer { owner: expected, other: expected, admin: expected };
+    let admins = |admin| Bearer { owner: FORBIDDEN, other: FORBIDDEN, admin };
+    let row = |service, method, pattern: &'static str, body, expected| {
+        let id = if service == "user" { user } else { order };
+        let path = if pattern == "/products/{id}" { "/products/1".to_owned() } else { pattern.replace("{id}", id) };
+        Row { method, pattern, path, body, service, expected }
+    };
+    let (get, post, put, delete) = (|| Method::GET, || Method::POST, || Method::PUT, || Method::DELETE);
+    let (missing_order, none) = ((404, "ORDER_NOT_FOUND"), Value::Null);
+    let login = json!({ "username": "marta", "password": PASSWORD });
+    let items = json!({ "items": [{ "product_id": 3, "quantity": 1 }] });
+    vec![
+        row("auth", post(), "/auth/login", login, Public(OK)),
+        row("auth", post(), "/auth/login", none.clone(), Public((400, "MISSING_CREDENTIALS"))),
+        row("auth", post(), "/auth/refresh", json!({ "refresh_token": "x" }), Public((401, "INVALID_TOKEN"))),
+        row("auth", post(), "/auth/verify", json!({ "token": "x" }), Public((401, "INVALID_TOKEN"))),
+        row(
+            "auth",
+            post(),
+            "/auth/register",
+            json!({ "username": "admin", "password": PASSWORD }),
+            Public((400, "CREATION_FAILED")),
+        ),
+        row("auth", post(), "/auth/logout", json!({ "refresh_token": "unknown" }), all(OK)),
+        row("user", get(), "/users", none.clone(), admins(OK)),
+        row("user", post(), "/users", json!({}), admins((400, "MISSING_USERNAME"))),
+        row("user", get(), "/users/profile", none.clone(), all(OK)),
+        row("user", get(), "/users/{id}", none.clone(), Bearer { owner: OK, other: FORBIDDEN, admin: OK }),
+        row("user", put(), "/users/{id}", json!({ "phone": "1" }), Bearer { owner: OK, other: FORBIDDEN, admin: OK }),
+        row("orders", get(), "/products", none.clone(), Public(OK)),
+        row("orders", get(), "/products/{id}", none.clone(), Public(OK)),
+        row("orders", get(), "/orders", none.clone(), all(OK)),
+        row("orders", post(), "/orders", items, all(CREATED)),
+        row("orders", get(), "/orders/{id}", none.clone(), Bearer { owner: OK, other: missing_order, admin: OK }),
+        row(
+            "orders",
+            put(),
+            "/orders/{id}",
+            json!({ "status": "paid" }),
+            Bearer { owner: FORBIDDEN, other: missing_order, admin: OK },
+        ),
+        row(
+            "orders",
+            put(),
+            "/orders/{id}",
+            json!({ "status": "cancelled" }),
+            Bearer { owner: OK, other: missing_order, admin: OK },
+        ),
+        row("user", delete(), "/users/{id}", none, admins(OK)),
+    ]
+}
+
+/// Everybody without a good token: whatever they send, a route that needs one is closed to them.
+fn strangers(shop: &Shop, expired: &str, ended: &str) -> Vec<Somebody> {
+    let missing = Some((401, "MISSING_TOKEN"));
+    let invalid = Some((401, "INVALID_TOKEN"));
+    let forged = forged(shop);
+    let somebody = |who, authorization: Option<String>, refused| Somebody { who, authorization, refused };
+    vec![
+        somebody("nobody", None, missing),
+        somebody("an empty header", Some(String::new()), missing),
+        somebody("a scheme alone", Some("Bearer".to_owned()), missing),
+        somebody("an empty token", Some("Bearer ".to_owned()), missing),
+        somebody("another scheme", Some("Basic YWRtaW46YWRtaW4=".to_owned()), missing),
+        somebody("a longer scheme", Some(format!("Bearers {expired}")), missing),
+        somebody("a token without a scheme", Some(expired.to_owned()), missing),
+        somebody("nonsense", Some("Bearer nonsense".to_owned()), invalid),
+        somebody("a forged token", Some(format!("Bearer {forged}")), invalid),
+        somebody("an expired token", Some(format!("Bearer {expired}")), invalid),
+        somebody("a session that ended", Some(format!("Bearer {ended}")), invalid),
+    ]
+}
+
+/// An administrator's token, well made but for its key.
+fn forged(shop: &Shop) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let now = shop.clock.unix_seconds();
+    let claims = json!({
+        "iss": "comptoir", "aud": "comptoir", "sub": "admin", "client_id": "comptoir", "iat": now, "exp": now + 3600,
+        "jti": "j", "sid": "s", "roles": ["admin"], "type": "access",
+    });
+    let header = r#"{"alg":"HS256","typ":"at+jwt"}"#;
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let key = jsonwebtoken::EncodingKey::from_secret(&[7; 32]);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+async fn ask(client: &Client, row: &Row, authorization: Option<&str>) -> Answer {
+    let request = client.request(row.method.clone(), &row.path);
+    let request = if row.body.is_null() { request } else { request.json(&row.body) };
+    send(match authorization {
+        Some(value) => request.header("authorization", value),
+        None => request,
+    })
+    .await
+}
+
+#[track_caller]
+fn assert_expected(answer: &Answer, (status, code): Expected, row: &Row, who: &str) {
+    let error = answer.body["error"]["code"].as_str().unwrap_or_default();
+    let what = format!("{} {} for {who}: {}", row.method, row.path, answer.text);
+    assert_eq!((answer.status.as_u16(), error), (status, code), "{what}");
+    if status == 401 {
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{what}");
+    }
+    assert_eq!(answer.body.get("error").is_some(), status >= 400, "{what}");
+}
+
+#[tokio::test]
+async fn every_route_answers_everybody_as_the_contract_says() {
+    let shop = Shop::open().await;
+    let expired = shop.admin().await.access_token().to_owned();
+    shop.clock.shift(3601);
+    let ended = shop.admin().await;
+    ended.post("/auth/logout", json!({})).await.succeeds(200);
+    let (admin, marta, paul) = (shop.admin().await, shop.user("marta").await, shop.user("paul").await);
+    let user = marta.get("/users/profile").await.data()["id"].to_string();
+    let order =
+        marta.post("/orders", json!({ "items": [{ "product_id": 3, "quantity": 1 }] })).await.data()["id"].to_string();
+
+    let strangers = strangers(&shop, &expired, ended.access_token());
+    for row in rows(&user, &order) {
+        for client in [shop.anon(), shop.door(row.service)] {
+            for Somebody { who, authorization, refused } in &strangers {
+                let answer = ask(&client, &row, authorization.as_deref()).await;
+                match row.expected {
+                    Public(expected) => assert_expected(&answer, expected, &row, who),
+                    Bearer { .. } => assert_expected(&answer, refused.expect("no stranger is let in"), &row, who),
+                }
+            }
+        }
+        let (owner, other, of_admin) = match row.expected {
+            Public(expected) => (expected, expected, expected),
+            Bearer { owner, other, admin } => (owner, other, admin),
+        };
+        for (who, caller, expected) in
+            [("another user", &paul, other), ("the owner", &marta, owner), ("admin", &admin, of_admin)]
+        {
+            let at_door = shop.door(row.service).with_token(caller.access_token());
+            // What is done at the gateway cannot be done a second time at the door.
+            let places = if row.method == Method::DELETE && expected == OK {
+                vec![caller.clone()]
+            } else {
+                vec![caller.clone(), at_door]
+            };
+            for place in places {
+                assert_expected(&ask(&place, &row, None).await, expected, &row, who);
+            }
+        }
+    }
+    marta.get("/users/profile").await.refuses(401, "INVALID_TOKEN");
+}
+
+#[tokio::test]
+async fn the_matrix_names_every_route_of_the_gateway() {
+    let shop = Shop::open().await;
+    let class = |access: &Answers| match access {
+        Public(_) => "public",
+        Bearer { owner: FORBIDDEN, other: FORBIDDEN, .. } => "admin",
+        Bearer { .. } => "user",
+    };
+    // A status that only an administrator may set is closed to the owner too, on a route that is not.
+    let table = rows("7", "7").into_iter().filter(|row| row.body["status"] != "paid");
+    let table: BTreeSet<(String, &str, &str)> =
+        table.map(|row| (row.method.to_string(), row.pattern, class(&row.expected))).collect();
+    let served = shop.deployment().gateway().iter().map(|route| {
+        let access = match route.access {
+            Access::Public => "public",
+            Access::User => "user",
+            Access::Admin => "admin",
+            Access::Internal => "internal",
+        };
+        (route.method.as_ref().expect("a method").to_string(), &*route.pattern, access)
+    });
+    assert_eq!(served.collect::<BTreeSet<_>>(), table);
+}

@@ -1,0 +1,60 @@
+//! The seeded login admin/admin: only where nobody else can reach it (AU-14).
+
+use comptoir::manifest::Manifest;
+
+use super::{assert_over, log_in};
+use crate::harness::{Client, Shop, shop_manifest};
+
+const NEW_PASSWORD: &str = "the operator's own";
+
+/// The shop, with its gateway or one of its doors open to every network.
+fn open_to_all(door: Option<&str>) -> Manifest {
+    let mut manifest = shop_manifest();
+    let everywhere = ([0, 0, 0, 0], 0).into();
+    match door {
+        None => manifest.listeners.gateway = everywhere,
+        Some(service) => manifest.services.get_mut(service).expect("a service").listen = Some(everywhere),
+    }
+    manifest
+}
+
+fn gateway(shop: &Shop) -> Client {
+    shop.anon().at(&format!("http://127.0.0.1:{}", shop.addresses().gateway.port()))
+}
+
+#[tokio::test]
+async fn the_host_is_reachable_from_elsewhere_only_with_a_password_that_is_not_known_to_all() {
+    let mut shop = Shop::open().await;
+    let seeded = shop.admin().await;
+    shop.stop().await;
+
+    for door in [None, Some("auth"), Some("user"), Some("orders")] {
+        let refused = shop.start_again_as(open_to_all(door), None).await.expect_err("it refuses to start");
+        assert!(refused.to_string().contains("--operator-password-file"), "{door:?}: {refused}");
+    }
+    for weak in ["admin", "short", "password", ""] {
+        let refused = shop.start_again_as(open_to_all(None), Some(weak)).await;
+        assert!(refused.is_err(), "{weak:?} is no password for an operator");
+    }
+
+    shop.start_again_as(open_to_all(None), Some(NEW_PASSWORD)).await.expect("it starts");
+    log_in(&gateway(&shop), "admin", "admin").await.refuses(401, "INVALID_CREDENTIALS");
+    let admin = gateway(&shop).log_in("admin", NEW_PASSWORD).await;
+    admin.get("/users").await.succeeds(200);
+    let pair = serde_json::json!({ "access_token": seeded.access_token(), "refresh_token": seeded.refresh_token() });
+    assert_over(&gateway(&shop).with_pair(&pair)).await;
+
+    shop.stop().await;
+    shop.start_again_as(open_to_all(Some("user")), None).await.expect("the new password stays");
+    log_in(&shop.anon(), "admin", "admin").await.refuses(401, "INVALID_CREDENTIALS");
+    shop.anon().log_in("admin", NEW_PASSWORD).await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_the_seeded_password_is_in_force() {
+    let shop = Shop::open().await;
+    for path in ["/health", "/products", "/internal/operator", "/auth/operator"] {
+        let answer = shop.anon().get(path).await;
+        assert!(!answer.text.contains("development"), "{path}: {}", answer.text);
+    }
+}

@@ -1,0 +1,183 @@
+//! `POST /auth/register`: a login and a profile, both or neither.
+
+use std::collections::HashSet;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::{claims, log_in, members};
+use crate::harness::{Answer, Client, PASSWORD, Shop};
+
+async fn register(client: &Client, username: &str, password: &str) -> Answer {
+    client.post("/auth/register", json!({ "username": username, "password": password })).await
+}
+
+/// The names of all profiles.
+async fn names(shop: &Shop) -> Vec<String> {
+    let answer = shop.admin().await.get("/users").await;
+    let users = answer.succeeds(200).as_array().expect("a list");
+    users.iter().map(|user| user["username"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_registration_makes_a_login_and_a_profile() {
+    let shop = Shop::open().await;
+    let body = json!({ "username": "marta", "password": PASSWORD, "email": "marta@example.com", "role": "admin" });
+    let answer = shop.anon().post("/auth/register", body).await;
+    let created = answer.succeeds(201);
+    assert_eq!(members(&answer.body), ["data", "message", "success"]);
+    assert!(answer.body["message"].is_string());
+    assert_eq!(members(created), ["user_id", "username"]);
+    assert_eq!(created["username"], "marta");
+
+    let user = shop.anon().log_in("marta", PASSWORD).await;
+    assert_eq!(claims(user.access_token())["roles"], json!(["user"]), "nobody makes themselves an administrator");
+    let profile = user.get("/users/profile").await;
+    let profile = profile.succeeds(200);
+    assert_eq!((&profile["id"], &profile["email"]), (&created["user_id"], &json!("marta@example.com")));
+    let list = shop.admin().await.get("/users").await;
+    assert!(list.succeeds(200).as_array().unwrap().contains(profile), "{}", list.text);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_looks_like_one_or_cannot_be_one_is_refused() {
+    let shop = Shop::open().await;
+    for name in ["Zoë", "straße", "ΣΊΣΥΦΟΣ"] {
+        register(&shop.anon(), name, PASSWORD).await.succeeds(201);
+    }
+    let before = names(&shop).await;
+    let long = "x".repeat(151);
+    for name in [
+        "Zoë",
+        "zoë",
+        "ZOE\u{308}",
+        "Zo\u{200b}ë",
+        "STRASSE",
+        "σίσυφος",
+        "admin",
+        "ADMIN",
+        "ａｄｍｉｎ",
+        "ad\u{ad}min",
+        "   ",
+        "\u{200b}",
+        " ada",
+        "ada\u{a0}",
+        "a\nda",
+        "ada\u{0}",
+        "a\u{1b}[2J",
+        &long,
+    ] {
+        let answer = register(&shop.anon(), name, PASSWORD).await;
+        assert_eq!(answer.status, 400, "{name:?}: {}", answer.text);
+        answer.refuses(400, "CREATION_FAILED");
+        assert!(answer.body.get("data").is_none());
+    }
+    assert_eq!(names(&shop).await, before);
+    shop.admin().await;
+}
+
+#[tokio::test]
+async fn a_password_has_eight_to_1024_characters_and_is_none_that_is_guessed_first() {
+    let shop = Shop::open().await;
+    let accepted = [
+        ("eight", "8 chars.".to_owned()),
+        ("fourteen", "x7 ".repeat(5)[..14].to_owned()),
+        ("fifteen", "x7 ".repeat(5)),
+        ("sixty-four", "x7".repeat(32)),
+        ("seventy-three", format!("{}y", "x7".repeat(36))),
+        ("the longest", "🦀".repeat(1024)),
+        ("eight emoji", "🦀🐙🦑🦐🦞🐚🐡🐠".to_owned()),
+        ("no letters", "~~~ ~~~ ~~~".to_owned()),
+    ];
+    for (name, password) in &accepted {
+        let answer = register(&shop.anon(), name, password).await;
+        assert_eq!(answer.status, 201, "{name}: {}", answer.text);
+        shop.anon().log_in(name, password).await;
+    }
+    let before = names(&shop).await;
+    for (why, password) in [
+        ("seven characters", "7 chars"),
+        ("seven emoji of four bytes", "🦀🐙🦑🦐🦞🐚🐡"),
+        ("too long", &"🦀".repeat(1025)),
+        ("far too long", &"x".repeat(100_000)),
+        ("common", "password"),
+        ("common in capitals", "PASSWORD1"),
+        ("common digits", "12345678"),
+        ("the shop's name", "Comptoir"),
+        ("the username", "marta martinez"),
+        ("the username in capitals", "MARTA MARTINEZ"),
+    ] {
+        let answer = register(&shop.anon(), "marta martinez", password).await;
+        assert_eq!(answer.body["error"]["code"], "CREATION_FAILED", "{why}: {}", answer.text);
+        answer.refuses(400, "CREATION_FAILED");
+    }
+    let over_the_limit = register(&shop.anon(), "marta martinez", &"x".repeat(1 << 20)).await;
+    over_the_limit.refuses(413, "BODY_TOO_LARGE");
+    assert_eq!(names(&shop).await, before, "what is refused leaves nothing behind");
+    log_in(&shop.anon(), "marta martinez", "password").await.refuses(401, "INVALID_CREDENTIALS");
+    register(&shop.anon(), "marta martinez", PASSWORD).await.succeeds(201);
+}
+
+#[tokio::test]
+async fn an_email_address_is_one_or_absent() {
+    let shop = Shop::open().await;
+    for (name, email) in [("ada", json!(null)), ("bob", json!("bob@example.com"))] {
+        let body = json!({ "username": name, "password": PASSWORD, "email": email });
+        shop.anon().post("/auth/register", body).await.succeeds(201);
+        let user = shop.anon().log_in(name, PASSWORD).await;
+        assert_eq!(user.get("/users/profile").await.data()["email"], email);
+    }
+    for email in [json!("nonsense"), json!(7), json!({}), json!(format!("{}@example.com", "x".repeat(300)))] {
+        let body = json!({ "username": "eve", "password": PASSWORD, "email": email });
+        shop.anon().post("/auth/register", body).await.refuses(400, "CREATION_FAILED");
+    }
+    assert!(!names(&shop).await.contains(&"eve".to_owned()));
+}
+
+/// Registers these names at once, each with a password of its own. Gives the place of the one that won.
+async fn race(shop: &Shop, names: &[&str]) -> usize {
+    let anon = shop.anon();
+    let passwords: Vec<String> = (0..names.len()).map(|runner| format!("password of {runner}")).collect();
+    let runners = names.iter().zip(&passwords).map(|(name, password)| register(&anon, name, password));
+    let answers = join_all(runners).await;
+    let won: Vec<usize> = (0..names.len()).filter(|runner| answers[*runner].status == 201).collect();
+    assert_eq!(won.len(), 1, "exactly one registration wins");
+    for answer in answers.iter().filter(|answer| answer.status != 201) {
+        answer.refuses(400, "CREATION_FAILED");
+    }
+    won[0]
+}
+
+#[tokio::test]
+async fn of_fifty_registrations_of_a_name_one_wins() {
+    let mut shop = Shop::open().await;
+    let winner = race(&shop, &["marta"; 50]).await;
+    let loser = (winner + 1) % 50;
+    shop.anon().log_in("marta", &format!("password of {winner}")).await.get("/users/profile").await.succeeds(200);
+    log_in(&shop.anon(), "marta", &format!("password of {loser}")).await.refuses(401, "INVALID_CREDENTIALS");
+
+    let alike = ["Zoë", "zoë", "ZOË", "Zoe\u{308}", "Zo\u{200b}ë"];
+    let winner = race(&shop, &alike).await;
+    assert_eq!(names(&shop).await, ["admin", "marta", alike[winner]]);
+
+    shop.stop().await;
+    let count = |database: &str, sql: &str| -> i64 {
+        let database = rusqlite::Connection::open(shop.data.path().join(database)).unwrap();
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("auth.db", "SELECT count(*) FROM logins"), 3);
+    assert_eq!(count("user.db", "SELECT count(*) FROM profiles"), 3);
+}
+
+#[tokio::test]
+async fn registrations_of_different_names_do_not_disturb_each_other() {
+    let shop = Shop::open().await;
+    let anon = shop.anon();
+    let names: Vec<String> = (0..20).map(|number| format!("user {number}")).collect();
+    let answers = join_all(names.iter().map(|name| register(&anon, name, PASSWORD))).await;
+    let ids: HashSet<Value> = answers.iter().map(|answer| answer.succeeds(201)["user_id"].clone()).collect();
+    assert_eq!(ids.len(), names.len());
+    for (name, answer) in names.iter().zip(&answers) {
+        assert_eq!(answer.data()["username"], **name);
+    }
+}

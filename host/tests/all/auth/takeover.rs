@@ -1,0 +1,81 @@
+//! Logins taken over from the original: werkzeug's hashes are good, and replaced at the first login (AU-11).
+
+use futures::future::join_all;
+use rusqlite::Connection;
+
+use super::{log_in, seen};
+use crate::harness::Shop;
+
+/// The password of every hash here.
+const PASSWORD: &str = "correct horse battery staple";
+
+// Made by werkzeug 3.0.1, generate_password_hash.
+const SCRYPT: &str = "scrypt:32768:8:1$5UiYXMH4tBgWV7Wb$\
+    1c328c0af0c8861ab53cb24fbf03602a3f0dec9096f85907ddc04b63f222234b\
+    5a030c9606b55cc303012ed663e992cccdd0c968cb54af3d6da8502906cfd58e";
+const PBKDF2: &str =
+    "pbkdf2:sha256:600000$2GyhqaOqQ9lMzUdQ$f6357950e2238b7448a137d668f6ace6fc0ed945b8267f936774f00cb99b7072";
+/// More work than a host may be made to do by a line in its database.
+const RUINOUS: &str =
+    "pbkdf2:sha256:4294967295$2GyhqaOqQ9lMzUdQ$f6357950e2238b7448a137d668f6ace6fc0ed945b8267f936774f00cb99b7072";
+
+fn database(shop: &Shop) -> Connection {
+    Connection::open(shop.data.path().join("auth.db")).expect("the database of auth")
+}
+
+fn stored_hash(shop: &Shop, username: &str) -> String {
+    let sql = "SELECT password_hash FROM logins WHERE username = ?1";
+    database(shop).query_row(sql, [username], |row| row.get(0)).expect("a login")
+}
+
+/// A shop whose users have these hashes, as a migration of the original's database would leave them.
+async fn taken_over(users: &[(&str, &str)]) -> Shop {
+    let mut shop = Shop::open().await;
+    for (username, _) in users {
+        shop.user(username).await;
+    }
+    shop.stop().await;
+    for (username, hash) in users {
+        let sql = "UPDATE logins SET password_hash = ?2 WHERE username = ?1";
+        assert_eq!(database(&shop).execute(sql, [username, hash]).expect("a write"), 1);
+    }
+    shop.start_again().await;
+    shop
+}
+
+#[tokio::test]
+async fn a_hash_of_the_original_is_replaced_at_the_first_login() {
+    let mut shop = taken_over(&[("marta", SCRYPT), ("paul", PBKDF2)]).await;
+    for username in ["marta", "paul"] {
+        shop.anon().log_in(username, PASSWORD).await;
+    }
+    shop.stop().await;
+    let replaced = ["marta", "paul"].map(|username| stored_hash(&shop, username));
+    for hash in &replaced {
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    }
+    shop.start_again().await;
+    for username in ["marta", "paul"] {
+        shop.anon().log_in(username, PASSWORD).await.get("/users/profile").await.succeeds(200);
+    }
+    log_in(&shop.anon(), "marta", "another").await.refuses(401, "INVALID_CREDENTIALS");
+    shop.stop().await;
+    assert_eq!(["marta", "paul"].map(|username| stored_hash(&shop, username)), replaced, "once is enough");
+}
+
+#[tokio::test]
+async fn a_wrong_password_replaces_nothing_and_looks_like_any_other() {
+    let mut shop = taken_over(&[("marta", SCRYPT), ("paul", PBKDF2), ("eve", RUINOUS), ("ada", "unreadable")]).await;
+    let unknown = log_in(&shop.anon(), "nobody", "another").await;
+    unknown.refuses(401, "INVALID_CREDENTIALS");
+    let wrong = [("marta", "another"), ("paul", "another"), ("eve", PASSWORD), ("ada", "unreadable")];
+    let anon = shop.anon();
+    let answers = join_all(wrong.iter().map(|(username, password)| log_in(&anon, username, password))).await;
+    for ((username, _), answer) in wrong.iter().zip(&answers) {
+        assert_eq!(seen(answer), seen(&unknown), "{username}");
+    }
+    shop.stop().await;
+    for (username, hash) in [("marta", SCRYPT), ("paul", PBKDF2), ("eve", RUINOUS), ("ada", "unreadable")] {
+        assert_eq!(stored_hash(&shop, username), hash);
+    }
+}

@@ -1,0 +1,103 @@
+//! `DELETE /users/{id}`: the profile goes, and with it the login and all of its sessions.
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{has_message, path_of};
+use crate::harness::{Answer, Client, PASSWORD, Shop};
+
+async fn refresh(client: &Client) -> Answer {
+    client.without_token().post("/auth/refresh", json!({ "refresh_token": client.refresh_token() })).await
+}
+
+async fn assert_gone(shop: &Shop, client: &Client) {
+    for path in ["/users/profile", "/orders", "/users/1"] {
+        client.get(path).await.refuses(401, "INVALID_TOKEN");
+    }
+    let verify = json!({ "token": client.access_token() });
+    shop.anon().post("/auth/verify", verify).await.refuses(401, "INVALID_TOKEN");
+    refresh(client).await.refuses(401, "INVALID_TOKEN");
+}
+
+#[tokio::test]
+async fn a_user_that_is_deleted_is_out_at_once() {
+    let shop = Shop::open().await;
+    let (admin, marta, paul) = (shop.admin().await, shop.user("marta").await, shop.user("paul").await);
+    let elsewhere = shop.anon().log_in("marta", PASSWORD).await;
+    let path = path_of(&marta).await;
+    for client in [&marta, &paul] {
+        client.delete(&path).await.refuses(403, "FORBIDDEN");
+    }
+
+    let answer = admin.delete(&path).await;
+    answer.succeeds(200);
+    has_message(&answer);
+    assert!(answer.body.get("data").is_none(), "{}", answer.text);
+    for client in [&marta, &elsewhere] {
+        assert_gone(&shop, client).await;
+    }
+    let login = json!({ "username": "marta", "password": PASSWORD });
+    shop.anon().post("/auth/login", login).await.refuses(401, "INVALID_CREDENTIALS");
+    admin.delete(&path).await.refuses(404, "USER_NOT_FOUND");
+    admin.get(&path).await.refuses(404, "USER_NOT_FOUND");
+    assert_eq!(admin.get("/users").await.body["count"], 2);
+    paul.get("/users/profile").await.succeeds(200);
+}
+
+#[tokio::test]
+async fn the_name_of_a_deleted_user_is_free_and_its_old_tokens_are_not_the_new_users() {
+    let mut shop = Shop::open().await;
+    let (admin, old) = (shop.admin().await, shop.user("marta").await);
+    let old_path = path_of(&old).await;
+    old.post("/orders", json!({ "items": [{ "product_id": 1, "quantity": 1 }] })).await.succeeds(201);
+    admin.delete(&old_path).await.succeeds(200);
+
+    let new = shop.user("marta").await;
+    assert_ne!(path_of(&new).await, old_path, "an id is never given again");
+    assert_gone(&shop, &old).await;
+    let tokens = json!({ "access_token": old.access_token(), "refresh_token": old.refresh_token() });
+    shop.restart().await;
+    assert_gone(&shop, &shop.anon().with_pair(&tokens)).await;
+    shop.anon().log_in("marta", PASSWORD).await.get("/users/profile").await.succeeds(200);
+}
+
+#[tokio::test]
+async fn a_user_without_a_login_is_deleted_as_well() {
+    let shop = Shop::open().await;
+    let admin = shop.admin().await;
+    let made = admin.post("/users", json!({ "username": "marta" })).await;
+    let path = format!("/users/{}", made.succeeds(201)["id"]);
+    admin.delete(&path).await.succeeds(200);
+    admin.delete(&path).await.refuses(404, "USER_NOT_FOUND");
+    shop.user("marta").await;
+}
+
+#[tokio::test]
+async fn of_many_deletions_at_once_one_is_done() {
+    let shop = Shop::open().await;
+    let (admin, marta) = (shop.admin().await, shop.user("marta").await);
+    let path = path_of(&marta).await;
+    let answers = join_all((0..20).map(|_| admin.delete(&path))).await;
+    let (done, late): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!(done.len(), 1);
+    late.iter().for_each(|answer| answer.refuses(404, "USER_NOT_FOUND"));
+    assert_gone(&shop, &marta).await;
+}
+
+#[tokio::test]
+async fn a_deletion_beside_logins_leaves_no_session_behind() {
+    let shop = Shop::open().await;
+    let (admin, marta) = (shop.admin().await, shop.user("marta").await);
+    let path = path_of(&marta).await;
+    let anon = shop.anon();
+    let login = json!({ "username": "marta", "password": PASSWORD });
+    let logins = join_all((0..8).map(|_| anon.post("/auth/login", login.clone())));
+    let refreshes = join_all((0..8).map(|_| refresh(&marta)));
+    let (logins, refreshes, deleted) = tokio::join!(logins, refreshes, admin.delete(&path));
+    deleted.succeeds(200);
+    for answer in logins.iter().chain(&refreshes).filter(|answer| answer.status == 200) {
+        assert_gone(&shop, &anon.with_pair(answer.data())).await;
+    }
+    assert_gone(&shop, &marta).await;
+    anon.post("/auth/login", login).await.refuses(401, "INVALID_CREDENTIALS");
+}
