@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::hooks::{AuthAction, AuthContext};
 
-use self::schema::Schema;
+use self::schema::{Schema, Table};
 use super::connection::{Blueprint, Connection, Role};
 use super::migrate;
 use super::policy::{self, Opening};
@@ -145,15 +145,14 @@ impl Check<'_> {
     }
 
     /// Whether a column's default meets the rules in its own definition, and these look at no other column.
-    fn default_passes(&self, table: &str, definition: &str) -> bool {
+    fn default_passes(&self, table: &Table, definition: &str) -> bool {
         let Ok(alone) = self.blueprint.sandbox() else {
             return false;
         };
-        let name = quoted(table);
         let until = Instant::now() + self.blueprint.config.statement_deadline;
         alone.until(until, || {
-            alone.raw.execute(&format!("CREATE TABLE {name} ({definition})"), []).is_ok()
-                && alone.raw.execute(&format!("INSERT INTO {name} DEFAULT VALUES"), []).is_ok()
+            alone.raw.execute(&table.with_one_column(definition), []).is_ok()
+                && alone.raw.execute(&format!("INSERT INTO {} DEFAULT VALUES", table.quoted_name()), []).is_ok()
         })
     }
 
@@ -194,11 +193,6 @@ impl Touch {
             _ => None,
         }
     }
-}
-
-/// A name as SQL writes it where it may hold any character.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Whether a word stands in a statement, outside of quotes and comments. The authorizer is not told of `OR REPLACE`.

@@ -127,7 +127,7 @@ impl Blueprint {
         })
     }
 
-    /// Opens an empty database in memory, which goes when it is closed. Whose statements migrate the file migrate it alike.
+    /// Opens an empty database in memory, with the policy and the limits of migrations. It goes when it is closed.
     pub(super) fn sandbox(&self) -> Result<Connection, StorageError> {
         rusqlite::Connection::open_in_memory()
             .and_then(|raw| self.furnish(raw, Role::Sandbox))

@@ -108,7 +108,13 @@ pub(super) fn check_references(connection: &Connection, migration: &Migration) -
     let check = || connection.raw.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
     match connection.policy.as_host(check) {
         Err(Error::QueryReturnedNoRows) => Ok(()),
-        Err(error) => Err(connection.translate(&error).into()),
+        // A reference to what is not the key of any row.
+        Err(error) => match connection.translate(&error) {
+            cause @ StorageError::Invalid(_) => {
+                Err(MigrationError::Failed { version: migration.version, statement: "all".into(), cause })
+            }
+            cause => Err(cause.into()),
+        },
         Ok(table) => Err(MigrationError::Failed {
             version: migration.version,
             statement: format!("all (a row of {table} refers to one that is not there)"),
@@ -128,7 +134,11 @@ fn quote(number: u32, text: &str) -> String {
 
 /// The beginning of a statement's text on one line, without the comments before it.
 pub(super) fn beginning(text: &str) -> String {
-    let line = policy::past_comments(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = policy::past_comments(text)
+        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     match line.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod additive;
 mod isolation;
 mod limits;
 mod migrations;
 mod opening;
 mod reads;
+mod rehearsal;
 mod transactions;
 mod writes;
 

@@ -1,5 +1,6 @@
 //! The shape of a database at a moment, and what one shape lacks that another had.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
@@ -13,12 +14,14 @@ pub(super) struct Schema {
     programs: BTreeMap<(Kind, String), Program>,
 }
 
+/// A table as it is.
 #[derive(Clone, Debug)]
-struct Table {
+pub(super) struct Table {
     name: String,
     /// Where its rows are, which a new name does not change.
     root: i64,
     sql: String,
+    strict: bool,
     columns: Vec<Column>,
     references: Vec<Reference>,
 }
@@ -65,7 +68,7 @@ impl Schema {
     /// The shape that a connection sees now.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let mut schema = Self { tables: BTreeMap::new(), indexes: BTreeMap::new(), programs: BTreeMap::new() };
-        let mut parts = connection.prepare(
+        let mut parts = connection.prepare_cached(
             "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema
              WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
         )?;
@@ -73,11 +76,13 @@ impl Schema {
         while let Some(part) = parts.next()? {
             let (kind, name, table, root, sql): (String, String, String, i64, String) =
                 (part.get(0)?, part.get(1)?, part.get(2)?, part.get(3)?, part.get(4)?);
-            let key = name.to_lowercase();
+            let key = name.to_ascii_lowercase();
             match kind.as_str() {
                 "table" => {
                     let (columns, references) = (read_columns(connection, &name)?, read_references(connection, &name)?);
-                    schema.tables.insert(key, Table { name, root, sql, columns, references });
+                    let strict = "SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'";
+                    let strict = connection.query_row(strict, [&name], |row| row.get(0))?;
+                    schema.tables.insert(key, Table { name, root, sql, strict, columns, references });
                 }
                 "index" => {
                     let (unique, columns) = read_index(connection, &table, &name)?;
@@ -94,17 +99,27 @@ impl Schema {
 
     /// Whether a table or view is in it. SQLite's own always are.
     pub(super) fn knows(&self, name: &str) -> bool {
-        let key = name.to_lowercase();
+        let key = name.to_ascii_lowercase();
         key.starts_with("sqlite_") || self.tables.contains_key(&key) || self.programs.contains_key(&(Kind::View, key))
     }
 
     /// Whether a table has a column.
     pub(super) fn has_column(&self, table: &str, column: &str) -> bool {
-        self.tables.get(&table.to_lowercase()).is_some_and(|table| table.column(column).is_some())
+        self.tables.get(&table.to_ascii_lowercase()).is_some_and(|table| table.column(column).is_some())
     }
 }
 
 impl Table {
+    /// The text of a table of the same name and manner that has one column.
+    pub(super) fn with_one_column(&self, definition: &str) -> String {
+        format!("CREATE TABLE {} ({definition}) {}", self.quoted_name(), if self.strict { "STRICT" } else { "" })
+    }
+
+    /// Its name as SQL writes it, whatever characters it holds.
+    pub(super) fn quoted_name(&self) -> String {
+        format!("\"{}\"", self.name.replace('"', "\"\""))
+    }
+
     fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
     }
@@ -123,7 +138,7 @@ impl Column {
 
 fn read_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
     let sql = "SELECT name, type, pk, hidden, \"notnull\", dflt_value FROM pragma_table_xinfo(?1)";
-    let mut columns = connection.prepare(sql)?;
+    let mut columns = connection.prepare_cached(sql)?;
     let columns = columns.query_map([table], |row| {
         Ok(Column {
             name: row.get(0)?,
@@ -136,7 +151,7 @@ fn read_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Co
 }
 
 fn read_references(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Reference>> {
-    let mut references = connection.prepare("SELECT \"from\", \"table\" FROM pragma_foreign_key_list(?1)")?;
+    let mut references = connection.prepare_cached("SELECT \"from\", \"table\" FROM pragma_foreign_key_list(?1)")?;
     let references = references.query_map([table], |row| Ok(Reference { column: row.get(0)?, to: row.get(1)? }))?;
     references.collect()
 }
@@ -144,7 +159,7 @@ fn read_references(connection: &Connection, table: &str) -> rusqlite::Result<Vec
 fn read_index(connection: &Connection, table: &str, name: &str) -> rusqlite::Result<(bool, Vec<Option<String>>)> {
     let sql = "SELECT \"unique\" FROM pragma_index_list(?1) WHERE name = ?2";
     let unique = connection.query_row(sql, [table, name], |row| row.get(0))?;
-    let mut columns = connection.prepare("SELECT name FROM pragma_index_info(?1)")?;
+    let mut columns = connection.prepare_cached("SELECT name FROM pragma_index_info(?1)")?;
     let columns = columns.query_map([name], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     Ok((unique, columns))
 }
@@ -156,7 +171,7 @@ pub(super) fn compare(
     old: &Schema,
     before: &Schema,
     after: &Schema,
-    passes: impl Fn(&str, &str) -> bool,
+    passes: impl Fn(&Table, &str) -> bool,
 ) -> Option<String> {
     old.tables
         .iter()
@@ -171,10 +186,10 @@ fn compare_table(
     known: &Table,
     before: &Table,
     after: &Schema,
-    passes: &impl Fn(&str, &str) -> bool,
+    passes: &impl Fn(&Table, &str) -> bool,
 ) -> Option<String> {
     let name = &known.name;
-    let Some(now) = after.tables.get(&name.to_lowercase()) else {
+    let Some(now) = after.tables.get(&name.to_ascii_lowercase()) else {
         let renamed = after.tables.values().find(|table| table.root == before.root);
         return Some(match renamed {
             Some(Table { name: new, .. }) => {
@@ -190,10 +205,13 @@ fn compare_table(
         return Some(reason);
     }
     let added: Vec<_> = now.columns.iter().filter(|column| before.column(&column.name).is_none()).collect();
-    match (added.as_slice(), inserted(&before.sql, &now.sql)) {
-        ([column], Some(definition)) => new_column(old, now, column, || passes(name, definition)),
-        // A column that only the new revision knows may go again.
-        ([], None) if now.columns.len() < before.columns.len() => None,
+    match (now.columns.len().cmp(&before.columns.len()), added.as_slice()) {
+        (Ordering::Greater, [column]) => {
+            let definition = inserted(&before.sql, &now.sql);
+            new_column(old, now, column, || definition.is_some_and(|definition| passes(now, definition)))
+        }
+        // A column that only the new revision knows went, or has another name.
+        (Ordering::Less, []) | (Ordering::Equal, [_]) => None,
         _ => Some(format!("changes the rules of the table `{name}`, which the running revision relies on")),
     }
 }
@@ -243,7 +261,10 @@ fn new_column(old: &Schema, table: &Table, column: &Column, passes: impl FnOnce(
         }
     }
     (!passes()).then(|| {
-        format!("{what} with a rule that its default does not meet or that looks at other columns: the running revision may be refused rows")
+        format!(
+            "{what} with a rule that its default does not meet or that looks at other columns: \
+             the running revision may be refused rows"
+        )
     })
 }
 
@@ -267,11 +288,11 @@ fn missing_index(known: &Index, now: Option<&Index>) -> Option<String> {
 
 /// Why a new index could refuse rows. Rows of the old revision have NULL in new columns, and NULL is never twice the same.
 fn new_index(old: &Schema, after: &Schema, index: &Index) -> Option<String> {
-    if !index.unique || !old.knows(&index.table) || old.indexes.contains_key(&index.name.to_lowercase()) {
+    if !index.unique || !old.knows(&index.table) || old.indexes.contains_key(&index.name.to_ascii_lowercase()) {
         return None;
     }
     let names: Option<BTreeSet<&str>> = index.columns.iter().map(Option::as_deref).collect();
-    let table = after.tables.get(&index.table.to_lowercase());
+    let table = after.tables.get(&index.table.to_ascii_lowercase());
     let harmless = names.zip(table).is_some_and(|(names, table)| {
         names.iter().all(|name| !old.has_column(&index.table, name) && table.column(name).is_some())
             && names.iter().filter_map(|name| table.column(name)).any(Column::is_null_by_default)
