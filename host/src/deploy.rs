@@ -1,84 +1,63 @@
-//! From a component's file to a revision that serves. The only writer of the deployment.
+//! How a component comes to serve, and how it is taken back. The only writer of the deployment.
 //!
 //! ```text
-//! read -> verified -> compiled -> linked -> described -> migrated -> active
+//! received -> verified -> compiled -> linked -> described -> migrated -> probed -> active -> (watched) -> kept | reverted
+//!     |           |           |          |          |            |          |
+//!     +-----------+-----------+----------+----------+------------+----------+-> refused: nothing changed for anybody
 //! ```
 //!
-//! Everything up to the last step happens beside what serves and can fail without anybody noticing but the operator, who is
-//! told the step and the reason. Activation is the move of one pointer: a request holds the deployment it began with to the
-//! end of its answer, and the next one sees the new one whole.
+//! Everything before `active` happens beside what serves. A migration is the one step that leaves something behind when a
+//! later one fails, which is why it may only add: the revision that goes on serving does not notice.
+//!
+//! # Activation
+//!
+//! One transaction of the record makes the revision the one that a restart serves, then one pointer moves. A request takes
+//! the pointer's value when it begins and keeps it to the end of its answer, so none meets two revisions, and those that
+//! run when the pointer moves end on the old one. When the last of them has ended, the old revision's code is kept for as
+//! long as it stands among the last few of its service, so that going back to it needs no compiling; then it is freed.
+//!
+//! # Probation
+//!
+//! For a time the host compares the new revision with the one before, route by route (`judge`). One that is clearly worse is
+//! taken back by the same transaction and the same pointer, and its digest is not activated again unless it is forced.
+//! What a failing database, a full house or another service did to it does not count.
 
 mod check;
+mod compile;
 mod deployment;
+mod judge;
+mod probe;
+mod record;
+mod report;
+mod schema;
+mod stage;
+mod start;
+mod watch;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::engine::{self, Engines};
-use crate::guest::Grants;
-use crate::manifest::{Grant, Manifest, PlainAccess, Service};
+use crate::engine::Engines;
+use crate::manifest::{Manifest, Service};
 use crate::passwords::Passwords;
-use crate::revision::{Description, Parts, Revision, Slots};
-use crate::route::{Access, Route};
+use crate::revision::Slots;
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 
 pub use deployment::{Deployment, Served};
+pub use record::{Line, Record, RecordError};
+pub use report::{DeployError, Refused, Report, Step, StepTaken};
 
-/// Bytes of a component's file.
-const COMPONENT_LIMIT_BYTES: u64 = 64 << 20;
-
-/// How far a component got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Its file is read.
-    Read,
-    /// It is a component that can answer HTTP.
-    Verified,
-    /// It is machine code.
-    Compiled,
-    /// Its imports are granted and joined to the host.
-    Linked,
-    /// Its routes, migrations and schema range are known and within bounds.
-    Described,
-    /// Its database has its schema.
-    Migrated,
-    /// Requests reach it.
-    Active,
-}
-
-impl Step {
-    /// The step in words, as in "could not be …".
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Verified => "verified",
-            Self::Compiled => "compiled",
-            Self::Linked => "linked",
-            Self::Described => "described",
-            Self::Migrated => "migrated",
-            Self::Active => "activated",
-        }
-    }
-}
-
-/// Why a component does not serve.
-#[derive(Debug, thiserror::Error)]
-#[error("the service `{service}` could not be {}: {reason}", step.word())]
-pub struct Refused {
-    /// The service that it was meant for.
-    pub service: String,
-    /// The step that failed.
-    pub step: Step,
-    /// What is wrong and what to do.
-    pub reason: String,
-}
+use record::{Action, Entry};
+use report::Steps;
+use stage::Stage;
+use watch::Probation;
 
 /// What the host has to give to its services.
 pub struct Platform {
@@ -94,22 +73,68 @@ pub struct Platform {
     pub storages: BTreeMap<String, Arc<dyn Storage>>,
 }
 
+/// What an operator wants deployed.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// The service.
+    pub service: String,
+    /// The component's file.
+    pub bytes: Vec<u8>,
+    /// SHA-256 that the bytes must have, in hexadecimal.
+    pub digest: Option<String>,
+    /// The digest that must be active now: the order is void when somebody else was faster.
+    pub replaces: Option<String>,
+    /// Activate it even if the host took it back before.
+    pub force: bool,
+    /// Why, for the history.
+    pub reason: String,
+}
+
+/// What a deployer keeps of one service.
+struct Lane {
+    slots: Arc<Slots>,
+    /// Held while a deploy or a rollback runs.
+    busy: Arc<tokio::sync::Mutex<()>>,
+    /// Revisions before the active one, newest first, that stay compiled.
+    kept: Mutex<VecDeque<Served>>,
+}
+
 /// Makes revisions and puts them in charge.
 pub struct Deployer {
     manifest: Manifest,
     platform: Arc<Platform>,
-    slots: BTreeMap<String, Arc<Slots>>,
+    record: Record,
+    lanes: BTreeMap<String, Lane>,
+    compiler: Option<PathBuf>,
     current: Arc<ArcSwap<Deployment>>,
+    /// Held while the pointer is moved, so that two services' deploys do not undo each other.
+    switching: tokio::sync::Mutex<()>,
 }
 
 impl Deployer {
-    /// A deployer whose deployment is empty.
-    pub fn new(manifest: Manifest, platform: Arc<Platform>) -> Self {
+    /// A deployer whose deployment is empty. `compiler` is the program that compiles in a process of its own.
+    pub fn new(manifest: Manifest, platform: Arc<Platform>, record: Record, compiler: Option<PathBuf>) -> Arc<Self> {
         let host = Arc::new(Semaphore::new(manifest.instances as usize));
-        let slots = manifest.services.iter();
-        let slots =
-            slots.map(|(name, service)| (name.clone(), Arc::new(Slots::new(service.limits.concurrency, host.clone()))));
-        Self { slots: slots.collect(), manifest, platform, current: Arc::default() }
+        let lane = |service: &Service| Lane {
+            slots: Arc::new(Slots::new(service.limits.concurrency, host.clone())),
+            busy: Arc::default(),
+            kept: Mutex::default(),
+        };
+        let lanes = manifest.services.iter().map(|(name, service)| (name.clone(), lane(service))).collect();
+        Arc::new(Self {
+            lanes,
+            manifest,
+            platform,
+            record,
+            compiler,
+            current: Arc::default(),
+            switching: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Bytes that a component may have.
+    pub fn component_limit_bytes(&self) -> u64 {
+        self.manifest.deploy.component.as_u64()
     }
 
     /// The pointer that requests follow.
@@ -117,144 +142,225 @@ impl Deployer {
         self.current.clone()
     }
 
-    /// Stages the component of every service in the manifest and activates all of them at once.
+    /// Takes a component from an operator all the way, and begins to watch it.
     ///
     /// # Errors
-    /// The first that was refused. Then none serves.
-    pub async fn start_all(&self) -> Result<(), Refused> {
-        let names: Vec<&String> = self.manifest.services.keys().collect();
-        let staged = futures::future::try_join_all(names.iter().map(|name| self.stage(name))).await?;
-        for served in &staged {
-            self.migrate(served).await?;
+    /// `DeployError`. Then what served before serves on.
+    pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Report, DeployError> {
+        let mut steps = Steps::default();
+        let name = order.service.as_str();
+        let lane = self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))?;
+        let _busy = lane.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))?;
+        let active = self.check_replaces(name, order.replaces.as_deref())?;
+        let bytes: Arc<[u8]> = order.bytes.into();
+        let digest = hex(&Sha256::digest(&bytes));
+        steps.done(Step::Received, None);
+        let entry = self.entry(name, Action::Deploy, Some(active.clone()), &digest, &order.reason);
+        let line = self.record.begin(&entry)?;
+        let passed = self.pass(name, &bytes, &digest, order.digest.as_deref(), order.force, &mut steps).await;
+        let served = match passed {
+            Ok(served) => served,
+            Err(error) => {
+                self.record.end(line, "refused", &error.to_string())?;
+                return Err(error);
+            }
+        };
+        let before = self.served(name);
+        let differences = before.as_ref().map(|before| check::differences(before, &served)).unwrap_or_default();
+        if active == digest {
+            self.record.end(line, "unchanged", "it is active already")?;
+            return Ok(self.report(line, name, Some(active), digest, false, steps, differences));
         }
-        let services = names.iter().zip(staged).map(|(name, served)| (Arc::from(name.as_str()), served)).collect();
-        self.activate(services)
+        self.switch(line, name, served.clone()).await?;
+        steps.done(Step::Active, None);
+        if let Some(old) = before {
+            let probation = Probation { service: name.to_owned(), line, new: served, old };
+            tokio::spawn(watch::run(self.clone(), probation));
+        }
+        Ok(self.report(line, name, Some(active), digest, true, steps, differences))
     }
 
-    /// Reads, verifies, compiles, links and describes a service's component. Changes nothing.
-    async fn stage(&self, name: &str) -> Result<Served, Refused> {
-        let service = &self.manifest.services[name];
-        let refuse = |step, reason: String| Refused { service: name.to_owned(), step, reason };
-        let bytes = read(&service.component).await.map_err(|reason| refuse(Step::Read, reason))?;
-        let anatomy = engine::inspect(&bytes)
-            .map_err(|error| refuse(Step::Verified, format!("{}: {error}", service.component.display())))?;
-        check::imports(name, service, &self.manifest.file, &anatomy.imports)
-            .map_err(|reason| refuse(Step::Linked, reason))?;
-        let digest = hex(&Sha256::digest(&bytes));
-        let platform = self.platform.clone();
-        let component = tokio::task::spawn_blocking(move || platform.engines.compile(anatomy.wasi, &bytes)).await;
-        let component = component
-            .map_err(|panic| refuse(Step::Compiled, panic.to_string()))?
-            .map_err(|error| refuse(Step::Compiled, format!("{error:#}")))?;
-        let revision =
-            Revision::link(&self.platform.engines, anatomy.wasi, &component, self.parts(name, service, digest))
-                .map_err(|error| refuse(Step::Linked, format!("{error:#}")))?;
-        let description = if anatomy.describes_itself {
-            let description = revision.describe().await.map_err(|error| refuse(Step::Described, error.to_string()))?;
-            check::routes(name, service, &self.manifest.file, &description)
-                .map_err(|reason| refuse(Step::Described, reason))?;
-            Some(Arc::new(description))
-        } else {
-            None
+    /// Every step up to activation.
+    async fn pass(
+        &self,
+        name: &str,
+        bytes: &Arc<[u8]>,
+        digest: &str,
+        expected: Option<&str>,
+        force: bool,
+        steps: &mut Steps,
+    ) -> Result<Served, DeployError> {
+        let refuse = |step, reason| Refused { service: name.to_owned(), step, reason };
+        let limit = self.manifest.deploy.component;
+        if bytes.len() as u64 > limit.as_u64() {
+            let reason = format!("it has {} bytes, more than the limit of {limit}", bytes.len());
+            return Err(refuse(Step::Received, reason).into());
+        }
+        if let Some(expected) = expected.filter(|expected| !expected.eq_ignore_ascii_case(digest)) {
+            let reason = format!("its sha256 is {digest}, but {expected} was announced: it was changed on the way");
+            return Err(refuse(Step::Verified, reason).into());
+        }
+        if let Some(why) = self.record.reverted(name, digest)?.filter(|_| !force) {
+            let reason = format!("the host took it back before ({why}): deploy it with force to try again");
+            return Err(refuse(Step::Verified, reason).into());
+        }
+        let kept = self.kept(name).iter().find(|kept| kept.revision.digest() == digest).cloned();
+        let served = match kept {
+            Some(kept) => kept,
+            None => self.stage(name, bytes, "the component", steps).await?,
         };
-        Ok(Served {
-            routes: routes(name, service, description.as_deref()),
-            revision: Arc::new(revision),
-            description,
-            calls: service.calls.clone(),
-            grants: service.grants.clone(),
+        self.migrate(&served, true).await?;
+        steps.done(Step::Migrated, None);
+        let probes = self.probe(&served).await?;
+        steps.done(Step::Probed, Some(format!("{probes} probes")));
+        self.store(&served, bytes.clone()).await?;
+        Ok(served)
+    }
+
+    /// Goes back to the revision before, or to the one that is named, at once.
+    ///
+    /// # Errors
+    /// `DeployError`. Then what served before serves on.
+    pub async fn rollback(&self, name: &str, to: Option<&str>, reason: &str) -> Result<Report, DeployError> {
+        let mut steps = Steps::default();
+        let lane = self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))?;
+        let _busy = lane.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))?;
+        let active = self.check_replaces(name, None)?;
+        let served = self.before(name, &active, to, &mut steps).await?;
+        self.fits_schema(&served).await?;
+        let digest = served.revision.digest().to_owned();
+        let differences = self.served(name).map(|before| check::differences(&before, &served)).unwrap_or_default();
+        let line = self.record.begin(&self.entry(name, Action::Rollback, Some(active.clone()), &digest, reason))?;
+        self.switch(line, name, served).await?;
+        steps.done(Step::Active, None);
+        Ok(self.report(line, name, Some(active), digest, true, steps, differences))
+    }
+
+    /// The revision to go back to: one that is still compiled, or else one whose component is still on the disk.
+    async fn before(&self, name: &str, active: &str, to: Option<&str>, steps: &mut Steps) -> Result<Served, DeployError> {
+        let matches = |digest: &str| digest != active && to.is_none_or(|to| to.len() >= 8 && digest.starts_with(to));
+        if let Some(kept) = self.kept(name).iter().find(|kept| matches(kept.revision.digest())) {
+            return Ok(kept.clone());
+        }
+        let wanted = || DeployError::NothingBefore { service: name.to_owned(), wanted: to.unwrap_or("before").to_owned() };
+        let lines = self.record.history(name, 100)?;
+        let served_once = lines.iter().flat_map(|line| [line.from.as_deref(), Some(line.to.as_str()).filter(|_| line.result != "refused")]);
+        let digest = served_once.flatten().find(|digest| matches(digest)).ok_or_else(wanted)?;
+        let bytes: Arc<[u8]> = self.record.load(digest).ok_or_else(wanted)?.into();
+        Ok(self.stage(name, &bytes, digest, steps).await?)
+    }
+
+    /// The newest lines of a service's history.
+    ///
+    /// # Errors
+    /// An unknown service, or a record that cannot be read.
+    pub fn history(&self, name: &str, most: u32) -> Result<Vec<Line>, DeployError> {
+        if !self.lanes.contains_key(name) {
+            return Err(DeployError::UnknownService(name.to_owned()));
+        }
+        Ok(self.record.history(name, most)?)
+    }
+
+    /// The digests of the revisions that stay compiled beside the active one, newest first.
+    pub fn kept_digests(&self, name: &str) -> Vec<String> {
+        self.kept(name).iter().map(|kept| kept.revision.digest().to_owned()).collect()
+    }
+
+    fn kept(&self, name: &str) -> MutexGuard<'_, VecDeque<Served>> {
+        self.lanes[name].kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn served(&self, name: &str) -> Option<Served> {
+        self.current.load().services().get(name).cloned()
+    }
+
+    fn is_active(&self, name: &str, digest: &str) -> bool {
+        self.current.load().services().get(name).is_some_and(|served| served.revision.digest() == digest)
+    }
+
+    fn check_replaces(&self, name: &str, replaces: Option<&str>) -> Result<String, DeployError> {
+        let active = self.served(name).map(|served| served.revision.digest().to_owned()).unwrap_or_default();
+        match replaces.filter(|replaces| *replaces != active) {
+            Some(_) => Err(DeployError::Changed { service: name.to_owned(), active }),
+            None => Ok(active),
+        }
+    }
+
+    async fn stage(&self, name: &str, bytes: &Arc<[u8]>, origin: &str, steps: &mut Steps) -> Result<Served, Refused> {
+        let stage = Stage {
+            name,
+            manifest: &self.manifest,
+            platform: &self.platform,
+            slots: &self.lanes[name].slots,
+            compiler: self.compiler.as_ref(),
+            origin: origin.to_owned(),
+        };
+        stage.run(bytes, steps).await
+    }
+
+    async fn probe(&self, served: &Served) -> Result<usize, Refused> {
+        let refuse = |reason: &str| Refused {
+            service: served.revision.service().to_owned(),
+            step: Step::Probed,
+            reason: reason.to_owned(),
+        };
+        probe::all(served, self.manifest.deploy.probe_time).await.map_err(|unfit| refuse(unfit.reason()))
+    }
+
+    async fn store(&self, served: &Served, bytes: Arc<[u8]>) -> Result<(), DeployError> {
+        let (record, digest) = (self.record.clone(), served.revision.digest().to_owned());
+        let stored = tokio::task::spawn_blocking(move || record.store(&digest, &bytes)).await;
+        Ok(stored.unwrap_or(Ok(()))?)
+    }
+
+    /// Puts a revision in charge: on the disk first, then for requests.
+    async fn switch(&self, line: i64, name: &str, served: Served) -> Result<(), DeployError> {
+        let _switching = self.switching.lock().await;
+        let mut services = self.current.load().services().clone();
+        let before = services.insert(name.into(), served.clone());
+        let deployment = Self::deployment(services)?;
+        self.record.activate(&[(line, name, served.revision.digest())])?;
+        self.current.store(Arc::new(deployment));
+        let mut kept = self.kept(name);
+        kept.retain(|kept| kept.revision.digest() != served.revision.digest());
+        if let Some(before) = before {
+            kept.push_front(before);
+        }
+        kept.truncate(self.manifest.deploy.keep);
+        Ok(())
+    }
+
+    fn deployment(services: BTreeMap<Arc<str>, Served>) -> Result<Deployment, Refused> {
+        Deployment::new(services).map_err(|conflict| Refused {
+            service: conflict.service().unwrap_or("*").to_owned(),
+            step: Step::Active,
+            reason: conflict.to_string(),
         })
     }
 
-    fn parts(&self, name: &str, service: &Service, digest: String) -> Parts {
-        let granted = |grant| service.grants.contains(&grant);
-        let tokens = granted(Grant::Tokens) || granted(Grant::TokenVerifier);
-        Parts {
-            service: name.into(),
-            digest,
-            granted: service.grants.iter().copied().collect(),
-            grants: Grants {
-                storage: self.platform.storages.get(name).cloned(),
-                tokens: tokens.then(|| self.platform.tokens.clone()),
-                passwords: granted(Grant::Passwords).then(|| self.platform.passwords.clone()),
-            },
-            calls: !service.calls.is_empty(),
-            limits: service.limits,
-            slots: self.slots[name].clone(),
-            clock: self.platform.clock.clone(),
-        }
+    fn entry(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Entry {
+        let by = if action == Action::Start { "host" } else { "operator" };
+        let text = |text: &str| text.to_owned();
+        Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason) }
     }
 
-    /// Brings the service's database to the schema that a staged component works with.
-    async fn migrate(&self, served: &Served) -> Result<(), Refused> {
-        let Some(description) = &served.description else { return Ok(()) };
-        let name = served.revision.service();
-        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
-        let Some(storage) = self.platform.storages.get(name) else {
-            return match description.migrations.len() {
-                0 => Ok(()),
-                count => Err(refuse(format!(
-                    "it brings {count} migrations but has no database: add \"storage\" to `grants` in [services.{name}]"
-                ))),
-            };
-        };
-        let version = storage.schema_version().await.map_err(|error| refuse(error.to_string()))?;
-        if version > description.schema.1 {
-            return Err(refuse(format!(
-                "its database is at schema {version}, newer than this component works with (up to {}): use the component \
-                 that made it, or a later one",
-                description.schema.1
-            )));
-        }
-        let ran = storage.migrate(description.migrations.clone()).await.map_err(|error| refuse(error.to_string()))?;
-        if !ran.is_empty() {
-            tracing::info!(
-                service = name,
-                from = version,
-                to = version as usize + ran.len(),
-                "the schema was migrated"
-            );
-        }
-        Ok(())
-    }
-
-    fn activate(&self, services: BTreeMap<Arc<str>, Served>) -> Result<(), Refused> {
-        let deployment = Deployment::new(services).map_err(|conflict| Refused {
-            service: "*".to_owned(),
-            step: Step::Active,
-            reason: conflict.to_string(),
-        })?;
-        self.current.store(Arc::new(deployment));
-        Ok(())
+    #[allow(clippy::too_many_arguments, reason = "the fields of a report, in its order")]
+    fn report(
+        &self,
+        id: i64,
+        name: &str,
+        from: Option<String>,
+        to: String,
+        changed: bool,
+        steps: Steps,
+        differences: Vec<String>,
+    ) -> Report {
+        let active_since = self.platform.clock.since_epoch().as_secs_f64();
+        Report { id, service: name.to_owned(), from, to, changed, active_since, steps: steps.into_taken(), differences }
     }
 }
 
-async fn read(component: &Path) -> Result<Vec<u8>, String> {
-    let file = component.display();
-    let missing =
-        |error: std::io::Error| format!("cannot read {file}: {error}. Build the components with `just build`");
-    let length = tokio::fs::metadata(component).await.map_err(missing)?.len();
-    if length > COMPONENT_LIMIT_BYTES {
-        return Err(format!("{file} has {length} bytes, more than the limit of {COMPONENT_LIMIT_BYTES}"));
-    }
-    tokio::fs::read(component).await.map_err(missing)
-}
-
-/// The routes that a component declares, or catch-alls on the mounts of one that declares none.
-fn routes(name: &str, service: &Service, description: Option<&Description>) -> Vec<Route> {
-    if let Some(description) = description {
-        return description.routes.clone();
-    }
-    let access = match service.access {
-        PlainAccess::Public => Access::Public,
-        PlainAccess::User => Access::User,
-        PlainAccess::Admin => Access::Admin,
-    };
-    let route = |pattern: String| Route { service: name.into(), method: None, pattern: pattern.into(), access };
-    let below = |mount: &str| format!("{}/{{*rest}}", mount.trim_end_matches('/'));
-    service.mounts.iter().flat_map(|mount| [route(mount.clone()), route(below(mount))]).collect()
-}
-
+/// Bytes as people and file names have them.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

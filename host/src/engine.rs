@@ -6,7 +6,7 @@
 //! Compiled code is loaded without a check of what it does, so whoever can write the cache owns the host: the cache is
 //! wasmtime's own, in a folder that nobody but the host's user may enter.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wasmparser::{Encoding, Parser, Payload};
@@ -103,6 +103,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
 pub struct Engines {
     p2: Linker<Guest>,
     p3: Linker<Guest>,
+    cache_folder: PathBuf,
     /// Whether slots are reset with `PAGEMAP_SCAN`.
     pub pagemap_scan: bool,
 }
@@ -113,9 +114,7 @@ impl Engines {
     /// # Errors
     /// When the cache folder cannot be used or the address space is not to be had.
     pub fn new(cache_folder: &Path, instances: u32) -> anyhow::Result<Self> {
-        let mut cache = CacheConfig::new();
-        cache.with_directory(cache_folder);
-        let cache = Cache::new(cache)?;
+        let cache = cache(cache_folder)?;
         let (p2, pagemap_scan) = match engine(&cache, instances, Wasi::P2, Enabled::Yes) {
             Ok(engine) => (engine, true),
             Err(_) => (engine(&cache, instances, Wasi::P2, Enabled::No)?, false),
@@ -129,7 +128,7 @@ impl Engines {
         }
         let [p2, mut p3] = linkers;
         guest::link_base_p3(&mut p3)?;
-        Ok(Self { p2, p3, pagemap_scan })
+        Ok(Self { p2, p3, cache_folder: cache_folder.to_owned(), pagemap_scan })
     }
 
     /// Compiles a component, or loads what an earlier run compiled. Takes seconds: not for the reactor's threads.
@@ -138,6 +137,11 @@ impl Engines {
     /// When the component is not valid or uses a feature that is off.
     pub fn compile(&self, wasi: Wasi, bytes: &[u8]) -> wasmtime::Result<Component> {
         Component::new(self.base(wasi).engine(), bytes)
+    }
+
+    /// The folder of compiled code.
+    pub fn cache_folder(&self) -> &Path {
+        &self.cache_folder
     }
 
     /// What a component may import that was granted these interfaces.
@@ -163,7 +167,30 @@ impl Engines {
     }
 }
 
+/// Compiles a component into a folder of compiled code and no further: what a process does that was started for it.
+///
+/// # Errors
+/// When the component is not valid or the folder cannot be used.
+pub fn compile_into(cache_folder: &Path, wasi: Wasi, bytes: &[u8]) -> anyhow::Result<()> {
+    // How instances are allocated is no part of the compiled code, so this process reserves nothing for them.
+    let engine = Engine::new(&config(&cache(cache_folder)?, wasi))?;
+    Component::new(&engine, bytes)?;
+    Ok(())
+}
+
+fn cache(folder: &Path) -> anyhow::Result<Cache> {
+    let mut config = CacheConfig::new();
+    config.with_directory(folder);
+    Ok(Cache::new(config)?)
+}
+
 fn engine(cache: &Cache, instances: u32, wasi: Wasi, pagemap_scan: Enabled) -> wasmtime::Result<Engine> {
+    let mut config = config(cache, wasi);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, pagemap_scan)));
+    Engine::new(&config)
+}
+
+fn config(cache: &Cache, wasi: Wasi) -> Config {
     let concurrent = wasi == Wasi::P3;
     let mut config = Config::new();
     config
@@ -178,9 +205,8 @@ fn engine(cache: &Cache, instances: u32, wasi: Wasi, pagemap_scan: Enabled) -> w
         .wasm_gc(false)
         .wasm_function_references(false)
         .wasm_exceptions(false)
-        .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, pagemap_scan)));
-    Engine::new(&config)
+        .memory_init_cow(true);
+    config
 }
 
 /// A component is usually one core module with a memory and a table, and two small ones without that join it to its

@@ -12,6 +12,7 @@ mod storage;
 mod tokens;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
@@ -75,6 +76,23 @@ pub struct Grants {
     pub passwords: Option<Arc<Passwords>>,
 }
 
+/// Whether something that a guest depends on failed it: its database, the password threads or another service. What it
+/// answers then says nothing about the guest itself. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Excuse(Arc<AtomicBool>);
+
+impl Excuse {
+    /// Something failed the guest.
+    fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything did.
+    pub fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The data of one store.
 pub struct Guest {
     table: ResourceTable,
@@ -82,6 +100,7 @@ pub struct Guest {
     http: WasiHttpCtx,
     outgoing: Outgoing,
     grants: Grants,
+    excuse: Excuse,
     /// Bounds memory, tables and instances.
     pub limiter: Limiter,
 }
@@ -89,6 +108,7 @@ pub struct Guest {
 impl Guest {
     /// The state for one request.
     pub fn new(clock: &Clock, grants: Grants, limits: &Limits, outgoing: Outgoing, output: &Output) -> Self {
+        let excuse = outgoing.excuse().clone();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let wasi = WasiCtx::builder()
@@ -99,7 +119,7 @@ impl Guest {
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
-        Self { table, wasi, http, outgoing, grants, limiter: Limiter::new(limits.memory_bytes) }
+        Self { table, wasi, http, outgoing, grants, excuse, limiter: Limiter::new(limits.memory_bytes) }
     }
 }
 

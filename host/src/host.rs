@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::clock::Clock;
-use crate::deploy::{Deployer, Deployment, Platform};
+use crate::deploy::{Deployer, Deployment, Platform, Record};
 use crate::engine::Engines;
 use crate::gate::Gate;
 use crate::gateway::{Door, Gateway};
@@ -37,6 +37,8 @@ pub struct Options {
     pub operator_password: Option<String>,
     /// Where compiled code is kept; in the data folder unless it is given.
     pub cache: Option<PathBuf>,
+    /// The program that compiles components in a process of its own, as `comptoir compile`; in this process without it.
+    pub compiler: Option<PathBuf>,
     /// The time of day that host and guests see.
     pub clock: Clock,
 }
@@ -78,9 +80,10 @@ impl Host {
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
         let folder = DataFolder::open(data)?;
         let bound = bind(&manifest).await?;
+        let record = Record::open(folder.path(), options.clock.clone())?;
         let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
         let admin_token = admin::token(&folder.path().join("admin.token"))?;
-        let deployer = Deployer::new(manifest.clone(), platform.clone());
+        let deployer = Deployer::new(manifest.clone(), platform.clone(), record, options.compiler);
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default());
         let gateway = Gateway::new(deployer.current(), Gate::new(platform.tokens.clone()), metrics.clone());
@@ -95,7 +98,7 @@ impl Host {
         let (stop, stopping) = watch::channel(false);
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners.connections, listeners.header_time, stopping, metrics.clone());
-        let admin = Admin::new(admin_token, deployer.current(), gateway.clone(), platform, metrics);
+        let admin = Admin::new(admin_token, deployer.clone(), gateway.clone(), platform, metrics);
         bound.serve(&connections, &gateway, &Arc::new(admin));
         let deployment = deployer.current().load_full();
         Ok(Self { manifest, addresses, deployment, development_login, connections, stop, _folder: folder })

@@ -1,11 +1,15 @@
 //! The command line.
 
+mod client;
+
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use comptoir::engine::{self, Wasi};
 use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
 use comptoir::telemetry::{LogFormat, start_log};
@@ -23,6 +27,17 @@ struct CommandLine {
 enum Command {
     /// Serve the services of a manifest until SIGTERM or ctrl-c.
     Serve(Serve),
+    /// Send a component to a running host and put it in charge of a service.
+    Deploy(client::Deploy),
+    /// Go back to the revision before, or to a named one, at once.
+    Rollback(client::Rollback),
+    /// What became of a service's revisions, newest first.
+    History(client::History),
+    /// What serves now, and how it does.
+    Status(client::Status),
+    /// Compile the component on stdin into the cache: what `serve` starts for each that it does not know.
+    #[command(hide = true)]
+    Compile(Compile),
 }
 
 /// All that is read from the environment is an option here, so that `--help` lists it.
@@ -54,9 +69,27 @@ struct Serve {
     log_format: LogFormat,
 }
 
+#[derive(Debug, Args)]
+struct Compile {
+    #[arg(long)]
+    cache: PathBuf,
+    /// Bytes of address space.
+    #[arg(long)]
+    memory: u64,
+    #[arg(long)]
+    wasi: String,
+}
+
 fn main() -> ExitCode {
-    let CommandLine { command: Command::Serve(serve) } = CommandLine::parse();
-    match run(&serve) {
+    let ended = match CommandLine::parse().command {
+        Command::Serve(options) => run(&options),
+        Command::Deploy(command) => command.run(),
+        Command::Rollback(command) => command.run(),
+        Command::History(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Compile(options) => compile(&options),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("comptoir: {error:#}");
@@ -74,9 +107,26 @@ fn run(options: &Serve) -> anyhow::Result<()> {
         manifest.listeners.admin = admin;
     }
     let operator_password = options.operator_password_file.as_deref().map(read_password).transpose()?;
-    let started_with = Options { operator_password, cache: options.cache.clone(), ..Options::default() };
+    let started_with = Options {
+        operator_password,
+        cache: options.cache.clone(),
+        compiler: Some(std::env::current_exe().context("this program cannot find itself")?),
+        ..Options::default()
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(manifest, &options.data, started_with))
+}
+
+/// Gives itself the lowest priority and a bound on memory before it looks at what it is given.
+fn compile(options: &Compile) -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, nice, setrlimit};
+    nice(19).context("its priority cannot be lowered")?;
+    let limit = Some(options.memory);
+    setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).context("its memory cannot be bounded")?;
+    let wasi = if options.wasi == "0.3" { Wasi::P3 } else { Wasi::P2 };
+    let mut component = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut component)?;
+    engine::compile_into(&options.cache, wasi, &component)
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {

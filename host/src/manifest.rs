@@ -27,6 +27,8 @@ pub struct Manifest {
     pub listeners: Listeners,
     /// How many component instances exist at one moment, over all services. Their address space is reserved at start.
     pub instances: u32,
+    /// How components are put in charge.
+    pub deploy: DeployRules,
     /// The login of the operator, if one of the services keeps logins.
     pub operator: Option<Operator>,
     /// By name.
@@ -50,6 +52,40 @@ pub struct Listeners {
     /// What a shutdown gives to the requests that run.
     #[serde(default = "default_shutdown_time", deserialize_with = "limits::duration")]
     pub shutdown_time: Duration,
+}
+
+/// How a new revision is put in charge, and how it is watched.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeployRules {
+    /// Bytes of a component's file.
+    pub component: bytesize::ByteSize,
+    /// What compiling one may take.
+    #[serde(deserialize_with = "limits::duration")]
+    pub compile_time: Duration,
+    /// Bytes of memory that compiling one may take.
+    pub compile_memory: bytesize::ByteSize,
+    /// What its health and all of its probes may take together.
+    #[serde(deserialize_with = "limits::duration")]
+    pub probe_time: Duration,
+    /// How long a new revision is compared with the one before.
+    #[serde(deserialize_with = "limits::duration")]
+    pub watch: Duration,
+    /// Revisions before the active one that stay compiled, for each service.
+    pub keep: usize,
+}
+
+impl Default for DeployRules {
+    fn default() -> Self {
+        Self {
+            component: bytesize::ByteSize::mib(32),
+            compile_time: Duration::from_secs(60),
+            compile_memory: bytesize::ByteSize::gib(4),
+            probe_time: Duration::from_secs(5),
+            watch: Duration::from_secs(30),
+            keep: 3,
+        }
+    }
 }
 
 fn default_connections() -> usize {
@@ -159,6 +195,8 @@ struct Document {
     instances: Spanned<u32>,
     #[serde(default)]
     limits: LimitsTable,
+    #[serde(default)]
+    deploy: DeployRules,
     operator: Option<Spanned<Operator>>,
     #[serde(default)]
     services: BTreeMap<Spanned<String>, ServiceTable>,
@@ -233,6 +271,7 @@ impl Manifest {
             file: file.to_owned(),
             listeners: document.listeners.into_inner(),
             instances: document.instances.into_inner(),
+            deploy: document.deploy,
             operator: document.operator.map(Spanned::into_inner),
             services,
         })

@@ -64,6 +64,16 @@ pub enum RouteConflict {
     },
 }
 
+impl RouteConflict {
+    /// The service whose route cannot be added, if it is known.
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::Pattern(_) => None,
+            Self::Taken { service, .. } => Some(service),
+        }
+    }
+}
+
 /// The routes that exist on one way into the host.
 #[derive(Debug, Default, Clone)]
 pub struct RouteTable {

@@ -60,7 +60,7 @@ pub use failure::Failure;
 pub use path::{decode, encode};
 pub use request::{Caller, Request};
 pub use response::Response;
-pub use service::{Access, Handler, Method, Route, Service};
+pub use service::{Access, Handler, Method, Probe, Route, Service};
 
 /// A JSON object as a client sent it. Of a key that came twice, the last value counts.
 pub type JsonObject = serde_json::Map<String, JsonValue>;
@@ -81,6 +81,7 @@ macro_rules! service {
         health: $health:expr,
         migrations: [$($migration:expr),* $(,)?],
         schema: $minimum:literal..=$maximum:literal,
+        $(probes: [$($probe:expr),* $(,)?],)?
         routes: [$($method:ident($path:expr, $access:ident, $handler:expr)),* $(,)?] $(,)?
     ) => {
         /// What this component is and how it answers.
@@ -90,6 +91,7 @@ macro_rules! service {
             health: $health,
             migrations: &[$($migration),*],
             schema: $minimum..=$maximum,
+            probes: &[$($($probe),*)?],
             routes: &[$($crate::Route::$method($path, $crate::Access::$access, $handler)),*],
         };
 

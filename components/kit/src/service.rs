@@ -48,6 +48,41 @@ impl Route {
     }
 }
 
+/// A request that must be answered with 2xx before the component serves. Whatever it writes is rolled back.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    method: Method,
+    path: &'static str,
+    caller: Option<&'static str>,
+    body: Option<&'static str>,
+}
+
+impl Probe {
+    /// A GET by nobody.
+    pub const fn get(path: &'static str) -> Probe {
+        Probe { method: Method::Get, path, caller: None, body: None }
+    }
+
+    /// A POST of a JSON body by nobody.
+    pub const fn post(path: &'static str, body: &'static str) -> Probe {
+        Probe { method: Method::Post, path, caller: None, body: Some(body) }
+    }
+
+    /// The same, by a user of this name.
+    pub const fn by(self, username: &'static str) -> Probe {
+        Probe { caller: Some(username), ..self }
+    }
+
+    fn describe(&self) -> exported::Probe {
+        exported::Probe {
+            method: self.method,
+            path: self.path.to_owned(),
+            caller: self.caller.map(str::to_owned),
+            body: self.body.map(str::to_owned),
+        }
+    }
+}
+
 /// A component: what [`service!`](crate::service) declares.
 #[derive(Debug)]
 pub struct Service {
@@ -61,6 +96,8 @@ pub struct Service {
     pub migrations: &'static [&'static str],
     /// The versions of the schema that the code works with.
     pub schema: RangeInclusive<u32>,
+    /// What must be answered with 2xx before the component serves, after its health.
+    pub probes: &'static [Probe],
     /// Every route but the health's.
     pub routes: &'static [Route],
 }
@@ -85,6 +122,7 @@ impl Service {
                 .map(|(version, sql)| exported::Migration { version, sql: (*sql).to_owned() })
                 .collect(),
             schema: exported::SchemaRange { minimum: *self.schema.start(), maximum: *self.schema.end() },
+            probes: self.probes.iter().map(Probe::describe).collect(),
         }
     }
 

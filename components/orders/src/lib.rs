@@ -14,7 +14,7 @@
 pub mod model;
 mod rows;
 
-use kit::{Caller, Failure, Request, Response};
+use kit::{Caller, Failure, Probe, Request, Response};
 
 use model::{Cart, Order, Power, Product, Refusal, Status, Step};
 use rows::Error;
@@ -24,6 +24,7 @@ kit::service! {
     health: "/health",
     migrations: [include_str!("../migrations/1.sql")],
     schema: 1..=1,
+    probes: [Probe::get("/products"), Probe::get("/orders").by("probe")],
     routes: [
         get("/products", Public, list_products),
         get("/products/{id}", Public, show_product),

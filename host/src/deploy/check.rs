@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Served;
 use crate::manifest::{Grant, Service, is_inside};
 use crate::revision::Description;
 use crate::route::{Access, Route};
@@ -38,9 +39,14 @@ fn need(import: &str) -> Need {
 ///
 /// # Errors
 /// The sentences, with the line of the manifest that would grant it.
-pub(super) fn imports(name: &str, service: &Service, manifest: &Path, imports: &[String]) -> Result<(), String> {
+pub(super) fn imports(
+    name: &str,
+    service: &Service,
+    component: &str,
+    manifest: &Path,
+    imports: &[String],
+) -> Result<(), String> {
     let place = format!("[services.{name}] ({}:{})", manifest.display(), service.line);
-    let component = service.component.display();
     let refusals: Vec<String> = imports
         .iter()
         .filter_map(|import| {
@@ -54,7 +60,7 @@ pub(super) fn imports(name: &str, service: &Service, manifest: &Path, imports: &
                 Need::Impossible => "which this host gives to no service: build the component without it".to_owned(),
                 _ => return None,
             };
-            Some(format!("the component {component} imports `{import}`, {rest}"))
+            Some(format!("{component} imports `{import}`, {rest}"))
         })
         .collect();
     if refusals.is_empty() { Ok(()) } else { Err(refusals.join("; ")) }
@@ -82,6 +88,28 @@ pub(super) fn routes(name: &str, service: &Service, manifest: &Path, description
     Ok(())
 }
 
+/// What differs between two revisions for those who call them and for those who grant: one sentence each.
+pub(super) fn differences(before: &Served, after: &Served) -> Vec<String> {
+    let name = |route: &Route| format!("{} {}", route.method.as_ref().map_or("*", hyper::Method::as_str), route.pattern);
+    let mut differences = Vec::new();
+    for route in &after.routes {
+        match before.routes.iter().find(|old| name(old) == name(route)) {
+            None => differences.push(format!("route added: {} ({:?})", name(route), route.access).to_owned()),
+            Some(old) if old.access != route.access => {
+                differences.push(format!("route access changed: {} from {:?} to {:?}", name(route), old.access, route.access));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = before.routes.iter().filter(|old| !after.routes.iter().any(|route| name(route) == name(old)));
+    differences.extend(gone.map(|old| format!("route removed: {}", name(old))));
+    let added = after.imports.iter().filter(|import| !before.imports.contains(import));
+    differences.extend(added.map(|import| format!("import added: {import}")));
+    let removed = before.imports.iter().filter(|import| !after.imports.contains(import));
+    differences.extend(removed.map(|import| format!("import removed: {import}")));
+    differences
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -98,7 +126,7 @@ mod tests {
     }
 
     fn refusal(extra: &str, import: &str) -> Option<String> {
-        imports("orders", &service(extra), Path::new("c.toml"), &[import.to_owned()]).err()
+        imports("orders", &service(extra), "o.wasm", Path::new("c.toml"), &[import.to_owned()]).err()
     }
 
     #[test]
@@ -117,7 +145,7 @@ mod tests {
     fn an_import_that_was_not_granted_is_refused_with_the_line_that_would_grant_it() {
         assert_eq!(
             refusal("", "comptoir:platform/tokens@0.1.0").unwrap(),
-            "the component o.wasm imports `comptoir:platform/tokens@0.1.0`, which was not granted: add \"tokens\" to `grants` \
+            "o.wasm imports `comptoir:platform/tokens@0.1.0`, which was not granted: add \"tokens\" to `grants` \
              in [services.orders] (c.toml:5)"
         );
         assert_eq!(refusal("grants = [\"tokens\"]", "comptoir:platform/tokens@0.1.0"), None);

@@ -18,6 +18,8 @@ pub struct Served {
     pub description: Option<Arc<Description>>,
     /// The routes that it serves: declared, or catch-alls on its mounts.
     pub routes: Vec<Route>,
+    /// The interfaces that the component imports.
+    pub imports: Vec<String>,
     /// Services that it may call.
     pub calls: BTreeSet<String>,
     /// Its grants.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use super::Excuse;
 use futures::future::BoxFuture;
 use hyper::Request;
 use hyper::header::HeaderName;
@@ -20,12 +21,17 @@ pub struct Outgoing {
     /// None where the manifest lets the service call nobody.
     peers: Option<Box<dyn Peers>>,
     forbidden: ForbiddenHeaderFilter,
+    excuse: Excuse,
 }
 
 impl Outgoing {
     /// Calls go to these peers, or nowhere.
-    pub fn new(peers: Option<Box<dyn Peers>>, forbidden: ForbiddenHeaderFilter) -> Self {
-        Self { peers, forbidden }
+    pub fn new(peers: Option<Box<dyn Peers>>, forbidden: ForbiddenHeaderFilter, excuse: Excuse) -> Self {
+        Self { peers, forbidden, excuse }
+    }
+
+    pub(super) fn excuse(&self) -> &Excuse {
+        &self.excuse
     }
 }
 
@@ -55,9 +61,14 @@ impl WasiHttpHooks for Outgoing {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
         let call: Pin<Box<_>> = peers.call(request);
+        let excuse = self.excuse.clone();
         Box::new(async move {
             let done: IoResult = Box::new(std::future::ready(Ok(())));
-            Ok((call.await?, done))
+            let answer = call.await;
+            if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
+                excuse.give();
+            }
+            Ok((answer?, done))
         })
     }
 

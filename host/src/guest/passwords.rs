@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Guest;
 use super::bindings::passwords;
+use super::{Excuse, Guest};
 use crate::passwords::{PasswordError, Passwords};
 
 impl Guest {
@@ -14,9 +14,12 @@ impl Guest {
 }
 
 /// What a guest may know of an error. That the host cannot compute at all is no answer but a trap.
-fn visible(error: PasswordError) -> wasmtime::Result<passwords::Error> {
+fn visible(error: PasswordError, excuse: &Excuse) -> wasmtime::Result<passwords::Error> {
     match error {
-        PasswordError::Busy { retry_after_seconds } => Ok(passwords::Error::Busy(retry_after_seconds)),
+        PasswordError::Busy { retry_after_seconds } => {
+            excuse.give();
+            Ok(passwords::Error::Busy(retry_after_seconds))
+        }
         PasswordError::TooLong => Ok(passwords::Error::TooLong),
         PasswordError::Failed(cause) => Err(wasmtime::format_err!("passwords: {cause}")),
     }
@@ -26,7 +29,7 @@ impl passwords::Host for Guest {
     async fn hash(&mut self, password: String) -> wasmtime::Result<Result<String, passwords::Error>> {
         match self.passwords()?.hash(password).await {
             Ok(hash) => Ok(Ok(hash)),
-            Err(error) => visible(error).map(Err),
+            Err(error) => visible(error, &self.excuse).map(Err),
         }
     }
 
@@ -37,7 +40,7 @@ impl passwords::Host for Guest {
     ) -> wasmtime::Result<Result<passwords::Verdict, passwords::Error>> {
         match self.passwords()?.verify(password, hash).await {
             Ok(verdict) => Ok(Ok(passwords::Verdict { matches: verdict.matches, outdated: verdict.outdated })),
-            Err(error) => visible(error).map(Err),
+            Err(error) => visible(error, &self.excuse).map(Err),
         }
     }
 }

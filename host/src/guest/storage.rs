@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
-use super::Guest;
 use super::bindings::storage as wit;
+use super::{Excuse, Guest};
 use crate::storage::{Constraint, Rows, Statement, Storage, StorageError, Transaction, Value};
 
 /// A transaction that a guest holds. It rolls back when the guest drops it, and when the store is dropped.
@@ -41,7 +41,7 @@ fn rows(rows: Rows) -> wit::Rows {
 }
 
 /// The one place where an error of the database becomes one that a guest sees. What is the host's affair stays in its log.
-fn visible(error: StorageError) -> wit::Error {
+fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
     match error {
         StorageError::Constraint(kind) => wit::Error::Constraint(match kind {
             Constraint::Unique => wit::Constraint::Unique,
@@ -50,12 +50,16 @@ fn visible(error: StorageError) -> wit::Error {
             Constraint::NotNull => wit::Constraint::NotNull,
             Constraint::Other => wit::Constraint::Other,
         }),
-        StorageError::Busy => wit::Error::Busy,
+        StorageError::Busy => {
+            excuse.give();
+            wit::Error::Busy
+        }
         StorageError::Denied(what) => wit::Error::Denied(what),
         StorageError::TooLarge(which) => wit::Error::TooLarge(which),
         StorageError::TimedOut => wit::Error::TimedOut,
         StorageError::Invalid(why) => wit::Error::Invalid(why),
         StorageError::Unavailable(cause) => {
+            excuse.give();
             tracing::error!(cause, "a database is unavailable: check the disk of the data folder");
             wit::Error::Unavailable
         }
@@ -64,17 +68,17 @@ fn visible(error: StorageError) -> wit::Error {
 
 impl wit::Host for Guest {
     async fn query(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
-        Ok(self.storage()?.query(statement(sql, params)).await.map(rows).map_err(visible))
+        Ok(self.storage()?.query(statement(sql, params)).await.map(rows).map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn execute(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<u64, wit::Error>> {
-        Ok(self.storage()?.execute(statement(sql, params)).await.map_err(visible))
+        Ok(self.storage()?.execute(statement(sql, params)).await.map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn begin(&mut self) -> wasmtime::Result<Result<Resource<OpenTransaction>, wit::Error>> {
         match self.storage()?.begin().await {
             Ok(transaction) => Ok(Ok(self.table.push(OpenTransaction(transaction))?)),
-            Err(error) => Ok(Err(visible(error))),
+            Err(error) => Ok(Err(visible(error, &self.excuse))),
         }
     }
 }
@@ -87,7 +91,7 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        Ok(transaction.query(statement(sql, params)).await.map(rows).map_err(visible))
+        Ok(transaction.query(statement(sql, params)).await.map(rows).map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn execute(
@@ -97,12 +101,12 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        Ok(transaction.execute(statement(sql, params)).await.map_err(visible))
+        Ok(transaction.execute(statement(sql, params)).await.map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn commit(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<Result<(), wit::Error>> {
         let OpenTransaction(transaction) = self.table.delete(transaction)?;
-        Ok(transaction.commit().await.map_err(visible))
+        Ok(transaction.commit().await.map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn drop(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<()> {

@@ -29,6 +29,21 @@ pub struct Description {
     pub migrations: Vec<Migration>,
     /// The first and last schema version that it works with.
     pub schema: (u32, u32),
+    /// What it must answer with 2xx before it serves, after its health.
+    pub probes: Vec<Probe>,
+}
+
+/// A request by which a component is tried out.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// The username of the caller, in the role `user`.
+    pub caller: Option<String>,
+    /// A JSON body.
+    pub body: Option<String>,
 }
 
 /// Why a component's description cannot be used.
@@ -70,8 +85,8 @@ pub(super) async fn ask(
 
 fn check(said: service::Description, service: &Arc<str>) -> Result<Description, DescriptionError> {
     let wrong = |message: String| Err(DescriptionError::Wrong(message));
-    if said.routes.len() > PARTS || said.migrations.len() > PARTS {
-        return wrong(format!("more than {PARTS} routes or migrations"));
+    if said.routes.len() > PARTS || said.migrations.len() > PARTS || said.probes.len() > PARTS {
+        return wrong(format!("more than {PARTS} routes, migrations or probes"));
     }
     let (minimum, maximum) = (said.schema.minimum, said.schema.maximum);
     if minimum > maximum {
@@ -104,19 +119,28 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
             .map(|step| Migration { version: step.version, sql: step.sql })
             .collect(),
         schema: (minimum, maximum),
+        probes: said.probes.into_iter().map(probe).collect(),
     })
+}
+
+fn method(declared: service::Method) -> Method {
+    match declared {
+        service::Method::Get => Method::GET,
+        service::Method::Post => Method::POST,
+        service::Method::Put => Method::PUT,
+        service::Method::Patch => Method::PATCH,
+        service::Method::Delete => Method::DELETE,
+    }
+}
+
+fn probe(declared: service::Probe) -> Probe {
+    Probe { method: method(declared.method), path: declared.path, caller: declared.caller, body: declared.body }
 }
 
 fn route(declared: service::Route, service: &Arc<str>) -> Route {
     Route {
         service: service.clone(),
-        method: Some(match declared.method {
-            service::Method::Get => Method::GET,
-            service::Method::Post => Method::POST,
-            service::Method::Put => Method::PUT,
-            service::Method::Patch => Method::PATCH,
-            service::Method::Delete => Method::DELETE,
-        }),
+        method: Some(method(declared.method)),
         pattern: declared.path.into(),
         access: match declared.access {
             service::Access::Public => Access::Public,

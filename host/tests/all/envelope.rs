@@ -312,26 +312,6 @@ async fn health_is_bare_at_the_gateway_and_at_every_door() {
 }
 
 #[tokio::test]
-async fn a_door_has_its_services_routes_behind_the_same_gate_and_no_others() {
-    let shop = Shop::open().await;
-    let door = shop.door("orders");
-    assert_eq!(door.get("/products").await.succeeds(200).as_array().unwrap().len(), 5);
-    let forged = door.request(Method::GET, "/orders").header("x-user-id", "admin").header("x-user-role", "admin");
-    let answer = send(forged).await;
-    answer.refuses(401, "MISSING_TOKEN");
-    wears_the_envelope(&answer);
-    let ada = door.with_token(shop.user("ada").await.access_token());
-    assert_eq!(ada.get("/orders").await.succeeds(200), &json!([]));
-    for path in ["/users", "/users/profile", "/auth/login", "/auth/health", "/internal/profiles"] {
-        ada.get(path).await.refuses(404, "NOT_FOUND");
-    }
-    for path in ["/internal/operator", "/internal/logins", "/internal/logins/admin"] {
-        shop.door("auth").get(path).await.refuses(404, "NOT_FOUND");
-    }
-    shop.door("user").post("/internal/profiles", json!({})).await.refuses(404, "NOT_FOUND");
-}
-
-#[tokio::test]
 async fn http_2_without_tls_gives_the_same_answers() {
     let shop = Shop::open().await;
     let base = format!("http://{}", shop.addresses().gateway);

@@ -101,6 +101,10 @@ async fn a_full_house_answers_503_with_retry_after_and_others_are_served() {
     turned_away.refuses(503, "OVERLOADED");
     assert_eq!(turned_away.header("retry-after"), "1");
     assert_eq!(shop.anon().get("/plain/x").await.status, 200);
+    let health = shop.anon().get("/health").await;
+    let services = json!({ "plain": "healthy", "unruly": "unhealthy" });
+    let unhealthy = json!({ "status": "unhealthy", "service": "api-gateway", "services": services });
+    assert_eq!((health.status.as_u16(), &health.body), (503, &unhealthy));
     sleeper.abort();
 }
 

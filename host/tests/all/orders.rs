@@ -78,7 +78,7 @@ async fn an_order_has_its_shape_everywhere() {
     let read = ada.get(&path).await;
     assert_eq!(read.succeeds(200), &order);
     assert_eq!(read.body.as_object().unwrap().len(), 2, "`success` and `data` alone: {}", read.text);
-    assert_eq!(orders(&ada).await, [order.clone()]);
+    assert_eq!(orders(&ada).await, std::slice::from_ref(&order));
     let cancelled = ada.put(&path, json!({ "status": "cancelled" })).await;
     let mut expected = order.clone();
     expected["status"] = json!("cancelled");

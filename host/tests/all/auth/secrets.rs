@@ -1,13 +1,17 @@
-//! What a thief of the data folder finds (AU-5).
+//! What a thief of the data folder finds, and a reader of the log (AU-5).
 
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use super::{log_in, refreshed};
+use super::{log_in, refresh, refreshed};
 use crate::harness::{Client, PASSWORD, Shop};
+
+const WRONG_PASSWORD: &str = "a wrong password";
 
 /// Every file in a folder and below it, with its name.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -35,33 +39,77 @@ fn tokens(client: &Client) -> Vec<String> {
     vec![client.access_token().to_owned(), client.refresh_token().to_owned()]
 }
 
+/// Has a session go through all that can happen to it, and gives every secret that was seen on the way.
+async fn live(shop: &Shop) -> Vec<String> {
+    let first = shop.user("marta").await;
+    let second = refreshed(&first).await;
+    let third = refreshed(&second).await;
+    let gone = shop.anon().log_in("marta", PASSWORD).await;
+    gone.post("/auth/logout", json!({ "refresh_token": gone.refresh_token() })).await.succeeds(200);
+    log_in(&shop.anon(), "marta", WRONG_PASSWORD).await.refuses(401, "INVALID_CREDENTIALS");
+    refresh(&first).await.refuses(401, "INVALID_TOKEN");
+    let clients = [&first, &second, &third, &gone, &shop.admin().await];
+    // A name and a query are where a client in a hurry puts a secret.
+    for client in clients {
+        let path = format!("/orders?token={}&password={WRONG_PASSWORD}", client.refresh_token());
+        client.get(&path.replace(' ', "+")).await;
+    }
+    [PASSWORD, WRONG_PASSWORD].map(str::to_owned).into_iter().chain(clients.into_iter().flat_map(tokens)).collect()
+}
+
+/// The secrets, what a token says without its header, and the bytes of each without their encoding.
+fn forms(secrets: &[String]) -> Vec<Vec<u8>> {
+    let parts = secrets.iter().flat_map(|secret| secret.split('.').skip(1)).map(str::to_owned);
+    let texts: Vec<String> = secrets.iter().cloned().chain(parts).collect();
+    let decoded = texts.iter().filter_map(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    texts.iter().map(|text| text.clone().into_bytes()).chain(decoded).collect()
+}
+
 #[tokio::test]
 async fn no_token_and_no_password_lies_in_the_data_folder() {
     let mut shop = Shop::open().await;
-    let mut secrets: Vec<String> = vec![PASSWORD.to_owned(), "a wrong password".to_owned()];
-    let first = shop.user("marta").await;
-    let second = refreshed(&first).await;
-    let gone = shop.anon().log_in("marta", PASSWORD).await;
-    gone.post("/auth/logout", json!({ "refresh_token": gone.refresh_token() })).await.succeeds(200);
-    for client in [&first, &second, &refreshed(&second).await, &gone, &shop.admin().await] {
-        secrets.extend(tokens(client));
-    }
-    log_in(&shop.anon(), "marta", "a wrong password").await.refuses(401, "INVALID_CREDENTIALS");
-    // What a token says without its header, or its bytes without their encoding, would be as good.
-    for token in secrets.clone() {
-        secrets.extend(token.split('.').skip(1).map(str::to_owned));
-    }
-    let decoded: Vec<Vec<u8>> = secrets.iter().filter_map(|text| URL_SAFE_NO_PAD.decode(text).ok()).collect();
-
+    let secrets = forms(&live(&shop).await);
     for when in ["while it runs", "when it stopped"] {
         let folder = shop.data.path();
         assert!(!holders(folder, b"marta").is_empty(), "{when}: names are there, so the search finds what is there");
-        for secret in secrets.iter().map(String::as_bytes).chain(decoded.iter().map(Vec::as_slice)) {
+        for secret in &secrets {
             let text = String::from_utf8_lossy(secret);
             assert_eq!(holders(folder, secret), [""; 0], "{when}: {text}");
         }
         if when == "while it runs" {
             shop.stop().await;
         }
+    }
+}
+
+/// A log that is kept in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_token_and_no_password_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let shop = Shop::open().await;
+    let secrets = live(&shop).await;
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(log.contains("/auth/refresh") && log.contains("/orders"), "requests are logged: {log}");
+    assert!(log.contains("a used refresh token came back"), "so is what a component says: {log}");
+    for secret in secrets.iter().flat_map(|secret| secret.split('.').skip(usize::from(secret.contains('.')))) {
+        assert!(!log.contains(secret), "{secret}");
     }
 }

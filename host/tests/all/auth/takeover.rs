@@ -70,9 +70,12 @@ async fn a_wrong_password_replaces_nothing_and_looks_like_any_other() {
     unknown.refuses(401, "INVALID_CREDENTIALS");
     let wrong = [("marta", "another"), ("paul", "another"), ("eve", PASSWORD), ("ada", "unreadable")];
     let anon = shop.anon();
-    let answers = join_all(wrong.iter().map(|(username, password)| log_in(&anon, username, password))).await;
-    for ((username, _), answer) in wrong.iter().zip(&answers) {
-        assert_eq!(seen(answer), seen(&unknown), "{username}");
+    // A few at once, because all of them do the work of the most expensive kind.
+    for wrong in wrong.chunks(2) {
+        let answers = join_all(wrong.iter().map(|(username, password)| log_in(&anon, username, password))).await;
+        for ((username, _), answer) in wrong.iter().zip(&answers) {
+            assert_eq!(seen(answer), seen(&unknown), "{username}");
+        }
     }
     shop.stop().await;
     for (username, hash) in [("marta", SCRYPT), ("paul", PBKDF2), ("eve", RUINOUS), ("ada", "unreadable")] {

@@ -1,0 +1,149 @@
+//! What is deployed, and deploys, over HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ETAG, HeaderValue, IF_MATCH};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Admin, json_answer, only};
+use crate::body::Body;
+use crate::deploy::{DeployError, Deployment, Order, Served};
+use crate::engine::Wasi;
+use crate::error::Error;
+use crate::revision::RouteTraffic;
+
+/// What sending a component may take.
+const UPLOAD_TIME: Duration = Duration::from_secs(60);
+
+/// Lines of a history.
+const HISTORY_LINES: u32 = 100;
+
+impl Admin {
+    pub(super) async fn services(
+        &self,
+        request: Request<Incoming>,
+        path: &[&str],
+        deployment: &Arc<Deployment>,
+        id: &Arc<str>,
+    ) -> Result<Response<Body>, Error> {
+        match *path {
+            [] => {
+                only(&request, &[Method::GET])?;
+                let services: Vec<Value> =
+                    deployment.services().iter().map(|(name, served)| self.describe(name, served)).collect();
+                Ok(success(&json!({ "count": services.len(), "data": services })))
+            }
+            [name] if request.method() == Method::PUT => self.deploy(request, name, id).await,
+            [name] => {
+                only(&request, &[Method::GET, Method::PUT])?;
+                let served = deployment.services().get(name).ok_or(Error::NotFound)?;
+                let mut answer = success(&json!({ "data": self.describe(name, served) }));
+                if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", served.revision.digest())) {
+                    answer.headers_mut().insert(ETAG, tag);
+                }
+                Ok(answer)
+            }
+            [name, "rollback"] => {
+                only(&request, &[Method::POST])?;
+                let mut query = query(&request, &["to", "reason"])?;
+                let reason = query.remove("reason").unwrap_or_default();
+                let report = self.deployer.rollback(name, query.get("to").map(String::as_str), &reason).await;
+                Ok(outcome(report.map(|report| json!(report)), id))
+            }
+            [name, "history"] => {
+                only(&request, &[Method::GET])?;
+                let lines = self.deployer.history(name, HISTORY_LINES);
+                Ok(outcome(lines.map(|lines| json!(lines)), id))
+            }
+            _ => Err(Error::NotFound),
+        }
+    }
+
+    async fn deploy(&self, request: Request<Incoming>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
+        let mut query = query(&request, &["digest", "force", "reason"])?;
+        let replaces = request.headers().get(IF_MATCH).and_then(|tag| tag.to_str().ok());
+        let replaces = replaces.filter(|tag| *tag != "*").map(|tag| tag.trim_matches('"').to_owned());
+        let limit = usize::try_from(self.deployer.component_limit_bytes()).unwrap_or(usize::MAX);
+        let body = self.uploads.read(request.into_body(), limit, UPLOAD_TIME).await?;
+        let order = Order {
+            service: name.to_owned(),
+            bytes: body.bytes.to_vec(),
+            digest: query.remove("digest"),
+            replaces,
+            force: query.get("force").is_some_and(|force| force == "true"),
+            reason: query.remove("reason").unwrap_or_default(),
+        };
+        let report = self.deployer.deploy(order).await;
+        Ok(outcome(report.map(|report| json!(report)), id))
+    }
+
+    fn describe(&self, name: &str, served: &Served) -> Value {
+        let description = served.description.as_deref();
+        let route = |route: &crate::route::Route| {
+            let method = route.method.as_ref().map_or("*", Method::as_str);
+            json!({ "method": method, "path": &*route.pattern, "access": format!("{:?}", route.access).to_lowercase() })
+        };
+        let traffic = |route: &RouteTraffic| {
+            json!({ "route": route.route, "good": route.good, "bad": route.bad, "median_us": route.median_us() })
+        };
+        json!({
+            "service": name,
+            "name": description.map(|description| &description.name),
+            "version": description.map(|description| &description.version),
+            "revision": served.revision.digest(),
+            "kept": self.deployer.kept_digests(name),
+            "wasi": match served.revision.wasi() { Wasi::P2 => "0.2", Wasi::P3 => "0.3" },
+            "schema": description.map(|description| description.migrations.len()),
+            "routes": served.routes.iter().map(route).collect::<Vec<_>>(),
+            "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
+            "calls": served.calls,
+            "instances": { "in_use": served.revision.slots().in_use(), "waiting": served.revision.slots().waiting() },
+            "traffic": served.revision.traffic().snapshot().iter().map(traffic).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The parameters of a query, of which none may be unknown: a misspelt `force` must not pass for its absence.
+fn query(request: &Request<Incoming>, known: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+    let pairs = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned();
+    let query: BTreeMap<String, String> = pairs.collect();
+    if query.keys().all(|name| known.contains(&name.as_str())) {
+        return Ok(query);
+    }
+    Err(Error::BadRequest("The query has a parameter that is not known here"))
+}
+
+fn success(members: &Value) -> Response<Body> {
+    let mut answer = json!({ "success": true });
+    if let (Some(answer), Some(members)) = (answer.as_object_mut(), members.as_object()) {
+        answer.extend(members.clone());
+    }
+    json_answer(StatusCode::OK, &answer)
+}
+
+/// What a deploy came to: its report, or why nothing changed, in the envelope.
+fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<Body> {
+    let error = match result {
+        Ok(data) => return success(&json!({ "data": data })),
+        Err(error) => error,
+    };
+    let (status, code) = match &error {
+        DeployError::UnknownService(_) => (StatusCode::NOT_FOUND, "UNKNOWN_SERVICE"),
+        DeployError::Busy(_) => (StatusCode::CONFLICT, "DEPLOY_RUNNING"),
+        DeployError::NothingBefore { .. } => (StatusCode::CONFLICT, "NOTHING_BEFORE"),
+        DeployError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "REVISION_CHANGED"),
+        DeployError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
+        DeployError::Record(_) => (StatusCode::SERVICE_UNAVAILABLE, "RECORD_UNAVAILABLE"),
+    };
+    let step = match &error {
+        DeployError::Refused(refused) => json!(refused.step),
+        _ => Value::Null,
+    };
+    let message = error.to_string();
+    let error = json!({ "code": code, "message": message, "details": { "step": step }, "request_id": id });
+    json_answer(status, &json!({ "success": false, "error": error }))
+}

@@ -1,0 +1,116 @@
+//! Whether a new revision does clearly worse than the one before. Pure: numbers in, a verdict out.
+//!
+//! Each route is judged by itself, so that a fault of one rare method is not hidden by many good answers of another. The share
+//! of bad answers is compared by the bounds of Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001): the new
+//! revision is worse when even its lower bound lies above the upper bound of the old one. Two guards keep chance out: a
+//! least number of bad answers, and for latency a least number of answers and a least difference.
+
+use crate::revision::RouteTraffic;
+
+/// Standard deviations of the interval: 99 % of a normal distribution, on both sides.
+const Z: f64 = 2.576;
+
+/// Bad answers below which nothing is said.
+const LEAST_BAD: u64 = 3;
+
+/// Answers of either revision below which nothing is said about latency.
+const LEAST_TIMED: u64 = 30;
+
+/// How many times slower the median must be, and by how many microseconds.
+const SLOWER: f64 = 3.0;
+const SLOWER_US: f64 = 1_000.0;
+
+/// A share of bad answers that a revision without any history is taken to have.
+const UNKNOWN_SHARE: f64 = 0.02;
+
+/// Why the new revision is clearly worse, or none.
+pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic]) -> Option<String> {
+    new.iter().find_map(|new| {
+        let old = old.iter().find(|old| old.route == new.route);
+        fails_more(old, new).or_else(|| is_slower(old?, new))
+    })
+}
+
+fn fails_more(old: Option<&RouteTraffic>, new: &RouteTraffic) -> Option<String> {
+    let all = new.good + new.bad;
+    let before = old.filter(|old| old.good + old.bad > 0);
+    let (_, upper) = before.map_or((0.0, UNKNOWN_SHARE), |old| wilson(old.bad, old.good + old.bad));
+    let (lower, _) = wilson(new.bad, all);
+    if new.bad < LEAST_BAD || lower <= upper {
+        return None;
+    }
+    let before = before.map_or_else(String::new, |old| format!(", the one before {} of {}", old.bad, old.good + old.bad));
+    Some(format!("{} failed {} of {all} requests{before}", new.route, new.bad))
+}
+
+fn is_slower(old: &RouteTraffic, new: &RouteTraffic) -> Option<String> {
+    if old.good < LEAST_TIMED || new.good < LEAST_TIMED {
+        return None;
+    }
+    let (before, after) = (old.median_us()?, new.median_us()?);
+    (after >= before * SLOWER && after - before >= SLOWER_US).then(|| {
+        format!("{} takes {:.1} ms where the one before took {:.1} ms (medians)", new.route, after / 1e3, before / 1e3)
+    })
+}
+
+/// The interval in which the true share lies, given `bad` of `all`.
+#[allow(clippy::cast_precision_loss, reason = "counts of requests in a watch are far below 2^52")]
+fn wilson(bad: u64, all: u64) -> (f64, f64) {
+    if all == 0 {
+        return (0.0, 1.0);
+    }
+    let (n, share) = (all as f64, bad as f64 / all as f64);
+    let centre = share + Z * Z / (2.0 * n);
+    let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    (((centre - spread) / scale).max(0.0), ((centre + spread) / scale).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn of(route: &str, good: u64, bad: u64, latency_ms: u64) -> RouteTraffic {
+        RouteTraffic::of(route, good, bad, Duration::from_millis(latency_ms))
+    }
+
+    #[test]
+    fn a_revision_that_fails_a_third_is_worse_within_twenty_requests() {
+        let old = [of("GET /orders", 1000, 0, 2)];
+        assert_eq!(
+            worse(&old, &[of("GET /orders", 14, 6, 2)]).unwrap_or_default(),
+            "GET /orders failed 6 of 20 requests, the one before 0 of 1000"
+        );
+    }
+
+    #[test]
+    fn a_fault_of_one_method_is_not_hidden_by_the_others() {
+        let old = [of("GET /orders", 1000, 0, 2), of("POST /orders", 50, 0, 2)];
+        assert!(worse(&old, &[of("GET /orders", 1000, 0, 2), of("POST /orders", 0, 5, 2)]).is_some());
+    }
+
+    #[test]
+    fn a_few_failures_or_failures_as_before_are_not_worse() {
+        let calm = [of("GET /orders", 1000, 0, 2)];
+        assert_eq!(worse(&calm, &[of("GET /orders", 0, 2, 2)]), None);
+        assert_eq!(worse(&calm, &[of("GET /orders", 1000, 3, 2)]), None);
+        let failing = [of("GET /orders", 50, 50, 2)];
+        assert_eq!(worse(&failing, &[of("GET /orders", 40, 60, 2)]), None);
+    }
+
+    #[test]
+    fn five_times_slower_is_worse_and_twice_is_not() {
+        let old = [of("GET /orders", 100, 0, 2)];
+        assert!(worse(&old, &[of("GET /orders", 40, 0, 10)]).is_some());
+        assert_eq!(worse(&old, &[of("GET /orders", 40, 0, 4)]), None);
+        assert_eq!(worse(&old, &[of("GET /orders", 20, 0, 10)]), None);
+    }
+
+    #[test]
+    fn a_route_that_nobody_used_before_is_judged_on_its_own() {
+        assert!(worse(&[], &[of("GET /new", 1, 9, 2)]).is_some());
+        assert_eq!(worse(&[], &[of("GET /new", 100, 1, 2)]), None);
+    }
+}

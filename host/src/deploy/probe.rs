@@ -1,0 +1,83 @@
+//! Whether a revision can do its work: its health route and the probes that it declares, on real instances.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
+use tokio::time::Instant;
+
+use super::Served;
+use crate::body::RequestBody;
+use crate::gate::Gate;
+use crate::revision::{FailureKind, Probe};
+use crate::route::{Access, Route};
+
+/// Why a revision was not found fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It answered wrongly, or not at all.
+    Itself(String),
+    /// Something that it depends on failed it, so this says nothing about it.
+    Surroundings(String),
+}
+
+impl Unfit {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Itself(reason) | Self::Surroundings(reason) => reason,
+        }
+    }
+}
+
+/// Asks for health and makes all probes, one after the other, and gives their number.
+pub(super) async fn all(served: &Served, time: Duration) -> Result<usize, Unfit> {
+    let deadline = Instant::now() + time;
+    let mut probes = Vec::new();
+    if let Some(health) = served.health() {
+        probes.push(Probe { method: Method::GET, path: health.pattern.to_string(), caller: None, body: None });
+    }
+    probes.extend(served.description.iter().flat_map(|description| description.probes.iter().cloned()));
+    for probe in &probes {
+        let shown = format!("{} {}", probe.method, probe.path);
+        match tokio::time::timeout_at(deadline, one(served, probe)).await {
+            Ok(answered) => answered.map_err(|unfit| match unfit {
+                Unfit::Itself(why) => Unfit::Itself(format!("the probe {shown} {why}")),
+                Unfit::Surroundings(why) => Unfit::Surroundings(format!("the probe {shown} {why}")),
+            })?,
+            Err(_) => return Err(Unfit::Itself(format!("the probe {shown} was not answered within {time:?}"))),
+        }
+    }
+    Ok(probes.len())
+}
+
+async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
+    let body = probe.body.clone().unwrap_or_default();
+    let mut request = Request::new(());
+    *request.method_mut() = probe.method.clone();
+    *request.uri_mut() = probe.path.parse().map_err(|_| Unfit::Itself("has a path that cannot be read".to_owned()))?;
+    if probe.body.is_some() {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    let route = Arc::new(Route {
+        service: served.revision.service().into(),
+        method: Some(probe.method.clone()),
+        pattern: probe.path.as_str().into(),
+        access: Access::Public,
+    });
+    let admitted = Gate::admit_probe(&route, request.into_parts().0, probe.caller.as_deref());
+    let (answer, excuse) = served.revision.rehearse(admitted, RequestBody::from(bytes::Bytes::from(body))).await;
+    let why = match answer {
+        Ok(answer) if answer.response.status().is_success() => return Ok(()),
+        Ok(answer) => {
+            let printed = answer.output.to_log().map(|output| format!(" (it printed: {output})"));
+            format!("was answered with {}{}", answer.response.status(), printed.unwrap_or_default())
+        }
+        Err(failure) if failure.kind == FailureKind::Busy => return Err(Unfit::Surroundings(failure.cause)),
+        Err(failure) => {
+            let printed = failure.output.map(|output| format!(" (it printed: {output})"));
+            format!("failed: {}{}", failure.cause, printed.unwrap_or_default())
+        }
+    };
+    Err(if excuse.is_given() { Unfit::Surroundings(why) } else { Unfit::Itself(why) })
+}

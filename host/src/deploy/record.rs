@@ -1,0 +1,377 @@
+//! What is active, and how it came to be: on disk, so that no crash makes the host forget or lie.
+//!
+//! A revision becomes active in one transaction that also ends its line of the history; only then does the pointer move that
+//! requests follow. A line that was begun and has no end belongs to a deploy that a crash cut off: the next start marks it
+//! as interrupted. The components themselves lie beside, each under its digest.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Clock;
+
+/// Components that stay in the folder beside those that are active, newest first.
+const ARTIFACTS: usize = 20;
+
+/// Why the record cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the record of deploys in {} cannot be used: {cause}", path.display())]
+pub struct RecordError {
+    path: PathBuf,
+    cause: String,
+}
+
+/// What changed which revision serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The host started with it.
+    Start,
+    /// An operator sent it.
+    Deploy,
+    /// An operator took the one before.
+    Rollback,
+    /// The host took the one before, because the new one did worse.
+    Revert,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Revert => "revert",
+        }
+    }
+}
+
+/// A line of the history that is begun.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The service.
+    pub service: String,
+    /// What is done.
+    pub action: Action,
+    /// The revision before.
+    pub from: Option<String>,
+    /// The revision after; none while it is not known.
+    pub to: String,
+    /// Who did it.
+    pub by: String,
+    /// What they said about it.
+    pub reason: String,
+}
+
+/// A line of the history as it is read.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// Counts up.
+    pub id: i64,
+    /// Seconds since 1970-01-01 UTC.
+    pub at: i64,
+    /// `start`, `deploy`, `rollback` or `revert`.
+    pub action: String,
+    /// The revision before.
+    pub from: Option<String>,
+    /// The revision after, or the one that was refused.
+    pub to: String,
+    /// Who did it: `operator`, or `host`.
+    pub by: String,
+    /// What they said about it.
+    pub reason: String,
+    /// `running`, `active`, `kept`, `reverted`, `refused`, `interrupted` or `unchanged`.
+    pub result: String,
+    /// Why it was refused or reverted.
+    pub detail: String,
+}
+
+/// What is known of the schema of a service's database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownSchema {
+    /// Up to this version the steps were not checked to only add.
+    pub base: u32,
+    /// The version to which this host brought it.
+    pub latest: u32,
+}
+
+/// The record of one host. Clones share it.
+#[derive(Clone)]
+pub struct Record {
+    folder: PathBuf,
+    /// Held while a component is written or removed.
+    writing: Arc<Mutex<()>>,
+    database: Arc<Mutex<Connection>>,
+    clock: Clock,
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS active (
+        service TEXT PRIMARY KEY,
+        digest TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS schemas (
+        service TEXT PRIMARY KEY,
+        base INTEGER NOT NULL,
+        latest INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS history (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        service TEXT NOT NULL,
+        action TEXT NOT NULL,
+        before TEXT,
+        after TEXT NOT NULL,
+        by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        result TEXT NOT NULL,
+        detail TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS history_of_service ON history (service, id);
+    UPDATE history SET result = 'interrupted' WHERE result = 'running';
+";
+
+impl Record {
+    /// Opens the record in a data folder, and marks what a crash cut off. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `RecordError` when the disk does not let it.
+    pub fn open(data: &Path, clock: Clock) -> Result<Self, RecordError> {
+        let folder = data.join("revisions");
+        let fail = |cause: String| RecordError { path: data.to_owned(), cause };
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|error| fail(error.to_string()))?;
+        let open = || -> rusqlite::Result<Connection> {
+            let database = Connection::open(data.join("deploys.db"))?;
+            database.pragma_update(None, "journal_mode", "WAL")?;
+            database.pragma_update(None, "synchronous", "FULL")?;
+            database.execute_batch(SCHEMA)?;
+            Ok(database)
+        };
+        let database = open().map_err(|error| fail(error.to_string()))?;
+        Ok(Self { folder, writing: Arc::default(), database: Arc::new(Mutex::new(database)), clock })
+    }
+
+    fn database(&self) -> MutexGuard<'_, Connection> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, cause: impl std::fmt::Display) -> RecordError {
+        RecordError { path: self.folder.clone(), cause: cause.to_string() }
+    }
+
+    fn now(&self) -> i64 {
+        i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX)
+    }
+
+    /// The digest of the revision that was activated last.
+    pub fn active(&self, service: &str) -> Result<Option<String>, RecordError> {
+        let sql = "SELECT digest FROM active WHERE service = ?1";
+        let found = self.database().query_row(sql, [service], |row| row.get(0)).optional();
+        found.map_err(|error| self.fail(error))
+    }
+
+    /// Whether the history of a service knows a component, whatever became of it.
+    pub fn knows(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM history WHERE service = ?1 AND (after = ?2 OR before = ?2))";
+        let found = self.database().query_row(sql, [service, digest], |row| row.get(0));
+        found.map_err(|error| self.fail(error))
+    }
+
+    /// Why the host took a component back by itself, if it did and nobody has forced it since.
+    pub fn reverted(&self, service: &str, digest: &str) -> Result<Option<String>, RecordError> {
+        let sql = "SELECT result, detail FROM history WHERE service = ?1 AND after = ?2
+                   AND result IN ('reverted', 'kept', 'active') ORDER BY id DESC LIMIT 1";
+        let last = self.database().query_row(sql, [service, digest], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        });
+        let last = last.optional().map_err(|error| self.fail(error))?;
+        Ok(last.filter(|(result, _)| result == "reverted").map(|(_, detail)| detail))
+    }
+
+    /// What is known of the schema of a service's database.
+    pub fn schema(&self, service: &str) -> Result<Option<KnownSchema>, RecordError> {
+        let sql = "SELECT base, latest FROM schemas WHERE service = ?1";
+        let known = |row: &rusqlite::Row<'_>| Ok(KnownSchema { base: row.get(0)?, latest: row.get(1)? });
+        self.database().query_row(sql, [service], known).optional().map_err(|error| self.fail(error))
+    }
+
+    /// Notes the version that a database has now. The first that is noted is the base.
+    pub fn note_schema(&self, service: &str, latest: u32) -> Result<(), RecordError> {
+        let sql = "INSERT INTO schemas (service, base, latest) VALUES (?1, ?2, ?2)
+                   ON CONFLICT (service) DO UPDATE SET latest = ?2 WHERE latest <> ?2";
+        self.database().execute(sql, params![service, latest]).map(drop).map_err(|error| self.fail(error))
+    }
+
+    /// Begins a line of the history and gives its id.
+    pub fn begin(&self, entry: &Entry) -> Result<i64, RecordError> {
+        let sql = "INSERT INTO history (at, service, action, before, after, by, reason, result)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'running')";
+        let Entry { service, action, from, to, by, reason } = entry;
+        let database = self.database();
+        let values = params![self.now(), service, action.word(), from, to, by, reason];
+        database.execute(sql, values).map_err(|error| self.fail(error))?;
+        Ok(database.last_insert_rowid())
+    }
+
+    /// Ends a line that changed nothing, or changes how a line ended.
+    pub fn end(&self, id: i64, result: &str, detail: &str) -> Result<(), RecordError> {
+        let sql = "UPDATE history SET result = ?2, detail = ?3 WHERE id = ?1";
+        self.database().execute(sql, params![id, result, detail]).map(drop).map_err(|error| self.fail(error))
+    }
+
+    /// Makes revisions active and ends their lines, all in one transaction: the moment from which a restart serves them.
+    pub fn activate(&self, activations: &[(i64, &str, &str)]) -> Result<(), RecordError> {
+        let mut database = self.database();
+        let mut write = || -> rusqlite::Result<()> {
+            let transaction = database.transaction()?;
+            for (id, service, digest) in activations {
+                transaction.execute(
+                    "INSERT INTO active (service, digest) VALUES (?1, ?2) ON CONFLICT (service) DO UPDATE SET digest = ?2",
+                    [service, digest],
+                )?;
+                transaction.execute("UPDATE history SET result = 'active' WHERE id = ?1", [id])?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| self.fail(error))
+    }
+
+    /// The newest lines of a service, newest first.
+    pub fn history(&self, service: &str, most: u32) -> Result<Vec<Line>, RecordError> {
+        let sql = "SELECT id, at, action, before, after, by, reason, result, detail FROM history
+                   WHERE service = ?1 ORDER BY id DESC LIMIT ?2";
+        let database = self.database();
+        let read = || -> rusqlite::Result<Vec<Line>> {
+            let mut statement = database.prepare(sql)?;
+            let lines = statement.query_map(params![service, most], |row| {
+                Ok(Line {
+                    id: row.get(0)?,
+                    at: row.get(1)?,
+                    action: row.get(2)?,
+                    from: row.get(3)?,
+                    to: row.get(4)?,
+                    by: row.get(5)?,
+                    reason: row.get(6)?,
+                    result: row.get(7)?,
+                    detail: row.get(8)?,
+                })
+            })?;
+            lines.collect()
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
+    /// Keeps a component under its digest, durably, and forgets the oldest that are not active.
+    pub fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.artifact(digest);
+        if !path.exists() {
+            self.write(&path, bytes).map_err(|error| self.fail(error))?;
+            self.prune().map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a component that was kept. None when it is gone or damaged.
+    pub fn load(&self, digest: &str) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.artifact(digest)).ok()?;
+        (super::hex(&Sha256::digest(&bytes)) == digest).then_some(bytes)
+    }
+
+    fn artifact(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.wasm"))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let partial = path.with_extension("partial");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn prune(&self) -> std::io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        files.sort_by_key(|(modified, _)| std::cmp::Reverse(*modified));
+        for (_, path) in files.into_iter().skip(ARTIFACTS) {
+            let digest = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+            let sql = "SELECT EXISTS (SELECT 1 FROM active WHERE digest = ?1)";
+            let is_active: bool = self.database().query_row(sql, [digest], |row| row.get(0)).unwrap_or(true);
+            if !is_active {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn entry(to: &str) -> Entry {
+        let text = |text: &str| text.to_owned();
+        Entry {
+            service: text("orders"),
+            action: Action::Deploy,
+            from: None,
+            to: text(to),
+            by: text("operator"),
+            reason: text(""),
+        }
+    }
+
+    #[test]
+    fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_be() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Record::open(data.path(), Clock::default()).unwrap();
+        let id = record.begin(&entry("aa")).unwrap();
+        record.activate(&[(id, "orders", "aa")]).unwrap();
+        record.begin(&entry("bb")).unwrap();
+        drop(record);
+        let record = Record::open(data.path(), Clock::default()).unwrap();
+        assert_eq!(record.active("orders").unwrap().unwrap(), "aa");
+        let results: Vec<_> = record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
+        assert_eq!(results, [("bb".into(), "interrupted".into()), ("aa".into(), "active".into())]);
+        assert!(record.knows("orders", "bb").unwrap() && !record.knows("orders", "cc").unwrap());
+    }
+
+    #[test]
+    fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Record::open(data.path(), Clock::default()).unwrap();
+        let id = record.begin(&entry("bb")).unwrap();
+        record.activate(&[(id, "orders", "bb")]).unwrap();
+        assert_eq!(record.reverted("orders", "bb").unwrap(), None);
+        record.end(id, "reverted", "it failed 5 of 7 requests").unwrap();
+        assert_eq!(record.reverted("orders", "bb").unwrap().unwrap(), "it failed 5 of 7 requests");
+        let id = record.begin(&entry("bb")).unwrap();
+        record.activate(&[(id, "orders", "bb")]).unwrap();
+        assert_eq!(record.reverted("orders", "bb").unwrap(), None);
+    }
+
+    #[test]
+    fn a_stored_component_is_read_back_only_whole() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Record::open(data.path(), Clock::default()).unwrap();
+        let digest = crate::deploy::hex(&Sha256::digest(b"component"));
+        record.store(&digest, b"component").unwrap();
+        assert_eq!(record.load(&digest).unwrap(), b"component");
+        fs::write(data.path().join("revisions").join(format!("{digest}.wasm")), b"damaged").unwrap();
+        assert_eq!(record.load(&digest), None);
+        assert_eq!(record.load("00"), None);
+    }
+}

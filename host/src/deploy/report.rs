@@ -1,0 +1,151 @@
+//! What happened in a deploy, step by step.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::record::RecordError;
+
+/// How far a component got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Its file is here.
+    Received,
+    /// It is a component that can answer HTTP, and the one that the caller meant.
+    Verified,
+    /// It is machine code.
+    Compiled,
+    /// Its imports are granted and joined to the host.
+    Linked,
+    /// Its routes, migrations and schema range are known and within bounds.
+    Described,
+    /// Its database has a schema that it works with.
+    Migrated,
+    /// Its health and its probes were answered with 2xx.
+    Probed,
+    /// Requests reach it.
+    Active,
+}
+
+impl Step {
+    /// The step in words, as in "could not be …".
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Verified => "verified",
+            Self::Compiled => "compiled",
+            Self::Linked => "linked",
+            Self::Described => "described",
+            Self::Migrated => "migrated",
+            Self::Probed => "probed",
+            Self::Active => "activated",
+        }
+    }
+}
+
+/// Why a component does not serve.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the service `{service}` could not be {}: {reason}", step.word())]
+pub struct Refused {
+    /// The service that it was meant for.
+    pub service: String,
+    /// The step that failed.
+    pub step: Step,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+/// Why nothing was activated.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The manifest names no such service.
+    #[error("there is no service `{0}` in the manifest")]
+    UnknownService(String),
+    /// Another deploy of the service runs.
+    #[error("another deploy of `{0}` is running: wait for it to end")]
+    Busy(String),
+    /// Another revision is active than the order was for.
+    #[error("`{service}` is at {active} now, not at the revision that this was meant to replace: look at it again")]
+    Changed {
+        /// The service.
+        service: String,
+        /// The digest that is active.
+        active: String,
+    },
+    /// There is no revision to go back to.
+    #[error("`{service}` has no revision {wanted} to go back to")]
+    NothingBefore {
+        /// The service.
+        service: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The component did not pass.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The disk does not let the host write down what it does.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// One step that was taken.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepTaken {
+    /// Which.
+    pub step: Step,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// What there is to say about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Takes the time of steps as they are done.
+#[derive(Debug)]
+pub(super) struct Steps {
+    taken: Vec<StepTaken>,
+    last: Instant,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { taken: Vec::new(), last: Instant::now() }
+    }
+}
+
+impl Steps {
+    /// A step is done.
+    pub(super) fn done(&mut self, step: Step, note: Option<String>) {
+        let now = Instant::now();
+        let took_us = u64::try_from((now - self.last).as_micros()).unwrap_or(u64::MAX);
+        self.taken.push(StepTaken { step, took_us, note });
+        self.last = now;
+    }
+
+    /// All that were done.
+    pub(super) fn into_taken(self) -> Vec<StepTaken> {
+        self.taken
+    }
+}
+
+/// What a deploy or a rollback did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Its line in the history.
+    pub id: i64,
+    /// The service.
+    pub service: String,
+    /// The revision before, SHA-256 in hexadecimal.
+    pub from: Option<String>,
+    /// The revision after.
+    pub to: String,
+    /// Whether requests reach another revision than before.
+    pub changed: bool,
+    /// From this instant on no request is started on the revision before (seconds since 1970-01-01 UTC, with fractions).
+    pub active_since: f64,
+    /// The steps, in order.
+    pub steps: Vec<StepTaken>,
+    /// Routes and imports that came, went or changed their access.
+    pub differences: Vec<String>,
+}

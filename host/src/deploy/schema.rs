@@ -1,0 +1,74 @@
+//! Whether a database and a component fit, and the migrations that make them fit.
+//!
+//! A component states the first and last schema version that it works with. A later version than its last fits as well when
+//! every step since was checked to only add to the schema, because code that does not know of an addition goes on as before:
+//! that is what makes a revision revertible after its successor has migrated. The record remembers up to which version that
+//! check was not made, and up to which version this host made the schema at all.
+
+use super::report::{Refused, Step};
+use super::{DeployError, Deployer, Served};
+use crate::storage::Storage;
+
+impl Deployer {
+    /// Brings the service's database to the schema that a component works with. `in_use` says that another revision serves on
+    /// it, or may again: then the new steps may only add.
+    pub(super) async fn migrate(&self, served: &Served, in_use: bool) -> Result<(), DeployError> {
+        let Some(description) = &served.description else { return Ok(()) };
+        let name = served.revision.service();
+        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
+        let Some(storage) = self.platform.storages.get(name) else {
+            return match description.migrations.len() {
+                0 => Ok(()),
+                count => Err(refuse(format!(
+                    "it brings {count} migrations but has no database: add \"storage\" to `grants` in [services.{name}]"
+                ))
+                .into()),
+            };
+        };
+        self.fits_schema(served).await?;
+        let version = version(&**storage).await.map_err(refuse)?;
+        if in_use && version > 0 {
+            let checked = storage.check_additive(description.migrations.clone()).await;
+            checked.map_err(|error| refuse(error.to_string()))?;
+        }
+        let ran = storage.migrate(description.migrations.clone()).await.map_err(|error| refuse(error.to_string()))?;
+        let latest = ran.last().copied().unwrap_or(version);
+        self.record.note_schema(name, latest)?;
+        if !ran.is_empty() {
+            tracing::info!(service = name, from = version, to = latest, "the schema was migrated");
+        }
+        Ok(())
+    }
+
+    /// Refuses a component that does not work with the schema as it is.
+    pub(super) async fn fits_schema(&self, served: &Served) -> Result<(), DeployError> {
+        let name = served.revision.service();
+        let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
+            return Ok(());
+        };
+        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
+        let version = version(&**storage).await.map_err(refuse)?;
+        // Steps that this host did not make itself were not checked.
+        let unchecked = match self.record.schema(name)? {
+            Some(known) if version <= known.latest => known.base,
+            _ => version,
+        };
+        let (first, last) = description.schema;
+        if unchecked > last {
+            return Err(refuse(format!(
+                "its database is at schema {version}, newer than this component works with (up to {last}): use the component \
+                 that made it, or a later one"
+            ))
+            .into());
+        }
+        let reached = version.max(u32::try_from(description.migrations.len()).unwrap_or(u32::MAX));
+        if reached < first {
+            return Err(refuse(format!("it works with schema {first} or later, but its database is at {reached}")).into());
+        }
+        Ok(())
+    }
+}
+
+async fn version(storage: &dyn Storage) -> Result<u32, String> {
+    storage.schema_version().await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,108 @@
+//! From a component's bytes to a revision that could serve. Changes nothing that anybody sees.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::report::{Refused, Step, Steps};
+use super::{Platform, Served, check, compile, hex};
+use crate::engine;
+use crate::guest::Grants;
+use crate::manifest::{Grant, Manifest, PlainAccess, Service};
+use crate::revision::{Description, Parts, Revision, Slots};
+use crate::route::{Access, Route};
+
+/// What staging works with.
+pub(super) struct Stage<'a> {
+    pub(super) name: &'a str,
+    pub(super) manifest: &'a Manifest,
+    pub(super) platform: &'a Arc<Platform>,
+    pub(super) slots: &'a Arc<Slots>,
+    /// The program that compiles in a process of its own; in this one where there is none.
+    pub(super) compiler: Option<&'a PathBuf>,
+    /// Where the bytes come from, for messages.
+    pub(super) origin: String,
+}
+
+impl Stage<'_> {
+    fn service(&self) -> &Service {
+        &self.manifest.services[self.name]
+    }
+
+    fn refuse(&self, step: Step, reason: String) -> Refused {
+        Refused { service: self.name.to_owned(), step, reason }
+    }
+
+    /// Verifies, compiles, links and describes.
+    ///
+    /// # Errors
+    /// The step that failed, and why.
+    pub(super) async fn run(&self, bytes: &Arc<[u8]>, steps: &mut Steps) -> Result<Served, Refused> {
+        let service = self.service();
+        let anatomy = engine::inspect(bytes)
+            .map_err(|error| self.refuse(Step::Verified, format!("{}: {error}", self.origin)))?;
+        let digest = hex(&Sha256::digest(bytes));
+        steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
+        check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
+            .map_err(|reason| self.refuse(Step::Linked, reason))?;
+        let component = compile::run(self.platform, &self.manifest.deploy, self.compiler, anatomy.wasi, bytes).await;
+        let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
+        steps.done(Step::Compiled, None);
+        let revision = Revision::link(&self.platform.engines, anatomy.wasi, &component, self.parts(service, digest))
+            .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
+        steps.done(Step::Linked, Some(format!("{} imports", anatomy.imports.len())));
+        let description = if anatomy.describes_itself { Some(self.describe(&revision).await?) } else { None };
+        let routes = routes(self.name, service, description.as_deref());
+        steps.done(Step::Described, Some(format!("{} routes", routes.len())));
+        Ok(Served {
+            routes,
+            imports: anatomy.imports,
+            revision: Arc::new(revision),
+            description,
+            calls: service.calls.clone(),
+            grants: service.grants.clone(),
+        })
+    }
+
+    async fn describe(&self, revision: &Revision) -> Result<Arc<Description>, Refused> {
+        let described = revision.describe().await.map_err(|error| self.refuse(Step::Described, error.to_string()))?;
+        check::routes(self.name, self.service(), &self.manifest.file, &described)
+            .map_err(|reason| self.refuse(Step::Described, reason))?;
+        Ok(Arc::new(described))
+    }
+
+    fn parts(&self, service: &Service, digest: String) -> Parts {
+        let granted = |grant| service.grants.contains(&grant);
+        let tokens = granted(Grant::Tokens) || granted(Grant::TokenVerifier);
+        Parts {
+            service: self.name.into(),
+            digest,
+            granted: service.grants.iter().copied().collect(),
+            grants: Grants {
+                storage: self.platform.storages.get(self.name).cloned(),
+                tokens: tokens.then(|| self.platform.tokens.clone()),
+                passwords: granted(Grant::Passwords).then(|| self.platform.passwords.clone()),
+            },
+            calls: !service.calls.is_empty(),
+            limits: service.limits,
+            slots: self.slots.clone(),
+            clock: self.platform.clock.clone(),
+        }
+    }
+}
+
+/// The routes that a component declares, or catch-alls on the mounts of one that declares none.
+fn routes(name: &str, service: &Service, description: Option<&Description>) -> Vec<Route> {
+    if let Some(description) = description {
+        return description.routes.clone();
+    }
+    let access = match service.access {
+        PlainAccess::Public => Access::Public,
+        PlainAccess::User => Access::User,
+        PlainAccess::Admin => Access::Admin,
+    };
+    let route = |pattern: String| Route { service: name.into(), method: None, pattern: pattern.into(), access };
+    let below = |mount: &str| format!("{}/{{*rest}}", mount.trim_end_matches('/'));
+    service.mounts.iter().flat_map(|mount| [route(mount.clone()), route(below(mount))]).collect()
+}

@@ -1,0 +1,94 @@
+//! What a host starts with: the revisions that served last, or the components that the manifest names where those are new.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::record::{Action, Entry};
+use super::report::{DeployError, Refused, Step, Steps};
+use super::{Deployer, Served, hex};
+
+impl Deployer {
+    /// Activates for every service what served last, or the component that the manifest names where that is new.
+    ///
+    /// # Errors
+    /// The first service for which nothing can serve. Then none does.
+    pub async fn start_all(&self) -> Result<(), DeployError> {
+        let names: Vec<&String> = self.manifest.services.keys().collect();
+        let staged = futures::future::try_join_all(names.iter().map(|name| self.start(name))).await?;
+        let mut services = BTreeMap::new();
+        let mut activations = Vec::new();
+        for (name, (served, entry)) in names.iter().zip(staged) {
+            if let Some(entry) = entry {
+                activations.push((self.record.begin(&entry)?, name.as_str(), entry.to));
+            }
+            services.insert(Arc::from(name.as_str()), served);
+        }
+        let deployment = Self::deployment(services)?;
+        let lines: Vec<_> = activations.iter().map(|(id, name, digest)| (*id, *name, digest.as_str())).collect();
+        self.record.activate(&lines)?;
+        self.current.store(Arc::new(deployment));
+        Ok(())
+    }
+
+    /// Stages what a service starts with, and the line of the history that it makes if it was not active before.
+    async fn start(&self, name: &str) -> Result<(Served, Option<Entry>), DeployError> {
+        let file = &self.manifest.services[name].component;
+        let active = self.record.active(name)?;
+        let shipped = self.read(name, file).await;
+        let Some(active) = active else {
+            let bytes = shipped?;
+            let served = self.stage(name, &bytes, &file.display().to_string(), &mut Steps::default()).await?;
+            self.migrate(&served, false).await?;
+            self.store(&served, bytes).await?;
+            let entry = self.entry(name, Action::Start, None, served.revision.digest(), "the first start");
+            return Ok((served, Some(entry)));
+        };
+        // A file that the history does not know was built since: it is what the operator wants to run.
+        if let Ok(bytes) = &shipped
+            && !self.record.knows(name, &hex(&Sha256::digest(bytes)))?
+        {
+            match self.start_newer(name, bytes, &file.display().to_string()).await {
+                Ok(served) => {
+                    let reason = "the manifest's component is new";
+                    let entry = self.entry(name, Action::Start, Some(active), served.revision.digest(), reason);
+                    return Ok((served, Some(entry)));
+                }
+                Err(error) => {
+                    tracing::error!(service = name, %error, "a new component was not taken: the one that served last goes on");
+                }
+            }
+        }
+        let gone = || Refused {
+            service: name.to_owned(),
+            step: Step::Received,
+            reason: format!("its component {active} is not in the data folder any more, and the manifest names no new one"),
+        };
+        let bytes: Arc<[u8]> = self.record.load(&active).ok_or_else(gone)?.into();
+        let served = self.stage(name, &bytes, &active, &mut Steps::default()).await?;
+        self.migrate(&served, true).await?;
+        Ok((served, None))
+    }
+
+    async fn start_newer(&self, name: &str, bytes: &Arc<[u8]>, origin: &str) -> Result<Served, DeployError> {
+        let served = self.stage(name, bytes, origin, &mut Steps::default()).await?;
+        self.migrate(&served, true).await?;
+        self.probe(&served).await?;
+        self.store(&served, bytes.clone()).await?;
+        Ok(served)
+    }
+
+    async fn read(&self, name: &str, file: &Path) -> Result<Arc<[u8]>, Refused> {
+        let shown = file.display();
+        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Received, reason };
+        let missing = |error: std::io::Error| refuse(format!("cannot read {shown}: {error}. Build the components with `just build`"));
+        let length = tokio::fs::metadata(file).await.map_err(missing)?.len();
+        let limit = self.manifest.deploy.component;
+        if length > limit.as_u64() {
+            return Err(refuse(format!("{shown} has {length} bytes, more than the limit of {limit}")));
+        }
+        Ok(tokio::fs::read(file).await.map_err(missing)?.into())
+    }
+}
