@@ -33,6 +33,23 @@ components: toolchain
 guests: toolchain
     cargo build --locked --quiet --profile component --target {{target}} -p 'guest-*'
 
+# Build one component and put it in charge in the running host
+upgrade service *arguments: toolchain
+    cargo build --locked --quiet --profile component --target {{target}} -p {{service}}
+    target/release/comptoir deploy {{service}} target/{{target}}/component/{{service}}.wasm {{arguments}}
+
+# Go back to the revision before, at once
+rollback service *arguments:
+    target/release/comptoir rollback {{service}} {{arguments}}
+
+# What became of a service's revisions
+history service *arguments:
+    target/release/comptoir history {{service}} {{arguments}}
+
+# What serves now, and how it does
+status *arguments:
+    target/release/comptoir status {{arguments}}
+
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
     rm -rf data
