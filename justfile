@@ -50,6 +50,10 @@ history service *arguments:
 status *arguments:
     target/release/comptoir status {{arguments}}
 
+# Swap a component under load, 1,000 times unless told otherwise, and print what that cost
+swap-lab swaps="1000": components
+    cargo bench --locked --quiet -p comptoir --bench swap_lab -- {{swaps}}
+
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
     rm -rf data
