@@ -33,6 +33,23 @@ components: toolchain
 guests: toolchain
     cargo build --locked --quiet --profile component --target {{target}} -p 'guest-*'
 
+# Serve the shop and take up every change of a component's source
+dev *arguments: build
+    #!/usr/bin/env bash
+    set -u
+    target/release/comptoir serve --manifest host/comptoir.toml --data data --watch {{arguments}} &
+    host=$!
+    trap 'kill "$host" 2>/dev/null; wait "$host"' EXIT
+    stamp=$(mktemp)
+    while kill -0 "$host" 2>/dev/null; do
+        if [ -n "$(find components wit -type f -newer "$stamp" -print -quit)" ]; then
+            touch "$stamp"
+            echo "building the components"
+            just components || echo "not built: the old revisions go on serving"
+        fi
+        sleep 0.3
+    done
+
 # Build one component and put it in charge in the running host
 upgrade service *arguments: toolchain
     cargo build --locked --quiet --profile component --target {{target}} -p {{service}}

@@ -15,6 +15,7 @@
 //! | `GET /services/{name}/history` | the newest 100 lines |
 
 mod deploys;
+mod metrics;
 mod token;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::deploy::{Deployer, Deployment, Platform};
 use crate::error::Error;
 use crate::gate::REQUEST_ID;
 use crate::gateway::{Gateway, RequestIds};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::Metrics;
 
 pub use token::token;
 
@@ -92,7 +93,7 @@ impl Admin {
             }
             ["metrics"] => {
                 only(&request, &[Method::GET])?;
-                Ok(metrics_answer(telemetry::encode(&self.metrics, &deployment, &self.platform)))
+                Ok(metrics_answer(metrics::encode(&self.metrics, &deployment, &self.platform)))
             }
             ["services", ref rest @ ..] => {
                 self.check_token(request.headers())?;
@@ -105,7 +106,8 @@ impl Admin {
     /// 200 when every service has a revision that answers its health question, its database included.
     async fn readiness(&self, deployment: &Arc<Deployment>, id: &Arc<str>) -> Response<Body> {
         let (ready, services) = self.gateway.health_of_services(deployment, id).await;
-        let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+        let (status, word) =
+            if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
         json_answer(status, &json!({ "status": word, "services": services }))
     }
 

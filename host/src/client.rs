@@ -101,7 +101,8 @@ impl Rollback {
 
 impl History {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let answer = self.operator.ask(Method::GET, &format!("/services/{}/history", self.service), Vec::new(), None)?;
+        let answer =
+            self.operator.ask(Method::GET, &format!("/services/{}/history", self.service), Vec::new(), None)?;
         self.operator.print(&answer, print_history)
     }
 }
@@ -146,7 +147,8 @@ impl Operator {
 
 async fn send(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
     let stream = tokio::net::TcpStream::connect(admin).await;
-    let stream = stream.with_context(|| format!("no host answers on {admin}: start one with `just run`, or name it with --admin"))?;
+    let stream = stream
+        .with_context(|| format!("no host answers on {admin}: start one with `just run`, or name it with --admin"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await.context("the host broke off")?;
@@ -172,12 +174,17 @@ fn print_report(report: &Value) {
     for step in report["steps"].as_array().into_iter().flatten() {
         #[allow(clippy::cast_precision_loss, reason = "microseconds for people")]
         let milliseconds = step["took_us"].as_u64().unwrap_or_default() as f64 / 1000.0;
-        println!("  {:<10} {milliseconds:>9.1} ms  {}", step["step"].as_str().unwrap_or_default(), step["note"].as_str().unwrap_or_default());
+        println!(
+            "  {:<10} {milliseconds:>9.1} ms  {}",
+            step["step"].as_str().unwrap_or_default(),
+            step["note"].as_str().unwrap_or_default()
+        );
     }
     for difference in report["differences"].as_array().into_iter().flatten() {
         println!("  {}", difference.as_str().unwrap_or_default());
     }
-    let (service, from, to) = (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
+    let (service, from, to) =
+        (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
     if report["changed"] == true {
         println!("{service}: {from} -> {to}");
     } else {
@@ -189,11 +196,18 @@ fn print_history(lines: &Value) {
     for line in lines.as_array().into_iter().flatten() {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         let at = time::OffsetDateTime::from_unix_timestamp(line["at"].as_i64().unwrap_or_default());
-        let at = at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default();
-        let why = [text("reason"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        let at =
+            at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default();
+        let why =
+            [text("reason"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         println!(
             "{:>4}  {at}  {:<9} {:<12} {} -> {}  {:<11} {why}",
-            line["id"], text("by"), text("action"), short(&line["from"]), short(&line["to"]), text("result")
+            line["id"],
+            text("by"),
+            text("action"),
+            short(&line["from"]),
+            short(&line["to"]),
+            text("result")
         );
     }
 }
@@ -202,13 +216,24 @@ fn print_status(services: &Value) {
     let one = std::slice::from_ref(services);
     for service in services.as_array().map_or(one, Vec::as_slice) {
         let text = |name: &str| service[name].as_str().unwrap_or_default();
-        println!("{}  {}  version {}  WASI {}", text("service"), short(&service["revision"]), text("version"), text("wasi"));
+        println!(
+            "{}  {}  version {}  WASI {}",
+            text("service"),
+            short(&service["revision"]),
+            text("version"),
+            text("wasi")
+        );
         for kept in service["kept"].as_array().into_iter().flatten() {
             println!("  kept {}", short(kept));
         }
         for route in service["traffic"].as_array().into_iter().flatten() {
             let median = route["median_us"].as_f64().unwrap_or_default() / 1000.0;
-            println!("  {:<32} {:>8} good {:>6} bad  median {median:.1} ms", route["route"].as_str().unwrap_or_default(), route["good"], route["bad"]);
+            println!(
+                "  {:<32} {:>8} good {:>6} bad  median {median:.1} ms",
+                route["route"].as_str().unwrap_or_default(),
+                route["good"],
+                route["bad"]
+            );
         }
     }
 }

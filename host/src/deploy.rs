@@ -25,6 +25,7 @@
 mod check;
 mod compile;
 mod deployment;
+mod follow;
 mod judge;
 mod probe;
 mod record;
@@ -36,6 +37,7 @@ mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -97,6 +99,8 @@ struct Lane {
     busy: Arc<tokio::sync::Mutex<()>>,
     /// Revisions before the active one, newest first, that stay compiled.
     kept: Mutex<VecDeque<Served>>,
+    /// The line of the history that put the active revision in charge since the host started, or 0.
+    line: AtomicI64,
 }
 
 /// Makes revisions and puts them in charge.
@@ -109,6 +113,8 @@ pub struct Deployer {
     current: Arc<ArcSwap<Deployment>>,
     /// Held while the pointer is moved, so that two services' deploys do not undo each other.
     switching: tokio::sync::Mutex<()>,
+    /// Set when the host stops: nothing is watched any more.
+    stopped: AtomicBool,
 }
 
 impl Deployer {
@@ -119,6 +125,7 @@ impl Deployer {
             slots: Arc::new(Slots::new(service.limits.concurrency, host.clone())),
             busy: Arc::default(),
             kept: Mutex::default(),
+            line: AtomicI64::new(0),
         };
         let lanes = manifest.services.iter().map(|(name, service)| (name.clone(), lane(service))).collect();
         Arc::new(Self {
@@ -129,6 +136,7 @@ impl Deployer {
             compiler,
             current: Arc::default(),
             switching: tokio::sync::Mutex::default(),
+            stopped: AtomicBool::new(false),
         })
     }
 
@@ -171,11 +179,10 @@ impl Deployer {
             self.record.end(line, "unchanged", "it is active already")?;
             return Ok(self.report(line, name, Some(active), digest, false, steps, differences));
         }
-        self.switch(line, name, served.clone()).await?;
+        self.switch(line, name, served.clone(), None).await?;
         steps.done(Step::Active, None);
         if let Some(old) = before {
-            let probation = Probation { service: name.to_owned(), line, new: served, old };
-            tokio::spawn(watch::run(self.clone(), probation));
+            tokio::spawn(watch::run(self.clone(), Probation::new(name, line, served, old)));
         }
         Ok(self.report(line, name, Some(active), digest, true, steps, differences))
     }
@@ -200,9 +207,8 @@ impl Deployer {
             let reason = format!("its sha256 is {digest}, but {expected} was announced: it was changed on the way");
             return Err(refuse(Step::Verified, reason).into());
         }
-        if let Some(why) = self.record.reverted(name, digest)?.filter(|_| !force) {
-            let reason = format!("the host took it back before ({why}): deploy it with force to try again");
-            return Err(refuse(Step::Verified, reason).into());
+        if !force {
+            self.was_not_taken_back(name, digest)?;
         }
         let kept = self.kept(name).iter().find(|kept| kept.revision.digest() == digest).cloned();
         let served = match kept {
@@ -213,8 +219,28 @@ impl Deployer {
         steps.done(Step::Migrated, None);
         let probes = self.probe(&served).await?;
         steps.done(Step::Probed, Some(format!("{probes} probes")));
-        self.store(&served, bytes.clone()).await?;
         Ok(served)
+    }
+
+    fn was_not_taken_back(&self, name: &str, digest: &str) -> Result<(), DeployError> {
+        let Some(why) = self.record.reverted(name, digest)? else { return Ok(()) };
+        let reason = format!("the host took it back before ({why}): deploy it with force to try again");
+        Err(Refused { service: name.to_owned(), step: Step::Verified, reason }.into())
+    }
+
+    /// Refuses a component that was too large to be received, and writes it down.
+    ///
+    /// # Errors
+    /// Always: `Refused`, or what kept it from being written down.
+    pub fn refuse_unread(&self, name: &str, reason: &str) -> Result<Report, DeployError> {
+        self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))?;
+        let active = self.check_replaces(name, None)?;
+        let line = self.record.begin(&self.entry(name, Action::Deploy, Some(active), "", reason))?;
+        let limit = self.manifest.deploy.component;
+        let reason = format!("it has more bytes than the limit of {limit}");
+        let refused: DeployError = Refused { service: name.to_owned(), step: Step::Received, reason }.into();
+        self.record.end(line, "refused", &refused.to_string())?;
+        Err(refused)
     }
 
     /// Goes back to the revision before, or to the one that is named, at once.
@@ -231,23 +257,46 @@ impl Deployer {
         let digest = served.revision.digest().to_owned();
         let differences = self.served(name).map(|before| check::differences(&before, &served)).unwrap_or_default();
         let line = self.record.begin(&self.entry(name, Action::Rollback, Some(active.clone()), &digest, reason))?;
-        self.switch(line, name, served).await?;
+        self.switch(line, name, served, None).await?;
         steps.done(Step::Active, None);
         Ok(self.report(line, name, Some(active), digest, true, steps, differences))
     }
 
     /// The revision to go back to: one that is still compiled, or else one whose component is still on the disk.
-    async fn before(&self, name: &str, active: &str, to: Option<&str>, steps: &mut Steps) -> Result<Served, DeployError> {
+    async fn before(
+        &self,
+        name: &str,
+        active: &str,
+        to: Option<&str>,
+        steps: &mut Steps,
+    ) -> Result<Served, DeployError> {
         let matches = |digest: &str| digest != active && to.is_none_or(|to| to.len() >= 8 && digest.starts_with(to));
-        if let Some(kept) = self.kept(name).iter().find(|kept| matches(kept.revision.digest())) {
-            return Ok(kept.clone());
+        let kept: Vec<Served> =
+            self.kept(name).iter().filter(|kept| matches(kept.revision.digest())).cloned().collect();
+        let served_once = self.record.served_once(name)?;
+        let compiled = kept.iter().map(|kept| kept.revision.digest());
+        let mut taken_back = None;
+        for digest in compiled.chain(served_once.iter().map(String::as_str).filter(|digest| matches(digest))) {
+            if let Err(refused) = self.was_not_taken_back(name, digest) {
+                taken_back.get_or_insert(refused);
+                continue;
+            }
+            if let Some(kept) = kept.iter().find(|kept| kept.revision.digest() == digest) {
+                return Ok(kept.clone());
+            }
+            if let Some(bytes) = self.record.load(digest) {
+                return Ok(self.stage(name, &bytes.into(), digest, steps).await?);
+            }
         }
-        let wanted = || DeployError::NothingBefore { service: name.to_owned(), wanted: to.unwrap_or("before").to_owned() };
-        let lines = self.record.history(name, 100)?;
-        let served_once = lines.iter().flat_map(|line| [line.from.as_deref(), Some(line.to.as_str()).filter(|_| line.result != "refused")]);
-        let digest = served_once.flatten().find(|digest| matches(digest)).ok_or_else(wanted)?;
-        let bytes: Arc<[u8]> = self.record.load(digest).ok_or_else(wanted)?.into();
-        Ok(self.stage(name, &bytes, digest, steps).await?)
+        let nothing =
+            DeployError::NothingBefore { service: name.to_owned(), wanted: to.unwrap_or("before").to_owned() };
+        // Whoever names one is told why it is not taken.
+        Err(taken_back.filter(|_| to.is_some()).unwrap_or(nothing))
+    }
+
+    /// Ends every watch: what is on probation stays as it is.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// The newest lines of a service's history.
@@ -274,8 +323,9 @@ impl Deployer {
         self.current.load().services().get(name).cloned()
     }
 
-    fn is_active(&self, name: &str, digest: &str) -> bool {
-        self.current.load().services().get(name).is_some_and(|served| served.revision.digest() == digest)
+    /// Whether what this line of the history put in charge is still there, and the host not stopping.
+    fn is_on_probation(&self, name: &str, line: i64) -> bool {
+        !self.stopped.load(Ordering::Relaxed) && self.lanes[name].line.load(Ordering::Relaxed) == line
     }
 
     fn check_replaces(&self, name: &str, replaces: Option<&str>) -> Result<String, DeployError> {
@@ -307,20 +357,44 @@ impl Deployer {
         probe::all(served, self.manifest.deploy.probe_time).await.map_err(|unfit| refuse(unfit.reason()))
     }
 
-    async fn store(&self, served: &Served, bytes: Arc<[u8]>) -> Result<(), DeployError> {
-        let (record, digest) = (self.record.clone(), served.revision.digest().to_owned());
+    async fn store(&self, served: &Served) -> Result<(), DeployError> {
+        let (record, digest, bytes) = (self.record.clone(), served.revision.digest().to_owned(), served.bytes.clone());
         let stored = tokio::task::spawn_blocking(move || record.store(&digest, &bytes)).await;
         Ok(stored.unwrap_or(Ok(()))?)
     }
 
-    /// Puts a revision in charge: on the disk first, then for requests.
-    async fn switch(&self, line: i64, name: &str, served: Served) -> Result<(), DeployError> {
+    /// Puts a revision in charge: on the disk first, then for requests. `revert` is the line that this takes back, and why.
+    /// Where it cannot be, the line says so.
+    async fn switch(
+        &self,
+        line: i64,
+        name: &str,
+        served: Served,
+        revert: Option<(i64, &str)>,
+    ) -> Result<(), DeployError> {
+        let switched = self.try_switch(line, name, served, revert).await;
+        if let Err(error) = &switched {
+            self.record.end(line, "refused", &error.to_string())?;
+        }
+        switched
+    }
+
+    async fn try_switch(
+        &self,
+        line: i64,
+        name: &str,
+        served: Served,
+        revert: Option<(i64, &str)>,
+    ) -> Result<(), DeployError> {
+        // A restart must find it, also where the folder was emptied since it was deployed.
+        self.store(&served).await?;
         let _switching = self.switching.lock().await;
         let mut services = self.current.load().services().clone();
         let before = services.insert(name.into(), served.clone());
         let deployment = Self::deployment(services)?;
-        self.record.activate(&[(line, name, served.revision.digest())])?;
+        self.record.activate(&[(line, name, served.revision.digest())], revert)?;
         self.current.store(Arc::new(deployment));
+        self.lanes[name].line.store(line, Ordering::Relaxed);
         let mut kept = self.kept(name);
         kept.retain(|kept| kept.revision.digest() != served.revision.digest());
         if let Some(before) = before {

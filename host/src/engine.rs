@@ -66,7 +66,11 @@ pub enum NotAService {
 /// # Errors
 /// `NotAService`.
 pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
-    let garbage = |error: wasmparser::BinaryReaderError| NotAService::Garbage(error.to_string());
+    // One sentence for people: what follows the first line is a dump of bytes.
+    let garbage = |error: wasmparser::BinaryReaderError| {
+        let text = error.message();
+        NotAService::Garbage(text.split(" - expected").next().unwrap_or(text).trim().to_owned())
+    };
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {

@@ -39,6 +39,11 @@ impl Admitted {
         &self.route
     }
 
+    /// The id of the request.
+    pub fn request_id(&self) -> Option<HeaderValue> {
+        self.head.headers.get(REQUEST_ID).cloned()
+    }
+
     /// Method, path and headers as the guest may see them.
     pub fn into_head(self) -> Parts {
         self.head

@@ -6,11 +6,11 @@
 mod health;
 mod peers;
 mod request_id;
+mod trace;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
@@ -26,10 +26,11 @@ use crate::gate::{Gate, Origin, REQUEST_ID};
 use crate::manifest::Grant;
 use crate::revision::Answer;
 use crate::route::{NoRoute, Route, RouteTable};
-use crate::telemetry::{Labels, Metrics, Shared};
+use crate::telemetry::Metrics;
 
 use peers::PeerCalls;
 pub use request_id::RequestIds;
+use trace::Trace;
 
 /// Names the revision that answered.
 pub const REVISION: HeaderName = HeaderName::from_static("x-comptoir-revision");
@@ -75,15 +76,6 @@ impl<E: Into<Error>> From<E> for Stop {
     }
 }
 
-/// What is known of a request when it is over: filled in as it goes.
-#[derive(Default)]
-struct Trace {
-    route: Option<Arc<Route>>,
-    revision: Option<HeaderValue>,
-    cause: Option<String>,
-    output: Option<String>,
-}
-
 impl Gateway {
     /// A gateway onto whatever deployment the pointer names at the time of each request.
     pub fn new(deployment: Arc<ArcSwap<Deployment>>, gate: Gate, metrics: Arc<Metrics>) -> Self {
@@ -92,24 +84,22 @@ impl Gateway {
 
     /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
     pub async fn handle(self: &Arc<Self>, door: &Door, client: IpAddr, request: Request<Incoming>) -> Response<Body> {
-        let started = Instant::now();
         let id = self.ids.of(request.headers());
         let (head, body) = request.into_parts();
-        let (method, is_head) = (head.method.clone(), head.method == Method::HEAD);
-        let mut trace = Trace::default();
+        let is_head = head.method == Method::HEAD;
+        let mut trace = Trace::new(&self.metrics, &id, &head.method);
         let answered = AssertUnwindSafe(self.answer(door, client, &id, head, body, &mut trace)).catch_unwind().await;
-        let mut response = answered
-            .unwrap_or_else(|_| {
-                trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
-                Err(Error::Internal.into())
-            })
-            .unwrap_or_else(|stop: Stop| {
-                trace.cause = stop.cause.or(trace.cause.take());
-                trace.output = stop.output.or(trace.output.take());
-                stop.error.to_response(&id)
-            });
+        let answered = answered.unwrap_or_else(|_| {
+            trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
+            Err(Error::Internal.into())
+        });
+        let mut response = answered.unwrap_or_else(|stop: Stop| {
+            trace.cause = stop.cause.or(trace.cause.take());
+            trace.output = stop.output.or(trace.output.take());
+            stop.error.to_response(&id)
+        });
         finish(&mut response, &id, trace.revision.as_ref());
-        self.record(&id, &method, &trace, response.status(), started);
+        trace.status = Some(response.status());
         if is_head { without_body(response) } else { response }
     }
 
@@ -141,15 +131,19 @@ impl Gateway {
             Origin { client: Some(client), request_id: id, shows_session: served.grants.contains(&Grant::Tokens) };
         let admitted = self.gate.admit(&route, head, origin)?;
         let limits = served.revision.limits();
-        let body = self.bodies.read(body, limits.body_bytes, limits.time).await?;
+        let body = self.bodies.read(body, limits.body_bytes, limits.time).await.map_err(|refusal| Stop {
+            cause: Some(format!("the request's body: {refusal:?}")),
+            ..Stop::from(refusal)
+        })?;
         let peers = self.peers(&deployment, served, id, 0);
         let answer = served.revision.answer(admitted, body, peers).await;
-        let Answer { response, output } = answer.map_err(|failure| Stop {
+        let Answer { response, output, excuse } = answer.map_err(|failure| Stop {
             error: Error::from(&failure),
             cause: Some(failure.cause),
             output: failure.output,
         })?;
         trace.output = output.to_log();
+        trace.cause = excuse.cause().map(str::to_owned);
         Ok(response)
     }
 
@@ -171,37 +165,6 @@ impl Gateway {
             request_id: id.clone(),
             depth,
         }))
-    }
-
-    /// One line of log and one count.
-    fn record(&self, id: &str, method: &Method, trace: &Trace, status: StatusCode, started: Instant) {
-        let duration = started.elapsed();
-        let (none, revision): (&str, _) = ("-", trace.revision.as_ref().and_then(|label| label.to_str().ok()));
-        let service = trace.route.as_ref().map_or(none, |route| &route.service);
-        let route = trace.route.as_ref().map_or(none, |route| &route.pattern);
-        let (output, cause) = (trace.output.as_deref(), trace.cause.as_deref());
-        let (revision, status_number, duration_us) = (revision.unwrap_or(none), status.as_u16(), duration.as_micros());
-        macro_rules! line {
-            ($level:ident, $message:literal) => {
-                tracing::$level!(
-                    request_id = id, service, revision, %method, route, status = status_number, duration_us,
-                    guest_output = output, cause, $message
-                )
-            };
-        }
-        if status.is_server_error() {
-            line!(error, "request failed");
-        } else {
-            line!(info, "request");
-        }
-        let label = |text: &str| Shared(text.into());
-        let labels = Labels {
-            service: trace.route.as_ref().map_or_else(|| label(none), |route| Shared(route.service.clone())),
-            route: trace.route.as_ref().map_or_else(|| label(none), |route| Shared(route.pattern.clone())),
-            revision: label(revision.split('@').next_back().unwrap_or(none)),
-            status: status_number,
-        };
-        self.metrics.request(&labels, duration);
     }
 }
 

@@ -11,8 +11,7 @@ mod passwords;
 mod storage;
 mod tokens;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
@@ -76,20 +75,20 @@ pub struct Grants {
     pub passwords: Option<Arc<Passwords>>,
 }
 
-/// Whether something that a guest depends on failed it: its database, the password threads or another service. What it
-/// answers then says nothing about the guest itself. Clones share it.
+/// What failed a guest on which it depends: its database, the password threads or another service. What it answers then says
+/// nothing about the guest itself. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Excuse(Arc<AtomicBool>);
+pub struct Excuse(Arc<OnceLock<String>>);
 
 impl Excuse {
-    /// Something failed the guest.
-    fn give(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Something failed the guest. The first that did is remembered.
+    fn give(&self, cause: impl FnOnce() -> String) {
+        self.0.get_or_init(cause);
     }
 
-    /// Whether anything did.
-    pub fn is_given(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// What did, if anything.
+    pub fn cause(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
     }
 }
 

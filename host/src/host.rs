@@ -39,6 +39,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// The program that compiles components in a process of its own, as `comptoir compile`; in this process without it.
     pub compiler: Option<PathBuf>,
+    /// Deploy a component whenever its file changes: for development.
+    pub watch: bool,
     /// The time of day that host and guests see.
     pub clock: Clock,
 }
@@ -51,6 +53,7 @@ pub struct Host {
     development_login: Option<String>,
     connections: Connections,
     stop: watch::Sender<bool>,
+    deployer: Arc<Deployer>,
     _folder: DataFolder,
 }
 
@@ -100,8 +103,17 @@ impl Host {
         let connections = Connections::new(listeners.connections, listeners.header_time, stopping, metrics.clone());
         let admin = Admin::new(admin_token, deployer.clone(), gateway.clone(), platform, metrics);
         bound.serve(&connections, &gateway, &Arc::new(admin));
+        if options.watch {
+            let (deployer, mut stopping) = (deployer.clone(), stop.subscribe());
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                    () = deployer.follow_files() => {}
+                }
+            });
+        }
         let deployment = deployer.current().load_full();
-        Ok(Self { manifest, addresses, deployment, development_login, connections, stop, _folder: folder })
+        Ok(Self { manifest, addresses, deployment, development_login, connections, stop, deployer, _folder: folder })
     }
 
     /// Where it listens.
@@ -122,6 +134,7 @@ impl Host {
     /// Stops accepting, lets running requests end and closes idle connections. Whether all ended in the manifest's time.
     pub async fn shutdown(self) -> bool {
         self.stop.send_replace(true);
+        self.deployer.stop();
         self.connections.wait(self.manifest.listeners.shutdown_time).await
     }
 }

@@ -15,8 +15,7 @@
 //! - A request sees one deployment, from its route to the last byte of its answer.
 //! - `deploy` is the only writer of the deployment.
 //! - Signing keys and password hashes are computed on in the host and never enter a guest.
-//! - `route`, `gate`, `storage`, `tokens` and `passwords` know no wasm; nothing above `error` in this list, down to the leaves,
-//!   knows an HTTP status.
+//! - `route`, `gate`, `storage`, `tokens` and `passwords` know no wasm and no HTTP status: `error` turns what they say into one.
 //! - Nothing points up: a module uses those that stand below it here.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]

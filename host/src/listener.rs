@@ -3,10 +3,12 @@
 //! HTTP/1.1 and HTTP/2 without TLS (prior knowledge) on every listener. An error of `accept` never ends a listener. A
 //! connection that does nothing is closed after a time, so that holding many of them open costs a client work.
 
+mod activity;
+
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -16,7 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
+
+use activity::{Activity, Busy, Observed, Sending};
 
 use crate::body::Body;
 use crate::telemetry::Metrics;
@@ -93,15 +96,12 @@ impl Connections {
         let _place = place;
         let activity = Arc::new(Activity::new());
         let service = service_fn(|request| {
-            let busy = activity.begin();
+            let busy = Busy::new(&activity);
             let answer = handle(client, request);
-            async move {
-                let response = answer.await;
-                drop(busy);
-                Ok::<_, std::convert::Infallible>(response)
-            }
+            async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Sending { body, _busy: busy })) }
         });
         let builder = self.builder();
+        let stream = Observed { stream, activity: activity.clone() };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stopping = self.stopping.clone();
         let close = tokio::select! {
@@ -111,7 +111,8 @@ impl Connections {
         };
         tracing::debug!(%client, "closing a connection: {close}");
         connection.as_mut().graceful_shutdown();
-        // What is being answered may end, in as much time as a head has; a host that stops has a deadline of its own.
+        activity.touch();
+        // What is being answered may end, for as long as it makes progress; a host that stops has a deadline of its own.
         tokio::select! {
             ended = connection.as_mut() => log_end(ended),
             () = activity.idle_for(self.header_time) => {}
@@ -146,46 +147,5 @@ impl Connections {
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::debug!(error, "a connection broke");
-    }
-}
-
-/// What happens on one connection.
-struct Activity {
-    running: AtomicUsize,
-    last: watch::Sender<Instant>,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { running: AtomicUsize::new(0), last: watch::Sender::new(Instant::now()) }
-    }
-
-    fn begin(self: &Arc<Self>) -> Busy {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Busy(self.clone())
-    }
-
-    /// Ends when nothing has run on the connection for some time.
-    async fn idle_for(&self, time: Duration) {
-        loop {
-            let until = *self.last.borrow() + time;
-            tokio::time::sleep_until(until).await;
-            if self.running.load(Ordering::Relaxed) == 0 && *self.last.borrow() + time <= Instant::now() {
-                return;
-            }
-            if self.running.load(Ordering::Relaxed) > 0 {
-                self.last.send_replace(Instant::now());
-            }
-        }
-    }
-}
-
-/// A request that runs.
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-        self.0.last.send_replace(Instant::now());
     }
 }

@@ -2,7 +2,7 @@
 
 mod client;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +61,9 @@ struct Serve {
     /// A file with a new password for the operator's login, set at this start.
     #[arg(long, env = "COMPTOIR_OPERATOR_PASSWORD_FILE", value_name = "FILE")]
     operator_password_file: Option<PathBuf>,
+    /// Deploy a component whenever its file changes: for development, as `just dev` does.
+    #[arg(long)]
+    watch: bool,
     /// What to log: error, warn, info, debug, or directives such as `warn,comptoir=debug`.
     #[arg(long, env = "COMPTOIR_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
@@ -92,7 +95,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("comptoir: {error:#}");
+            say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -110,11 +113,15 @@ fn run(options: &Serve) -> anyhow::Result<()> {
     let started_with = Options {
         operator_password,
         cache: options.cache.clone(),
+        watch: options.watch,
         compiler: Some(std::env::current_exe().context("this program cannot find itself")?),
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(manifest, &options.data, started_with))
+    let ended = runtime.block_on(serve(manifest, &options.data, started_with));
+    // A thread that compiles or hashes is not waited for: what it makes, nobody wants any more.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended
 }
 
 /// Gives itself the lowest priority and a bound on memory before it looks at what it is given.
@@ -138,7 +145,7 @@ async fn serve(manifest: Manifest, data: &Path, options: Options) -> anyhow::Res
     // Before the start, so that a signal during it is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let began = std::time::Instant::now();
-    eprintln!("comptoir: starting; a component that was never seen is compiled first");
+    say("starting; a component that was never seen is compiled first");
     let start = Host::start(manifest, data, options);
     let host = tokio::select! {
         host = start => host?,
@@ -150,25 +157,31 @@ async fn serve(manifest: Manifest, data: &Path, options: Options) -> anyhow::Res
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    eprintln!("comptoir: stopping; running requests may end");
+    say("stopping; running requests may end");
     if !host.shutdown().await {
-        eprintln!("comptoir: some requests did not end in time and were cut off");
+        say("some requests did not end in time and were cut off");
     }
     Ok(())
 }
 
+/// Tells the operator something. A host whose terminal is gone goes on.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "comptoir: {text}");
+}
+
 fn announce(host: &Host, data: &Path, took: std::time::Duration) {
     let addresses = host.addresses();
-    println!("Comptoir serves after {} ms", took.as_millis());
-    println!("  gateway  http://{}", addresses.gateway);
+    let mut lines = vec![format!("Comptoir serves after {} ms", took.as_millis())];
+    lines.push(format!("  gateway  http://{}", addresses.gateway));
     for (name, served) in host.deployment().services() {
         let own = addresses.services.get(&**name).map_or_else(String::new, |address| format!("http://{address}"));
-        println!("  {name:<8} {own:<22} {}@{}", name, &served.revision.digest()[..12]);
+        lines.push(format!("  {name:<8} {own:<22} {name}@{}", &served.revision.digest()[..12]));
     }
-    println!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display());
+    lines.push(format!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display()));
     if let Some(username) = host.development_login() {
-        println!(
+        lines.push(format!(
             "  {username}/{username} is a development login: everybody knows it, so this host listens on loopback only"
-        );
+        ));
     }
+    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
 }

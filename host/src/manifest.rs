@@ -261,7 +261,8 @@ impl Manifest {
                 format!("operator.service names `{}`, which is not a service here", operator.get_ref().service);
             return Err(check.refuse(Some(operator.span().start), &message));
         }
-        check.mounts_are_disjoint(&document.services)?;
+        check.mounts_are_unique(&document.services)?;
+        check.addresses_are_unique(document.listeners.get_ref(), &document.services)?;
         let defaults = document.limits.over(Limits::default());
         let mut services = BTreeMap::new();
         for (name, table) in &document.services {
@@ -275,11 +276,6 @@ impl Manifest {
             operator: document.operator.map(Spanned::into_inner),
             services,
         })
-    }
-
-    /// Every address that clients other than the operator reach.
-    pub fn client_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        std::iter::once(self.listeners.gateway).chain(self.services.values().filter_map(|service| service.listen))
     }
 }
 
@@ -310,13 +306,13 @@ impl Check<'_> {
                 format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
             return Err(self.refuse(at, &message));
         }
-        if *connections == 0 {
-            return Err(self.refuse(at, "listeners.connections must be at least 1"));
+        if !(1..=1_000_000).contains(connections) {
+            return Err(self.refuse(at, "listeners.connections must be from 1 to 1000000"));
         }
         Ok(())
     }
 
-    fn mounts_are_disjoint(&self, services: &BTreeMap<Spanned<String>, ServiceTable>) -> Result<(), ManifestError> {
+    fn mounts_are_unique(&self, services: &BTreeMap<Spanned<String>, ServiceTable>) -> Result<(), ManifestError> {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, table) in services {
             for mount in table.mounts.get_ref() {
@@ -328,6 +324,25 @@ impl Check<'_> {
                     );
                     return Err(self.refuse(Some(mount.span().start), &message));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn addresses_are_unique(
+        &self,
+        listeners: &Listeners,
+        services: &BTreeMap<Spanned<String>, ServiceTable>,
+    ) -> Result<(), ManifestError> {
+        let mut seen = BTreeSet::from([listeners.gateway]);
+        let at_admin = (listeners.admin, None);
+        let own = services.iter().filter_map(|(name, table)| Some((table.listen?, Some(name))));
+        for (address, name) in std::iter::once(at_admin).chain(own).filter(|(address, _)| address.port() != 0) {
+            if !seen.insert(address) {
+                let whose =
+                    name.map_or("the admin listener".to_owned(), |name| format!("service `{}`", name.get_ref()));
+                let message = format!("{address} of {whose} is another listener's address already: give each its own");
+                return Err(self.refuse(name.map(|name| name.span().start), &message));
             }
         }
         Ok(())

@@ -8,8 +8,10 @@
 //! a body, does the rest move to a task of its own. Its computing time is measured around each poll and checked by the
 //! epoch interruption; its total time is held outside the store, because epochs do not pass in host calls.
 
+mod answer;
 mod description;
 mod metered;
+mod run;
 mod slots;
 mod traffic;
 
@@ -20,17 +22,15 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::channel::oneshot;
-use http_body_util::{BodyExt, Limited};
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::header::HeaderValue;
+use hyper::{Request, Response};
 use tokio::time::Instant;
 use wasmtime::component::Component;
-use wasmtime::{AsContextMut, PoolConcurrencyLimitError, Store, UpdateDeadline};
-use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiBody, WasiHttpView};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiBody};
 
-use crate::body::{Body, RequestBody, full};
+use crate::body::{Body, RequestBody};
 use crate::clock::Clock;
 use crate::engine::{Engines, Wasi};
 use crate::gate::Admitted;
@@ -98,6 +98,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// Its stdout and stderr.
     pub output: Output,
+    /// What failed it on the way, if anything.
+    pub excuse: Excuse,
 }
 
 /// Why a revision gave no answer.
@@ -237,7 +239,7 @@ impl Revision {
         let outcome = match &answer {
             Ok(answer) if !answer.response.status().is_server_error() => Outcome::Good,
             Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotItsFault,
-            _ if excuse.is_given() => Outcome::NotItsFault,
+            _ if excuse.cause().is_some() => Outcome::NotItsFault,
             _ => Outcome::Bad,
         };
         self.traffic.count(&route, outcome, started.elapsed());
@@ -268,14 +270,16 @@ impl Revision {
         excuse: &Excuse,
     ) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.limits.time;
+        let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let output = Output::new(self.limits.log_bytes);
+        let request_id = admitted.request_id();
         let Some(permit) = self.slots.acquire(self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
         };
         let (sender, mut receiver) = oneshot::channel();
         let outgoing = Outgoing::new(peers, self.forbidden.clone(), excuse.clone());
-        let mut call = self.start(request(admitted, body), grants, outgoing, &output, permit, sender);
+        let mut call = self.start(run::request(admitted, body), grants, outgoing, &output, permit, sender);
         let ended = tokio::select! {
             biased;
             ended = &mut call => ended,
@@ -285,10 +289,10 @@ impl Revision {
                 tokio::task::yield_now().await;
                 if let Some(ended) = (&mut call).now_or_never() {
                     ended.map_err(|error| self.fail(&error, &output))?;
-                    return Ok(Answer { response: self.complete(answer, &output)?, output });
+                    return self.answered(answer::complete(answer, limit), output, excuse);
                 }
-                self.finish_beside(call, deadline, &output);
-                return Ok(Answer { response: self.streaming(answer, &output)?, output });
+                self.finish_beside(call, deadline, &output, request_id);
+                return self.answered(answer::streaming(answer, limit), output, excuse);
             }
             () = tokio::time::sleep_until(deadline) => {
                 self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
@@ -298,7 +302,7 @@ impl Revision {
         };
         ended.map_err(|error| self.fail(&error, &output))?;
         match receiver.try_recv() {
-            Ok(Some(Ok(answer))) => Ok(Answer { response: self.complete(answer, &output)?, output }),
+            Ok(Some(Ok(answer))) => self.answered(answer::complete(answer, limit), output, excuse),
             Ok(Some(Err(error))) => Err(self.fail(&error, &output)),
             _ => Err(self.bad_answer("the guest ended without an answer", &output)),
         }
@@ -320,8 +324,8 @@ impl Revision {
         let call = async move {
             let _permit = permit;
             let result = match &*handler {
-                ProxyPre::P2(pre) => run_p2(pre, &mut store, request, sender).await,
-                ProxyPre::P3(pre) => run_p3(pre, &mut store, request, sender).await,
+                ProxyPre::P2(pre) => run::p2(pre, &mut store, request, sender).await,
+                ProxyPre::P3(pre) => run::p3(pre, &mut store, request, sender).await,
             };
             let out_of_memory = store.data().limiter.refused_memory();
             result.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })
@@ -351,7 +355,7 @@ impl Revision {
     }
 
     /// Lets a guest that has answered go on, until it is done or its time is over.
-    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output) {
+    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output, request_id: Option<HeaderValue>) {
         let (service, faults, output, time) =
             (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
         tokio::spawn(async move {
@@ -359,49 +363,28 @@ impl Revision {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => {
                     faults.traps.fetch_add(1, Ordering::Relaxed);
-                    format!("{error:#}")
+                    causes(&error)
                 }
                 Err(_) => {
                     faults.deadlines.fetch_add(1, Ordering::Relaxed);
                     format!("the answer was not complete within {time:?}")
                 }
             };
-            let guest_output = output.to_log();
-            tracing::warn!(%service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
+            let (guest_output, request_id) = (output.to_log(), request_id.as_ref().and_then(|id| id.to_str().ok()));
+            tracing::warn!(request_id, %service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
         });
     }
 
-    /// An answer whose guest has ended: all of its body is there, and its length is known.
-    fn complete(&self, answer: Response<WasiBody>, output: &Output) -> Result<Response<Body>, Failure> {
-        let (mut head, body) = self.checked(answer, output)?.into_parts();
-        let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
-        let collected = Limited::new(body, limit).collect().now_or_never();
-        let collected =
-            collected.ok_or_else(|| self.bad_answer("the guest ended before its answer's body did", output))?;
-        let collected = collected.map_err(|error| self.bad_answer(&format!("the answer's body: {error}"), output))?;
-        if collected.trailers().is_some() {
-            let body = collected.map_err(|never| match never {}).boxed_unsync();
-            return Ok(Response::from_parts(head, body));
+    fn answered(
+        &self,
+        response: Result<Response<Body>, String>,
+        output: Output,
+        excuse: &Excuse,
+    ) -> Result<Answer, Failure> {
+        match response {
+            Ok(response) => Ok(Answer { response, output, excuse: excuse.clone() }),
+            Err(cause) => Err(self.bad_answer(&cause, &output)),
         }
-        let bytes = collected.to_bytes();
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        Ok(Response::from_parts(head, full(bytes)))
-    }
-
-    /// An answer whose guest still runs.
-    fn streaming(&self, answer: Response<WasiBody>, output: &Output) -> Result<Response<Body>, Failure> {
-        let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
-        Ok(self.checked(answer, output)?.map(|body| Limited::new(body, limit).boxed_unsync()))
-    }
-
-    /// Takes nothing from a guest that would break the framing: an interim status, or a length that it only claims.
-    fn checked(&self, mut answer: Response<WasiBody>, output: &Output) -> Result<Response<WasiBody>, Failure> {
-        let status = answer.status().as_u16();
-        if !(200..=599).contains(&status) {
-            return Err(self.bad_answer(&format!("the guest answered with status {status}"), output));
-        }
-        answer.headers_mut().remove(CONTENT_LENGTH);
-        Ok(answer)
     }
 
     fn bad_answer(&self, cause: &str, output: &Output) -> Failure {
@@ -422,61 +405,16 @@ impl Revision {
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Failure { kind, cause: format!("{error:#}"), output: output.to_log() }
+        Failure { kind, cause: causes(error), output: output.to_log() }
     }
+}
+
+/// What went wrong first, then where.
+fn causes(error: &wasmtime::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.into_iter().rev().collect::<Vec<_>>().join("; ")
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("the guest was refused more memory")]
 struct OutOfMemory;
-
-/// The request as a guest sees it: `HEAD` becomes `GET`, since the host drops the body, and the authority is always there.
-fn request(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
-    let mut head = admitted.into_head();
-    if head.method == Method::HEAD {
-        head.method = Method::GET;
-    }
-    if head.uri.authority().is_none() && !has_readable_host(&head.headers) {
-        head.headers.insert(HOST, HeaderValue::from_static("localhost"));
-    }
-    let body = http_body_util::Full::new(body.bytes).map_err(|never| match never {}).boxed_unsync();
-    Request::from_parts(head, body)
-}
-
-fn has_readable_host(headers: &HeaderMap) -> bool {
-    headers.get(HOST).is_some_and(|host| host.to_str().is_ok())
-}
-
-async fn run_p2(
-    pre: &wasmtime_wasi_http::p2::bindings::ProxyPre<Guest>,
-    store: &mut Store<Guest>,
-    request: Request<WasiBody>,
-    sender: Sender,
-) -> wasmtime::Result<()> {
-    let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request)?;
-    let out = http.new_response_outparam_from_callback(move |answer| {
-        // The receiver is gone when the request ran out of time: then nobody wants the answer.
-        let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));
-    })?;
-    let instance = pre.instantiate_async(&mut *store).await?;
-    instance.wasi_http_incoming_handler().call_handle(store, request, out).await
-}
-
-async fn run_p3(
-    pre: &wasmtime_wasi_http::p3::bindings::ServicePre<Guest>,
-    store: &mut Store<Guest>,
-    request: Request<WasiBody>,
-    sender: Sender,
-) -> wasmtime::Result<()> {
-    let proxy = Proxy::P3(pre.instantiate_async(&mut *store).await?);
-    store
-        .run_concurrent(async |accessor| {
-            let prepared = accessor
-                .with(|mut access| Prepared::new(access.as_context_mut(), &proxy, request, Guest::http, sender))?;
-            prepared.run(accessor, futures::future::pending()).await?;
-            std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
-            Ok(())
-        })
-        .await?
-}

@@ -11,10 +11,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-
-mod snapshot;
-
-pub use snapshot::encode;
+use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,8 +26,12 @@ pub enum LogFormat {
     Json,
 }
 
-/// Crates that write out the arguments and results of every host call at the level `trace`: tokens and passwords among them.
-const TELLTALES: [&str; 4] = ["wasmtime", "wasmtime_wasi", "wasmtime_wasi_io", "wasmtime_wasi_http"];
+/// Below the level `info`, these crates write out the arguments and results of host calls: tokens and passwords among them.
+const TELLTALES: [&str; 2] = ["wasmtime", "wit-bindgen"];
+
+fn tells_secrets(what: &Metadata<'_>) -> bool {
+    *what.level() > Level::INFO && TELLTALES.iter().any(|telltale| what.target().starts_with(telltale))
+}
 
 /// Starts the log on stderr. `filter` is a level such as `info`, or directives as tracing-subscriber reads them; whatever it
 /// says, what would tell a secret stays out.
@@ -34,16 +39,15 @@ const TELLTALES: [&str; 4] = ["wasmtime", "wasmtime_wasi", "wasmtime_wasi_io", "
 /// # Errors
 /// When the filter cannot be read.
 pub fn start_log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let mut filter = tracing_subscriber::EnvFilter::try_new(filter)?;
-    for telltale in TELLTALES {
-        filter = filter.add_directive(format!("{telltale}=info").parse()?);
-    }
+    let filter = EnvFilter::try_new(filter)?;
+    let discreet = filter_fn(|what| !tells_secrets(what));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let lines = match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(discreet)).with(filter).try_init()?;
     Ok(())
 }
 
@@ -74,7 +78,8 @@ pub struct Labels {
 const BUCKETS: [f64; 14] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// The numbers that are counted as things happen. Those that can be read when somebody asks are in `encode`.
+/// The numbers that are counted as things happen. Those that can be read when somebody asks are
+/// read then.
 pub struct Metrics {
     requests: Family<Labels, Counter>,
     latency: Family<Labels, Histogram, fn() -> Histogram>,
@@ -99,7 +104,8 @@ impl Metrics {
         self.latency.get_or_create(labels).observe(duration.as_secs_f64());
     }
 
-    fn register(&self, registry: &mut Registry) {
+    /// Adds these numbers to a page.
+    pub fn register(&self, registry: &mut Registry) {
         registry.register("comptoir_requests", "Answered requests", self.requests.clone());
         registry.register(
             "comptoir_request_duration_seconds",

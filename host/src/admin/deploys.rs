@@ -10,8 +10,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Admin, json_answer, only};
-use crate::body::Body;
-use crate::deploy::{DeployError, Deployment, Order, Served};
+use crate::body::{Body, BodyRefusal};
+use crate::deploy::{DeployError, Deployment, Order, Served, Step};
 use crate::engine::Wasi;
 use crate::error::Error;
 use crate::revision::RouteTraffic;
@@ -51,7 +51,8 @@ impl Admin {
                 only(&request, &[Method::POST])?;
                 let mut query = query(&request, &["to", "reason"])?;
                 let reason = query.remove("reason").unwrap_or_default();
-                let report = self.deployer.rollback(name, query.get("to").map(String::as_str), &reason).await;
+                let (deployer, name, to) = (self.deployer.clone(), (*name).to_owned(), query.remove("to"));
+                let report = to_its_end(async move { deployer.rollback(&name, to.as_deref(), &reason).await }).await?;
                 Ok(outcome(report.map(|report| json!(report)), id))
             }
             [name, "history"] => {
@@ -65,19 +66,32 @@ impl Admin {
 
     async fn deploy(&self, request: Request<Incoming>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
         let mut query = query(&request, &["digest", "force", "reason"])?;
-        let replaces = request.headers().get(IF_MATCH).and_then(|tag| tag.to_str().ok());
-        let replaces = replaces.filter(|tag| *tag != "*").map(|tag| tag.trim_matches('"').to_owned());
+        let force = match query.get("force").map(String::as_str) {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => return Err(Error::BadRequest("force is true or false")),
+        };
+        let replaces = request.headers().get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()));
+        let replaces = replaces.filter(|tag| tag != "*").map(|tag| tag.trim_matches('"').to_owned());
         let limit = usize::try_from(self.deployer.component_limit_bytes()).unwrap_or(usize::MAX);
-        let body = self.uploads.read(request.into_body(), limit, UPLOAD_TIME).await?;
+        let reason = query.remove("reason").unwrap_or_default();
+        let body = match self.uploads.read(request.into_body(), limit, UPLOAD_TIME).await {
+            Err(BodyRefusal::TooLarge(_)) => {
+                let refused = self.deployer.refuse_unread(name, &reason);
+                return Ok(outcome(refused.map(|report| json!(report)), id));
+            }
+            body => body?,
+        };
         let order = Order {
             service: name.to_owned(),
             bytes: body.bytes.to_vec(),
             digest: query.remove("digest"),
             replaces,
-            force: query.get("force").is_some_and(|force| force == "true"),
-            reason: query.remove("reason").unwrap_or_default(),
+            force,
+            reason,
         };
-        let report = self.deployer.deploy(order).await;
+        let deployer = self.deployer.clone();
+        let report = to_its_end(async move { deployer.deploy(order).await }).await?;
         Ok(outcome(report.map(|report| json!(report)), id))
     }
 
@@ -87,9 +101,7 @@ impl Admin {
             let method = route.method.as_ref().map_or("*", Method::as_str);
             json!({ "method": method, "path": &*route.pattern, "access": format!("{:?}", route.access).to_lowercase() })
         };
-        let traffic = |route: &RouteTraffic| {
-            json!({ "route": route.route, "good": route.good, "bad": route.bad, "median_us": route.median_us() })
-        };
+        let traffic = |route: &RouteTraffic| json!({ "route": route.route, "good": route.good, "bad": route.bad, "median_us": route.median_us() });
         json!({
             "service": name,
             "name": description.map(|description| &description.name),
@@ -105,6 +117,11 @@ impl Admin {
             "traffic": served.revision.traffic().snapshot().iter().map(traffic).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Runs on when the operator's connection breaks: what was begun is ended, and the history says how.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
+    tokio::spawn(work).await.map_err(|_| Error::Internal)
 }
 
 /// The parameters of a query, of which none may be unknown: a misspelt `force` must not pass for its absence.
@@ -136,6 +153,9 @@ fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<Body> {
         DeployError::Busy(_) => (StatusCode::CONFLICT, "DEPLOY_RUNNING"),
         DeployError::NothingBefore { .. } => (StatusCode::CONFLICT, "NOTHING_BEFORE"),
         DeployError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "REVISION_CHANGED"),
+        DeployError::Refused(refused) if refused.step == Step::Received => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")
+        }
         DeployError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
         DeployError::Record(_) => (StatusCode::SERVICE_UNAVAILABLE, "RECORD_UNAVAILABLE"),
     };

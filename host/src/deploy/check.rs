@@ -90,13 +90,19 @@ pub(super) fn routes(name: &str, service: &Service, manifest: &Path, description
 
 /// What differs between two revisions for those who call them and for those who grant: one sentence each.
 pub(super) fn differences(before: &Served, after: &Served) -> Vec<String> {
-    let name = |route: &Route| format!("{} {}", route.method.as_ref().map_or("*", hyper::Method::as_str), route.pattern);
+    let name =
+        |route: &Route| format!("{} {}", route.method.as_ref().map_or("*", hyper::Method::as_str), route.pattern);
     let mut differences = Vec::new();
     for route in &after.routes {
         match before.routes.iter().find(|old| name(old) == name(route)) {
             None => differences.push(format!("route added: {} ({:?})", name(route), route.access).to_owned()),
             Some(old) if old.access != route.access => {
-                differences.push(format!("route access changed: {} from {:?} to {:?}", name(route), old.access, route.access));
+                differences.push(format!(
+                    "route access changed: {} from {:?} to {:?}",
+                    name(route),
+                    old.access,
+                    route.access
+                ));
             }
             Some(_) => {}
         }

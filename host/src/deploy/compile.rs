@@ -78,8 +78,13 @@ async fn in_a_process(
     if ended.status.success() {
         return Ok(());
     }
-    match String::from_utf8_lossy(&ended.stderr).trim() {
-        "" => Err(format!("the compiler ended with {}: perhaps it needs more than {}", ended.status, rules.compile_memory)),
-        why => Err(why.to_owned()),
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let said = said.trim().trim_start_matches("comptoir: ");
+    // Without memory it says so where it can, and is ended by a signal where it cannot.
+    if ended.status.code().is_some() && !said.is_empty() && !said.ends_with("out of memory") {
+        return Err(said.to_owned());
     }
+    tracing::warn!(status = %ended.status, said, "a compiler was cut short");
+    let limit = rules.compile_memory;
+    Err(format!("compiling it was cut short ({}): perhaps it needs more than {limit} of memory", ended.status))
 }

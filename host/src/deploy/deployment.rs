@@ -14,6 +14,8 @@ use crate::route::{Access, Route, RouteConflict, RouteTable};
 pub struct Served {
     /// What answers.
     pub revision: Arc<Revision>,
+    /// The component's file, so that going back to it does not need what lies on the disk.
+    pub bytes: Arc<[u8]>,
     /// What the component says it is; none for one that describes nothing.
     pub description: Option<Arc<Description>>,
     /// The routes that it serves: declared, or catch-alls on its mounts.

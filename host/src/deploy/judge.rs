@@ -39,7 +39,8 @@ fn fails_more(old: Option<&RouteTraffic>, new: &RouteTraffic) -> Option<String> 
     if new.bad < LEAST_BAD || lower <= upper {
         return None;
     }
-    let before = before.map_or_else(String::new, |old| format!(", the one before {} of {}", old.bad, old.good + old.bad));
+    let before =
+        before.map_or_else(String::new, |old| format!(", the one before {} of {}", old.bad, old.good + old.bad));
     Some(format!("{} failed {} of {all} requests{before}", new.route, new.bad))
 }
 

@@ -79,5 +79,5 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
             format!("failed: {}{}", failure.cause, printed.unwrap_or_default())
         }
     };
-    Err(if excuse.is_given() { Unfit::Surroundings(why) } else { Unfit::Itself(why) })
+    Err(if excuse.cause().is_some() { Unfit::Surroundings(why) } else { Unfit::Itself(why) })
 }

@@ -146,8 +146,12 @@ impl Record {
         let fail = |cause: String| RecordError { path: data.to_owned(), cause };
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|error| fail(error.to_string()))?;
+        let file = data.join("deploys.db");
+        // Made here for its mode, which SQLite gives to the files beside it as well.
+        let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&file);
+        made.map_err(|error| fail(error.to_string()))?;
         let open = || -> rusqlite::Result<Connection> {
-            let database = Connection::open(data.join("deploys.db"))?;
+            let database = Connection::open(&file)?;
             database.pragma_update(None, "journal_mode", "WAL")?;
             database.pragma_update(None, "synchronous", "FULL")?;
             database.execute_batch(SCHEMA)?;
@@ -183,13 +187,24 @@ impl Record {
         found.map_err(|error| self.fail(error))
     }
 
+    /// The digests that were ever in charge of a service, the latest first.
+    pub fn served_once(&self, service: &str) -> Result<Vec<String>, RecordError> {
+        let sql = "SELECT after, max(id) FROM history WHERE service = ?1 AND result IN ('active', 'kept', 'reverted')
+                   GROUP BY after ORDER BY 2 DESC";
+        let database = self.database();
+        let read = || -> rusqlite::Result<Vec<String>> {
+            database.prepare(sql)?.query_map([service], |row| row.get(0))?.collect()
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
     /// Why the host took a component back by itself, if it did and nobody has forced it since.
     pub fn reverted(&self, service: &str, digest: &str) -> Result<Option<String>, RecordError> {
         let sql = "SELECT result, detail FROM history WHERE service = ?1 AND after = ?2
                    AND result IN ('reverted', 'kept', 'active') ORDER BY id DESC LIMIT 1";
-        let last = self.database().query_row(sql, [service, digest], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        });
+        let last = self
+            .database()
+            .query_row(sql, [service, digest], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
         let last = last.optional().map_err(|error| self.fail(error))?;
         Ok(last.filter(|(result, _)| result == "reverted").map(|(_, detail)| detail))
     }
@@ -201,11 +216,12 @@ impl Record {
         self.database().query_row(sql, [service], known).optional().map_err(|error| self.fail(error))
     }
 
-    /// Notes the version that a database has now. The first that is noted is the base.
-    pub fn note_schema(&self, service: &str, latest: u32) -> Result<(), RecordError> {
-        let sql = "INSERT INTO schemas (service, base, latest) VALUES (?1, ?2, ?2)
-                   ON CONFLICT (service) DO UPDATE SET latest = ?2 WHERE latest <> ?2";
-        self.database().execute(sql, params![service, latest]).map(drop).map_err(|error| self.fail(error))
+    /// Notes what is known of the schema of a service's database.
+    pub fn note_schema(&self, service: &str, known: KnownSchema) -> Result<(), RecordError> {
+        let sql = "INSERT INTO schemas (service, base, latest) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (service) DO UPDATE SET base = ?2, latest = ?3 WHERE base <> ?2 OR latest <> ?3";
+        let KnownSchema { base, latest } = known;
+        self.database().execute(sql, params![service, base, latest]).map(drop).map_err(|error| self.fail(error))
     }
 
     /// Begins a line of the history and gives its id.
@@ -226,7 +242,8 @@ impl Record {
     }
 
     /// Makes revisions active and ends their lines, all in one transaction: the moment from which a restart serves them.
-    pub fn activate(&self, activations: &[(i64, &str, &str)]) -> Result<(), RecordError> {
+    /// `revert` is the line of what is taken back by it, and why.
+    pub fn activate(&self, activations: &[(i64, &str, &str)], revert: Option<(i64, &str)>) -> Result<(), RecordError> {
         let mut database = self.database();
         let mut write = || -> rusqlite::Result<()> {
             let transaction = database.transaction()?;
@@ -236,6 +253,10 @@ impl Record {
                     [service, digest],
                 )?;
                 transaction.execute("UPDATE history SET result = 'active' WHERE id = ?1", [id])?;
+            }
+            if let Some((line, why)) = revert {
+                transaction
+                    .execute("UPDATE history SET result = 'reverted', detail = ?2 WHERE id = ?1", params![line, why])?;
             }
             transaction.commit()
         };
@@ -271,11 +292,13 @@ impl Record {
     pub fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.artifact(digest);
-        if !path.exists() {
-            self.write(&path, bytes).map_err(|error| self.fail(error))?;
-            self.prune().map_err(|error| self.fail(error))?;
-        }
-        Ok(())
+        let stored = if fs::read(&path).is_ok_and(|stored| stored == bytes) {
+            // It is among the newest again, or the next that is stored would push it out.
+            File::options().write(true).open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()))
+        } else {
+            self.write(&path, bytes).and_then(|()| self.prune())
+        };
+        stored.map_err(|error| self.fail(error))
     }
 
     /// Reads a component that was kept. None when it is gone or damaged.
@@ -289,6 +312,7 @@ impl Record {
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let partial = path.with_extension("partial");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
         file.write_all(bytes)?;
@@ -339,12 +363,13 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let record = Record::open(data.path(), Clock::default()).unwrap();
         let id = record.begin(&entry("aa")).unwrap();
-        record.activate(&[(id, "orders", "aa")]).unwrap();
+        record.activate(&[(id, "orders", "aa")], None).unwrap();
         record.begin(&entry("bb")).unwrap();
         drop(record);
         let record = Record::open(data.path(), Clock::default()).unwrap();
         assert_eq!(record.active("orders").unwrap().unwrap(), "aa");
-        let results: Vec<_> = record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
+        let results: Vec<_> =
+            record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
         assert_eq!(results, [("bb".into(), "interrupted".into()), ("aa".into(), "active".into())]);
         assert!(record.knows("orders", "bb").unwrap() && !record.knows("orders", "cc").unwrap());
     }
@@ -354,12 +379,12 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let record = Record::open(data.path(), Clock::default()).unwrap();
         let id = record.begin(&entry("bb")).unwrap();
-        record.activate(&[(id, "orders", "bb")]).unwrap();
+        record.activate(&[(id, "orders", "bb")], None).unwrap();
         assert_eq!(record.reverted("orders", "bb").unwrap(), None);
         record.end(id, "reverted", "it failed 5 of 7 requests").unwrap();
         assert_eq!(record.reverted("orders", "bb").unwrap().unwrap(), "it failed 5 of 7 requests");
         let id = record.begin(&entry("bb")).unwrap();
-        record.activate(&[(id, "orders", "bb")]).unwrap();
+        record.activate(&[(id, "orders", "bb")], None).unwrap();
         assert_eq!(record.reverted("orders", "bb").unwrap(), None);
     }
 

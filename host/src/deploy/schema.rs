@@ -5,6 +5,7 @@
 //! that is what makes a revision revertible after its successor has migrated. The record remembers up to which version that
 //! check was not made, and up to which version this host made the schema at all.
 
+use super::record::{KnownSchema, RecordError};
 use super::report::{Refused, Step};
 use super::{DeployError, Deployer, Served};
 use crate::storage::Storage;
@@ -27,17 +28,36 @@ impl Deployer {
         };
         self.fits_schema(served).await?;
         let version = version(&**storage).await.map_err(refuse)?;
-        if in_use && version > 0 {
-            let checked = storage.check_additive(description.migrations.clone()).await;
-            checked.map_err(|error| refuse(error.to_string()))?;
+        let unchecked = self.unchecked(name, version)?;
+        let last = u32::try_from(description.migrations.len()).unwrap_or(u32::MAX).max(version);
+        let checked = in_use && version > 0;
+        if checked {
+            let additive = storage.check_additive(description.migrations.clone()).await;
+            additive.map_err(|error| refuse(error.to_string()))?;
+            // Before the steps run: a crash in between must not make what serves refuse its own database.
+            self.record.note_schema(name, KnownSchema { base: unchecked, latest: last })?;
         }
-        let ran = storage.migrate(description.migrations.clone()).await.map_err(|error| refuse(error.to_string()))?;
-        let latest = ran.last().copied().unwrap_or(version);
-        self.record.note_schema(name, latest)?;
-        if !ran.is_empty() {
-            tracing::info!(service = name, from = version, to = latest, "the schema was migrated");
+        let known = match storage.migrate(description.migrations.clone()).await {
+            Ok(_) => KnownSchema { base: if checked { unchecked } else { last }, latest: last },
+            Err(error) => {
+                self.record.note_schema(name, KnownSchema { base: unchecked, latest: version })?;
+                return Err(refuse(error.to_string()).into());
+            }
+        };
+        self.record.note_schema(name, known)?;
+        if last > version {
+            tracing::info!(service = name, from = version, to = last, "the schema was migrated");
         }
         Ok(())
+    }
+
+    /// The version up to which the steps of a database were not checked to only add. Those that this host did not make
+    /// itself were not.
+    fn unchecked(&self, name: &str, version: u32) -> Result<u32, RecordError> {
+        Ok(match self.record.schema(name)? {
+            Some(known) if version <= known.latest => known.base,
+            _ => version,
+        })
     }
 
     /// Refuses a component that does not work with the schema as it is.
@@ -48,11 +68,7 @@ impl Deployer {
         };
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
         let version = version(&**storage).await.map_err(refuse)?;
-        // Steps that this host did not make itself were not checked.
-        let unchecked = match self.record.schema(name)? {
-            Some(known) if version <= known.latest => known.base,
-            _ => version,
-        };
+        let unchecked = self.unchecked(name, version)?;
         let (first, last) = description.schema;
         if unchecked > last {
             return Err(refuse(format!(
@@ -63,7 +79,9 @@ impl Deployer {
         }
         let reached = version.max(u32::try_from(description.migrations.len()).unwrap_or(u32::MAX));
         if reached < first {
-            return Err(refuse(format!("it works with schema {first} or later, but its database is at {reached}")).into());
+            return Err(
+                refuse(format!("it works with schema {first} or later, but its database is at {reached}")).into()
+            );
         }
         Ok(())
     }

@@ -40,8 +40,8 @@ impl Stage<'_> {
     /// The step that failed, and why.
     pub(super) async fn run(&self, bytes: &Arc<[u8]>, steps: &mut Steps) -> Result<Served, Refused> {
         let service = self.service();
-        let anatomy = engine::inspect(bytes)
-            .map_err(|error| self.refuse(Step::Verified, format!("{}: {error}", self.origin)))?;
+        let anatomy =
+            engine::inspect(bytes).map_err(|error| self.refuse(Step::Verified, format!("{}: {error}", self.origin)))?;
         let digest = hex(&Sha256::digest(bytes));
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
         check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
@@ -59,6 +59,7 @@ impl Stage<'_> {
             routes,
             imports: anatomy.imports,
             revision: Arc::new(revision),
+            bytes: bytes.clone(),
             description,
             calls: service.calls.clone(),
             grants: service.grants.clone(),

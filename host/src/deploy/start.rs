@@ -28,7 +28,7 @@ impl Deployer {
         }
         let deployment = Self::deployment(services)?;
         let lines: Vec<_> = activations.iter().map(|(id, name, digest)| (*id, *name, digest.as_str())).collect();
-        self.record.activate(&lines)?;
+        self.record.activate(&lines, None)?;
         self.current.store(Arc::new(deployment));
         Ok(())
     }
@@ -42,10 +42,13 @@ impl Deployer {
             let bytes = shipped?;
             let served = self.stage(name, &bytes, &file.display().to_string(), &mut Steps::default()).await?;
             self.migrate(&served, false).await?;
-            self.store(&served, bytes).await?;
+            self.store(&served).await?;
             let entry = self.entry(name, Action::Start, None, served.revision.digest(), "the first start");
             return Ok((served, Some(entry)));
         };
+        if let Err(error) = &shipped {
+            tracing::warn!(service = name, %error, revision = &active[..12], "the revision that served last serves again");
+        }
         // A file that the history does not know was built since: it is what the operator wants to run.
         if let Ok(bytes) = &shipped
             && !self.record.knows(name, &hex(&Sha256::digest(bytes)))?
@@ -64,9 +67,12 @@ impl Deployer {
         let gone = || Refused {
             service: name.to_owned(),
             step: Step::Received,
-            reason: format!("its component {active} is not in the data folder any more, and the manifest names no new one"),
+            reason: format!(
+                "its component {active} is not in the data folder any more, and the manifest names no new one"
+            ),
         };
-        let bytes: Arc<[u8]> = self.record.load(&active).ok_or_else(gone)?.into();
+        let shipped = shipped.ok().filter(|bytes| hex(&Sha256::digest(bytes)) == active);
+        let bytes: Arc<[u8]> = self.record.load(&active).map(Arc::from).or(shipped).ok_or_else(gone)?;
         let served = self.stage(name, &bytes, &active, &mut Steps::default()).await?;
         self.migrate(&served, true).await?;
         Ok((served, None))
@@ -76,14 +82,16 @@ impl Deployer {
         let served = self.stage(name, bytes, origin, &mut Steps::default()).await?;
         self.migrate(&served, true).await?;
         self.probe(&served).await?;
-        self.store(&served, bytes.clone()).await?;
+        self.store(&served).await?;
         Ok(served)
     }
 
     async fn read(&self, name: &str, file: &Path) -> Result<Arc<[u8]>, Refused> {
         let shown = file.display();
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Received, reason };
-        let missing = |error: std::io::Error| refuse(format!("cannot read {shown}: {error}. Build the components with `just build`"));
+        let missing = |error: std::io::Error| {
+            refuse(format!("cannot read {shown}: {error}. Build the components with `just build`"))
+        };
         let length = tokio::fs::metadata(file).await.map_err(missing)?.len();
         let limit = self.manifest.deploy.component;
         if length > limit.as_u64() {

@@ -22,11 +22,27 @@ const FAILED_PROBES: usize = 2;
 
 /// What is watched.
 pub(super) struct Probation {
-    pub(super) service: String,
+    service: String,
     /// The line of the history that put it in charge.
-    pub(super) line: i64,
-    pub(super) new: Served,
-    pub(super) old: Served,
+    line: i64,
+    new: Served,
+    old: Served,
+    /// What the new one had answered when it was put in charge, from an earlier time in charge.
+    base: Vec<RouteTraffic>,
+}
+
+impl Probation {
+    pub(super) fn new(service: &str, line: i64, new: Served, old: Served) -> Self {
+        let base = new.revision.traffic().snapshot();
+        Self { service: service.to_owned(), line, new, old, base }
+    }
+
+    /// What the new revision did on probation.
+    fn traffic(&self) -> Vec<RouteTraffic> {
+        let before = |now: &RouteTraffic| self.base.iter().find(|before| before.route == now.route);
+        let all = self.new.revision.traffic().snapshot().into_iter();
+        all.map(|now| before(&now).map_or_else(|| now.clone(), |before| now.since(before))).collect()
+    }
 }
 
 /// Watches until the time is over, or the revision is taken back or replaced.
@@ -37,10 +53,10 @@ pub(super) async fn run(deployer: Arc<Deployer>, probation: Probation) {
     let (mut answered, mut quiet_since, mut failed_probes) = (0, Instant::now(), 0);
     while Instant::now() < end {
         tokio::time::sleep(LOOK).await;
-        if !deployer.is_active(&probation.service, probation.new.revision.digest()) {
+        if !deployer.is_on_probation(&probation.service, probation.line) {
             return;
         }
-        let new = probation.new.revision.traffic().snapshot();
+        let new = probation.traffic();
         if let Some(reason) = judge::worse(&probation.old.revision.traffic().snapshot(), &new) {
             return deployer.take_back(&probation, &reason).await;
         }
@@ -76,10 +92,10 @@ impl Deployer {
 
     /// The end of a watch that found the new revision clearly worse.
     async fn take_back(&self, probation: &Probation, reason: &str) {
-        let Probation { service, line, new, old } = probation;
+        let Probation { service, line, new, old, .. } = probation;
         let _busy = self.lanes[service].busy.lock().await;
         let digest = new.revision.digest();
-        if !self.is_active(service, digest) {
+        if !self.is_on_probation(service, *line) {
             return;
         }
         let entry = Entry {
@@ -87,15 +103,15 @@ impl Deployer {
             ..self.entry(service, Action::Revert, Some(digest.to_owned()), old.revision.digest(), reason)
         };
         let reverted = async {
-            let revert = self.record.begin(&entry)?;
-            self.switch(revert, service, old.clone()).await?;
-            self.record.end(*line, "reverted", reason)?;
-            Ok::<_, DeployError>(())
+            let revert = self.record.begin(&entry).map_err(DeployError::from)?;
+            self.switch(revert, service, old.clone(), Some((*line, reason))).await
         };
         let (from, to) = (&digest[..12], &old.revision.digest()[..12]);
         match reverted.await {
             Ok(()) => tracing::warn!(%service, from, to, reason, "a new revision did worse and was taken back"),
-            Err(error) => tracing::error!(%service, from, to, reason, %error, "a new revision does worse, but could not be taken back"),
+            Err(error) => {
+                tracing::error!(%service, from, to, reason, %error, "a new revision does worse, but could not be taken back")
+            }
         }
     }
 }

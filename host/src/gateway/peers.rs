@@ -100,7 +100,21 @@ impl Call {
         match served.revision.answer(admitted, body, peers).await {
             Ok(answer) => {
                 let (status, guest_output) = (answer.response.status().as_u16(), answer.output.to_log());
-                tracing::debug!(request_id = id, service, caller, route = pattern, status, guest_output, "call");
+                if answer.response.status().is_server_error() {
+                    let cause = answer.excuse.cause();
+                    tracing::error!(
+                        request_id = id,
+                        service,
+                        caller,
+                        route = pattern,
+                        status,
+                        cause,
+                        guest_output,
+                        "call failed"
+                    );
+                } else {
+                    tracing::debug!(request_id = id, service, caller, route = pattern, status, guest_output, "call");
+                }
                 Ok(answer.response)
             }
             Err(failure) => {

@@ -60,13 +60,17 @@ impl WasiHttpHooks for Outgoing {
         let Some(peers) = &self.peers else {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
+        let (excuse, host) = (self.excuse.clone(), request.uri().host().unwrap_or_default().to_owned());
         let call: Pin<Box<_>> = peers.call(request);
-        let excuse = self.excuse.clone();
         Box::new(async move {
             let done: IoResult = Box::new(std::future::ready(Ok(())));
             let answer = call.await;
-            if answer.as_ref().map_or(true, |answer| answer.status().is_server_error()) {
-                excuse.give();
+            match &answer {
+                Err(error) => excuse.give(|| format!("a call to {host} failed: {error}")),
+                Ok(answer) if answer.status().is_server_error() => {
+                    excuse.give(|| format!("a call to {host} was answered with {}", answer.status()));
+                }
+                Ok(_) => {}
             }
             Ok((answer?, done))
         })

@@ -17,7 +17,7 @@ impl Guest {
 fn visible(error: PasswordError, excuse: &Excuse) -> wasmtime::Result<passwords::Error> {
     match error {
         PasswordError::Busy { retry_after_seconds } => {
-            excuse.give();
+            excuse.give(|| "too many passwords are being computed".to_owned());
             Ok(passwords::Error::Busy(retry_after_seconds))
         }
         PasswordError::TooLong => Ok(passwords::Error::TooLong),

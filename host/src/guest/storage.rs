@@ -51,7 +51,7 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
             Constraint::Other => wit::Constraint::Other,
         }),
         StorageError::Busy => {
-            excuse.give();
+            excuse.give(|| "the database is busy".to_owned());
             wit::Error::Busy
         }
         StorageError::Denied(what) => wit::Error::Denied(what),
@@ -59,8 +59,7 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
         StorageError::TimedOut => wit::Error::TimedOut,
         StorageError::Invalid(why) => wit::Error::Invalid(why),
         StorageError::Unavailable(cause) => {
-            excuse.give();
-            tracing::error!(cause, "a database is unavailable: check the disk of the data folder");
+            excuse.give(|| format!("the database is unavailable ({cause}): check the disk of the data folder"));
             wit::Error::Unavailable
         }
     }

@@ -97,14 +97,20 @@ impl LimitsTable {
     }
 }
 
-/// A duration as people write it, `"10s"` or `"250ms"`; more than zero.
+/// No limit on time is longer, so that adding one to the clock cannot overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Instances of one service that a manifest may ask for.
+const MOST_INSTANCES: usize = 10_000;
+
+/// A duration as people write it, `"10s"` or `"250ms"`; more than zero, at most a day.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     match humantime::parse_duration(&text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => {
-            Err(serde::de::Error::custom(format!("`{text}` is not a duration: write one such as \"10s\" or \"250ms\"")))
-        }
+        Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
+        _ => Err(serde::de::Error::custom(format!(
+            "`{text}` is not a duration: write one such as \"10s\" or \"250ms\", at most a day"
+        ))),
     }
 }
 
@@ -122,7 +128,7 @@ fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     match usize::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("concurrency must be at least 1")),
-        number => Ok(Some(number)),
+        number @ 1..=MOST_INSTANCES => Ok(Some(number)),
+        _ => Err(serde::de::Error::custom(format!("concurrency must be from 1 to {MOST_INSTANCES}"))),
     }
 }

@@ -61,6 +61,14 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         ("mounts = [\"/users\"]", "mounts = [\"/orders\"]", 19, "give each mount to one service"),
         ("calls = [\"orders\"]", "calls = [\"billing\"]", 20, "not a service of this manifest"),
         ("memory = \"16 MiB\"", "memory = \"1 B\"", 15, "from \"64 KiB\" to \"4 GiB\""),
+        (
+            "mounts = [\"/users\"]",
+            "mounts = [\"/users\"]\nlisten = \"127.0.0.1:8000\"",
+            17,
+            "another listener's address already",
+        ),
+        ("time = \"5s\"", "time = \"300000000000y\"", 7, "at most a day"),
+        ("time = \"250ms\"", "concurrency = 9223372036854775807", 15, "from 1 to 10000"),
         ("[services.user]", "[services.User]", 17, "must be of a-z, 0-9 and -"),
     ];
     for (right, wrong, line, message) in table {

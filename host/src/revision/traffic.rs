@@ -63,6 +63,17 @@ impl RouteTraffic {
         None
     }
 
+    /// What came after an earlier moment of the same revision.
+    pub fn since(&self, before: &Self) -> Self {
+        let latencies = self.latencies.iter().zip(&before.latencies).map(|(now, before)| now - before);
+        Self {
+            route: self.route.clone(),
+            good: self.good - before.good,
+            bad: self.bad - before.bad,
+            latencies: latencies.collect(),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn of(route: &str, good: u64, bad: u64, latency: Duration) -> Self {
         let counts = Counts::default();

@@ -8,7 +8,22 @@ const EDGES: [(&str, &[&str]); 21] = [
     ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "revision", "route", "telemetry"]),
     ("body", &[]),
     ("clock", &[]),
-    ("deploy", &["body", "clock", "engine", "gate", "guest", "manifest", "passwords", "revision", "route", "storage", "tokens"]),
+    (
+        "deploy",
+        &[
+            "body",
+            "clock",
+            "engine",
+            "gate",
+            "guest",
+            "manifest",
+            "passwords",
+            "revision",
+            "route",
+            "storage",
+            "tokens",
+        ],
+    ),
     ("engine", &["guest", "manifest"]),
     ("error", &["body", "gate", "revision", "route"]),
     ("gate", &["route", "tokens"]),
@@ -40,7 +55,7 @@ const EDGES: [(&str, &[&str]); 21] = [
     ("revision", &["body", "clock", "engine", "gate", "guest", "manifest", "route", "storage"]),
     ("route", &[]),
     ("storage", &[]),
-    ("telemetry", &["deploy"]),
+    ("telemetry", &[]),
     ("tokens", &["clock"]),
 ];
 

@@ -17,6 +17,7 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct Shop {
     host: Option<Host>,
     manifest: Manifest,
+    options: Options,
     pub data: TempDir,
     /// Moves the time of host and guests.
     pub clock: Clock,
@@ -70,10 +71,16 @@ impl Shop {
 
     /// A host for any manifest.
     pub async fn with(manifest: Manifest) -> Self {
+        Self::with_options(manifest, |options| options).await
+    }
+
+    /// A host for any manifest that is started with other options.
+    pub async fn with_options(manifest: Manifest, change: impl FnOnce(Options) -> Options) -> Self {
         let (data, clock) = (tempfile::tempdir().expect("a temporary folder"), Clock::default());
-        let host = Host::start(manifest.clone(), data.path(), options(&clock)).await.expect("the host starts");
+        let options = change(options(&clock));
+        let host = Host::start(manifest.clone(), data.path(), options.clone()).await.expect("the host starts");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { host: Some(host), manifest, data, clock, http }
+        Self { host: Some(host), manifest, options, data, clock, http }
     }
 
     fn host(&self) -> &Host {
@@ -97,14 +104,14 @@ impl Shop {
 
     /// Starts it again on the same folder.
     pub async fn start_again(&mut self) {
-        let host = Host::start(self.manifest.clone(), self.data.path(), options(&self.clock)).await;
+        let host = Host::start(self.manifest.clone(), self.data.path(), self.options.clone()).await;
         self.host = Some(host.expect("the host starts again"));
     }
 
     /// Starts it again on the same folder as another manifest says, perhaps with a new password for the operator.
     pub async fn start_again_as(&mut self, manifest: Manifest, operator_password: Option<&str>) -> anyhow::Result<()> {
         let operator_password = operator_password.map(str::to_owned);
-        let options = Options { operator_password, ..options(&self.clock) };
+        let options = Options { operator_password, ..self.options.clone() };
         self.host = Some(Host::start(manifest.clone(), self.data.path(), options).await?);
         self.manifest = manifest;
         Ok(())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and documents by its name")]
 
+mod binary;
 mod bodies;
 mod harness;
 
@@ -9,6 +10,7 @@ mod access;
 mod architecture;
 mod auth;
 mod calls;
+mod deploys;
 mod envelope;
 mod http;
 mod limits;

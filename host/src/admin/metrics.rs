@@ -8,8 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Metrics;
 use crate::deploy::{Deployment, Platform};
+use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Service {
@@ -23,7 +23,7 @@ struct Revision {
 }
 
 /// Everything that is known, in the Prometheus text format (OpenMetrics 1.0).
-pub fn encode(metrics: &Metrics, deployment: &Deployment, platform: &Platform) -> String {
+pub(super) fn encode(metrics: &Metrics, deployment: &Deployment, platform: &Platform) -> String {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     services(&mut registry, deployment);

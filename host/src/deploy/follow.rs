@@ -1,0 +1,60 @@
+//! For development: deploys a component whenever its file has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{Deployer, Order};
+
+/// How often the files are looked at. A look is one system call a service.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Deployer {
+    /// Looks at the components' files until the host ends. A file that changed is deployed once it has been left alone from
+    /// one look to the next; one that does not pass leaves the old revision serving, and the log says why.
+    pub async fn follow_files(self: Arc<Self>) {
+        let mut deployed = self.stamps();
+        let mut before = deployed.clone();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = self.stamps();
+            for (name, stamp) in &now {
+                if deployed.get(name) != Some(stamp) && before.get(name) == Some(stamp) {
+                    deployed.insert(name.clone(), *stamp);
+                    self.deploy_file(name).await;
+                }
+            }
+            before = now;
+        }
+    }
+
+    /// When each component's file was changed, and its length.
+    fn stamps(&self) -> BTreeMap<String, (SystemTime, u64)> {
+        let files = self.manifest.services.iter();
+        let stamp = |file: &std::path::Path| {
+            let metadata = std::fs::metadata(file).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        files.filter_map(|(name, service)| Some((name.clone(), stamp(&service.component)?))).collect()
+    }
+
+    async fn deploy_file(self: &Arc<Self>, name: &str) {
+        let file = &self.manifest.services[name].component;
+        let Ok(bytes) = tokio::fs::read(file).await else { return };
+        // What a developer builds again after it was taken back is meant to be tried again.
+        let order = Order {
+            service: name.to_owned(),
+            bytes,
+            force: true,
+            reason: "its file changed".to_owned(),
+            ..Order::default()
+        };
+        match self.deploy(order).await {
+            Ok(report) if report.changed => {
+                tracing::info!(service = name, revision = &report.to[..12], "the new component serves");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(service = name, %error, "the old revision goes on serving"),
+        }
+    }
+}

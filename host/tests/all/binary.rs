@@ -1,0 +1,148 @@
+//! The program itself: what it prints and logs, its signals and its exit codes.
+
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::harness::component;
+
+/// `comptoir serve` with an unruly service, on ports that the system picks.
+struct Program {
+    process: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    gateway: String,
+    _folder: TempDir,
+}
+
+fn manifest(folder: &TempDir) -> std::path::PathBuf {
+    let file = folder.path().join("comptoir.toml");
+    let text = format!(
+        "instances = 50\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[services.unruly]\n\
+         component = \"{}\"\nmounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ngrants = [\"storage\"]\ncalls = [\"unruly\"]\n",
+        component("guest_unruly").display()
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn serve(folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_comptoir"));
+    command.args(["serve", "--log-format", "json", "--manifest"]).arg(manifest(folder));
+    command.arg("--data").arg(folder.path().join("data"));
+    command.arg("--cache").arg(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+impl Program {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = serve(&folder).spawn().unwrap();
+        let mut announced = BufReader::new(process.stdout.take().unwrap()).lines();
+        let log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let gateway = loop {
+            let line = announced.next_line().await.unwrap().expect("the program announces its gateway");
+            if let Some(address) = line.trim().strip_prefix("gateway") {
+                break address.trim().to_owned();
+            }
+        };
+        Self { process, log, gateway, _folder: folder }
+    }
+
+    /// The log line of a request.
+    async fn logged(&mut self, request_id: &str) -> Value {
+        loop {
+            let line = self.log.next_line().await.unwrap().expect("the request is in the log");
+            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            if line["request_id"] == request_id {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.process.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+}
+
+async fn get(url: &str, request_id: &str) -> reqwest::Response {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(url).header("x-request-id", request_id).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_5xx_is_found_in_the_log_by_its_id_with_its_cause_and_what_the_guest_printed() {
+    let mut program = Program::start().await;
+    let answer = get(&format!("{}/unruly/trap", program.gateway), "lost-order-7").await;
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap()), (500, "lost-order-7"));
+    let revision = answer.headers()["x-comptoir-revision"].to_str().unwrap().to_owned();
+    let line = program.logged("lost-order-7").await;
+    assert_eq!(line["level"], "ERROR", "{line}");
+    assert_eq!((line["status"].as_u64(), &line["service"]), (Some(500), &Value::from("unruly")), "{line}");
+    assert_eq!((&line["route"], line["revision"].as_str()), (&Value::from("/unruly/trap"), Some(&*revision)), "{line}");
+    assert!(line["cause"].as_str().unwrap().starts_with("wasm trap: wasm `unreachable`"), "{line}");
+    assert!(line["guest_output"].as_str().unwrap().starts_with("about to trap"), "{line}");
+    assert!(line["duration_us"].as_u64().is_some(), "{line}");
+}
+
+#[tokio::test]
+async fn a_request_that_went_well_is_one_line_without_a_cause() {
+    let mut program = Program::start().await;
+    assert_eq!(get(&format!("{}/unruly/headers?secret=1", program.gateway), "fine-1").await.status(), 200);
+    let line = program.logged("fine-1").await;
+    assert_eq!((&line["level"], line["status"].as_u64()), (&Value::from("INFO"), Some(200)), "{line}");
+    assert!(line.get("cause").is_none() && !line.to_string().contains("secret"), "{line}");
+}
+
+#[tokio::test]
+async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut program = Program::start().await;
+        let url = format!("{}/unruly/nap", program.gateway);
+        let running = tokio::spawn(async move { get(&url, "nap").await.status() });
+        let waiting = format!("{}/unruly/headers", program.gateway);
+        // Once a second request was answered, the first has had its turn to be accepted.
+        assert_eq!(get(&waiting, "second").await.status(), 200);
+        program.signal(signal);
+        let exit = program.process.wait().await.unwrap();
+        assert!(exit.success(), "{exit}");
+        // The nap was either answered whole or not accepted any more; it is never cut off.
+        if let Ok(status) = running.await {
+            assert_eq!(status, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_surroundings_end_the_program_with_one_sentence_and_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(&folder);
+    std::fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    let complaints: Vec<_> = said.lines().filter(|line| !line.contains("starting")).collect();
+    assert_eq!(complaints.len(), 1, "{said}");
+    assert!(
+        complaints[0].starts_with("comptoir: the data folder ") && complaints[0].contains("cannot be used"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn help_lists_every_option_with_its_environment_variable() {
+    let output = Command::new(env!("CARGO_BIN_EXE_comptoir")).args(["serve", "--help"]).output().await.unwrap();
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for option in ["manifest", "data", "cache", "gateway", "admin", "operator-password-file", "log", "log-format"] {
+        let variable = format!("COMPTOIR_{}", option.to_uppercase().replace('-', "_"));
+        assert!(
+            help.contains(&format!("--{option} ")) && help.contains(&format!("[env: {variable}=")),
+            "{option}: {help}"
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! Deploys into a running host: what is refused, what is put in charge, what is taken back, and what is lost, which is
+//! nothing.
+//!
+//! All revisions come from one built component, `guest_variant.wasm`, whose behaviour is chosen by words in its data.
+
+mod accepted;
+mod command;
+mod crash;
+mod load;
+mod process;
+mod refused;
+mod restart;
+mod rollback;
+mod shop;
+mod swaps;
+mod take_back;
+
+use std::time::Duration;
+
+use comptoir::manifest::Manifest;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::harness::{Answer, Client, Shop, component, manifest_of, send};
+
+const MARK: &[u8] = b"VARIANT=";
+const MARKER_BYTES: usize = 64;
+
+/// How long something is waited for that must happen. Never reached where all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The component whose marker has these words. Words that it does not know change nothing but its digest.
+fn variant(words: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(component("guest_variant")).unwrap();
+    let found: Vec<usize> =
+        bytes.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK).map(|(at, _)| at).collect();
+    let [at] = found[..] else { panic!("the marker stands {} times in the component", found.len()) };
+    let words = format!("{words:<width$}", width = MARKER_BYTES - MARK.len());
+    bytes[at + MARK.len()..at + MARKER_BYTES].copy_from_slice(words.as_bytes());
+    bytes
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A host for the variant; `rules` are lines of the manifest's `[deploy]`, `limits` of the service's limits.
+fn manifest(rules: &str, limits: &str) -> Manifest {
+    manifest_of(&manifest_text(rules, limits, "guest_variant.wasm"))
+}
+
+fn manifest_text(rules: &str, limits: &str, component: &str) -> String {
+    format!(
+        r#"
+[services.variant]
+component = "{component}"
+mounts = ["/variant"]
+public = ["/variant/items", "/variant/wait"]
+grants = ["storage"]
+limits = {{ {limits} }}
+
+[deploy]
+{rules}
+"#
+    )
+}
+
+/// A host that serves the variant, and its operator.
+struct Stand {
+    shop: Shop,
+}
+
+impl Stand {
+    async fn open() -> Self {
+        Self::with(manifest("", "")).await
+    }
+
+    async fn with(manifest: Manifest) -> Self {
+        Self { shop: Shop::with(manifest).await }
+    }
+
+    async fn deploy(&self, words: &str) -> Answer {
+        self.send("", variant(words)).await
+    }
+
+    /// Deploys, and gives the digest that serves now.
+    async fn deployed(&self, words: &str) -> String {
+        let answer = self.deploy(words).await;
+        answer.succeeds(200)["to"].as_str().unwrap().to_owned()
+    }
+
+    async fn send(&self, query: &str, component: Vec<u8>) -> Answer {
+        send(self.shop.operator().request(Method::PUT, &format!("/services/variant{query}")).body(component)).await
+    }
+
+    async fn roll_back(&self, query: &str) -> Answer {
+        send(self.shop.operator().request(Method::POST, &format!("/services/variant/rollback{query}"))).await
+    }
+
+    /// The lines of the history, newest first.
+    async fn history(&self) -> Vec<Value> {
+        let answer = self.shop.operator().get("/services/variant/history").await;
+        answer.succeeds(200).as_array().unwrap().clone()
+    }
+
+    async fn status(&self) -> Value {
+        self.shop.operator().get("/services/variant").await.succeeds(200).clone()
+    }
+
+    /// The digest that the admin listener says is active.
+    async fn active(&self) -> String {
+        self.status().await["revision"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts that a revision answers requests and is said to be active.
+    #[track_caller]
+    fn serves(&self, digest: &str) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            let answer = self.shop.anon().get("/variant/items").await;
+            assert_eq!(answer.header("x-comptoir-revision"), label(digest), "{place}: {}", answer.text);
+            assert_eq!(self.active().await, digest, "{place}");
+        }
+    }
+
+    async fn add(&self, name: &str) -> Answer {
+        self.shop.anon().post("/variant/items", json!({ "name": name })).await
+    }
+
+    /// Waits until the newest line of the history is like this, and gives the history.
+    async fn until(&self, like: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let found = async {
+            loop {
+                let history = self.history().await;
+                if like(&history) {
+                    return history;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(history) => history,
+            Err(_) => panic!("it did not come to that: {:#?}", self.history().await),
+        }
+    }
+}
+
+/// What `x-comptoir-revision` says.
+fn label(digest: &str) -> String {
+    format!("variant@{}", &digest[..12])
+}
+
+/// Asserts that a deploy was refused at a step, and for a reason.
+#[track_caller]
+fn refuses(answer: &Answer, status: u16, code: &str, step: &str, reason: &str) {
+    answer.refuses(status, code);
+    assert_eq!(answer.body["error"]["details"]["step"], step, "{}", answer.text);
+    let message = answer.body["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains(reason), "`{reason}` is not in: {message}");
+}
+
+/// Operators other than the one with the admin token.
+async fn strangers(shop: &Shop) -> Vec<(Client, &'static str)> {
+    let admin_listener = format!("http://{}", shop.addresses().admin);
+    let at = |client: Client| client.at(&admin_listener);
+    vec![
+        (at(shop.anon()), "MISSING_TOKEN"),
+        (at(shop.user("marta").await), "INVALID_TOKEN"),
+        (at(shop.admin().await), "INVALID_TOKEN"),
+        (at(shop.anon().with_token("0000")), "INVALID_TOKEN"),
+    ]
+}

@@ -1,0 +1,200 @@
+//! Components that are taken, and orders that are void.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::load::Load;
+use super::{Stand, digest, label, refuses, strangers, variant};
+use crate::harness::{Shop, send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_component_serves_at_once_and_the_report_says_what_was_done() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    let component = variant("more");
+    let new = digest(&component);
+    let answer = stand.send("?reason=more+routes", component).await;
+    let report = answer.succeeds(200);
+    stand.serves(&new).await;
+    let steps: Vec<&Value> = report["steps"].as_array().unwrap().iter().map(|step| &step["step"]).collect();
+    let expected = ["received", "verified", "compiled", "linked", "described", "migrated", "probed", "active"];
+    assert_eq!(steps, expected);
+    assert_eq!([&report["service"], &report["from"], &report["to"]], ["variant", &old, &new]);
+    assert_eq!(report["changed"], true);
+    assert_eq!(report["differences"], json!(["route added: GET /variant/items/more (Public)"]));
+    assert!(report["active_since"].as_f64().unwrap() > 1e9, "{report:#}");
+
+    let line = &stand.history().await[0];
+    assert_eq!(line["id"], report["id"]);
+    assert_eq!([&line["action"], &line["result"], &line["reason"]], ["deploy", "active", "more routes"]);
+    assert_eq!(stand.status().await["kept"], json!([old]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_for_another_revision_than_the_active_one_is_void() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    let order = |replaces: &str, words: &str| {
+        let request = stand.shop.operator().request(Method::PUT, "/services/variant");
+        request.header("if-match", replaces).body(variant(words))
+    };
+    let other = format!("\"{}\"", "0".repeat(64));
+    send(order(&other, "good-2")).await.refuses(412, "REVISION_CHANGED");
+    send(order("not a digest", "good-2")).await.refuses(412, "REVISION_CHANGED");
+    stand.serves(&old).await;
+
+    let tag = stand.shop.operator().get("/services/variant").await.header("etag").to_owned();
+    assert_eq!(tag, format!("\"{old}\""));
+    send(order(&tag, "good-2")).await.succeeds(200);
+    send(order(&tag, "good-3")).await.refuses(412, "REVISION_CHANGED");
+    send(order("*", "good-3")).await.succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_active_already_changes_nothing() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    let answer = stand.deploy("good").await;
+    let report = answer.succeeds(200);
+    assert_eq!((&report["changed"], &report["from"], &report["to"]), (&json!(false), &json!(old), &json!(old)));
+    let line = &stand.history().await[0];
+    assert_eq!([&line["action"], &line["result"]], ["deploy", "unchanged"], "{line:#}");
+    assert_eq!(stand.status().await["kept"], json!([]));
+    stand.serves(&old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_digest_is_read_in_any_case() {
+    let stand = Stand::open().await;
+    let component = variant("good-2");
+    let announced = digest(&component).to_uppercase();
+    stand.send(&format!("?digest={announced}"), component).await.succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_the_manifest_does_not_name_is_unknown() {
+    let stand = Stand::open().await;
+    let operator = stand.shop.operator();
+    send(operator.request(Method::PUT, "/services/absent").body(variant("good-2")))
+        .await
+        .refuses(404, "UNKNOWN_SERVICE");
+    send(operator.request(Method::POST, "/services/absent/rollback")).await.refuses(404, "UNKNOWN_SERVICE");
+    operator.get("/services/absent/history").await.refuses(404, "UNKNOWN_SERVICE");
+    operator.get("/services/absent").await.refuses(404, "NOT_FOUND");
+    operator.get("/services/variant/absent").await.refuses(404, "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_is_not_known_is_no_order() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    for query in ["?forced=true", "?force=yes", "?digset=00"] {
+        stand.send(query, variant("good-2")).await.refuses(400, "BAD_REQUEST");
+    }
+    stand.roll_back("?too=00000000").await.refuses(400, "BAD_REQUEST");
+    stand.serves(&old).await;
+    assert_eq!(stand.history().await.len(), 1, "only the start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_deploy_of_a_service_runs_at_a_time() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    let first = async {
+        let answer = stand.deploy("health-waits").await;
+        answer.succeeds(200)["to"].as_str().unwrap().to_owned()
+    };
+    let second = async {
+        stand.until(|history| history[0]["result"] == "running").await;
+        stand.deploy("good-2").await.refuses(409, "DEPLOY_RUNNING");
+        stand.roll_back("").await.refuses(409, "DEPLOY_RUNNING");
+        stand.serves(&old).await;
+        stand.add("wake").await.succeeds(201);
+    };
+    let (new, ()) = tokio::join!(first, second);
+    stand.serves(&new).await;
+    assert_eq!(stand.history().await.len(), 2, "what found another running left no line");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_goes_away_does_not_leave_a_deploy_half_done() {
+    let stand = Stand::open().await;
+    let request = stand.shop.operator().request(Method::PUT, "/services/variant").body(variant("health-waits"));
+    let deploy = tokio::spawn(request.send());
+    stand.until(|history| history[0]["result"] == "running").await;
+    deploy.abort();
+    stand.add("wake").await.succeeds(201);
+    stand.until(|history| history[0]["result"] == "active").await;
+    stand.serves(&digest(&variant("health-waits"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_probe_writes_is_rolled_back() {
+    let stand = Stand::open().await;
+    stand.add("real").await.succeeds(201);
+    let answer = stand.deploy("probe").await;
+    let steps = answer.succeeds(200)["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["step"] == "probed" && step["note"] == "2 probes"), "{steps:#?}");
+    assert_eq!(stand.shop.anon().get("/variant/items").await.succeeds(200)["items"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_the_operator_deploys_and_the_gateway_knows_nothing_of_it() {
+    let shop = Shop::open().await;
+    let paths = [
+        (Method::GET, "/services"),
+        (Method::GET, "/services/orders"),
+        (Method::PUT, "/services/orders"),
+        (Method::POST, "/services/orders/rollback"),
+        (Method::GET, "/services/orders/history"),
+    ];
+    for (client, code) in strangers(&shop).await {
+        for (method, path) in &paths {
+            send(client.request(method.clone(), path).body("x")).await.refuses(401, code);
+        }
+    }
+    let operator = shop.operator();
+    for (method, path) in paths {
+        let gateway = operator.clone().at(&format!("http://{}", shop.addresses().gateway));
+        send(gateway.request(method.clone(), path).body("x")).await.refuses(404, "NOT_FOUND");
+        let door = operator.clone().at(&format!("http://{}", shop.addresses().services["orders"]));
+        send(door.request(method, path).body("x")).await.refuses(404, "NOT_FOUND");
+    }
+    operator.get("/services/orders/history").await.succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_runs_when_the_pointer_moves_ends_on_the_old_revision_and_gives_its_instance_back() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    let client = stand.shop.anon();
+    let running = tokio::spawn(async move { client.get("/variant/wait").await });
+    while stand.status().await["instances"]["in_use"] != 1 {
+        tokio::task::yield_now().await;
+    }
+    let new = stand.deployed("good-2").await;
+    stand.serves(&new).await;
+    assert_eq!(stand.status().await["instances"]["in_use"], 1, "the request still runs");
+    stand.add("wake").await.succeeds(201);
+    let answer = running.await.unwrap();
+    answer.succeeds(200);
+    assert_eq!(answer.header("x-comptoir-revision"), label(&old));
+    while stand.status().await["instances"]["in_use"] != 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_beyond_the_kept_ones_are_let_go() {
+    let stand = Stand::with(super::manifest("keep = 2", "")).await;
+    let load = Load::begin(stand.shop.addresses().gateway, 1, || None);
+    let mut before = vec![stand.active().await];
+    for words in ["good-2", "good-3", "good-4", "good-5"] {
+        before.insert(0, stand.deployed(words).await);
+    }
+    load.end().await.lost_nothing();
+    assert_eq!(stand.status().await["kept"], json!([before[1], before[2]]));
+    let answer = stand.send("", b"garbage".to_vec()).await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "not a WebAssembly component");
+    assert_eq!(stand.status().await["kept"], json!([before[1], before[2]]), "a refusal pushes nothing out");
+}

@@ -1,0 +1,153 @@
+//! The commands of the program, and the process in which it compiles.
+
+use std::path::Path;
+use std::process::Output;
+
+use comptoir::host::Options;
+use serde_json::Value;
+
+use super::process::{program, run};
+use super::{Stand, digest, manifest, refuses, variant};
+use crate::harness::Shop;
+
+/// Runs a command against a host.
+async fn command(stand: &Stand, arguments: &[&str]) -> Output {
+    let (admin, data) = (stand.shop.addresses().admin.to_string(), stand.shop.data.path().to_str().unwrap());
+    run(&[arguments, &["--admin", &admin, "--data", data]].concat()).await
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn file(folder: &Path, words: &str) -> String {
+    let path = folder.join(format!("{words}.wasm"));
+    std::fs::write(&path, variant(words)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_deploy_go_back_and_tell_for_people() {
+    let stand = Stand::open().await;
+    let files = tempfile::tempdir().unwrap();
+    let old = stand.active().await;
+    let new = digest(&variant("more"));
+
+    let deploy = command(&stand, &["deploy", "variant", &file(files.path(), "more"), "--reason", "more"]).await;
+    let said = succeeds(&deploy);
+    for line in ["probed", "1 probes", "route added: GET /variant/items/more (Public)"] {
+        assert!(said.contains(line), "`{line}` is not in {said}");
+    }
+    assert!(said.ends_with(&format!("variant: {} -> {}\n", &old[..12], &new[..12])), "{said}");
+    stand.serves(&new).await;
+
+    let again = succeeds(&command(&stand, &["deploy", "variant", &file(files.path(), "more")]).await);
+    assert!(again.ends_with(&format!("variant: {} is active already, nothing changed\n", &new[..12])), "{again}");
+    let rollback = succeeds(&command(&stand, &["rollback", "variant", "--to", &old[..8]]).await);
+    assert!(rollback.ends_with(&format!("variant: {} -> {}\n", &new[..12], &old[..12])), "{rollback}");
+
+    let history = succeeds(&command(&stand, &["history", "variant"]).await);
+    let results: Vec<_> = history.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(results.len(), 4, "{history}");
+    assert_eq!((results[0][3], results[1][3], results[2][3], results[3][3]), ("rollback", "deploy", "deploy", "start"));
+    assert!(history.lines().nth(2).unwrap().ends_with("more"), "{history}");
+    let status = succeeds(&command(&stand, &["status"]).await);
+    assert!(status.starts_with(&format!("variant  {}  version ", &old[..12])), "{status}");
+    assert!(status.contains(&format!("kept {}", &new[..12])), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_give_programs_the_answer_as_it_is() {
+    let stand = Stand::open().await;
+    let files = tempfile::tempdir().unwrap();
+    let good = file(files.path(), "good-2");
+    let answer = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap();
+    let deployed = command(&stand, &["deploy", "variant", &good, "--json"]).await;
+    succeeds(&deployed);
+    assert_eq!(answer(&deployed)["data"]["to"], digest(&variant("good-2")));
+    let history = command(&stand, &["history", "variant", "--json"]).await;
+    assert_eq!(answer(&history)["data"][0]["action"], "deploy");
+    let status = command(&stand, &["status", "variant", "--json"]).await;
+    assert_eq!(answer(&status)["data"]["service"], "variant");
+    let refused = command(&stand, &["deploy", "variant", &file(files.path(), "health-500"), "--json"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(answer(&refused)["error"]["details"]["step"], "probed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fails_says_why_and_what_to_do() {
+    let stand = Stand::open().await;
+    let files = tempfile::tempdir().unwrap();
+    let good = file(files.path(), "good-2");
+    let complaint = |output: &Output| {
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    let bad = file(files.path(), "health-500");
+    let refused = complaint(&command(&stand, &["deploy", "variant", &bad]).await);
+    assert!(refused.contains("could not be probed: the probe GET /health was answered with 500"), "{refused}");
+    let other = "0".repeat(64);
+    let changed = complaint(&command(&stand, &["deploy", "variant", &good, "--replaces", &other]).await);
+    assert!(changed.contains("not at the revision that this was meant to replace"), "{changed}");
+    let absent = complaint(&command(&stand, &["deploy", "variant", "absent.wasm"]).await);
+    assert!(absent.contains("cannot read absent.wasm"), "{absent}");
+    let nothing = complaint(&command(&stand, &["rollback", "variant"]).await);
+    assert!(nothing.contains("has no revision before to go back to"), "{nothing}");
+    let admin = stand.shop.addresses().admin.to_string();
+    let elsewhere = files.path().to_str().unwrap();
+    let closed = complaint(&run(&["status", "--admin", &admin, "--data", elsewhere]).await);
+    assert!(closed.contains("admin.token: name the host's data folder with --data"), "{closed}");
+}
+
+/// Files of compiled code in a cache, wherever it puts them.
+fn compiled(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| {
+            let is_code = path.extension().is_none();
+            if path.is_dir() { compiled(&path) } else { usize::from(is_code) }
+        })
+        .sum()
+}
+
+fn in_a_process(options: Options) -> Options {
+    Options { cache: None, compiler: Some(program()), ..options }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_is_compiled_in_a_process_of_its_own_and_only_there() {
+    let mut stand = Stand { shop: Shop::with_options(manifest("", ""), in_a_process).await };
+    let cache = stand.shop.data.path().join("cache");
+    assert_eq!(compiled(&cache), 1, "what the process compiled is what the host loaded");
+    let new = stand.deployed("good-2").await;
+    stand.serves(&new).await;
+    assert_eq!(compiled(&cache), 2);
+
+    stand.shop.stop().await;
+    let little = manifest("compile_memory = \"16 MiB\"", "");
+    stand.shop.start_again_as(little, None).await.unwrap();
+    stand.serves(&new).await;
+    let answer = stand.deploy("good-3").await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "compiled", "perhaps it needs more than 16.0 MiB");
+    stand.serves(&new).await;
+
+    stand.shop.stop().await;
+    stand.shop.start_again_as(manifest("compile_time = \"1ms\"", ""), None).await.unwrap();
+    refuses(&stand.deploy("good-3").await, 422, "DEPLOY_REFUSED", "compiled", "it was not compiled within 1ms");
+    stand.serves(&new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_compiler_finds_wrong_is_the_reason() {
+    let stand = Stand { shop: Shop::with_options(manifest("", ""), in_a_process).await };
+    let invalid = r#"(component (core module (func (result i32))) (instance $handler)
+        (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
+    let answer = stand.send("", wat::parse_str(invalid).unwrap()).await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "compiled", "type mismatch");
+}

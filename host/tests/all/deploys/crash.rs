@@ -1,0 +1,75 @@
+//! SIGKILL at any moment of a deploy.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+use super::load::Wire;
+use super::process::{Operator, Process};
+use super::{label, variant};
+
+const CRASHES: usize = 6;
+
+/// Deploys one component after the other until the host is gone.
+async fn deploy_on(operator: Operator) {
+    for turn in 0.. {
+        let component = variant(if turn % 2 == 0 { "good-2" } else { "good-3" });
+        if operator.request(reqwest::Method::PUT, "/services/variant").body(component).send().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Asserts that one revision serves, that it is the one which the history says, and that nothing is said to run.
+async fn is_consistent(process: &Process) {
+    let operator = process.operator();
+    let history = operator.history().await;
+    let results: Vec<&str> = history.iter().map(|line| line["result"].as_str().unwrap()).collect();
+    assert!(!results.contains(&"running"), "{results:?}");
+    let in_charge = history.iter().find(|line| ["active", "kept"].contains(&line["result"].as_str().unwrap()));
+    let in_charge = in_charge.expect("something was activated")["to"].as_str().unwrap();
+    assert_eq!(operator.get("/services/variant").await.succeeds(200)["revision"], in_charge);
+    let mut wire = Wire::open(process.gateway).await.unwrap();
+    for method in ["GET", "POST"] {
+        let (status, revision) = wire.send(method, "/variant/items").await.unwrap();
+        assert!(status < 300, "{method} was answered with {status}");
+        assert_eq!(revision, label(in_charge));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path()).await;
+    for _ in 0..CRASHES {
+        let deploys = tokio::spawn(deploy_on(process.operator()));
+        let moment = RandomState::new().build_hasher().finish() % 40;
+        for _ in 0..moment {
+            process.operator().get("/livez").await;
+        }
+        process.kill().await;
+        deploys.await.unwrap();
+        process = Process::start(folder.path()).await;
+        is_consistent(&process).await;
+    }
+    process.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_a_crash_cut_off_is_said_to_be_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path()).await;
+    let operator = process.operator();
+    let begun = operator.clone();
+    let deploy = tokio::spawn(async move {
+        begun.request(reqwest::Method::PUT, "/services/variant").body(variant("health-waits")).send().await
+    });
+    while operator.history().await[0]["result"] != "running" {
+        tokio::task::yield_now().await;
+    }
+    process.kill().await;
+    assert!(deploy.await.unwrap().is_err(), "the operator got no answer");
+    let process = Process::start(folder.path()).await;
+    let history = process.operator().history().await;
+    assert_eq!([&history[0]["action"], &history[0]["result"]], ["deploy", "interrupted"]);
+    is_consistent(&process).await;
+    process.kill().await;
+}

@@ -1,0 +1,114 @@
+//! The program itself, as a process of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use reqwest::Method;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::manifest_text;
+use crate::harness::{Answer, component, send};
+
+/// The built program.
+pub fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_comptoir").into()
+}
+
+/// Runs a command of the program to its end.
+pub async fn run(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).stdin(Stdio::null()).output().await.expect("the program runs")
+}
+
+/// A host for the variant in a process of its own, which is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    pub gateway: SocketAddr,
+    admin: SocketAddr,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Process {
+    /// Starts it on a folder, and waits until it serves.
+    pub async fn start(folder: &Path) -> Self {
+        let text = format!(
+            "instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{}",
+            manifest_text("", "", component("guest_variant").to_str().unwrap())
+        );
+        let (manifest, data) = (folder.join("comptoir.toml"), folder.join("data"));
+        std::fs::write(&manifest, text).unwrap();
+        let mut child = Command::new(program())
+            .args(["serve", "--log", "error", "--manifest"])
+            .arg(manifest)
+            .arg("--data")
+            .arg(&data)
+            .arg("--cache")
+            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program runs");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let announced = |said: &[String], what: &str| {
+            let line = said.iter().find(|line| line.trim_start().starts_with(what))?;
+            line.split("http://").nth(1)?.split_whitespace().next()?.parse::<SocketAddr>().ok()
+        };
+        let (gateway, admin) = loop {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended after it said {said:#?}"));
+            said.push(line);
+            if let (Some(gateway), Some(admin)) = (announced(&said, "gateway"), announced(&said, "admin")) {
+                break (gateway, admin);
+            }
+        };
+        let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { child, gateway, admin, token, http }
+    }
+
+    pub fn operator(&self) -> Operator {
+        Operator { base: format!("http://{}", self.admin), token: self.token.clone(), http: self.http.clone() }
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        let id = self.child.id().expect("it runs");
+        std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
+    }
+
+    /// SIGKILL.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// The operator of a process.
+#[derive(Clone)]
+pub struct Operator {
+    base: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Operator {
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn deploy(&self, component: Vec<u8>) -> Answer {
+        send(self.request(Method::PUT, "/services/variant").body(component)).await
+    }
+
+    /// The lines of the history, newest first.
+    pub async fn history(&self) -> Vec<Value> {
+        self.get("/services/variant/history").await.succeeds(200).as_array().unwrap().clone()
+    }
+}

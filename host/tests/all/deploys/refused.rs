@@ -1,0 +1,121 @@
+//! Components that are not taken: each for a reason of its own, while what serves goes on.
+
+use super::load::Load;
+use super::{Stand, digest, manifest, refuses, variant};
+use crate::harness::component;
+
+/// A component that can be compiled and linked, and traps before anything of it is called.
+const TRAPS_AT_START: &str = r#"(component
+    (core module $code (func $start unreachable) (start $start) (func (export "handle")))
+    (core instance $instance (instantiate $code))
+    (func $handle (canon lift (core func $instance "handle")))
+    (instance $handler (export "handle" (func $handle)))
+    (export "wasi:http/incoming-handler@0.2.3" (instance $handler))
+    (instance $service)
+    (export "comptoir:platform/service@0.1.0" (instance $service)))"#;
+
+/// The right names around code that no compiler accepts.
+const INVALID_CODE: &str = r#"(component
+    (core module (func (result i32)))
+    (instance $handler)
+    (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
+
+const IMPORTS_SOCKETS: &str = r#"(component
+    (import "wasi:sockets/tcp@0.2.6" (instance))
+    (instance $handler)
+    (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
+
+const HANDLES_NOTHING: &str = r#"(component
+    (instance $handler)
+    (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
+
+fn text(component: &str) -> Vec<u8> {
+    wat::parse_str(component).unwrap()
+}
+
+/// What is sent, the step that refuses it, and a part of the reason.
+fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
+    let good = variant("good");
+    let auth = std::fs::read(component("auth")).unwrap();
+    vec![
+        (b"".to_vec(), "verified", "not a WebAssembly component"),
+        (b"this is a diary".to_vec(), "verified", "not a WebAssembly component"),
+        (good[..good.len() - 1000].to_vec(), "verified", "not a WebAssembly component"),
+        (text("(module)"), "verified", "it is a core module: build it as a component"),
+        (text("(component)"), "verified", "it exports neither `wasi:http/incoming-handler@0.2.x` nor"),
+        (text(IMPORTS_SOCKETS), "linked", "`wasi:sockets/tcp@0.2.6`, which this host gives to no service"),
+        (auth, "linked", "which was not granted: add \"passwords\" to `grants` in [services.variant]"),
+        (text(INVALID_CODE), "compiled", "type mismatch"),
+        (text(HANDLES_NOTHING), "linked", "handle"),
+        (text(TRAPS_AT_START), "described", "unreachable"),
+        (variant("describe-traps"), "described", "describe-traps"),
+        (variant("newer"), "described", "its migrations end at schema 1, outside of its range 5 to 5"),
+        (variant("outside"), "described", "the route GET /elsewhere is outside of its mounts (/variant)"),
+        (variant("secret"), "described", "the route GET /variant/secret is public, which `public` in"),
+        (variant("destructive"), "migrated", "DROP TABLE flags"),
+        (variant("failing"), "migrated", "absent"),
+        (variant("health-500"), "probed", "the probe GET /health was answered with 500"),
+        (variant("health-traps"), "probed", "the probe GET /health failed"),
+        (variant("health-slow"), "probed", "the probe GET /health was not answered within 1s"),
+        (variant("probe fails-post"), "probed", "the probe POST /variant/items was answered with 500"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_bad_components_are_refused_with_a_reason_each_while_the_old_one_goes_on() {
+    let stand = Stand::with(manifest("probe_time = \"1s\"", "")).await;
+    let old = stand.active().await;
+    let load = Load::begin(stand.shop.addresses().gateway, 2, || None);
+    let bad = bad_components();
+    assert!(bad.len() >= 15);
+    for (component, step, reason) in bad {
+        let sent = digest(&component);
+        let answer = stand.send("?reason=a+try", component).await;
+        refuses(&answer, 422, "DEPLOY_REFUSED", step, reason);
+        let line = &stand.history().await[0];
+        assert_eq!([&line["action"], &line["result"], &line["reason"]], ["deploy", "refused", "a try"], "{line:#}");
+        assert_eq!([&line["from"], &line["to"], &line["by"]], [&old, &sent, "operator"], "{line:#}");
+        assert!(line["detail"].as_str().unwrap().contains(reason), "{line:#}");
+        assert_eq!(stand.active().await, old);
+    }
+    load.end().await.lost_nothing();
+    stand.serves(&old).await;
+    assert_eq!(stand.status().await["kept"], serde_json::json!([]), "nothing of them stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_changed_on_the_way_are_refused() {
+    let stand = Stand::open().await;
+    let old = stand.active().await;
+    let announced = "0".repeat(64);
+    let answer = stand.send(&format!("?digest={announced}"), variant("good-2")).await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", &format!("but {announced} was announced"));
+    assert_eq!(stand.history().await[0]["result"], "refused");
+    stand.serves(&old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_too_large_is_refused_and_written_down() {
+    let stand = Stand::with(manifest("component = \"200 KiB\"", "")).await;
+    let old = stand.active().await;
+    let answer = stand.send("?reason=large", vec![0; 300 << 10]).await;
+    refuses(&answer, 413, "COMPONENT_TOO_LARGE", "received", "more bytes than the limit of 200.0 KiB");
+    let line = &stand.history().await[0];
+    assert_eq!([&line["action"], &line["result"], &line["reason"]], ["deploy", "refused", "large"], "{line:#}");
+    stand.serves(&old).await;
+    stand.deployed("good-2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_another_program_made_newer_refuses_a_component_that_does_not_know_its_schema() {
+    let mut stand = Stand::open().await;
+    stand.shop.stop().await;
+    let database = rusqlite::Connection::open(stand.shop.data.path().join("variant.db")).unwrap();
+    database.pragma_update(None, "user_version", 2).unwrap();
+    drop(database);
+    let refused = stand.shop.start_again_as(manifest("", ""), None).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("its database is at schema 2, newer than this component works with (up to 1)"),
+        "{refused}"
+    );
+}

@@ -1,0 +1,81 @@
+//! What a host serves that starts again.
+
+use std::path::Path;
+
+use comptoir::manifest::Manifest;
+
+use super::{Stand, digest, manifest, variant};
+
+/// The manifest, with another file for the component.
+fn with_component(file: &Path) -> Manifest {
+    let mut manifest = manifest("", "");
+    manifest.services.get_mut("variant").unwrap().component = file.to_owned();
+    manifest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_serves_what_was_deployed_last_and_not_the_file_of_the_manifest() {
+    let mut stand = Stand::open().await;
+    let shipped = stand.active().await;
+    let new = stand.deployed("good-2").await;
+    stand.shop.restart().await;
+    stand.serves(&new).await;
+    stand.roll_back("").await.succeeds(200);
+    stand.serves(&shipped).await;
+    stand.shop.restart().await;
+    stand.serves(&shipped).await;
+    assert_eq!(stand.history().await.len(), 3, "a restart that changes nothing has no line");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_needs_no_file_of_the_manifest() {
+    let mut stand = Stand::open().await;
+    let new = stand.deployed("good-2").await;
+    stand.shop.stop().await;
+    stand.shop.start_again_as(with_component(Path::new("/nowhere/absent.wasm")), None).await.unwrap();
+    stand.serves(&new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_without_stored_components_serves_the_file_of_the_manifest_if_that_was_active() {
+    let mut stand = Stand::open().await;
+    let old = stand.active().await;
+    stand.shop.stop().await;
+    std::fs::remove_dir_all(stand.shop.data.path().join("revisions")).unwrap();
+    stand.shop.start_again().await;
+    stand.serves(&old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_cannot_serve_what_was_active_says_so() {
+    let mut stand = Stand::open().await;
+    let new = stand.deployed("good-2").await;
+    stand.shop.stop().await;
+    std::fs::remove_dir_all(stand.shop.data.path().join("revisions")).unwrap();
+    let refused = stand.shop.start_again_as(manifest("", ""), None).await.unwrap_err().to_string();
+    assert!(refused.contains(&new) && refused.contains("is not in the data folder any more"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_in_the_manifest_is_taken_at_the_start_once_it_passes() {
+    let mut stand = Stand::open().await;
+    let old = stand.active().await;
+    let file = stand.shop.data.path().join("built.wasm");
+
+    std::fs::write(&file, variant("health-500")).unwrap();
+    stand.shop.stop().await;
+    stand.shop.start_again_as(with_component(&file), None).await.unwrap();
+    stand.serves(&old).await;
+
+    std::fs::write(&file, variant("good-2")).unwrap();
+    stand.shop.restart().await;
+    let new = digest(&variant("good-2"));
+    stand.serves(&new).await;
+    let line = &stand.history().await[0];
+    assert_eq!([&line["action"], &line["by"], &line["result"]], ["start", "host", "active"], "{line:#}");
+    assert_eq!([&line["from"], &line["to"]], [&old, &new]);
+
+    stand.roll_back("").await.succeeds(200);
+    stand.shop.restart().await;
+    stand.serves(&old).await;
+}

@@ -1,0 +1,50 @@
+//! Tens of swaps while requests go on without a break: nobody notices but by the name of the revision.
+
+use std::sync::{Arc, Mutex};
+
+use reqwest::Method;
+
+use super::load::{Load, Wire};
+use super::process::Process;
+use super::{label, variant};
+use crate::harness::send;
+
+/// Swaps between two revisions, every fourth by a rollback.
+const SWAPS: usize = 40;
+
+/// Descriptors that may come and go with what the host does beside: connections that are not yet closed, a database's readers.
+const SLACK: usize = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swaps_under_load_lose_no_request_and_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path()).await;
+    let operator = process.operator();
+    for words in ["good-2", "good"] {
+        operator.deploy(variant(words)).await.succeeds(200);
+    }
+    let expected: Arc<Mutex<Option<String>>> = Arc::default();
+    let announced = expected.clone();
+    let load = Load::begin(process.gateway, 6, move || announced.lock().unwrap().clone());
+    load.run(200).await;
+    let before = process.descriptors();
+    for swap in 0..SWAPS {
+        // What began during the swap may be answered by either.
+        *expected.lock().unwrap() = None;
+        let answer = if swap % 4 == 3 {
+            send(operator.request(Method::POST, "/services/variant/rollback")).await
+        } else {
+            operator.deploy(variant(if swap % 2 == 0 { "good-2" } else { "good" })).await
+        };
+        let report = answer.succeeds(200);
+        assert_eq!(report["changed"], true, "swap {swap}");
+        *expected.lock().unwrap() = Some(label(report["to"].as_str().unwrap()));
+        load.run(20).await;
+    }
+    let after = process.descriptors();
+    load.end().await.lost_nothing();
+    assert!(after <= before + SLACK, "{before} file descriptors became {after}");
+    let mut wire = Wire::open(process.gateway).await.unwrap();
+    assert_eq!(wire.send("GET", "/variant/items").await.unwrap().0, 200);
+    process.kill().await;
+}

@@ -1,0 +1,45 @@
+//! What variants say of themselves.
+
+use kit::bindings::exports::comptoir::platform::service::{
+    Access, Description, Method, Migration, Probe, Route, SchemaRange,
+};
+
+use crate::{SERVICE, is};
+
+pub(crate) fn describe() -> Description {
+    assert!(!is("describe-traps"), "describe-traps");
+    let mut said = SERVICE.describe();
+    said.health = Some("/health".to_owned());
+    said.routes.retain(|route| route.path != "/health");
+    if is("outside") {
+        said.routes.push(public("/elsewhere"));
+    }
+    if is("secret") {
+        said.routes.push(public("/variant/secret"));
+    }
+    if is("more") {
+        said.routes.push(public("/variant/items/more"));
+    }
+    let second = [
+        ("destructive", "DROP TABLE flags;"),
+        ("failing", "CREATE TABLE labels (id INTEGER) STRICT; INSERT INTO absent VALUES (1);"),
+        ("additive", "CREATE TABLE labels (id INTEGER PRIMARY KEY) STRICT;"),
+    ];
+    if let Some((_, sql)) = second.into_iter().find(|(word, _)| is(word)) {
+        said.migrations.push(Migration { version: 2, sql: sql.to_owned() });
+        said.schema.maximum = 2;
+    }
+    if is("newer") {
+        said.schema = SchemaRange { minimum: 5, maximum: 5 };
+    }
+    if is("probe") {
+        let body = r#"{"name":"probe"}"#.to_owned();
+        let path = "/variant/items".to_owned();
+        said.probes.push(Probe { method: Method::Post, path, caller: None, body: Some(body) });
+    }
+    said
+}
+
+fn public(path: &str) -> Route {
+    Route { method: Method::Get, path: path.to_owned(), access: Access::Public }
+}
