@@ -110,7 +110,7 @@ impl Deployer {
         match reverted.await {
             Ok(()) => tracing::warn!(%service, from, to, reason, "a new revision did worse and was taken back"),
             Err(error) => {
-                tracing::error!(%service, from, to, reason, %error, "a new revision does worse, but could not be taken back")
+                tracing::error!(%service, from, to, reason, %error, "a new revision does worse, but could not be taken back");
             }
         }
     }

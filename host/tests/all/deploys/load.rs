@@ -57,7 +57,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// `expected` gives the labels of which one must answer a request that begins now; none means any.
+    /// `expected` gives the label of the revision that must answer a request which begins now; none means any.
     pub fn begin(
         gateway: SocketAddr,
         clients: usize,
@@ -76,7 +76,7 @@ impl Load {
                     let method = if turn % 10 < 7 { "POST" } else { "GET" };
                     let newest = expected();
                     let mut used = match wire.take() {
-                        Some(wire) if number % 2 == 0 => wire,
+                        Some(wire) if number.is_multiple_of(2) => wire,
                         _ => match Wire::open(gateway).await {
                             Ok(wire) => wire,
                             Err(error) => {
