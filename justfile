@@ -19,7 +19,7 @@ check: toolchain
     cargo fmt --all --check
     cargo clippy --locked --workspace --exclude 'guest-*' --all-targets -- -D warnings
     cargo clippy --locked -p auth -p user -p orders -p 'guest-*' --target {{target}} -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p comptoir -p kit
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p comptoir -p kit -p auth -p user -p orders
 
 # Build the components and the host, optimised: target/release/comptoir
 build: components

@@ -5,9 +5,9 @@
 //! - **Bounded.** At most [`Limits::at_once`] computations run, each on a thread of its own at low priority, so that a
 //!   storm of logins takes processor time and memory from no other request. [`Limits::waiting`] more wait for at most
 //!   [`Limits::wait`]; the rest hear [`PasswordError::Busy`] at once.
-//! - **A hash from the database is hostile.** One that asks for more than the caps in [`stored`] is not computed.
+//! - **A hash from the database is hostile.** One that asks for more than the caps in `stored` is not computed.
 //! - **A failure does not say why.** Unknown name, wrong password, old format, unreadable hash: all do the same work,
-//!   and the answer leaves at a multiple of the same [`floor`]. Without that, a database with hashes of several kinds
+//!   and the answer leaves at a multiple of the same `floor`. Without that, a database with hashes of several kinds
 //!   tells by time who has an account (CVE-2016-2513). A success is not held up: it says enough by itself.
 //! - Passwords are cleared from memory after use and appear in no log and no `Debug` output.
 

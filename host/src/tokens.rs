@@ -10,7 +10,7 @@
 //! - **The key stays here.** It is made at the first start, lies in `signing.key` with mode 0600, and appears in no
 //!   `Debug` output and no error.
 //! - **An ended session stays ended.** [`Tokens::revoke`] has written to disk when it returns; see
-//!   [`Revocations`](revocations::Revocations) for how long it is remembered and what a wrong clock can do to it.
+//!   `Revocations` for how long it is remembered and what a wrong clock can do to it.
 //! - Every token that [`Tokens::issue`] gives is within the length that [`Tokens::verify`] reads.
 
 use std::borrow::Cow;

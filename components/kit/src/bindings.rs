@@ -1,4 +1,4 @@
-//! Generated from `wit/`. Public only because [`service!`](crate::service) expands to names in here.
+//! Generated from `wit/`. Public only because [`service!`](macro@crate::service) expands to names in here.
 
 #![allow(
     missing_docs,

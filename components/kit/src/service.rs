@@ -83,7 +83,7 @@ impl Probe {
     }
 }
 
-/// A component: what [`service!`](crate::service) declares.
+/// A component: what [`service!`](macro@crate::service) declares.
 #[derive(Debug)]
 pub struct Service {
     /// The name that the health answer gives.

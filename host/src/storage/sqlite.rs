@@ -31,7 +31,7 @@
 //!
 //! # Isolation
 //!
-//! A guest's SQL passes an authorizer that lists what is allowed ([`policy`]) and never shares a prepared statement with the
+//! A guest's SQL passes an authorizer that lists what is allowed (`policy`) and never shares a prepared statement with the
 //! host's own SQL: those are prepared once, outside the statement cache that guest SQL reaches. Schema changes run on a
 //! connection of their own that no guest statement ever sees.
 
