@@ -12,14 +12,14 @@ run *arguments: build
 
 # Run every test; `just test NAME` runs those whose names contain it
 test *filter: components guests
-    cargo test --locked --quiet --workspace --exclude 'guest-*' -- {{filter}}
+    cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
 
 # Format, lints with warnings refused, documentation
 check: toolchain
     cargo fmt --all --check
     cargo clippy --locked --workspace --exclude 'guest-*' --all-targets -- -D warnings
-    cargo clippy --locked -p auth -p user -p orders -p 'guest-*' --target {{target}} -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p comptoir -p kit -p auth -p user -p orders
+    cargo clippy --locked --profile component --target {{target}} -p auth -p user -p orders -p 'guest-*' -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit -p auth -p user -p orders
 
 # Build the components and the host, optimised: target/release/comptoir
 build: components
@@ -27,11 +27,11 @@ build: components
 
 # Build the shop's components: target/wasm32-wasip2/component/*.wasm
 components: toolchain
-    cargo build --locked --quiet --profile component --target {{target}} -p auth -p user -p orders
+    cargo build --locked --profile component --target {{target}} -p auth -p user -p orders
 
 # Build the components that only the tests deploy
 guests: toolchain
-    cargo build --locked --quiet --profile component --target {{target}} -p 'guest-*'
+    cargo build --locked --profile component --target {{target}} -p 'guest-*'
 
 # Serve the shop and take up every change of a component's source
 dev *arguments: build
@@ -69,7 +69,7 @@ status *arguments:
 
 # Swap a component under load, 1,000 times unless told otherwise, and print what that cost
 swap-lab swaps="1000": components
-    cargo bench --locked --quiet -p comptoir --bench swap_lab -- {{swaps}}
+    cargo bench --locked -p comptoir --bench swap_lab -- {{swaps}}
 
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:

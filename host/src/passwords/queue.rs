@@ -124,18 +124,20 @@ impl Drop for Place<'_> {
 /// A slot in use. Dropping it frees the slot.
 struct Running {
     meter: Arc<Meter>,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Running {
     fn new(permit: OwnedSemaphorePermit, meter: Arc<Meter>) -> Running {
         meter.computing.fetch_add(1, Ordering::Relaxed);
-        Running { meter, _permit: permit }
+        Running { meter, permit: Some(permit) }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // First, so that whoever sees that nothing is computed finds the slot free.
+        drop(self.permit.take());
         self.meter.computing.fetch_sub(1, Ordering::Relaxed);
         self.meter.computed.fetch_add(1, Ordering::Relaxed);
     }
