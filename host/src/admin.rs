@@ -19,6 +19,7 @@ mod metrics;
 mod token;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -37,6 +38,9 @@ pub use token::token;
 
 /// Bytes of components that are being sent at one moment, all together.
 const UPLOADS_BYTES: u32 = 256 << 20;
+
+/// How long the body of a refused request may take to begin.
+const UNREAD_TIME: Duration = Duration::from_secs(1);
 
 /// Answers the operator.
 pub struct Admin {
@@ -96,7 +100,9 @@ impl Admin {
                 Ok(metrics_answer(metrics::encode(&self.metrics, &deployment, &self.platform)))
             }
             ["services", ref rest @ ..] => {
-                self.check_token(request.headers())?;
+                if let Err(error) = self.check_token(request.headers()) {
+                    return Err(self.unread(request, error).await);
+                }
                 self.services(request, rest, &deployment, id).await
             }
             _ => Err(Error::NotFound),
@@ -109,6 +115,13 @@ impl Admin {
         let (status, word) =
             if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
         json_answer(status, &json!({ "status": word, "services": services }))
+    }
+
+    /// Throws away what is being sent with a request that is refused for another reason, as far as that is little: whoever
+    /// still sends then gets the answer, and not a broken connection.
+    async fn unread(&self, request: Request<Incoming>, error: Error) -> Error {
+        let _ = self.uploads.read(request.into_body(), 0, UNREAD_TIME).await;
+        error
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Error> {

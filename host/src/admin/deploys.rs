@@ -65,11 +65,10 @@ impl Admin {
     }
 
     async fn deploy(&self, request: Request<Incoming>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
-        let mut query = query(&request, &["digest", "force", "reason"])?;
-        let force = match query.get("force").map(String::as_str) {
-            Some("true") => true,
-            Some("false") | None => false,
-            Some(_) => return Err(Error::BadRequest("force is true or false")),
+        let query = query(&request, &["digest", "force", "reason"]).and_then(|query| Ok((forces(&query)?, query)));
+        let (force, mut query) = match query {
+            Ok(query) => query,
+            Err(error) => return Err(self.unread(request, error).await),
         };
         let replaces = request.headers().get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()));
         let replaces = replaces.filter(|tag| tag != "*").map(|tag| tag.trim_matches('"').to_owned());
@@ -132,6 +131,15 @@ fn query(request: &Request<Incoming>, known: &[&str]) -> Result<BTreeMap<String,
         return Ok(query);
     }
     Err(Error::BadRequest("The query has a parameter that is not known here"))
+}
+
+/// Whether an order is to be done in spite of what the host found before.
+fn forces(query: &BTreeMap<String, String>) -> Result<bool, Error> {
+    match query.get("force").map(String::as_str) {
+        Some("true") => Ok(true),
+        Some("false") | None => Ok(false),
+        Some(_) => Err(Error::BadRequest("force is true or false")),
+    }
 }
 
 fn success(members: &Value) -> Response<Body> {

@@ -125,7 +125,12 @@ async fn an_operator_who_goes_away_does_not_leave_a_deploy_half_done() {
     deploy.abort();
     stand.add("wake").await.succeeds(201);
     stand.until(|history| history[0]["result"] == "active").await;
-    stand.serves(&digest(&variant("health-waits"))).await;
+    // The line is on the disk a moment before requests follow the pointer.
+    let new = digest(&variant("health-waits"));
+    while stand.active().await != new {
+        tokio::task::yield_now().await;
+    }
+    stand.serves(&new).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +155,8 @@ async fn nobody_but_the_operator_deploys_and_the_gateway_knows_nothing_of_it() {
     ];
     for (client, code) in strangers(&shop).await {
         for (method, path) in &paths {
-            send(client.request(method.clone(), path).body("x")).await.refuses(401, code);
+            // Large enough for the answer to be there before all of it was sent.
+            send(client.request(method.clone(), path).body(vec![0; 4 << 20])).await.refuses(401, code);
         }
     }
     let operator = shop.operator();
