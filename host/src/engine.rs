@@ -108,8 +108,6 @@ pub struct Engines {
     p2: Linker<Guest>,
     p3: Linker<Guest>,
     cache_folder: PathBuf,
-    /// Whether slots are reset with `PAGEMAP_SCAN`.
-    pub pagemap_scan: bool,
 }
 
 impl Engines {
@@ -119,11 +117,11 @@ impl Engines {
     /// When the cache folder cannot be used or the address space is not to be had.
     pub fn new(cache_folder: &Path, instances: u32) -> anyhow::Result<Self> {
         let cache = cache(cache_folder)?;
-        let (p2, pagemap_scan) = match engine(&cache, instances, Wasi::P2, Enabled::Yes) {
-            Ok(engine) => (engine, true),
-            Err(_) => (engine(&cache, instances, Wasi::P2, Enabled::No)?, false),
+        // An older kernel refuses the first.
+        let (p2, scan) = match engine(&cache, instances, Wasi::P2, Enabled::Yes) {
+            Ok(engine) => (engine, Enabled::Yes),
+            Err(_) => (engine(&cache, instances, Wasi::P2, Enabled::No)?, Enabled::No),
         };
-        let scan = if pagemap_scan { Enabled::Yes } else { Enabled::No };
         let p3 = engine(&cache, instances, Wasi::P3, scan)?;
         start_ticking(&[&p2, &p3])?;
         let mut linkers = [Linker::new(&p2), Linker::new(&p3)];
@@ -132,7 +130,7 @@ impl Engines {
         }
         let [p2, mut p3] = linkers;
         guest::link_base_p3(&mut p3)?;
-        Ok(Self { p2, p3, cache_folder: cache_folder.to_owned(), pagemap_scan })
+        Ok(Self { p2, p3, cache_folder: cache_folder.to_owned() })
     }
 
     /// Compiles a component, or loads what an earlier run compiled. Takes seconds: not for the reactor's threads.
