@@ -7,7 +7,7 @@
 //! - Stock is never sold twice: what was in stock at first is what is there now plus what orders hold that are not cancelled.
 //! - An order is placed whole or not at all.
 //! - Name and price in an order are those of the moment it was placed.
-//! - Only the buyer and administrators learn that an order exists.
+//! - Only the buyer and administrators learn that an order exists. Nobody gets it with the name of a buyer who is gone.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -32,6 +32,7 @@ kit::service! {
         post("/orders", User, place_order),
         get("/orders/{id}", User, show_order),
         put("/orders/{id}", User, change_order),
+        delete("/internal/buyers/{username}", Internal, forget_buyer),
     ],
 }
 
@@ -82,6 +83,15 @@ fn change_order(request: &Request) -> Result<Response, Failure> {
             Step::Go => {}
         }
     }
+}
+
+/// Takes a name off its orders before somebody else may have it. Called again, it goes on where it broke off.
+fn forget_buyer(request: &Request) -> Result<Response, Failure> {
+    // A name that cannot be decoded is nobody's.
+    if let Some(username) = request.param("username") {
+        rows::forget_buyer(&username)?;
+    }
+    Ok(Response::message("The name has no orders any more."))
 }
 
 /// An order that the caller may know of. To anyone else it is as if there were none.

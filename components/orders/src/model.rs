@@ -12,6 +12,9 @@ pub use cart::{Cart, LINES_LIMIT, Line, QUANTITY_LIMIT};
 pub use cents::Cents;
 pub use status::{Power, Status, Step};
 
+/// The buyer of an order whose buyer is gone. No user is called so: a username does not start with white space.
+pub const FORMER_BUYER: &str = " former user";
+
 /// Something for sale. Borrows its texts from the row it was read from.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Product<'a> {
@@ -34,7 +37,7 @@ pub struct Product<'a> {
 pub struct Order {
     /// Never given to another order.
     pub id: i64,
-    /// The buyer's username.
+    /// The buyer's username, or [`FORMER_BUYER`].
     pub user_id: String,
     /// The sum of its items when it was placed.
     pub total: Cents,

@@ -3,7 +3,7 @@
 use kit::params;
 use kit::storage::{self, Reads, Row, Rows, Transaction};
 
-use crate::model::{Cart, Cents, Item, Line, Order, Product, Refusal, Status};
+use crate::model::{Cart, Cents, FORMER_BUYER, Item, Line, Order, Product, Refusal, Status};
 
 /// Why something was not stored.
 #[derive(Debug)]
@@ -191,6 +191,17 @@ pub(crate) fn change_status(order: &Order, to: Status) -> storage::Result<bool> 
     }
     transaction.commit()?;
     Ok(true)
+}
+
+/// How many orders lose their buyer in one statement.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
+
+/// Puts [`FORMER_BUYER`] in the place of a buyer, in parts: each is kept, also when a later one fails.
+pub(crate) fn forget_buyer(username: &str) -> storage::Result<()> {
+    let sql = "UPDATE orders SET user_id = $1 WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
+    let changes = || storage::execute(sql, params![FORMER_BUYER, username, FORGOTTEN_AT_ONCE]);
+    while changes()? == u64::from(FORGOTTEN_AT_ONCE) {}
+    Ok(())
 }
 
 #[cfg(test)]

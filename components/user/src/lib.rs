@@ -2,10 +2,11 @@
 //! User: what a shop knows of its people besides how they log in.
 //!
 //! Keeps profiles. Logins are auth's: auth has a profile made with each login, and a profile that goes takes its login
-//! along. A profile may also have no login.
+//! along. A profile may also have no login. Orders are kept by username, so a name leaves its orders before it is free.
 //!
-//! This file speaks HTTP. `model` decides, `rows` stores, and `logins` asks auth.
+//! This file speaks HTTP. `model` decides, `rows` stores, `logins` asks auth and `buyers` asks orders.
 
+mod buyers;
 mod logins;
 mod model;
 mod rows;
@@ -96,9 +97,10 @@ fn remove(request: &Request) -> Result<Response, Failure> {
     let id = id(request)?;
     let rows = rows::by_id(id)?;
     let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
-    // The login goes first: if the rest fails, the profile is still there to be deleted again. While it is, nobody can
-    // register its name.
+    // The login goes first, so that no order is placed after the others are forgotten. If that or the rest fails, the
+    // profile is still there to be deleted again. While it is, nobody can register its name.
     logins::end(profile.username)?;
+    buyers::forget(profile.username)?;
     if !rows::delete(id)? {
         return Err(not_found());
     }

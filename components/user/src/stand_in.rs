@@ -1,10 +1,11 @@
-//! Auth, as a test has it answer.
+//! Auth and orders, as a test has them answer.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use kit::JsonValue;
 
-/// A call that auth got.
+/// A call that one of them got.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Asked {
     pub(crate) what: String,
@@ -12,22 +13,22 @@ pub(crate) struct Asked {
 }
 
 thread_local! {
-    static ANSWER: RefCell<Option<(u16, JsonValue)>> = const { RefCell::new(None) };
+    static ANSWERS: RefCell<HashMap<&'static str, (u16, JsonValue)>> = RefCell::default();
     static ASKED: RefCell<Vec<Asked>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Has auth answer so from now on. Until then it cannot be reached.
-pub(crate) fn auth_answers(status: u16, body: JsonValue) {
-    ANSWER.set(Some((status, body)));
+/// Has a service answer so from now on. Until then it cannot be reached.
+pub(crate) fn answers(service: &'static str, status: u16, body: JsonValue) {
+    ANSWERS.with_borrow_mut(|answers| answers.insert(service, (status, body)));
 }
 
-/// What auth was asked so far.
+/// What was asked so far.
 pub(crate) fn asked() -> Vec<Asked> {
     ASKED.with_borrow(Clone::clone)
 }
 
 pub(crate) mod peer {
-    use super::{ANSWER, ASKED, Asked};
+    use super::{ANSWERS, ASKED, Asked};
     use kit::{Failure, JsonValue, Method};
 
     pub(crate) fn call(
@@ -39,7 +40,7 @@ pub(crate) mod peer {
         let what = format!("{method:?} {service} {path}");
         let body = body.cloned().unwrap_or_default();
         ASKED.with_borrow_mut(|asked| asked.push(Asked { what, body }));
-        let answer = ANSWER.with_borrow(Clone::clone);
-        answer.ok_or_else(|| Failure::unavailable("PEER_UNAVAILABLE", "Auth is not there.", 1))
+        let answer = ANSWERS.with_borrow(|answers| answers.get(service).cloned());
+        answer.ok_or_else(|| Failure::unavailable("PEER_UNAVAILABLE", "The service is not there.", 1))
     }
 }

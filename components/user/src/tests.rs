@@ -1,11 +1,11 @@
-//! The service from request to row, with a database in memory and a scripted auth.
+//! The service from request to row, with a database in memory and scripted auth and orders.
 
 use kit::JsonValue;
 use kit::native::{Answer, Call, delete, get, install, post, put};
 use serde_json::json;
 
 use crate::SERVICE;
-use crate::stand_in::{asked, auth_answers};
+use crate::stand_in::{answers, asked};
 
 fn as_admin(call: Call) -> Answer {
     call.by("admin", "admin").send()
@@ -127,7 +127,7 @@ fn names_that_look_alike_are_taken() {
 fn with_a_password_auth_makes_the_login_and_the_profile() {
     install(&SERVICE);
     let made = json!({ "id": 2, "username": "bob" });
-    auth_answers(201, json!({ "success": true, "data": made }));
+    answers("auth", 201, json!({ "success": true, "data": made }));
     let body = json!({ "username": "bob", "password": "a good one", "phone": "1", "registration": "mine" });
     let answer = as_admin(post("/users", body));
     assert_eq!((answer.status, &answer.body["data"]), (201, &made));
@@ -143,11 +143,11 @@ fn with_a_password_auth_makes_the_login_and_the_profile() {
 #[test]
 fn what_auth_refuses_is_refused_with_its_reason() {
     install(&SERVICE);
-    auth_answers(400, json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }));
+    answers("auth", 400, json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }));
     let answer = as_admin(post("/users", json!({ "username": "bob", "password": "" })));
     assert_eq!(answer.outcome(), (400, "CREATION_FAILED"));
     assert_eq!(answer.body["error"]["message"], "Too short.");
-    auth_answers(503, json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }));
+    answers("auth", 503, json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }));
     let answer = as_admin(post("/users", json!({ "username": "bob", "password": "a good one" })));
     assert_eq!(answer.outcome(), (503, "SERVICE_BUSY"));
 }
@@ -223,18 +223,29 @@ fn nobody_changes_another_users_profile() {
     assert_eq!(as_admin(get("/users/1")).body["data"]["email"], "admin@example.com");
 }
 
+/// Has auth and orders do what is asked of them.
+fn others_answer() {
+    for service in ["auth", "orders"] {
+        answers(service, 200, json!({ "success": true }));
+    }
+}
+
 #[test]
-fn deleting_ends_the_login_first_and_is_not_found_the_second_time() {
+fn deleting_ends_the_login_then_forgets_the_buyer_and_is_not_found_the_second_time() {
     install(&SERVICE);
     let bob = make("Bob/é ?");
-    auth_answers(200, json!({ "success": true }));
+    others_answer();
     let path = format!("/users/{bob}");
     let answer = as_admin(delete(&path));
     assert_eq!((answer.status, answer.body.get("data")), (200, None));
     assert!(answer.body["message"].is_string());
-    assert_eq!(asked()[0].what, "Method::Delete auth /internal/logins/Bob%2F%C3%A9%20%3F");
+    let in_order = [
+        "Method::Delete auth /internal/logins/Bob%2F%C3%A9%20%3F",
+        "Method::Delete orders /internal/buyers/Bob%2F%C3%A9%20%3F",
+    ];
+    assert_eq!(asked().iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), in_order);
     assert_eq!(as_admin(delete(&path)).outcome(), (404, "USER_NOT_FOUND"));
-    assert_eq!(asked().len(), 1);
+    assert_eq!(asked().len(), 2);
 }
 
 #[test]
@@ -242,16 +253,31 @@ fn without_auth_nothing_is_deleted() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
     assert_eq!(as_admin(delete(&path)).status, 503);
-    auth_answers(500, JsonValue::Null);
+    answers("auth", 500, JsonValue::Null);
     assert_eq!(as_admin(delete(&path)).outcome(), (503, "SERVICE_BUSY"));
     assert_eq!(as_admin(get(&path)).status, 200);
+}
+
+#[test]
+fn a_deletion_that_breaks_off_keeps_the_name_taken_and_is_completed_by_the_next() {
+    install(&SERVICE);
+    let path = format!("/users/{}", make("bob"));
+    answers("auth", 200, JsonValue::Null);
+    assert_eq!(as_admin(delete(&path)).outcome(), (503, "PEER_UNAVAILABLE"));
+    answers("orders", 500, JsonValue::Null);
+    assert_eq!(as_admin(delete(&path)).outcome(), (503, "SERVICE_BUSY"));
+    assert_eq!(as_admin(post("/users", json!({ "username": "bob" }))).outcome(), (400, "CREATION_FAILED"));
+    assert_eq!(registered("r1", "bob", "eve@example.com").outcome(), (409, "USERNAME_TAKEN"));
+    others_answer();
+    assert_eq!(as_admin(delete(&path)).status, 200);
+    make("bob");
 }
 
 #[test]
 fn an_id_is_never_given_again() {
     install(&SERVICE);
     let first = make("bob");
-    auth_answers(200, JsonValue::Null);
+    others_answer();
     assert_eq!(as_admin(delete(&format!("/users/{first}"))).status, 200);
     assert_eq!(make("bob"), first + 1);
 }

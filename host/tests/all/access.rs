@@ -12,7 +12,7 @@ use crate::harness::Shop;
 const SERVICES: [&str; 3] = ["auth", "user", "orders"];
 
 /// Routes for calls between services, with bodies that would do harm.
-fn internal_routes() -> [(Method, &'static str, Value); 8] {
+fn internal_routes() -> [(Method, &'static str, Value); 9] {
     let taken_over = json!({ "username": "eve", "password": "a password of eve's" });
     let profile = json!({ "registration": "operator", "username": "admin", "email": "eve@example.com" });
     [
@@ -22,6 +22,7 @@ fn internal_routes() -> [(Method, &'static str, Value); 8] {
         (Method::GET, "/internal/operator", Value::Null),
         (Method::PUT, "/internal/operator", json!({ "password": "a password of eve's" })),
         (Method::POST, "/internal/profiles", profile),
+        (Method::DELETE, "/internal/buyers/marta", Value::Null),
         (Method::POST, "//internal/logins", taken_over.clone()),
         (Method::POST, "/auth/../internal/logins", taken_over),
     ]

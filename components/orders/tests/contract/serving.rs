@@ -42,6 +42,7 @@ fn the_service_describes_what_it_serves() {
             "Method::Post /orders Access::User",
             "Method::Get /orders/{id} Access::User",
             "Method::Put /orders/{id} Access::User",
+            "Method::Delete /internal/buyers/{username} Access::Internal",
         ]
     );
 }

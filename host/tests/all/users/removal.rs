@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::{has_message, path_of};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
+use crate::harness::{Answer, Client, PASSWORD, Shop, shop_manifest};
 
 async fn refresh(client: &Client) -> Answer {
     client.without_token().post("/auth/refresh", json!({ "refresh_token": client.refresh_token() })).await
@@ -54,6 +54,14 @@ async fn the_name_of_a_deleted_user_is_free_and_its_old_tokens_are_not_the_new_u
 
     let new = shop.user("marta").await;
     assert_ne!(path_of(&new).await, old_path, "an id is never given again");
+    assert_eq!(new.get("/orders").await.succeeds(200), &json!([]));
+    new.get("/orders/1").await.refuses(404, "ORDER_NOT_FOUND");
+    new.put("/orders/1", json!({ "status": "cancelled" })).await.refuses(404, "ORDER_NOT_FOUND");
+    let kept = admin.get("/orders/1").await.succeeds(200).clone();
+    assert_eq!((&kept["user_id"], &kept["status"]), (&json!(" former user"), &json!("pending")));
+    let former = json!({ "username": kept["user_id"], "password": PASSWORD });
+    shop.anon().post("/auth/register", former.clone()).await.refuses(400, "CREATION_FAILED");
+    admin.post("/users", former).await.refuses(400, "CREATION_FAILED");
     assert_gone(&shop, &old).await;
     let tokens = json!({ "access_token": old.access_token(), "refresh_token": old.refresh_token() });
     shop.restart().await;
@@ -70,6 +78,28 @@ async fn a_user_without_a_login_is_deleted_as_well() {
     admin.delete(&path).await.succeeds(200);
     admin.delete(&path).await.refuses(404, "USER_NOT_FOUND");
     shop.user("marta").await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_breaks_off_bars_the_user_keeps_the_name_and_is_completed_later() {
+    let mut manifest = shop_manifest();
+    manifest.services.get_mut("user").unwrap().calls.remove("orders");
+    let mut shop = Shop::with(manifest).await;
+    let (admin, marta) = (shop.admin().await, shop.user("marta").await);
+    let path = path_of(&marta).await;
+    marta.post("/orders", json!({ "items": [{ "product_id": 1, "quantity": 1 }] })).await.succeeds(201);
+    admin.delete(&path).await.refuses(503, "PEER_UNAVAILABLE");
+    assert_gone(&shop, &marta).await;
+    let registration = json!({ "username": "marta", "password": PASSWORD });
+    shop.anon().post("/auth/register", registration).await.refuses(400, "CREATION_FAILED");
+    admin.get(&path).await.succeeds(200);
+
+    shop.stop().await;
+    shop.start_again_as(shop_manifest(), None).await.unwrap();
+    let admin = shop.admin().await;
+    admin.delete(&path).await.succeeds(200);
+    admin.delete(&path).await.refuses(404, "USER_NOT_FOUND");
+    assert_eq!(shop.user("marta").await.get("/orders").await.succeeds(200), &json!([]));
 }
 
 #[tokio::test]

@@ -1,0 +1,51 @@
+//! What becomes of the orders of a buyer who is gone.
+
+use kit::native::{delete, get};
+use orders::model::FORMER_BUYER;
+use serde_json::json;
+
+use super::{one, order, set_status, start, stock};
+
+#[test]
+fn a_buyer_who_is_gone_has_no_orders_and_administrators_still_see_them() {
+    start();
+    for buyer in ["ada/é ?", "ada", "ada/é ?"] {
+        assert_eq!(order(buyer, one(1, 1)).status, 201);
+    }
+    let path = format!("/internal/buyers/{}", kit::encode("ada/é ?"));
+    for _ in 0..2 {
+        assert_eq!(delete(&path).send().status, 200);
+    }
+    assert_eq!(get("/orders").by("ada/é ?", "user").send().body["count"], 0);
+    assert_eq!(get("/orders/1").by("ada/é ?", "user").send().outcome(), (404, "ORDER_NOT_FOUND"));
+    assert_eq!(get("/orders").by("ada", "user").send().body["count"], 1);
+    for id in [1, 3] {
+        let seen = get(&format!("/orders/{id}")).by("root", "admin").send();
+        assert_eq!((seen.status, &seen.body["data"]["user_id"]), (200, &FORMER_BUYER.into()));
+    }
+    assert_eq!(set_status(&json!(3), "cancelled", "root", "admin").status, 200);
+    assert_eq!(stock(1), 8);
+}
+
+#[test]
+fn a_buyer_of_very_many_orders_is_forgotten_in_all_of_them() {
+    let database = start();
+    order("ada", one(1, 1));
+    let copies = "INSERT INTO orders (user_id, total_cents, status, date_creation)
+                  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+                  SELECT user_id, total_cents, status, date_creation FROM orders, n";
+    database.execute(copies, []).unwrap();
+    assert_eq!(delete("/internal/buyers/ada").send().status, 200);
+    let left: i64 = database
+        .query_row("SELECT count(*) FROM orders WHERE user_id <> ?1", [FORMER_BUYER], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_name_without_orders_and_one_that_is_none_are_forgotten_too() {
+    start();
+    for name in ["nobody", "%ff"] {
+        assert_eq!(delete(&format!("/internal/buyers/{name}")).send().status, 200);
+    }
+}
