@@ -23,6 +23,9 @@
 // The object graph, and what comes before and after serving.
 pub mod host;
 
+// What an operator does with a host's data, whether it serves or not.
+pub mod backup;
+
 // What is asked of the host: by the operator in a file, by clients, by the operator over HTTP.
 pub mod admin;
 pub mod gateway;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use comptoir::backup::{self, Contents};
 use comptoir::engine::{self, Wasi};
 use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
@@ -35,6 +36,10 @@ enum Command {
     History(client::History),
     /// What serves now, and how it does.
     Status(client::Status),
+    /// Back up a data folder, while a host serves from it or while none does.
+    Backup(Backup),
+    /// Put a backup into a data folder that no host uses.
+    Restore(Restore),
     /// Compile the component on stdin into the cache: what `serve` starts for each that it does not know.
     #[command(hide = true)]
     Compile(Compile),
@@ -73,6 +78,27 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
+struct Backup {
+    /// Where the backup is put, as a folder named by this moment; made where it is missing.
+    folder: PathBuf,
+    /// What to back up.
+    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Restore {
+    /// The backup: a folder with a backup.json.
+    backup: PathBuf,
+    /// Where to put it; made where it is missing.
+    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
+    data: PathBuf,
+    /// Give up the databases, keys and components that are there.
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Debug, Args)]
 struct Compile {
     #[arg(long)]
     cache: PathBuf,
@@ -90,6 +116,8 @@ fn main() -> ExitCode {
         Command::Rollback(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Backup(options) => back_up(&options),
+        Command::Restore(options) => restore(&options),
         Command::Compile(options) => compile(&options),
     };
     match ended {
@@ -122,6 +150,22 @@ fn run(options: &Serve) -> anyhow::Result<()> {
     // A thread that compiles or hashes is not waited for: what it makes, nobody wants any more.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
+}
+
+fn back_up(options: &Backup) -> anyhow::Result<()> {
+    let made = backup::create(&options.data, &options.folder)?;
+    println!("{}  {}", made.path.display(), size(&made.contents));
+    Ok(())
+}
+
+fn restore(options: &Restore) -> anyhow::Result<()> {
+    let contents = backup::restore(&options.backup, &options.data, options.replace)?;
+    println!("{}  {}, ready to be served", options.data.display(), size(&contents));
+    Ok(())
+}
+
+fn size(contents: &Contents) -> String {
+    format!("{} files, {}", contents.files.len(), bytesize::ByteSize::b(contents.bytes()))
 }
 
 /// Gives itself the lowest priority and a bound on memory before it looks at what it is given.

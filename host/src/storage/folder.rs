@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+/// The lock's file.
+pub const LOCK: &str = "lock";
+
+/// There while a backup is being put back: what is beside it belongs partly to the backup, partly to what was before.
+pub const RESTORING: &str = "restoring";
+
 /// A data folder, locked. Dropping it, or the end of the process however it comes, lets another host take it.
 #[derive(Debug)]
 pub struct DataFolder {
@@ -42,6 +48,15 @@ pub enum FolderError {
         /// The folder as it was given.
         path: PathBuf,
     },
+    /// A restore was cut off.
+    #[error(
+        "the data folder {} was left half restored: run `comptoir restore` with --replace on it again",
+        path.display()
+    )]
+    HalfRestored {
+        /// The folder as it was given.
+        path: PathBuf,
+    },
     /// The name would leave the folder, or clash with the lock.
     #[error("{0:?} cannot name a database: letters, digits, `-` and `_` only, and at most 64 of them")]
     Name(String),
@@ -54,6 +69,29 @@ impl DataFolder {
     ///
     /// [`FolderError::Taken`] while another host holds it; else why it cannot be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FolderError> {
+        let folder = Self::lock(path)?;
+        Self::check_whole(&folder.path)?;
+        Ok(folder)
+    }
+
+    /// Refuses a folder that a restore left half done.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::HalfRestored`].
+    pub fn check_whole(path: &Path) -> Result<(), FolderError> {
+        if path.join(RESTORING).exists() {
+            return Err(FolderError::HalfRestored { path: path.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Takes the folder as [`DataFolder::open`] does, whole or not: for a restore.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DataFolder::open`] but the last.
+    pub fn lock(path: impl AsRef<Path>) -> Result<Self, FolderError> {
         let path = path.as_ref();
         let unusable = |cause| FolderError::Unusable { path: path.to_owned(), cause };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -68,7 +106,7 @@ impl DataFolder {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(resolved.join("lock"))
+            .open(resolved.join(LOCK))
             .map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: resolved, _lock: lock }),

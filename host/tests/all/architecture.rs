@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 21] = [
+const EDGES: [(&str, &[&str]); 22] = [
     ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "revision", "route", "telemetry"]),
+    ("backup", &["storage"]),
     ("body", &[]),
     ("clock", &[]),
     (

@@ -9,6 +9,7 @@ mod harness;
 mod access;
 mod architecture;
 mod auth;
+mod backup;
 mod calls;
 mod deploys;
 mod envelope;
