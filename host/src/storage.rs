@@ -10,9 +10,10 @@
 //! - A write that was acknowledged is durable, and every read that starts afterwards sees it.
 //! - Every statement and transaction is bounded in time, in rows and in bytes. The bounds are the backend's configuration.
 //!
-//! Backends: [`sqlite`]. [`folder`] holds the files of those that have files. [`rehearsal`] stands before any of them and
+//! [`basis`] tells whether rows that were read are still what a query would give. Backends: [`sqlite`]. [`folder`] holds the files of those that have files. [`rehearsal`] stands before any of them and
 //! lets nothing of a write remain.
 
+pub mod basis;
 pub mod folder;
 pub mod rehearsal;
 pub mod sqlite;
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use thiserror::Error;
+
+use basis::Basis;
 
 /// One value of a row or a parameter.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,8 +172,14 @@ pub enum NotAdditive {
 /// Futures do nothing until they are polled. Dropping the future of an [`execute`](Storage::execute) leaves open whether
 /// the write happens; any other future may be dropped at will.
 pub trait Storage: Send + Sync {
-    /// Reads outside a transaction; sees every commit acknowledged before. A statement that writes is `Invalid`.
-    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>>;
+    /// Reads outside a transaction, and tells what the rows rest on; none where that is not known. Sees every commit
+    /// acknowledged before. A statement that writes is `Invalid`.
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>>;
+
+    /// Reads as [`read`](Storage::read) does, for whoever wants the rows alone.
+    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
+        Box::pin(async move { self.read(statement).await.map(|(rows, _)| rows) })
+    }
 
     /// Writes in a transaction of its own and gives the number of rows changed. Durable when it returns.
     fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>>;

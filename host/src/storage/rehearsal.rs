@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::basis::Basis;
 use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
 
 /// A storage whose reads are real and whose writes run and are always rolled back.
@@ -29,8 +30,8 @@ impl Rehearsal {
 }
 
 impl Storage for Rehearsal {
-    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
-        self.storage.query(statement)
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>> {
+        self.storage.read(statement)
     }
 
     fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {

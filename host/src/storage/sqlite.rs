@@ -29,6 +29,12 @@
 //! With foreign keys that the schema defers to the commit, a group holds one transaction, so that the one which broke a
 //! reference is the one told.
 //!
+//! # What rows rest on
+//!
+//! Each table has a version, which every commit that may have changed it moves ([`Basis`]); each compiled statement knows
+//! the tables that it reads or changes (`tables`). Versions live in this process: what another process writes into the
+//! file while the host runs moves none. A transaction that is undone moves none either.
+//!
 //! # Isolation
 //!
 //! A guest's SQL passes an authorizer that lists what is allowed (`policy`) and never shares a prepared statement with the
@@ -43,6 +49,7 @@ mod migrate;
 mod policy;
 mod readers;
 mod statement;
+mod tables;
 mod writer;
 
 #[cfg(test)]
@@ -58,6 +65,7 @@ pub use self::config::{SqliteConfig, SqliteLimits};
 use self::connection::Blueprint;
 use self::readers::Readers;
 use self::writer::Writer;
+use super::basis::Basis;
 use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
 
 /// The oldest SQLite without the bug of WAL that can lose a commit.
@@ -135,7 +143,7 @@ impl SqliteStorage {
 }
 
 impl Storage for SqliteStorage {
-    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>> {
         Box::pin(async move {
             Usage::count(&self.usage.queries);
             match self.readers.query_here(&statement) {

@@ -13,6 +13,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{ErrorCode, OpenFlags};
 
 use super::policy::{Author, Policy};
+use super::tables::{Asked, Tables, Versions};
 use super::{OpenError, SqliteConfig, fault};
 use crate::storage::StorageError;
 
@@ -37,6 +38,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Blueprint {
     path: PathBuf,
     pub(super) config: SqliteConfig,
+    /// How often each table was committed to.
+    pub(super) versions: Versions,
 }
 
 /// What a connection is for.
@@ -73,6 +76,8 @@ impl Role {
 pub(super) struct Connection {
     pub(super) raw: rusqlite::Connection,
     pub(super) policy: Arc<Policy>,
+    pub(super) asked: Arc<Asked>,
+    pub(super) tables: Tables,
     deadline: Arc<Deadline>,
     wal_frames: Arc<AtomicU32>,
 }
@@ -103,7 +108,7 @@ impl Blueprint {
             }
             Ok(_) => {}
         }
-        Ok(Self { path: resolved, config })
+        Ok(Self { path: resolved, config, versions: Versions::default() })
     }
 
     /// Opens the first connection, which turns the write-ahead log on and checks the structure.
@@ -160,7 +165,8 @@ impl Blueprint {
         let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
         let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
         let wal_frames = Arc::new(AtomicU32::new(0));
-        let (judge, watch, frames) = (policy.clone(), deadline.clone(), wal_frames.clone());
+        let asked = Arc::new(Asked::new(role == Role::Writer));
+        let (judge, notes, watch, frames) = (policy.clone(), asked.clone(), deadline.clone(), wal_frames.clone());
         raw.progress_handler(role.instructions_between_checks(), Some(move || watch.is_over()))?;
         if role == Role::Writer {
             raw.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
@@ -168,8 +174,11 @@ impl Blueprint {
                 Ok(())
             }))?;
         }
-        raw.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| judge.judge(&context)))?;
-        Ok(Connection { raw, policy, deadline, wal_frames })
+        raw.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            notes.note(&context.action);
+            judge.judge(&context)
+        }))?;
+        Ok(Connection { raw, policy, asked, tables: Tables::default(), deadline, wal_frames })
     }
 
     fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {

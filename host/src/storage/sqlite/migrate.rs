@@ -3,6 +3,7 @@
 //! The connection's policy allows the schema and denies what a service may never do. Foreign keys are not enforced while
 //! a run is under way, since rebuilding a table means dropping it; all of them are checked before the commit.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::fallible_iterator::FallibleIterator;
@@ -10,6 +11,7 @@ use rusqlite::{Batch, Error, Statement};
 
 use super::connection::{Blueprint, Connection, Role};
 use super::policy;
+use crate::storage::basis::{Commit, Version};
 use crate::storage::{Constraint, Migration, MigrationError, StorageError};
 
 /// How much of a statement's text an error repeats, in characters.
@@ -30,10 +32,10 @@ pub(super) fn run(blueprint: &Blueprint, migrations: &[Migration]) -> Result<Vec
     let connection = blueprint.open(Role::Migrator)?;
     // Whatever ends this function early closes the connection, and with it the transaction.
     let until = Instant::now() + blueprint.config.migration_deadline;
-    connection.until(until, || run_on(&connection, migrations))
+    connection.until(until, || run_on(&connection, migrations, blueprint.versions.whole()))
 }
 
-fn run_on(connection: &Connection, migrations: &[Migration]) -> Result<Vec<u32>, MigrationError> {
+fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version>) -> Result<Vec<u32>, MigrationError> {
     host(connection, "BEGIN IMMEDIATE")?;
     let current: u32 = connection
         .policy
@@ -46,6 +48,8 @@ fn run_on(connection: &Connection, migrations: &[Migration]) -> Result<Vec<u32>,
         host(connection, &format!("PRAGMA user_version = {}", migration.version))?;
         ran.push(migration.version);
     }
+    // Where none ran, nobody's rows change.
+    let _commit = Commit::begin(if ran.is_empty() { Vec::new() } else { vec![whole.clone()] });
     host(connection, "COMMIT")?;
     Ok(ran)
 }

@@ -11,7 +11,11 @@ use tokio::time::timeout;
 
 use super::connection::{Blueprint, Connection, Role};
 use super::statement::{self, Prepared};
+use crate::storage::basis::Basis;
 use crate::storage::{Rows, Statement, StorageError, Usage};
+
+/// Rows, and what they rest on.
+type Read = Result<(Rows, Option<Basis>), StorageError>;
 
 /// How many statements are remembered as slow before the memory starts afresh.
 const SLOW_STATEMENTS: usize = 1_024;
@@ -62,7 +66,7 @@ impl Readers {
     }
 
     /// Runs a query on this thread. None if it belongs elsewhere, or turned out to.
-    pub(super) fn query_here(&self, statement: &Statement) -> Option<Result<Rows, StorageError>> {
+    pub(super) fn query_here(&self, statement: &Statement) -> Option<Read> {
         if self.slow.contains(&statement.sql) {
             return None;
         }
@@ -85,19 +89,19 @@ impl Readers {
         }
     }
 
-    fn attempt(&self, connection: &Connection, statement: &Statement, until: Instant) -> Result<Rows, StorageError> {
-        let limits = &self.blueprint.config.limits;
-        let mut prepared = connection.until(until, || Prepared::new(connection, statement, limits))?;
+    fn attempt(&self, connection: &Connection, statement: &Statement, until: Instant) -> Read {
+        let (limits, versions) = (&self.blueprint.config.limits, &self.blueprint.versions);
+        let mut prepared = connection.until(until, || Prepared::new(connection, statement, versions, limits))?;
         if prepared.heavy() {
             prepared.discard();
             self.slow.insert(&statement.sql, Reason::Heavy);
             return Err(StorageError::TimedOut);
         }
-        statement::read(connection, &mut prepared, until, limits)
+        statement::read(connection, &mut prepared, versions, until, limits)
     }
 
     /// Runs a query on a thread of its own, with its whole deadline, once there is a place.
-    pub(super) async fn query_elsewhere(readers: &Arc<Self>, statement: Statement) -> Result<Rows, StorageError> {
+    pub(super) async fn query_elsewhere(readers: &Arc<Self>, statement: Statement) -> Read {
         Usage::count(&readers.usage.long_queries);
         let place = timeout(readers.blueprint.config.longest_wait, readers.places.clone().acquire_owned()).await;
         let Ok(Ok(place)) = place else {
@@ -113,13 +117,14 @@ impl Readers {
         work.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
     }
 
-    fn query_at_length(&self, statement: &Statement) -> Result<Rows, StorageError> {
-        let config = &self.blueprint.config;
+    fn query_at_length(&self, statement: &Statement) -> Read {
+        let (config, versions) = (&self.blueprint.config, &self.blueprint.versions);
         self.elsewhere.with(&self.blueprint, |connection| {
             let began = Instant::now();
             let until = began + config.statement_deadline;
-            let mut prepared = connection.until(until, || Prepared::new(connection, statement, &config.limits))?;
-            let result = statement::read(connection, &mut prepared, until, &config.limits);
+            let mut prepared =
+                connection.until(until, || Prepared::new(connection, statement, versions, &config.limits))?;
+            let result = statement::read(connection, &mut prepared, versions, until, &config.limits);
             let spent = began.elapsed();
             self.usage.add_sql_time(spent);
             if spent < config.inline_budget {

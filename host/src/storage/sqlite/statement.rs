@@ -8,6 +8,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use super::SqliteLimits;
 use super::connection::Connection;
 use super::policy::{self, Opening};
+use super::tables::{Touched, Versions};
+use crate::storage::basis::Basis;
 use crate::storage::{Rows, Statement, StorageError, Value};
 
 /// What a value costs in a result beside the bytes of its text or blob.
@@ -19,6 +21,8 @@ const VALUE_BYTES: usize = 16;
 pub(super) struct Prepared<'c> {
     raw: CachedStatement<'c>,
     connection: &'c Connection,
+    sql: &'c str,
+    touched: Touched,
     heavy: bool,
 }
 
@@ -26,10 +30,12 @@ impl<'c> Prepared<'c> {
     /// Compiles a statement, or takes it from the cache, and binds its parameters.
     pub(super) fn new(
         connection: &'c Connection,
-        statement: &Statement,
+        statement: &'c Statement,
+        versions: &Versions,
         limits: &SqliteLimits,
     ) -> Result<Self, StorageError> {
-        let sql = statement.sql.as_str();
+        // As the cache of compiled statements has it.
+        let sql = statement.sql.trim();
         if sql.len() > limits.sql_bytes as usize {
             return Err(StorageError::TooLarge(format!("a statement of more than {} bytes", limits.sql_bytes)));
         }
@@ -45,8 +51,9 @@ impl<'c> Prepared<'c> {
             return Err(StorageError::Invalid("a statement with a NUL".into()));
         }
         connection.policy.take_heavy();
-        let raw = connection.raw.prepare_cached(sql).map_err(|error| explain_compiling(connection, &error))?;
-        let mut prepared = Self { raw, connection, heavy: connection.policy.take_heavy() };
+        let (raw, touched) =
+            compile(connection, sql, versions).map_err(|error| explain_compiling(connection, &error))?;
+        let mut prepared = Self { raw, connection, sql, touched, heavy: connection.policy.take_heavy() };
         prepared.bind(&statement.params)?;
         Ok(prepared)
     }
@@ -59,6 +66,14 @@ impl<'c> Prepared<'c> {
     /// Whether running it may change the database.
     pub(super) fn writes(&self) -> bool {
         !self.raw.readonly()
+    }
+
+    /// The versions of the tables that it touches. To be called after it ran: then it is known whether it was compiled again.
+    pub(super) fn touched(&self, versions: &Versions) -> Touched {
+        match self.connection.asked.take() {
+            Some(names) => self.connection.tables.learn(self.sql, &names, versions),
+            None => self.touched.clone(),
+        }
     }
 
     /// Keeps it out of the cache, so that compiling it again tells again whether it is heavy.
@@ -138,17 +153,48 @@ impl<'c> Prepared<'c> {
     }
 }
 
-/// Reads the rows of a statement that only reads, until a deadline.
+/// Reads the rows of a statement that only reads, until a deadline. No basis where the schema has just changed.
 pub(super) fn read(
     connection: &Connection,
     prepared: &mut Prepared<'_>,
+    versions: &Versions,
     until: Instant,
     limits: &SqliteLimits,
-) -> Result<Rows, StorageError> {
+) -> Result<(Rows, Option<Basis>), StorageError> {
     if prepared.writes() {
         return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
     }
-    connection.until(until, || prepared.rows(limits))
+    // Before the first step, with which the snapshot begins.
+    let basis = Basis::take(prepared.touched.iter().chain([versions.whole()]));
+    let rows = connection.until(until, || prepared.rows(limits))?;
+    let as_compiled = Touched::ptr_eq(&prepared.touched(versions), &prepared.touched);
+    Ok((rows, basis.filter(|_| as_compiled)))
+}
+
+/// Compiles a statement, or takes it from the cache, and tells which tables it touches.
+fn compile<'c>(
+    connection: &'c Connection,
+    sql: &str,
+    versions: &Versions,
+) -> rusqlite::Result<(CachedStatement<'c>, Touched)> {
+    if connection.tables.are_outdated(versions) {
+        // What runs sees that the schema changed, what is compiled need not.
+        connection.raw.flush_prepared_statement_cache();
+        connection.policy.as_host(|| connection.raw.execute_batch("SELECT 1 FROM sqlite_schema"))?;
+    }
+    connection.asked.take();
+    let raw = connection.raw.prepare_cached(sql)?;
+    let (raw, names) = match (connection.asked.take(), connection.tables.known(sql)) {
+        (None, Some(touched)) => return Ok((raw, touched)),
+        (Some(names), _) => (raw, names),
+        (None, None) => {
+            // It was forgotten which: compiled again, it tells.
+            raw.discard();
+            let raw = connection.raw.prepare_cached(sql)?;
+            (raw, connection.asked.take().unwrap_or_default())
+        }
+    };
+    Ok((raw, connection.tables.learn(sql, &names, versions)))
 }
 
 /// Compiling fails for lack of memory only where a statement is out of all proportion.

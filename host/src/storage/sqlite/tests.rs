@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod additive;
+mod basis;
 mod isolation;
 mod limits;
 mod migrations;

@@ -1,11 +1,12 @@
 //! A group: the outer transaction that many transactions of a service share, and what survives which error.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::Statement as HostStatement;
 
-use crate::storage::sqlite::config::SqliteConfig;
-use crate::storage::sqlite::connection::Connection;
+use crate::storage::basis::{Commit, Version};
+use crate::storage::sqlite::connection::{Blueprint, Connection};
 use crate::storage::sqlite::statement::Prepared;
 use crate::storage::{Statement, StorageError, Usage};
 
@@ -19,10 +20,14 @@ type Acknowledgement = Box<dyn FnOnce(&Result<(), StorageError>) + Send>;
 /// each is answered once, and with success only after the commit.
 pub(super) struct Group<'c> {
     connection: &'c Connection,
-    config: &'c SqliteConfig,
+    blueprint: &'c Blueprint,
     usage: &'c Usage,
     host: HostSql<'c>,
     members: Vec<Acknowledgement>,
+    /// The tables that the members changed.
+    changed: Vec<Arc<Version>>,
+    /// Those that the transaction under way has changed so far.
+    changing: Vec<Arc<Version>>,
     began: Instant,
     open: bool,
     /// The schema defers foreign keys to the commit, so each transaction needs a commit of its own.
@@ -49,17 +54,19 @@ impl<'c> Group<'c> {
     /// No group yet, on a connection that is the writer's alone.
     pub(super) fn new(
         connection: &'c Connection,
-        config: &'c SqliteConfig,
+        blueprint: &'c Blueprint,
         usage: &'c Usage,
     ) -> Result<Self, StorageError> {
         let host =
             connection.policy.as_host(|| HostSql::new(connection)).map_err(|error| connection.translate(&error))?;
         let mut group = Self {
             connection,
-            config,
+            blueprint,
             usage,
             host,
             members: Vec::new(),
+            changed: Vec::new(),
+            changing: Vec::new(),
             began: Instant::now(),
             open: false,
             solitary: false,
@@ -81,7 +88,9 @@ impl<'c> Group<'c> {
 
     /// Whether another transaction may join before the commit.
     pub(super) fn has_room(&self) -> bool {
-        !self.solitary && self.members.len() < self.config.group_size && self.began.elapsed() < self.config.group_window
+        !self.solitary
+            && self.members.len() < self.blueprint.config.group_size
+            && self.began.elapsed() < self.blueprint.config.group_window
     }
 
     /// Whether an acknowledgement waits for the commit.
@@ -91,7 +100,7 @@ impl<'c> Group<'c> {
 
     /// When those who wait have waited long enough for others to join.
     pub(super) fn due(&self) -> Instant {
-        self.began + self.config.group_window
+        self.began + self.blueprint.config.group_window
     }
 
     /// Whether the connection can no longer be trusted.
@@ -120,7 +129,11 @@ impl<'c> Group<'c> {
         if !self.open {
             return;
         }
-        match self.host_step(|host| &mut host.commit) {
+        let commit = Commit::begin(std::mem::take(&mut self.changed));
+        let committed = self.host_step(|host| &mut host.commit);
+        // Before anybody is told: whoever asks afterwards is given what was written.
+        drop(commit);
+        match committed {
             Ok(()) => {
                 self.open = false;
                 Usage::count(&self.usage.syncs);
@@ -135,6 +148,11 @@ impl<'c> Group<'c> {
     /// Adds a transaction whose work is done. It is told when the group is settled.
     pub(super) fn join(&mut self, acknowledge: impl FnOnce(&Result<(), StorageError>) + Send + 'static) {
         debug_assert!(self.open, "a member of a lost group has been told");
+        for version in self.changing.drain(..) {
+            if !self.changed.iter().any(|known| Arc::ptr_eq(known, &version)) {
+                self.changed.push(version);
+            }
+        }
         self.members.push(Box::new(acknowledge));
     }
 
@@ -150,6 +168,7 @@ impl<'c> Group<'c> {
 
     /// Undoes what the transaction did.
     pub(super) fn undo(&mut self) {
+        self.changing.clear();
         if !self.open {
             return;
         }
@@ -179,13 +198,19 @@ impl<'c> Group<'c> {
         wrote: &mut bool,
         work: impl FnOnce(&mut Prepared<'_>) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        let connection = self.connection;
+        let (connection, versions, limits) = (self.connection, &self.blueprint.versions, &self.blueprint.config.limits);
         let began = Instant::now();
-        let compiled = connection.until(until, || Prepared::new(connection, statement, &self.config.limits));
+        let compiled = connection.until(until, || Prepared::new(connection, statement, versions, limits));
         let result = match compiled {
             Ok(mut prepared) if prepared.writes() => {
                 *wrote = true;
-                self.run_undoably(|| connection.until(until, move || work(&mut prepared)))
+                let ran = self.run_undoably(|| {
+                    connection.until(until, move || Ok((work(&mut prepared)?, prepared.touched(versions))))
+                });
+                ran.map(|(result, touched)| {
+                    self.changing.extend_from_slice(&touched);
+                    result
+                })
             }
             Ok(mut prepared) => connection.until(until, || work(&mut prepared)),
             Err(error) => Err(error),
@@ -227,6 +252,8 @@ impl<'c> Group<'c> {
             self.broken |= self.host_step(|host| &mut host.rollback).is_err();
         }
         self.open = false;
+        self.changed.clear();
+        self.changing.clear();
         // A commit refused for a deferred reference: alone in its group, the member is the one at fault.
         let told = match cause {
             StorageError::Constraint(_) if self.members.len() > 1 => StorageError::Busy,

@@ -30,7 +30,7 @@ pub(super) fn run(queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usag
 }
 
 fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
-    let mut group = match Group::new(connection, &blueprint.config, usage) {
+    let mut group = match Group::new(connection, blueprint, usage) {
         Ok(group) => group,
         Err(error) => return first.refuse(error),
     };
