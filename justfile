@@ -59,6 +59,18 @@ upgrade service *arguments: toolchain
 rollback service *arguments:
     target/release/comptoir rollback {{service}} {{arguments}}
 
+# What is tried on a share of the callers (`just upgrade orders --canary 5%`), or another share for it
+canary *arguments:
+    target/release/comptoir canary {{arguments}}
+
+# Put what is tried in charge
+promote *arguments:
+    target/release/comptoir promote {{arguments}}
+
+# End what is tried: everybody is served as before
+abort *arguments:
+    target/release/comptoir abort {{arguments}}
+
 # What became of a service's revisions
 history service *arguments:
     target/release/comptoir history {{service}} {{arguments}}

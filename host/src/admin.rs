@@ -10,13 +10,16 @@
 //! | `GET /readyz` | every service answers its health question |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
-//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, and in the query `digest`, `force`, `reason` |
+//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, and in the query `digest`, `force`, `reason`, `canary` |
 //! | `POST /services/{name}/rollback` | goes back; in the query `to`, `reason` |
 //! | `GET /services/{name}/history` | the newest 100 lines |
+//! | `GET /canary` | what is tried, on which share of the callers, and how it does |
+//! | `POST /canary` | gives it to another share: in the query `share` |
+//! | `POST /canary/promote`, `/canary/abort` | ends it, for all of its services: in the query `reason` |
 
+mod canary;
 mod deploys;
 mod metrics;
-mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +28,13 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq as _;
 
 use crate::body::{Body, BodyReader, full};
 use crate::deploy::{Deployer, Deployment, Platform};
 use crate::error::Error;
-use crate::gate::REQUEST_ID;
+use crate::gate::{Gate, REQUEST_ID};
 use crate::gateway::{Gateway, RequestIds};
 use crate::telemetry::Metrics;
-
-pub use token::token;
 
 /// Bytes of components that are being sent at one moment, all together.
 const UPLOADS_BYTES: u32 = 256 << 20;
@@ -44,7 +44,7 @@ const UNREAD_TIME: Duration = Duration::from_secs(1);
 
 /// Answers the operator.
 pub struct Admin {
-    token: String,
+    gate: Gate,
     deployer: Arc<Deployer>,
     gateway: Arc<Gateway>,
     platform: Arc<Platform>,
@@ -54,16 +54,16 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// An interface that opens to this token.
+    /// An interface that opens to the token that this gate knows.
     pub fn new(
-        token: String,
+        gate: Gate,
         deployer: Arc<Deployer>,
         gateway: Arc<Gateway>,
         platform: Arc<Platform>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let uploads = BodyReader::new(UPLOADS_BYTES);
-        Self { token, deployer, gateway, platform, metrics, uploads, ids: RequestIds::default() }
+        Self { gate, deployer, gateway, platform, metrics, uploads, ids: RequestIds::default() }
     }
 
     /// Answers one request.
@@ -83,7 +83,7 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<Incoming>, id: &Arc<str>) -> Result<Response<Body>, Error> {
-        let deployment = self.deployer.current().load_full();
+        let serving = self.deployer.current().load_full();
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match segments[..] {
@@ -93,17 +93,23 @@ impl Admin {
             }
             ["readyz"] => {
                 only(&request, &[Method::GET])?;
-                Ok(self.readiness(&deployment, id).await)
+                Ok(self.readiness(serving.stable(), id).await)
             }
             ["metrics"] => {
                 only(&request, &[Method::GET])?;
-                Ok(metrics_answer(metrics::encode(&self.metrics, &deployment, &self.platform)))
+                Ok(metrics_answer(metrics::encode(&self.metrics, &serving, &self.platform)))
             }
             ["services", ref rest @ ..] => {
                 if let Err(error) = self.check_token(request.headers()) {
                     return Err(self.unread(request, error).await);
                 }
-                self.services(request, rest, &deployment, id).await
+                self.services(request, rest, &serving, id).await
+            }
+            ["canary", ref rest @ ..] => {
+                if let Err(error) = self.check_token(request.headers()) {
+                    return Err(self.unread(request, error).await);
+                }
+                self.canary(&request, rest, &serving, id).await
             }
             _ => Err(Error::NotFound),
         }
@@ -127,7 +133,7 @@ impl Admin {
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Error> {
         let sent = headers.get(AUTHORIZATION).ok_or(Error::MissingToken)?;
         let sent = sent.as_bytes().strip_prefix(b"Bearer ").ok_or(Error::MissingToken)?;
-        if bool::from(sent.ct_eq(self.token.as_bytes())) { Ok(()) } else { Err(Error::InvalidToken) }
+        if self.gate.is_operator(sent) { Ok(()) } else { Err(Error::InvalidToken) }
     }
 }
 

@@ -1,10 +1,13 @@
 //! The commands that speak to a running host's admin listener.
 
+mod print;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use comptoir::deploy::Share;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, IF_MATCH};
@@ -39,6 +42,41 @@ pub(crate) struct Deploy {
     /// Also if the host took this component back before.
     #[arg(long)]
     force: bool,
+    /// Try it on this share of the callers first, such as 5%; with 0% only who asks for it by header is answered by it.
+    #[arg(long, value_name = "SHARE")]
+    canary: Option<Share>,
+    /// Why, for the history.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// `comptoir deploy-set`
+#[derive(Debug, Args)]
+pub(crate) struct DeploySet {
+    /// The services, as the manifest names them, each with its component's file.
+    #[arg(required = true, value_name = "SERVICE=FILE", value_parser = service_and_file)]
+    components: Vec<(String, PathBuf)>,
+    /// Why, for the history.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// `comptoir canary`
+#[derive(Debug, Args)]
+pub(crate) struct Canary {
+    /// Give it to this share of the callers from now on, such as 20%; without it, say how it does.
+    share: Option<Share>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// `comptoir promote` and `comptoir abort`
+#[derive(Debug, Args)]
+pub(crate) struct EndCanary {
     /// Why, for the history.
     #[arg(long, default_value = "")]
     reason: String,
@@ -82,10 +120,68 @@ pub(crate) struct Status {
 impl Deploy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let component = read(&self.component)?;
-        let query = [("reason", self.reason.as_str()), ("force", if self.force { "true" } else { "false" })];
+        let mut query = vec![("reason", self.reason.as_str()), ("force", if self.force { "true" } else { "false" })];
+        let share = self.canary.map(|share| share.to_string());
+        query.extend(share.as_deref().map(|share| ("canary", share)));
         let path = format!("/services/{}?{}", self.service, encode(&query));
         let answer = self.operator.ask(Method::PUT, &path, component, self.replaces.as_deref())?;
-        self.operator.print(&answer, print_report)
+        self.operator.print(&answer, print::report)
+    }
+}
+
+impl DeploySet {
+    /// Stages every component for nobody, then promotes them in one move. Where one is refused, none stays.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let running = self.operator.ask(Method::GET, "/canary", Vec::new(), None)?;
+        if running["data"].is_object() {
+            bail!("a canary is running: promote it or abort it first");
+        }
+        let staged = self.stage();
+        let query = encode(&[("reason", self.reason.as_str())]);
+        if let Err(error) = staged {
+            // What was not staged cannot be aborted, and then nothing has to be.
+            let _ = self.operator.ask(Method::POST, &format!("/canary/abort?{query}"), Vec::new(), None);
+            return Err(error);
+        }
+        let answer = self.operator.ask(Method::POST, &format!("/canary/promote?{query}"), Vec::new(), None)?;
+        self.operator.print(&answer, print::reports)
+    }
+
+    fn stage(&self) -> anyhow::Result<()> {
+        for (service, file) in &self.components {
+            let query = encode(&[("reason", self.reason.as_str()), ("canary", "0%")]);
+            let answer = self.operator.ask(Method::PUT, &format!("/services/{service}?{query}"), read(file)?, None)?;
+            self.operator.print(&answer, print::report)?;
+        }
+        Ok(())
+    }
+}
+
+impl Canary {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        if let Some(share) = self.share {
+            let path = format!("/canary?{}", encode(&[("share", share.to_string().as_str())]));
+            let answer = self.operator.ask(Method::POST, &path, Vec::new(), None)?;
+            return self.operator.print(&answer, print::canary);
+        }
+        let answer = self.operator.ask(Method::GET, "/canary", Vec::new(), None)?;
+        self.operator.print(&answer, print::canary)
+    }
+}
+
+impl EndCanary {
+    pub(crate) fn promote(self) -> anyhow::Result<()> {
+        self.end("promote", print::reports)
+    }
+
+    pub(crate) fn abort(self) -> anyhow::Result<()> {
+        self.end("abort", print::aborted)
+    }
+
+    fn end(self, how: &str, print: fn(&Value)) -> anyhow::Result<()> {
+        let path = format!("/canary/{how}?{}", encode(&[("reason", self.reason.as_str())]));
+        let answer = self.operator.ask(Method::POST, &path, Vec::new(), None)?;
+        self.operator.print(&answer, print)
     }
 }
 
@@ -95,7 +191,7 @@ impl Rollback {
         query.extend(self.to.as_deref().map(|to| ("to", to)));
         let path = format!("/services/{}/rollback?{}", self.service, encode(&query));
         let answer = self.operator.ask(Method::POST, &path, Vec::new(), None)?;
-        self.operator.print(&answer, print_report)
+        self.operator.print(&answer, print::report)
     }
 }
 
@@ -103,7 +199,7 @@ impl History {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let answer =
             self.operator.ask(Method::GET, &format!("/services/{}/history", self.service), Vec::new(), None)?;
-        self.operator.print(&answer, print_history)
+        self.operator.print(&answer, print::history)
     }
 }
 
@@ -111,7 +207,7 @@ impl Status {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let path = self.service.map_or_else(|| "/services".to_owned(), |service| format!("/services/{service}"));
         let answer = self.operator.ask(Method::GET, &path, Vec::new(), None)?;
-        self.operator.print(&answer, print_status)
+        self.operator.print(&answer, print::status)
     }
 }
 
@@ -158,82 +254,15 @@ async fn send(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Resul
     serde_json::from_slice(&body).context("the answer is not that of a Comptoir host")
 }
 
+fn service_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (service, file) = text.split_once('=').ok_or("write it like orders=orders.wasm")?;
+    Ok((service.to_owned(), file.into()))
+}
+
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn encode(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
-}
-
-fn short(digest: &Value) -> &str {
-    digest.as_str().map_or("-", |digest| digest.get(..12).unwrap_or(digest))
-}
-
-fn print_report(report: &Value) {
-    for step in report["steps"].as_array().into_iter().flatten() {
-        #[allow(clippy::cast_precision_loss, reason = "microseconds for people")]
-        let milliseconds = step["took_us"].as_u64().unwrap_or_default() as f64 / 1000.0;
-        println!(
-            "  {:<10} {milliseconds:>9.1} ms  {}",
-            step["step"].as_str().unwrap_or_default(),
-            step["note"].as_str().unwrap_or_default()
-        );
-    }
-    for difference in report["differences"].as_array().into_iter().flatten() {
-        println!("  {}", difference.as_str().unwrap_or_default());
-    }
-    let (service, from, to) =
-        (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
-    if report["changed"] == true {
-        println!("{service}: {from} -> {to}");
-    } else {
-        println!("{service}: {to} is active already, nothing changed");
-    }
-}
-
-fn print_history(lines: &Value) {
-    for line in lines.as_array().into_iter().flatten() {
-        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        let at = time::OffsetDateTime::from_unix_timestamp(line["at"].as_i64().unwrap_or_default());
-        let at =
-            at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default();
-        let why =
-            [text("reason"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-        println!(
-            "{:>4}  {at}  {:<9} {:<12} {} -> {}  {:<11} {why}",
-            line["id"],
-            text("by"),
-            text("action"),
-            short(&line["from"]),
-            short(&line["to"]),
-            text("result")
-        );
-    }
-}
-
-fn print_status(services: &Value) {
-    let one = std::slice::from_ref(services);
-    for service in services.as_array().map_or(one, Vec::as_slice) {
-        let text = |name: &str| service[name].as_str().unwrap_or_default();
-        println!(
-            "{}  {}  version {}  WASI {}",
-            text("service"),
-            short(&service["revision"]),
-            text("version"),
-            text("wasi")
-        );
-        for kept in service["kept"].as_array().into_iter().flatten() {
-            println!("  kept {}", short(kept));
-        }
-        for route in service["traffic"].as_array().into_iter().flatten() {
-            let median = route["median_us"].as_f64().unwrap_or_default() / 1000.0;
-            println!(
-                "  {:<32} {:>8} good {:>6} bad  median {median:.1} ms",
-                route["route"].as_str().unwrap_or_default(),
-                route["good"],
-                route["bad"]
-            );
-        }
-    }
 }

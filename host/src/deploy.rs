@@ -16,12 +16,22 @@
 //! run when the pointer moves end on the old one. When the last of them has ended, the old revision's code is kept for as
 //! long as it stands among the last few of its service, so that going back to it needs no compiling; then it is freed.
 //!
+//! # Canaries and sets
+//!
+//! A revision may be tried on a share of the callers before everybody gets it: it passes the same steps up to `probed`, and then
+//! stands beside what serves (`serving`), as a candidate. A caller is in the share by a hash of the user's name, or of the address of
+//! whoever shows no token. Candidates of several services make one canary: they are promoted in one transaction and one
+//! move of the pointer, or none is. So a set of components that belong together is staged for nobody, then promoted. One
+//! canary runs at a time, and survives a restart.
+//!
 //! # Probation
 //!
 //! For a time the host compares the new revision with the one before, route by route (`judge`). One that is clearly worse is
 //! taken back by the same transaction and the same pointer, and its digest is not activated again unless it is forced.
-//! What a failing database, a full house or another service did to it does not count.
+//! What a failing database, a full house or another service did to it does not count. A canary is compared with what the revision
+//! in charge answers at the same time, for as long as it runs. A set is taken back as it came, as a whole.
 
+mod canary;
 mod check;
 mod compile;
 mod deployment;
@@ -32,8 +42,10 @@ mod record;
 mod report;
 mod rollback;
 mod schema;
+mod serving;
 mod stage;
 mod start;
+mod switch;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,7 +55,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::clock::Clock;
 use crate::engine::Engines;
@@ -56,10 +68,12 @@ use crate::tokens::Tokens;
 pub use deployment::{Deployment, Served};
 pub use record::{Line, Record, RecordError};
 pub use report::{DeployError, Refused, Report, Step, StepTaken};
+pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};
 
-use record::{Action, Entry};
+use record::Action;
 use report::Steps;
 use stage::Stage;
+use switch::Plan;
 use watch::Probation;
 
 /// What the host has to give to its services.
@@ -89,6 +103,8 @@ pub struct Order {
     pub replaces: Option<String>,
     /// Activate it even if the host took it back before.
     pub force: bool,
+    /// Try it on this share of the callers first, instead of putting it in charge.
+    pub canary: Option<Share>,
     /// Why, for the history.
     pub reason: String,
 }
@@ -111,7 +127,7 @@ pub struct Deployer {
     record: Record,
     lanes: BTreeMap<String, Lane>,
     compiler: Option<PathBuf>,
-    current: Arc<ArcSwap<Deployment>>,
+    current: Arc<ArcSwap<Serving>>,
     /// Held while the pointer is moved, so that two services' deploys do not undo each other.
     switching: tokio::sync::Mutex<()>,
     /// Set when the host stops: nothing is watched any more.
@@ -147,7 +163,7 @@ impl Deployer {
     }
 
     /// The pointer that requests follow.
-    pub fn current(&self) -> Arc<ArcSwap<Deployment>> {
+    pub fn current(&self) -> Arc<ArcSwap<Serving>> {
         self.current.clone()
     }
 
@@ -155,37 +171,66 @@ impl Deployer {
     ///
     /// # Errors
     /// `DeployError`. Then what served before serves on.
-    pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Report, DeployError> {
+    pub async fn deploy(self: &Arc<Self>, mut order: Order) -> Result<Report, DeployError> {
         let mut steps = Steps::default();
-        let name = order.service.as_str();
-        let lane = self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))?;
-        let _busy = lane.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))?;
-        let active = self.check_replaces(name, order.replaces.as_deref())?;
-        let bytes: Arc<[u8]> = order.bytes.into();
+        let name = order.service.clone();
+        let _busy = self.begin_work(&name)?;
+        let active = self.check_replaces(&name, order.replaces.as_deref())?;
+        canary::may_deploy(&self.current.load(), &name, order.canary)?;
+        let bytes: Arc<[u8]> = std::mem::take(&mut order.bytes).into();
         let digest = hex(&Sha256::digest(&bytes));
         steps.done(Step::Received, None);
-        let entry = self.entry(name, Action::Deploy, Some(active.clone()), &digest, &order.reason);
-        let line = self.record.begin(&entry)?;
-        let passed = self.pass(name, &bytes, &digest, order.digest.as_deref(), order.force, &mut steps).await;
-        let served = match passed {
-            Ok(served) => served,
-            Err(error) => {
-                self.record.end(line, "refused", &error.to_string())?;
-                return Err(error);
-            }
-        };
+        let action = if order.canary.is_some() { Action::Canary } else { Action::Deploy };
+        let line = self.record.begin(&self.entry(&name, action, Some(active.clone()), &digest, &order.reason))?;
+        let brought = self.bring(&order, line, &bytes, &digest, steps).await;
+        if let Err(error) = &brought {
+            self.record.end(line, "refused", &error.to_string())?;
+        }
+        brought
+    }
+
+    /// Every step of an order whose line of the history is begun.
+    async fn bring(
+        self: &Arc<Self>,
+        order: &Order,
+        line: i64,
+        bytes: &Arc<[u8]>,
+        digest: &str,
+        mut steps: Steps,
+    ) -> Result<Report, DeployError> {
+        let name = order.service.as_str();
+        let new = self.pass(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
         let before = self.served(name);
-        let differences = before.as_ref().map(|before| check::differences(before, &served)).unwrap_or_default();
-        if active == digest {
+        let mut report = self.report(line, before.as_ref(), &new);
+        if report.from.as_deref() == Some(digest) {
             self.record.end(line, "unchanged", "it is active already")?;
-            return Ok(self.report(line, name, Some(active), digest, false, steps, differences));
+            report.changed = false;
+        } else if let Some(share) = order.canary {
+            self.begin_canary(line, new, share).await?;
+            report.canary = Some(share);
+        } else {
+            self.put_in_charge(order, line, new).await?;
+            steps.done(Step::Active, None);
+            report.active_since = Some(self.now());
         }
-        self.switch(line, name, served.clone(), None).await?;
-        steps.done(Step::Active, None);
-        if let Some(old) = before {
-            tokio::spawn(watch::run(self.clone(), Probation::new(name, line, served, old)));
+        report.steps = steps.into_taken();
+        Ok(report)
+    }
+
+    async fn put_in_charge(self: &Arc<Self>, order: &Order, line: i64, new: Served) -> Result<(), DeployError> {
+        self.store(&new).await?;
+        let replaced = self.switch(|serving| {
+            canary::may_deploy(serving, &order.service, None)?;
+            self.check_replaces(&order.service, order.replaces.as_deref())?;
+            Ok(Plan::activate(serving, vec![(line, new.clone())]))
+        });
+        if let Some(Some(old)) = replaced.await?.pop() {
+            tokio::spawn(watch::run(
+                self.clone(),
+                Probation::in_charge(vec![(line, new, old)], self.manifest.deploy.watch),
+            ));
         }
-        Ok(self.report(line, name, Some(active), digest, true, steps, differences))
+        Ok(())
     }
 
     /// Every step up to activation.
@@ -228,7 +273,7 @@ impl Deployer {
     /// # Errors
     /// Always: `Refused`, or what kept it from being written down.
     pub fn refuse_unread(&self, name: &str, reason: &str) -> Result<Report, DeployError> {
-        self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))?;
+        self.lane(name)?;
         let active = self.check_replaces(name, None)?;
         let line = self.record.begin(&self.entry(name, Action::Deploy, Some(active), "", reason))?;
         let limit = self.manifest.deploy.component;
@@ -248,9 +293,7 @@ impl Deployer {
     /// # Errors
     /// An unknown service, or a record that cannot be read.
     pub fn history(&self, name: &str, most: u32) -> Result<Vec<Line>, DeployError> {
-        if !self.lanes.contains_key(name) {
-            return Err(DeployError::UnknownService(name.to_owned()));
-        }
+        self.lane(name)?;
         Ok(self.record.history(name, most)?)
     }
 
@@ -263,13 +306,27 @@ impl Deployer {
         self.lanes[name].kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lane(&self, name: &str) -> Result<&Lane, DeployError> {
+        self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))
+    }
+
+    /// Takes a service for a deploy or a rollback, for as long as what it gives is held.
+    fn begin_work(&self, name: &str) -> Result<OwnedMutexGuard<()>, DeployError> {
+        self.lane(name)?.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))
+    }
+
+    /// What is in charge of a service.
     fn served(&self, name: &str) -> Option<Served> {
-        self.current.load().services().get(name).cloned()
+        self.current.load().stable().services().get(name).cloned()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Whether what this line of the history put in charge is still there, and the host not stopping.
     fn is_on_probation(&self, name: &str, line: i64) -> bool {
-        !self.stopped.load(Ordering::Relaxed) && self.lanes[name].line.load(Ordering::Relaxed) == line
+        !self.is_stopped() && self.lanes[name].line.load(Ordering::Relaxed) == line
     }
 
     fn check_replaces(&self, name: &str, replaces: Option<&str>) -> Result<String, DeployError> {
@@ -307,74 +364,24 @@ impl Deployer {
         Ok(stored.unwrap_or(Ok(()))?)
     }
 
-    /// Puts a revision in charge: on the disk first, then for requests. `revert` is the line that this takes back, and why.
-    /// Where it cannot be, the line says so.
-    async fn switch(
-        &self,
-        line: i64,
-        name: &str,
-        served: Served,
-        revert: Option<(i64, &str)>,
-    ) -> Result<(), DeployError> {
-        let switched = self.try_switch(line, name, served, revert).await;
-        if let Err(error) = &switched {
-            self.record.end(line, "refused", &error.to_string())?;
+    /// What a change from one revision to another comes to, before any step of it is told.
+    fn report(&self, id: i64, before: Option<&Served>, after: &Served) -> Report {
+        Report {
+            id,
+            service: after.revision.service().to_owned(),
+            from: before.map(|before| before.revision.digest().to_owned()),
+            to: after.revision.digest().to_owned(),
+            changed: true,
+            canary: None,
+            active_since: None,
+            steps: Vec::new(),
+            differences: before.map(|before| check::differences(before, after)).unwrap_or_default(),
         }
-        switched
     }
 
-    async fn try_switch(
-        &self,
-        line: i64,
-        name: &str,
-        served: Served,
-        revert: Option<(i64, &str)>,
-    ) -> Result<(), DeployError> {
-        // A restart must find it, also where the folder was emptied since it was deployed.
-        self.store(&served).await?;
-        let _switching = self.switching.lock().await;
-        let mut services = self.current.load().services().clone();
-        let before = services.insert(name.into(), served.clone());
-        let deployment = Self::deployment(services)?;
-        self.record.activate(&[(line, name, served.revision.digest())], revert)?;
-        self.current.store(Arc::new(deployment));
-        self.lanes[name].line.store(line, Ordering::Relaxed);
-        let mut kept = self.kept(name);
-        kept.retain(|kept| kept.revision.digest() != served.revision.digest());
-        if let Some(before) = before {
-            kept.push_front(before);
-        }
-        kept.truncate(self.manifest.deploy.keep);
-        Ok(())
-    }
-
-    fn deployment(services: BTreeMap<Arc<str>, Served>) -> Result<Deployment, Refused> {
-        Deployment::new(services).map_err(|conflict| Refused {
-            service: conflict.service().unwrap_or("*").to_owned(),
-            step: Step::Active,
-            reason: conflict.to_string(),
-        })
-    }
-
-    fn entry(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Entry {
-        let by = if action == Action::Start { "host" } else { "operator" };
-        let text = |text: &str| text.to_owned();
-        Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason) }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the fields of a report, in its order")]
-    fn report(
-        &self,
-        id: i64,
-        name: &str,
-        from: Option<String>,
-        to: String,
-        changed: bool,
-        steps: Steps,
-        differences: Vec<String>,
-    ) -> Report {
-        let active_since = self.platform.clock.since_epoch().as_secs_f64();
-        Report { id, service: name.to_owned(), from, to, changed, active_since, steps: steps.into_taken(), differences }
+    /// Seconds since 1970-01-01 UTC.
+    fn now(&self) -> f64 {
+        self.platform.clock.since_epoch().as_secs_f64()
     }
 }
 

@@ -35,6 +35,10 @@ pub enum Error {
     InvalidToken,
     /// A good token whose role is not enough.
     Forbidden,
+    /// A revision was asked for by somebody who is not the operator.
+    VersionForbidden,
+    /// A revision was asked for that does not serve.
+    VersionUnknown,
     /// The body is over the limit, in bytes.
     BodyTooLarge(usize),
     /// The body did not come in time.
@@ -94,6 +98,16 @@ impl Error {
                 ..row(StatusCode::UNAUTHORIZED, "INVALID_TOKEN", "The token is invalid or has expired")
             },
             Self::Forbidden => row(StatusCode::FORBIDDEN, "FORBIDDEN", "Your role does not allow this"),
+            Self::VersionForbidden => row(
+                StatusCode::FORBIDDEN,
+                "VERSION_FORBIDDEN",
+                "To ask for a revision, send the admin token in x-comptoir-admin-token",
+            ),
+            Self::VersionUnknown => row(
+                StatusCode::NOT_FOUND,
+                "VERSION_NOT_FOUND",
+                "No such revision serves or is on trial; it is named like orders@0123456789ab",
+            ),
             Self::BodyTooLarge(limit) => row(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "BODY_TOO_LARGE",
@@ -195,6 +209,8 @@ mod tests {
             Error::MissingToken,
             Error::InvalidToken,
             Error::Forbidden,
+            Error::VersionForbidden,
+            Error::VersionUnknown,
             Error::BodyTooLarge(1),
             Error::BodyTooSlow,
             Error::Overloaded,
@@ -223,6 +239,8 @@ mod tests {
                 "401 MISSING_TOKEN www-authenticate: Bearer",
                 "401 INVALID_TOKEN www-authenticate: Bearer",
                 "403 FORBIDDEN",
+                "403 VERSION_FORBIDDEN",
+                "404 VERSION_NOT_FOUND",
                 "413 BODY_TOO_LARGE",
                 "408 BODY_TOO_SLOW",
                 "503 OVERLOADED retry-after: 1",

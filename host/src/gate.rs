@@ -4,6 +4,8 @@
 //! checked cannot reach a guest, because that does not compile. The gate also removes every header by which a client
 //! could claim what only the host may say, and sets the host's own.
 
+mod admin_token;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use hyper::http::request::Parts;
 
 use crate::route::{Access, Route};
 use crate::tokens::{Claims, Tokens};
+
+pub use admin_token::AdminToken;
 
 /// The username of the caller.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -76,12 +80,23 @@ pub struct Origin<'a> {
 #[derive(Debug, Clone)]
 pub struct Gate {
     tokens: Arc<Tokens>,
+    admin_token: Arc<AdminToken>,
 }
 
 impl Gate {
-    /// A gate that believes the tokens of one issuer.
-    pub fn new(tokens: Arc<Tokens>) -> Self {
-        Self { tokens }
+    /// A gate that believes the tokens of one issuer, and one operator.
+    pub fn new(tokens: Arc<Tokens>, admin_token: Arc<AdminToken>) -> Self {
+        Self { tokens, admin_token }
+    }
+
+    /// Whether what somebody shows is the admin token.
+    pub fn is_operator(&self, shown: &[u8]) -> bool {
+        self.admin_token.matches(shown)
+    }
+
+    /// The user whose good token a request shows, if it shows one.
+    pub fn caller(&self, headers: &HeaderMap) -> Option<String> {
+        bearer(headers).ok().and_then(|token| self.tokens.verify(token)).map(|claims| claims.subject)
     }
 
     /// Lets a client's request pass to its route.

@@ -1,8 +1,9 @@
 //! The way of a request: route, gate, revision, answer.
 //!
-//! Each request takes one snapshot of the deployment and keeps it to the end, through the calls that its guest makes to other
-//! services, so that it never meets two versions of a service.
+//! Each request takes one deployment, everybody's or the canary's, and keeps it to the end, through the calls that its guest makes
+//! to other services, so that it never meets two versions of a service.
 
+mod choose;
 mod health;
 mod peers;
 mod request_id;
@@ -20,7 +21,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::body::{Body, BodyReader, RequestBody, full};
-use crate::deploy::{Deployment, Served};
+use crate::deploy::{Deployment, Served, Serving};
 use crate::error::Error;
 use crate::gate::{Gate, Origin, REQUEST_ID};
 use crate::manifest::Grant;
@@ -56,7 +57,7 @@ pub enum Door {
 
 /// Answers requests.
 pub struct Gateway {
-    deployment: Arc<ArcSwap<Deployment>>,
+    serving: Arc<ArcSwap<Serving>>,
     gate: Gate,
     bodies: BodyReader,
     ids: RequestIds,
@@ -77,9 +78,9 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Gateway {
-    /// A gateway onto whatever deployment the pointer names at the time of each request.
-    pub fn new(deployment: Arc<ArcSwap<Deployment>>, gate: Gate, metrics: Arc<Metrics>) -> Self {
-        Self { deployment, gate, bodies: BodyReader::new(BODY_BUDGET_BYTES), ids: RequestIds::default(), metrics }
+    /// A gateway onto whatever the pointer names at the time of each request.
+    pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>) -> Self {
+        Self { serving, gate, bodies: BodyReader::new(BODY_BUDGET_BYTES), ids: RequestIds::default(), metrics }
     }
 
     /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
@@ -113,7 +114,7 @@ impl Gateway {
         trace: &mut Trace,
     ) -> Result<Response<Body>, Stop> {
         check_head(&head)?;
-        let deployment = self.deployment.load_full();
+        let deployment = self.choose(&head.headers, client)?;
         let found = match door {
             Door::Gateway if health::is_asked(&head) => health::find(&head.method).map(|()| None),
             Door::Gateway => find(Some(deployment.gateway()), &head).map(Some),

@@ -15,11 +15,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin};
+use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::deploy::{Deployer, Deployment, Platform, Record};
 use crate::engine::Engines;
-use crate::gate::Gate;
+use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
 use crate::listener::Connections;
 use crate::manifest::{Grant, Manifest, Operator};
@@ -85,11 +85,12 @@ impl Host {
         let bound = bind(&manifest).await?;
         let record = Record::open(folder.path(), options.clock.clone())?;
         let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
-        let admin_token = admin::token(&folder.path().join("admin.token"))?;
+        let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record, options.compiler);
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default());
-        let gateway = Gateway::new(deployer.current(), Gate::new(platform.tokens.clone()), metrics.clone());
+        let gate = Gate::new(platform.tokens.clone(), Arc::new(admin_token));
+        let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone());
         let gateway = Arc::new(gateway);
         let addresses = bound.addresses()?;
         let development_login = match &manifest.operator {
@@ -101,7 +102,7 @@ impl Host {
         let (stop, stopping) = watch::channel(false);
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners.connections, listeners.header_time, stopping, metrics.clone());
-        let admin = Admin::new(admin_token, deployer.clone(), gateway.clone(), platform, metrics);
+        let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
         bound.serve(&connections, &gateway, &Arc::new(admin));
         if options.watch {
             let (deployer, mut stopping) = (deployer.clone(), stop.subscribe());
@@ -112,7 +113,7 @@ impl Host {
                 }
             });
         }
-        let deployment = deployer.current().load_full();
+        let deployment = deployer.current().load().stable().clone();
         Ok(Self { manifest, addresses, deployment, development_login, connections, stop, deployer, _folder: folder })
     }
 

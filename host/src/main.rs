@@ -30,6 +30,14 @@ enum Command {
     Serve(Serve),
     /// Send a component to a running host and put it in charge of a service.
     Deploy(client::Deploy),
+    /// Send several components and put all of them in charge in one move, or none.
+    DeploySet(client::DeploySet),
+    /// What is tried on a share of the callers, or another share for it.
+    Canary(client::Canary),
+    /// Put what is tried in charge.
+    Promote(client::EndCanary),
+    /// End what is tried: everybody is served as before.
+    Abort(client::EndCanary),
     /// Go back to the revision before, or to a named one, at once.
     Rollback(client::Rollback),
     /// What became of a service's revisions, newest first.
@@ -113,6 +121,10 @@ fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
         Command::Serve(options) => run(&options),
         Command::Deploy(command) => command.run(),
+        Command::DeploySet(command) => command.run(),
+        Command::Canary(command) => command.run(),
+        Command::Promote(command) => command.promote(),
+        Command::Abort(command) => command.abort(),
         Command::Rollback(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Status(command) => command.run(),

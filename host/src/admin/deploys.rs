@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, json_answer, only};
 use crate::body::{Body, BodyRefusal};
-use crate::deploy::{DeployError, Deployment, Order, Served, Step};
+use crate::deploy::{DeployError, Order, Served, Serving, Share, ShareError, Step};
 use crate::engine::Wasi;
 use crate::error::Error;
 use crate::revision::RouteTraffic;
@@ -27,21 +27,22 @@ impl Admin {
         &self,
         request: Request<Incoming>,
         path: &[&str],
-        deployment: &Arc<Deployment>,
+        serving: &Serving,
         id: &Arc<str>,
     ) -> Result<Response<Body>, Error> {
         match *path {
             [] => {
                 only(&request, &[Method::GET])?;
+                let services = serving.stable().services().iter();
                 let services: Vec<Value> =
-                    deployment.services().iter().map(|(name, served)| self.describe(name, served)).collect();
+                    services.map(|(name, served)| self.describe(name, served, serving)).collect();
                 Ok(success(&json!({ "count": services.len(), "data": services })))
             }
             [name] if request.method() == Method::PUT => self.deploy(request, name, id).await,
             [name] => {
                 only(&request, &[Method::GET, Method::PUT])?;
-                let served = deployment.services().get(name).ok_or(Error::NotFound)?;
-                let mut answer = success(&json!({ "data": self.describe(name, served) }));
+                let served = serving.stable().services().get(name).ok_or(Error::NotFound)?;
+                let mut answer = success(&json!({ "data": self.describe(name, served, serving) }));
                 if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", served.revision.digest())) {
                     answer.headers_mut().insert(ETAG, tag);
                 }
@@ -65,8 +66,9 @@ impl Admin {
     }
 
     async fn deploy(&self, request: Request<Incoming>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
-        let query = query(&request, &["digest", "force", "reason"]).and_then(|query| Ok((forces(&query)?, query)));
-        let (force, mut query) = match query {
+        let query = query(&request, &["digest", "force", "reason", "canary"]);
+        let query = query.and_then(|query| Ok((forces(&query)?, share(query.get("canary"))?, query)));
+        let (force, canary, mut query) = match query {
             Ok(query) => query,
             Err(error) => return Err(self.unread(request, error).await),
         };
@@ -87,6 +89,7 @@ impl Admin {
             digest: query.remove("digest"),
             replaces,
             force,
+            canary,
             reason,
         };
         let deployer = self.deployer.clone();
@@ -94,13 +97,12 @@ impl Admin {
         Ok(outcome(report.map(|report| json!(report)), id))
     }
 
-    fn describe(&self, name: &str, served: &Served) -> Value {
+    fn describe(&self, name: &str, served: &Served, serving: &Serving) -> Value {
         let description = served.description.as_deref();
         let route = |route: &crate::route::Route| {
             let method = route.method.as_ref().map_or("*", Method::as_str);
             json!({ "method": method, "path": &*route.pattern, "access": format!("{:?}", route.access).to_lowercase() })
         };
-        let traffic = |route: &RouteTraffic| json!({ "route": route.route, "good": route.good, "bad": route.bad, "median_us": route.median_us() });
         json!({
             "service": name,
             "name": description.map(|description| &description.name),
@@ -113,24 +115,39 @@ impl Admin {
             "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
             "calls": served.calls,
             "instances": { "in_use": served.revision.slots().in_use(), "waiting": served.revision.slots().waiting() },
-            "traffic": served.revision.traffic().snapshot().iter().map(traffic).collect::<Vec<_>>(),
+            "traffic": traffic(served),
+            "canary": serving.canary().and_then(|canary| super::canary::candidate(canary, name)),
         })
     }
 }
 
+/// What a revision answered, route by route.
+pub(super) fn traffic(served: &Served) -> Vec<Value> {
+    let traffic = |route: &RouteTraffic| json!({ "route": route.route, "good": route.good, "bad": route.bad, "median_us": route.median_us() });
+    served.revision.traffic().snapshot().iter().map(traffic).collect()
+}
+
 /// Runs on when the operator's connection breaks: what was begun is ended, and the history says how.
-async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
     tokio::spawn(work).await.map_err(|_| Error::Internal)
 }
 
 /// The parameters of a query, of which none may be unknown: a misspelt `force` must not pass for its absence.
-fn query(request: &Request<Incoming>, known: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn query(request: &Request<Incoming>, known: &[&str]) -> Result<BTreeMap<String, String>, Error> {
     let pairs = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned();
     let query: BTreeMap<String, String> = pairs.collect();
     if query.keys().all(|name| known.contains(&name.as_str())) {
         return Ok(query);
     }
     Err(Error::BadRequest("The query has a parameter that is not known here"))
+}
+
+/// A share of the callers, where one is given.
+pub(super) fn share(text: Option<&String>) -> Result<Option<Share>, Error> {
+    let share = text.map(|text| text.parse()).transpose();
+    share.map_err(|_: ShareError| {
+        Error::BadRequest("A share of the callers is written like 5% or 0.25%, as 5%25 in a URL")
+    })
 }
 
 /// Whether an order is to be done in spite of what the host found before.
@@ -142,7 +159,7 @@ fn forces(query: &BTreeMap<String, String>) -> Result<bool, Error> {
     }
 }
 
-fn success(members: &Value) -> Response<Body> {
+pub(super) fn success(members: &Value) -> Response<Body> {
     let mut answer = json!({ "success": true });
     if let (Some(answer), Some(members)) = (answer.as_object_mut(), members.as_object()) {
         answer.extend(members.clone());
@@ -151,7 +168,7 @@ fn success(members: &Value) -> Response<Body> {
 }
 
 /// What a deploy came to: its report, or why nothing changed, in the envelope.
-fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<Body> {
+pub(super) fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<Body> {
     let error = match result {
         Ok(data) => return success(&json!({ "data": data })),
         Err(error) => error,
@@ -165,6 +182,9 @@ fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<Body> {
             (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")
         }
         DeployError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
+        DeployError::CanaryRunning(_) => (StatusCode::CONFLICT, "CANARY_RUNNING"),
+        DeployError::NoCanary => (StatusCode::CONFLICT, "NO_CANARY"),
+        DeployError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "STOPPING"),
         DeployError::Record(_) => (StatusCode::SERVICE_UNAVAILABLE, "RECORD_UNAVAILABLE"),
     };
     let step = match &error {

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::deploy::{Deployment, Platform};
+use crate::deploy::{Platform, Served, Serving};
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,10 +23,10 @@ struct Revision {
 }
 
 /// Everything that is known, in the Prometheus text format (OpenMetrics 1.0).
-pub(super) fn encode(metrics: &Metrics, deployment: &Deployment, platform: &Platform) -> String {
+pub(super) fn encode(metrics: &Metrics, serving: &Serving, platform: &Platform) -> String {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    services(&mut registry, deployment);
+    services(&mut registry, serving);
     databases(&mut registry, platform);
     passwords(&mut registry, platform);
     let mut page = String::new();
@@ -36,15 +36,17 @@ pub(super) fn encode(metrics: &Metrics, deployment: &Deployment, platform: &Plat
     }
 }
 
-fn services(registry: &mut Registry, deployment: &Deployment) {
+fn services(registry: &mut Registry, serving: &Serving) {
     let (in_use, waiting) = (Family::<Service, Gauge>::default(), Family::<Service, Gauge>::default());
     let (traps, deadlines) = (Family::<Revision, Counter>::default(), Family::<Revision, Counter>::default());
-    for (name, served) in deployment.services() {
+    for (name, served) in serving.stable().services() {
         let labels = Service { service: name.to_string() };
         in_use.get_or_create(&labels).set(gauge(served.revision.slots().in_use()));
         waiting.get_or_create(&labels).set(gauge(served.revision.slots().waiting()));
-        let labels = Revision { service: name.to_string(), revision: served.revision.digest()[..12].to_owned() };
-        let faults = served.revision.faults();
+    }
+    for Served { revision, .. } in serving.all() {
+        let labels = Revision { service: revision.service().to_owned(), revision: revision.digest()[..12].to_owned() };
+        let faults = revision.faults();
         traps.get_or_create(&labels).inc_by(faults.traps.load(Ordering::Relaxed));
         deadlines.get_or_create(&labels).inc_by(faults.deadlines.load(Ordering::Relaxed));
     }

@@ -38,6 +38,10 @@ pub enum Action {
     Rollback,
     /// The host took the one before, because the new one did worse.
     Revert,
+    /// An operator began to try it on a share of the callers.
+    Canary,
+    /// An operator put in charge what was tried.
+    Promote,
 }
 
 impl Action {
@@ -47,6 +51,8 @@ impl Action {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
             Self::Revert => "revert",
+            Self::Canary => "canary",
+            Self::Promote => "promote",
         }
     }
 }
@@ -75,7 +81,7 @@ pub struct Line {
     pub id: i64,
     /// Seconds since 1970-01-01 UTC.
     pub at: i64,
-    /// `start`, `deploy`, `rollback` or `revert`.
+    /// `start`, `deploy`, `rollback`, `revert`, `canary` or `promote`.
     pub action: String,
     /// The revision before.
     pub from: Option<String>,
@@ -85,7 +91,8 @@ pub struct Line {
     pub by: String,
     /// What they said about it.
     pub reason: String,
-    /// `running`, `active`, `kept`, `reverted`, `refused`, `interrupted` or `unchanged`.
+    /// `running`, `active`, `kept`, `reverted`, `refused`, `interrupted` or `unchanged`; of a canary `canary` while it runs, then
+    /// `promoted`, `aborted`, `replaced` or `reverted`.
     pub result: String,
     /// Why it was refused or reverted.
     pub detail: String,
@@ -98,6 +105,44 @@ pub struct KnownSchema {
     pub base: u32,
     /// The version to which this host brought it.
     pub latest: u32,
+}
+
+/// One change of what serves.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Revisions that become active.
+    pub(super) activated: Vec<Activation>,
+    /// Lines of the history that end otherwise.
+    pub(super) ended: Vec<Ended>,
+    /// The canary after it, if one runs then.
+    pub(super) canary: Option<CanaryRecord>,
+}
+
+/// A revision that becomes active.
+#[derive(Debug)]
+pub(super) struct Activation {
+    pub(super) line: i64,
+    pub(super) service: String,
+    pub(super) digest: String,
+    /// The digest that it really replaces, which may have changed since the line was begun.
+    pub(super) before: Option<String>,
+}
+
+/// How a line of the history ends.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) line: i64,
+    pub(super) result: &'static str,
+    pub(super) detail: String,
+}
+
+/// A canary as a restart finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CanaryRecord {
+    /// Hundredths of a per cent of the callers.
+    pub(super) share: u16,
+    /// Service, digest and line of each revision on trial.
+    pub(super) candidates: Vec<(String, String, i64)>,
 }
 
 /// The record of one host. Clones share it.
@@ -114,6 +159,12 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS active (
         service TEXT PRIMARY KEY,
         digest TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS canary (
+        service TEXT PRIMARY KEY,
+        digest TEXT NOT NULL,
+        line INTEGER NOT NULL,
+        share INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS schemas (
         service TEXT PRIMARY KEY,
@@ -241,26 +292,56 @@ impl Record {
         self.database().execute(sql, params![id, result, detail]).map(drop).map_err(|error| self.fail(error))
     }
 
-    /// Makes revisions active and ends their lines, all in one transaction: the moment from which a restart serves them.
-    /// `revert` is the line of what is taken back by it, and why.
-    pub fn activate(&self, activations: &[(i64, &str, &str)], revert: Option<(i64, &str)>) -> Result<(), RecordError> {
+    /// Writes a change of what serves, in one transaction: the moment from which a restart serves it. Blocks on the disk.
+    pub(super) fn commit(&self, change: &Change) -> Result<(), RecordError> {
         let mut database = self.database();
         let mut write = || -> rusqlite::Result<()> {
             let transaction = database.transaction()?;
-            for (id, service, digest) in activations {
+            for Activation { line, service, digest, before } in &change.activated {
                 transaction.execute(
                     "INSERT INTO active (service, digest) VALUES (?1, ?2) ON CONFLICT (service) DO UPDATE SET digest = ?2",
                     [service, digest],
                 )?;
-                transaction.execute("UPDATE history SET result = 'active' WHERE id = ?1", [id])?;
+                let sql = "UPDATE history SET result = 'active', before = ?2 WHERE id = ?1";
+                transaction.execute(sql, params![line, before])?;
             }
-            if let Some((line, why)) = revert {
-                transaction
-                    .execute("UPDATE history SET result = 'reverted', detail = ?2 WHERE id = ?1", params![line, why])?;
+            for Ended { line, result, detail } in &change.ended {
+                let sql = "UPDATE history SET result = ?2, detail = ?3 WHERE id = ?1";
+                transaction.execute(sql, params![line, result, detail])?;
+            }
+            transaction.execute("DELETE FROM canary", [])?;
+            if let Some(CanaryRecord { share, candidates }) = &change.canary {
+                for (service, digest, line) in candidates {
+                    let sql = "INSERT INTO canary (service, digest, line, share) VALUES (?1, ?2, ?3, ?4)";
+                    transaction.execute(sql, params![service, digest, line, share])?;
+                }
             }
             transaction.commit()
         };
         write().map_err(|error| self.fail(error))
+    }
+
+    /// The canary that ran last, if none ended it.
+    pub(super) fn canary(&self) -> Result<Option<CanaryRecord>, RecordError> {
+        let database = self.database();
+        let read = || -> rusqlite::Result<Vec<(String, String, i64, u16)>> {
+            let mut statement = database.prepare("SELECT service, digest, line, share FROM canary ORDER BY service")?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+        };
+        let rows = read().map_err(|error| self.fail(error))?;
+        let share = rows.first().map(|(.., share)| *share);
+        let candidates = rows.into_iter().map(|(service, digest, line, _)| (service, digest, line)).collect();
+        Ok(share.map(|share| CanaryRecord { share, candidates }))
+    }
+
+    /// The line that put the active revision in charge and the revision before it, while the line's watch has not ended.
+    pub(super) fn on_probation(&self, service: &str) -> Result<Option<(i64, String)>, RecordError> {
+        let sql = "SELECT id, before FROM history WHERE service = ?1 AND result = 'active' AND before IS NOT NULL
+                   AND action IN ('deploy', 'promote')
+                   AND id = (SELECT max(id) FROM history WHERE service = ?1 AND result IN ('active', 'kept'))
+                   AND after = (SELECT digest FROM active WHERE service = ?1)";
+        let found = self.database().query_row(sql, [service], |row| Ok((row.get(0)?, row.get(1)?))).optional();
+        found.map_err(|error| self.fail(error))
     }
 
     /// The newest lines of a service, newest first.
@@ -330,7 +411,8 @@ impl Record {
         files.sort_by_key(|(modified, _)| std::cmp::Reverse(*modified));
         for (_, path) in files.into_iter().skip(ARTIFACTS) {
             let digest = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-            let sql = "SELECT EXISTS (SELECT 1 FROM active WHERE digest = ?1)";
+            let sql =
+                "SELECT EXISTS (SELECT 1 FROM active WHERE digest = ?1 UNION SELECT 1 FROM canary WHERE digest = ?1)";
             let is_active: bool = self.database().query_row(sql, [digest], |row| row.get(0)).unwrap_or(true);
             if !is_active {
                 fs::remove_file(path)?;
@@ -358,12 +440,33 @@ mod tests {
         }
     }
 
+    fn activation(line: i64, to: &str) -> Change {
+        let (service, digest) = ("orders".to_owned(), to.to_owned());
+        Change { activated: vec![Activation { line, service, digest, before: None }], ..Change::default() }
+    }
+
+    #[test]
+    fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
+        let data = tempfile::tempdir().unwrap();
+        let record = Record::open(data.path(), Clock::default()).unwrap();
+        let line = record.begin(&entry("bb")).unwrap();
+        let canary = CanaryRecord { share: 500, candidates: vec![("orders".to_owned(), "bb".to_owned(), line)] };
+        let ended = vec![Ended { line, result: "canary", detail: String::new() }];
+        record.commit(&Change { ended, canary: Some(canary.clone()), ..Change::default() }).unwrap();
+        drop(record);
+        let record = Record::open(data.path(), Clock::default()).unwrap();
+        assert_eq!(record.canary().unwrap(), Some(canary));
+        assert_eq!(record.history("orders", 1).unwrap()[0].result, "canary");
+        record.commit(&activation(line, "bb")).unwrap();
+        assert_eq!(record.canary().unwrap(), None);
+    }
+
     #[test]
     fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_be() {
         let data = tempfile::tempdir().unwrap();
         let record = Record::open(data.path(), Clock::default()).unwrap();
         let id = record.begin(&entry("aa")).unwrap();
-        record.activate(&[(id, "orders", "aa")], None).unwrap();
+        record.commit(&activation(id, "aa")).unwrap();
         record.begin(&entry("bb")).unwrap();
         drop(record);
         let record = Record::open(data.path(), Clock::default()).unwrap();
@@ -379,12 +482,12 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let record = Record::open(data.path(), Clock::default()).unwrap();
         let id = record.begin(&entry("bb")).unwrap();
-        record.activate(&[(id, "orders", "bb")], None).unwrap();
+        record.commit(&activation(id, "bb")).unwrap();
         assert_eq!(record.reverted("orders", "bb").unwrap(), None);
         record.end(id, "reverted", "it failed 5 of 7 requests").unwrap();
         assert_eq!(record.reverted("orders", "bb").unwrap().unwrap(), "it failed 5 of 7 requests");
         let id = record.begin(&entry("bb")).unwrap();
-        record.activate(&[(id, "orders", "bb")], None).unwrap();
+        record.commit(&activation(id, "bb")).unwrap();
         assert_eq!(record.reverted("orders", "bb").unwrap(), None);
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::record::RecordError;
+use super::serving::Share;
 
 /// How far a component got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -73,6 +74,15 @@ pub enum DeployError {
         /// The digest that is active.
         active: String,
     },
+    /// A canary of the service runs, or one that nothing can be added to.
+    #[error("a canary of {0} is running: promote it or abort it first")]
+    CanaryRunning(String),
+    /// No canary runs, or not the one that was meant.
+    #[error("no canary is running, or not the one that this was meant for: look at it again")]
+    NoCanary,
+    /// The host stops.
+    #[error("the host is stopping")]
+    Stopping,
     /// There is no revision to go back to.
     #[error("`{service}` has no revision {wanted} to go back to")]
     NothingBefore {
@@ -142,8 +152,13 @@ pub struct Report {
     pub to: String,
     /// Whether requests reach another revision than before.
     pub changed: bool,
-    /// From this instant on no request is started on the revision before (seconds since 1970-01-01 UTC, with fractions).
-    pub active_since: f64,
+    /// The share of callers that reach the revision after, where that is a canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Share>,
+    /// From this instant on no request is started on the revision before (seconds since 1970-01-01 UTC, with fractions). None
+    /// for a canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_since: Option<f64>,
     /// The steps, in order.
     pub steps: Vec<StepTaken>,
     /// Routes and imports that came, went or changed their access.

@@ -2,7 +2,8 @@
 
 use super::record::Action;
 use super::report::{DeployError, Refused, Report, Step, Steps};
-use super::{Deployer, Served, check};
+use super::switch::Plan;
+use super::{Deployer, Served, canary};
 
 impl Deployer {
     /// Goes back to the revision before, or to the one that is named, at once.
@@ -11,17 +12,20 @@ impl Deployer {
     /// `DeployError`. Then what served before serves on.
     pub async fn rollback(&self, name: &str, to: Option<&str>, reason: &str) -> Result<Report, DeployError> {
         let mut steps = Steps::default();
-        let lane = self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))?;
-        let _busy = lane.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))?;
+        let _busy = self.begin_work(name)?;
         let active = self.check_replaces(name, None)?;
         let served = self.before(name, &active, to, &mut steps).await?;
         self.fits_schema(&served).await?;
-        let digest = served.revision.digest().to_owned();
-        let differences = self.served(name).map(|before| check::differences(&before, &served)).unwrap_or_default();
-        let line = self.record.begin(&self.entry(name, Action::Rollback, Some(active.clone()), &digest, reason))?;
-        self.switch(line, name, served, None).await?;
+        let mut report = self.report(0, self.served(name).as_ref(), &served);
+        let entry = self.entry(name, Action::Rollback, Some(active), served.revision.digest(), reason);
+        let lines = self.switch_with_lines(vec![(entry, served)], |serving, activate| {
+            canary::may_deploy(serving, name, None)?;
+            Ok(Plan::activate(serving, activate))
+        });
+        report.id = lines.await?.pop().unwrap_or_default();
         steps.done(Step::Active, None);
-        Ok(self.report(line, name, Some(active), digest, true, steps, differences))
+        (report.active_since, report.steps) = (Some(self.now()), steps.into_taken());
+        Ok(report)
     }
 
     /// The revision to go back to: one that is still compiled, or else one whose component is still on the disk.

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sha2::{Digest as _, Sha256};
 
-use super::record::{Action, Entry};
+use super::record::{Action, Activation, Change, Entry};
 use super::report::{DeployError, Refused, Step, Steps};
+use super::serving::Serving;
+use super::watch::{self, Probation};
 use super::{Deployer, Served, hex};
 
 impl Deployer {
@@ -15,21 +18,49 @@ impl Deployer {
     ///
     /// # Errors
     /// The first service for which nothing can serve. Then none does.
-    pub async fn start_all(&self) -> Result<(), DeployError> {
+    pub async fn start_all(self: &Arc<Self>) -> Result<(), DeployError> {
         let names: Vec<&String> = self.manifest.services.keys().collect();
         let staged = futures::future::try_join_all(names.iter().map(|name| self.start(name))).await?;
         let mut services = BTreeMap::new();
-        let mut activations = Vec::new();
+        let mut change = Change::default();
         for (name, (served, entry)) in names.iter().zip(staged) {
             if let Some(entry) = entry {
-                activations.push((self.record.begin(&entry)?, name.as_str(), entry.to));
+                let line = self.record.begin(&entry)?;
+                let Entry { service, from: before, to: digest, .. } = entry;
+                change.activated.push(Activation { line, service, digest, before });
             }
             services.insert(Arc::from(name.as_str()), served);
         }
-        let deployment = Self::deployment(services)?;
-        let lines: Vec<_> = activations.iter().map(|(id, name, digest)| (*id, *name, digest.as_str())).collect();
-        self.record.activate(&lines, None)?;
-        self.current.store(Arc::new(deployment));
+        let rollout = self.last_canary(&mut change).await?;
+        let serving = Serving::new(services, rollout).map_err(|conflict| Refused {
+            service: conflict.service().unwrap_or("*").to_owned(),
+            step: Step::Active,
+            reason: conflict.to_string(),
+        })?;
+        self.record.commit(&change)?;
+        self.current.store(Arc::new(serving));
+        self.watch_canary();
+        for name in names {
+            self.watch_again(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on watching what was put in charge shortly before the host ended.
+    async fn watch_again(self: &Arc<Self>, name: &str) -> Result<(), DeployError> {
+        let Some((line, before)) = self.record.on_probation(name)? else { return Ok(()) };
+        let (Some(new), Some(bytes)) = (self.served(name), self.record.load(&before)) else { return Ok(()) };
+        let old = match self.stage(name, &bytes.into(), &before, &mut Steps::default()).await {
+            Ok(old) => old,
+            Err(error) => {
+                tracing::warn!(service = name, %error, "the new revision is not watched any more: there is no way back from it");
+                return Ok(());
+            }
+        };
+        self.lanes[name].line.store(line, Ordering::Relaxed);
+        self.kept(name).push_front(old.clone());
+        let probation = Probation::in_charge(vec![(line, new, old)], self.manifest.deploy.watch);
+        tokio::spawn(watch::run(self.clone(), probation));
         Ok(())
     }
 

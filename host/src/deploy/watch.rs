@@ -1,4 +1,4 @@
-//! A new revision's probation: compared with the one before, and taken back when it does clearly worse.
+//! The probation of new revisions: compared with those before, and taken back when they do clearly worse.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::probe::{self, Unfit};
-use super::record::{Action, Entry};
+use super::record::{Action, Ended};
 use super::report::DeployError;
+use super::switch::Plan;
 use super::{Deployer, Served, judge};
 use crate::revision::RouteTraffic;
 
@@ -20,98 +21,188 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Probes that must fail one after the other to take a revision back.
 const FAILED_PROBES: usize = 2;
 
-/// What is watched.
+/// New revisions that are watched together, and taken back together.
 pub(super) struct Probation {
-    service: String,
-    /// The line of the history that put it in charge.
+    changes: Vec<Change>,
+    phase: Phase,
+}
+
+/// A revision that may be taken back for another.
+struct Change {
+    /// The line of the history that put it in charge, or began its trial.
     line: i64,
     new: Served,
     old: Served,
-    /// What the new one had answered when it was put in charge, from an earlier time in charge.
-    base: Vec<RouteTraffic>,
+    /// What they had answered before, in an earlier time in charge.
+    new_before: Vec<RouteTraffic>,
+    old_before: Vec<RouteTraffic>,
+}
+
+/// Who reaches the new revisions.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// Everybody. They are kept when nothing was found until then.
+    InCharge(Instant),
+    /// A share of the callers, for as long as the operator wants.
+    Canary,
+}
+
+impl Change {
+    fn service(&self) -> &str {
+        self.new.revision.service()
+    }
+
+    /// Why the new revision is clearly worse, or none.
+    fn worse(&self) -> Option<String> {
+        let old = since(&self.old_before, self.old.revision.traffic().snapshot());
+        judge::worse(&old, &since(&self.new_before, self.new.revision.traffic().snapshot()))
+    }
+
+    /// Requests that the new revision answered.
+    fn answered(&self) -> u64 {
+        let traffic = self.new.revision.traffic().snapshot();
+        traffic.iter().map(|RouteTraffic { good, bad, .. }| good + bad).sum()
+    }
+}
+
+/// What was answered since an earlier moment.
+fn since(before: &[RouteTraffic], now: Vec<RouteTraffic>) -> Vec<RouteTraffic> {
+    let find = |now: &RouteTraffic| before.iter().find(|before| before.route == now.route);
+    now.into_iter().map(|now| find(&now).map_or_else(|| now.clone(), |before| now.since(before))).collect()
 }
 
 impl Probation {
-    pub(super) fn new(service: &str, line: i64, new: Served, old: Served) -> Self {
-        let base = new.revision.traffic().snapshot();
-        Self { service: service.to_owned(), line, new, old, base }
+    /// Of revisions that are in charge: each with its line and the revision before it, whose whole life is compared with,
+    /// because it answers nothing any more.
+    pub(super) fn in_charge(changes: Vec<(i64, Served, Served)>, time: Duration) -> Self {
+        Self::new(changes, Phase::InCharge(Instant::now() + time), |_| Vec::new())
     }
 
-    /// What the new revision did on probation.
-    fn traffic(&self) -> Vec<RouteTraffic> {
-        let before = |now: &RouteTraffic| self.base.iter().find(|before| before.route == now.route);
-        let all = self.new.revision.traffic().snapshot().into_iter();
-        all.map(|now| before(&now).map_or_else(|| now.clone(), |before| now.since(before))).collect()
+    /// Of candidates: each is compared with what the revision in charge answers at the same time.
+    pub(super) fn canary(changes: Vec<(i64, Served, Served)>) -> Self {
+        Self::new(changes, Phase::Canary, |old| old.revision.traffic().snapshot())
+    }
+
+    fn new(changes: Vec<(i64, Served, Served)>, phase: Phase, old_before: fn(&Served) -> Vec<RouteTraffic>) -> Self {
+        let changes = changes.into_iter().map(|(line, new, old)| Change {
+            new_before: new.revision.traffic().snapshot(),
+            old_before: old_before(&old),
+            line,
+            new,
+            old,
+        });
+        Self { changes: changes.collect(), phase }
+    }
+
+    fn lines(&self) -> Vec<i64> {
+        self.changes.iter().map(|change| change.line).collect()
+    }
+
+    /// Forgets what was replaced by somebody else. Whether anything is left to watch.
+    fn goes_on(&mut self, deployer: &Deployer) -> bool {
+        match self.phase {
+            Phase::InCharge(_) => {
+                self.changes.retain(|change| deployer.is_on_probation(change.service(), change.line));
+                !self.changes.is_empty()
+            }
+            Phase::Canary => deployer.is_tried(&self.lines()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::InCharge(end) if Instant::now() >= end)
     }
 }
 
-/// Watches until the time is over, or the revision is taken back or replaced.
-pub(super) async fn run(deployer: Arc<Deployer>, probation: Probation) {
-    let rules = deployer.manifest.deploy.clone();
-    // What the old revision did lately is what it did in all; requests that it still answers now count as well.
-    let end = Instant::now() + rules.watch;
+/// Watches until the time is over, or the revisions are taken back or replaced.
+pub(super) async fn run(deployer: Arc<Deployer>, mut probation: Probation) {
     let (mut answered, mut quiet_since, mut failed_probes) = (0, Instant::now(), 0);
-    while Instant::now() < end {
+    while !probation.is_over() {
         tokio::time::sleep(LOOK).await;
-        if !deployer.is_on_probation(&probation.service, probation.line) {
+        if !probation.goes_on(&deployer) {
             return;
         }
-        let new = probation.traffic();
-        if let Some(reason) = judge::worse(&probation.old.revision.traffic().snapshot(), &new) {
-            return deployer.take_back(&probation, &reason).await;
-        }
-        let all = new.iter().map(|RouteTraffic { good, bad, .. }| good + bad).sum::<u64>();
+        let mut reason = probation.changes.iter().find_map(Change::worse);
+        let all = probation.changes.iter().map(Change::answered).sum();
         if all != answered {
             (answered, quiet_since) = (all, Instant::now());
         } else if quiet_since.elapsed() >= QUIET {
-            match probe::all(&probation.new, rules.probe_time).await {
-                Err(Unfit::Itself(reason)) => {
+            match deployer.probe_again(&probation).await {
+                Err(Unfit::Itself(why)) => {
                     failed_probes += 1;
-                    if failed_probes >= FAILED_PROBES {
-                        return deployer.take_back(&probation, &reason).await;
-                    }
+                    reason = reason.or(Some(why)).filter(|_| failed_probes >= FAILED_PROBES);
                 }
                 Err(Unfit::Surroundings(_)) => {}
-                Ok(_) => failed_probes = 0,
+                Ok(()) => failed_probes = 0,
             }
             quiet_since = Instant::now();
+        }
+        if let Some(reason) = reason
+            && deployer.take_back(&probation, &reason).await
+        {
+            return;
         }
     }
     deployer.keep(&probation).await;
 }
 
 impl Deployer {
-    /// The end of a watch that found nothing.
-    async fn keep(&self, probation: &Probation) {
-        if let Err(error) = self.record.end(probation.line, "kept", "") {
-            tracing::error!(service = probation.service, %error, "the end of a watch was not recorded");
+    async fn probe_again(&self, probation: &Probation) -> Result<(), Unfit> {
+        for change in &probation.changes {
+            probe::all(&change.new, self.manifest.deploy.probe_time).await?;
         }
-        let (service, digest) = (&*probation.service, probation.new.revision.digest());
-        tracing::info!(service, revision = &digest[..12], "the new revision is kept");
+        Ok(())
     }
 
-    /// The end of a watch that found the new revision clearly worse.
-    async fn take_back(&self, probation: &Probation, reason: &str) {
-        let Probation { service, line, new, old, .. } = probation;
-        let _busy = self.lanes[service].busy.lock().await;
-        let digest = new.revision.digest();
-        if !self.is_on_probation(service, *line) {
-            return;
-        }
-        let entry = Entry {
-            by: "host".to_owned(),
-            ..self.entry(service, Action::Revert, Some(digest.to_owned()), old.revision.digest(), reason)
-        };
-        let reverted = async {
-            let revert = self.record.begin(&entry).map_err(DeployError::from)?;
-            self.switch(revert, service, old.clone(), Some((*line, reason))).await
-        };
-        let (from, to) = (&digest[..12], &old.revision.digest()[..12]);
-        match reverted.await {
-            Ok(()) => tracing::warn!(%service, from, to, reason, "a new revision did worse and was taken back"),
-            Err(error) => {
-                tracing::error!(%service, from, to, reason, %error, "a new revision does worse, but could not be taken back");
+    /// The end of a watch that found nothing.
+    async fn keep(&self, probation: &Probation) {
+        for change in &probation.changes {
+            let (service, revision) = (change.service(), &change.new.revision.digest()[..12]);
+            match self.record.end(change.line, "kept", "") {
+                Ok(()) => tracing::info!(service, revision, "the new revision is kept"),
+                Err(error) => tracing::error!(service, %error, "the end of a watch was not recorded"),
             }
         }
+    }
+
+    /// The end of a watch that found a new revision clearly worse. False when somebody was faster, so that there is
+    /// something else to watch.
+    async fn take_back(&self, probation: &Probation, reason: &str) -> bool {
+        let taken_back = match probation.phase {
+            Phase::Canary => self.end_canary(&probation.lines(), "reverted", reason).await,
+            Phase::InCharge(_) => self.revert(probation, reason).await,
+        };
+        for change in &probation.changes {
+            let (service, from) = (change.service(), &change.new.revision.digest()[..12]);
+            let to = &change.old.revision.digest()[..12];
+            match &taken_back {
+                Ok(()) => tracing::warn!(service, from, to, reason, "a new revision did worse and was taken back"),
+                Err(DeployError::NoCanary | DeployError::Changed { .. }) => return false,
+                Err(error) => {
+                    tracing::error!(service, from, to, reason, %error, "a new revision does worse, but could not be taken back");
+                }
+            }
+        }
+        true
+    }
+
+    async fn revert(&self, probation: &Probation, reason: &str) -> Result<(), DeployError> {
+        let entries = probation.changes.iter().map(|change| {
+            let from = Some(change.new.revision.digest().to_owned());
+            let to = change.old.revision.digest();
+            (self.entry(change.service(), Action::Revert, from, to, reason), change.old.clone())
+        });
+        let switched = self.switch_with_lines(entries.collect(), |serving, activate| {
+            for change in &probation.changes {
+                if !self.is_on_probation(change.service(), change.line) {
+                    let active = self.check_replaces(change.service(), None)?;
+                    return Err(DeployError::Changed { service: change.service().to_owned(), active });
+                }
+            }
+            let ended = |line: &i64| Ended { line: *line, result: "reverted", detail: reason.to_owned() };
+            let end = probation.lines().iter().map(ended).collect();
+            Ok(Plan { end, ..Plan::activate(serving, activate) })
+        });
+        switched.await.map(drop)
     }
 }

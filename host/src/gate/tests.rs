@@ -8,7 +8,8 @@ use crate::clock::Clock;
 fn gate() -> (tempfile::TempDir, Arc<Tokens>, Gate) {
     let folder = tempfile::tempdir().unwrap();
     let tokens = Arc::new(Tokens::open(folder.path(), Clock::default()).unwrap());
-    (folder, tokens.clone(), Gate::new(tokens))
+    let admin_token = AdminToken::open(&folder.path().join("admin.token")).unwrap();
+    (folder, tokens.clone(), Gate::new(tokens, Arc::new(admin_token)))
 }
 
 fn route(access: Access) -> Arc<Route> {

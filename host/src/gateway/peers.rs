@@ -143,7 +143,7 @@ impl Gateway {
         let request = request.header("content-type", "application/json").body(())?;
         let call = Call {
             gateway: self.clone(),
-            deployment: self.deployment.load_full(),
+            deployment: self.serving.load().stable().clone(),
             caller: HOST_NAME.into(),
             request_id: self.ids.mint(),
             depth: 0,

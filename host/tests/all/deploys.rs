@@ -4,6 +4,7 @@
 //! All revisions come from one built component, `guest_variant.wasm`, whose behaviour is chosen by words in its data.
 
 mod accepted;
+mod canary;
 mod command;
 mod crash;
 mod load;
@@ -11,6 +12,7 @@ mod process;
 mod refused;
 mod restart;
 mod rollback;
+mod sets;
 mod shop;
 mod swaps;
 mod take_back;

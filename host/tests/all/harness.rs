@@ -183,6 +183,13 @@ impl Client {
         self
     }
 
+    /// The same, from another address of this machine, `127.0.0.` and a number.
+    pub fn calling_from(&self, number: u8) -> Self {
+        let address = std::net::IpAddr::from([127, 0, 0, number]);
+        let http = reqwest::Client::builder().no_proxy().local_address(address).build().expect("a client");
+        Self { http, ..self.clone() }
+    }
+
     /// The same, with another access token.
     pub fn with_token(&self, access_token: &str) -> Self {
         let login = Login { access_token: access_token.to_owned(), refresh_token: String::new() };

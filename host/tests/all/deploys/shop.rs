@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::{PASSWORD, Shop, component, send};
 
 /// The same code under another digest: a custom section without contents at its end.
-fn copy(name: &str) -> Vec<u8> {
+pub(super) fn copy(name: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component(name)).unwrap();
     bytes.extend([0, 5, 4]);
     bytes.extend(b"copy");

@@ -1,0 +1,70 @@
+//! What is tried on a share of the callers, over HTTP.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use serde_json::{Value, json};
+
+use super::deploys::{outcome, query, share, success, to_its_end, traffic};
+use super::{Admin, only};
+use crate::body::Body;
+use crate::deploy::{Canary, Serving};
+use crate::error::Error;
+
+impl Admin {
+    pub(super) async fn canary(
+        &self,
+        request: &Request<Incoming>,
+        path: &[&str],
+        serving: &Serving,
+        id: &Arc<str>,
+    ) -> Result<Response<Body>, Error> {
+        match *path {
+            [] if request.method() == Method::POST => {
+                let share = share(query(request, &["share"])?.get("share"))?;
+                let share = share.ok_or(Error::BadRequest("Give the share of the callers: ?share=20%25"))?;
+                let deployer = self.deployer.clone();
+                let set = to_its_end(async move { deployer.set_canary_share(share).await }).await?;
+                Ok(outcome(set.map(|()| json!({ "share": share })), id))
+            }
+            [] => {
+                only(request, &[Method::GET, Method::POST])?;
+                Ok(success(&json!({ "data": serving.canary().map(canary) })))
+            }
+            ["promote"] => {
+                let (deployer, reason) = (self.deployer.clone(), reason(request)?);
+                let reports = to_its_end(async move { deployer.promote(&reason).await }).await?;
+                Ok(outcome(reports.map(|reports| json!(reports)), id))
+            }
+            ["abort"] => {
+                let (deployer, reason) = (self.deployer.clone(), reason(request)?);
+                let aborted = to_its_end(async move { deployer.abort(&reason).await }).await?;
+                Ok(outcome(aborted.map(|services| json!({ "services": services })), id))
+            }
+            _ => Err(Error::NotFound),
+        }
+    }
+}
+
+fn reason(request: &Request<Incoming>) -> Result<String, Error> {
+    only(request, &[Method::POST])?;
+    Ok(query(request, &["reason"])?.remove("reason").unwrap_or_default())
+}
+
+fn canary(canary: &Canary) -> Value {
+    let services: Vec<Value> = canary.candidates().keys().filter_map(|name| candidate(canary, name)).collect();
+    json!({ "share": canary.share(), "services": services })
+}
+
+/// What of a canary concerns one service, if it has a candidate of it.
+pub(super) fn candidate(canary: &Canary, name: &str) -> Option<Value> {
+    let served = &canary.candidates().get(name)?.served;
+    Some(json!({
+        "service": name,
+        "revision": served.revision.digest(),
+        "version": served.description.as_ref().map(|description| &description.version),
+        "share": canary.share(),
+        "traffic": traffic(served),
+    }))
+}

@@ -1,0 +1,109 @@
+//! What the host did, for people.
+
+use serde_json::Value;
+
+fn short(digest: &Value) -> &str {
+    digest.as_str().map_or("-", |digest| digest.get(..12).unwrap_or(digest))
+}
+
+pub(super) fn report(report: &Value) {
+    for step in report["steps"].as_array().into_iter().flatten() {
+        #[allow(clippy::cast_precision_loss, reason = "microseconds for people")]
+        let milliseconds = step["took_us"].as_u64().unwrap_or_default() as f64 / 1000.0;
+        println!(
+            "  {:<10} {milliseconds:>9.1} ms  {}",
+            step["step"].as_str().unwrap_or_default(),
+            step["note"].as_str().unwrap_or_default()
+        );
+    }
+    for difference in report["differences"].as_array().into_iter().flatten() {
+        println!("  {}", difference.as_str().unwrap_or_default());
+    }
+    let (service, from, to) =
+        (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
+    if let Some(share) = report["canary"].as_str() {
+        println!("{service}: {to} is tried on {share} of the callers, {from} serves the others");
+    } else if report["changed"] == true {
+        println!("{service}: {from} -> {to}");
+    } else {
+        println!("{service}: {to} is active already, nothing changed");
+    }
+}
+
+pub(super) fn reports(reports: &Value) {
+    reports.as_array().into_iter().flatten().for_each(report);
+}
+
+pub(super) fn aborted(aborted: &Value) {
+    for service in aborted["services"].as_array().into_iter().flatten() {
+        println!("{}: the canary ended, everybody is served as before", service.as_str().unwrap_or_default());
+    }
+}
+
+pub(super) fn history(lines: &Value) {
+    for line in lines.as_array().into_iter().flatten() {
+        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        let at = time::OffsetDateTime::from_unix_timestamp(line["at"].as_i64().unwrap_or_default());
+        let at =
+            at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default();
+        let why =
+            [text("reason"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        println!(
+            "{:>4}  {at}  {:<9} {:<12} {} -> {}  {:<11} {why}",
+            line["id"],
+            text("by"),
+            text("action"),
+            short(&line["from"]),
+            short(&line["to"]),
+            text("result")
+        );
+    }
+}
+
+pub(super) fn status(services: &Value) {
+    let one = std::slice::from_ref(services);
+    for service in services.as_array().map_or(one, Vec::as_slice) {
+        let text = |name: &str| service[name].as_str().unwrap_or_default();
+        println!(
+            "{}  {}  version {}  WASI {}",
+            text("service"),
+            short(&service["revision"]),
+            text("version"),
+            text("wasi")
+        );
+        let canary = &service["canary"];
+        if let Some(share) = canary["share"].as_str() {
+            println!("  {} is tried on {share} of the callers", short(&canary["revision"]));
+            traffic(canary);
+        }
+        for kept in service["kept"].as_array().into_iter().flatten() {
+            println!("  kept {}", short(kept));
+        }
+        traffic(service);
+    }
+}
+
+/// What is tried, if anything is.
+pub(super) fn canary(canary: &Value) {
+    let Some(share) = canary["share"].as_str() else {
+        println!("no canary is running");
+        return;
+    };
+    println!("on {share} of the callers:");
+    for service in canary["services"].as_array().into_iter().flatten() {
+        println!("{}  {}", service["service"].as_str().unwrap_or_default(), short(&service["revision"]));
+        traffic(service);
+    }
+}
+
+fn traffic(of: &Value) {
+    for route in of["traffic"].as_array().into_iter().flatten() {
+        let median = route["median_us"].as_f64().unwrap_or_default() / 1000.0;
+        println!(
+            "  {:<32} {:>8} good {:>6} bad  median {median:.1} ms",
+            route["route"].as_str().unwrap_or_default(),
+            route["good"],
+            route["bad"]
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The move of the pointer: the one place where it happens, for deploys, sets, canaries, rollbacks and what is taken back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::record::{Action, Activation, CanaryRecord, Change, Ended, Entry};
+use super::report::{DeployError, Refused, Step};
+use super::serving::{Rollout, Serving};
+use super::{Deployer, Served};
+
+/// What a switch changes, decided while no other switch runs.
+pub(super) struct Plan {
+    /// Revisions that become active, each with its line of the history.
+    pub(super) activate: Vec<(i64, Served)>,
+    /// Lines of the history that end with it.
+    pub(super) end: Vec<Ended>,
+    /// The canary after it.
+    pub(super) canary: Option<Rollout>,
+}
+
+impl Plan {
+    /// What puts revisions in charge and leaves everything else as it is.
+    pub(super) fn activate(serving: &Serving, activate: Vec<(i64, Served)>) -> Self {
+        let canary = serving.canary().map(|canary| canary.rollout().clone());
+        Self { activate, end: Vec::new(), canary }
+    }
+}
+
+impl Deployer {
+    /// Changes what serves: on the disk first, then for requests. Gives the revisions that were replaced, in the plan's order.
+    ///
+    /// # Errors
+    /// What the plan was refused for, two services that claim one route, a disk that does not take it. Nothing changed then.
+    pub(super) async fn switch(
+        &self,
+        plan: impl FnOnce(&Serving) -> Result<Plan, DeployError>,
+    ) -> Result<Vec<Option<Served>>, DeployError> {
+        let _switching = self.switching.lock().await;
+        let serving = self.current.load_full();
+        let Plan { activate, end, canary } = plan(&serving)?;
+        let mut services = serving.stable().services().clone();
+        let mut replaced = Vec::new();
+        for (_, served) in &activate {
+            replaced.push(services.insert(served.revision.service().into(), served.clone()));
+        }
+        let change = Change {
+            activated: activate.iter().zip(&replaced).map(|(new, before)| activation(new, before.as_ref())).collect(),
+            ended: end,
+            canary: canary.as_ref().map(canary_record),
+        };
+        let next = Serving::new(services, canary).map_err(|conflict| Refused {
+            service: conflict.service().unwrap_or("*").to_owned(),
+            step: Step::Active,
+            reason: conflict.to_string(),
+        })?;
+        let record = self.record.clone();
+        let written = tokio::task::spawn_blocking(move || record.commit(&change)).await;
+        written.map_err(|_| DeployError::Stopping)??;
+        self.current.store(Arc::new(next));
+        for ((line, served), before) in activate.iter().zip(&replaced) {
+            self.note_activation(*line, served, before.clone());
+        }
+        Ok(replaced)
+    }
+
+    /// Keeps the revision before compiled, and forgets the oldest of those that are.
+    fn note_activation(&self, line: i64, served: &Served, before: Option<Served>) {
+        let name = served.revision.service();
+        self.lanes[name].line.store(line, Ordering::Relaxed);
+        let mut kept = self.kept(name);
+        kept.retain(|kept| kept.revision.digest() != served.revision.digest());
+        if let Some(before) = before {
+            kept.push_front(before);
+        }
+        kept.truncate(self.manifest.deploy.keep);
+    }
+
+    /// Begins a line for each of these, and switches; where the switch cannot be, the lines say so.
+    pub(super) async fn switch_with_lines(
+        &self,
+        entries: Vec<(Entry, Served)>,
+        plan: impl FnOnce(&Serving, Vec<(i64, Served)>) -> Result<Plan, DeployError>,
+    ) -> Result<Vec<i64>, DeployError> {
+        let mut begun = Vec::new();
+        for (entry, served) in entries {
+            self.store(&served).await?;
+            begun.push((self.record.begin(&entry)?, served));
+        }
+        let lines: Vec<i64> = begun.iter().map(|(line, _)| *line).collect();
+        if let Err(error) = self.switch(|serving| plan(serving, begun)).await {
+            for line in &lines {
+                self.record.end(*line, "refused", &error.to_string())?;
+            }
+            return Err(error);
+        }
+        Ok(lines)
+    }
+
+    pub(super) fn entry(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Entry {
+        let by = if matches!(action, Action::Start | Action::Revert) { "host" } else { "operator" };
+        let text = |text: &str| text.to_owned();
+        Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason) }
+    }
+}
+
+fn activation((line, served): &(i64, Served), before: Option<&Served>) -> Activation {
+    Activation {
+        line: *line,
+        service: served.revision.service().to_owned(),
+        digest: served.revision.digest().to_owned(),
+        before: before.map(|before| before.revision.digest().to_owned()),
+    }
+}
+
+fn canary_record(rollout: &Rollout) -> CanaryRecord {
+    let candidates = rollout.candidates.iter();
+    let candidates = candidates
+        .map(|(name, candidate)| (name.to_string(), candidate.served.revision.digest().to_owned(), candidate.line));
+    CanaryRecord { share: rollout.share.basis_points(), candidates: candidates.collect() }
+}
