@@ -1,8 +1,13 @@
 //! What a guest answered, made safe to send.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::Response;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use wasmtime_wasi_http::WasiBody;
 
@@ -31,7 +36,7 @@ pub(super) fn complete(answer: Response<WasiBody>, limit_bytes: usize) -> Result
 /// # Errors
 /// Why it cannot be sent.
 pub(super) fn streaming(answer: Response<WasiBody>, limit_bytes: usize) -> Result<Response<Body>, String> {
-    Ok(checked(answer)?.map(|body| Limited::new(body, limit_bytes).boxed_unsync()))
+    Ok(checked(answer)?.map(|body| Limited::new(WithoutEmpty(body), limit_bytes).boxed_unsync()))
 }
 
 /// Takes nothing from a guest that would break the framing: an interim status, or a length that it only claims.
@@ -42,4 +47,34 @@ fn checked(mut answer: Response<WasiBody>) -> Result<Response<WasiBody>, String>
     }
     answer.headers_mut().remove(CONTENT_LENGTH);
     Ok(answer)
+}
+
+/// A body whose empty chunks are left out. HTTP/2 takes those whatever the client's window, and so they would pile up in
+/// the host without end while a guest writes them to a client that does not read.
+struct WithoutEmpty(WasiBody);
+
+impl HttpBody for WithoutEmpty {
+    type Data = Bytes;
+    type Error = <WasiBody as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        loop {
+            // A guest that only ever writes nothing does not keep this task: its channel makes way after some of them.
+            match ready!(Pin::new(&mut self.0).poll_frame(context)) {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
 }

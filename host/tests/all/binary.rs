@@ -1,5 +1,9 @@
-//! The program itself: what it prints and logs, its signals and its exit codes.
+//! The program itself: what it prints and logs, its signals and its exit codes, and what it needs of the system.
 
+mod exhausted;
+mod flood;
+
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,7 +14,15 @@ use tokio::process::{Child, ChildStderr, Command};
 
 use crate::harness::component;
 
-/// `comptoir serve` with an unruly service, on ports that the system picks.
+const UNRULY: &str = r#"[services.unruly]
+component = "guest_unruly.wasm"
+mounts = ["/unruly"]
+public = ["/unruly"]
+grants = ["storage"]
+calls = ["unruly"]
+"#;
+
+/// `comptoir serve` on ports that the system picks.
 struct Program {
     process: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -18,20 +30,21 @@ struct Program {
     _folder: TempDir,
 }
 
-fn manifest(folder: &TempDir) -> std::path::PathBuf {
+/// A manifest with these services; `{name}.wasm` in them stands for a built component.
+fn manifest(folder: &TempDir, services: &str) -> PathBuf {
+    let built = component("guest_unruly").parent().unwrap().to_owned();
+    let services = services.replace("component = \"", &format!("component = \"{}/", built.display()));
+    let listeners = "[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"";
     let file = folder.path().join("comptoir.toml");
-    let text = format!(
-        "instances = 50\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[services.unruly]\n\
-         component = \"{}\"\nmounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ngrants = [\"storage\"]\ncalls = [\"unruly\"]\n",
-        component("guest_unruly").display()
-    );
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, format!("instances = 50\n{listeners}\n{services}")).unwrap();
     file
 }
 
-fn serve(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_comptoir"));
-    command.args(["serve", "--log-format", "json", "--manifest"]).arg(manifest(folder));
+fn serve(folder: &TempDir, services: &str) -> Command {
+    // A limit on the size of files is an error of the write, as a full disk is, and no signal.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_comptoir")]);
+    command.args(["serve", "--log-format", "json", "--manifest"]).arg(manifest(folder, services));
     command.arg("--data").arg(folder.path().join("data"));
     command.arg("--cache").arg(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -40,8 +53,12 @@ fn serve(folder: &TempDir) -> Command {
 
 impl Program {
     async fn start() -> Self {
+        Self::serving(UNRULY).await
+    }
+
+    async fn serving(services: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = serve(&folder).spawn().unwrap();
+        let mut process = serve(&folder, services).spawn().unwrap();
         let mut announced = BufReader::new(process.stdout.take().unwrap()).lines();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
         let gateway = loop {
@@ -55,18 +72,33 @@ impl Program {
 
     /// The log line of a request.
     async fn logged(&mut self, request_id: &str) -> Value {
+        self.until_logged(|line| line["request_id"] == request_id).await
+    }
+
+    /// The next line of the log that is like this.
+    async fn until_logged(&mut self, like: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let line = self.log.next_line().await.unwrap().expect("the request is in the log");
+            let line = self.log.next_line().await.unwrap().expect("it is in the log");
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
-            if line["request_id"] == request_id {
+            if like(&line) {
                 return line;
             }
         }
     }
 
+    /// The most memory that it had so far.
+    fn most_resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.process.id().unwrap()).unwrap()).unwrap()
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.process.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 }
 
@@ -121,7 +153,7 @@ async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success(
 #[tokio::test]
 async fn bad_surroundings_end_the_program_with_one_sentence_and_failure() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = serve(&folder);
+    let mut command = serve(&folder, UNRULY);
     std::fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
     let output = command.output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

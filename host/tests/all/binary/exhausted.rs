@@ -1,0 +1,73 @@
+//! A system that gives no more: descriptors, and room on the disk (DB-5).
+
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::Program;
+
+impl Program {
+    /// Has the system give it no more than this from now on. Gives the limit of before.
+    fn limit(&self, resource: Resource, current: u64) -> Rlimit {
+        let limit = Rlimit { current: Some(current), maximum: getrlimit(resource).maximum };
+        prlimit(Some(self.pid()), resource, limit).unwrap()
+    }
+
+    async fn notes(&self) -> (u16, Value) {
+        self.answer(reqwest::Method::GET).await
+    }
+
+    async fn add_note(&self) -> (u16, Value) {
+        self.answer(reqwest::Method::POST).await
+    }
+
+    async fn answer(&self, method: reqwest::Method) -> (u16, Value) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.request(method, format!("{}/unruly/notes", self.gateway)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_host_without_descriptors_serves_who_is_connected_and_then_everybody_again() {
+    let mut program = Program::start().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/unruly/headers", program.gateway);
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", program.pid().as_raw_pid())).unwrap().count();
+    program.limit(Resource::Nofile, u64::try_from(open).unwrap() + 4);
+
+    let address = program.gateway.strip_prefix("http://").unwrap().to_owned();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let is_refusal = |line: &Value| line["message"].to_string().contains("could not be accepted");
+    program.until_logged(is_refusal).await;
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200, "the connection of before is still served");
+    program.until_logged(is_refusal).await;
+
+    drop(held);
+    let late = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(late.get(&url).send().await.unwrap().status(), 200);
+    assert_eq!(program.add_note().await.0, 200);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_fails_writes_with_503_and_is_used_again_when_it_does() {
+    let program = Program::start().await;
+    for _ in 0..3 {
+        assert_eq!(program.add_note().await.0, 200);
+    }
+    let before = program.limit(Resource::Fsize, 0);
+    for _ in 0..3 {
+        let (status, answer) = program.add_note().await;
+        assert_eq!((status, &answer["error"]["code"]), (503, &"STORAGE_UNAVAILABLE".into()), "{answer}");
+        assert_eq!(answer["success"], false);
+        let (status, answer) = program.notes().await;
+        assert_eq!((status, &answer["data"]["notes"]), (200, &3.into()), "{answer}");
+    }
+    prlimit(Some(program.pid()), Resource::Fsize, before).unwrap();
+    assert_eq!(program.add_note().await.0, 200);
+    assert_eq!(program.notes().await.1["data"]["notes"], 4);
+}

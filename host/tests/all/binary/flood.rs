@@ -1,0 +1,83 @@
+//! Answers that never end, read by a client that never reads: what the host holds for them is bounded (SB-2).
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::Program;
+
+/// What the floods may cost the host. Those that are not stopped cost some hundred MiB in the time that their guests have.
+const BOUND_KIB: u64 = 64 << 10;
+
+/// A connection with HTTP/2 whose client lets the server send as much as it wants, and takes nothing off the wire.
+struct Deaf(TcpStream);
+
+impl Deaf {
+    async fn connect(gateway: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let address = gateway.strip_prefix("http://").unwrap().parse().unwrap();
+        let mut deaf = Self(socket.connect(address).await.unwrap());
+        let window = 0x7fff_ffff_u32;
+        deaf.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        // SETTINGS_INITIAL_WINDOW_SIZE, then the connection's own window (RFC 9113, sections 6.5.2 and 6.9).
+        deaf.frame(4, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat()).await;
+        deaf.frame(8, 0, 0, &(window - 0xffff).to_be_bytes()).await;
+        deaf
+    }
+
+    /// A GET in a stream: END_STREAM and END_HEADERS; method and scheme from HPACK's table, path and authority as they are.
+    async fn get(&mut self, stream: u32, path: &str) {
+        let text = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
+        let block = [vec![0x82, 0x86], text(4, path), text(1, "shop")].concat();
+        self.frame(1, 5, stream, &block).await;
+    }
+
+    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = &u32::try_from(payload.len()).unwrap().to_be_bytes()[1..];
+        let frame = [length, &[kind, flags], &stream.to_be_bytes(), payload].concat();
+        self.0.write_all(&frame).await.unwrap();
+    }
+}
+
+/// How far the host's memory grew at most while two guests flooded a client that did not read, and what became of the
+/// guests. A first answer fills what the system buffers, so that what comes after it stays in the host.
+async fn flood(generation: &str, chunks: &str, limits: &str) -> (u64, [Value; 2]) {
+    let services = format!(
+        "[services.flood]\ncomponent = \"guest_flood_{generation}.wasm\"\nmounts = [\"/flood\"]\naccess = \"public\"\n\
+         limits = {{ {limits} }}\n[services.fill]\ncomponent = \"guest_flood_p2.wasm\"\nmounts = [\"/fill\"]\n\
+         access = \"public\"\n"
+    );
+    let mut program = Program::serving(&services).await;
+    let mut deaf = Deaf::connect(&program.gateway).await;
+    let before = program.most_resident_kib();
+    deaf.get(1, "/fill/full").await;
+    for stream in [3, 5] {
+        deaf.get(stream, &format!("/flood/{chunks}")).await;
+    }
+    let is_end = |line: &Value| line["service"] == "flood" && line["message"].to_string().contains("was cut short");
+    let ends = [program.until_logged(is_end).await, program.until_logged(is_end).await];
+    (program.most_resident_kib() - before, ends)
+}
+
+#[tokio::test]
+async fn empty_chunks_without_end_are_not_kept_and_end_with_the_computing_time() {
+    for generation in ["p2", "p3"] {
+        let (grown, ends) = flood(generation, "empty", r#"cpu = "1s""#).await;
+        for end in &ends {
+            assert!(end["cause"].as_str().unwrap().starts_with("the guest computed for longer than 1s"), "{end}");
+        }
+        assert!(grown < BOUND_KIB, "{generation}: {grown} KiB");
+    }
+}
+
+#[tokio::test]
+async fn chunks_of_one_byte_without_end_wait_for_the_client_within_bounds() {
+    for generation in ["p2", "p3"] {
+        let (grown, ends) = flood(generation, "single", r#"time = "2s""#).await;
+        for end in &ends {
+            assert_eq!(end["cause"], "the answer was not complete within 2s");
+        }
+        assert!(grown < BOUND_KIB, "{generation}: {grown} KiB");
+    }
+}
