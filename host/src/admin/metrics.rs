@@ -82,7 +82,7 @@ fn passwords(registry: &mut Registry, platform: &Platform) {
     let waiting = Gauge::<i64>::default();
     waiting.set(gauge(meter.waiting.load(Ordering::Relaxed)));
     let computing = Gauge::<i64>::default();
-    computing.set(gauge(meter.computing.load(Ordering::Relaxed)));
+    computing.set(gauge(meter.computing()));
     let counter = |count: &AtomicU64| {
         let counter = Counter::<u64>::default();
         counter.inc_by(count.load(Ordering::Relaxed));

@@ -15,22 +15,28 @@ use tokio::time::{Instant, timeout};
 use super::{Limits, PasswordError};
 
 /// What the queue is doing and has done. All counts are since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meter {
+    slots: Arc<Semaphore>,
+    at_once: usize,
     /// Callers that wait for a slot now.
     pub waiting: AtomicUsize,
-    /// Computations that run now.
-    pub computing: AtomicUsize,
     /// Computations that have ended.
     pub computed: AtomicU64,
     /// Callers turned away because the queue was full or their wait was over.
     pub refused: AtomicU64,
 }
 
+impl Meter {
+    /// Slots that are taken now: computations that run, and those that begin at this moment.
+    pub fn computing(&self) -> usize {
+        self.at_once - self.slots.available_permits()
+    }
+}
+
 /// The slots, and the bounded line before them.
 #[derive(Debug)]
 pub(super) struct Queue {
-    slots: Arc<Semaphore>,
     limits: Limits,
     meter: Arc<Meter>,
 }
@@ -44,8 +50,15 @@ pub(super) struct Done<T> {
 
 impl Queue {
     pub(super) fn new(limits: Limits) -> Queue {
-        let slots = limits.at_once.clamp(1, Semaphore::MAX_PERMITS);
-        Queue { slots: Arc::new(Semaphore::new(slots)), limits, meter: Arc::default() }
+        let at_once = limits.at_once.clamp(1, Semaphore::MAX_PERMITS);
+        let meter = Meter {
+            slots: Arc::new(Semaphore::new(at_once)),
+            at_once,
+            waiting: AtomicUsize::default(),
+            computed: AtomicU64::default(),
+            refused: AtomicU64::default(),
+        };
+        Queue { limits, meter: Arc::new(meter) }
     }
 
     pub(super) fn meter(&self) -> &Arc<Meter> {
@@ -62,7 +75,7 @@ impl Queue {
     ) -> Result<Done<T>, PasswordError> {
         let permit = self.slot().await?;
         let started = Instant::now();
-        let running = Running::new(permit, Arc::clone(&self.meter));
+        let running = Running { meter: Arc::clone(&self.meter), _permit: permit };
         let (sender, receiver) = oneshot::channel();
         let computation = move || {
             lower_priority();
@@ -84,13 +97,13 @@ impl Queue {
 
     /// Waits for a slot, first come first served.
     async fn slot(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&self.meter.slots).try_acquire_owned() {
             return Ok(permit);
         }
         // Twenty milliseconds each: a full queue has moved on within a second.
         let _place =
             Place::take(&self.meter.waiting, self.limits.waiting).ok_or_else(|| self.busy(Duration::from_secs(1)))?;
-        match timeout(self.limits.wait, Arc::clone(&self.slots).acquire_owned()).await {
+        match timeout(self.limits.wait, Arc::clone(&self.meter.slots).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // Who has waited in vain should stay away at least as long again.
             Err(_) => Err(self.busy(self.limits.wait)),
@@ -124,21 +137,11 @@ impl Drop for Place<'_> {
 /// A slot in use. Dropping it frees the slot.
 struct Running {
     meter: Arc<Meter>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Running {
-    fn new(permit: OwnedSemaphorePermit, meter: Arc<Meter>) -> Running {
-        meter.computing.fetch_add(1, Ordering::Relaxed);
-        Running { meter, permit: Some(permit) }
-    }
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // First, so that whoever sees that nothing is computed finds the slot free.
-        drop(self.permit.take());
-        self.meter.computing.fetch_sub(1, Ordering::Relaxed);
         self.meter.computed.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -8,6 +8,7 @@ mod operator;
 mod refresh;
 mod register;
 mod secrets;
+mod storm;
 mod takeover;
 mod throttle;
 mod tokens;

@@ -1,0 +1,63 @@
+//! Far more logins at once than passwords can be checked (AU-10).
+
+use futures::future::join_all;
+use reqwest::StatusCode;
+
+use super::{log_in, refresh};
+use crate::harness::{Answer, Client, Shop, shop_manifest};
+
+const LOGINS: usize = 200;
+
+/// A number of the metrics.
+async fn metric(operator: &Client, name: &str) -> usize {
+    let page = operator.get("/metrics").await.text;
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in {page}")).parse().unwrap()
+}
+
+#[track_caller]
+fn is_turned_away(answer: &Answer) {
+    let code = answer.body["error"]["code"].as_str().unwrap_or_default();
+    assert!(["SERVICE_BUSY", "OVERLOADED"].contains(&code), "{}", answer.text);
+    answer.refuses(503, code);
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_logins_is_computed_a_few_at_once_turned_away_beyond_and_noticed_by_nobody_else() {
+    let mut manifest = shop_manifest();
+    // As in the shipped manifest, one service has not all instances of the host.
+    manifest.instances = 400;
+    let shop = Shop::with(manifest).await;
+    let (operator, mut user) = (shop.operator(), shop.user("marta").await);
+    let computed_before = metric(&operator, "comptoir_passwords_computed_total").await;
+
+    let anon = shop.anon();
+    // Names of their own, so that no account's throttle stands before the queue.
+    let logins = (0..LOGINS).map(|number| {
+        let anon = anon.clone();
+        async move { log_in(&anon, &format!("nobody-{number}"), "not a password").await }
+    });
+    let storm = tokio::spawn(join_all(logins.collect::<Vec<_>>()));
+    let (mut rounds, mut computing) = (0, 0);
+    while !storm.is_finished() {
+        computing = computing.max(metric(&operator, "comptoir_passwords_computing").await);
+        assert_eq!(anon.get("/products").await.succeeds(200).as_array().unwrap().len(), 5);
+        user.get("/users/profile").await.succeeds(200);
+        user = user.with_pair(refresh(&user).await.succeeds(200));
+        rounds += 1;
+    }
+    let answers = storm.await.unwrap();
+
+    let (evaluated, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == StatusCode::UNAUTHORIZED);
+    evaluated.iter().for_each(|answer| answer.refuses(401, "INVALID_CREDENTIALS"));
+    refused.iter().for_each(|answer| is_turned_away(answer));
+    assert!(!refused.is_empty() && !evaluated.is_empty());
+    let cap = comptoir::passwords::Limits::default().at_once;
+    assert!((1..=cap).contains(&computing), "{computing} at once, at most {cap}; looked {rounds} times");
+    let computed = metric(&operator, "comptoir_passwords_computed_total").await - computed_before;
+    assert_eq!(computed, evaluated.len(), "nothing is computed for those who were turned away");
+    assert_eq!(metric(&operator, "comptoir_passwords_waiting").await, 0);
+    shop.admin().await;
+}
