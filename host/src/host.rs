@@ -105,11 +105,11 @@ impl Host {
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
         bound.serve(&connections, &gateway, &Arc::new(admin));
         if options.watch {
-            let (deployer, mut stopping) = (deployer.clone(), stop.subscribe());
+            let (follow, mut stopping) = (deployer.clone().follow_files(), stop.subscribe());
             tokio::spawn(async move {
                 tokio::select! {
                     _ = stopping.wait_for(|stop| *stop) => {}
-                    () = deployer.follow_files() => {}
+                    () = follow => {}
                 }
             });
         }

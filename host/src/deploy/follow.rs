@@ -10,21 +10,23 @@ use super::{Deployer, Order};
 const LOOK: Duration = Duration::from_millis(200);
 
 impl Deployer {
-    /// Looks at the components' files until the host ends. A file that changed is deployed once it has been left alone from
-    /// one look to the next; one that does not pass leaves the old revision serving, and the log says why.
-    pub async fn follow_files(self: Arc<Self>) {
+    /// Looks at the components' files from now on, until the host ends. A file that changed is deployed once it has been left
+    /// alone from one look to the next; one that does not pass leaves the old revision serving, and the log says why.
+    pub fn follow_files(self: Arc<Self>) -> impl Future<Output = ()> + Send {
         let mut deployed = self.stamps();
         let mut before = deployed.clone();
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let now = self.stamps();
-            for (name, stamp) in &now {
-                if deployed.get(name) != Some(stamp) && before.get(name) == Some(stamp) {
-                    deployed.insert(name.clone(), *stamp);
-                    self.deploy_file(name).await;
+        async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let now = self.stamps();
+                for (name, stamp) in &now {
+                    if deployed.get(name) != Some(stamp) && before.get(name) == Some(stamp) {
+                        deployed.insert(name.clone(), *stamp);
+                        self.deploy_file(name).await;
+                    }
                 }
+                before = now;
             }
-            before = now;
         }
     }
 

@@ -7,6 +7,7 @@ mod accepted;
 mod canary;
 mod command;
 mod crash;
+mod follow;
 mod load;
 mod process;
 mod refused;

@@ -6,7 +6,9 @@ use super::load::Wire;
 use super::process::{Operator, Process};
 use super::{label, variant};
 
-const CRASHES: usize = 6;
+/// Hosts that crash side by side, and how often each does: fifty times in all.
+const HOSTS: usize = 5;
+const CRASHES: usize = 10;
 
 /// Deploys one component after the other until the host is gone.
 async fn deploy_on(operator: Operator) {
@@ -35,8 +37,8 @@ async fn is_consistent(process: &Process) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
+/// Kills one host after the other on one folder, each at another moment of a deploy.
+async fn crash_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(folder.path()).await;
     for _ in 0..CRASHES {
@@ -51,6 +53,14 @@ async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
         is_consistent(&process).await;
     }
     process.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
+    let hosts: Vec<_> = (0..HOSTS).map(|_| tokio::spawn(crash_on())).collect();
+    for host in hosts {
+        host.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,35 @@
+//! For development: a host that takes up every change of a component's file.
+
+use comptoir::host::Options;
+
+use super::{Stand, digest, manifest_text, variant};
+use crate::harness::{Shop, manifest_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("variant.wasm");
+    let write = |component: &[u8]| std::fs::write(&file, component).unwrap();
+    write(&variant("good"));
+    let manifest = manifest_of(&manifest_text("", "", file.to_str().unwrap()));
+    let shop = Shop::with_options(manifest, |options| Options { watch: true, ..options }).await;
+    let stand = Stand { shop };
+    stand.serves(&digest(&variant("good"))).await;
+
+    let second = variant("good-2");
+    write(&second);
+    let history = stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == digest(&second)).await;
+    assert_eq!(history[0]["reason"], "its file changed");
+    stand.serves(&digest(&second)).await;
+
+    for broken in [variant("health-500"), second[..1000].to_vec()] {
+        write(&broken);
+        stand.until(|history| history[0]["result"] == "refused" && history[0]["to"] == digest(&broken)).await;
+        stand.serves(&digest(&second)).await;
+    }
+
+    let third = variant("good-3");
+    write(&third);
+    stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == digest(&third)).await;
+    stand.serves(&digest(&third)).await;
+}
