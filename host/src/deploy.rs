@@ -61,7 +61,7 @@ use crate::clock::Clock;
 use crate::engine::Engines;
 use crate::manifest::{Manifest, Service};
 use crate::passwords::Passwords;
-use crate::revision::Slots;
+use crate::revision::{Background, Slots};
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 
@@ -84,6 +84,8 @@ pub struct Platform {
     pub tokens: Arc<Tokens>,
     /// Password hashing.
     pub passwords: Arc<Passwords>,
+    /// Where guests go on that compute for long.
+    pub background: Arc<Background>,
     /// The time of day.
     pub clock: Clock,
     /// The databases of the services that were granted one.
@@ -343,6 +345,7 @@ impl Deployer {
             manifest: &self.manifest,
             platform: &self.platform,
             slots: &self.lanes[name].slots,
+            background: &self.platform.background,
             compiler: self.compiler.as_ref(),
             origin: origin.to_owned(),
         };

@@ -24,6 +24,7 @@ use crate::gateway::{Door, Gateway};
 use crate::listener::Connections;
 use crate::manifest::{Grant, Manifest, Operator};
 use crate::passwords::{self, Passwords};
+use crate::revision::Background;
 use crate::storage::Storage;
 use crate::storage::folder::DataFolder;
 use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
@@ -213,7 +214,8 @@ async fn platform(
     }
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
     let passwords = Arc::new(Passwords::new(passwords::Limits::default()));
-    Ok(Platform { engines, tokens, passwords, clock, storages })
+    let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
+    Ok(Platform { engines, tokens, passwords, background, clock, storages })
 }
 
 /// The folder of compiled code: whoever can write there owns the host.

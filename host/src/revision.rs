@@ -5,10 +5,11 @@
 //! Dropping the last `Arc` of a revision frees its code.
 //!
 //! A guest's call is polled in place, on the task of its connection. Only when it answers while it still runs, to stream
-//! a body, does the rest move to a task of its own. Its computing time is measured around each poll and checked by the
+//! a body, does the rest move to a task of its own; and when it computes for long, to threads of low priority. Its computing time is measured around each poll and checked by the
 //! epoch interruption; its total time is held outside the store, because epochs do not pass in host calls.
 
 mod answer;
+mod background;
 mod description;
 mod metered;
 mod run;
@@ -39,6 +40,7 @@ use crate::manifest::{Grant, Limits};
 use crate::storage::Storage;
 use crate::storage::rehearsal::Rehearsal;
 
+pub use background::Background;
 pub use description::{Description, DescriptionError, Probe};
 use metered::{Meter, Metered};
 pub use slots::{SlotPermit, Slots};
@@ -66,6 +68,7 @@ pub struct Revision {
     grants: Grants,
     limits: Limits,
     slots: Arc<Slots>,
+    background: Arc<Background>,
     clock: Clock,
     forbidden: ForbiddenHeaderFilter,
     faults: Arc<Faults>,
@@ -88,6 +91,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Shared by all revisions of a service.
     pub slots: Arc<Slots>,
+    /// The host's, for guests that compute for long.
+    pub background: Arc<Background>,
     /// The host's.
     pub clock: Clock,
 }
@@ -158,6 +163,7 @@ impl Revision {
             grants: parts.grants,
             limits: parts.limits,
             slots: parts.slots,
+            background: parts.background,
             clock: parts.clock,
             forbidden: forbidden_headers(),
             faults: Arc::default(),
@@ -330,7 +336,7 @@ impl Revision {
             let out_of_memory = store.data().limiter.refused_memory();
             result.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })
         };
-        Box::pin(Metered::new(call, meter))
+        Box::pin(Metered::new(Box::pin(call), meter, self.background.clone()))
     }
 
     fn store(&self, grants: Grants, outgoing: Outgoing, output: &Output, meter: &Arc<Meter>) -> Store<Guest> {

@@ -10,7 +10,7 @@ use super::{Platform, Served, check, compile, hex};
 use crate::engine;
 use crate::guest::Grants;
 use crate::manifest::{Grant, Manifest, PlainAccess, Service};
-use crate::revision::{Description, Parts, Revision, Slots};
+use crate::revision::{Background, Description, Parts, Revision, Slots};
 use crate::route::{Access, Route};
 
 /// What staging works with.
@@ -19,6 +19,7 @@ pub(super) struct Stage<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) platform: &'a Arc<Platform>,
     pub(super) slots: &'a Arc<Slots>,
+    pub(super) background: &'a Arc<Background>,
     /// The program that compiles in a process of its own; in this one where there is none.
     pub(super) compiler: Option<&'a PathBuf>,
     /// Where the bytes come from, for messages.
@@ -88,6 +89,7 @@ impl Stage<'_> {
             calls: !service.calls.is_empty(),
             limits: service.limits,
             slots: self.slots.clone(),
+            background: self.background.clone(),
             clock: self.platform.clock.clone(),
         }
     }

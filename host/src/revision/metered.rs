@@ -1,27 +1,38 @@
-//! How long a guest has computed.
+//! How long a guest has computed, and where it goes on when that was long.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Call;
+use super::background::{Background, Moved};
+
+/// A guest that has computed for so long is moved to the background. Two ticks of the epoch, so that a short one never is.
+const LONG: Duration = Duration::from_millis(10);
+
 /// The time that a future spent in its polls, readable from within one.
 ///
-/// This counts the host calls that a guest makes as the guest's own time, and the moments in which the operating system
-/// ran something else. Waiting for a timer, a lock or another service is between polls and does not count.
+/// This counts the host calls that a guest makes as the guest's own time. Waiting for a timer, a lock or another service is
+/// between polls and does not count. On its connection's thread time passes also while the operating system runs something
+/// else, which a cheap clock cannot tell; in the background, where that is the rule, the thread's own time is taken.
 #[derive(Debug)]
 pub(super) struct Meter {
     origin: Instant,
     /// Nanoseconds in polls that are over.
     spent: AtomicU64,
-    /// When the poll that runs began, in nanoseconds since `origin`; `u64::MAX` between polls.
+    /// When the poll that runs began, in nanoseconds; `u64::MAX` between polls.
     began: AtomicU64,
+    in_background: AtomicBool,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { origin: Instant::now(), spent: AtomicU64::new(0), began: AtomicU64::new(u64::MAX) }
+        let (spent, began) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Self { origin: Instant::now(), spent, began, in_background: AtomicBool::new(false) }
     }
 }
 
@@ -36,7 +47,13 @@ impl Meter {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
+        let nanoseconds = if self.in_background.load(Ordering::Relaxed) {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+        } else {
+            i128::try_from(self.origin.elapsed().as_nanos()).unwrap_or_default()
+        };
+        u64::try_from(nanoseconds).unwrap_or(u64::MAX - 1)
     }
 
     fn begin(&self) {
@@ -49,25 +66,58 @@ impl Meter {
     }
 }
 
-/// A future whose polls are timed.
-pub(super) struct Metered<F> {
-    inner: Pin<Box<F>>,
+/// A call whose polls are timed, and which goes on in the background when they were long.
+pub(super) struct Metered {
+    place: Place,
     meter: Arc<Meter>,
+    background: Arc<Background>,
 }
 
-impl<F> Metered<F> {
-    pub(super) fn new(inner: F, meter: Arc<Meter>) -> Self {
-        Self { inner: Box::pin(inner), meter }
+enum Place {
+    Here(Timed),
+    Background(Moved<wasmtime::Result<()>>),
+}
+
+impl Metered {
+    pub(super) fn new(call: Call, meter: Arc<Meter>, background: Arc<Background>) -> Self {
+        Self { place: Place::Here(Timed { call: Some(call), meter: meter.clone() }), meter, background }
     }
 }
 
-impl<F: Future> Future for Metered<F> {
-    type Output = F::Output;
+impl Future for Metered {
+    type Output = wasmtime::Result<()>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.meter.begin();
-        let poll = self.inner.as_mut().poll(context);
-        self.meter.end();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Place::Here(timed) = &mut self.place {
+            let poll = Pin::new(&mut *timed).poll(context);
+            if poll.is_ready() || timed.meter.used() < LONG {
+                return poll;
+            }
+            let moved = Timed { call: timed.call.take(), meter: timed.meter.clone() };
+            self.meter.in_background.store(true, Ordering::Relaxed);
+            self.place = Place::Background(self.background.run(moved));
+        }
+        match &mut self.place {
+            Place::Here(_) => Poll::Pending,
+            Place::Background(moved) => Pin::new(moved).poll(context),
+        }
+    }
+}
+
+/// A call whose polls are timed. Without a call once that was moved.
+struct Timed {
+    call: Option<Call>,
+    meter: Arc<Meter>,
+}
+
+impl Future for Timed {
+    type Output = wasmtime::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { call: Some(call), meter } = &mut *self else { return Poll::Pending };
+        meter.begin();
+        let poll = call.as_mut().poll(context);
+        meter.end();
         poll
     }
 }

@@ -42,6 +42,7 @@ const EDGES: [(&str, &[&str]); 22] = [
             "listener",
             "manifest",
             "passwords",
+            "revision",
             "storage",
             "telemetry",
             "tokens",

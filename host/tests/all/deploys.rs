@@ -9,7 +9,7 @@ mod command;
 mod crash;
 mod follow;
 mod load;
-mod process;
+pub mod process;
 mod refused;
 mod restart;
 mod rollback;

@@ -13,6 +13,7 @@ mod backup;
 mod calls;
 mod deploys;
 mod envelope;
+mod hostile_guests;
 mod http;
 mod limits;
 mod orders;

@@ -32,16 +32,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it on a folder, and waits until it serves.
+    /// Starts it with the variant on a folder, and waits until it serves.
     pub async fn start(folder: &Path) -> Self {
-        let text = format!(
-            "instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{}",
-            manifest_text("", "", component("guest_variant").to_str().unwrap())
-        );
+        Self::serve(folder, &manifest_text("", "", component("guest_variant").to_str().unwrap())).await
+    }
+
+    /// Starts it with these services on a folder, and waits until it serves.
+    pub async fn serve(folder: &Path, services: &str) -> Self {
+        let text =
+            format!("instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{services}");
         let (manifest, data) = (folder.join("comptoir.toml"), folder.join("data"));
         std::fs::write(&manifest, text).unwrap();
         let mut child = Command::new(program())
-            .args(["serve", "--log", "error", "--manifest"])
+            .args(["serve", "--log", "off", "--manifest"])
             .arg(manifest)
             .arg("--data")
             .arg(&data)
@@ -78,6 +81,14 @@ impl Process {
     pub fn descriptors(&self) -> usize {
         let id = self.child.id().expect("it runs");
         std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
+    }
+
+    /// The most memory that it ever had resident, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// SIGKILL.

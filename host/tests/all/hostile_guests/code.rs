@@ -1,0 +1,144 @@
+//! Attackers made of bare code, each a component of its own: what no compiler of a language would write.
+
+/// Name, status, what the answer says, and the code: fields of a core module, whose function `handle` is called with two
+/// handles. The code stands in one instance, or in as many as the number before it says.
+pub const ATTACKS: &[(&str, u16, &str, &str)] = &[
+    ("w-unreachable", 500, "INTERNAL_ERROR", "(func (export \"handle\") (param i32 i32) unreachable)"),
+    ("w-silent", 500, "INTERNAL_ERROR", "(func (export \"handle\") (param i32 i32))"),
+    ("w-loop", 504, "DEADLINE_EXCEEDED", "(func (export \"handle\") (param i32 i32) (loop (br 0)))"),
+    (
+        "w-loop-at-start",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(func $start (loop (br 0))) (start $start) (func (export \"handle\") (param i32 i32))",
+    ),
+    (
+        "w-trap-at-start",
+        500,
+        "INTERNAL_ERROR",
+        "(func $start unreachable) (start $start) (func (export \"handle\") (param i32 i32))",
+    ),
+    (
+        "w-recursion",
+        500,
+        "INTERNAL_ERROR",
+        "(func $deep (result i32) (i32.add (call $deep) (i32.const 1)))
+         (func (export \"handle\") (param i32 i32) (drop (call $deep)))",
+    ),
+    (
+        "w-indirect-recursion",
+        500,
+        "INTERNAL_ERROR",
+        "(type $f (func)) (table 1 funcref) (elem (i32.const 0) $deep)
+         (func $deep (call_indirect (type $f) (i32.const 0)) (call_indirect (type $f) (i32.const 0)))
+         (func (export \"handle\") (param i32 i32) (call $deep))",
+    ),
+    (
+        "w-wrong-signature",
+        500,
+        "INTERNAL_ERROR",
+        "(type $f (func (result i64))) (table 1 funcref) (elem (i32.const 0) $other) (func $other)
+         (func (export \"handle\") (param i32 i32) (drop (call_indirect (type $f) (i32.const 0))))",
+    ),
+    (
+        "w-out-of-bounds",
+        500,
+        "INTERNAL_ERROR",
+        "(memory 1) (func (export \"handle\") (param i32 i32) (drop (i32.load offset=4294967295 (i32.const -1))))",
+    ),
+    (
+        "w-division",
+        500,
+        "INTERNAL_ERROR",
+        "(func (export \"handle\") (param i32 i32) (drop (i32.div_s (i32.const -2147483648) (i32.const -1))))",
+    ),
+    (
+        "w-memory-growth",
+        500,
+        "OUT_OF_MEMORY",
+        "(memory 1) (func (export \"handle\") (param i32 i32)
+           (loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable)",
+    ),
+    (
+        "w-memory-fill",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(memory 1000) (func (export \"handle\") (param i32 i32)
+           (loop (memory.fill (i32.const 0) (i32.const 7) (i32.const 65536000)) (br 0)))",
+    ),
+    (
+        "w-table-growth",
+        500,
+        "INTERNAL_ERROR",
+        "(table $t 0 funcref) (func (export \"handle\") (param i32 i32)
+           (loop (br_if 0 (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)))) unreachable)",
+    ),
+    (
+        "w-table-fill",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(table $t 10000 funcref) (func (export \"handle\") (param i32 i32)
+           (loop (table.fill $t (i32.const 0) (ref.null func) (i32.const 10000)) (br 0)))",
+    ),
+    ("w-foreign-handle", 500, "INTERNAL_ERROR", "HANDLES"),
+    ("w-many-memories", 500, "OUT_OF_MEMORY", "MEMORIES"),
+];
+
+/// The components of all attacks, by name.
+pub fn components() -> Vec<(&'static str, Vec<u8>)> {
+    ATTACKS.iter().map(|(name, _, _, code)| (*name, wat::parse_str(text(code)).unwrap())).collect()
+}
+
+fn text(code: &str) -> String {
+    match code {
+        "HANDLES" => component(
+            "",
+            "(core instance $attack (instantiate $code (with \"host\" (instance (export \"drop\" (func $drop))))))",
+            FOREIGN_HANDLE,
+        ),
+        "MEMORIES" => memories(),
+        code => component("", "(core instance $attack (instantiate $code))", code),
+    }
+}
+
+/// Drops handles that nobody gave to it.
+const FOREIGN_HANDLE: &str = "(import \"host\" \"drop\" (func $drop (param i32)))
+    (func (export \"handle\") (param i32 i32) (call $drop (i32.const 77)))";
+
+/// Four instances, each of which takes as much memory as one may.
+fn memories() -> String {
+    let grower = "(core module $grower (memory 1) (func (export \"grow\") (result i32) (memory.grow (i32.const 400))))";
+    let (mut instances, mut imports, mut calls) = (String::new(), String::new(), String::new());
+    for number in 0..4 {
+        instances += &format!("(core instance $g{number} (instantiate $grower))");
+        imports += &format!("(export \"grow{number}\" (func $g{number} \"grow\"))");
+        calls += &format!("(if (i32.eq (call $grow{number}) (i32.const -1)) (then unreachable))");
+    }
+    let declared: String = (0..4)
+        .map(|number| format!("(import \"growers\" \"grow{number}\" (func $grow{number} (result i32)))"))
+        .collect();
+    let code = format!("{declared} (func (export \"handle\") (param i32 i32) {calls})");
+    let attack =
+        format!("{instances} (core instance $attack (instantiate $code (with \"growers\" (instance {imports}))))");
+    component(grower, &attack, &code)
+}
+
+/// A component for WASI 0.2 around a core module.
+fn component(modules: &str, instances: &str, code: &str) -> String {
+    format!(
+        r#"(component
+            (import "wasi:http/types@0.2.12" (instance $types
+                (export "incoming-request" (type (sub resource)))
+                (export "response-outparam" (type (sub resource)))))
+            (alias export $types "incoming-request" (type $request))
+            (alias export $types "response-outparam" (type $out))
+            (core func $drop (canon resource.drop $request))
+            {modules}
+            (core module $code {code})
+            {instances}
+            (func $handle (param "request" (own $request)) (param "response-out" (own $out))
+                (canon lift (core func $attack "handle")))
+            (instance $handler (export "handle" (func $handle)))
+            (export "wasi:http/incoming-handler@0.2.12" (instance $handler)))"#
+    )
+}

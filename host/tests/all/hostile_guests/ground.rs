@@ -1,0 +1,112 @@
+//! A host in a process of its own, with a hostile service, others made of bare code, and a sibling that does no harm.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::deploys::process::Process;
+use crate::harness::component;
+
+/// An attack, the status that it is answered with, and what the answer says.
+pub type Verdict = (&'static str, u16, &'static str);
+
+/// What every attacker may use: little, so that the attacks are soon over.
+const LIMITS: &str = r#"limits = { cpu = "300ms", time = "2s", memory = "64 MiB", response = "8 MiB" }"#;
+
+pub struct Ground {
+    process: Process,
+    http: reqwest::Client,
+    _folder: TempDir,
+}
+
+impl Ground {
+    /// Starts it; the components are those made of bare code, by the name of their service.
+    pub async fn open(components: &[(&str, Vec<u8>)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| component(name).display().to_string();
+        let mut services = format!(
+            "[services.hostile]\ncomponent = \"{}\"\nmounts = [\"/hostile\"]\naccess = \"public\"\ngrants = [\"storage\"]\n\
+             calls = [\"hostile\"]\n{LIMITS}\n\
+             [services.sibling]\ncomponent = \"{}\"\nmounts = [\"/sibling\"]\naccess = \"public\"\n",
+            file("guest_hostile"),
+            file("guest_plain_p2"),
+        );
+        for (name, bytes) in components {
+            let path = folder.path().join(format!("{name}.wasm"));
+            std::fs::write(&path, bytes).unwrap();
+            services += &format!(
+                "[services.{name}]\ncomponent = \"{}\"\nmounts = [\"/{name}\"]\naccess = \"public\"\n{LIMITS}\n",
+                path.display()
+            );
+        }
+        let process = Process::serve(folder.path(), &services).await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { process, http, _folder: folder }
+    }
+
+    /// Status and text; an answer that is cut short has no text.
+    pub async fn get(&self, path: &str) -> (u16, Option<String>) {
+        let answer = self.http.get(format!("http://{}{path}", self.process.gateway)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.ok())
+    }
+
+    /// How an attack was answered, where that is not its verdict.
+    pub async fn differs(&self, path: &str, (name, status, says): Verdict) -> Option<String> {
+        let (got, text) = self.get(path).await;
+        let fits = got == status && text.as_ref().is_some_and(|text| text.contains(says));
+        (!fits).then(|| format!("{name}: {got} {text:?}"))
+    }
+
+    /// What is wrong where an answer should be cut short.
+    pub async fn is_whole(&self, path: &str) -> Option<String> {
+        let (status, text) = self.get(path).await;
+        text.map(|text| format!("{path}: {status} and {} bytes, complete", text.len()))
+    }
+
+    /// Tries to write until somebody else lets go of the writer. False when that ends in anything but time.
+    pub async fn until_written(&self) -> bool {
+        loop {
+            match self.get("/hostile/write").await {
+                (200, Some(text)) if text == "done" => return true,
+                (200, Some(text)) if text == "busy" => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Asks a sibling without a break, from now on.
+    pub fn serve_sibling(&self) -> Sibling {
+        let (ends, url) = (Arc::new(AtomicBool::new(false)), format!("http://{}/sibling/x", self.process.gateway));
+        let (http, ended) = (self.http.clone(), ends.clone());
+        let asking = tokio::spawn(async move {
+            let mut served = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let answer = http.get(&url).send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                served += 1;
+            }
+            served
+        });
+        Sibling { ends, asking }
+    }
+
+    pub fn peak_memory_mib(&self) -> u64 {
+        self.process.peak_memory_kib() / 1024
+    }
+}
+
+/// Somebody who asks a sibling of the attackers.
+pub struct Sibling {
+    ends: Arc<AtomicBool>,
+    asking: JoinHandle<u64>,
+}
+
+impl Sibling {
+    /// How often it was served: every time, or this fails.
+    pub async fn end(self) -> u64 {
+        self.ends.store(true, Ordering::Relaxed);
+        self.asking.await.expect("the sibling is served every time")
+    }
+}
