@@ -65,40 +65,36 @@ pub(crate) fn forbidden() -> String {
 }
 
 pub(crate) fn endless() -> String {
-    name(storage::query(ENDLESS, &[]).map(drop))
+    name(&storage::query(ENDLESS, &[]))
 }
 
 pub(crate) fn rows() -> String {
     let million = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT i FROM n";
-    name(storage::query(million, &[]).map(drop))
+    name(&storage::query(million, &[]))
 }
 
 pub(crate) fn bytes() -> String {
     let large = ["SELECT zeroblob(1000000000)", "SELECT randomblob(1000000000)", "SELECT printf('%1000000000d', 1)"];
-    large.iter().map(|statement| name(storage::query(statement, &[]).map(drop))).collect::<Vec<_>>().join(", ")
+    large.iter().map(|statement| name(&storage::query(statement, &[]))).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn parameters() -> String {
     let many: Vec<Value> = (0..1_000_000).map(Value::Integer).collect();
-    name(storage::query("SELECT $1", &many).map(drop))
+    name(&storage::query("SELECT $1", &many))
 }
 
 /// Text that is none, as a value and as a name.
 pub(crate) fn text() -> String {
     let told = storage::query("SELECT CAST(x'ff00fe' AS TEXT) AS \"\u{0}\"", &[]);
     let told = told.or_else(|_| storage::query("SELECT CAST(x'ff00fe' AS TEXT)", &[]));
-    name(told.map(drop))
+    name(&told)
 }
 
 pub(crate) fn length() -> String {
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
     let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
     let wide = format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(2_000));
-    [long, deep, wide]
-        .iter()
-        .map(|statement| name(storage::query(statement, &[]).map(drop)))
-        .collect::<Vec<_>>()
-        .join(", ")
+    [long, deep, wide].iter().map(|statement| name(&storage::query(statement, &[]))).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn transaction_spin() -> String {
@@ -111,29 +107,29 @@ pub(crate) fn transaction_spin() -> String {
 pub(crate) fn transaction_sleep() -> String {
     let transaction = storage::begin().expect("a transaction");
     std::thread::sleep(Duration::from_secs(3));
-    name(Transaction::commit(transaction))
+    name(&Transaction::commit(transaction))
 }
 
 /// Waits for itself, until the first is taken away.
 pub(crate) fn transaction_twice() -> String {
     let first = storage::begin().expect("a transaction");
-    let second = name(storage::begin().map(drop));
-    format!("{second}, then {}", name(Transaction::commit(first)))
+    let second = name(&storage::begin());
+    format!("{second}, then {}", name(&Transaction::commit(first)))
 }
 
 /// A write that takes the writer and leaves nothing behind: there is no table that it could write to.
 pub(crate) fn write() -> String {
     let transaction = match storage::begin() {
         Ok(transaction) => transaction,
-        Err(error) => return name(Err(error)),
+        Err(error) => return name::<()>(&Err(error)),
     };
     let read = transaction.query("SELECT 1", &[]).map(drop);
-    name(read.and_then(|()| Transaction::commit(transaction)))
+    name(&read.and_then(|()| Transaction::commit(transaction)))
 }
 
-fn name(result: Result<(), Error>) -> String {
+fn name<T>(result: &Result<T, Error>) -> String {
     let name = match result {
-        Ok(()) => "done",
+        Ok(_) => "done",
         Err(Error::Constraint(_)) => "constraint",
         Err(Error::Busy) => "busy",
         Err(Error::Denied(_)) => "denied",
