@@ -83,6 +83,14 @@ status *arguments:
 swap-lab swaps="1000": components
     cargo bench --locked -p comptoir --bench swap_lab -- {{swaps}}
 
+# Compare with a native server, about five minutes: `just bench --help` lists the parts; --quick, --url flask=127.0.0.1:5000
+bench *arguments: components guests
+    cargo bench --locked -p comptoir --bench bench -- {{arguments}}
+
+# Install the server that `just bench` also compares with. Takes some minutes
+bench-tools:
+    cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
+
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
     rm -rf data

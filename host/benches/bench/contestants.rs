@@ -1,0 +1,187 @@
+//! Who is compared: Comptoir in its variants, the native twin, `wasmtime serve`, and how each is started on data of its own.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+use tempfile::TempDir;
+
+use crate::server::{Announces, Server};
+use crate::twin;
+use crate::wire::{Request, ask};
+
+/// How many of each product the shop has: more than any benchmark can buy.
+pub const STOCK: u32 = 1_000_000_000;
+
+/// The only order that is placed, over and over.
+pub const ORDER: &str = r#"{"items":[{"product_id":2,"quantity":1}]}"#;
+
+/// The seeded login.
+pub const LOGIN: &str = r#"{"username":"admin","password":"admin"}"#;
+
+/// The component that says hello, beside the shop's services.
+const HELLO: &str = r#"
+[services.hello]
+component = "guest_plain_p2.wasm"
+mounts = ["/hello"]
+access = "public"
+"#;
+
+/// A service that misbehaves, beside the shop's.
+pub const UNRULY: &str = r#"
+[services.unruly]
+component = "guest_unruly.wasm"
+mounts = ["/unruly"]
+public = ["/unruly"]
+grants = ["storage"]
+calls = ["unruly"]
+"#;
+
+/// Where `just components guests` puts what it builds.
+pub fn component(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-wasip2/component");
+    let file = folder.join(format!("{name}.wasm"));
+    file.canonicalize().with_context(|| format!("{} is missing: run `just components guests`", file.display()))
+}
+
+/// The program that is measured.
+pub fn comptoir() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_comptoir"))
+}
+
+/// Compiled code is kept here between runs, unless compiling is what is measured.
+fn compiled() -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-compiled");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    Ok(folder)
+}
+
+/// A folder with a manifest and a host's data.
+pub struct Site {
+    folder: TempDir,
+}
+
+impl Site {
+    /// The shipped shop and the component that says hello, on ports that the system picks; `more` follows in the manifest.
+    pub fn shop(more: &str) -> anyhow::Result<Self> {
+        let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml"))?;
+        let lines = shipped.lines().filter(|line| !line.starts_with("listen ="));
+        let shop = lines.map(any_port).collect::<Vec<_>>().join("\n");
+        Self::of(&format!("{}\n{HELLO}{more}", shop.replace("../target/wasm32-wasip2/component/", "")))
+    }
+
+    /// A host for any manifest, whose components are named by their file alone.
+    pub fn of(manifest: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let built = component("orders")?;
+        let built = built.parent().context("a component lies in a folder")?;
+        let text = manifest.replace("component = \"", &format!("component = \"{}/", built.display()));
+        std::fs::write(folder.path().join("comptoir.toml"), text)?;
+        Ok(Self { folder })
+    }
+
+    /// The command that serves it. Without `kept_code` it compiles into its own data folder.
+    pub fn command(&self, kept_code: bool) -> anyhow::Result<Command> {
+        let mut command = comptoir();
+        command.arg("serve");
+        command.arg("--manifest").arg(self.folder.path().join("comptoir.toml"));
+        command.arg("--data").arg(self.folder.path().join("data"));
+        if kept_code {
+            command.arg("--cache").arg(compiled()?);
+        }
+        Ok(command)
+    }
+
+    /// Serves it on the serving core.
+    pub fn serve(&self) -> anyhow::Result<Server> {
+        Server::start(&self.command(true)?, Announces::Stdout, "gateway  http://")
+    }
+
+    /// Serves it on every core.
+    pub fn serve_anywhere(&self, kept_code: bool) -> anyhow::Result<Server> {
+        Server::start_anywhere(self.command(kept_code)?, Announces::Stdout, "gateway  http://")
+    }
+
+    /// Makes the databases by a first start, and fills the shelves.
+    pub fn stock(&self) -> anyhow::Result<()> {
+        self.serve()?.stop()?;
+        let database = rusqlite::Connection::open(self.folder.path().join("data/orders.db"))?;
+        database.execute("UPDATE products SET stock = $1", [STOCK])?;
+        Ok(())
+    }
+}
+
+fn any_port(line: &str) -> String {
+    match line.split_once("\"127.0.0.1:") {
+        Some((before, _)) => format!("{before}\"127.0.0.1:0\""),
+        None => line.to_owned(),
+    }
+}
+
+/// The native twin, with so many transactions to a sync.
+pub fn serve_twin(group: usize) -> anyhow::Result<(TempDir, Server)> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(twin::ROLE).arg(folder.path()).arg(group.to_string());
+    Ok((folder, Server::start(&command, Announces::Stdout, "twin http://")?))
+}
+
+/// `wasmtime serve` with its default settings, if there is one.
+pub fn serve_wasmtime() -> anyhow::Result<Option<Server>> {
+    let Ok(version) = Command::new("wasmtime").arg("--version").output() else { return Ok(None) };
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    ensure!(version.starts_with("wasmtime 48."), "`wasmtime` is {version}: `just bench-tools` installs 48");
+    let mut command = Command::new("wasmtime");
+    command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]).arg(component("guest_plain_p2")?);
+    Server::start(&command, Announces::Stderr, "http://").map(Some)
+}
+
+/// An access token of the seeded login.
+pub fn token(server: &Server) -> anyhow::Result<String> {
+    let (status, answer) = ask(server.address, &Request::post("/auth/login", None, LOGIN))?;
+    let answer: serde_json::Value = serde_json::from_str(&answer)?;
+    match answer["data"]["access_token"].as_str() {
+        Some(token) => Ok(token.to_owned()),
+        None => bail!("the seeded login was answered with {status}: {answer}"),
+    }
+}
+
+/// Refuses to compare servers that do not answer the same: status and bytes, but for times and tokens.
+pub fn answer_the_same(one: &Server, other: &Server) -> anyhow::Result<()> {
+    let tokens = [token(one)?, token(other)?];
+    let requests = |token: &str| {
+        [
+            Request::get("/hello", None),
+            Request::get("/products", None),
+            Request::get("/users/1", Some(token)),
+            Request::get("/users/1", Some("forged")),
+            Request::post("/orders", Some(token), ORDER),
+            Request::post("/auth/login", None, LOGIN),
+        ]
+    };
+    for (mine, yours) in requests(&tokens[0]).iter().zip(&requests(&tokens[1])) {
+        let (mine, yours) = (masked(ask(one.address, mine)?), masked(ask(other.address, yours)?));
+        ensure!(mine == yours, "the servers differ, so they are not compared:\n  {mine:?}\n  {yours:?}");
+    }
+    Ok(())
+}
+
+/// An answer without what differs from run to run.
+fn masked((status, mut body): (u16, String)) -> (u16, String) {
+    let mut varying = vec!["date_creation", "access_token", "refresh_token", "refresh_expires_at", "request_id"];
+    if body.contains("\"order_id\":") {
+        varying.extend(["id", "order_id"]);
+    }
+    for key in varying {
+        let key = format!("\"{key}\":");
+        let mut from = 0;
+        while let Some(at) = body[from..].find(&key) {
+            from += at + key.len();
+            let length = body[from..].find([',', '}']).unwrap_or(0);
+            body.replace_range(from..from + length, "");
+        }
+    }
+    // The twin does not number its requests.
+    (status, body.replace(",\"request_id\":", ""))
+}

@@ -1,0 +1,46 @@
+//! Logins: how near to what the core can hash, and what is left for everybody else meanwhile.
+
+use crate::Effort;
+use crate::contestants::{LOGIN, Site};
+use crate::hashing;
+use crate::load::{Load, run as put, run_beside};
+use crate::measure::{line, median, must_be_good};
+use crate::table::products;
+use crate::wire::Request;
+
+/// Fewer than the attempts that an account has, so that none is refused.
+const CLIENTS: usize = 8;
+
+/// Measures hashing alone, logins alone, products alone, and products beside logins, in turn.
+pub fn run(effort: Effort) -> anyhow::Result<()> {
+    let site = Site::shop("")?;
+    let server = site.serve()?;
+    let logging_in = || Load {
+        server: server.address,
+        request: Request::post("/auth/login", None, LOGIN),
+        connections: CLIENTS,
+        pace: None,
+    };
+    // Some of what the host can do, so that the wait is not that of its clients for each other.
+    let some_products = || Load { connections: 4, ..products(server.address) };
+    let (mut of_hashes, mut quiet, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        let hashes = hashing::rate(effort.time)?;
+        let logins = put(logging_in(), effort.time)?;
+        let alone = put(some_products(), effort.time)?;
+        let [products, meanwhile] = run_beside([some_products(), logging_in()], effort.time)?;
+        for outcome in [&logins, &alone, &products, &meanwhile] {
+            must_be_good(outcome)?;
+        }
+        of_hashes.push(logins.rate() / hashes);
+        quiet.push(alone.within(990));
+        beside.push(products.within(990));
+    }
+    let ratio = median(of_hashes);
+    line("logins a second, to hashes a second of the core alone", &format!("{ratio:.2} times"), "at least 0.95");
+    let (quiet, beside) = (median(quiet), median(beside));
+    line("products' p99 with nobody logging in", &format!("{quiet:.0} µs"), "");
+    let shown = format!("{beside:.0} µs = {:.1}x", beside / quiet);
+    line("products' p99 while eight log in all the time", &shown, "at most 2 times the quiet one");
+    Ok(())
+}

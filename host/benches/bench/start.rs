@@ -1,0 +1,26 @@
+//! From the start of the process to its word that it serves, on every core.
+
+use anyhow::Context as _;
+
+use crate::Effort;
+use crate::contestants::Site;
+use crate::measure::{line, median};
+use crate::wire::{Request, ask};
+
+/// Starts the shop with nothing compiled, then again on what that left behind.
+pub fn run(effort: Effort) -> anyhow::Result<()> {
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        let site = Site::shop("")?;
+        for started in [&mut cold, &mut warm] {
+            let server = site.serve_anywhere(false)?;
+            started.push(server.started_in.as_secs_f64() * 1000.0);
+            let (status, body) = ask(server.address, &Request::get("/products", None))?;
+            (status == 200).then_some(()).with_context(|| format!("products were answered with {status}: {body}"))?;
+            server.stop()?;
+        }
+    }
+    line("start, four components to compile", &format!("{:.0} ms", median(cold)), "under 3000 ms on two cores, three");
+    line("start, nothing to compile", &format!("{:.0} ms", median(warm)), "100 ms");
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The table: the same requests to every server, in turn.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+
+use crate::Effort;
+use crate::contestants::{LOGIN, ORDER, Site, answer_the_same, serve_twin, serve_wasmtime, token};
+use crate::load::Load;
+use crate::measure::{Sample, line, median, sample};
+use crate::server::Server;
+use crate::wire::Request;
+
+/// Clients at a time, as many as there are in the targets.
+const CLIENTS: usize = 32;
+
+/// Clients that log in at a time: fewer than the attempts that an account has.
+const LOGGING_IN: usize = 8;
+
+/// How many transactions the twin commits together, where it does: as many as Comptoir.
+const GROUP: usize = 64;
+
+/// Another server of the shop, started by somebody else.
+pub struct Other {
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+/// One line of the table.
+struct Row<'a> {
+    what: &'static str,
+    who: &'a str,
+    load: Load,
+    process: Option<&'a Server>,
+    samples: Vec<Sample>,
+}
+
+/// A server in the table, and what it is asked.
+struct Entry<'a> {
+    who: &'a str,
+    process: Option<&'a Server>,
+    asked: Vec<(&'static str, Load)>,
+}
+
+/// Measures all rows and prints the table, then the targets that it tells about.
+pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
+    let (_folder, twin) = serve_twin(1)?;
+    let (_grouped_folder, grouped) = serve_twin(GROUP)?;
+    let site = Site::shop("")?;
+    site.stock()?;
+    let comptoir = site.serve()?;
+    answer_the_same(&twin, &comptoir)?;
+    let wasmtime = serve_wasmtime()?;
+    let at_rest = comptoir.resident_mib();
+
+    let mut entries = vec![
+        entry("native twin", &twin, &["hello", "products", "profile", "order", "login"])?,
+        entry("native twin, group commit", &grouped, &["order"])?,
+        entry("Comptoir, fresh instances", &comptoir, &["hello", "products", "profile", "order", "login"])?,
+    ];
+    if let Some(wasmtime) = &wasmtime {
+        let hello = Load { request: Request::get("/hello", None), ..products(wasmtime.address) };
+        entries.push(Entry { who: "wasmtime serve", process: Some(wasmtime), asked: vec![("hello", hello)] });
+    }
+    for other in others {
+        entries.push(Entry { who: &other.name, process: None, asked: vec![("products", products(other.address))] });
+    }
+    let rows = measure(effort, &entries)?;
+    print(&rows);
+    println!();
+    if wasmtime.is_none() {
+        println!("There is no `wasmtime`, so it is not in the table: `just bench-tools` installs it.");
+    }
+    targets(&rows, others);
+    line("memory of the shop at rest", &format!("{at_rest:.0} MiB"), "under 80 MiB");
+    line("memory of the shop after these requests", &format!("{:.0} MiB", comptoir.resident_mib()), "flat");
+    Ok(())
+}
+
+/// What can be asked of a shop, by name.
+fn entry<'a>(who: &'a str, server: &'a Server, what: &[&'static str]) -> anyhow::Result<Entry<'a>> {
+    let token = token(server)?;
+    let load = |what: &str| {
+        let (request, connections) = match what {
+            "hello" => (Request::get("/hello", None), CLIENTS),
+            "products" => (Request::get("/products", None), CLIENTS),
+            "profile" => (Request::get("/users/1", Some(&token)), CLIENTS),
+            "order" => (Request::post("/orders", Some(&token), ORDER), CLIENTS),
+            _ => (Request::post("/auth/login", None, LOGIN), LOGGING_IN),
+        };
+        Load { server: server.address, request, connections, pace: None }
+    };
+    Ok(Entry { who, process: Some(server), asked: what.iter().map(|what| (*what, load(what))).collect() })
+}
+
+/// Everybody asks for the products at once.
+pub fn products(server: SocketAddr) -> Load {
+    Load { server, request: Request::get("/products", None), connections: CLIENTS, pace: None }
+}
+
+/// All rows, those of one kind beside each other, in alternating rounds after one that does not count.
+fn measure<'a>(effort: Effort, entries: &[Entry<'a>]) -> anyhow::Result<Vec<Row<'a>>> {
+    let mut rows = Vec::new();
+    for what in ["hello", "products", "profile", "order", "login"] {
+        let first = rows.len();
+        for Entry { who, process, asked } in entries {
+            for (_, load) in asked.iter().filter(|(asked, _)| *asked == what) {
+                rows.push(Row { what, who, load: load.clone(), process: *process, samples: Vec::new() });
+            }
+        }
+        for round in 0..=effort.rounds {
+            for row in &mut rows[first..] {
+                let time = if round == 0 { effort.time / 4 } else { effort.time };
+                let taken = sample(row.load.clone(), row.process, time);
+                let taken = taken.with_context(|| format!("{what} of {}", row.who))?;
+                if round > 0 {
+                    row.samples.push(taken);
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+impl Row<'_> {
+    fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.samples.iter().map(of))
+    }
+
+    fn rate(&self) -> f64 {
+        self.median(|sample| sample.rate)
+    }
+
+    fn cpu(&self) -> f64 {
+        self.median(|sample| sample.cpu.unwrap_or(f64::NAN))
+    }
+}
+
+fn find<'r, 'a>(rows: &'r [Row<'a>], what: &str, who: &str) -> Option<&'r Row<'a>> {
+    rows.iter().find(|row| row.what == what && row.who == who)
+}
+
+fn print<'a>(rows: &[Row<'a>]) {
+    println!("| | | requests/s | p50 µs | p99 µs | CPU µs | MiB | rate : twin | CPU : twin |");
+    println!("|---|---|---:|---:|---:|---:|---:|---:|---:|");
+    for row in rows {
+        let twin = find(rows, row.what, "native twin");
+        let ratio = |of: fn(&Row<'a>) -> f64| show(twin.map_or(f64::NAN, |twin| of(row) / of(twin)), 2);
+        println!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.what,
+            row.who,
+            show(row.rate(), 0),
+            show(row.median(|sample| sample.p50), 0),
+            show(row.median(|sample| sample.p99), 0),
+            show(row.cpu(), 1),
+            show(row.process.map_or(f64::NAN, Server::resident_mib), 0),
+            ratio(Row::rate),
+            ratio(Row::cpu),
+        );
+    }
+}
+
+/// A number, or nothing where there is none.
+fn show(number: f64, decimals: usize) -> String {
+    if number.is_finite() { format!("{number:.decimals$}") } else { String::new() }
+}
+
+fn targets<'a>(rows: &[Row<'a>], others: &[Other]) {
+    let ratio = |what: &str, who: &str, to: &str, of: fn(&Row<'a>) -> f64| {
+        let (Some(row), Some(to)) = (find(rows, what, who), find(rows, what, to)) else { return f64::NAN };
+        of(row) / of(to)
+    };
+    let tell = |what: &str, number: f64, target: &str| {
+        if number.is_finite() {
+            line(what, &format!("{number:.2} times"), target);
+        }
+    };
+    let (fresh, twin, grouped) = ("Comptoir, fresh instances", "native twin", "native twin, group commit");
+    tell("products, CPU to the twin's", ratio("products", fresh, twin, Row::cpu), "at most 3.0, aim 2.5");
+    tell("profile with its token, CPU to the twin's", ratio("profile", fresh, twin, Row::cpu), "at most 3.0");
+    tell(
+        "hello, rate to `wasmtime serve`'s",
+        ratio("hello", fresh, "wasmtime serve", Row::rate),
+        "at least 3.5, aim 4",
+    );
+    tell("orders, rate to the twin's", ratio("order", fresh, twin, Row::rate), "ahead of it");
+    tell("orders, rate to the twin's with group commit", ratio("order", fresh, grouped, Row::rate), "at least 0.9");
+    for other in others {
+        tell(
+            &format!("products, rate to {}'s", other.name),
+            ratio("products", fresh, &other.name, Row::rate),
+            "at least 30 to the original shop's",
+        );
+    }
+}

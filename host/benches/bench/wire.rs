@@ -1,0 +1,98 @@
+//! HTTP/1.1 as the load generator speaks it: requests are bytes that were made before, answers are looked at no further than
+//! to find their end.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+/// How long a question outside of a measurement may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request, ready to be sent again and again.
+#[derive(Clone)]
+pub struct Request(pub Vec<u8>);
+
+impl Request {
+    /// A `GET`, with a token where one is given.
+    pub fn get(path: &str, token: Option<&str>) -> Self {
+        Self::new("GET", path, token, "")
+    }
+
+    /// A `POST` of JSON.
+    pub fn post(path: &str, token: Option<&str>, json: &str) -> Self {
+        Self::new("POST", path, token, json)
+    }
+
+    fn new(method: &str, path: &str, token: Option<&str>, json: &str) -> Self {
+        let token = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+        let body = match json.len() {
+            0 => String::new(),
+            length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+        };
+        Self(format!("{method} {path} HTTP/1.1\r\nhost: shop\r\n{token}{body}\r\n{json}").into_bytes())
+    }
+}
+
+/// How an answer begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// The HTTP status.
+    pub status: u16,
+    /// Bytes before the body.
+    pub length: usize,
+    /// Bytes of the body, or none where it ends with an empty chunk.
+    body: Option<usize>,
+}
+
+impl Head {
+    /// Reads the head once all of it is there.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let length = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+        let status = bytes.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())?;
+        let mut body = Some(0);
+        for line in bytes[..length].split(|byte| *byte == b'\n') {
+            if let Some(value) = value(line, b"content-length:") {
+                body = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse().ok());
+            } else if value(line, b"transfer-encoding:").is_some() {
+                body = None;
+            }
+        }
+        Some(Self { status, length, body })
+    }
+
+    /// Whether these bytes, which begin with the head, are the whole answer. Texts of a benchmark hold no empty chunk.
+    pub fn is_whole(&self, bytes: &[u8]) -> bool {
+        match self.body {
+            Some(body) => bytes.len() >= self.length + body,
+            None => bytes.len() > self.length && bytes.ends_with(b"0\r\n\r\n"),
+        }
+    }
+}
+
+fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name).then_some(value)
+}
+
+/// Asks once, on a connection of its own, and gives status and body. A body in chunks keeps its framing.
+pub fn ask(server: SocketAddr, request: &Request) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&request.0)?;
+    let mut answer = Vec::new();
+    let mut part = [0; 16 << 10];
+    loop {
+        match Head::read(&answer) {
+            Some(head) if head.is_whole(&answer) => {
+                return Ok((head.status, String::from_utf8_lossy(&answer[head.length..]).into_owned()));
+            }
+            _ => {}
+        }
+        match stream.read(&mut part).with_context(|| format!("{server} did not answer"))? {
+            0 => bail!("{server} closed the connection before its answer was whole"),
+            length => answer.extend_from_slice(&part[..length]),
+        }
+    }
+}
