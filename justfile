@@ -87,6 +87,10 @@ swap-lab swaps="1000": components
 bench *arguments: components guests
     cargo bench --locked -p comptoir --bench bench -- {{arguments}}
 
+# Measure the parts of a request in process; `just bench-micro NAME` those whose names contain it
+bench-micro *filter: components guests
+    cargo bench --locked -p comptoir --bench micro -- {{filter}}
+
 # Install the server that `just bench` also compares with. Takes some minutes
 bench-tools:
     cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads

@@ -1,0 +1,177 @@
+//! `just bench-micro`: the parts of a request, each alone and in process, with criterion.
+//!
+//! What `just bench` measures from outside is the sum of these, hyper and the kernel's sockets. "answer" is a revision's whole
+//! work for one request: store, instance, call, and dropping both.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark may panic")]
+
+#[path = "../tests/all/harness.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod harness;
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use comptoir::body::RequestBody;
+use comptoir::clock::Clock;
+use comptoir::deploy::{Deployment, Served};
+use comptoir::gate::{AdminToken, Gate, Origin};
+use comptoir::route::Route;
+use comptoir::storage::sqlite::{SqliteConfig, SqliteStorage};
+use comptoir::storage::{Statement, Storage as _};
+use comptoir::tokens::Tokens;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use harness::{Shop, manifest_of, shop_manifest};
+use http_body_util::BodyExt as _;
+use hyper::http::request::Parts;
+use hyper::{Method, Request};
+use tokio::runtime::Runtime;
+
+/// Host calls of the component that makes many: enough to see one beside an instance.
+const HOST_CALLS: u32 = 1_000;
+
+const PRODUCTS: &str = "SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id";
+
+/// A component whose handler makes so many host calls and returns without an answer: nothing but the sandbox is left.
+fn silent(host_calls: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (import "wasi:http/types@0.2.0" (instance $http
+                (export "incoming-request" (type (sub resource)))
+                (export "response-outparam" (type (sub resource)))))
+            (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
+            (alias export $http "incoming-request" (type $request))
+            (alias export $http "response-outparam" (type $out))
+            (core func $now (canon lower (func $clock "now")))
+            (core module $guest
+                (import "clock" "now" (func $now (result i64)))
+                (memory (export "memory") 1)
+                (func (export "handle") (param i32 i32)
+                    (local $left i32)
+                    (local.set $left (i32.const {host_calls}))
+                    (block $done
+                        (loop $again
+                            (br_if $done (i32.eqz (local.get $left)))
+                            (drop (call $now))
+                            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                            (br $again)))))
+            (core instance $instance (instantiate $guest (with "clock" (instance (export "now" (func $now))))))
+            (func $handle (param "request" (own $request)) (param "response-out" (own $out))
+                (canon lift (core func $instance "handle")))
+            (instance $handler (export "handle" (func $handle)))
+            (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// A host that serves the silent component with and without host calls, and one that says hello.
+fn sandboxes(runtime: &Runtime, folder: &Path) -> Shop {
+    for (name, host_calls) in [("silent", 0), ("talkative", HOST_CALLS)] {
+        std::fs::write(folder.join(format!("{name}.wasm")), silent(host_calls)).unwrap();
+    }
+    let own = |name: &str| {
+        let file = folder.join(format!("{name}.wasm"));
+        format!("[services.{name}]\ncomponent = \"{}\"\nmounts = [\"/{name}\"]\naccess = \"public\"\n", file.display())
+    };
+    let hello = "[services.hello]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/hello\"]\naccess = \"public\"\n";
+    runtime.block_on(Shop::with(manifest_of(&format!("{}{}{hello}", own("silent"), own("talkative")))))
+}
+
+fn head(path: &str, token: Option<&str>) -> Parts {
+    let request = Request::get(path).header("host", "shop").header("accept", "*/*");
+    let request = token.into_iter().fold(request, |request, token| request.header("authorization", token));
+    request.body(()).unwrap().into_parts().0
+}
+
+/// The service that answers a path, and by which route.
+fn found<'d>(deployment: &'d Deployment, path: &str) -> (Arc<Route>, &'d Served) {
+    let route = deployment.gateway().find(&Method::GET, path).unwrap().clone();
+    let served = &deployment.services()[&route.service];
+    (route, served)
+}
+
+/// Asks a revision as the host's probe does, and reads the answer to its end. Bytes of the body, or none without an answer.
+async fn answer(route: &Arc<Route>, served: &Served, path: &str) -> Option<usize> {
+    let admitted = Gate::admit_probe(route, head(path, None), Some("admin"));
+    let answer = served.revision.answer(admitted, RequestBody::from(Bytes::new()), None).await.ok()?;
+    Some(answer.response.into_body().collect().await.unwrap().to_bytes().len())
+}
+
+fn revisions(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = [sandboxes(&runtime, folder.path()), runtime.block_on(Shop::with(shop_manifest()))];
+    let cases = [
+        (0, "instantiate, empty call, drop", "/silent", false),
+        (0, "the same with 1,000 host calls", "/talkative", false),
+        (0, "answer, hello", "/hello", true),
+        (1, "answer, products", "/products", true),
+        (1, "answer, profile", "/users/1", true),
+    ];
+    for (host, name, path, answers) in cases {
+        let (route, served) = found(hosts[host].deployment(), path);
+        assert_eq!(runtime.block_on(answer(&route, served, path)).is_some(), answers, "{path}");
+        criterion.bench_function(name, |bencher| {
+            bencher.to_async(&runtime).iter(|| answer(&route, served, path));
+        });
+    }
+    for mut host in hosts {
+        runtime.block_on(host.stop());
+    }
+}
+
+fn before_the_guest(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let mut shop = runtime.block_on(Shop::with(shop_manifest()));
+    let routes = shop.deployment().gateway();
+    criterion.bench_function("route", |bencher| {
+        bencher.iter(|| routes.find(&Method::GET, black_box("/users/1")).cloned());
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = Arc::new(Tokens::open(folder.path(), Clock::default()).unwrap());
+    let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
+    let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()));
+    let client = Some([127, 0, 0, 1].into());
+    let origin = Origin { client, request_id: "badacaaf-0000000b", shows_session: false };
+    for (name, path, token) in
+        [("gate, nobody", "/products", None), ("gate, a token", "/users/1", Some(&*authorization))]
+    {
+        let (route, _) = found(shop.deployment(), path);
+        criterion.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || head(path, token),
+                |head| gate.admit(&route, head, origin).unwrap(),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    let services = shop.deployment().services().clone();
+    let pointer = ArcSwap::from_pointee(Deployment::new(services.clone()).unwrap());
+    criterion.bench_function("swap", |bencher| {
+        bencher.iter(|| pointer.store(Arc::new(Deployment::new(services.clone()).unwrap())));
+    });
+    runtime.block_on(shop.stop());
+}
+
+fn queries(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.db");
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    raw.execute_batch(include_str!("../../components/orders/migrations/1.sql")).unwrap();
+    drop(raw);
+    let storage = SqliteStorage::open(&file, SqliteConfig::default()).unwrap();
+    criterion.bench_function("query of five rows", |bencher| {
+        bencher.to_async(&runtime).iter(|| storage.query(Statement::new(PRODUCTS, [])));
+    });
+    criterion.bench_function("durable insert", |bencher| {
+        let insert = "INSERT INTO orders (user_id, total_cents, status, date_creation) VALUES ('a', 1, 'paid', '')";
+        bencher.to_async(&runtime).iter(|| storage.execute(Statement::new(insert, [])));
+    });
+}
+
+criterion_group!(parts, revisions, before_the_guest, queries);
+criterion_main!(parts);
