@@ -83,6 +83,10 @@ status *arguments:
 swap-lab swaps="1000": components
     cargo bench --locked -p comptoir --bench swap_lab -- {{swaps}}
 
+# Refuse logins of every kind, 300 times each unless told otherwise, and print whether their time tells who has an account
+timing-lab samples="300": components
+    cargo bench --locked -p comptoir --bench timing_lab -- {{samples}}
+
 # Compare with a native server, about five minutes: `just bench --help` lists the parts; --quick, --url flask=127.0.0.1:5000
 bench *arguments: components guests
     cargo bench --locked -p comptoir --bench bench -- {{arguments}}
