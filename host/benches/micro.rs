@@ -135,7 +135,8 @@ fn before_the_guest(criterion: &mut Criterion) {
     let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
     let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()));
     let client = Some([127, 0, 0, 1].into());
-    let origin = Origin { client, request_id: "badacaaf-0000000b", shows_session: false };
+    let request_id = "badacaaf-0000000b".into();
+    let origin = Origin { client, request_id: &request_id, shows_session: false };
     for (name, path, token) in
         [("gate, nobody", "/products", None), ("gate, a token", "/users/1", Some(&*authorization))]
     {

@@ -57,6 +57,7 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
+use crate::answers::Answers;
 use crate::clock::Clock;
 use crate::engine::Engines;
 use crate::manifest::{Manifest, Service};
@@ -114,6 +115,8 @@ pub struct Order {
 /// What a deployer keeps of one service.
 struct Lane {
     slots: Arc<Slots>,
+    /// None where the manifest has none remembered.
+    answers: Option<Arc<Answers>>,
     /// Held while a deploy or a rollback runs.
     busy: Arc<tokio::sync::Mutex<()>>,
     /// Revisions before the active one, newest first, that stay compiled.
@@ -142,6 +145,7 @@ impl Deployer {
         let host = Arc::new(Semaphore::new(manifest.instances as usize));
         let lane = |service: &Service| Lane {
             slots: Arc::new(Slots::new(service.limits.concurrency, host.clone())),
+            answers: Some(service.limits.answers_bytes).filter(|bytes| *bytes > 0).map(Answers::new).map(Arc::new),
             busy: Arc::default(),
             kept: Mutex::default(),
             line: AtomicI64::new(0),
@@ -346,6 +350,7 @@ impl Deployer {
             platform: &self.platform,
             slots: &self.lanes[name].slots,
             background: &self.platform.background,
+            answers: self.lanes[name].answers.as_ref(),
             compiler: self.compiler.as_ref(),
             origin: origin.to_owned(),
         };

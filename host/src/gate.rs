@@ -2,15 +2,19 @@
 //!
 //! The gate is the only place that makes an `Admitted`, and a revision answers nothing else: a request whose access was not
 //! checked cannot reach a guest, because that does not compile. The gate also removes every header by which a client
-//! could claim what only the host may say, and sets the host's own.
+//! could claim what only the host may say, and sets the host's own. Of a route that says which headers it reads it removes
+//! all others too, with the authority of its address: what is left of the head is all that an answer can depend on.
 
 mod admin_token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
+};
 use hyper::http::request::Parts;
+use hyper::{Method, Uri};
 
 use crate::route::{Access, Route};
 use crate::tokens::{Claims, Tokens};
@@ -35,6 +39,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Admitted {
     route: Arc<Route>,
     head: Parts,
+    request_id: Option<Arc<str>>,
+    unless: Option<HeaderValue>,
 }
 
 impl Admitted {
@@ -44,13 +50,36 @@ impl Admitted {
     }
 
     /// The id of the request.
-    pub fn request_id(&self) -> Option<HeaderValue> {
-        self.head.headers.get(REQUEST_ID).cloned()
+    pub fn request_id(&self) -> Option<&Arc<str>> {
+        self.request_id.as_ref()
+    }
+
+    /// What the client has already, as it says in `If-None-Match`.
+    pub fn unless(&self) -> Option<&HeaderValue> {
+        self.unless.as_ref()
     }
 
     /// Method, path and headers as the guest may see them.
+    pub fn head(&self) -> &Parts {
+        &self.head
+    }
+
+    /// The same, for the guest.
     pub fn into_head(self) -> Parts {
         self.head
+    }
+
+    /// Takes from a request what its guest may not see, and says where it comes from to a guest that wants to know.
+    fn new(route: &Arc<Route>, mut head: Parts, origin: Option<Origin<'_>>) -> Self {
+        let unless = head.headers.get(IF_NONE_MATCH).cloned();
+        match &route.headers {
+            None => strip(&mut head.headers),
+            Some(wanted) => narrow(&mut head, wanted),
+        }
+        if let Some(origin) = origin {
+            describe_origin(&mut head.headers, route, origin);
+        }
+        Self { route: route.clone(), head, request_id: origin.map(|origin| origin.request_id.clone()), unless }
     }
 }
 
@@ -71,7 +100,7 @@ pub struct Origin<'a> {
     /// The client's address; none for the host itself.
     pub client: Option<IpAddr>,
     /// The id that the host gave to the request.
-    pub request_id: &'a str,
+    pub request_id: &'a Arc<str>,
     /// Whether the service may see which session the caller's token belongs to.
     pub shows_session: bool,
 }
@@ -103,14 +132,13 @@ impl Gate {
     ///
     /// # Errors
     /// `Refusal` when the route asks for more than the request shows.
-    pub fn admit(&self, route: &Arc<Route>, mut head: Parts, origin: Origin<'_>) -> Result<Admitted, Refusal> {
+    pub fn admit(&self, route: &Arc<Route>, head: Parts, origin: Origin<'_>) -> Result<Admitted, Refusal> {
         let claims = self.claims(route.access, &head.headers)?;
-        strip(&mut head.headers);
+        let mut admitted = Admitted::new(route, head, Some(origin));
         if let Some(claims) = &claims {
-            identify(&mut head.headers, claims, origin.shows_session)?;
+            identify(&mut admitted.head.headers, claims, origin.shows_session)?;
         }
-        describe_origin(&mut head.headers, origin);
-        Ok(Admitted { route: route.clone(), head })
+        Ok(admitted)
     }
 
     /// Lets a call of another service, or of the host itself, pass to an internal route. The caller's name is set by the
@@ -122,27 +150,27 @@ impl Gate {
         &self,
         route: &Arc<Route>,
         caller: &str,
-        mut head: Parts,
+        head: Parts,
         origin: Origin<'_>,
     ) -> Result<Admitted, Refusal> {
         if route.access != Access::Internal {
             return Err(Refusal::Forbidden);
         }
-        strip(&mut head.headers);
-        head.headers.insert(CALLER, HeaderValue::from_str(caller).map_err(|_| Refusal::Forbidden)?);
-        describe_origin(&mut head.headers, origin);
-        Ok(Admitted { route: route.clone(), head })
+        let mut admitted = Admitted::new(route, head, Some(origin));
+        let caller = HeaderValue::from_str(caller).map_err(|_| Refusal::Forbidden)?;
+        admitted.head.headers.insert(CALLER, caller);
+        Ok(admitted)
     }
 
     /// Lets a probe of the host pass, as a user of that name or as nobody. A probe is made to a rehearsal, which can neither
     /// write nor call, so it is nobody's request.
-    pub fn admit_probe(route: &Arc<Route>, mut head: Parts, caller: Option<&str>) -> Admitted {
-        strip(&mut head.headers);
+    pub fn admit_probe(route: &Arc<Route>, head: Parts, caller: Option<&str>) -> Admitted {
+        let mut admitted = Admitted::new(route, head, None);
         if let Some(name) = caller.and_then(|name| HeaderValue::from_bytes(name.as_bytes()).ok()) {
-            head.headers.insert(USER_ID, name);
-            head.headers.insert(USER_ROLE, HeaderValue::from_static("user"));
+            admitted.head.headers.insert(USER_ID, name);
+            admitted.head.headers.insert(USER_ROLE, HeaderValue::from_static("user"));
         }
-        Admitted { route: route.clone(), head }
+        admitted
     }
 
     fn claims(&self, access: Access, headers: &HeaderMap) -> Result<Option<Claims>, Refusal> {
@@ -180,16 +208,43 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
 
 /// Removes what only the host may say, and the credential itself: a guest has no use for it.
 fn strip(headers: &mut HeaderMap) {
-    let forgeable = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with("x-user-") || name.starts_with("x-comptoir-")
-    };
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| forgeable(name)).cloned().collect();
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_reserved(name)).cloned().collect();
     for name in forged {
         headers.remove(name);
     }
-    for name in [SESSION_ID, CLIENT_ADDRESS, REQUEST_ID, AUTHORIZATION] {
+    for name in [CLIENT_ADDRESS, REQUEST_ID] {
         headers.remove(name);
+    }
+}
+
+/// Whether a header is one that no client can send to a guest, and no route can ask for.
+pub fn is_reserved(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    text.starts_with("x-user-") || text.starts_with("x-comptoir-") || name == SESSION_ID || name == AUTHORIZATION
+}
+
+/// Leaves of a head its method, its path and query, and the headers that its route reads; what a body is, too, where the
+/// method is one that has bodies.
+fn narrow(head: &mut Parts, wanted: &[HeaderName]) {
+    let sent = std::mem::take(&mut head.headers);
+    let of_body = match head.method {
+        Method::GET | Method::HEAD => &[][..],
+        _ => &[CONTENT_TYPE, CONTENT_LENGTH],
+    };
+    for name in of_body.iter().filter(|name| !wanted.contains(name)).chain(wanted) {
+        for value in sent.get_all(name).iter().filter(|_| *name != CLIENT_ADDRESS && *name != REQUEST_ID) {
+            head.headers.append(name, value.clone());
+        }
+    }
+    if let Some(authority) = head.uri.authority() {
+        // How HTTP/2 says `Host`.
+        if wanted.contains(&HOST)
+            && !head.headers.contains_key(HOST)
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(HOST, host);
+        }
+        head.uri = head.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
     }
 }
 
@@ -204,13 +259,18 @@ fn identify(headers: &mut HeaderMap, claims: &Claims, shows_session: bool) -> Re
     Ok(())
 }
 
-fn describe_origin(headers: &mut HeaderMap, origin: Origin<'_>) {
-    if let Some(client) = origin.client
+/// The client's address and the request's id, for a route that reads them.
+fn describe_origin(headers: &mut HeaderMap, route: &Route, origin: Origin<'_>) {
+    let reads = |name| route.headers.as_ref().is_none_or(|wanted| wanted.contains(&name));
+    if reads(CLIENT_ADDRESS)
+        && let Some(client) = origin.client
         && let Ok(value) = HeaderValue::from_str(&client.to_canonical().to_string())
     {
         headers.insert(CLIENT_ADDRESS, value);
     }
-    if let Ok(value) = HeaderValue::from_str(origin.request_id) {
+    if reads(REQUEST_ID)
+        && let Ok(value) = HeaderValue::from_str(origin.request_id)
+    {
         headers.insert(REQUEST_ID, value);
     }
 }

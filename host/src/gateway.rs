@@ -143,8 +143,7 @@ impl Gateway {
             cause: Some(failure.cause),
             output: failure.output,
         })?;
-        trace.output = output.to_log();
-        trace.cause = excuse.cause().map(str::to_owned);
+        (trace.output, trace.cause) = (output, excuse);
         Ok(response)
     }
 
@@ -215,7 +214,10 @@ fn finish(response: &mut Response<Body>, id: &str, revision: Option<&HeaderValue
 
 /// The answer to `HEAD`: the headers of `GET`, with the length that its body would have (RFC 9110, section 9.3.2).
 fn without_body(mut response: Response<Body>) -> Response<Body> {
-    if let Some(length) = response.body().size_hint().exact() {
+    // An answer 304 has no body for GET either.
+    if response.status() != StatusCode::NOT_MODIFIED
+        && let Some(length) = response.body().size_hint().exact()
+    {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     response.map(|_| full(""))

@@ -13,7 +13,7 @@ mod tokens;
 
 use std::sync::{Arc, OnceLock};
 
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::manifest::{Grant, Limits};
 use crate::passwords::Passwords;
 use crate::storage::Storage;
+use crate::storage::basis::Basis;
 use crate::tokens::Tokens;
 
 pub use calls::{Outgoing, Peers, forbidden_headers};
@@ -100,6 +101,8 @@ pub struct Guest {
     outgoing: Outgoing,
     grants: Grants,
     excuse: Excuse,
+    /// What the guest's answer rests on as yet; none since it did more than read rows.
+    basis: Option<Basis>,
     /// Bounds memory, tables and instances.
     pub limiter: Limiter,
 }
@@ -118,7 +121,28 @@ impl Guest {
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
-        Self { table, wasi, http, outgoing, grants, excuse, limiter: Limiter::new(limits.memory_bytes) }
+        let (basis, limiter) = (Some(Basis::default()), Limiter::new(limits.memory_bytes));
+        Self { table, wasi, http, outgoing, grants, excuse, basis, limiter }
+    }
+
+    /// What all that the guest learned beside its request rests on. None if it did more than read rows: asked for the time or
+    /// for randomness, wrote, called.
+    pub fn basis(&mut self) -> Option<Basis> {
+        self.basis.take()
+    }
+
+    /// Notes that the guest did something on which its answer may depend, or that giving the answer again would leave out.
+    fn did_more(&mut self) -> &mut Self {
+        self.basis = None;
+        self
+    }
+
+    /// Notes rows that the guest is given.
+    fn rests_on(&mut self, basis: Option<Basis>) {
+        match (&mut self.basis, basis) {
+            (Some(known), Some(basis)) => known.join(basis),
+            (known, _) => *known = None,
+        }
     }
 }
 
@@ -146,18 +170,36 @@ impl HostWallClock for WallClock {
     }
 }
 
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
 /// Links what every component may import: HTTP types, streams, clocks, randomness, and what standard libraries ask for on
 /// their own (environment, arguments, stdio), all of it empty.
+///
+/// Clocks and randomness are noted when they are asked; the rest tells every guest the same. What is printed is looked at in
+/// the end.
 pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-    use wasmtime_wasi::p2::bindings::{cli, random};
+    use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+    use wasmtime_wasi::p2::bindings::{cli, clocks, io, random};
     use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<Guest, WasiRandom>(linker, Guest::random)?;
-    random::insecure_seed::add_to_linker::<Guest, WasiRandom>(linker, Guest::random)?;
+    clocks::wall_clock::add_to_linker::<Guest, WasiClocks>(linker, |guest| guest.did_more().clocks())?;
+    clocks::monotonic_clock::add_to_linker::<Guest, WasiClocks>(linker, |guest| guest.did_more().clocks())?;
+    random::random::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.did_more().random())?;
+    random::insecure::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.did_more().random())?;
+    random::insecure_seed::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.did_more().random())?;
+    io::error::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
+    io::poll::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
+    io::streams::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
     cli::exit::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::environment::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_input::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_output::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
@@ -171,7 +213,7 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )
 }
 
-/// Links the same for WASI 0.3.
+/// Links the same for WASI 0.3. Its guests may sleep without being noted, so nothing can be said of what they rest on.
 pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p3::cli::add_to_linker(linker)?;
     wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
@@ -186,16 +228,18 @@ pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub fn link_grant(linker: &mut Linker<Guest>, grant: Grant) -> wasmtime::Result<()> {
     match grant {
         Grant::Storage => bindings::storage::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
-        Grant::Tokens => bindings::tokens::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
-        Grant::TokenVerifier => bindings::token_verifier::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
-        Grant::Passwords => bindings::passwords::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+        Grant::Tokens => bindings::tokens::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more),
+        Grant::TokenVerifier => {
+            bindings::token_verifier::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more)
+        }
+        Grant::Passwords => bindings::passwords::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more),
     }
 }
 
 /// Links the way to other services.
 pub fn link_calls(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
-    outgoing_handler::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(linker, Guest::http)
+    outgoing_handler::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(linker, |guest| guest.did_more().http())
 }
 
 /// Links the way to other services for WASI 0.3.

@@ -9,10 +9,13 @@
 //!                        NoRoute  Refusal  Vacant     Failure      -> error -> response, in the envelope
 //! ```
 //!
+//! A revision that gave the answer before, and would give it again, makes no guest (`answers`).
+//!
 //! # Invariants
 //!
 //! - A revision answers nothing but an `Admitted`, and the gate alone makes one.
 //! - A request sees one deployment, from its route to the last byte of its answer.
+//! - An answer is given again only where the guest would give it now; the gate runs before that is asked.
 //! - `deploy` is the only writer of the deployment.
 //! - Signing keys and password hashes are computed on in the host and never enter a guest.
 //! - `route`, `gate`, `storage`, `tokens` and `passwords` know no wasm and no HTTP status: `error` turns what they say into one.
@@ -41,6 +44,9 @@ pub mod revision;
 // The sandbox.
 pub mod engine;
 pub mod guest;
+
+// What need not be asked twice.
+pub mod answers;
 
 // Leaves.
 pub mod body;

@@ -7,10 +7,14 @@
 //! A guest's call is polled in place, on the task of its connection. Only when it answers while it still runs, to stream
 //! a body, does the rest move to a task of its own; and when it computes for long, to threads of low priority. Its computing time is measured around each poll and checked by the
 //! epoch interruption; its total time is held outside the store, because epochs do not pass in host calls.
+//!
+//! A revision remembers its answers to GET where they depend on nothing but what was asked and on tables (`answers`): then no
+//! instance is made.
 
 mod answer;
 mod background;
 mod description;
+mod memory;
 mod metered;
 mod run;
 mod slots;
@@ -31,6 +35,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiBody};
 
+use crate::answers::Answers;
 use crate::body::{Body, RequestBody};
 use crate::clock::Clock;
 use crate::engine::{Engines, Wasi};
@@ -38,10 +43,12 @@ use crate::gate::Admitted;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::{Grant, Limits};
 use crate::storage::Storage;
+use crate::storage::basis::Basis;
 use crate::storage::rehearsal::Rehearsal;
 
 pub use background::Background;
 pub use description::{Description, DescriptionError, Probe};
+use memory::{Asked, Memory, Whole};
 use metered::{Meter, Metered};
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
@@ -69,6 +76,7 @@ pub struct Revision {
     limits: Limits,
     slots: Arc<Slots>,
     background: Arc<Background>,
+    memory: Option<Memory>,
     clock: Clock,
     forbidden: ForbiddenHeaderFilter,
     faults: Arc<Faults>,
@@ -93,6 +101,8 @@ pub struct Parts {
     pub slots: Arc<Slots>,
     /// The host's, for guests that compute for long.
     pub background: Arc<Background>,
+    /// Shared likewise; none where nothing is to be remembered.
+    pub answers: Option<Arc<Answers>>,
     /// The host's.
     pub clock: Clock,
 }
@@ -101,10 +111,10 @@ pub struct Parts {
 pub struct Answer {
     /// The answer as the guest gave it, without a content length that it claimed.
     pub response: Response<Body>,
-    /// Its stdout and stderr.
-    pub output: Output,
+    /// Its stdout and stderr, if it wrote anything.
+    pub output: Option<String>,
     /// What failed it on the way, if anything.
-    pub excuse: Excuse,
+    pub excuse: Option<String>,
 }
 
 /// Why a revision gave no answer.
@@ -135,7 +145,9 @@ pub struct Failure {
     pub output: Option<String>,
 }
 
-type Call = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+/// How a call ended. Where it ended well, what its answer rests on, if that is known.
+type Ended = wasmtime::Result<Option<Basis>>;
+type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
 type Sender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
 
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +176,7 @@ impl Revision {
             limits: parts.limits,
             slots: parts.slots,
             background: parts.background,
+            memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
             clock: parts.clock,
             forbidden: forbidden_headers(),
             faults: Arc::default(),
@@ -211,6 +224,11 @@ impl Revision {
         &self.slots
     }
 
+    /// The answers that are remembered of the service, unless none are.
+    pub fn answers(&self) -> Option<&Answers> {
+        self.memory.as_ref().map(Memory::answers)
+    }
+
     /// Asks the component what it is.
     ///
     /// # Errors
@@ -230,7 +248,7 @@ impl Revision {
         })
     }
 
-    /// Answers a request in a store of its own, and counts what became of it.
+    /// Answers a request from memory or in a store of its own, and counts what became of it.
     ///
     /// # Errors
     /// `Failure`. The store is gone by then, and open transactions with it.
@@ -240,8 +258,17 @@ impl Revision {
         body: RequestBody,
         peers: Option<Box<dyn Peers>>,
     ) -> Result<Answer, Failure> {
+        let asked = Asked::new(self.memory.as_ref(), &admitted, &body);
+        if let Some(response) = asked.recall() {
+            self.traffic.count(admitted.route(), Outcome::Remembered, Duration::ZERO);
+            return Ok(Answer { response, output: None, excuse: None });
+        }
         let (started, route, excuse) = (std::time::Instant::now(), admitted.route().clone(), Excuse::default());
         let answer = self.run(admitted, body, self.grants.clone(), peers, &excuse).await;
+        let answer = answer.map(|(mut answer, whole)| {
+            asked.settle(&mut answer.response, whole);
+            answer
+        });
         let outcome = match &answer {
             Ok(answer) if !answer.response.status().is_server_error() => Outcome::Good,
             Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotItsFault,
@@ -264,7 +291,8 @@ impl Revision {
             tokens: None,
             passwords: self.grants.passwords.clone(),
         };
-        (self.run(admitted, body, grants, None, &excuse).await, excuse)
+        let answer = self.run(admitted, body, grants, None, &excuse).await;
+        (answer.map(|(answer, _)| answer), excuse)
     }
 
     async fn run(
@@ -274,11 +302,11 @@ impl Revision {
         grants: Grants,
         peers: Option<Box<dyn Peers>>,
         excuse: &Excuse,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(Answer, Option<Whole>), Failure> {
         let deadline = Instant::now() + self.limits.time;
         let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
         let output = Output::new(self.limits.log_bytes);
-        let request_id = admitted.request_id();
+        let request_id = admitted.request_id().cloned();
         let Some(permit) = self.slots.acquire(self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
@@ -294,11 +322,12 @@ impl Revision {
                 // An interruption may have come between a guest's answer and its end, which is then one more turn away.
                 tokio::task::yield_now().await;
                 if let Some(ended) = (&mut call).now_or_never() {
-                    ended.map_err(|error| self.fail(&error, &output))?;
-                    return self.answered(answer::complete(answer, limit), output, excuse);
+                    let basis = ended.map_err(|error| self.fail(&error, &output))?;
+                    return self.complete(answer, limit, basis, &output, excuse);
                 }
                 self.finish_beside(call, deadline, &output, request_id);
-                return self.answered(answer::streaming(answer, limit), output, excuse);
+                let streaming = answer::streaming(answer, limit).map_err(|cause| self.bad_answer(&cause, &output))?;
+                return Ok((answered(streaming, &output, excuse), None));
             }
             () = tokio::time::sleep_until(deadline) => {
                 self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
@@ -306,9 +335,9 @@ impl Revision {
                 return Err(Failure { kind: FailureKind::TookTooLong, cause, output: output.to_log() });
             }
         };
-        ended.map_err(|error| self.fail(&error, &output))?;
+        let basis = ended.map_err(|error| self.fail(&error, &output))?;
         match receiver.try_recv() {
-            Ok(Some(Ok(answer))) => self.answered(answer::complete(answer, limit), output, excuse),
+            Ok(Some(Ok(answer))) => self.complete(answer, limit, basis, &output, excuse),
             Ok(Some(Err(error))) => Err(self.fail(&error, &output)),
             _ => Err(self.bad_answer("the guest ended without an answer", &output)),
         }
@@ -331,7 +360,7 @@ impl Revision {
             let _permit = permit;
             let result = match &*handler {
                 ProxyPre::P2(pre) => run::p2(pre, &mut store, request, sender).await,
-                ProxyPre::P3(pre) => run::p3(pre, &mut store, request, sender).await,
+                ProxyPre::P3(pre) => run::p3(pre, &mut store, request, sender).await.map(|()| None),
             };
             let out_of_memory = store.data().limiter.refused_memory();
             result.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })
@@ -361,12 +390,12 @@ impl Revision {
     }
 
     /// Lets a guest that has answered go on, until it is done or its time is over.
-    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output, request_id: Option<HeaderValue>) {
+    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output, request_id: Option<Arc<str>>) {
         let (service, faults, output, time) =
             (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
         tokio::spawn(async move {
             let cause = match tokio::time::timeout_at(deadline, call).await {
-                Ok(Ok(())) => return,
+                Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
                     faults.traps.fetch_add(1, Ordering::Relaxed);
                     causes(&error)
@@ -376,21 +405,25 @@ impl Revision {
                     format!("the answer was not complete within {time:?}")
                 }
             };
-            let (guest_output, request_id) = (output.to_log(), request_id.as_ref().and_then(|id| id.to_str().ok()));
+            let (guest_output, request_id) = (output.to_log(), request_id.as_deref());
             tracing::warn!(request_id, %service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
         });
     }
 
-    fn answered(
+    /// An answer whose guest has ended, and what there is to remember of it: nothing where the guest printed, which giving
+    /// the answer again would leave out.
+    fn complete(
         &self,
-        response: Result<Response<Body>, String>,
-        output: Output,
+        answer: Response<WasiBody>,
+        limit: usize,
+        basis: Option<Basis>,
+        output: &Output,
         excuse: &Excuse,
-    ) -> Result<Answer, Failure> {
-        match response {
-            Ok(response) => Ok(Answer { response, output, excuse: excuse.clone() }),
-            Err(cause) => Err(self.bad_answer(&cause, &output)),
-        }
+    ) -> Result<(Answer, Option<Whole>), Failure> {
+        let complete = answer::complete(answer, limit).map_err(|cause| self.bad_answer(&cause, output))?;
+        let (response, bytes) = complete;
+        let whole = bytes.zip(basis).filter(|_| output.is_empty());
+        Ok((answered(response, output, excuse), whole))
     }
 
     fn bad_answer(&self, cause: &str, output: &Output) -> Failure {
@@ -413,6 +446,10 @@ impl Revision {
         }
         Failure { kind, cause: causes(error), output: output.to_log() }
     }
+}
+
+fn answered(response: Response<Body>, output: &Output, excuse: &Excuse) -> Answer {
+    Answer { response, output: output.to_log(), excuse: excuse.cause().map(str::to_owned) }
 }
 
 /// What went wrong first, then where.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use hyper::Method;
+use hyper::header::HeaderName;
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +32,8 @@ pub struct Route {
     pub pattern: Arc<str>,
     /// Who may call it.
     pub access: Access,
+    /// The request headers that the component asks for; none where it describes no routes, and is given all.
+    pub headers: Option<Arc<[HeaderName]>>,
 }
 
 /// Why no route was found.
@@ -183,7 +186,8 @@ mod tests {
     use super::*;
 
     fn route(service: &str, method: &Method, pattern: &str) -> Route {
-        Route { service: service.into(), method: Some(method.clone()), pattern: pattern.into(), access: Access::User }
+        let (service, method, pattern) = (service.into(), Some(method.clone()), pattern.into());
+        Route { service, method, pattern, access: Access::User, headers: None }
     }
 
     fn shop() -> RouteTable {
@@ -193,7 +197,13 @@ mod tests {
             route("orders", &Method::GET, "/orders/{id}"),
             route("user", &Method::GET, "/users/profile"),
             route("user", &Method::PUT, "/users/{id}"),
-            Route { service: "plain".into(), method: None, pattern: "/plain/{*rest}".into(), access: Access::Public },
+            Route {
+                service: "plain".into(),
+                method: None,
+                pattern: "/plain/{*rest}".into(),
+                access: Access::Public,
+                headers: None,
+            },
         ])
         .unwrap()
     }

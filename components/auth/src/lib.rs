@@ -32,7 +32,7 @@ kit::service! {
     migrations: [include_str!("../migrations/1.sql")],
     schema: 1..=1,
     routes: [
-        post("/auth/login", Public, log_in),
+        post("/auth/login", Public, log_in, ["x-client-address"]),
         post("/auth/refresh", Public, refresh),
         post("/auth/verify", Public, verify),
         post("/auth/register", Public, register),

@@ -71,7 +71,9 @@ pub type JsonValue = serde_json::Value;
 ///
 /// `health` is the path of the health answer. `migrations` lists the SQL of version 1, 2, … in order. `schema` gives the
 /// versions of the schema that the code works with. A route is `method("path", Access, function)`, with [`Route`]'s
-/// constructors as methods and [`Access`]'s names; its function is a [`Handler`]. The version is the crate's own.
+/// constructors as methods and [`Access`]'s names; its function is a [`Handler`]. One that reads headers of the request beyond
+/// its caller and its body names them last: `post("/login", Public, log_in, ["x-client-address"])`. The version is the crate's
+/// own.
 ///
 /// Invoke it once, at the root of the crate. It defines `SERVICE`, a static [`Service`], and the component's exports.
 #[macro_export]
@@ -82,7 +84,7 @@ macro_rules! service {
         migrations: [$($migration:expr),* $(,)?],
         schema: $minimum:literal..=$maximum:literal,
         $(probes: [$($probe:expr),* $(,)?],)?
-        routes: [$($method:ident($path:expr, $access:ident, $handler:expr)),* $(,)?] $(,)?
+        routes: [$($method:ident($path:expr, $access:ident, $handler:expr $(, [$($header:literal),+])?)),* $(,)?] $(,)?
     ) => {
         /// What this component is and how it answers.
         pub static SERVICE: $crate::Service = $crate::Service {
@@ -92,7 +94,9 @@ macro_rules! service {
             migrations: &[$($migration),*],
             schema: $minimum..=$maximum,
             probes: &[$($($probe),*)?],
-            routes: &[$($crate::Route::$method($path, $crate::Access::$access, $handler)),*],
+            routes: &[$(
+                $crate::Route::$method($path, $crate::Access::$access, $handler)$(.reading(&[$($header),+]))?
+            ),*],
         };
 
         // Only a component exports: the names of these symbols mean something else to a native linker.

@@ -80,12 +80,12 @@ impl Request {
         self.header("x-comptoir-caller")
     }
 
-    /// The network address of the client as the host sees it.
+    /// The network address of the client as the host sees it. For routes that read `x-client-address`.
     pub fn client_address(&self) -> Option<String> {
         self.header("x-client-address")
     }
 
-    /// The first value of a header. None if it is absent or not UTF-8.
+    /// The first value of a header. None if it is absent or not UTF-8, and for a header that the route does not name.
     pub fn header(&self, name: &str) -> Option<String> {
         self.source.header(name).and_then(|value| String::from_utf8(value).ok())
     }

@@ -19,32 +19,42 @@ pub struct Route {
     path: &'static str,
     access: Access,
     handler: Handler,
+    headers: &'static [&'static str],
 }
 
 impl Route {
     /// A route for GET, and so for HEAD, whose answer the host sends without its body.
     pub const fn get(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route { method: Method::Get, path, access, handler }
+        Route::new(Method::Get, path, access, handler)
     }
 
     /// A route for POST.
     pub const fn post(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route { method: Method::Post, path, access, handler }
+        Route::new(Method::Post, path, access, handler)
     }
 
     /// A route for PUT.
     pub const fn put(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route { method: Method::Put, path, access, handler }
+        Route::new(Method::Put, path, access, handler)
     }
 
     /// A route for PATCH.
     pub const fn patch(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route { method: Method::Patch, path, access, handler }
+        Route::new(Method::Patch, path, access, handler)
     }
 
     /// A route for DELETE.
     pub const fn delete(path: &'static str, access: Access, handler: Handler) -> Route {
-        Route { method: Method::Delete, path, access, handler }
+        Route::new(Method::Delete, path, access, handler)
+    }
+
+    const fn new(method: Method, path: &'static str, access: Access, handler: Handler) -> Route {
+        Route { method, path, access, handler, headers: &[] }
+    }
+
+    /// The same, given these headers of the request too. Names are in lower case.
+    pub const fn reading(self, headers: &'static [&'static str]) -> Route {
+        Route { headers, ..self }
     }
 }
 
@@ -116,6 +126,7 @@ impl Service {
                     method: route.method,
                     path: route.path.to_owned(),
                     access: route.access,
+                    headers: route.headers.iter().map(|name| (*name).to_owned()).collect(),
                 })
                 .collect(),
             migrations: migrations

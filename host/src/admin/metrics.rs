@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::deploy::{Platform, Served, Serving};
+use crate::deploy::{Deployment, Platform, Served, Serving};
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,11 +22,18 @@ struct Revision {
     revision: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    service: String,
+    cache: &'static str,
+}
+
 /// Everything that is known, in the Prometheus text format (OpenMetrics 1.0).
 pub(super) fn encode(metrics: &Metrics, serving: &Serving, platform: &Platform) -> String {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     services(&mut registry, serving);
+    answers(&mut registry, serving.stable());
     databases(&mut registry, platform);
     passwords(&mut registry, platform);
     let mut page = String::new();
@@ -54,6 +61,26 @@ fn services(registry: &mut Registry, serving: &Serving) {
     registry.register("comptoir_instances_waiting", "Requests that wait for an instance now", waiting);
     registry.register("comptoir_guest_traps", "Guests that trapped or gave no answer", traps);
     registry.register("comptoir_guest_deadlines", "Guests that computed or took longer than they may", deadlines);
+}
+
+fn answers(registry: &mut Registry, deployment: &Deployment) {
+    let (asked, bytes) = (Family::<Asked, Counter>::default(), Family::<Service, Gauge>::default());
+    for (name, served) in deployment.services() {
+        let Some(answers) = served.revision.answers() else { continue };
+        let counts = &answers.counts;
+        for (became, count) in [("hit", &counts.hits), ("miss", &counts.misses), ("bypass", &counts.bypasses)] {
+            let labels = Asked { service: name.to_string(), cache: became };
+            asked.get_or_create(&labels).inc_by(count.load(Ordering::Relaxed));
+        }
+        let labels = Service { service: name.to_string() };
+        bytes.get_or_create(&labels).set(i64::try_from(answers.bytes()).unwrap_or(i64::MAX));
+    }
+    registry.register(
+        "comptoir_answers",
+        "Requests whose answer could have been remembered, by what became of it",
+        asked,
+    );
+    registry.register("comptoir_answers_bytes", "Bytes of answers that are remembered now", bytes);
 }
 
 fn databases(registry: &mut Registry, platform: &Platform) {

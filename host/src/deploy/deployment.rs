@@ -33,7 +33,8 @@ impl Served {
     pub fn health(&self) -> Option<Route> {
         let path = self.description.as_ref()?.health.as_ref()?;
         let service = self.routes.first()?.service.clone();
-        Some(Route { service, method: Some(Method::GET), pattern: path.as_str().into(), access: Access::Public })
+        let (method, pattern) = (Some(Method::GET), path.as_str().into());
+        Some(Route { service, method, pattern, access: Access::Public, headers: Some([].into()) })
     }
 }
 

@@ -46,7 +46,7 @@ fn fails_more(old: Option<&RouteTraffic>, new: &RouteTraffic) -> Option<String> 
 }
 
 fn is_slower(old: &RouteTraffic, new: &RouteTraffic) -> Option<String> {
-    if old.good < LEAST_TIMED || new.good < LEAST_TIMED {
+    if old.timed() < LEAST_TIMED || new.timed() < LEAST_TIMED {
         return None;
     }
     let (before, after) = (old.median_us()?, new.median_us()?);

@@ -64,13 +64,14 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
         method: Some(probe.method.clone()),
         pattern: probe.path.as_str().into(),
         access: Access::Public,
+        headers: None,
     });
     let admitted = Gate::admit_probe(&route, request.into_parts().0, probe.caller.as_deref());
     let (answer, excuse) = served.revision.rehearse(admitted, RequestBody::from(bytes::Bytes::from(body))).await;
     let why = match answer {
         Ok(answer) if answer.response.status().is_success() => return Ok(()),
         Ok(answer) => {
-            let printed = answer.output.to_log().map(|output| format!(" (it printed: {output})"));
+            let printed = answer.output.map(|output| format!(" (it printed: {output})"));
             format!("was answered with {}{}", answer.response.status(), printed.unwrap_or_default())
         }
         Err(failure) if failure.kind == FailureKind::Busy => return Err(Unfit::Surroundings(failure.cause)),

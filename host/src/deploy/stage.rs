@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::report::{Refused, Step, Steps};
 use super::{Platform, Served, check, compile, hex};
+use crate::answers::Answers;
 use crate::engine;
 use crate::guest::Grants;
 use crate::manifest::{Grant, Manifest, PlainAccess, Service};
@@ -20,6 +21,7 @@ pub(super) struct Stage<'a> {
     pub(super) platform: &'a Arc<Platform>,
     pub(super) slots: &'a Arc<Slots>,
     pub(super) background: &'a Arc<Background>,
+    pub(super) answers: Option<&'a Arc<Answers>>,
     /// The program that compiles in a process of its own; in this one where there is none.
     pub(super) compiler: Option<&'a PathBuf>,
     /// Where the bytes come from, for messages.
@@ -90,6 +92,7 @@ impl Stage<'_> {
             limits: service.limits,
             slots: self.slots.clone(),
             background: self.background.clone(),
+            answers: self.answers.cloned(),
             clock: self.platform.clock.clone(),
         }
     }
@@ -105,7 +108,8 @@ fn routes(name: &str, service: &Service, description: Option<&Description>) -> V
         PlainAccess::User => Access::User,
         PlainAccess::Admin => Access::Admin,
     };
-    let route = |pattern: String| Route { service: name.into(), method: None, pattern: pattern.into(), access };
+    let route =
+        |pattern: String| Route { service: name.into(), method: None, pattern: pattern.into(), access, headers: None };
     let below = |mount: &str| format!("{}/{{*rest}}", mount.trim_end_matches('/'));
     service.mounts.iter().flat_map(|mount| [route(mount.clone()), route(below(mount))]).collect()
 }

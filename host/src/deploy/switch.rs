@@ -67,6 +67,9 @@ impl Deployer {
     fn note_activation(&self, line: i64, served: &Served, before: Option<Served>) {
         let name = served.revision.service();
         self.lanes[name].line.store(line, Ordering::Relaxed);
+        if let Some(answers) = &self.lanes[name].answers {
+            answers.forget();
+        }
         let mut kept = self.kept(name);
         kept.retain(|kept| kept.revision.digest() != served.revision.digest());
         if let Some(before) = before {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::LazyLock;
+
 use hyper::{Method, Request};
 
 use super::*;
@@ -13,7 +15,8 @@ fn gate() -> (tempfile::TempDir, Arc<Tokens>, Gate) {
 }
 
 fn route(access: Access) -> Arc<Route> {
-    Arc::new(Route { service: "orders".into(), method: Some(Method::GET), pattern: "/orders".into(), access })
+    let (service, method, pattern) = ("orders".into(), Some(Method::GET), "/orders".into());
+    Arc::new(Route { service, method, pattern, access, headers: None })
 }
 
 fn head(headers: &[(&str, &str)]) -> Parts {
@@ -24,7 +27,10 @@ fn head(headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-const ORIGIN: Origin<'static> = Origin { client: None, request_id: "id", shows_session: false };
+fn origin() -> Origin<'static> {
+    static ID: LazyLock<Arc<str>> = LazyLock::new(|| "id".into());
+    Origin { client: None, request_id: &ID, shows_session: false }
+}
 
 #[test]
 fn each_access_lets_pass_whom_it_should() {
@@ -48,7 +54,7 @@ fn each_access_lets_pass_whom_it_should() {
     ];
     for (access, authorization, expected) in table {
         let sent: &[_] = if authorization.is_empty() { &[] } else { &[("authorization", authorization)] };
-        let admitted = gate.admit(&route(access), head(sent), ORIGIN);
+        let admitted = gate.admit(&route(access), head(sent), origin());
         let user = admitted.map(|admitted| admitted.into_head().headers.get(USER_ID).cloned());
         let user =
             user.as_ref().map(|user| user.as_ref().map(|user| user.to_str().unwrap())).map_err(|refusal| *refusal);
@@ -61,9 +67,9 @@ fn the_scheme_is_read_in_any_case_and_two_credentials_are_none() {
     let (_folder, tokens, gate) = gate();
     let token = tokens.issue("alice", "user", "s1").unwrap().token;
     let lower = format!("bearer {token}");
-    assert!(gate.admit(&route(Access::User), head(&[("authorization", &lower)]), ORIGIN).is_ok());
+    assert!(gate.admit(&route(Access::User), head(&[("authorization", &lower)]), origin()).is_ok());
     let twice = head(&[("authorization", &lower), ("authorization", &lower)]);
-    assert_eq!(gate.admit(&route(Access::User), twice, ORIGIN).unwrap_err(), Refusal::InvalidToken);
+    assert_eq!(gate.admit(&route(Access::User), twice, origin()).unwrap_err(), Refusal::InvalidToken);
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn what_a_client_may_not_say_and_its_credential_do_not_pass() {
         ("authorization", &token),
         ("accept", "*/*"),
     ]);
-    let headers = gate.admit(&route(Access::User), forged, ORIGIN).unwrap().into_head().headers;
+    let headers = gate.admit(&route(Access::User), forged, origin()).unwrap().into_head().headers;
     let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     left.sort();
     assert_eq!(left, ["accept: */*", "x-request-id: id", "x-user-id: alice", "x-user-role: user"]);
@@ -91,7 +97,7 @@ fn what_a_client_may_not_say_and_its_credential_do_not_pass() {
 fn a_name_of_any_letters_and_the_session_reach_a_service_that_may_know_it() {
     let (_folder, tokens, gate) = gate();
     let token = format!("Bearer {}", tokens.issue("Łukasz", "user", "s1").unwrap().token);
-    let origin = Origin { client: Some("::ffff:10.0.0.1".parse().unwrap()), shows_session: true, ..ORIGIN };
+    let origin = Origin { client: Some("::ffff:10.0.0.1".parse().unwrap()), shows_session: true, ..origin() };
     let head = head(&[("authorization", &token)]);
     let headers = gate.admit(&route(Access::User), head, origin).unwrap().into_head().headers;
     assert_eq!(headers[USER_ID].as_bytes(), "Łukasz".as_bytes());
@@ -103,11 +109,52 @@ fn a_name_of_any_letters_and_the_session_reach_a_service_that_may_know_it() {
 fn a_call_passes_to_internal_routes_alone_and_carries_the_callers_name() {
     let (_folder, _tokens, gate) = gate();
     for access in [Access::Public, Access::User, Access::Admin] {
-        let refusal = gate.admit_call(&route(access), "user", head(&[]), ORIGIN).unwrap_err();
+        let refusal = gate.admit_call(&route(access), "user", head(&[]), origin()).unwrap_err();
         assert_eq!(refusal, Refusal::Forbidden);
     }
     let forged = head(&[("x-comptoir-caller", "host"), ("x-user-id", "admin")]);
-    let headers = gate.admit_call(&route(Access::Internal), "user", forged, ORIGIN).unwrap().into_head().headers;
+    let headers = gate.admit_call(&route(Access::Internal), "user", forged, origin()).unwrap().into_head().headers;
     assert_eq!(headers[CALLER], "user");
     assert!(!headers.contains_key(USER_ID));
+}
+
+fn reading(method: Method, names: &[&'static str]) -> Arc<Route> {
+    let names = names.iter().map(|name| HeaderName::from_static(name)).collect();
+    Arc::new(Route { method: Some(method), headers: Some(names), ..Route::clone(&route(Access::Public)) })
+}
+
+/// What reaches a guest of a request that has everything.
+fn given(method: Method, names: &[&'static str]) -> Vec<String> {
+    let (_folder, tokens, gate) = gate();
+    let token = format!("Bearer {}", tokens.issue("alice", "user", "s1").unwrap().token);
+    let mut sent = head(&[
+        ("authorization", &token),
+        ("x-user-id", "admin"),
+        ("x-request-id", "forged"),
+        ("x-client-address", "::1"),
+        ("accept", "text/html"),
+        ("accept", "*/*"),
+        ("cookie", "a=b"),
+        ("content-type", "text/plain"),
+        ("content-length", "0"),
+        ("if-none-match", "\"x\""),
+    ]);
+    (sent.method, sent.uri) = (method.clone(), "http://shop.example/orders?page=2".parse().unwrap());
+    let origin = Origin { client: Some("10.0.0.1".parse().unwrap()), ..origin() };
+    let admitted = gate.admit(&reading(method, names), sent, origin).unwrap();
+    assert_eq!(admitted.unless().unwrap(), "\"x\"");
+    let head = admitted.into_head();
+    assert_eq!(head.uri, "/orders?page=2");
+    head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+}
+
+#[test]
+fn a_route_that_says_which_headers_it_reads_is_given_no_others() {
+    let caller = ["x-user-id: alice", "x-user-role: user"];
+    assert_eq!(given(Method::GET, &[]), caller);
+    assert_eq!(given(Method::POST, &[]), ["content-type: text/plain", "content-length: 0", caller[0], caller[1]]);
+    assert_eq!(given(Method::GET, &["accept"]), ["accept: text/html", "accept: */*", caller[0], caller[1]]);
+    assert_eq!(given(Method::GET, &["host"]), ["host: shop.example", caller[0], caller[1]]);
+    let hosts_own = given(Method::GET, &["x-request-id", "x-client-address"]);
+    assert_eq!(hosts_own, ["x-client-address: 10.0.0.1", "x-request-id: id", caller[0], caller[1]]);
 }

@@ -99,9 +99,8 @@ impl Call {
         let (id, caller, pattern) = (&*self.request_id, &*self.caller, &*route.pattern);
         match served.revision.answer(admitted, body, peers).await {
             Ok(answer) => {
-                let (status, guest_output) = (answer.response.status().as_u16(), answer.output.to_log());
+                let (status, guest_output, cause) = (answer.response.status().as_u16(), answer.output, answer.excuse);
                 if answer.response.status().is_server_error() {
-                    let cause = answer.excuse.cause();
                     tracing::error!(
                         request_id = id,
                         service,

@@ -37,6 +37,12 @@ impl Output {
         kept.dropped_bytes += (bytes.len() - room) as u64;
     }
 
+    /// Whether the guest wrote nothing.
+    pub fn is_empty(&self) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.bytes.is_empty() && kept.dropped_bytes == 0
+    }
+
     /// All that was kept, as one line of text: what is not printable is escaped, so a guest cannot forge a log line or
     /// send a terminal commands. None when the guest wrote nothing.
     pub fn to_log(&self) -> Option<String> {

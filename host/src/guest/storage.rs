@@ -1,4 +1,5 @@
-//! `comptoir:platform/storage`.
+//! `comptoir:platform/storage`. A query outside of a transaction is noted with what its rows rest on, anything else as more
+//! than reading.
 
 use std::sync::Arc;
 
@@ -67,15 +68,23 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
 
 impl wit::Host for Guest {
     async fn query(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
-        Ok(self.storage()?.query(statement(sql, params)).await.map(rows).map_err(|error| visible(error, &self.excuse)))
+        match self.storage()?.read(statement(sql, params)).await {
+            Ok((read, basis)) => {
+                self.rests_on(basis);
+                Ok(Ok(rows(read)))
+            }
+            Err(error) => Ok(Err(visible(error, &self.did_more().excuse))),
+        }
     }
 
     async fn execute(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<u64, wit::Error>> {
+        self.did_more();
         Ok(self.storage()?.execute(statement(sql, params)).await.map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn begin(&mut self) -> wasmtime::Result<Result<Resource<OpenTransaction>, wit::Error>> {
-        match self.storage()?.begin().await {
+        // Whatever it does with the transaction.
+        match self.did_more().storage()?.begin().await {
             Ok(transaction) => Ok(Ok(self.table.push(OpenTransaction(transaction))?)),
             Err(error) => Ok(Err(visible(error, &self.excuse))),
         }

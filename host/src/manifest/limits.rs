@@ -30,6 +30,8 @@ pub struct Limits {
     pub transaction_time: Duration,
     /// Bytes of the service's database file.
     pub database_bytes: u64,
+    /// Bytes of answers that are remembered; 0 where none are.
+    pub answers_bytes: u64,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             statement_time: Duration::from_secs(1),
             transaction_time: Duration::from_secs(1),
             database_bytes: 4 << 30,
+            answers_bytes: 16 << 20,
         }
     }
 }
@@ -72,6 +75,8 @@ pub struct LimitsTable {
     #[serde(deserialize_with = "some_duration")]
     transaction_time: Option<Duration>,
     database: Option<ByteSize>,
+    #[serde(deserialize_with = "answers")]
+    answers: Option<ByteSize>,
 }
 
 impl LimitsTable {
@@ -93,6 +98,7 @@ impl LimitsTable {
             statement_time: self.statement_time.unwrap_or(base.statement_time),
             transaction_time: self.transaction_time.unwrap_or(base.transaction_time),
             database_bytes: bytes(self.database, base.database_bytes),
+            answers_bytes: bytes(self.answers, base.answers_bytes),
         }
     }
 }
@@ -124,6 +130,21 @@ fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>
         return Ok(Some(size));
     }
     Err(serde::de::Error::custom(format!("memory is {size}: write a size from \"64 KiB\" to \"4 GiB\"")))
+}
+
+/// Less could not hold one answer of a usual size.
+const FEWEST_ANSWERS: ByteSize = ByteSize::kib(64);
+
+/// A size, or `"off"`.
+fn answers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse() {
+        _ if text == "off" => Ok(Some(ByteSize::b(0))),
+        Ok(size) if size >= FEWEST_ANSWERS => Ok(Some(size)),
+        _ => Err(serde::de::Error::custom(format!(
+            "answers is `{text}`: write \"off\", or a size such as \"16 MiB\", at least {FEWEST_ANSWERS}"
+        ))),
+    }
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {

@@ -41,6 +41,17 @@ fn a_sound_manifest_gives_services_with_limits_from_three_levels() {
 }
 
 #[test]
+fn answers_have_a_size_or_are_off() {
+    let answers_bytes = |written: &str| {
+        let manifest = parse(&SOUND.replacen("time = \"250ms\"", written, 1)).unwrap();
+        manifest.services["orders"].limits.answers_bytes
+    };
+    assert_eq!(answers_bytes("answers = \"off\""), 0);
+    assert_eq!(answers_bytes("answers = \"64 KiB\""), 64 << 10);
+    assert_eq!(answers_bytes("cpu = \"1s\""), Limits::default().answers_bytes);
+}
+
+#[test]
 fn the_shipped_manifest_is_sound() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml");
     let manifest = Manifest::read(&file).unwrap();
@@ -69,6 +80,8 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         ),
         ("time = \"5s\"", "time = \"300000000000y\"", 7, "at most a day"),
         ("time = \"250ms\"", "concurrency = 9223372036854775807", 15, "from 1 to 10000"),
+        ("time = \"250ms\"", "answers = \"1 KiB\"", 15, "write \"off\", or a size such as \"16 MiB\""),
+        ("time = \"250ms\"", "answers = \"on\"", 15, "write \"off\", or a size such as \"16 MiB\""),
         ("[services.user]", "[services.User]", 17, "must be of a-z, 0-9 and -"),
     ];
     for (right, wrong, line, message) in table {

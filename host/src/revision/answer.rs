@@ -13,22 +13,25 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::body::{Body, full};
 
-/// An answer whose guest has ended: all of its body is there, and its length is known.
+/// An answer whose guest has ended: all of its body is there, and its length is known. It comes alone where it has trailers.
 ///
 /// # Errors
 /// Why it cannot be sent.
-pub(super) fn complete(answer: Response<WasiBody>, limit_bytes: usize) -> Result<Response<Body>, String> {
+pub(super) fn complete(
+    answer: Response<WasiBody>,
+    limit_bytes: usize,
+) -> Result<(Response<Body>, Option<Bytes>), String> {
     let (mut head, body) = checked(answer)?.into_parts();
     let collected = Limited::new(body, limit_bytes).collect().now_or_never();
     let collected = collected.ok_or("the guest ended before its answer's body did")?;
     let collected = collected.map_err(|error| format!("the answer's body: {error}"))?;
     if collected.trailers().is_some() {
         let body = collected.map_err(|never| match never {}).boxed_unsync();
-        return Ok(Response::from_parts(head, body));
+        return Ok((Response::from_parts(head, body), None));
     }
     let bytes = collected.to_bytes();
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    Ok(Response::from_parts(head, full(bytes)))
+    Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
 }
 
 /// An answer whose guest still runs.

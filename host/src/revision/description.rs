@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use hyper::Method;
+use hyper::header::HeaderName;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
+use crate::gate;
 use crate::guest::Guest;
 use crate::guest::bindings::{DescribedIndices, service};
 use crate::route::{Access, Route};
@@ -108,11 +110,12 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
     if let Some(health) = said.health.as_ref().filter(|health| !health.starts_with('/') || health.contains('{')) {
         return wrong(format!("the health path `{health}` is not a plain path"));
     }
+    let routes = said.routes.into_iter().map(|declared| route(declared, service)).collect::<Result<_, _>>()?;
     Ok(Description {
         name: said.name,
         version: said.version,
         health: said.health,
-        routes: said.routes.into_iter().map(|declared| route(declared, service)).collect(),
+        routes,
         migrations: said
             .migrations
             .into_iter()
@@ -137,8 +140,9 @@ fn probe(declared: service::Probe) -> Probe {
     Probe { method: method(declared.method), path: declared.path, caller: declared.caller, body: declared.body }
 }
 
-fn route(declared: service::Route, service: &Arc<str>) -> Route {
-    Route {
+fn route(declared: service::Route, service: &Arc<str>) -> Result<Route, DescriptionError> {
+    let headers = declared.headers.iter().map(|name| header(name, &declared.path)).collect::<Result<_, _>>()?;
+    Ok(Route {
         service: service.clone(),
         method: Some(method(declared.method)),
         pattern: declared.path.into(),
@@ -148,5 +152,19 @@ fn route(declared: service::Route, service: &Arc<str>) -> Route {
             service::Access::Admin => Access::Admin,
             service::Access::Internal => Access::Internal,
         },
+        headers: Some(headers),
+    })
+}
+
+/// A header that a route may ask for.
+fn header(name: &str, path: &str) -> Result<HeaderName, DescriptionError> {
+    let wrong = |why: &str| DescriptionError::Wrong(format!("the header `{name}` of the route {path} {why}"));
+    let lower = HeaderName::from_lowercase(name.as_bytes());
+    let header = lower.map_err(|_| wrong("is no header's name in lower case"))?;
+    if gate::is_reserved(&header) {
+        return Err(wrong(
+            "is not asked for: a guest is given what the host says of the caller, and never a credential",
+        ));
     }
+    Ok(header)
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::Call;
 use super::background::{Background, Moved};
+use super::{Call, Ended};
 
 /// A guest that has computed for so long is moved to the background. Two ticks of the epoch, so that a short one never is.
 const LONG: Duration = Duration::from_millis(10);
@@ -75,7 +75,7 @@ pub(super) struct Metered {
 
 enum Place {
     Here(Timed),
-    Background(Moved<wasmtime::Result<()>>),
+    Background(Moved<Ended>),
 }
 
 impl Metered {
@@ -85,7 +85,7 @@ impl Metered {
 }
 
 impl Future for Metered {
-    type Output = wasmtime::Result<()>;
+    type Output = Ended;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Place::Here(timed) = &mut self.place {
@@ -111,7 +111,7 @@ struct Timed {
 }
 
 impl Future for Timed {
-    type Output = wasmtime::Result<()>;
+    type Output = Ended;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { call: Some(call), meter } = &mut *self else { return Poll::Pending };

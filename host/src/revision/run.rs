@@ -12,6 +12,7 @@ use super::Sender;
 use crate::body::RequestBody;
 use crate::gate::Admitted;
 use crate::guest::Guest;
+use crate::storage::basis::Basis;
 
 /// The request as a guest sees it: `HEAD` becomes `GET`, since the host drops the body, and the authority is always there.
 pub(super) fn request(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
@@ -30,13 +31,13 @@ fn has_readable_host(headers: &HeaderMap) -> bool {
     headers.get(HOST).is_some_and(|host| host.to_str().is_ok())
 }
 
-/// Calls `wasi:http/incoming-handler@0.2`.
+/// Calls `wasi:http/incoming-handler@0.2`, and tells what the answer rests on.
 pub(super) async fn p2(
     pre: &wasmtime_wasi_http::p2::bindings::ProxyPre<Guest>,
     store: &mut Store<Guest>,
     request: Request<WasiBody>,
     sender: Sender,
-) -> wasmtime::Result<()> {
+) -> wasmtime::Result<Option<Basis>> {
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
@@ -44,7 +45,8 @@ pub(super) async fn p2(
         let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));
     })?;
     let instance = pre.instantiate_async(&mut *store).await?;
-    instance.wasi_http_incoming_handler().call_handle(store, request, out).await
+    instance.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
+    Ok(store.data_mut().basis())
 }
 
 /// Calls `wasi:http/handler@0.3`.

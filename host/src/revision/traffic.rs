@@ -16,6 +16,8 @@ const FIRST_CLASS_US: f64 = 16.0;
 pub enum Outcome {
     /// It was answered with something that is no fault of the service's.
     Good,
+    /// The same, and out of the memory of answers: how long that took says nothing about the revision.
+    Remembered,
     /// The guest trapped, ran out of time, or answered 5xx.
     Bad,
     /// Its database or another service failed it: this says nothing about the revision.
@@ -51,7 +53,7 @@ pub struct RouteTraffic {
 impl RouteTraffic {
     /// The latency that half of the good answers stayed under, in microseconds, within a factor of 1.41.
     pub fn median_us(&self) -> Option<f64> {
-        let all: u64 = self.latencies.iter().sum();
+        let all = self.timed();
         let mut seen = 0;
         for (class, count) in self.latencies.iter().enumerate() {
             seen += count;
@@ -61,6 +63,11 @@ impl RouteTraffic {
             }
         }
         None
+    }
+
+    /// The good answers whose latency is known.
+    pub fn timed(&self) -> u64 {
+        self.latencies.iter().sum()
     }
 
     /// What came after an earlier moment of the same revision.
@@ -99,6 +106,9 @@ impl Traffic {
             Outcome::Good => {
                 counts.good.fetch_add(1, Ordering::Relaxed);
                 counts.latencies[class(latency)].fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Remembered => {
+                counts.good.fetch_add(1, Ordering::Relaxed);
             }
             Outcome::Bad => {
                 counts.bad.fetch_add(1, Ordering::Relaxed);
@@ -158,18 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_services_fault_is_not_counted() {
+    fn what_is_not_the_services_fault_is_not_counted_and_what_was_remembered_is_not_timed() {
         let traffic = Traffic::default();
         let route = Route {
             service: "orders".into(),
             method: None,
             pattern: "/orders".into(),
             access: crate::route::Access::User,
+            headers: None,
         };
         traffic.count(&route, Outcome::Good, Duration::from_millis(1));
         traffic.count(&route, Outcome::Bad, Duration::from_millis(1));
         traffic.count(&route, Outcome::NotItsFault, Duration::from_millis(1));
+        traffic.count(&route, Outcome::Remembered, Duration::from_millis(1));
         let [only] = &traffic.snapshot()[..] else { panic!("one route") };
-        assert_eq!((only.route.as_str(), only.good, only.bad), ("* /orders", 1, 1));
+        assert_eq!((only.route.as_str(), only.good, only.bad, only.timed()), ("* /orders", 2, 1, 1));
     }
 }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 22] = [
+const EDGES: [(&str, &[&str]); 23] = [
     ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "revision", "route", "telemetry"]),
     ("backup", &["storage"]),
+    ("answers", &["body", "storage"]),
     ("body", &[]),
     ("clock", &[]),
     (
         "deploy",
         &[
+            "answers",
             "body",
             "clock",
             "engine",
@@ -54,7 +56,7 @@ const EDGES: [(&str, &[&str]); 22] = [
     ("main", &[]),
     ("manifest", &[]),
     ("passwords", &[]),
-    ("revision", &["body", "clock", "engine", "gate", "guest", "manifest", "route", "storage"]),
+    ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "route", "storage"]),
     ("route", &[]),
     ("storage", &[]),
     ("telemetry", &[]),

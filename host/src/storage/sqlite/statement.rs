@@ -1,5 +1,6 @@
 //! One statement of a service, compiled, bound and run. Every number and length in it is hostile.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::CachedStatement;
@@ -153,7 +154,8 @@ impl<'c> Prepared<'c> {
     }
 }
 
-/// Reads the rows of a statement that only reads, until a deadline. No basis where the schema has just changed.
+/// Reads the rows of a statement that only reads, until a deadline. No basis where it turned out to read other tables than
+/// when it was compiled.
 pub(super) fn read(
     connection: &Connection,
     prepared: &mut Prepared<'_>,
@@ -167,8 +169,9 @@ pub(super) fn read(
     // Before the first step, with which the snapshot begins.
     let basis = Basis::take(prepared.touched.iter().chain([versions.whole()]));
     let rows = connection.until(until, || prepared.rows(limits))?;
-    let as_compiled = Touched::ptr_eq(&prepared.touched(versions), &prepared.touched);
-    Ok((rows, basis.filter(|_| as_compiled)))
+    let all_taken =
+        prepared.touched(versions).iter().all(|one| prepared.touched.iter().any(|known| Arc::ptr_eq(known, one)));
+    Ok((rows, basis.filter(|_| all_taken)))
 }
 
 /// Compiles a statement, or takes it from the cache, and tells which tables it touches.

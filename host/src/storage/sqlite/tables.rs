@@ -2,8 +2,8 @@
 //! views, triggers, references that cascade and queries without a column (`count(*)`) among them.
 //!
 //! A reading connection notes what is read, the writing one what is changed. A compiled statement is kept for later, and
-//! SQLite asks nothing when it runs again, so the tables are kept beside it. Only after the schema changed does it compile
-//! again by itself, in the middle of a run; whoever ran it is told.
+//! SQLite asks nothing when it runs again, so the tables are kept beside it. Where the schema changed, or where the plan
+//! depends on a parameter, it compiles again by itself in the middle of a run, and asks again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

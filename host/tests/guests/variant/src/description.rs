@@ -41,5 +41,5 @@ pub(crate) fn describe() -> Description {
 }
 
 fn public(path: &str) -> Route {
-    Route { method: Method::Get, path: path.to_owned(), access: Access::Public }
+    Route { method: Method::Get, path: path.to_owned(), access: Access::Public, headers: Vec::new() }
 }
