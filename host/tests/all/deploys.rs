@@ -4,6 +4,7 @@
 //! All revisions come from one built component, `guest_variant.wasm`, whose behaviour is chosen by words in its data.
 
 mod accepted;
+mod answers;
 mod canary;
 mod command;
 mod crash;

@@ -7,6 +7,7 @@ mod bodies;
 mod harness;
 
 mod access;
+mod answers;
 mod architecture;
 mod auth;
 mod backup;
