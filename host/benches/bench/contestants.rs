@@ -64,11 +64,15 @@ pub struct Site {
 
 impl Site {
     /// The shipped shop and the component that says hello, on ports that the system picks; `more` follows in the manifest.
+    /// Every request has an instance of its own: no answer is remembered.
     pub fn shop(more: &str) -> anyhow::Result<Self> {
-        let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml"))?;
-        let lines = shipped.lines().filter(|line| !line.starts_with("listen ="));
-        let shop = lines.map(any_port).collect::<Vec<_>>().join("\n");
-        Self::of(&format!("{}\n{HELLO}{more}", shop.replace("../target/wasm32-wasip2/component/", "")))
+        let forgetful = shipped()?.replace("\n[limits]\n", "\n[limits]\nanswers = \"off\"\n");
+        Self::of(&format!("{forgetful}\n{HELLO}{more}"))
+    }
+
+    /// The same as it ships: answers are remembered.
+    pub fn remembering_shop() -> anyhow::Result<Self> {
+        Self::of(&format!("{}\n{HELLO}", shipped()?))
     }
 
     /// A host for any manifest, whose components are named by their file alone.
@@ -110,6 +114,13 @@ impl Site {
         database.execute("UPDATE products SET stock = $1", [STOCK])?;
         Ok(())
     }
+}
+
+/// The shipped manifest on ports that the system picks, without the services' own doors.
+fn shipped() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml"))?;
+    let lines = text.lines().filter(|line| !line.starts_with("listen =")).map(any_port);
+    Ok(lines.collect::<Vec<_>>().join("\n").replace("../target/wasm32-wasip2/component/", ""))
 }
 
 fn any_port(line: &str) -> String {

@@ -17,6 +17,9 @@ const CLIENTS: usize = 32;
 /// Clients that log in at a time: fewer than the attempts that an account has.
 const LOGGING_IN: usize = 8;
 
+const FRESH: &str = "Comptoir, fresh instances";
+const REMEMBERED: &str = "Comptoir, answers remembered";
+
 /// How many transactions the twin commits together, where it does: as many as Comptoir.
 const GROUP: usize = 64;
 
@@ -50,13 +53,18 @@ pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
     site.stock()?;
     let comptoir = site.serve()?;
     answer_the_same(&twin, &comptoir)?;
+    let remembering_site = Site::remembering_shop()?;
+    remembering_site.stock()?;
+    let remembering = remembering_site.serve()?;
+    answer_the_same(&grouped, &remembering)?;
     let wasmtime = serve_wasmtime()?;
     let at_rest = comptoir.resident_mib();
 
     let mut entries = vec![
         entry("native twin", &twin, &["hello", "products", "profile", "order", "login"])?,
         entry("native twin, group commit", &grouped, &["order"])?,
-        entry("Comptoir, fresh instances", &comptoir, &["hello", "products", "profile", "order", "login"])?,
+        entry(FRESH, &comptoir, &["hello", "products", "profile", "order", "login"])?,
+        entry(REMEMBERED, &remembering, &["products", "profile"])?,
     ];
     if let Some(wasmtime) = &wasmtime {
         let hello = Load { request: Request::get("/hello", None), ..products(wasmtime.address) };
@@ -176,8 +184,9 @@ fn targets<'a>(rows: &[Row<'a>], others: &[Other]) {
             line(what, &format!("{number:.2} times"), target);
         }
     };
-    let (fresh, twin, grouped) = ("Comptoir, fresh instances", "native twin", "native twin, group commit");
+    let (fresh, twin, grouped) = (FRESH, "native twin", "native twin, group commit");
     tell("products, CPU to the twin's", ratio("products", fresh, twin, Row::cpu), "at most 3.0, aim 2.5");
+    tell("products remembered, CPU to the twin's", ratio("products", REMEMBERED, twin, Row::cpu), "at most 0.7");
     tell("profile with its token, CPU to the twin's", ratio("profile", fresh, twin, Row::cpu), "at most 3.0");
     tell(
         "hello, rate to `wasmtime serve`'s",
