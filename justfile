@@ -99,6 +99,10 @@ bench-micro *filter: components guests
 bench-tools:
     cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
 
+# Kill a serving host, 200 times unless told otherwise, fill its disk, stop it, and print what it kept of its word
+crash-lab kills="200": components
+    cargo bench --locked -p comptoir --bench crash_lab -- {{kills}}
+
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
     rm -rf data

@@ -4,7 +4,10 @@
 
 mod binary;
 mod bodies;
+mod crash_lab;
 mod harness;
+mod ledger;
+mod shop_process;
 
 mod access;
 mod answers;
@@ -12,6 +15,7 @@ mod architecture;
 mod auth;
 mod backup;
 mod calls;
+mod crashes;
 mod deploys;
 mod envelope;
 mod hostile_guests;

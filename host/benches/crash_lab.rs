@@ -1,0 +1,163 @@
+//! `just crash-lab`: kills a serving host 200 times, fills its disk, stops its process and its disk's writes, and prints what
+//! became of the words that it had given.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
+
+#[path = "../tests/all/crash_lab.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod crash_lab;
+#[path = "../tests/all/harness.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod harness;
+#[path = "../tests/all/ledger.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod ledger;
+#[path = "../tests/all/shop_process.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod shop_process;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crash_lab::{Lab, Tally};
+use rustix::process::Signal;
+use shop_process::{ShopProcess, data, log};
+
+/// Writes of each buyer while the host is in trouble, and after it.
+const WRITES_IN_TROUBLE: usize = 300;
+const WRITES_AFTER: usize = 25;
+
+const STOPPED: Duration = Duration::from_secs(10);
+
+fn main() {
+    let cycles = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(200);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let failed = runtime.block_on(async {
+        let failed = [kill(cycles).await, stop().await, full_and_read_only().await];
+        failed.contains(&true)
+    });
+    if failed {
+        std::process::exit(1);
+    }
+}
+
+async fn kill(cycles: usize) -> bool {
+    let mut lab = Lab::open().await;
+    for cycle in 1..=cycles {
+        lab = lab.kill_once().await;
+        if cycle % 20 == 0 {
+            eprintln!("{cycle} of {cycles} kills, {} findings", lab.tally.findings.len());
+        }
+    }
+    println!("kills while it served          {}", lab.tally.kills);
+    println!("kills while it started         {}", lab.tally.kills_at_start);
+    for (word, count) in lab.acknowledged() {
+        println!("acknowledged {word:<18}{count}");
+    }
+    lab.tally.ready.sort_unstable();
+    let ready = &lab.tally.ready;
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    println!("ready, median                  {:.0} ms", ms(ready[ready.len() / 2]));
+    println!("ready, at most                 {:.0} ms", ms(ready[ready.len() - 1]));
+    conclude("lost, doubled, half done, damaged", &lab.tally)
+}
+
+/// SIGSTOP under load, and SIGCONT ten seconds later.
+async fn stop() -> bool {
+    let mut lab = Lab::open().await;
+    let (count, buyers) = lab.work(WRITES_IN_TROUBLE);
+    count.subscribe().wait_for(|count| *count > 50).await.unwrap();
+    lab.process.signal(Signal::STOP);
+    tokio::time::sleep(STOPPED).await;
+    lab.process.signal(Signal::CONT);
+    lab.take_back(buyers.await.unwrap());
+    lab.take_refused();
+    println!("refused, stopped for 10 s      {}", lab.tally.refused);
+    after_trouble(&mut lab).await;
+    conclude("words not kept, stopped for 10 s", &lab.tally)
+}
+
+/// Checks what was acknowledged before and in the trouble, and that all is well again without a restart.
+async fn after_trouble(lab: &mut Lab) {
+    lab.check().await;
+    let (_, buyers) = lab.work(WRITES_AFTER);
+    lab.take_back(buyers.await.unwrap());
+    let refused = lab.take_refused();
+    lab.tally.findings.extend(refused.into_iter().map(|refused| format!("refused after the trouble: {refused}")));
+    lab.check().await;
+}
+
+/// A small disk that is full for a while, and one that cannot be written when the host starts.
+async fn full_and_read_only() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = data(folder.path());
+    std::fs::create_dir(&disk).unwrap();
+    let Some(_disk) = Disk::mount(&disk) else {
+        println!("disk full, disk read-only      skipped: mounting a disk in memory needs more rights");
+        return false;
+    };
+    let mut lab = Lab::open_in(folder.path()).await;
+    let filling = disk.join("filling");
+    fill(&filling);
+    let (_, buyers) = lab.work(WRITES_IN_TROUBLE);
+    lab.take_back(buyers.await.unwrap());
+    if lab.take_refused().is_empty() {
+        lab.tally.findings.push("nothing was refused on a full disk".to_owned());
+    }
+    std::fs::remove_file(&filling).unwrap();
+    println!("refused, disk full             {}", lab.tally.refused);
+    after_trouble(&mut lab).await;
+    let failed = conclude("words not kept, disk full", &lab.tally);
+
+    lab.process.kill().await;
+    Disk::remount(&disk, "ro");
+    let mut process = ShopProcess::spawn(folder.path());
+    let served = process.serves().await.is_some();
+    Disk::remount(&disk, "rw");
+    let said = std::fs::read_to_string(log(folder.path())).unwrap();
+    println!("disk read-only                 {}", said.lines().last().unwrap_or_default());
+    let mut process = ShopProcess::spawn(folder.path());
+    let again = process.serves().await.is_some();
+    process.kill().await;
+    failed || served || !again
+}
+
+/// Takes all the space that is left.
+fn fill(file: &Path) {
+    let mut file = File::create(file).unwrap();
+    for chunk in [vec![0; 1 << 16], vec![0; 1]] {
+        while file.write_all(&chunk).is_ok() {}
+    }
+}
+
+fn conclude(what: &str, tally: &Tally) -> bool {
+    println!("{what:<31}{}", tally.findings.len());
+    for finding in tally.findings.iter().take(20) {
+        println!("  {finding}");
+    }
+    !tally.findings.is_empty()
+}
+
+/// A disk in memory, for as long as this is held.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(at: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs"]).arg(at).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+
+    fn remount(at: &Path, mode: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{mode}")]).arg(at).status().unwrap();
+        assert!(status.success(), "the disk is not {mode}");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}

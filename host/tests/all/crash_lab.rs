@@ -1,0 +1,198 @@
+//! Kills a serving host over and over and checks after each restart that it kept its word (DB-2).
+//!
+//! Buyers write down each intent and each acknowledgement. After a restart every acknowledged write must be there exactly once
+//! and as it was acknowledged; what was not answered may be there whole or not at all; stock is conserved (OR-2), a login has
+//! its profile, and SQLite finds nothing wrong.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::harness::Client;
+use crate::ledger::{Buyer, PRODUCTS, random};
+use crate::shop_process::{ShopProcess, data, log};
+
+const BUYERS: usize = 6;
+
+/// More than a laboratory can buy.
+const STOCK: i64 = 100_000_000;
+
+/// Acknowledgements between two kills, at most.
+const WRITES: u64 = 120;
+
+/// One cycle in so many also kills a host that is just starting.
+const STARTS: usize = 4;
+
+/// How long after its start such a host is killed, at most, in milliseconds.
+const START_MS: u64 = 150;
+
+/// A shop that is killed, and those who were promised something by it.
+pub struct Lab {
+    _own: Option<TempDir>,
+    pub folder: PathBuf,
+    pub process: ShopProcess,
+    buyers: Vec<Buyer>,
+    pub tally: Tally,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub kills: usize,
+    pub kills_at_start: usize,
+    /// From the start of each process to its announcement.
+    pub ready: Vec<Duration>,
+    /// Writes that were answered with something other than success.
+    pub refused: usize,
+    /// Words that were not kept. None where all is well.
+    pub findings: Vec<String>,
+}
+
+async fn start(folder: &Path, ready: &mut Vec<Duration>) -> (ShopProcess, String) {
+    let mut process = ShopProcess::spawn(folder);
+    match process.serves().await {
+        Some((gateway, took)) => {
+            ready.push(took);
+            (process, gateway)
+        }
+        None => panic!("it does not start: {}", std::fs::read_to_string(log(folder)).unwrap_or_default()),
+    }
+}
+
+impl Lab {
+    /// A shop in a folder of its own.
+    pub async fn open() -> Self {
+        let own = tempfile::tempdir().unwrap();
+        let folder = own.path().to_owned();
+        Self { _own: Some(own), ..Self::open_in(&folder).await }
+    }
+
+    /// A shop in this folder.
+    pub async fn open_in(folder: &Path) -> Self {
+        let mut tally = Tally::default();
+        let (mut process, _) = start(folder, &mut Vec::new()).await;
+        process.kill().await;
+        let orders = Connection::open(data(folder).join("orders.db")).unwrap();
+        orders.execute("UPDATE products SET stock = ?1", [STOCK]).unwrap();
+        drop(orders);
+        let (process, gateway) = start(folder, &mut tally.ready).await;
+        let anon = Client::new(&gateway);
+        let admin = anon.log_in("admin", "admin").await;
+        let mut buyers = Vec::new();
+        for number in 0..BUYERS {
+            buyers.push(Buyer::new(&format!("buyer{number}"), &anon, &admin).await);
+        }
+        Self { _own: None, folder: folder.to_owned(), process, buyers, tally }
+    }
+
+    /// Kills it at a moment between two writes or in one, starts it again, and checks.
+    pub async fn kill_once(mut self) -> Self {
+        let (count, buyers) = self.work(usize::MAX);
+        let moment = 1 + random(WRITES);
+        count.subscribe().wait_for(|count| *count >= moment).await.unwrap();
+        self.process.kill().await;
+        self.tally.kills += 1;
+        self.take_back(buyers.await.unwrap());
+        if self.tally.kills.is_multiple_of(STARTS) {
+            let mut starting = ShopProcess::spawn(&self.folder);
+            tokio::time::sleep(Duration::from_millis(random(START_MS))).await;
+            starting.kill().await;
+            self.tally.kills_at_start += 1;
+        }
+        let refused = self.take_refused();
+        self.tally.findings.extend(refused);
+        self.start_again().await
+    }
+
+    /// Starts it after it was killed, and checks.
+    pub async fn start_again(mut self) -> Self {
+        let (process, gateway) = start(&self.folder, &mut self.tally.ready).await;
+        self.process = process;
+        self.buyers = self.buyers.into_iter().map(|buyer| buyer.moved_to(&gateway)).collect();
+        self.check().await;
+        self
+    }
+
+    /// Sets all buyers to work, until each has written so often or one of its writes is not acknowledged. Gives the number of
+    /// acknowledgements as it grows, and the buyers when they have ended.
+    pub fn work(&mut self, most: usize) -> (Arc<watch::Sender<u64>>, tokio::task::JoinHandle<Vec<Buyer>>) {
+        let count = Arc::new(watch::Sender::new(0));
+        let working = std::mem::take(&mut self.buyers).into_iter().map(|buyer| buyer.work(most, count.clone()));
+        (count.clone(), tokio::spawn(futures::future::join_all(working)))
+    }
+
+    /// Takes the buyers back after they have ended.
+    pub fn take_back(&mut self, buyers: Vec<Buyer>) {
+        self.buyers = buyers;
+    }
+
+    /// What was refused since this was asked last.
+    pub fn take_refused(&mut self) -> Vec<String> {
+        let refused: Vec<String> = self.buyers.iter_mut().flat_map(|buyer| buyer.refused.drain(..)).collect();
+        self.tally.refused += refused.len();
+        refused
+    }
+
+    /// Asserts nothing: what is wrong goes to the findings.
+    pub async fn check(&mut self) {
+        for buyer in &mut self.buyers {
+            buyer.check(&mut self.tally.findings).await;
+        }
+        check_files(&data(&self.folder), &mut self.tally.findings);
+    }
+
+    /// Acknowledgements, by what was done.
+    pub fn acknowledged(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for (word, count) in self.buyers.iter().flat_map(|buyer| &buyer.acknowledged) {
+            *all.entry(*word).or_default() += count;
+        }
+        all
+    }
+}
+
+/// What SQLite and the rows themselves say, while the host serves.
+fn check_files(data: &Path, findings: &mut Vec<String>) {
+    for name in ["auth", "user", "orders", "sessions", "deploys"] {
+        let database = Connection::open(data.join(format!("{name}.db"))).unwrap();
+        let found: String = database.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).unwrap();
+        if found != "ok" {
+            findings.push(format!("{name}.db is damaged: {found}"));
+        }
+        if database.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap() {
+            findings.push(format!("{name}.db has a row that refers to nothing"));
+        }
+    }
+    let orders = Connection::open(data.join("orders.db")).unwrap();
+    let held =
+        "SELECT p.stock + coalesce((SELECT sum(i.quantity) FROM order_items AS i JOIN orders AS o ON o.id = i.order_id
+                WHERE i.product_id = p.id AND o.status <> 'cancelled'), 0) FROM products AS p WHERE p.id = ?1";
+    for product in 1..=PRODUCTS {
+        let units: i64 = orders.query_row(held, [product], |row| row.get(0)).unwrap();
+        if units != STOCK {
+            findings.push(format!("product {product} has {} units too many", units - STOCK));
+        }
+    }
+    let half = "SELECT o.id FROM orders AS o LEFT JOIN order_items AS i ON i.order_id = o.id
+                GROUP BY o.id HAVING o.total_cents <> coalesce(sum(i.quantity * i.price_cents), -1)";
+    if orders.prepare(half).unwrap().exists([]).unwrap() {
+        findings.push("an order is not the sum of its items".to_owned());
+    }
+    let auth = Connection::open(data.join("auth.db")).unwrap();
+    auth.execute("ATTACH ?1 AS profiles", [data.join("user.db").to_str().unwrap()]).unwrap();
+    for (sql, what) in [
+        (
+            "SELECT username FROM logins WHERE state = 'active' EXCEPT SELECT username FROM profiles",
+            "login without a profile",
+        ),
+        ("SELECT username FROM profiles EXCEPT SELECT username FROM logins", "profile without a login or a claim"),
+    ] {
+        let name = auth.prepare(sql).unwrap().query_map([], |row| row.get::<_, String>(0)).unwrap().next();
+        findings.extend(name.map(|name| format!("{} is a {what}", name.unwrap())));
+    }
+}

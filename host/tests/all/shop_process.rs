@@ -1,0 +1,83 @@
+//! The shop in a process of its own, which may be killed at any moment and started again on the same folder.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::harness::component;
+
+/// A host that serves the shop. Dropping it kills it.
+pub struct ShopProcess {
+    child: Child,
+    started: Instant,
+}
+
+/// Where a folder keeps what the host says, and the host's own folder.
+pub fn log(folder: &Path) -> PathBuf {
+    folder.join("log")
+}
+
+pub fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+/// The shipped manifest with the gateway as its only door.
+fn manifest() -> String {
+    let shipped = include_str!("../../comptoir.toml");
+    let lines = shipped.lines().filter(|line| !line.starts_with("listen = ")).map(|line| {
+        let Some((_, file)) = line.split_once("/component/") else { return line.to_owned() };
+        let name = file.trim_end_matches(".wasm\"");
+        format!("component = {:?}", component(name))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+impl ShopProcess {
+    /// Starts it. It does not serve yet.
+    pub fn spawn(folder: &Path) -> Self {
+        let file = folder.join("comptoir.toml");
+        std::fs::write(&file, manifest()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_comptoir"))
+            .args(["serve", "--log", "error", "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--manifest"])
+            .arg(file)
+            .arg("--data")
+            .arg(data(folder))
+            .arg("--cache")
+            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::options().append(true).create(true).open(log(folder)).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program runs");
+        Self { child, started: Instant::now() }
+    }
+
+    /// Waits until it serves: the gateway's address, and how long that took since it was started. None if it ended before.
+    pub async fn serves(&mut self) -> Option<(String, Duration)> {
+        let mut said = BufReader::new(self.child.stdout.take().expect("asked once")).lines();
+        while let Some(line) = said.next_line().await.unwrap() {
+            if let Some(address) = line.trim().strip_prefix("gateway") {
+                return Some((address.trim().to_owned(), self.started.elapsed()));
+            }
+        }
+        None
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().expect("it runs")).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().await.unwrap();
+    }
+}
