@@ -4,6 +4,8 @@
 //! to other services, so that it never meets two versions of a service.
 
 mod choose;
+mod compression;
+mod cors;
 mod health;
 mod peers;
 mod request_id;
@@ -29,6 +31,8 @@ use crate::revision::Answer;
 use crate::route::{NoRoute, Route, RouteTable};
 use crate::telemetry::Metrics;
 
+use compression::Wish;
+use cors::Cors;
 use peers::PeerCalls;
 pub use request_id::RequestIds;
 use trace::Trace;
@@ -46,6 +50,9 @@ const URI_LIMIT_BYTES: usize = 8 << 10;
 const HEADERS_LIMIT_BYTES: usize = 32 << 10;
 const HEADERS_LIMIT: usize = 100;
 
+/// What a page may send to a component that takes every method.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Which listener a request came in by.
 #[derive(Debug, Clone)]
 pub enum Door {
@@ -62,6 +69,7 @@ pub struct Gateway {
     bodies: BodyReader,
     ids: RequestIds,
     metrics: Arc<Metrics>,
+    cors: Cors,
 }
 
 /// Why a request ended early, with what the log should say beside the answer.
@@ -78,16 +86,17 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Gateway {
-    /// A gateway onto whatever the pointer names at the time of each request.
-    pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>) -> Self {
-        Self { serving, gate, bodies: BodyReader::new(BODY_BUDGET_BYTES), ids: RequestIds::default(), metrics }
+    /// A gateway onto whatever the pointer names at the time of each request. Pages of these origins may read its answers.
+    pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>, origins: &[String]) -> Self {
+        let (bodies, ids, cors) = (BodyReader::new(BODY_BUDGET_BYTES), RequestIds::default(), Cors::new(origins));
+        Self { serving, gate, bodies, ids, metrics, cors }
     }
 
     /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
     pub async fn handle(self: &Arc<Self>, door: &Door, client: IpAddr, request: Request<Incoming>) -> Response<Body> {
         let id = self.ids.of(request.headers());
         let (head, body) = request.into_parts();
-        let is_head = head.method == Method::HEAD;
+        let (is_head, page) = (head.method == Method::HEAD, self.cors.page(&head.method, &head.headers));
         let mut trace = Trace::new(&self.metrics, &id, &head.method);
         let answered = AssertUnwindSafe(self.answer(door, client, &id, head, body, &mut trace)).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| {
@@ -100,6 +109,7 @@ impl Gateway {
             stop.error.to_response(&id)
         });
         finish(&mut response, &id, trace.revision.as_ref());
+        self.cors.tell(page, response.headers_mut());
         trace.status = Some(response.status());
         if is_head { without_body(response) } else { response }
     }
@@ -109,7 +119,7 @@ impl Gateway {
         door: &Door,
         client: IpAddr,
         id: &Arc<str>,
-        head: Parts,
+        mut head: Parts,
         body: Incoming,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Stop> {
@@ -122,6 +132,8 @@ impl Gateway {
         };
         let route = match found {
             Err(NoRoute::Options(allow)) => return Ok(options(&allow)),
+            // A guest that takes every method is not asked either: a browser sends no token yet.
+            Ok(Some(_)) if self.cors.page(&head.method, &head.headers).is_preflight => return Ok(options(METHODS)),
             found => found?,
         };
         let Some(route) = route else { return Ok(self.health(&deployment, id).await) };
@@ -130,6 +142,7 @@ impl Gateway {
         trace.revision = Some(served.revision.label().clone());
         let origin =
             Origin { client: Some(client), request_id: id, shows_session: served.grants.contains(&Grant::Tokens) };
+        let wish = (!served.grants.contains(&Grant::Tokens)).then(|| Wish::of(&mut head.headers));
         let admitted = self.gate.admit(&route, head, origin)?;
         let limits = served.revision.limits();
         let body = self.bodies.read(body, limits.body_bytes, limits.time).await.map_err(|refusal| Stop {
@@ -144,7 +157,13 @@ impl Gateway {
             output: failure.output,
         })?;
         (trace.output, trace.cause) = (output, excuse);
-        Ok(response)
+        match wish {
+            Some(wish) => wish.grant(response).await.map_err(|error| Stop {
+                cause: Some(format!("the answer was not compressed: {error}")),
+                ..Stop::from(Error::Internal)
+            }),
+            None => Ok(response),
+        }
     }
 
     /// The way to other services, for a guest whose service may call any.

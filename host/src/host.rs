@@ -21,7 +21,7 @@ use crate::deploy::{Deployer, Deployment, Platform, Record};
 use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
-use crate::listener::Connections;
+use crate::listener::{Connections, Tls};
 use crate::manifest::{Grant, Manifest, Operator};
 use crate::passwords::{self, Passwords};
 use crate::revision::Background;
@@ -61,6 +61,8 @@ pub struct Host {
 /// Where a host listens: the ports that it really got.
 #[derive(Debug, Clone)]
 pub struct Addresses {
+    /// `http`, or `https` where the gateway and the services' own listeners speak TLS.
+    pub scheme: &'static str,
     /// The routes of all services.
     pub gateway: SocketAddr,
     /// The operator's.
@@ -83,6 +85,7 @@ impl Host {
     /// One sentence that says what was wrong with the surroundings and what to do. Nothing serves then.
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
         let folder = DataFolder::open(data)?;
+        let tls = tls(&manifest)?;
         let bound = bind(&manifest).await?;
         let record = Record::open(folder.path(), options.clock.clone())?;
         let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
@@ -91,9 +94,10 @@ impl Host {
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default());
         let gate = Gate::new(platform.tokens.clone(), Arc::new(admin_token));
-        let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone());
+        let origins = &manifest.listeners.cors;
+        let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone(), origins);
         let gateway = Arc::new(gateway);
-        let addresses = bound.addresses()?;
+        let addresses = bound.addresses(if tls.is_some() { "https" } else { "http" })?;
         let development_login = match &manifest.operator {
             Some(operator) => {
                 check_operator(&gateway, operator, &addresses, options.operator_password.as_deref()).await?
@@ -104,7 +108,7 @@ impl Host {
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners.connections, listeners.header_time, stopping, metrics.clone());
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
-        bound.serve(&connections, &gateway, &Arc::new(admin));
+        bound.serve(&connections, tls.as_ref(), &gateway, &Arc::new(admin));
         if options.watch {
             let (follow, mut stopping) = (deployer.clone().follow_files(), stop.subscribe());
             tokio::spawn(async move {
@@ -142,27 +146,36 @@ impl Host {
 }
 
 impl Bound {
-    fn addresses(&self) -> anyhow::Result<Addresses> {
+    fn addresses(&self, scheme: &'static str) -> anyhow::Result<Addresses> {
         let services = self.services.iter().map(|(name, listener)| Ok((name.clone(), listener.local_addr()?)));
         Ok(Addresses {
+            scheme,
             gateway: self.gateway.local_addr()?,
             admin: self.admin.local_addr()?,
             services: services.collect::<anyhow::Result<_>>()?,
         })
     }
 
-    fn serve(self, connections: &Connections, gateway: &Arc<Gateway>, admin: &Arc<Admin>) {
+    fn serve(self, connections: &Connections, tls: Option<&Arc<Tls>>, gateway: &Arc<Gateway>, admin: &Arc<Admin>) {
         let doors = self.services.into_iter().map(|(name, listener)| (Door::Service(name.into()), listener));
         for (door, listener) in std::iter::once((Door::Gateway, self.gateway)).chain(doors) {
             let (gateway, door) = (gateway.clone(), Arc::new(door));
-            tokio::spawn(connections.clone().serve(listener, move |client, request| {
+            tokio::spawn(connections.clone().serve(listener, tls.cloned(), move |client, request| {
                 let (gateway, door) = (gateway.clone(), door.clone());
                 async move { gateway.handle(&door, client, request).await }
             }));
         }
         let admin = admin.clone();
-        tokio::spawn(connections.clone().serve(self.admin, move |_, request| admin.clone().handle(request)));
+        tokio::spawn(connections.clone().serve(self.admin, None, move |_, request| admin.clone().handle(request)));
     }
+}
+
+/// The certificate that the manifest names.
+fn tls(manifest: &Manifest) -> anyhow::Result<Option<Arc<Tls>>> {
+    let Some(tls) = &manifest.listeners.tls else { return Ok(None) };
+    let opened = Tls::open(&tls.certificate, &tls.key);
+    let opened = opened.with_context(|| format!("{}:{}: listeners.tls", manifest.file.display(), tls.line))?;
+    Ok(Some(Arc::new(opened)))
 }
 
 /// Takes every port before anything slow or lasting happens, so that a port that is taken is found at once.

@@ -1,9 +1,10 @@
 //! Connections: accepted, kept within limits, and closed in order.
 //!
-//! HTTP/1.1 and HTTP/2 without TLS (prior knowledge) on every listener. An error of `accept` never ends a listener. A
+//! HTTP/1.1 and HTTP/2, over TLS where a listener has a certificate (ALPN), without it else (prior knowledge). An error of `accept` never ends a listener. A
 //! connection that does nothing is closed after a time, so that holding many of them open costs a client work.
 
 mod activity;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -16,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -23,6 +25,8 @@ use activity::{Activity, Busy, Observed, Sending};
 
 use crate::body::Body;
 use crate::telemetry::Metrics;
+
+pub use tls::{Tls, TlsError};
 
 /// Pause after an error of `accept`, such as too many open files: trying again at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,8 +62,8 @@ impl Connections {
         Self { places: Arc::new(Semaphore::new(limit)), limit, header_time, stopping, metrics }
     }
 
-    /// Accepts connections until the host stops.
-    pub async fn serve<H, F>(self, listener: TcpListener, handle: H)
+    /// Accepts connections until the host stops, and speaks TLS on them where there is a certificate.
+    pub async fn serve<H, F>(self, listener: TcpListener, tls: Option<Arc<Tls>>, handle: H)
     where
         H: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
@@ -74,7 +78,8 @@ impl Connections {
             match accepted {
                 Ok((stream, peer, place)) => {
                     self.metrics.connections.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(self.clone().serve_connection(stream, peer.ip(), place, handle.clone()));
+                    let (tls, handle) = (tls.clone(), handle.clone());
+                    tokio::spawn(self.clone().open(stream, tls, peer.ip(), place, handle));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted; the listener goes on");
@@ -92,20 +97,46 @@ impl Connections {
         Ok((stream, peer, place))
     }
 
-    async fn serve_connection<H, F>(self, stream: TcpStream, client: IpAddr, place: OwnedSemaphorePermit, handle: H)
-    where
+    /// One connection, from its handshake to its end.
+    async fn open<H, F>(
+        self,
+        stream: TcpStream,
+        tls: Option<Arc<Tls>>,
+        client: IpAddr,
+        _place: OwnedSemaphorePermit,
+        handle: H,
+    ) where
         H: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let _place = place;
         let activity = Arc::new(Activity::new());
+        let stream = Observed { stream, activity: activity.clone() };
+        let Some(tls) = tls else { return self.serve_connection(stream, activity, client, handle).await };
+        let mut stopping = self.stopping.clone();
+        let shaken = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            shaken = tokio::time::timeout(self.header_time, tls.acceptor().accept(stream)) => shaken,
+        };
+        match shaken {
+            // In a box: this is far larger than a connection without it.
+            Ok(Ok(stream)) => Box::pin(self.serve_connection(stream, activity, client, handle)).await,
+            Ok(Err(error)) => tracing::debug!(%client, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(%client, "a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve_connection<S, H, F>(&self, stream: S, activity: Arc<Activity>, client: IpAddr, handle: H)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let service = service_fn(|request| {
             let busy = Busy::new(&activity);
             let answer = handle(client, request);
             async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Sending { body, _busy: busy })) }
         });
         let builder = self.builder();
-        let stream = Observed { stream, activity: activity.clone() };
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stopping = self.stopping.clone();
         let close = tokio::select! {

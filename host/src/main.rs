@@ -228,9 +228,10 @@ fn say(text: &str) {
 fn announce(host: &Host, data: &Path, took: std::time::Duration) {
     let addresses = host.addresses();
     let mut lines = vec![format!("Comptoir serves after {} ms", took.as_millis())];
-    lines.push(format!("  gateway  http://{}", addresses.gateway));
+    let scheme = addresses.scheme;
+    lines.push(format!("  gateway  {scheme}://{}", addresses.gateway));
     for (name, served) in host.deployment().services() {
-        let own = addresses.services.get(&**name).map_or_else(String::new, |address| format!("http://{address}"));
+        let own = addresses.services.get(&**name).map_or_else(String::new, |address| format!("{scheme}://{address}"));
         lines.push(format!("  {name:<8} {own:<22} {name}@{}", &served.revision.digest()[..12]));
     }
     lines.push(format!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display()));

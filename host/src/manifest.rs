@@ -4,6 +4,7 @@
 //! no file. Every complaint names the file, the line and what to write instead. Paths in it are relative to its folder.
 
 mod limits;
+mod listeners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,7 +14,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use listeners::ListenersTable;
+
 pub use limits::{Limits, LimitsTable};
+pub use listeners::{Listeners, Tls};
 
 /// What internal routes see as their caller when the host itself calls, so no service has this name.
 pub const HOST_NAME: &str = "host";
@@ -33,25 +37,6 @@ pub struct Manifest {
     pub operator: Option<Operator>,
     /// By name.
     pub services: BTreeMap<String, Service>,
-}
-
-/// The host's own listeners and what they accept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listeners {
-    /// Serves the routes of all services.
-    pub gateway: SocketAddr,
-    /// Serves the operator. Must be loopback.
-    pub admin: SocketAddr,
-    /// Open connections on all listeners together. More wait in the kernel's queue.
-    #[serde(default = "default_connections")]
-    pub connections: usize,
-    /// From the first byte of a request (or the last answer) to the end of its headers.
-    #[serde(default = "default_header_time", deserialize_with = "limits::duration")]
-    pub header_time: Duration,
-    /// What a shutdown gives to the requests that run.
-    #[serde(default = "default_shutdown_time", deserialize_with = "limits::duration")]
-    pub shutdown_time: Duration,
 }
 
 /// How a new revision is put in charge, and how it is watched.
@@ -86,18 +71,6 @@ impl Default for DeployRules {
             keep: 3,
         }
     }
-}
-
-fn default_connections() -> usize {
-    16_384
-}
-
-fn default_header_time() -> Duration {
-    Duration::from_secs(30)
-}
-
-fn default_shutdown_time() -> Duration {
-    Duration::from_secs(10)
 }
 
 /// Which service keeps the operator's login, and the internal route that tells whether it is still the seeded one.
@@ -190,7 +163,7 @@ pub struct ManifestError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    listeners: Spanned<Listeners>,
+    listeners: Spanned<ListenersTable>,
     #[serde(default = "default_instances")]
     instances: Spanned<u32>,
     #[serde(default)]
@@ -246,7 +219,7 @@ impl Manifest {
         let check = Check { file, text };
         let document: Document =
             toml::from_str(text).map_err(|error| check.refuse(error.span().map(|span| span.start), error.message()))?;
-        check.listeners(&document.listeners)?;
+        let listeners = document.listeners.get_ref().check(document.listeners.span().start, &check)?;
         if *document.instances.get_ref() == 0 || *document.instances.get_ref() > 10_000 {
             return Err(check.refuse(Some(document.instances.span().start), "instances must be from 1 to 10000"));
         }
@@ -270,7 +243,7 @@ impl Manifest {
         }
         Ok(Self {
             file: file.to_owned(),
-            listeners: document.listeners.into_inner(),
+            listeners,
             instances: document.instances.into_inner(),
             deploy: document.deploy,
             operator: document.operator.map(Spanned::into_inner),
@@ -298,20 +271,6 @@ impl Check<'_> {
         }
     }
 
-    fn listeners(&self, listeners: &Spanned<Listeners>) -> Result<(), ManifestError> {
-        let at = Some(listeners.span().start);
-        let Listeners { admin, connections, .. } = listeners.get_ref();
-        if !admin.ip().is_loopback() {
-            let message =
-                format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
-            return Err(self.refuse(at, &message));
-        }
-        if !(1..=1_000_000).contains(connections) {
-            return Err(self.refuse(at, "listeners.connections must be from 1 to 1000000"));
-        }
-        Ok(())
-    }
-
     fn mounts_are_unique(&self, services: &BTreeMap<Spanned<String>, ServiceTable>) -> Result<(), ManifestError> {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, table) in services {
@@ -331,7 +290,7 @@ impl Check<'_> {
 
     fn addresses_are_unique(
         &self,
-        listeners: &Listeners,
+        listeners: &ListenersTable,
         services: &BTreeMap<Spanned<String>, ServiceTable>,
     ) -> Result<(), ManifestError> {
         let mut seen = BTreeSet::from([listeners.gateway]);

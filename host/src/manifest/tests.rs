@@ -78,6 +78,18 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
             17,
             "another listener's address already",
         ),
+        (
+            "admin = \"127.0.0.1:8010\"",
+            "admin = \"127.0.0.1:8010\"\ncors = [\"*\"]",
+            5,
+            "cors names `*`, which is no origin",
+        ),
+        (
+            "admin = \"127.0.0.1:8010\"",
+            "admin = \"127.0.0.1:8010\"\ntls = { key = \"a\" }",
+            5,
+            "missing field `certificate`",
+        ),
         ("time = \"5s\"", "time = \"300000000000y\"", 7, "at most a day"),
         ("time = \"250ms\"", "concurrency = 9223372036854775807", 15, "from 1 to 10000"),
         ("time = \"250ms\"", "answers = \"1 KiB\"", 15, "write \"off\", or a size such as \"16 MiB\""),

@@ -1,0 +1,157 @@
+//! TLS 1.2 and 1.3, with a certificate whose files may be replaced while the host serves.
+//!
+//! Each handshake looks at the files' metadata, which is nothing beside the handshake, and takes up what changed. Files that
+//! cannot be used leave the certificate before in force: they are logged once, and looked at again when they change again.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{self, ServerConfig, crypto};
+
+/// What a client may choose to speak, the host's favourite first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Bytes of a file of PEM. Certificates and keys have a few thousand.
+const FILE_LIMIT_BYTES: u64 = 1 << 20;
+
+/// A certificate and its key.
+#[derive(Debug)]
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// Of the files that were looked at last, whatever came of it.
+    stamps: Stamps,
+}
+
+/// What tells one state of a file from another: device, inode, length, and when it was changed, in seconds and nanoseconds.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+type Stamps = [Stamp; 2];
+
+/// Why a certificate cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// It is not there, or may not be read.
+    #[error("cannot read {}: {cause}. Name an existing file in PEM", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Others may read the key.
+    #[error("the key {} has mode {mode:03o}: it must be its owner's alone, set it to 600", path.display())]
+    KeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It holds something else.
+    #[error("{} holds no {what} in PEM: name the file that does", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// They are what they should be and cannot be used, or not together.
+    #[error(
+        "{} and {} cannot be used: {cause}. Name a certificate, followed by those that it was signed with, and its own key",
+        certificate.display(), key.display()
+    )]
+    Unusable {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What rustls said.
+        cause: rustls::Error,
+    },
+}
+
+impl Tls {
+    /// Reads a certificate with those that lead to its root, and its key.
+    ///
+    /// # Errors
+    /// A [`TlsError`] that names the file and what to do.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        // Before the files are read: what changes meanwhile has another stamp.
+        let stamps = stamps(certificate, key);
+        let config = load(certificate, key)?;
+        let loaded = Mutex::new(Loaded { config, stamps });
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), loaded })
+    }
+
+    /// For one handshake, with the certificate that is in the files now if it can be used.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.certificate, &self.key);
+        if stamps != loaded.stamps {
+            loaded.stamps = stamps;
+            match load(&self.certificate, &self.key) {
+                Ok(config) => {
+                    tracing::info!(certificate = %self.certificate.display(), "a changed certificate was taken up");
+                    loaded.config = config;
+                }
+                Err(error) => tracing::error!(%error, "the certificate changed; the one before stays in force"),
+            }
+        }
+        TlsAcceptor::from(loaded.config.clone())
+    }
+}
+
+fn stamps(certificate: &Path, key: &Path) -> Stamps {
+    let stamp = |file: Metadata| (file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec());
+    [certificate, key].map(|path| fs::metadata(path).ok().map(stamp))
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let missing = |path: &Path, what| TlsError::Missing { path: path.to_owned(), what };
+    let (pem, _) = read(certificate)?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| missing(certificate, "certificate"))?;
+    if chain.is_empty() {
+        return Err(missing(certificate, "certificate"));
+    }
+    let (mut pem, metadata) = read(key)?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(TlsError::KeyExposed { path: key.to_owned(), mode });
+    }
+    let private = PrivateKeyDer::from_pem_slice(&pem);
+    pem.fill(0);
+    std::hint::black_box(&pem);
+    let private = private.map_err(|_| missing(key, "private key"))?;
+    let unusable = |cause| TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), cause };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(unusable)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, Metadata), TlsError> {
+    let unreadable = |cause| TlsError::Unreadable { path: path.to_owned(), cause };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok((bytes, metadata))
+}

@@ -1,0 +1,257 @@
+//! TLS on the gateway and on the services' own listeners.
+
+use std::fs::{self, Permissions};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use comptoir::host::Host;
+use comptoir::manifest::{Manifest, Tls};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, crypto};
+
+use crate::harness::{Shop, options, shop_manifest};
+
+/// Longer than anything here takes, and reached only where something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const HEADER_TIME: Duration = Duration::from_millis(300);
+
+/// A certificate for localhost in files of its own.
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts another certificate and its key in place, and gives it.
+    fn renew(&self) -> CertificateDer<'static> {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        self.put("key.pem", &signing_key.serialize_pem());
+        self.put("certificate.pem", &cert.pem());
+        cert.der().clone()
+    }
+
+    /// Replaces a file as careful programs do, with mode 600.
+    fn put(&self, name: &str, text: &str) {
+        let new = self.path("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
+    }
+
+    fn manifest(&self) -> Manifest {
+        let mut manifest = shop_manifest();
+        let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
+        manifest.listeners.tls = Some(Tls { certificate, key, line: 7 });
+        manifest
+    }
+}
+
+/// Shakes hands as a client that trusts one certificate.
+async fn shake(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
+    let mut config =
+        config.with_protocol_versions(versions).unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(address).await?).await
+}
+
+/// The status of `GET /products`, in the version of HTTP that was agreed on.
+async fn products(stream: TlsStream<TcpStream>) -> (u16, Version) {
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let request = Request::get("https://localhost/products").header("host", "localhost");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let io = TokioIo::new(stream);
+    let response = if is_h2 {
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    } else {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    };
+    let (status, version) = (response.status().as_u16(), response.version());
+    response.into_body().collect().await.unwrap();
+    (status, version)
+}
+
+#[tokio::test]
+async fn the_gateway_and_the_services_own_listeners_speak_tls_and_agree_on_a_protocol() {
+    let files = Files::new();
+    let trusted = files.renew();
+    let shop = Shop::with(files.manifest()).await;
+    let addresses = shop.addresses();
+    assert_eq!(addresses.scheme, "https");
+    for address in [addresses.gateway, addresses.services["orders"]] {
+        for (protocols, version) in [
+            (&[&b"h2"[..], b"http/1.1"][..], Version::HTTP_2),
+            (&[b"http/1.1"], Version::HTTP_11),
+            (&[], Version::HTTP_11),
+        ] {
+            for (tls, agreed) in [(&TLS13, ProtocolVersion::TLSv1_3), (&TLS12, ProtocolVersion::TLSv1_2)] {
+                let stream = shake(address, &trusted, &[tls], protocols).await.unwrap();
+                assert_eq!(stream.get_ref().1.protocol_version(), Some(agreed));
+                assert_eq!(products(stream).await, (200, version));
+            }
+        }
+        assert!(shake(address, &trusted, &[&TLS13], &[b"smtp"]).await.is_err(), "no protocol in common");
+    }
+    let admin = shop.operator().get("/livez").await;
+    assert_eq!(admin.status, 200, "the operator's listener needs no TLS");
+}
+
+/// A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2) with one cipher suite.
+const HELLO_OF_TLS_1_1: [u8; 50] = {
+    let mut hello = [0; 50];
+    // A handshake record of 45 bytes: a ClientHello of 41, version 3.2, random, no session.
+    let head = [22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    let mut at = 0;
+    while at < head.len() {
+        hello[at] = head[at];
+        at += 1;
+    }
+    // Cipher suites: AES128-SHA. Compressions: none.
+    (hello[45], hello[46], hello[47], hello[48]) = (2, 0, 47, 1);
+    hello
+};
+
+#[tokio::test]
+async fn older_versions_and_bytes_that_are_no_tls_are_refused_and_hurt_nobody() {
+    let files = Files::new();
+    let trusted = files.renew();
+    let shop = Shop::with(files.manifest()).await;
+    let gateway = shop.addresses().gateway;
+    let sent: [&[u8]; 4] = [
+        &HELLO_OF_TLS_1_1,
+        b"GET /products HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[22, 3, 1, 255, 255, 1, 0, 0],
+    ];
+    for bytes in sent {
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // The close may come as a reset, since the host need not have read all.
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.is_empty() || answer[0] == 21, "only an alert may come back, not {answer:?}");
+        assert_eq!(products(shake(gateway, &trusted, &[&TLS13], &[]).await.unwrap()).await.0, 200);
+    }
+    assert!(shake(gateway, &Files::new().renew(), &[&TLS13], &[]).await.is_err(), "another certificate is not trusted");
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_taken_up_and_a_broken_one_leaves_the_old_in_force() {
+    let files = Files::new();
+    let first = files.renew();
+    let shop = Shop::with(files.manifest()).await;
+    let gateway = shop.addresses().gateway;
+    let serves = async |trusted: &CertificateDer<'static>| match shake(gateway, trusted, &[&TLS13], &[b"h2"]).await {
+        Ok(stream) => products(stream).await.0 == 200,
+        Err(_) => false,
+    };
+    let open = shake(gateway, &first, &[&TLS13], &[]).await.unwrap();
+    assert!(serves(&first).await);
+    let second = files.renew();
+    assert!(serves(&second).await && !serves(&first).await);
+    assert_eq!(products(open).await.0, 200, "a connection that was open goes on");
+
+    let (certificate, key) = ("certificate.pem", "key.pem");
+    let good = [certificate, key].map(|name| fs::read_to_string(files.path(name)).unwrap());
+    files.put(certificate, "no certificate");
+    assert!(serves(&second).await);
+    fs::remove_file(files.path(certificate)).unwrap();
+    assert!(serves(&second).await);
+    files.put(certificate, &good[0]);
+    let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    files.put(key, &other.signing_key.serialize_pem());
+    assert!(serves(&second).await, "a key of another certificate");
+    files.put(key, &good[1]);
+    fs::set_permissions(files.path(key), Permissions::from_mode(0o644)).unwrap();
+    files.put(certificate, &good[0]);
+    assert!(serves(&second).await, "a key that others may read");
+    let third = files.renew();
+    assert!(serves(&third).await && !serves(&second).await);
+}
+
+#[tokio::test]
+async fn a_handshake_that_stalls_holds_up_nobody_and_is_ended_after_a_time() {
+    let files = Files::new();
+    let trusted = files.renew();
+    let mut manifest = files.manifest();
+    manifest.listeners.header_time = HEADER_TIME;
+    let shop = Shop::with(manifest).await;
+    let gateway = shop.addresses().gateway;
+    let mut stalled = Vec::new();
+    for begun in [&b""[..], &[22, 3, 1], &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]].repeat(8) {
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        stalled.push(stream);
+    }
+    assert_eq!(products(shake(gateway, &trusted, &[&TLS13], &[b"h2"]).await.unwrap()).await.0, 200);
+    for mut stream in stalled {
+        let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 64])).await.expect("it is ended");
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    }
+}
+
+/// What a host with these files says when it is started.
+async fn complaint(files: &Files) -> String {
+    let data = tempfile::tempdir().unwrap();
+    let started = Host::start(files.manifest(), data.path(), options(&Default::default())).await;
+    let refused = started.err().expect("it does not start");
+    let folder: &Path = files.folder.path();
+    format!("{refused:#}").replace(&format!("{}/", folder.display()), "")
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_refused_at_start_with_the_manifests_line_and_the_next_step() {
+    let files = Files::new();
+    let refuses = async |what: &str| {
+        let said = complaint(&files).await;
+        assert!(said.contains("comptoir.toml:7: listeners.tls: ") && said.contains(what), "`{what}` is not in: {said}");
+    };
+    refuses("cannot read certificate.pem").await;
+    files.renew();
+    fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o640)).unwrap();
+    refuses("the key key.pem has mode 640: it must be its owner's alone, set it to 600").await;
+    files.put("key.pem", "no key");
+    refuses("key.pem holds no private key in PEM: name the file that does").await;
+    files.renew();
+    files.put("certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    refuses("certificate.pem holds no certificate in PEM").await;
+    files.renew();
+    let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    files.put("key.pem", &other.signing_key.serialize_pem());
+    refuses("certificate.pem and key.pem cannot be used").await;
+}
