@@ -191,7 +191,7 @@ fn find(table: Option<&RouteTable>, head: &Parts) -> Result<Arc<Route>, NoRoute>
     table.ok_or(NoRoute::Path)?.find(&head.method, head.uri.path()).cloned()
 }
 
-/// Refuses what is too large to look at, and an HTTP/1.1 request without a host (RFC 9112, section 3.2).
+/// Refuses what is too large to look at, an HTTP/1.1 request without a host, and a target that is no path (RFC 9112, section 3.2).
 fn check_head(head: &Parts) -> Result<(), Error> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > URI_LIMIT_BYTES {
@@ -204,6 +204,10 @@ fn check_head(head: &Parts) -> Result<(), Error> {
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(Error::BadRequest("Send exactly one Host header"));
+    }
+    let is_authority = head.uri.scheme().is_none() && head.uri.authority().is_some();
+    if is_authority && head.method != Method::CONNECT {
+        return Err(Error::BadRequest("Send a path that begins with a slash"));
     }
     Ok(())
 }

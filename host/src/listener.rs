@@ -89,11 +89,12 @@ impl Connections {
         }
     }
 
-    /// Waits for a place first: connections beyond the limit stay in the kernel's queue.
+    /// Connections beyond the limit stay in the kernel's queue, but for one that waits here for a place. Taking the place first
+    /// would let listeners that nobody calls hold as many.
     async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
         Ok((stream, peer, place))
     }
 

@@ -20,6 +20,7 @@ mod cors;
 mod crashes;
 mod deploys;
 mod envelope;
+mod hostile_clients;
 mod hostile_guests;
 mod http;
 mod limits;

@@ -69,6 +69,13 @@ impl ShopProcess {
         None
     }
 
+    /// The memory that it takes, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id().expect("it runs")).unwrap();

@@ -225,6 +225,21 @@ async fn a_handshake_that_stalls_holds_up_nobody_and_is_ended_after_a_time() {
     }
 }
 
+#[tokio::test]
+async fn a_handshake_counts_among_the_connections() {
+    let files = Files::new();
+    let trusted = files.renew();
+    let mut manifest = files.manifest();
+    (manifest.listeners.header_time, manifest.listeners.connections) = (HEADER_TIME, 1);
+    let shop = Shop::with(manifest).await;
+    let gateway = shop.addresses().gateway;
+    let mut stalled = TcpStream::connect(gateway).await.unwrap();
+    let next = tokio::time::timeout(PATIENCE, shake(gateway, &trusted, &[&TLS13], &[])).await.expect("it has its turn");
+    assert_eq!(products(next.unwrap()).await.0, 200);
+    let ended = tokio::time::timeout(PATIENCE, stalled.read(&mut [0; 1])).await.expect("the one before is ended");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+}
+
 /// What a host with these files says when it is started.
 async fn complaint(files: &Files) -> String {
     let data = tempfile::tempdir().unwrap();

@@ -30,6 +30,8 @@ fn odd_values() -> Vec<Vec<u8>> {
         format!("1{}", "0".repeat(400)),
         format!("\"{}\"", "é".repeat(100_000)),
         format!("0.{}1", "0".repeat(10_000)),
+        "9".repeat(5_000),
+        format!("-{}.5e-{}", "7".repeat(5_000), "9".repeat(5_000)),
     ];
     let short = [
         "NaN",
