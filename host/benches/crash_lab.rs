@@ -13,7 +13,7 @@ mod harness;
 #[allow(unreachable_pub, reason = "shared with the tests")]
 mod ledger;
 #[path = "../tests/all/shop_process.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 mod shop_process;
 
 use std::fs::File;

@@ -1,8 +1,12 @@
-//! A few cycles of the crash laboratory; `just crash-lab` runs many.
+//! A few cycles of the crash laboratory, of which `just crash-lab` runs many, and a clock that jumps.
+
+use std::collections::BTreeSet;
 
 use comptoir::backup;
+use serde_json::json;
 
 use crate::crash_lab::Lab;
+use crate::harness::{PASSWORD, Shop};
 use crate::shop_process::data;
 
 const CYCLES: usize = 4;
@@ -28,4 +32,28 @@ async fn the_laboratory_finds_out_when_acknowledged_writes_are_gone() {
     backup::restore(&older.path, &data, true).unwrap();
     lab = lab.start_again().await;
     assert!(lab.tally.findings.iter().any(|finding| finding.contains("is lost")), "{:?}", lab.tally.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_back_and_ahead_loses_no_write_and_revives_no_session() {
+    const DAY_SECONDS: i64 = 24 * 3600;
+    let mut shop = Shop::open().await;
+    let ended = shop.user("nadia").await;
+    ended.post("/auth/logout", json!({})).await.succeeds(200);
+    let mut placed = BTreeSet::new();
+    for jump in [0, -20 * 3600, 10 * DAY_SECONDS, -9 * DAY_SECONDS] {
+        shop.clock.shift(jump);
+        let buyer = shop.anon().log_in("nadia", PASSWORD).await;
+        let order = buyer.post("/orders", json!({ "items": [{ "product_id": 4, "quantity": 1 }] })).await;
+        placed.insert(order.succeeds(201)["id"].as_i64().unwrap());
+        shop.restart().await;
+        let buyer = buyer.at(&format!("http://{}", shop.addresses().gateway));
+        let orders = buyer.get("/orders").await;
+        let orders: BTreeSet<i64> =
+            orders.succeeds(200).as_array().unwrap().iter().map(|order| order["id"].as_i64().unwrap()).collect();
+        assert_eq!(orders, placed, "after {jump} seconds");
+        let ended = ended.clone().at(&format!("http://{}", shop.addresses().gateway));
+        ended.get("/orders").await.refuses(401, "INVALID_TOKEN");
+    }
+    assert_eq!(shop.anon().get("/products/4").await.succeeds(200)["stock"], 12 - 4);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -99,6 +99,11 @@ impl Buyer {
             let Ok(answer) = self.request(&intent).send().await else { break };
             let status = answer.status();
             let Ok(body) = answer.text().await else { break };
+            if status == StatusCode::TOO_MANY_REQUESTS && intent == Intent::LogIn {
+                // Ten logins of an account that were begun and did not succeed, because they were killed.
+                self.intent = None;
+                continue;
+            }
             if !status.is_success() {
                 self.refused.push(format!("{} {intent:?}: {status} {body}", self.name));
                 break;
@@ -201,7 +206,7 @@ impl Buyer {
             if intent != Some(Intent::Refresh) {
                 findings.push(format!("{}: an acknowledged refresh token is refused", self.name));
             }
-            self.client = self.client.without_token().log_in(&self.name, PASSWORD).await;
+            self.log_in_again().await;
         }
         for ended in self.ended.drain(..) {
             if ended.get("/orders").await.status != 401 {
@@ -216,6 +221,20 @@ impl Buyer {
         }
         if intent == Some(Intent::LogOut) {
             self.spare = None;
+        }
+    }
+
+    /// Logs in, after the wait that is imposed on an account whose logins were killed too often.
+    async fn log_in_again(&mut self) {
+        loop {
+            let body = json!({ "username": self.name, "password": PASSWORD });
+            let answer = self.client.without_token().post("/auth/login", body).await;
+            if answer.status != StatusCode::TOO_MANY_REQUESTS {
+                self.client = self.client.with_pair(answer.succeeds(200));
+                return;
+            }
+            let seconds = answer.header("retry-after").parse().expect("seconds");
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
         }
     }
 
