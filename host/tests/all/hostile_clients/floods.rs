@@ -104,7 +104,7 @@ async fn flood(gateway: &str, next: Flood, reads: bool) {
         outgoing.shutdown().await
     };
     let read = async {
-        let mut thrown_away = [0; 8192];
+        let mut thrown_away = vec![0; 8192];
         while reads && incoming.read(&mut thrown_away).await.is_ok_and(|count| count > 0) {}
         if !reads {
             std::future::pending::<()>().await;
