@@ -52,16 +52,16 @@ async fn kill(cycles: usize) -> bool {
             eprintln!("{cycle} of {cycles} kills, {} findings", lab.tally.findings.len());
         }
     }
-    println!("kills while it served          {}", lab.tally.kills);
-    println!("kills while it started         {}", lab.tally.kills_at_start);
+    println!("kills while it served              {}", lab.tally.kills);
+    println!("kills while it started             {}", lab.tally.kills_at_start);
     for (word, count) in lab.acknowledged() {
-        println!("acknowledged {word:<18}{count}");
+        println!("acknowledged {word:<22}{count}");
     }
     lab.tally.ready.sort_unstable();
     let ready = &lab.tally.ready;
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    println!("ready, median                  {:.0} ms", ms(ready[ready.len() / 2]));
-    println!("ready, at most                 {:.0} ms", ms(ready[ready.len() - 1]));
+    println!("ready, median                      {:.0} ms", ms(ready[ready.len() / 2]));
+    println!("ready, at most                     {:.0} ms", ms(ready[ready.len() - 1]));
     conclude("lost, doubled, half done, damaged", &lab.tally)
 }
 
@@ -75,7 +75,7 @@ async fn stop() -> bool {
     lab.process.signal(Signal::CONT);
     lab.take_back(buyers.await.unwrap());
     lab.take_refused();
-    println!("refused, stopped for 10 s      {}", lab.tally.refused);
+    println!("refused, stopped for 10 s          {}", lab.tally.refused);
     after_trouble(&mut lab).await;
     conclude("words not kept, stopped for 10 s", &lab.tally)
 }
@@ -96,7 +96,7 @@ async fn full_and_read_only() -> bool {
     let disk = data(folder.path());
     std::fs::create_dir(&disk).unwrap();
     let Some(_disk) = Disk::mount(&disk) else {
-        println!("disk full, disk read-only      skipped: mounting a disk in memory needs more rights");
+        println!("disk full, disk read-only          skipped: mounting a disk in memory needs more rights");
         return false;
     };
     let mut lab = Lab::open_in(folder.path()).await;
@@ -108,7 +108,7 @@ async fn full_and_read_only() -> bool {
         lab.tally.findings.push("nothing was refused on a full disk".to_owned());
     }
     std::fs::remove_file(&filling).unwrap();
-    println!("refused, disk full             {}", lab.tally.refused);
+    println!("refused, disk full                 {}", lab.tally.refused);
     after_trouble(&mut lab).await;
     let failed = conclude("words not kept, disk full", &lab.tally);
 
@@ -118,7 +118,7 @@ async fn full_and_read_only() -> bool {
     let served = process.serves().await.is_some();
     Disk::remount(&disk, "rw");
     let said = std::fs::read_to_string(log(folder.path())).unwrap();
-    println!("disk read-only                 {}", said.lines().last().unwrap_or_default());
+    println!("disk read-only                     {}", said.lines().last().unwrap_or_default());
     let mut process = ShopProcess::spawn(folder.path());
     let again = process.serves().await.is_some();
     process.kill().await;
@@ -134,7 +134,7 @@ fn fill(file: &Path) {
 }
 
 fn conclude(what: &str, tally: &Tally) -> bool {
-    println!("{what:<31}{}", tally.findings.len());
+    println!("{what:<35}{}", tally.findings.len());
     for finding in tally.findings.iter().take(20) {
         println!("  {finding}");
     }

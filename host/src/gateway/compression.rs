@@ -1,7 +1,8 @@
 //! Answers in gzip, for clients that accept it (RFC 9110, section 12.5.3).
 //!
-//! Only bodies that are all there, of a type that shrinks, and of some length. A strong entity tag names one sequence of
-//! bytes, so the compressed answer gets another, which ends in `+gzip`; guests never see that end in a condition.
+//! Only bodies that are all there, of a type that shrinks, and of some length. What streams stays as it is. A strong entity
+//! tag names one sequence of bytes, so the compressed answer gets another, which ends in `+gzip`; guests never see that end
+//! in a condition.
 //!
 //! An answer with a secret beside something that the client chose would give the secret away by its length (BREACH): the
 //! caller keeps those services out.
@@ -57,11 +58,13 @@ impl Wish {
             }
             return Ok(response);
         }
-        if !is_worth_it(&response) {
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if !shrinks(&response) || length.is_some_and(|length: usize| length <= LEAST_BYTES) {
             return Ok(response);
         }
         vary(response.headers_mut());
-        if !self.gzip {
+        // An answer that streams, or has trailers, has no length yet.
+        if !self.gzip || length.is_none() {
             return Ok(response);
         }
         let (mut head, body) = response.into_parts();
@@ -88,18 +91,15 @@ fn pack(plain: &[u8]) -> std::io::Result<Bytes> {
     encoder.finish().map(Bytes::from)
 }
 
-/// Whether an answer's body is all there, plain, long enough, and likely to shrink.
-fn is_worth_it(response: &Response<Body>) -> bool {
+/// Whether an answer's body is plain and likely to shrink.
+fn shrinks(response: &Response<Body>) -> bool {
     let headers = response.headers();
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // An answer that streams, or has trailers, has no length yet.
-    let is_long = text(CONTENT_LENGTH).parse().is_ok_and(|length: usize| length > LEAST_BYTES);
     let kind = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let shrinks = kind.starts_with("text/")
+    let is_text = kind.starts_with("text/")
         || ["application/json", "application/javascript", "application/xml", "application/wasm"].contains(&&*kind)
         || ["+json", "+xml"].iter().any(|end| kind.ends_with(end));
-    is_long
-        && shrinks
+    is_text
         && response.status() != StatusCode::PARTIAL_CONTENT
         && ![CONTENT_ENCODING, CONTENT_RANGE].iter().any(|name| headers.contains_key(name))
         && !text(CACHE_CONTROL).to_ascii_lowercase().contains("no-transform")
