@@ -49,6 +49,9 @@ mod source;
 mod wire;
 
 pub mod clock;
+pub mod condition;
+mod idempotency;
+mod page;
 pub mod peer;
 pub mod storage;
 
@@ -57,6 +60,8 @@ pub mod native;
 
 pub use clock::now;
 pub use failure::Failure;
+pub use idempotency::IdempotencyKey;
+pub use page::Page;
 pub use path::{decode, encode};
 pub use request::{Caller, Request};
 pub use response::Response;

@@ -118,7 +118,7 @@ impl Call {
     pub fn send(self) -> Answer {
         let service = SERVICE.get().expect("`install` puts a service on this thread");
         let source = Source::Written { headers: self.headers, body: self.body };
-        let (status, headers, body) = service.answer(Some(self.method), self.path, source).into_parts();
+        let (status, headers, body) = service.answer(Some(self.method), &self.path, source).into_parts();
         let text = String::from_utf8(body).expect("JSON is UTF-8");
         Answer {
             status,

@@ -12,6 +12,7 @@ pub struct Request {
     source: Source,
     pattern: &'static str,
     path: String,
+    query: String,
     caller: OnceCell<Option<Caller>>,
 }
 
@@ -34,13 +35,21 @@ impl Caller {
 }
 
 impl Request {
-    pub(crate) fn new(source: Source, pattern: &'static str, path: String) -> Request {
-        Request { source, pattern, path, caller: OnceCell::new() }
+    /// `target` is the path and, behind a `?`, the query.
+    pub(crate) fn new(source: Source, pattern: &'static str, target: &str) -> Request {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Request { source, pattern, path: path.to_owned(), query: query.to_owned(), caller: OnceCell::new() }
     }
 
     /// The path, still percent-encoded, without the query.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The first value that the query has for a name, decoded. None if there is none, or it is badly encoded.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| path::decode(value))
     }
 
     /// What stands in the path where the route has `{name}`, decoded. None if it is not UTF-8 or badly encoded.

@@ -46,6 +46,16 @@ impl Response {
         response.with_message(text)
     }
 
+    /// An answer that was given before, whole.
+    pub fn stored(status: u16, body: Vec<u8>) -> Response {
+        Response { status, headers: Vec::new(), body, open: false }
+    }
+
+    /// The whole body, to be stored.
+    pub fn to_body(&self) -> Vec<u8> {
+        self.clone().into_parts().2
+    }
+
     /// The same, with a `message`.
     #[must_use]
     pub fn with_message(mut self, text: &str) -> Response {

@@ -141,18 +141,18 @@ impl Service {
     #[doc(hidden)]
     pub fn handle(&self, incoming: IncomingRequest, out: ResponseOutparam) {
         let method = method_of(&incoming.method());
-        let mut target = incoming.path_with_query().unwrap_or_default();
-        target.truncate(target.find('?').unwrap_or(target.len()));
-        wire::send(self.answer(method, target, incoming.into()), out);
+        let target = incoming.path_with_query().unwrap_or_default();
+        wire::send(self.answer(method, &target, incoming.into()), out);
     }
 
-    pub(crate) fn answer(&self, method: Option<Method>, path: String, source: Source) -> Response {
+    pub(crate) fn answer(&self, method: Option<Method>, target: &str, source: Source) -> Response {
+        let path = target.split('?').next().unwrap_or_default();
         if path == self.health && method == Some(Method::Get) {
             return self.health();
         }
-        match self.find(method, &path) {
+        match self.find(method, path) {
             Ok(route) => {
-                let request = Request::new(source, route.path, path);
+                let request = Request::new(source, route.path, target);
                 (route.handler)(&request).unwrap_or_else(Response::from)
             }
             Err(refusal) => refusal,

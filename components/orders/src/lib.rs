@@ -14,7 +14,7 @@
 pub mod model;
 mod rows;
 
-use kit::{Caller, Failure, Probe, Request, Response};
+use kit::{Caller, Failure, IdempotencyKey, Page, Probe, Request, Response, condition, storage};
 
 use model::{Cart, Order, Power, Product, Refusal, Status, Step};
 use rows::Error;
@@ -22,8 +22,8 @@ use rows::Error;
 kit::service! {
     name: "orders-service",
     health: "/health",
-    migrations: [include_str!("../migrations/1.sql")],
-    schema: 1..=1,
+    migrations: [include_str!("../migrations/1.sql"), include_str!("../migrations/2.sql")],
+    schema: 2..=2,
     probes: [Probe::get("/products"), Probe::get("/orders").by("probe")],
     routes: [
         get("/products", Public, list_products),
@@ -50,18 +50,39 @@ fn show_product(request: &Request) -> Result<Response, Failure> {
 }
 
 fn list_orders(request: &Request) -> Result<Response, Failure> {
-    Ok(Response::list(&rows::orders_of(&request.user()?.username)?))
+    let buyer = &request.user()?.username;
+    let Some(page) = Page::of(request)? else { return Ok(Response::list(&rows::orders_of(buyer)?)) };
+    let (orders, more) = rows::page_of(buyer, page)?.ok_or_else(|| Page::refused("after names no order of yours"))?;
+    let next = orders.last().filter(|_| more).map(|order| order.id);
+    Ok(page.answer(request.path(), Response::list(&orders), next))
 }
 
+/// With an `Idempotency-Key` a second time gives the first answer again, and orders nothing. Two at once are one after the
+/// other, as the writer is one.
 fn place_order(request: &Request) -> Result<Response, Failure> {
     let buyer = request.user()?;
+    let key = IdempotencyKey::of(request)?;
     let cart = Cart::read(&request.json_object("MISSING_ITEMS")?)?;
-    let order = rows::place(&cart, &buyer.username, kit::now())?;
-    Ok(Response::created(&order).with_message("The order was placed."))
+    let transaction = storage::begin()?;
+    let now = kit::now();
+    if let Some(key) = &key
+        && let Some((ordered, answer)) = rows::answered(&transaction, &buyer.username, key, now)?
+    {
+        let same = ordered == cart.to_string();
+        let again = || Response::stored(201, answer).with_header("idempotency-replayed", "true");
+        return same.then(again).ok_or_else(IdempotencyKey::reused);
+    }
+    let order = rows::place(&transaction, &cart, &buyer.username, now)?;
+    let answer = Response::created(&order).with_message("The order was placed.");
+    if let Some(key) = &key {
+        rows::remember(&transaction, &buyer.username, key, &cart, &answer.to_body(), now)?;
+    }
+    transaction.commit()?;
+    Ok(answer)
 }
 
 fn show_order(request: &Request) -> Result<Response, Failure> {
-    Ok(Response::ok(&order_for(request.user()?, request.id_param("id"))?))
+    Ok(of_one(&order_for(request.user()?, request.id_param("id"))?))
 }
 
 fn change_order(request: &Request) -> Result<Response, Failure> {
@@ -73,12 +94,13 @@ fn change_order(request: &Request) -> Result<Response, Failure> {
     // again. As no status is ever taken twice, that ends.
     loop {
         let mut order = order_for(caller, id)?;
+        condition::check_if_match(request, &tag(&order))?;
         let status = Status::parse(wanted).ok_or(Refusal::UnknownStatus)?;
         match order.status.step_to(status, power_of(caller))? {
-            Step::Stay => return Ok(Response::ok(&order).with_message("The order has this status already.")),
+            Step::Stay => return Ok(of_one(&order).with_message("The order has this status already.")),
             Step::Go if rows::change_status(&order, status)? => {
                 order.status = status;
-                return Ok(Response::ok(&order).with_message("The order was changed."));
+                return Ok(of_one(&order).with_message("The order was changed."));
             }
             Step::Go => {}
         }
@@ -92,6 +114,16 @@ fn forget_buyer(request: &Request) -> Result<Response, Failure> {
         rows::forget_buyer(&username)?;
     }
     Ok(Response::message("The name has no orders any more."))
+}
+
+/// An order, with the tag by which a client says which state of it was seen.
+fn of_one(order: &Order) -> Response {
+    Response::ok(order).with_header("etag", tag(order))
+}
+
+/// Nothing of an order changes but its status, and no status comes back.
+fn tag(order: &Order) -> String {
+    format!("\"{}-{}\"", order.id, order.status.as_str())
 }
 
 /// An order that the caller may know of. To anyone else it is as if there were none.

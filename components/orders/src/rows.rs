@@ -1,7 +1,7 @@
 //! Products and orders as rows. Holds every statement of the service.
 
-use kit::params;
 use kit::storage::{self, Reads, Row, Rows, Transaction};
+use kit::{IdempotencyKey, Page, params};
 
 use crate::model::{Cart, Cents, FORMER_BUYER, Item, Line, Order, Product, Refusal, Status};
 
@@ -71,6 +71,25 @@ pub(crate) fn orders_of(username: &str) -> storage::Result<Vec<Order>> {
     Ok(orders)
 }
 
+/// A part of a user's orders, newest first, and whether there are more. None if it is to begin after an order that the user
+/// does not have.
+pub(crate) fn page_of(username: &str, page: Page) -> storage::Result<Option<(Vec<Order>, bool)>> {
+    let Page { limit, after } = page;
+    if let Some(after) = after
+        && storage::query("SELECT 1 FROM orders WHERE id = $1 AND user_id = $2", params![after, username])?.is_empty()
+    {
+        return Ok(None);
+    }
+    let sql = "SELECT id FROM orders
+               WHERE user_id = $1 AND ($2 IS NULL OR (date_creation, id) < (SELECT date_creation, id FROM orders WHERE id = $2))
+               ORDER BY date_creation DESC, id DESC LIMIT $3";
+    let rows = storage::query(sql, params![username, after, limit + 1])?;
+    let more = rows.len() > limit as usize;
+    let ids = rows.iter().take(limit as usize).map(|row| row.get("id")).collect::<storage::Result<Vec<i64>>>()?;
+    let orders = ids.into_iter().filter_map(|id| order(id).transpose()).collect::<storage::Result<Vec<Order>>>()?;
+    Ok(Some((orders, more)))
+}
+
 /// The order with an id, whoever's it is.
 pub(crate) fn order(id: i64) -> storage::Result<Option<Order>> {
     let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
@@ -118,14 +137,40 @@ fn item(row: Row<'_>, order_id: i64) -> storage::Result<Item> {
     })
 }
 
-/// Takes the stock and stores the order, both or neither.
+/// The order and the answer that a buyer's key stands for: the cart as text, and the whole body.
+pub(crate) fn answered(
+    transaction: &Transaction,
+    buyer: &str,
+    key: &IdempotencyKey,
+    now: i64,
+) -> storage::Result<Option<(String, Vec<u8>)>> {
+    transaction.execute("DELETE FROM answers WHERE given_at <= $1", params![now - IdempotencyKey::KEPT_SECONDS])?;
+    let sql = "SELECT cart, answer FROM answers WHERE user_id = $1 AND key = $2";
+    let rows = transaction.query(sql, params![buyer, key.as_str()])?;
+    rows.first().map(|row| Ok((row.get("cart")?, row.get::<&str>("answer")?.as_bytes().to_vec()))).transpose()
+}
+
+/// Keeps an answer for the next request with its key.
+pub(crate) fn remember(
+    transaction: &Transaction,
+    buyer: &str,
+    key: &IdempotencyKey,
+    cart: &Cart,
+    answer: &[u8],
+    now: i64,
+) -> storage::Result<()> {
+    let sql = "INSERT INTO answers (user_id, key, cart, answer, given_at) VALUES ($1, $2, $3, $4, $5)";
+    let answer = String::from_utf8_lossy(answer);
+    transaction.execute(sql, params![buyer, key.as_str(), &cart.to_string(), &*answer, now]).map(drop)
+}
+
+/// Takes the stock and stores the order in a transaction that is to be committed.
 ///
 /// # Errors
 ///
-/// `UnknownProduct`, `OutOfStock` or `TotalTooHigh`; or what storage says. Then nothing has changed.
-pub(crate) fn place(cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> {
-    let transaction = storage::begin()?;
-    let mut items = cart.lines().iter().map(|line| take(&transaction, *line)).collect::<Result<Vec<Item>, Error>>()?;
+/// `UnknownProduct`, `OutOfStock` or `TotalTooHigh`; or what storage says. Then the transaction must be dropped.
+pub(crate) fn place(transaction: &Transaction, cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> {
+    let mut items = cart.lines().iter().map(|line| take(transaction, *line)).collect::<Result<Vec<Item>, Error>>()?;
     let total = items.iter().try_fold(Cents(0), |sum, item| sum.plus(item.price.times(item.quantity)?));
     let total = total.ok_or(Refusal::TotalTooHigh)?;
     let date_creation = kit::clock::date_time(now);
@@ -142,7 +187,6 @@ pub(crate) fn place(cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> 
             params![order_id, item.product_id, &item.product_name, item.quantity, item.price.0],
         )?)?;
     }
-    transaction.commit()?;
     Ok(Order { id: order_id, user_id: buyer.to_owned(), total, status, date_creation, items })
 }
 
@@ -198,6 +242,7 @@ const FORGOTTEN_AT_ONCE: u32 = 1000;
 
 /// Puts [`FORMER_BUYER`] in the place of a buyer, in parts: each is kept, also when a later one fails.
 pub(crate) fn forget_buyer(username: &str) -> storage::Result<()> {
+    storage::execute("DELETE FROM answers WHERE user_id = $1", params![username])?;
     let sql = "UPDATE orders SET user_id = $1 WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
     let changes = || storage::execute(sql, params![FORMER_BUYER, username, FORGOTTEN_AT_ONCE]);
     while changes()? == u64::from(FORGOTTEN_AT_ONCE) {}
@@ -217,10 +262,17 @@ mod tests {
         product(rows.first().unwrap()).unwrap().stock
     }
 
+    fn placed(items: &str) -> Order {
+        let transaction = storage::begin().unwrap();
+        let order = place(&transaction, &cart(items), "ada", 0).unwrap();
+        transaction.commit().unwrap();
+        order
+    }
+
     #[test]
     fn of_two_who_saw_the_same_status_one_changes_it() {
         kit::native::install(&crate::SERVICE);
-        let seen = place(&cart(r#"[{"product_id":1,"quantity":4}]"#), "ada", 0).unwrap();
+        let seen = placed(r#"[{"product_id":1,"quantity":4}]"#);
         assert!(change_status(&seen, Status::Cancelled).unwrap());
         assert!(!change_status(&seen, Status::Cancelled).unwrap(), "cancelled twice");
         assert!(!change_status(&seen, Status::Paid).unwrap(), "paid after it was cancelled");
@@ -231,16 +283,16 @@ mod tests {
     #[test]
     fn the_id_of_an_order_is_never_given_again() {
         let database = kit::native::install(&crate::SERVICE);
-        let first = place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
+        let first = placed(r#"[{"product_id":1,"quantity":1}]"#);
         database.execute_batch("DELETE FROM order_items; DELETE FROM orders;").unwrap();
-        let second = place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
+        let second = placed(r#"[{"product_id":1,"quantity":1}]"#);
         assert_eq!((first.id, second.id), (1, 2));
     }
 
     #[test]
     fn the_schema_refuses_what_the_code_never_writes() {
         let database = kit::native::install(&crate::SERVICE);
-        place(&cart(r#"[{"product_id":1,"quantity":1}]"#), "ada", 0).unwrap();
+        placed(r#"[{"product_id":1,"quantity":1}]"#);
         for sql in [
             "UPDATE products SET stock = -1",
             "UPDATE products SET stock = 1.5",

@@ -1,6 +1,7 @@
 //! What a client wants to order, before anything is looked up.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use kit::{JsonObject, JsonValue};
 
@@ -25,6 +26,17 @@ pub struct Line {
     pub product: i64,
     /// How many, from 1 to [`QUANTITY_LIMIT`].
     pub quantity: i64,
+}
+
+/// Equal for equal carts: `1:2,3:1` for two of the product 1 and one of the product 3.
+impl fmt::Display for Cart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Line { product, quantity }) in self.lines.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "," };
+            write!(formatter, "{separator}{product}:{quantity}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Cart {

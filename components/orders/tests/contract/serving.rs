@@ -26,8 +26,8 @@ fn what_the_host_never_sends_is_refused_in_the_envelope() {
 fn the_service_describes_what_it_serves() {
     let description = SERVICE.describe();
     assert_eq!((description.name.as_str(), description.health.as_deref()), ("orders-service", Some("/health")));
-    assert_eq!((description.schema.minimum, description.schema.maximum), (1, 1));
-    assert_eq!(description.migrations.len(), 1);
+    assert_eq!((description.schema.minimum, description.schema.maximum), (2, 2));
+    assert_eq!(description.migrations.len(), 2);
     let routes: Vec<String> = description
         .routes
         .iter()

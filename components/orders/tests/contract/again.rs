@@ -1,0 +1,112 @@
+//! The same request again, a list in parts, and a change of what somebody else has changed.
+
+use kit::native::{Answer, get, post, put};
+use serde_json::json;
+
+use super::{one, order, start, stocks};
+
+fn with_key(user: &str, key: &str, product: i64, quantity: i64) -> Answer {
+    let items = json!({ "items": one(product, quantity) });
+    post("/orders", items).by(user, "user").with_header("idempotency-key", key).send()
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn the_same_order_with_the_same_key_is_placed_once_and_answered_alike() {
+    start();
+    let first = with_key("ada", "\"k-1\"", 1, 2);
+    assert_eq!((first.status, header(&first, "idempotency-replayed")), (201, None));
+    put("/orders/1", json!({ "status": "cancelled" })).by("ada", "user").send();
+    order("ada", one(2, 1));
+    let again = with_key("ada", "k-1", 1, 2);
+    assert_eq!((again.status, header(&again, "idempotency-replayed")), (201, Some("true")));
+    assert_eq!(again.text, first.text);
+    assert_eq!(stocks(), [10, 14, 20, 12, 18]);
+}
+
+#[test]
+fn a_key_belongs_to_one_user_and_one_order() {
+    start();
+    with_key("ada", "k-1", 1, 2);
+    assert_eq!(with_key("ada", "k-1", 1, 3).outcome(), (422, "IDEMPOTENCY_KEY_REUSED"));
+    assert_eq!(with_key("bob", "k-1", 1, 3).status, 201);
+    for bad in ["", "\"\"", "two words", "\u{e9}"] {
+        assert_eq!(with_key("ada", bad, 1, 1).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "{bad:?}");
+    }
+    assert_eq!(stocks(), [5, 15, 20, 12, 18]);
+}
+
+#[test]
+fn an_order_that_was_refused_may_be_tried_again_with_its_key() {
+    start();
+    assert_eq!(with_key("ada", "k-1", 1, 11).outcome(), (400, "ORDER_CREATION_FAILED"));
+    assert_eq!(with_key("ada", "k-1", 1, 10).status, 201);
+}
+
+#[test]
+fn an_answer_is_forgotten_after_a_day_and_with_its_buyer() {
+    let database = start();
+    with_key("ada", "k-1", 1, 1);
+    database.execute("UPDATE answers SET given_at = given_at - 86400", []).unwrap();
+    assert_eq!(header(&with_key("ada", "k-1", 1, 1), "idempotency-replayed"), None);
+    kit::native::delete("/internal/buyers/ada").with_header("x-comptoir-caller", "user").send();
+    assert_eq!(header(&with_key("ada", "k-1", 1, 1), "idempotency-replayed"), None);
+}
+
+#[test]
+fn a_list_in_parts_has_every_order_once_in_the_order_of_the_whole() {
+    let database = start();
+    database.execute("UPDATE products SET stock = 1000", []).unwrap();
+    for _ in 0..25 {
+        order("ada", one(1, 1));
+        order("bob", one(2, 1));
+    }
+    let whole = get("/orders").by("ada", "user").send();
+    let mut parts = Vec::new();
+    let mut path = "/orders?limit=10".to_owned();
+    loop {
+        let part = get(&path).by("ada", "user").send();
+        parts.extend(part.body["data"].as_array().unwrap().clone());
+        // What is placed meanwhile stands before all of it.
+        order("ada", one(1, 1));
+        let Some(link) = header(&part, "link") else { break };
+        assert!(link.ends_with("; rel=\"next\""), "{link}");
+        path = link[1..link.find('>').unwrap()].to_owned();
+    }
+    assert_eq!(parts.len(), 25);
+    assert_eq!(&parts, whole.body["data"].as_array().unwrap());
+}
+
+#[test]
+fn a_part_that_is_not_there_is_refused() {
+    start();
+    order("ada", one(1, 1));
+    order("bob", one(1, 1));
+    for query in ["limit=0", "limit=-1", "limit=1e9", "limit=", "after=x", "after=2", "after=77", "limit=1&after=-1"] {
+        let answer = get(&format!("/orders?{query}")).by("ada", "user").send();
+        assert_eq!(answer.outcome(), (400, "INVALID_PAGE"), "{query}");
+    }
+    let answer = get("/orders?limit=1000000000").by("ada", "user").send();
+    assert_eq!((answer.status, &answer.body["count"]), (200, &json!(1)));
+    assert_eq!(get("/orders?other=1").by("ada", "user").send().status, 200);
+}
+
+#[test]
+fn a_change_of_what_was_changed_meanwhile_is_refused() {
+    start();
+    order("ada", one(1, 1));
+    let seen = get("/orders/1").by("ada", "user").send();
+    let tag = header(&seen, "etag").unwrap().to_owned();
+    let change = |tag: &str, status: &str| {
+        put("/orders/1", json!({ "status": status })).by("root", "admin").with_header("if-match", tag).send()
+    };
+    let paid = change(&tag, "paid");
+    assert_eq!(paid.status, 200);
+    assert_eq!(change(&tag, "shipped").outcome(), (412, "PRECONDITION_FAILED"));
+    assert_eq!(change(&tag, "paid").outcome(), (412, "PRECONDITION_FAILED"));
+    assert_eq!(change(header(&paid, "etag").unwrap(), "shipped").status, 200);
+    assert_eq!(change("*", "delivered").status, 200);
+}
