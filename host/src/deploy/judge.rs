@@ -5,6 +5,8 @@
 //! revision is worse when even its lower bound lies above the upper bound of the old one. Two guards keep chance out: a
 //! least number of bad answers, and for latency a least number of answers and a least difference.
 
+use std::time::Duration;
+
 use crate::revision::RouteTraffic;
 
 /// Standard deviations of the interval: 99 % of a normal distribution, on both sides.
@@ -16,19 +18,22 @@ const LEAST_BAD: u64 = 3;
 /// Answers of either revision below which nothing is said about latency.
 const LEAST_TIMED: u64 = 50;
 
-/// How many times slower the median must be, and by how many microseconds: a host that is busier than before makes answers
-/// of a millisecond some milliseconds long, and that is not the revision's doing.
+/// How many times slower the median must be, and by how many microseconds.
 const SLOWER: f64 = 4.0;
 const SLOWER_US: f64 = 5_000.0;
+
+/// How many turns of a busy host one answer may have waited for.
+const LATE_TURNS: f64 = 4.0;
 
 /// A share of bad answers that a revision without any history is taken to have.
 const UNKNOWN_SHARE: f64 = 0.02;
 
-/// Why the new revision is clearly worse, or none.
-pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic]) -> Option<String> {
+/// Why the new revision is clearly worse, or none. `lag` is by how much a timer of the host came late in the meantime: a host
+/// that is busier than before makes every answer later, and that is not the revision's doing.
+pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic], lag: Duration) -> Option<String> {
     new.iter().find_map(|new| {
         let old = old.iter().find(|old| old.route == new.route);
-        fails_more(old, new).or_else(|| is_slower(old?, new))
+        fails_more(old, new).or_else(|| is_slower(old?, new, lag))
     })
 }
 
@@ -45,12 +50,14 @@ fn fails_more(old: Option<&RouteTraffic>, new: &RouteTraffic) -> Option<String> 
     Some(format!("{} failed {} of {all} requests{before}", new.route, new.bad))
 }
 
-fn is_slower(old: &RouteTraffic, new: &RouteTraffic) -> Option<String> {
+fn is_slower(old: &RouteTraffic, new: &RouteTraffic, lag: Duration) -> Option<String> {
     if old.timed() < LEAST_TIMED || new.timed() < LEAST_TIMED {
         return None;
     }
     let (before, after) = (old.median_us()?, new.median_us()?);
-    (after >= before * SLOWER && after - before >= SLOWER_US).then(|| {
+    // An answer waits for its turn about as often as it begins, is interrupted or comes back from its database.
+    let own = after - LATE_TURNS * lag.as_secs_f64() * 1e6;
+    (own >= before * SLOWER && own - before >= SLOWER_US).then(|| {
         format!("{} takes {:.1} ms where the one before took {:.1} ms (medians)", new.route, after / 1e3, before / 1e3)
     })
 }
@@ -70,9 +77,9 @@ fn wilson(bad: u64, all: u64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const NO_LAG: Duration = Duration::ZERO;
 
     fn of(route: &str, good: u64, bad: u64, latency_ms: u64) -> RouteTraffic {
         RouteTraffic::of(route, good, bad, Duration::from_millis(latency_ms))
@@ -82,7 +89,7 @@ mod tests {
     fn a_revision_that_fails_a_third_is_worse_within_twenty_requests() {
         let old = [of("GET /orders", 1000, 0, 2)];
         assert_eq!(
-            worse(&old, &[of("GET /orders", 14, 6, 2)]).unwrap_or_default(),
+            worse(&old, &[of("GET /orders", 14, 6, 2)], NO_LAG).unwrap_or_default(),
             "GET /orders failed 6 of 20 requests, the one before 0 of 1000"
         );
     }
@@ -90,29 +97,37 @@ mod tests {
     #[test]
     fn a_fault_of_one_method_is_not_hidden_by_the_others() {
         let old = [of("GET /orders", 1000, 0, 2), of("POST /orders", 50, 0, 2)];
-        assert!(worse(&old, &[of("GET /orders", 1000, 0, 2), of("POST /orders", 0, 5, 2)]).is_some());
+        assert!(worse(&old, &[of("GET /orders", 1000, 0, 2), of("POST /orders", 0, 5, 2)], NO_LAG).is_some());
     }
 
     #[test]
     fn a_few_failures_or_failures_as_before_are_not_worse() {
         let calm = [of("GET /orders", 1000, 0, 2)];
-        assert_eq!(worse(&calm, &[of("GET /orders", 0, 2, 2)]), None);
-        assert_eq!(worse(&calm, &[of("GET /orders", 1000, 3, 2)]), None);
+        assert_eq!(worse(&calm, &[of("GET /orders", 0, 2, 2)], NO_LAG), None);
+        assert_eq!(worse(&calm, &[of("GET /orders", 1000, 3, 2)], NO_LAG), None);
         let failing = [of("GET /orders", 50, 50, 2)];
-        assert_eq!(worse(&failing, &[of("GET /orders", 40, 60, 2)]), None);
+        assert_eq!(worse(&failing, &[of("GET /orders", 40, 60, 2)], NO_LAG), None);
     }
 
     #[test]
     fn five_times_slower_is_worse_and_twice_is_not() {
         let old = [of("GET /orders", 100, 0, 2)];
-        assert!(worse(&old, &[of("GET /orders", 60, 0, 10)]).is_some());
-        assert_eq!(worse(&old, &[of("GET /orders", 60, 0, 4)]), None);
-        assert_eq!(worse(&old, &[of("GET /orders", 40, 0, 10)]), None);
+        assert!(worse(&old, &[of("GET /orders", 60, 0, 10)], NO_LAG).is_some());
+        assert_eq!(worse(&old, &[of("GET /orders", 60, 0, 4)], NO_LAG), None);
+        assert_eq!(worse(&old, &[of("GET /orders", 40, 0, 10)], NO_LAG), None);
+    }
+
+    #[test]
+    fn a_host_that_became_busy_is_not_the_revisions_fault() {
+        let old = [of("GET /orders", 100, 0, 2)];
+        let later = [of("GET /orders", 60, 0, 20)];
+        assert!(worse(&old, &later, Duration::from_millis(1)).is_some());
+        assert_eq!(worse(&old, &later, Duration::from_millis(5)), None);
     }
 
     #[test]
     fn a_route_that_nobody_used_before_is_judged_on_its_own() {
-        assert!(worse(&[], &[of("GET /new", 1, 9, 2)]).is_some());
-        assert_eq!(worse(&[], &[of("GET /new", 100, 1, 2)]), None);
+        assert!(worse(&[], &[of("GET /new", 1, 9, 2)], NO_LAG).is_some());
+        assert_eq!(worse(&[], &[of("GET /new", 100, 1, 2)], NO_LAG), None);
     }
 }

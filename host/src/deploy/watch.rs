@@ -1,5 +1,6 @@
 //! The probation of new revisions: compared with those before, and taken back when they do clearly worse.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,9 +54,9 @@ impl Change {
     }
 
     /// Why the new revision is clearly worse, or none.
-    fn worse(&self) -> Option<String> {
+    fn worse(&self, lag: Duration) -> Option<String> {
         let old = since(&self.old_before, self.old.revision.traffic().snapshot());
-        judge::worse(&old, &since(&self.new_before, self.new.revision.traffic().snapshot()))
+        judge::worse(&old, &since(&self.new_before, self.new.revision.traffic().snapshot()), lag)
     }
 
     /// Requests that the new revision answered.
@@ -114,15 +115,38 @@ impl Probation {
     }
 }
 
+/// By how much the latest looks came late: how busy the host is.
+#[derive(Default)]
+struct Lags(VecDeque<Duration>);
+
+impl Lags {
+    /// How many looks count: those of five seconds.
+    const COUNT: usize = 50;
+
+    fn add(&mut self, lag: Duration) {
+        self.0.truncate(Self::COUNT - 1);
+        self.0.push_front(lag);
+    }
+
+    fn median(&self) -> Duration {
+        let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
 /// Watches until the time is over, or the revisions are taken back or replaced.
 pub(super) async fn run(deployer: Arc<Deployer>, mut probation: Probation) {
     let (mut answered, mut quiet_since, mut failed_probes) = (0, Instant::now(), 0);
+    let mut lags = Lags::default();
     while !probation.is_over() {
+        let looked = Instant::now();
         tokio::time::sleep(LOOK).await;
+        lags.add(looked.elapsed().saturating_sub(LOOK));
         if !probation.goes_on(&deployer) {
             return;
         }
-        let mut reason = probation.changes.iter().find_map(Change::worse);
+        let mut reason = probation.changes.iter().find_map(|change| change.worse(lags.median()));
         let all = probation.changes.iter().map(Change::answered).sum();
         if all != answered {
             (answered, quiet_since) = (all, Instant::now());
