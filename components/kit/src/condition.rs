@@ -2,17 +2,14 @@
 
 use crate::{Failure, Request};
 
-/// The header's name, for the route that reads it.
-pub const IF_MATCH: &str = "if-match";
-
 /// Lets a request pass whose `If-Match` names the entity tag of what it would change, in quotes as `ETag` gave it, and one
-/// without that header.
+/// without that header, on a route that reads the header `if-match`.
 ///
 /// # Errors
 ///
 /// 412 `PRECONDITION_FAILED` for another tag: somebody else was faster.
 pub fn check_if_match(request: &Request, tag: &str) -> Result<(), Failure> {
-    match request.header(IF_MATCH) {
+    match request.header("if-match") {
         Some(wanted) if !matches(&wanted, tag) => Err(Failure::new(
             412,
             "PRECONDITION_FAILED",

@@ -10,20 +10,17 @@ pub struct IdempotencyKey(String);
 const LIMIT: usize = 255;
 
 impl IdempotencyKey {
-    /// The header's name, for the route that reads it.
-    pub const HEADER: &'static str = "idempotency-key";
-
     /// For how long an answer is remembered, in seconds.
     pub const KEPT_SECONDS: i64 = 24 * 60 * 60;
 
-    /// The key of a request, if it has one. A string as the draft writes it, `"in quotes"`, and what is no string but has no
+    /// The key of a request, if it has one, on a route that reads the header `idempotency-key`. A string as the draft writes it, `"in quotes"`, and what is no string but has no
     /// white space, which is how most clients send it, are the same key.
     ///
     /// # Errors
     ///
     /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else.
     pub fn of(request: &Request) -> Result<Option<IdempotencyKey>, Failure> {
-        match request.header(Self::HEADER) {
+        match request.header("idempotency-key") {
             Some(sent) => IdempotencyKey::parse(&sent).map(Some).ok_or_else(|| {
                 let why = "Idempotency-Key is a string of 1 to 255 visible ASCII characters, as in \"7d1f-42\".";
                 Failure::bad_request("INVALID_IDEMPOTENCY_KEY", why)

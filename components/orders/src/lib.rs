@@ -29,9 +29,9 @@ kit::service! {
         get("/products", Public, list_products),
         get("/products/{id}", Public, show_product),
         get("/orders", User, list_orders),
-        post("/orders", User, place_order),
+        post("/orders", User, place_order, ["idempotency-key"]),
         get("/orders/{id}", User, show_order),
-        put("/orders/{id}", User, change_order),
+        put("/orders/{id}", User, change_order, ["if-match"]),
         delete("/internal/buyers/{username}", Internal, forget_buyer),
     ],
 }
