@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::channel::oneshot;
 use hyper::header::HeaderValue;
 use hyper::{Request, Response};
@@ -52,6 +51,9 @@ use memory::{Asked, Memory, Whole};
 use metered::{Meter, Metered};
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
+
+/// How long the end of a guest is waited for once it has answered. One that goes on for longer streams its answer.
+const END_TIME: Duration = Duration::from_millis(5);
 
 /// Bytes that one host call may copy out of a guest: lists and strings of its arguments.
 const HOST_CALL_BYTES: usize = 4 << 20;
@@ -319,9 +321,8 @@ impl Revision {
             ended = &mut call => ended,
             Ok(answer) = &mut receiver => {
                 let answer = answer.map_err(|error| self.fail(&error, &output))?;
-                // An interruption may have come between a guest's answer and its end, which is then one more turn away.
-                tokio::task::yield_now().await;
-                if let Some(ended) = (&mut call).now_or_never() {
+                // An interruption may have come between a guest's answer and its end, which is then a turn or two away.
+                if let Ok(ended) = tokio::time::timeout(END_TIME, &mut call).await {
                     let basis = ended.map_err(|error| self.fail(&error, &output))?;
                     return self.complete(answer, limit, basis, &output, excuse);
                 }
