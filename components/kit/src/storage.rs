@@ -14,7 +14,7 @@
 //! # }
 //! ```
 
-mod row;
+pub(crate) mod row;
 
 #[cfg(not(feature = "native"))]
 use crate::bindings::comptoir::platform::storage as host;
@@ -22,7 +22,7 @@ use crate::bindings::comptoir::platform::storage as host;
 use crate::native::storage as host;
 
 pub use crate::bindings::comptoir::platform::storage::{Constraint, Error, Value};
-pub use row::{FromValue, Row, Rows};
+pub use row::{Found, FromValue, Row, Rows};
 
 /// What storage gives back, or why it had no effect.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -33,7 +33,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// See [`Error`]. A statement that writes is `Invalid`.
 pub fn query(sql: &str, params: &[Value]) -> Result<Rows> {
-    host::query(sql, params).map(Rows::from)
+    host::query(sql, params).and_then(Rows::unpack)
 }
 
 /// Writes in a transaction of its own, and gives the number of rows changed. Once it returns, the write is durable.
@@ -103,7 +103,7 @@ impl Transaction {
 impl Reads for Transaction {
     /// Reads what was committed and what this transaction wrote. May also write, with `RETURNING`.
     fn query(&self, sql: &str, params: &[Value]) -> Result<Rows> {
-        self.0.query(sql, params).map(Rows::from)
+        self.0.query(sql, params).and_then(Rows::unpack)
     }
 }
 

@@ -30,15 +30,40 @@ fn statement(sql: String, params: Vec<wit::Value>) -> Statement {
     Statement { sql, params: params.collect() }
 }
 
-fn rows(rows: Rows) -> wit::Rows {
-    let values = rows.values.into_iter().map(|value| match value {
-        Value::Null => wit::Value::Null,
-        Value::Integer(integer) => wit::Value::Integer(integer),
-        Value::Real(real) => wit::Value::Real(real),
-        Value::Text(text) => wit::Value::Text(text),
-        Value::Blob(blob) => wit::Value::Blob(blob),
-    });
-    wit::Rows { columns: rows.columns, values: values.collect() }
+/// Rows as `wit/storage.wit` describes them. All of their texts and blobs are within the limits of a result, so every length
+/// fits.
+fn rows(rows: &Rows) -> wit::Rows {
+    let mut packed = Vec::with_capacity(256 + rows.values.len() * 16);
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    packed.extend(length(rows.columns.len()));
+    for name in &rows.columns {
+        packed.extend(length(name.len()));
+        packed.extend_from_slice(name.as_bytes());
+    }
+    for value in &rows.values {
+        match value {
+            Value::Null => packed.push(0),
+            Value::Integer(integer) => {
+                packed.push(1);
+                packed.extend(integer.to_le_bytes());
+            }
+            Value::Real(real) => {
+                packed.push(2);
+                packed.extend(real.to_le_bytes());
+            }
+            Value::Text(text) => {
+                packed.push(3);
+                packed.extend(length(text.len()));
+                packed.extend_from_slice(text.as_bytes());
+            }
+            Value::Blob(blob) => {
+                packed.push(4);
+                packed.extend(length(blob.len()));
+                packed.extend_from_slice(blob);
+            }
+        }
+    }
+    packed
 }
 
 /// The one place where an error of the database becomes one that a guest sees. What is the host's affair stays in its log.
@@ -71,7 +96,7 @@ impl wit::Host for Guest {
         match self.storage()?.read(statement(sql, params)).await {
             Ok((read, basis)) => {
                 self.rests_on(basis);
-                Ok(Ok(rows(read)))
+                Ok(Ok(rows(&read)))
             }
             Err(error) => Ok(Err(visible(error, &self.did_more().excuse))),
         }
@@ -99,7 +124,11 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        Ok(transaction.query(statement(sql, params)).await.map(rows).map_err(|error| visible(error, &self.excuse)))
+        Ok(transaction
+            .query(statement(sql, params))
+            .await
+            .map(|read| rows(&read))
+            .map_err(|error| visible(error, &self.excuse)))
     }
 
     async fn execute(

@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Statement, ffi};
 
 use crate::bindings::comptoir::platform::storage::{Constraint, Error, Rows, Value};
+use crate::storage::row::pack;
 
 /// The database of this thread, shared with the service.
 pub type Connection = Rc<rusqlite::Connection>;
@@ -141,7 +142,7 @@ fn rows(mut statement: Statement<'_>) -> Result<Rows, Error> {
             values.push(value);
         }
     }
-    Ok(Rows { columns, values })
+    Ok(pack(&columns, &values))
 }
 
 fn reason(error: &rusqlite::Error) -> Error {

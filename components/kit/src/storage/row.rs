@@ -1,16 +1,46 @@
 //! Rows and their columns, as Rust types.
 
-use super::{Error, Result, Value};
-use crate::bindings::comptoir::platform::storage as host;
+use std::ops::Range;
 
-/// What a query gave.
+use super::{Error, Result, Value};
+
+/// What a query gave. Texts and blobs stay where the host wrote them until they are asked for.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    columns: Vec<String>,
-    values: Vec<Value>,
+    packed: Vec<u8>,
+    /// Where the names of the columns are.
+    columns: Vec<Range<usize>>,
+    values: Vec<Place>,
+}
+
+/// A value, or where it is.
+#[derive(Clone, Debug)]
+enum Place {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Range<usize>),
+    Blob(Range<usize>),
 }
 
 impl Rows {
+    /// Reads what the host packed, as `wit/storage.wit` describes it.
+    pub(super) fn unpack(packed: Vec<u8>) -> Result<Rows> {
+        let mut reader = Reader { packed: &packed, at: 0 };
+        let read = |reader: &mut Reader<'_>| {
+            let count = reader.length()?;
+            let columns = (0..count).map(|_| reader.range()).collect::<Option<Vec<_>>>()?;
+            let mut values = Vec::new();
+            while reader.at < reader.packed.len() {
+                values.push(reader.value()?);
+            }
+            Some((columns, values))
+        };
+        let (columns, values) =
+            read(&mut reader).ok_or_else(|| Error::Invalid("the host packed the rows in another way".to_owned()))?;
+        Ok(Rows { packed, columns, values })
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.values.len().checked_div(self.columns.len()).unwrap_or(0)
@@ -30,21 +60,51 @@ impl Rows {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> + Clone {
         // A statement without columns has no values either, so the width of its rows is never used.
         let width = self.columns.len().max(1);
-        self.values.chunks_exact(width).map(|values| Row { columns: &self.columns, values })
+        self.values.chunks_exact(width).map(|values| Row { rows: self, values })
     }
 }
 
-impl From<host::Rows> for Rows {
-    fn from(rows: host::Rows) -> Rows {
-        Rows { columns: rows.columns, values: rows.values }
+/// Goes through packed rows. None where they end too soon or have a type that is not known.
+struct Reader<'a> {
+    packed: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = self.packed.get(self.at..)?.first_chunk()?;
+        self.at += N;
+        Some(*bytes)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(self.take()?)).ok()
+    }
+
+    fn range(&mut self) -> Option<Range<usize>> {
+        let length = self.length()?;
+        let range = self.at..self.at.checked_add(length)?;
+        self.at = range.end;
+        (range.end <= self.packed.len()).then_some(range)
+    }
+
+    fn value(&mut self) -> Option<Place> {
+        Some(match self.take::<1>()? {
+            [0] => Place::Null,
+            [1] => Place::Integer(i64::from_le_bytes(self.take()?)),
+            [2] => Place::Real(f64::from_le_bytes(self.take()?)),
+            [3] => Place::Text(self.range()?),
+            [4] => Place::Blob(self.range()?),
+            _ => return None,
+        })
     }
 }
 
 /// One row of an answer. Texts are borrowed from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
-    columns: &'a [String],
-    values: &'a [Value],
+    rows: &'a Rows,
+    values: &'a [Place],
 }
 
 impl<'a> Row<'a> {
@@ -54,7 +114,8 @@ impl<'a> Row<'a> {
     ///
     /// `Invalid` if there is no such column or its value is of another type: the statement and the code disagree.
     pub fn get<T: FromValue<'a>>(&self, column: &str) -> Result<T> {
-        match self.columns.iter().position(|name| name == column) {
+        let Rows { packed, columns, .. } = self.rows;
+        match columns.iter().position(|name| packed[name.clone()] == *column.as_bytes()) {
             Some(index) => self.at(index),
             None => Err(Error::Invalid(format!("no column {column}"))),
         }
@@ -66,61 +127,113 @@ impl<'a> Row<'a> {
     ///
     /// As [`get`](Row::get).
     pub fn at<T: FromValue<'a>>(&self, index: usize) -> Result<T> {
-        let value = self.values.get(index).ok_or_else(|| Error::Invalid(format!("no column {index}")))?;
-        T::from_value(value).ok_or_else(|| Error::Invalid(format!("column {index} has another type")))
+        let place = self.values.get(index).ok_or_else(|| Error::Invalid(format!("no column {index}")))?;
+        let bytes = |range: &Range<usize>| &self.rows.packed[range.clone()];
+        let found = match place {
+            Place::Null => Some(Found::Null),
+            Place::Integer(integer) => Some(Found::Integer(*integer)),
+            Place::Real(real) => Some(Found::Real(*real)),
+            Place::Text(range) => std::str::from_utf8(bytes(range)).ok().map(Found::Text),
+            Place::Blob(range) => Some(Found::Blob(bytes(range))),
+        };
+        let value = found.and_then(T::from_value);
+        value.ok_or_else(|| Error::Invalid(format!("column {index} has another type")))
     }
+}
+
+/// A value of a row, borrowed from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Found<'a> {
+    /// No value.
+    Null,
+    /// An integer.
+    Integer(i64),
+    /// A real number.
+    Real(f64),
+    /// A text.
+    Text(&'a str),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+/// The same, packed as the host does it.
+#[cfg(any(test, feature = "native"))]
+pub(crate) fn pack(columns: &[String], values: &[Value]) -> Vec<u8> {
+    fn add(packed: &mut Vec<u8>, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).expect("a test has little to pack");
+        packed.extend(length.to_le_bytes());
+        packed.extend_from_slice(bytes);
+    }
+    let mut packed = u32::try_from(columns.len()).expect("a row has few columns").to_le_bytes().to_vec();
+    columns.iter().for_each(|name| add(&mut packed, name.as_bytes()));
+    for value in values {
+        match value {
+            Value::Null => packed.push(0),
+            Value::Integer(integer) => packed.extend([1].into_iter().chain(integer.to_le_bytes())),
+            Value::Real(real) => packed.extend([2].into_iter().chain(real.to_le_bytes())),
+            Value::Text(text) => {
+                packed.push(3);
+                add(&mut packed, text.as_bytes());
+            }
+            Value::Blob(bytes) => {
+                packed.push(4);
+                add(&mut packed, bytes);
+            }
+        }
+    }
+    packed
 }
 
 /// A type that a value of a row can be read as.
 pub trait FromValue<'a>: Sized {
     /// None if the value is of another type, or out of range.
-    fn from_value(value: &'a Value) -> Option<Self>;
+    fn from_value(value: Found<'a>) -> Option<Self>;
 }
 
 impl FromValue<'_> for i64 {
-    fn from_value(value: &Value) -> Option<i64> {
-        if let Value::Integer(integer) = value { Some(*integer) } else { None }
+    fn from_value(value: Found<'_>) -> Option<i64> {
+        if let Found::Integer(integer) = value { Some(integer) } else { None }
     }
 }
 
 /// A boolean is stored as 0 or 1.
 impl FromValue<'_> for bool {
-    fn from_value(value: &Value) -> Option<bool> {
+    fn from_value(value: Found<'_>) -> Option<bool> {
         match value {
-            Value::Integer(0) => Some(false),
-            Value::Integer(1) => Some(true),
+            Found::Integer(0) => Some(false),
+            Found::Integer(1) => Some(true),
             _ => None,
         }
     }
 }
 
 impl FromValue<'_> for f64 {
-    fn from_value(value: &Value) -> Option<f64> {
-        if let Value::Real(real) = value { Some(*real) } else { None }
+    fn from_value(value: Found<'_>) -> Option<f64> {
+        if let Found::Real(real) = value { Some(real) } else { None }
     }
 }
 
 impl<'a> FromValue<'a> for &'a str {
-    fn from_value(value: &'a Value) -> Option<&'a str> {
-        if let Value::Text(text) = value { Some(text) } else { None }
+    fn from_value(value: Found<'a>) -> Option<&'a str> {
+        if let Found::Text(text) = value { Some(text) } else { None }
     }
 }
 
 impl FromValue<'_> for String {
-    fn from_value(value: &Value) -> Option<String> {
+    fn from_value(value: Found<'_>) -> Option<String> {
         <&str>::from_value(value).map(str::to_owned)
     }
 }
 
 impl<'a> FromValue<'a> for &'a [u8] {
-    fn from_value(value: &'a Value) -> Option<&'a [u8]> {
-        if let Value::Blob(bytes) = value { Some(bytes) } else { None }
+    fn from_value(value: Found<'a>) -> Option<&'a [u8]> {
+        if let Found::Blob(bytes) = value { Some(bytes) } else { None }
     }
 }
 
 impl<'a, T: FromValue<'a>> FromValue<'a> for Option<T> {
-    fn from_value(value: &'a Value) -> Option<Option<T>> {
-        if matches!(value, Value::Null) { Some(None) } else { T::from_value(value).map(Some) }
+    fn from_value(value: Found<'a>) -> Option<Option<T>> {
+        if value == Found::Null { Some(None) } else { T::from_value(value).map(Some) }
     }
 }
 
@@ -193,7 +306,7 @@ mod tests {
         let columns = ["id", "name", "note"].map(str::to_owned).to_vec();
         let ada: &[Value] = params![1_i64, "Ada", None::<&str>];
         let values = [ada, params![2_i64, "Łukasz", "hi"]].concat();
-        Rows { columns, values }
+        Rows::unpack(pack(&columns, &values)).unwrap()
     }
 
     #[test]
@@ -218,8 +331,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_would_not_pack_is_invalid() {
+        let good = pack(&["id".to_owned()], params!["Ada"]);
+        assert!(Rows::unpack(good.clone()).is_ok());
+        for cut in (0..good.len()).filter(|cut| *cut != 10) {
+            assert!(Rows::unpack(good[..cut].to_vec()).is_err(), "{cut}");
+        }
+        assert!(Rows::unpack([&good[..], &[9]].concat()).is_err());
+    }
+
+    #[test]
     fn a_statement_without_columns_has_no_rows() {
-        let none = Rows { columns: Vec::new(), values: Vec::new() };
+        let none = Rows::unpack(pack(&[], &[])).unwrap();
         assert_eq!((none.len(), none.iter().count(), none.is_empty()), (0, 0, true));
     }
 }
