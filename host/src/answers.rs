@@ -8,7 +8,7 @@
 //! What is kept is bounded in bytes, for each service. An entry that no longer holds stays until its place is wanted or the
 //! question is asked again. Only 200 is kept: what is not there is told cheaply, and anybody can ask for it in endless ways.
 
-mod tag;
+pub mod tag;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

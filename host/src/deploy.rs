@@ -35,6 +35,7 @@ mod canary;
 mod check;
 mod compile;
 mod deployment;
+mod documentation;
 mod follow;
 mod judge;
 mod probe;
@@ -66,7 +67,8 @@ use crate::revision::{Background, Slots};
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 
-pub use deployment::{Deployment, Served};
+pub use deployment::{Deployment, Document, Served};
+pub use documentation::{Codes, Documentation, Operation};
 pub use record::{Line, Record, RecordError};
 pub use report::{DeployError, Refused, Report, Step, StepTaken};
 pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};

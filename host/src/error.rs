@@ -71,6 +71,30 @@ pub struct Row {
 }
 
 impl Error {
+    /// One of every cause, for those who list what the host answers.
+    pub fn each() -> [Self; 18] {
+        [
+            Self::NotFound,
+            Self::MethodNotAllowed { allow: "GET".to_owned() },
+            Self::BadRequest("The request cannot be read"),
+            Self::UriTooLong,
+            Self::HeadersTooLarge,
+            Self::MissingToken,
+            Self::InvalidToken,
+            Self::Forbidden,
+            Self::VersionForbidden,
+            Self::VersionUnknown,
+            Self::BodyTooLarge(1),
+            Self::BodyTooSlow,
+            Self::Overloaded,
+            Self::Vacant,
+            Self::GuestFailed,
+            Self::GuestOutOfMemory,
+            Self::GuestTooSlow,
+            Self::Internal,
+        ]
+    }
+
     /// The line of the table for this cause.
     pub fn row(&self) -> Row {
         let row = |status, code, message: &str| Row { status, code, message: message.to_owned(), header: None };
@@ -200,27 +224,7 @@ mod tests {
 
     #[test]
     fn the_table_from_cause_to_status_and_code() {
-        let causes = [
-            Error::NotFound,
-            Error::MethodNotAllowed { allow: "GET".to_owned() },
-            Error::BadRequest("why"),
-            Error::UriTooLong,
-            Error::HeadersTooLarge,
-            Error::MissingToken,
-            Error::InvalidToken,
-            Error::Forbidden,
-            Error::VersionForbidden,
-            Error::VersionUnknown,
-            Error::BodyTooLarge(1),
-            Error::BodyTooSlow,
-            Error::Overloaded,
-            Error::Vacant,
-            Error::GuestFailed,
-            Error::GuestOutOfMemory,
-            Error::GuestTooSlow,
-            Error::Internal,
-        ];
-        let table: Vec<String> = causes
+        let table: Vec<String> = Error::each()
             .iter()
             .map(|cause| {
                 let Row { status, code, header, .. } = cause.row();

@@ -7,6 +7,8 @@ mod choose;
 mod compression;
 mod cors;
 mod health;
+mod openapi;
+mod own;
 mod peers;
 mod request_id;
 mod trace;
@@ -33,6 +35,7 @@ use crate::telemetry::Metrics;
 
 use compression::Wish;
 use cors::Cors;
+use own::Own;
 use peers::PeerCalls;
 pub use request_id::RequestIds;
 use trace::Trace;
@@ -125,18 +128,19 @@ impl Gateway {
     ) -> Result<Response<Body>, Stop> {
         check_head(&head)?;
         let deployment = self.choose(&head.headers, client)?;
-        let found = match door {
-            Door::Gateway if health::is_asked(&head) => health::find(&head.method).map(|()| None),
-            Door::Gateway => find(Some(deployment.gateway()), &head).map(Some),
-            Door::Service(service) => find(deployment.door(service), &head).map(Some),
+        if let (Door::Gateway, Some(own)) = (door, Own::at(head.uri.path())) {
+            return Ok(self.answer_own(own, &deployment, id, &head).await?);
+        }
+        let table = match door {
+            Door::Gateway => Some(deployment.gateway()),
+            Door::Service(service) => deployment.door(service),
         };
-        let route = match found {
+        let route = match find(table, &head) {
             Err(NoRoute::Options(allow)) => return Ok(options(&allow)),
             // A guest that takes every method is not asked either: a browser sends no token yet.
-            Ok(Some(_)) if self.cors.page(&head.method, &head.headers).is_preflight => return Ok(options(METHODS)),
+            Ok(_) if self.cors.page(&head.method, &head.headers).is_preflight => return Ok(options(METHODS)),
             found => found?,
         };
-        let Some(route) = route else { return Ok(self.health(&deployment, id).await) };
         trace.route = Some(route.clone());
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         trace.revision = Some(served.revision.label().clone());

@@ -31,6 +31,7 @@ kit::service! {
     health: "/auth/health",
     migrations: [include_str!("../migrations/1.sql")],
     schema: 1..=1,
+    documentation: include_str!("../openapi.json"),
     routes: [
         post("/auth/login", Public, log_in, ["x-client-address"]),
         post("/auth/refresh", Public, refresh),

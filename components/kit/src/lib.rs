@@ -77,18 +77,21 @@ pub type JsonValue = serde_json::Value;
 /// `health` is the path of the health answer. `migrations` lists the SQL of version 1, 2, … in order. `schema` gives the
 /// versions of the schema that the code works with. A route is `method("path", Access, function)`, with [`Route`]'s
 /// constructors as methods and [`Access`]'s names; its function is a [`Handler`]. One that reads headers of the request beyond
-/// its caller and its body names them last: `post("/login", Public, log_in, ["x-client-address"])`. The version is the crate's
-/// own.
+/// its caller and its body names them last: `post("/login", Public, log_in, ["x-client-address"])`. `documentation` is a JSON text
+/// that says what the routes take and give: `include_str!("../openapi.json")`. The version is the crate's own.
 ///
 /// Invoke it once, at the root of the crate. It defines `SERVICE`, a static [`Service`], and the component's exports.
 #[macro_export]
 macro_rules! service {
+    (@optional) => { None };
+    (@optional $value:expr) => { Some($value) };
     (
         name: $name:expr,
         health: $health:expr,
         migrations: [$($migration:expr),* $(,)?],
         schema: $minimum:literal..=$maximum:literal,
         $(probes: [$($probe:expr),* $(,)?],)?
+        $(documentation: $documentation:expr,)?
         routes: [$($method:ident($path:expr, $access:ident, $handler:expr $(, [$($header:literal),+])?)),* $(,)?] $(,)?
     ) => {
         /// What this component is and how it answers.
@@ -99,6 +102,7 @@ macro_rules! service {
             migrations: &[$($migration),*],
             schema: $minimum..=$maximum,
             probes: &[$($($probe),*)?],
+            documentation: $crate::service!(@optional $($documentation)?),
             routes: &[$(
                 $crate::Route::$method($path, $crate::Access::$access, $handler)$(.reading(&[$($header),+]))?
             ),*],

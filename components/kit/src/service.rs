@@ -108,6 +108,8 @@ pub struct Service {
     pub schema: RangeInclusive<u32>,
     /// What must be answered with 2xx before the component serves, after its health.
     pub probes: &'static [Probe],
+    /// What the routes take and give, as a JSON text. The host's `service.wit` says how it is written.
+    pub documentation: Option<&'static str>,
     /// Every route but the health's.
     pub routes: &'static [Route],
 }
@@ -134,6 +136,7 @@ impl Service {
                 .collect(),
             schema: exported::SchemaRange { minimum: *self.schema.start(), maximum: *self.schema.end() },
             probes: self.probes.iter().map(Probe::describe).collect(),
+            documentation: self.documentation.map(str::to_owned),
         }
     }
 

@@ -25,6 +25,7 @@ kit::service! {
     migrations: [include_str!("../migrations/1.sql"), include_str!("../migrations/2.sql")],
     schema: 2..=2,
     probes: [Probe::get("/products"), Probe::get("/orders").by("probe")],
+    documentation: include_str!("../openapi.json"),
     routes: [
         get("/products", Public, list_products),
         get("/products/{id}", Public, show_product),

@@ -30,6 +30,7 @@ kit::service! {
     health: "/health",
     migrations: [include_str!("../migrations/1.sql")],
     schema: 1..=1,
+    documentation: include_str!("../openapi.json"),
     routes: [
         get("/users", Admin, list),
         post("/users", Admin, create),

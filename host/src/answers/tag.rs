@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 const SHOWN_BYTES: usize = 16;
 
 /// A strong tag: another content, or the same in another form, has another.
-pub(super) fn of(headers: &HeaderMap, body: &[u8]) -> HeaderValue {
+pub fn of(headers: &HeaderMap, body: &[u8]) -> HeaderValue {
     let mut hash = Sha256::new();
     for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         let value = headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
@@ -21,7 +21,7 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8]) -> HeaderValue {
 
 /// Whether a list of tags has one that names the same content, or is `*` (RFC 9110, section 13.1.2). What is no list of tags
 /// has none.
-pub(super) fn matches(list: &HeaderValue, tag: &HeaderValue) -> bool {
+pub fn matches(list: &HeaderValue, tag: &HeaderValue) -> bool {
     let mut rest = list.as_bytes().trim_ascii();
     if rest == b"*" {
         return true;

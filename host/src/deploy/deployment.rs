@@ -1,10 +1,14 @@
 //! Which revision serves each service now, and the routes that follow from it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use hyper::Method;
+use hyper::header::{HeaderMap, HeaderValue};
 
+use super::documentation::Documentation;
+use crate::answers::tag;
 use crate::manifest::Grant;
 use crate::revision::{Description, Revision};
 use crate::route::{Access, Route, RouteConflict, RouteTable};
@@ -20,6 +24,8 @@ pub struct Served {
     pub description: Option<Arc<Description>>,
     /// The routes that it serves: declared, or catch-alls on its mounts.
     pub routes: Vec<Route>,
+    /// What the component documents of its routes.
+    pub documentation: Arc<Documentation>,
     /// The interfaces that the component imports.
     pub imports: Vec<String>,
     /// Services that it may call.
@@ -45,6 +51,15 @@ pub struct Deployment {
     gateway: RouteTable,
     doors: BTreeMap<Arc<str>, RouteTable>,
     internal: BTreeMap<Arc<str>, RouteTable>,
+    document: OnceLock<Document>,
+}
+
+/// What describes a deployment to its clients, and the tag that names this text.
+pub struct Document {
+    /// A JSON text.
+    pub text: Bytes,
+    /// Another text has another.
+    pub tag: HeaderValue,
 }
 
 impl Deployment {
@@ -70,7 +85,7 @@ impl Deployment {
             let calls = served.routes.iter().filter(|route| route.access == Access::Internal);
             internal.insert(name.clone(), RouteTable::new(calls.cloned())?);
         }
-        Ok(Self { services, gateway, doors, internal })
+        Ok(Self { services, gateway, doors, internal, document: OnceLock::new() })
     }
 
     /// All services, by name.
@@ -91,5 +106,20 @@ impl Deployment {
     /// The routes of a service that other services may call.
     pub fn internal(&self, service: &str) -> Option<&RouteTable> {
         self.internal.get(service)
+    }
+
+    /// What describes it to its clients, made for whoever asks first.
+    pub fn document(&self, make: impl FnOnce(&Self) -> Bytes) -> &Document {
+        self.document.get_or_init(|| {
+            let text = make(self);
+            Document { tag: tag::of(&HeaderMap::new(), &text), text }
+        })
+    }
+}
+
+impl Document {
+    /// Whether a client that sends this `If-None-Match` has the text already.
+    pub fn is_named_by(&self, tags: &HeaderValue) -> bool {
+        tag::matches(tags, &self.tag)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::report::{Refused, Step, Steps};
-use super::{Platform, Served, check, compile, hex};
+use super::{Documentation, Platform, Served, check, compile, hex};
 use crate::answers::Answers;
 use crate::engine;
 use crate::guest::Grants;
@@ -56,6 +56,11 @@ impl Stage<'_> {
             .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", anatomy.imports.len())));
         let description = if anatomy.describes_itself { Some(self.describe(&revision).await?) } else { None };
+        let documentation = match &description {
+            Some(description) => Documentation::read(self.name, description)
+                .map_err(|reason| self.refuse(Step::Described, format!("its documentation {reason}")))?,
+            None => Documentation::default(),
+        };
         let routes = routes(self.name, service, description.as_deref());
         steps.done(Step::Described, Some(format!("{} routes", routes.len())));
         Ok(Served {
@@ -64,6 +69,7 @@ impl Stage<'_> {
             revision: Arc::new(revision),
             bytes: bytes.clone(),
             description,
+            documentation: Arc::new(documentation),
             calls: service.calls.clone(),
             grants: service.grants.clone(),
         })

@@ -4,33 +4,13 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{Gateway, own_body};
 use crate::body::{Body, full};
 use crate::deploy::{Deployment, Served};
 use crate::gate::Origin;
-use crate::route::NoRoute;
-
-/// Whether this is the gateway's own path.
-pub(super) fn is_asked(head: &Parts) -> bool {
-    head.uri.path() == "/health"
-}
-
-/// Whether the gateway's own path answers a method.
-///
-/// # Errors
-/// `NoRoute`, with the methods that it answers.
-pub(super) fn find(method: &Method) -> Result<(), NoRoute> {
-    let allow = || "GET, HEAD, OPTIONS".to_owned();
-    match *method {
-        Method::GET | Method::HEAD => Ok(()),
-        Method::OPTIONS => Err(NoRoute::Options(allow())),
-        _ => Err(NoRoute::Method(allow())),
-    }
-}
 
 impl Gateway {
     /// 200 when every service answers its own health question, or else 503. No envelope.

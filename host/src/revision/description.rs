@@ -33,6 +33,8 @@ pub struct Description {
     pub schema: (u32, u32),
     /// What it must answer with 2xx before it serves, after its health.
     pub probes: Vec<Probe>,
+    /// What its routes take and give, as the component wrote it.
+    pub documentation: Option<String>,
 }
 
 /// A request by which a component is tried out.
@@ -123,6 +125,7 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
             .collect(),
         schema: (minimum, maximum),
         probes: said.probes.into_iter().map(probe).collect(),
+        documentation: said.documentation,
     })
 }
 

@@ -30,6 +30,7 @@ static SERVICE: Service = Service {
          CREATE TABLE flags (name TEXT PRIMARY KEY) STRICT;"],
     schema: 1..=1,
     probes: &[],
+    documentation: None,
     routes: &[
         Route::get("/health", Access::Public, behaviour::health),
         Route::get("/variant/items", Access::Public, items),

@@ -1,0 +1,225 @@
+//! `GET /openapi.json` of the gateway: what it serves, in OpenAPI 3.1.
+//!
+//! Made from the table that dispatches: every route of it is there, with its path parameters, who may ask, and what the host
+//! answers itself, by the table in `error`. What a component documents of a route is added. Internal routes do not
+//! exist for a client, and so not here. HEAD follows from GET and has no operation of its own.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::body::{Body, full};
+use crate::deploy::{Codes, Deployment, Operation};
+use crate::error::Error;
+use crate::route::{Access, Route};
+
+/// The document of a deployment, or 304 for a client that has it.
+pub(super) fn answer(deployment: &Deployment, headers: &HeaderMap) -> Response<Body> {
+    let document = deployment.document(|deployment| Bytes::from(make(deployment).to_string()));
+    let is_known = headers.get_all(IF_NONE_MATCH).iter().any(|tags| document.is_named_by(tags));
+    let mut response = Response::new(full(if is_known { Bytes::new() } else { document.text.clone() }));
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response.headers_mut().insert(ETAG, document.tag.clone());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn make(deployment: &Deployment) -> Value {
+    let hosts = host_codes();
+    let mut paths = own_paths();
+    let mut schemas = Map::from_iter([("Error".to_owned(), error_schema())]);
+    let mut revisions = Map::new();
+    for (name, served) in deployment.services() {
+        schemas.extend(served.documentation.schemas().clone());
+        revisions.insert(name.to_string(), String::from_utf8_lossy(served.revision.label().as_bytes()).into());
+    }
+    for route in deployment.gateway().iter() {
+        let documentation = deployment.services().get(&route.service).map(|served| &served.documentation);
+        let item = paths.entry(&*route.pattern).or_insert_with(|| json!({}));
+        for method in methods(route) {
+            let name = format!("{method} {}", route.pattern);
+            let documented = documentation.and_then(|documentation| documentation.operation(&name));
+            item[method.as_str().to_lowercase()] = operation(route, &method, documented, &hosts);
+        }
+    }
+    let mut responses: Map<String, Value> =
+        hosts.iter().map(|(status, codes)| (status.to_string(), refusal(*status, codes))).collect();
+    responses.insert("304".to_owned(), json!({ "description": "The client has it: If-None-Match names its ETag." }));
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Comptoir",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Every answer names its request (x-request-id) and the revision that made it (x-comptoir-revision). \
+                GET answers HEAD too, every path OPTIONS; another method is answered with 405 and Allow.",
+            "x-comptoir": { "revisions": revisions },
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearerAuth": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+            "responses": responses,
+            "schemas": schemas,
+        },
+    })
+}
+
+/// The codes of the host's own answers. Their reasons are in their messages.
+fn host_codes() -> Codes {
+    let mut codes = Codes::new();
+    for row in Error::each().iter().map(Error::row) {
+        codes.entry(row.status.as_u16()).or_default().insert(row.code.to_owned(), String::new());
+    }
+    codes
+}
+
+/// The methods that a route has in the document: all that OpenAPI and the host both know where it has none of its own.
+fn methods(route: &Route) -> Vec<Method> {
+    let all = || vec![Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    route.method.clone().map_or_else(all, |method| vec![method])
+}
+
+fn operation(route: &Route, method: &Method, documented: Option<&Operation>, hosts: &Codes) -> Value {
+    let Operation { mut object, errors } = documented.cloned().unwrap_or_default();
+    object.insert("tags".to_owned(), json!([&*route.service]));
+    object.insert("security".to_owned(), security(route.access));
+    let parameters = parameters(&route.pattern, object.remove("parameters"));
+    if !parameters.is_empty() {
+        object.insert("parameters".to_owned(), parameters.into());
+    }
+    let mut responses = match object.remove("responses") {
+        Some(Value::Object(responses)) => responses,
+        _ => Map::from_iter([("default".to_owned(), json!({ "description": "The service does not document it." }))]),
+    };
+    for (status, own) in errors {
+        let mut codes = hosts.get(&status).filter(|_| is_possible(status, route)).cloned().unwrap_or_default();
+        codes.extend(own);
+        responses.insert(status.to_string(), refusal(status, &codes));
+    }
+    let from_host = hosts.keys().filter(|status| is_possible(**status, route)).copied();
+    for status in from_host.chain((method == Method::GET).then_some(304)) {
+        let shared = || json!({ "$ref": format!("#/components/responses/{status}") });
+        responses.entry(status.to_string()).or_insert_with(shared);
+    }
+    object.insert("responses".to_owned(), responses.into());
+    object.into()
+}
+
+/// Whether the host may answer a request for a route with this status.
+fn is_possible(status: u16, route: &Route) -> bool {
+    match status {
+        401 => route.access != Access::Public,
+        // `/users/profile` fits `/users/{id}` too, and is a path of its own with other methods.
+        405 => route.pattern.contains('{'),
+        _ => true,
+    }
+}
+
+fn security(access: Access) -> Value {
+    match access {
+        Access::Public => json!([{}, { "bearerAuth": [] }]),
+        _ => json!([{ "bearerAuth": [] }]),
+    }
+}
+
+/// The documented parameters, and those of the path that are not documented.
+fn parameters(pattern: &str, documented: Option<Value>) -> Vec<Value> {
+    let Some(Value::Array(mut parameters)) = documented.or_else(|| Some(json!([]))) else { return Vec::new() };
+    for segment in pattern.split('/') {
+        let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else { continue };
+        if !parameters.iter().any(|known| known["in"] == "path" && known["name"] == name) {
+            parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        }
+    }
+    parameters
+}
+
+/// A Response Object for errors in the envelope.
+fn refusal(status: u16, codes: &BTreeMap<String, String>) -> Value {
+    let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("An error");
+    let reasons = codes.iter().filter(|(_, why)| !why.is_empty()).map(|(code, why)| format!("\n\n`{code}`: {why}"));
+    let codes: Vec<&String> = codes.keys().collect();
+    json!({
+        "description": format!("{name}.{}", reasons.collect::<String>()),
+        "headers": headers(status),
+        "content": { "application/json": { "schema": { "allOf": [
+            { "$ref": "#/components/schemas/Error" },
+            { "properties": { "error": { "properties": { "code": { "enum": codes } } } } },
+        ] } } },
+    })
+}
+
+fn headers(status: u16) -> Value {
+    let header = |name: &str, schema: Value| json!({ name: { "schema": schema } });
+    match status {
+        401 => header("WWW-Authenticate", json!({ "const": "Bearer" })),
+        405 => header("Allow", json!({ "type": "string" })),
+        429 | 503 => header("Retry-After", json!({ "type": "integer", "minimum": 1 })),
+        _ => json!({}),
+    }
+}
+
+fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["success", "error"],
+        "additionalProperties": false,
+        "properties": {
+            "success": { "const": false },
+            "error": {
+                "type": "object",
+                "required": ["code", "message"],
+                "additionalProperties": false,
+                "properties": {
+                    "code": { "type": "string", "description": "What a program branches on." },
+                    "message": { "type": "string", "description": "What a person reads." },
+                    "request_id": { "type": "string", "description": "By what the host's log knows the request." },
+                    "details": { "description": "More for a program to read." },
+                },
+            },
+        },
+    })
+}
+
+/// The gateway's own paths.
+fn own_paths() -> Map<String, Value> {
+    let word = || json!({ "enum": ["healthy", "unhealthy"] });
+    let health = |description: &str| {
+        json!({
+            "description": description,
+            "content": { "application/json": { "schema": {
+                "type": "object",
+                "required": ["status", "service", "services"],
+                "additionalProperties": false,
+                "properties": {
+                    "status": word(),
+                    "service": { "const": "api-gateway" },
+                    "services": { "type": "object", "additionalProperties": word() },
+                },
+            } } },
+        })
+    };
+    let document = json!({
+        "description": "This document.",
+        "content": { "application/json": { "schema": { "type": "object", "required": ["openapi", "info", "paths"] } } },
+    });
+    let own = |summary: &str, responses: Value| {
+        let mut object = json!({ "summary": summary, "tags": ["gateway"], "security": [], "responses": responses });
+        for status in [400, 403, 404, 414, 431, 500] {
+            object["responses"][status.to_string()] = json!({ "$ref": format!("#/components/responses/{status}") });
+        }
+        json!({ "get": object })
+    };
+    let healths = json!({ "200": health("Every service can answer."), "503": health("A service cannot answer.") });
+    let documents = json!({ "200": document, "304": { "$ref": "#/components/responses/304" } });
+    Map::from_iter([
+        ("/health".to_owned(), own("Whether every service can answer", healths)),
+        ("/openapi.json".to_owned(), own("What is served, in OpenAPI 3.1", documents)),
+    ])
+}
