@@ -80,6 +80,7 @@ async fn what_is_not_served_is_404_and_another_method_405_with_what_is_allowed()
     }
     let table = [
         ("/health", "GET, HEAD, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
         ("/auth/login", "OPTIONS, POST"),
         ("/auth/logout", "OPTIONS, POST"),
         ("/users", "GET, HEAD, OPTIONS, POST"),
@@ -170,8 +171,9 @@ async fn a_target_or_headers_that_are_too_large_are_refused() {
 async fn head_answers_with_the_headers_of_get_and_no_body() {
     let shop = Shop::open().await;
     let (anon, ada) = (shop.anon(), shop.user("ada").await);
-    let routes: [(&Client, &str); 9] = [
+    let routes: [(&Client, &str); 10] = [
         (&anon, "/health"),
+        (&anon, "/openapi.json"),
         (&anon, "/products"),
         (&anon, "/products/1"),
         (&anon, "/products/99"),

@@ -24,6 +24,7 @@ mod hostile_clients;
 mod hostile_guests;
 mod http;
 mod limits;
+mod openapi;
 mod orders;
 mod original_client;
 mod plain;

@@ -52,6 +52,17 @@ fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
         (variant("newer"), "described", "its migrations end at schema 1, outside of its range 5 to 5"),
         (variant("outside"), "described", "the route GET /elsewhere is outside of its mounts (/variant)"),
         (variant("secret"), "described", "the route GET /variant/secret is public, which `public` in"),
+        (variant("doc-text"), "described", "its documentation is not {\"operations\": {…}, \"schemas\": {…}} in JSON"),
+        (variant("doc-more"), "described", "unknown field `remarks`"),
+        (variant("doc-long"), "described", "its documentation has 262145 bytes, more than the limit of 262144"),
+        (variant("doc-path"), "described", "has the operation `GET /variant/absent`, which is none of the routes"),
+        (variant("doc-method"), "described", "has the operation `PUT /variant/items`, which is none of the routes"),
+        (variant("doc-ref"), "described", "refers to `#/components/schemas/Item`, which is none of its schemas"),
+        (variant("doc-far"), "described", "of the schema `Item` refers to `https://example.com/`"),
+        (variant("doc-name"), "described", "names a schema `an item`"),
+        (variant("doc-status"), "described", "of `GET /variant/items` has `errors` of the status 200"),
+        (variant("doc-codes"), "described", "has `errors` that are not"),
+        (variant("doc-answers"), "described", "has `responses` that are no object"),
         (variant("destructive"), "migrated", "DROP TABLE flags"),
         (variant("failing"), "migrated", "absent"),
         (variant("health-500"), "probed", "the probe GET /health was answered with 500"),
@@ -62,12 +73,12 @@ fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_bad_components_are_refused_with_a_reason_each_while_the_old_one_goes_on() {
+async fn thirty_bad_components_are_refused_with_a_reason_each_while_the_old_one_goes_on() {
     let stand = Stand::with(manifest("probe_time = \"1s\"", "")).await;
     let old = stand.active().await;
     let load = Load::begin(stand.shop.addresses().gateway, 2, || None);
     let bad = bad_components();
-    assert!(bad.len() >= 15);
+    assert!(bad.len() >= 30);
     for (component, step, reason) in bad {
         let sent = digest(&component);
         let answer = stand.send("?reason=a+try", component).await;

@@ -32,12 +32,33 @@ pub(crate) fn describe() -> Description {
     if is("newer") {
         said.schema = SchemaRange { minimum: 5, maximum: 5 };
     }
+    said.documentation = documentation();
     if is("probe") {
         let body = r#"{"name":"probe"}"#.to_owned();
         let path = "/variant/items".to_owned();
         said.probes.push(Probe { method: Method::Post, path, caller: None, body: Some(body) });
     }
     said
+}
+
+/// What the words say of `GET /variant/items`, well or badly.
+fn documentation() -> Option<String> {
+    let texts = [
+        ("doc-text", "a diary"),
+        ("doc-more", r#"{"operations": {}, "remarks": []}"#),
+        ("doc-path", r#"{"operations": {"GET /variant/absent": {}}}"#),
+        ("doc-method", r#"{"operations": {"PUT /variant/items": {}}}"#),
+        ("doc-ref", r##"{"operations": {"GET /variant/items": {"x": {"$ref": "#/components/schemas/Item"}}}}"##),
+        ("doc-far", r##"{"operations": {}, "schemas": {"Item": {"items": [{"$ref": "https://example.com/"}]}}}"##),
+        ("doc-name", r#"{"operations": {}, "schemas": {"an item": {}}}"#),
+        ("doc-status", r#"{"operations": {"GET /variant/items": {"errors": {"200": {"FINE": ""}}}}}"#),
+        ("doc-codes", r#"{"operations": {"GET /variant/items": {"errors": {"404": ["ABSENT"]}}}}"#),
+        ("doc-answers", r#"{"operations": {"GET /variant/items": {"responses": []}}}"#),
+    ];
+    if is("doc-long") {
+        return Some(" ".repeat((256 << 10) + 1));
+    }
+    texts.into_iter().find(|(word, _)| is(word)).map(|(_, text)| text.to_owned())
 }
 
 fn public(path: &str) -> Route {
