@@ -33,7 +33,7 @@ pub(super) fn answer(deployment: &Deployment, headers: &HeaderMap) -> Response<B
 
 fn make(deployment: &Deployment) -> Value {
     let hosts = host_codes();
-    let mut paths = own_paths();
+    let mut paths = Map::new();
     let mut schemas = Map::from_iter([("Error".to_owned(), error_schema())]);
     let mut revisions = Map::new();
     for (name, served) in deployment.services() {
@@ -49,6 +49,7 @@ fn make(deployment: &Deployment) -> Value {
             item[method.as_str().to_lowercase()] = operation(route, &method, documented, &hosts);
         }
     }
+    paths.extend(own_paths());
     let mut responses: Map<String, Value> =
         hosts.iter().map(|(status, codes)| (status.to_string(), refusal(*status, codes))).collect();
     responses.insert("304".to_owned(), json!({ "description": "The client has it: If-None-Match names its ETag." }));
@@ -64,6 +65,12 @@ fn make(deployment: &Deployment) -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearerAuth": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+            "parameters": { "IfNoneMatch": {
+                "name": "If-None-Match",
+                "in": "header",
+                "description": "The ETag of what the client has.",
+                "schema": { "type": "string" },
+            } },
             "responses": responses,
             "schemas": schemas,
         },
@@ -89,7 +96,7 @@ fn operation(route: &Route, method: &Method, documented: Option<&Operation>, hos
     let Operation { mut object, errors } = documented.cloned().unwrap_or_default();
     object.insert("tags".to_owned(), json!([&*route.service]));
     object.insert("security".to_owned(), security(route.access));
-    let parameters = parameters(&route.pattern, object.remove("parameters"));
+    let parameters = parameters(&route.pattern, method, object.remove("parameters"));
     if !parameters.is_empty() {
         object.insert("parameters".to_owned(), parameters.into());
     }
@@ -128,16 +135,26 @@ fn security(access: Access) -> Value {
     }
 }
 
-/// The documented parameters, and those of the path that are not documented.
-fn parameters(pattern: &str, documented: Option<Value>) -> Vec<Value> {
-    let Some(Value::Array(mut parameters)) = documented.or_else(|| Some(json!([]))) else { return Vec::new() };
+/// The documented parameters, those of the path that are not documented, and for GET the condition that the host looks at.
+fn parameters(pattern: &str, method: &Method, documented: Option<Value>) -> Vec<Value> {
+    let mut parameters = match documented {
+        Some(Value::Array(parameters)) => parameters,
+        _ => Vec::new(),
+    };
     for segment in pattern.split('/') {
         let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else { continue };
         if !parameters.iter().any(|known| known["in"] == "path" && known["name"] == name) {
             parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
         }
     }
+    if method == Method::GET {
+        parameters.push(if_none_match());
+    }
     parameters
+}
+
+fn if_none_match() -> Value {
+    json!({ "$ref": "#/components/parameters/IfNoneMatch" })
 }
 
 /// A Response Object for errors in the envelope.
@@ -218,8 +235,8 @@ fn own_paths() -> Map<String, Value> {
     };
     let healths = json!({ "200": health("Every service can answer."), "503": health("A service cannot answer.") });
     let documents = json!({ "200": document, "304": { "$ref": "#/components/responses/304" } });
-    Map::from_iter([
-        ("/health".to_owned(), own("Whether every service can answer", healths)),
-        ("/openapi.json".to_owned(), own("What is served, in OpenAPI 3.1", documents)),
-    ])
+    let health = own("Whether every service can answer", healths);
+    let mut document = own("What is served, in OpenAPI 3.1", documents);
+    document["get"]["parameters"] = json!([if_none_match()]);
+    Map::from_iter([("/health".to_owned(), health), ("/openapi.json".to_owned(), document)])
 }
