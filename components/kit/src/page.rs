@@ -8,7 +8,7 @@ pub(crate) const LIMIT: u32 = 100;
 /// Which part of a list a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many items, 1 to [`LIMIT`].
+    /// How many items, 1 to 100.
     pub limit: u32,
     /// The id of the last item of the part before, where this is not the first.
     pub after: Option<i64>,
