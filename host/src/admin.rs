@@ -7,7 +7,7 @@
 //! | Method and path | |
 //! |---|---|
 //! | `GET /health`, `/livez` | the host lives |
-//! | `GET /readyz` | every service answers its health question |
+//! | `GET /readyz` | the disk takes writes and every service answers its health question |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
 //! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, and in the query `digest`, `force`, `reason`, `canary` |
@@ -34,6 +34,7 @@ use crate::deploy::{Deployer, Deployment, Platform};
 use crate::error::Error;
 use crate::gate::{Gate, REQUEST_ID};
 use crate::gateway::{Gateway, RequestIds};
+use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
 
 /// Bytes of components that are being sent at one moment, all together.
@@ -115,12 +116,22 @@ impl Admin {
         }
     }
 
-    /// 200 when every service has a revision that answers its health question, its database included.
+    /// 200 when the disk takes writes and every service has a revision that answers its health question, its database included.
     async fn readiness(&self, deployment: &Arc<Deployment>, id: &Arc<str>) -> Response<Body> {
-        let (ready, services) = self.gateway.health_of_services(deployment, id).await;
-        let (status, word) =
-            if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
-        json_answer(status, &json!({ "status": word, "services": services }))
+        let (healthy, services) = self.gateway.health_of_services(deployment, id).await;
+        let folder = self.platform.folder.clone();
+        let checked = tokio::task::spawn_blocking(move || DataFolder::check_writes(&folder)).await;
+        let writable = matches!(checked, Ok(Ok(())));
+        if let Ok(Err(error)) = checked {
+            tracing::error!(request_id = &**id, %error, "the data folder takes no writes: make room on its disk");
+        }
+        let (status, word) = if healthy && writable {
+            (StatusCode::OK, "ready")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+        };
+        let disk = if writable { "writable" } else { "not writable" };
+        json_answer(status, &json!({ "status": word, "services": services, "disk": disk }))
     }
 
     /// Throws away what is being sent with a request that is refused for another reason, as far as that is little: whoever

@@ -91,6 +91,8 @@ pub struct Platform {
     pub background: Arc<Background>,
     /// The time of day.
     pub clock: Clock,
+    /// The data folder.
+    pub folder: PathBuf,
     /// The databases of the services that were granted one.
     pub storages: BTreeMap<String, Arc<dyn Storage>>,
 }

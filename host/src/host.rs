@@ -228,7 +228,7 @@ async fn platform(
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
     let passwords = Arc::new(Passwords::new(passwords::Limits::default()));
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
-    Ok(Platform { engines, tokens, passwords, background, clock, storages })
+    Ok(Platform { engines, tokens, passwords, background, clock, folder: folder.path().to_owned(), storages })
 }
 
 /// The folder of compiled code: whoever can write there owns the host.

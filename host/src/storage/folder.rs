@@ -4,7 +4,7 @@
 //! file, but what the hosts keep in memory about it would part ways.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -118,6 +118,19 @@ impl DataFolder {
     /// The folder: absolute, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the disk takes what is written into a data folder now, durably. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn check_writes(folder: &Path) -> io::Result<()> {
+        let path = folder.join("write-check");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let written = file.write_all(&[0; 4096]).and_then(|()| file.sync_all());
+        std::fs::remove_file(&path)?;
+        written
     }
 
     /// Where the database of a service lies: `<folder>/<service>.db`.

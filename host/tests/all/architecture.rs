@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
 const EDGES: [(&str, &[&str]); 23] = [
-    ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "revision", "route", "telemetry"]),
+    ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "revision", "route", "storage", "telemetry"]),
     ("backup", &["storage"]),
     ("answers", &["body", "storage"]),
     ("body", &[]),

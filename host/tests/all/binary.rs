@@ -27,6 +27,7 @@ struct Program {
     process: Child,
     log: Lines<BufReader<ChildStderr>>,
     gateway: String,
+    admin: String,
     _folder: TempDir,
 }
 
@@ -61,13 +62,14 @@ impl Program {
         let mut process = serve(&folder, services).spawn().unwrap();
         let mut announced = BufReader::new(process.stdout.take().unwrap()).lines();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let gateway = loop {
-            let line = announced.next_line().await.unwrap().expect("the program announces its gateway");
-            if let Some(address) = line.trim().strip_prefix("gateway") {
-                break address.trim().to_owned();
+        let mut address = async |of: &str| loop {
+            let line = announced.next_line().await.unwrap().unwrap_or_else(|| panic!("the program announces its {of}"));
+            if let Some(rest) = line.trim().strip_prefix(of) {
+                break rest.split_whitespace().next().unwrap().to_owned();
             }
         };
-        Self { process, log, gateway, _folder: folder }
+        let (gateway, admin) = (address("gateway").await, address("admin").await);
+        Self { process, log, gateway, admin, _folder: folder }
     }
 
     /// The log line of a request.

@@ -13,6 +13,13 @@ impl Program {
         prlimit(Some(self.pid()), resource, limit).unwrap()
     }
 
+    /// What the admin listener says of the host, and of its disk.
+    async fn readiness(&self) -> (u16, Value) {
+        let answer = reqwest::get(format!("{}/readyz", self.admin)).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap()["disk"].clone())
+    }
+
     async fn notes(&self) -> (u16, Value) {
         self.answer(reqwest::Method::GET).await
     }
@@ -59,7 +66,9 @@ async fn a_disk_that_takes_nothing_fails_writes_with_503_and_is_used_again_when_
     for _ in 0..3 {
         assert_eq!(program.add_note().await.0, 200);
     }
+    assert_eq!(program.readiness().await, (200, "writable".into()));
     let before = program.limit(Resource::Fsize, 0);
+    assert_eq!(program.readiness().await, (503, "not writable".into()));
     for _ in 0..3 {
         let (status, answer) = program.add_note().await;
         assert_eq!((status, &answer["error"]["code"]), (503, &"STORAGE_UNAVAILABLE".into()), "{answer}");
@@ -70,4 +79,5 @@ async fn a_disk_that_takes_nothing_fails_writes_with_503_and_is_used_again_when_
     prlimit(Some(program.pid()), Resource::Fsize, before).unwrap();
     assert_eq!(program.add_note().await.0, 200);
     assert_eq!(program.notes().await.1["data"]["notes"], 4);
+    assert_eq!(program.readiness().await, (200, "writable".into()));
 }
