@@ -4,20 +4,17 @@
 //! requests follow. A line that was begun and has no end belongs to a deploy that a crash cut off: the next start marks it
 //! as interrupted. The components themselves lie beside, each under its digest.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod artifacts;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
-
-/// Components that stay in the folder beside those that are active, newest first.
-const ARTIFACTS: usize = 20;
 
 /// Why the record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -368,138 +365,7 @@ impl Record {
         };
         read().map_err(|error| self.fail(error))
     }
-
-    /// Keeps a component under its digest, durably, and forgets the oldest that are not active.
-    pub fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), RecordError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.artifact(digest);
-        let stored = if fs::read(&path).is_ok_and(|stored| stored == bytes) {
-            // It is among the newest again, or the next that is stored would push it out.
-            File::options().write(true).open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()))
-        } else {
-            self.write(&path, bytes).and_then(|()| self.prune())
-        };
-        stored.map_err(|error| self.fail(error))
-    }
-
-    /// Reads a component that was kept. None when it is gone or damaged.
-    pub fn load(&self, digest: &str) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.artifact(digest)).ok()?;
-        (super::hex(&Sha256::digest(&bytes)) == digest).then_some(bytes)
-    }
-
-    fn artifact(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.wasm"))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let partial = path.with_extension("partial");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        File::open(&self.folder)?.sync_all()
-    }
-
-    fn prune(&self) -> std::io::Result<()> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            files.push((entry.metadata()?.modified()?, entry.path()));
-        }
-        files.sort_by_key(|(modified, _)| std::cmp::Reverse(*modified));
-        for (_, path) in files.into_iter().skip(ARTIFACTS) {
-            let digest = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-            let sql =
-                "SELECT EXISTS (SELECT 1 FROM active WHERE digest = ?1 UNION SELECT 1 FROM canary WHERE digest = ?1)";
-            let is_active: bool = self.database().query_row(sql, [digest], |row| row.get(0)).unwrap_or(true);
-            if !is_active {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn entry(to: &str) -> Entry {
-        let text = |text: &str| text.to_owned();
-        Entry {
-            service: text("orders"),
-            action: Action::Deploy,
-            from: None,
-            to: text(to),
-            by: text("operator"),
-            reason: text(""),
-        }
-    }
-
-    fn activation(line: i64, to: &str) -> Change {
-        let (service, digest) = ("orders".to_owned(), to.to_owned());
-        Change { activated: vec![Activation { line, service, digest, before: None }], ..Change::default() }
-    }
-
-    #[test]
-    fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
-        let data = tempfile::tempdir().unwrap();
-        let record = Record::open(data.path(), Clock::default()).unwrap();
-        let line = record.begin(&entry("bb")).unwrap();
-        let canary = CanaryRecord { share: 500, candidates: vec![("orders".to_owned(), "bb".to_owned(), line)] };
-        let ended = vec![Ended { line, result: "canary", detail: String::new() }];
-        record.commit(&Change { ended, canary: Some(canary.clone()), ..Change::default() }).unwrap();
-        drop(record);
-        let record = Record::open(data.path(), Clock::default()).unwrap();
-        assert_eq!(record.canary().unwrap(), Some(canary));
-        assert_eq!(record.history("orders", 1).unwrap()[0].result, "canary");
-        record.commit(&activation(line, "bb")).unwrap();
-        assert_eq!(record.canary().unwrap(), None);
-    }
-
-    #[test]
-    fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_be() {
-        let data = tempfile::tempdir().unwrap();
-        let record = Record::open(data.path(), Clock::default()).unwrap();
-        let id = record.begin(&entry("aa")).unwrap();
-        record.commit(&activation(id, "aa")).unwrap();
-        record.begin(&entry("bb")).unwrap();
-        drop(record);
-        let record = Record::open(data.path(), Clock::default()).unwrap();
-        assert_eq!(record.active("orders").unwrap().unwrap(), "aa");
-        let results: Vec<_> =
-            record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
-        assert_eq!(results, [("bb".into(), "interrupted".into()), ("aa".into(), "active".into())]);
-        assert!(record.knows("orders", "bb").unwrap() && !record.knows("orders", "cc").unwrap());
-    }
-
-    #[test]
-    fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
-        let data = tempfile::tempdir().unwrap();
-        let record = Record::open(data.path(), Clock::default()).unwrap();
-        let id = record.begin(&entry("bb")).unwrap();
-        record.commit(&activation(id, "bb")).unwrap();
-        assert_eq!(record.reverted("orders", "bb").unwrap(), None);
-        record.end(id, "reverted", "it failed 5 of 7 requests").unwrap();
-        assert_eq!(record.reverted("orders", "bb").unwrap().unwrap(), "it failed 5 of 7 requests");
-        let id = record.begin(&entry("bb")).unwrap();
-        record.commit(&activation(id, "bb")).unwrap();
-        assert_eq!(record.reverted("orders", "bb").unwrap(), None);
-    }
-
-    #[test]
-    fn a_stored_component_is_read_back_only_whole() {
-        let data = tempfile::tempdir().unwrap();
-        let record = Record::open(data.path(), Clock::default()).unwrap();
-        let digest = crate::deploy::hex(&Sha256::digest(b"component"));
-        record.store(&digest, b"component").unwrap();
-        assert_eq!(record.load(&digest).unwrap(), b"component");
-        fs::write(data.path().join("revisions").join(format!("{digest}.wasm")), b"damaged").unwrap();
-        assert_eq!(record.load(&digest), None);
-        assert_eq!(record.load("00"), None);
-    }
-}
+mod tests;

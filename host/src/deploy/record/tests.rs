@@ -1,0 +1,80 @@
+#![allow(clippy::unwrap_used)]
+
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+
+fn entry(to: &str) -> Entry {
+    let text = |text: &str| text.to_owned();
+    Entry {
+        service: text("orders"),
+        action: Action::Deploy,
+        from: None,
+        to: text(to),
+        by: text("operator"),
+        reason: text(""),
+    }
+}
+
+fn activation(line: i64, to: &str) -> Change {
+    let (service, digest) = ("orders".to_owned(), to.to_owned());
+    Change { activated: vec![Activation { line, service, digest, before: None }], ..Change::default() }
+}
+
+#[test]
+fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    let line = record.begin(&entry("bb")).unwrap();
+    let canary = CanaryRecord { share: 500, candidates: vec![("orders".to_owned(), "bb".to_owned(), line)] };
+    let ended = vec![Ended { line, result: "canary", detail: String::new() }];
+    record.commit(&Change { ended, canary: Some(canary.clone()), ..Change::default() }).unwrap();
+    drop(record);
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    assert_eq!(record.canary().unwrap(), Some(canary));
+    assert_eq!(record.history("orders", 1).unwrap()[0].result, "canary");
+    record.commit(&activation(line, "bb")).unwrap();
+    assert_eq!(record.canary().unwrap(), None);
+}
+
+#[test]
+fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_be() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    let id = record.begin(&entry("aa")).unwrap();
+    record.commit(&activation(id, "aa")).unwrap();
+    record.begin(&entry("bb")).unwrap();
+    drop(record);
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    assert_eq!(record.active("orders").unwrap().unwrap(), "aa");
+    let results: Vec<_> =
+        record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
+    assert_eq!(results, [("bb".into(), "interrupted".into()), ("aa".into(), "active".into())]);
+    assert!(record.knows("orders", "bb").unwrap() && !record.knows("orders", "cc").unwrap());
+}
+
+#[test]
+fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    let id = record.begin(&entry("bb")).unwrap();
+    record.commit(&activation(id, "bb")).unwrap();
+    assert_eq!(record.reverted("orders", "bb").unwrap(), None);
+    record.end(id, "reverted", "it failed 5 of 7 requests").unwrap();
+    assert_eq!(record.reverted("orders", "bb").unwrap().unwrap(), "it failed 5 of 7 requests");
+    let id = record.begin(&entry("bb")).unwrap();
+    record.commit(&activation(id, "bb")).unwrap();
+    assert_eq!(record.reverted("orders", "bb").unwrap(), None);
+}
+
+#[test]
+fn a_stored_component_is_read_back_only_whole() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    let digest = crate::deploy::hex(&Sha256::digest(b"component"));
+    record.store(&digest, b"component").unwrap();
+    assert_eq!(record.load(&digest).unwrap(), b"component");
+    fs::write(data.path().join("revisions").join(format!("{digest}.wasm")), b"damaged").unwrap();
+    assert_eq!(record.load(&digest), None);
+    assert_eq!(record.load("00"), None);
+}
