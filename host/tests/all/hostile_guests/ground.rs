@@ -13,7 +13,7 @@ use crate::harness::component;
 pub type Verdict = (&'static str, u16, &'static str);
 
 /// What every attacker may use: little, so that the attacks are soon over.
-const LIMITS: &str = r#"limits = { cpu = "300ms", time = "2s", memory = "64 MiB", response = "8 MiB" }"#;
+const LIMITS: &str = r#"limits = { cpu = "150ms", time = "2s", memory = "64 MiB", response = "8 MiB" }"#;
 
 pub struct Ground {
     process: Process,
