@@ -175,7 +175,10 @@ impl Engines {
 /// When the component is not valid or the folder cannot be used.
 pub fn compile_into(cache_folder: &Path, wasi: Wasi, bytes: &[u8]) -> anyhow::Result<()> {
     // How instances are allocated is no part of the compiled code, so this process reserves nothing for them.
-    let engine = Engine::new(&config(&cache(cache_folder)?, wasi))?;
+    let mut config = config(&cache(cache_folder)?, wasi);
+    // On one processor, whatever its priority: on all of them it would be in the way of requests.
+    config.parallel_compilation(false);
+    let engine = Engine::new(&config)?;
     Component::new(&engine, bytes)?;
     Ok(())
 }
