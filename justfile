@@ -12,8 +12,7 @@ run *arguments: build
 
 # Run every test; `just test NAME` runs those whose names contain it
 test *filter: components guests
-    # More threads than processors: many tests wait for a deadline.
-    RUST_TEST_THREADS=4 cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
+    cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
 
 # Format, lints with warnings refused, documentation
 check: toolchain
