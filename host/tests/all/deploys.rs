@@ -10,7 +10,6 @@ mod command;
 mod crash;
 mod follow;
 mod load;
-pub mod process;
 mod refused;
 mod restart;
 mod rollback;
@@ -19,6 +18,7 @@ mod shop;
 mod swaps;
 mod take_back;
 
+use std::path::Path;
 use std::time::Duration;
 
 use comptoir::manifest::Manifest;
@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::{Answer, Client, Shop, component, manifest_of, send};
+use crate::process::Process;
 
 const MARK: &[u8] = b"VARIANT=";
 const MARKER_BYTES: usize = 64;
@@ -68,6 +69,11 @@ limits = {{ {limits} }}
 {rules}
 "#
     )
+}
+
+/// A host for the variant in a process of its own, on a folder.
+async fn serve(folder: &Path) -> Process {
+    Process::serve(folder, &manifest_text("", "", component("guest_variant").to_str().unwrap())).await
 }
 
 /// A host that serves the variant, and its operator.

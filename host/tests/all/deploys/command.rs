@@ -6,9 +6,9 @@ use std::process::Output;
 use comptoir::host::Options;
 use serde_json::Value;
 
-use super::process::{program, run};
 use super::{Stand, digest, manifest, refuses, variant};
 use crate::harness::Shop;
+use crate::process::{program, run};
 
 /// Runs a command against a host.
 async fn command(stand: &Stand, arguments: &[&str]) -> Output {

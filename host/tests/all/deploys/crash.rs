@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use super::load::Wire;
-use super::process::{Operator, Process};
-use super::{label, variant};
+use super::{label, serve, variant};
+use crate::process::{Operator, Process};
 
 /// Hosts that crash side by side, and how often each does: fifty times in all.
 const HOSTS: usize = 5;
@@ -40,7 +40,7 @@ async fn is_consistent(process: &Process) {
 /// Kills one host after the other on one folder, each at another moment of a deploy.
 async fn crash_on() {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = Process::start(folder.path()).await;
+    let mut process = serve(folder.path()).await;
     for _ in 0..CRASHES {
         let deploys = tokio::spawn(deploy_on(process.operator()));
         let moment = RandomState::new().build_hasher().finish() % 40;
@@ -49,7 +49,7 @@ async fn crash_on() {
         }
         process.kill().await;
         deploys.await.unwrap();
-        process = Process::start(folder.path()).await;
+        process = serve(folder.path()).await;
         is_consistent(&process).await;
     }
     process.kill().await;
@@ -66,7 +66,7 @@ async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_that_a_crash_cut_off_is_said_to_be_interrupted() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path()).await;
+    let process = serve(folder.path()).await;
     let operator = process.operator();
     let begun = operator.clone();
     let deploy = tokio::spawn(async move {
@@ -77,7 +77,7 @@ async fn a_deploy_that_a_crash_cut_off_is_said_to_be_interrupted() {
     }
     process.kill().await;
     assert!(deploy.await.unwrap().is_err(), "the operator got no answer");
-    let process = Process::start(folder.path()).await;
+    let process = serve(folder.path()).await;
     let history = process.operator().history().await;
     assert_eq!([&history[0]["action"], &history[0]["result"]], ["deploy", "interrupted"]);
     is_consistent(&process).await;

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use reqwest::Method;
 
 use super::load::{Load, Wire};
-use super::process::Process;
-use super::{label, variant};
+use super::{label, serve, variant};
 use crate::harness::send;
 
 /// Swaps between two revisions, every fourth by a rollback.
@@ -18,7 +17,7 @@ const SLACK: usize = 12;
 #[tokio::test(flavor = "multi_thread")]
 async fn swaps_under_load_lose_no_request_and_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path()).await;
+    let process = serve(folder.path()).await;
     let operator = process.operator();
     for words in ["good-2", "good"] {
         operator.deploy(variant(words)).await.succeeds(200);

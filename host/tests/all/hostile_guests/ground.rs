@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::deploys::process::Process;
 use crate::harness::component;
+use crate::process::Process;
 
 /// An attack, the status that it is answered with, and what the answer says.
 pub type Verdict = (&'static str, u16, &'static str);

@@ -9,8 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::manifest_text;
-use crate::harness::{Answer, component, send};
+use crate::harness::{Answer, send};
 
 /// The built program.
 pub fn program() -> PathBuf {
@@ -22,26 +21,22 @@ pub async fn run(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).stdin(Stdio::null()).output().await.expect("the program runs")
 }
 
-/// A host for the variant in a process of its own, which is killed when this is dropped.
+/// A host in a process of its own, which is killed when this is dropped.
 pub struct Process {
     child: Child,
     pub gateway: SocketAddr,
+    log: PathBuf,
     admin: SocketAddr,
     token: String,
     http: reqwest::Client,
 }
 
 impl Process {
-    /// Starts it with the variant on a folder, and waits until it serves.
-    pub async fn start(folder: &Path) -> Self {
-        Self::serve(folder, &manifest_text("", "", component("guest_variant").to_str().unwrap())).await
-    }
-
     /// Starts it with these services on a folder, and waits until it serves.
     pub async fn serve(folder: &Path, services: &str) -> Self {
         let text =
             format!("instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{services}");
-        let (manifest, data) = (folder.join("comptoir.toml"), folder.join("data"));
+        let (manifest, data, log) = (folder.join("comptoir.toml"), folder.join("data"), folder.join("log"));
         std::fs::write(&manifest, text).unwrap();
         let mut child = Command::new(program())
             .args(["serve", "--log", "off", "--manifest"])
@@ -52,6 +47,7 @@ impl Process {
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .expect("the program runs");
@@ -62,7 +58,8 @@ impl Process {
             line.split("http://").nth(1)?.split_whitespace().next()?.parse::<SocketAddr>().ok()
         };
         let (gateway, admin) = loop {
-            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended after it said {said:#?}"));
+            let ended = || panic!("it ended after it said {said:#?} {}", std::fs::read_to_string(&log).unwrap());
+            let line = lines.next_line().await.unwrap().unwrap_or_else(ended);
             said.push(line);
             if let (Some(gateway), Some(admin)) = (announced(&said, "gateway"), announced(&said, "admin")) {
                 break (gateway, admin);
@@ -70,7 +67,7 @@ impl Process {
         };
         let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { child, gateway, admin, token, http }
+        Self { child, gateway, log, admin, token, http }
     }
 
     pub fn operator(&self) -> Operator {
@@ -89,6 +86,11 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// What it said since it began to start, where its log does not go: that it starts, and what a panic says.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// SIGKILL.
