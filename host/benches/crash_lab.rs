@@ -1,5 +1,5 @@
-//! `just crash-lab`: kills a serving host 200 times, fills its disk, stops its process and its disk's writes, and prints what
-//! became of the words that it had given.
+//! `just crash-lab`: kills a serving host 200 times, cuts its power half as often, fills its disk, stops its process and its
+//! disk's writes, and prints what became of the words that it had given.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
@@ -12,17 +12,23 @@ mod harness;
 #[path = "../tests/all/ledger.rs"]
 #[allow(unreachable_pub, reason = "shared with the tests")]
 mod ledger;
+#[path = "../tests/all/lost_writes.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod lost_writes;
+#[path = "crash_lab/power.rs"]
+mod power;
 #[path = "../tests/all/shop_process.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 mod shop_process;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crash_lab::{Lab, Tally};
+use crash_lab::Lab;
 use rustix::process::Signal;
 use shop_process::{ShopProcess, data, log};
 
@@ -36,7 +42,7 @@ fn main() {
     let cycles = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(200);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let failed = runtime.block_on(async {
-        let failed = [kill(cycles).await, stop().await, full_and_read_only().await];
+        let failed = [kill(cycles).await, power::cut(cycles / 2).await, stop().await, full_and_read_only().await];
         failed.contains(&true)
     });
     if failed {
@@ -52,17 +58,27 @@ async fn kill(cycles: usize) -> bool {
             eprintln!("{cycle} of {cycles} kills, {} findings", lab.tally.findings.len());
         }
     }
-    println!("kills while it served              {}", lab.tally.kills);
-    println!("kills while it started             {}", lab.tally.kills_at_start);
-    for (word, count) in lab.acknowledged() {
-        println!("acknowledged {word:<22}{count}");
-    }
+    row("kills while it served", lab.tally.kills);
+    row("kills while it started", lab.tally.kills_at_start);
+    print_work(&lab);
     lab.tally.ready.sort_unstable();
     let ready = &lab.tally.ready;
-    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    println!("ready, median                      {:.0} ms", ms(ready[ready.len() / 2]));
-    println!("ready, at most                     {:.0} ms", ms(ready[ready.len() - 1]));
-    conclude("lost, doubled, half done, damaged", &lab.tally)
+    let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
+    row("ready, median", ms(ready[ready.len() / 2]));
+    row("ready, at most", ms(ready[ready.len() - 1]));
+    conclude("lost, doubled, half done, damaged", &lab.tally.findings)
+}
+
+/// What was acknowledged, by what was done.
+fn print_work(lab: &Lab) {
+    for (word, count) in lab.acknowledged() {
+        row(&format!("acknowledged {word}"), count);
+    }
+}
+
+/// One line of the table.
+fn row(what: &str, value: impl Display) {
+    println!("{what:<35}{value}");
 }
 
 /// SIGSTOP under load, and SIGCONT ten seconds later.
@@ -75,9 +91,9 @@ async fn stop() -> bool {
     lab.process.signal(Signal::CONT);
     lab.take_back(buyers.await.unwrap());
     lab.take_refused();
-    println!("refused, stopped for 10 s          {}", lab.tally.refused);
+    row("refused, stopped for 10 s", lab.tally.refused);
     after_trouble(&mut lab).await;
-    conclude("words not kept, stopped for 10 s", &lab.tally)
+    conclude("words not kept, stopped for 10 s", &lab.tally.findings)
 }
 
 /// Checks what was acknowledged before and in the trouble, and that all is well again without a restart.
@@ -96,10 +112,10 @@ async fn full_and_read_only() -> bool {
     let disk = data(folder.path());
     std::fs::create_dir(&disk).unwrap();
     let Some(_disk) = Disk::mount(&disk) else {
-        println!("disk full, disk read-only          skipped: mounting a disk in memory needs more rights");
+        row("disk full, disk read-only", "skipped: mounting a disk in memory needs more rights");
         return false;
     };
-    let mut lab = Lab::open_in(folder.path()).await;
+    let mut lab = Lab::open_in(folder.path(), None).await;
     let filling = disk.join("filling");
     fill(&filling);
     let (_, buyers) = lab.work(WRITES_IN_TROUBLE);
@@ -108,9 +124,9 @@ async fn full_and_read_only() -> bool {
         lab.tally.findings.push("nothing was refused on a full disk".to_owned());
     }
     std::fs::remove_file(&filling).unwrap();
-    println!("refused, disk full                 {}", lab.tally.refused);
+    row("refused, disk full", lab.tally.refused);
     after_trouble(&mut lab).await;
-    let failed = conclude("words not kept, disk full", &lab.tally);
+    let failed = conclude("words not kept, disk full", &lab.tally.findings);
 
     lab.process.kill().await;
     Disk::remount(&disk, "ro");
@@ -118,7 +134,7 @@ async fn full_and_read_only() -> bool {
     let served = process.serves().await.is_some();
     Disk::remount(&disk, "rw");
     let said = std::fs::read_to_string(log(folder.path())).unwrap();
-    println!("disk read-only                     {}", said.lines().last().unwrap_or_default());
+    row("disk read-only", said.lines().last().unwrap_or_default());
     let mut process = ShopProcess::spawn(folder.path());
     let again = process.serves().await.is_some();
     process.kill().await;
@@ -133,12 +149,12 @@ fn fill(file: &Path) {
     }
 }
 
-fn conclude(what: &str, tally: &Tally) -> bool {
-    println!("{what:<35}{}", tally.findings.len());
-    for finding in tally.findings.iter().take(20) {
+fn conclude(what: &str, findings: &[String]) -> bool {
+    row(what, findings.len());
+    for finding in findings.iter().take(20) {
         println!("  {finding}");
     }
-    !tally.findings.is_empty()
+    !findings.is_empty()
 }
 
 /// A disk in memory, for as long as this is held.

@@ -1,8 +1,8 @@
 //! The operator's token.
 
 use std::fmt::{self, Debug, Formatter};
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -54,10 +54,16 @@ fn make(file: &Path) -> anyhow::Result<String> {
     let mut secret = [0_u8; 32];
     getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("no randomness for the admin token: {error}"))?;
     let token = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(secret);
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let mut made = made.with_context(|| format!("cannot write {shown}"))?;
-    made.write_all(format!("{token}\n").as_bytes())
-        .and_then(|()| made.sync_all())
-        .with_context(|| format!("cannot write {shown}"))?;
+    write(file, &token).with_context(|| format!("cannot write {shown}"))?;
     Ok(token)
+}
+
+/// Writes a file that is there with its whole content or not at all, also after a power cut.
+fn write(file: &Path, token: &str) -> io::Result<()> {
+    let partial = file.with_extension("token.new");
+    let mut made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    made.write_all(format!("{token}\n").as_bytes())?;
+    made.sync_all()?;
+    fs::rename(&partial, file)?;
+    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -94,7 +94,7 @@ impl DataFolder {
     pub fn lock(path: impl AsRef<Path>) -> Result<Self, FolderError> {
         let path = path.as_ref();
         let unusable = |cause| FolderError::Unusable { path: path.to_owned(), cause };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        make(path).map_err(unusable)?;
         // Resolved once: a path that changes its meaning later does not move the databases.
         let resolved = path.canonicalize().map_err(unusable)?;
         let mode = resolved.metadata().map_err(unusable)?.mode() & 0o777;
@@ -145,6 +145,23 @@ impl DataFolder {
         }
         Ok(self.path.join(format!("{service}.db")))
     }
+}
+
+/// Makes the folder, and those above it that are missing, so that a power cut does not take away its name and with it all that
+/// was synced below. The name is synced at each start: whoever made it may have been killed before that.
+fn make(path: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing = path.ancestors().skip(1).take_while(is_missing).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    path.ancestors().take(missing + 1).try_for_each(|made| {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match File::open(above) {
+            Ok(above) => above.sync_all(),
+            // Somebody else's, who gave the folder to this user.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        }
+    })
 }
 
 #[cfg(test)]

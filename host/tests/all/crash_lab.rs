@@ -1,4 +1,5 @@
-//! Kills a serving host over and over and checks after each restart that it kept its word (DB-2).
+//! Kills a serving host over and over and checks after each restart that it kept its word (DB-2), also where the power fails
+//! with it (DB-3).
 //!
 //! Buyers write down each intent and each acknowledgement. After a restart every acknowledged write must be there exactly once
 //! and as it was acknowledged; what was not answered may be there whole or not at all; stock is conserved (OR-2), a login has
@@ -15,7 +16,8 @@ use tokio::sync::watch;
 
 use crate::harness::Client;
 use crate::ledger::{Buyer, PRODUCTS, random};
-use crate::shop_process::{ShopProcess, data, log};
+use crate::lost_writes::Disk;
+use crate::shop_process::{Serves, ShopProcess, data, log};
 
 const BUYERS: usize = 6;
 
@@ -38,6 +40,8 @@ pub struct Lab {
     pub process: ShopProcess,
     buyers: Vec<Buyer>,
     pub tally: Tally,
+    /// Loses what was not synced whenever the host is killed. Without one, the machine goes on.
+    pub disk: Option<Disk>,
 }
 
 /// What came of it.
@@ -45,6 +49,8 @@ pub struct Lab {
 pub struct Tally {
     pub kills: usize,
     pub kills_at_start: usize,
+    /// Changes of files and folders that a power cut could have undone.
+    pub unsynced: usize,
     /// From the start of each process to its announcement.
     pub ready: Vec<Duration>,
     /// Writes that were answered with something other than success.
@@ -53,13 +59,11 @@ pub struct Tally {
     pub findings: Vec<String>,
 }
 
-async fn start(folder: &Path, ready: &mut Vec<Duration>) -> (ShopProcess, String) {
-    let mut process = ShopProcess::spawn(folder);
+/// Starts a host, and waits until it serves.
+pub async fn start(folder: &Path, disk: Option<&Disk>) -> (ShopProcess, Serves) {
+    let mut process = ShopProcess::spawn_with(folder, disk.map(Disk::environment).unwrap_or_default());
     match process.serves().await {
-        Some((gateway, took)) => {
-            ready.push(took);
-            (process, gateway)
-        }
+        Some(serves) => (process, serves),
         None => panic!("it does not start: {}", std::fs::read_to_string(log(folder)).unwrap_or_default()),
     }
 }
@@ -69,25 +73,35 @@ impl Lab {
     pub async fn open() -> Self {
         let own = tempfile::tempdir().unwrap();
         let folder = own.path().to_owned();
-        Self { _own: Some(own), ..Self::open_in(&folder).await }
+        Self { _own: Some(own), ..Self::open_in(&folder, None).await }
+    }
+
+    /// A shop in a folder of its own, on a disk that loses what was not synced. None where there is no such disk.
+    pub async fn open_on_disk(seed: u64) -> Option<Self> {
+        let own = tempfile::tempdir().unwrap();
+        let folder = own.path().to_owned();
+        let disk = Disk::below(&folder, seed)?;
+        Some(Self { _own: Some(own), ..Self::open_in(&folder, Some(disk)).await })
     }
 
     /// A shop in this folder.
-    pub async fn open_in(folder: &Path) -> Self {
+    pub async fn open_in(folder: &Path, mut disk: Option<Disk>) -> Self {
         let mut tally = Tally::default();
-        let (mut process, _) = start(folder, &mut Vec::new()).await;
+        let (mut process, _) = start(folder, disk.as_ref()).await;
         process.kill().await;
+        tally.unsynced += disk.as_mut().map_or(0, Disk::cut);
         let orders = Connection::open(data(folder).join("orders.db")).unwrap();
         orders.execute("UPDATE products SET stock = ?1", [STOCK]).unwrap();
         drop(orders);
-        let (process, gateway) = start(folder, &mut tally.ready).await;
+        let (process, Serves { gateway, took, .. }) = start(folder, disk.as_ref()).await;
+        tally.ready.push(took);
         let anon = Client::new(&gateway);
         let admin = anon.log_in("admin", "admin").await;
         let mut buyers = Vec::new();
         for number in 0..BUYERS {
             buyers.push(Buyer::new(&format!("buyer{number}"), &anon, &admin).await);
         }
-        Self { _own: None, folder: folder.to_owned(), process, buyers, tally }
+        Self { _own: None, folder: folder.to_owned(), process, buyers, tally, disk }
     }
 
     /// Kills it at a moment between two writes or in one, starts it again, and checks.
@@ -96,12 +110,15 @@ impl Lab {
         let moment = 1 + random(WRITES);
         count.subscribe().wait_for(|count| *count >= moment).await.unwrap();
         self.process.kill().await;
+        self.cut();
         self.tally.kills += 1;
         self.take_back(buyers.await.unwrap());
         if self.tally.kills.is_multiple_of(STARTS) {
-            let mut starting = ShopProcess::spawn(&self.folder);
+            let environment = self.disk.as_ref().map(Disk::environment);
+            let mut starting = ShopProcess::spawn_with(&self.folder, environment.unwrap_or_default());
             tokio::time::sleep(Duration::from_millis(random(START_MS))).await;
             starting.kill().await;
+            self.cut();
             self.tally.kills_at_start += 1;
         }
         let refused = self.take_refused();
@@ -109,9 +126,15 @@ impl Lab {
         self.start_again().await
     }
 
+    /// The power fails, where it does: the host runs no more.
+    fn cut(&mut self) {
+        self.tally.unsynced += self.disk.as_mut().map_or(0, Disk::cut);
+    }
+
     /// Starts it after it was killed, and checks.
     pub async fn start_again(mut self) -> Self {
-        let (process, gateway) = start(&self.folder, &mut self.tally.ready).await;
+        let (process, Serves { gateway, took, .. }) = start(&self.folder, self.disk.as_ref()).await;
+        self.tally.ready.push(took);
         self.process = process;
         self.buyers = self.buyers.into_iter().map(|buyer| buyer.moved_to(&gateway)).collect();
         self.check().await;

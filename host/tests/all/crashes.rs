@@ -35,6 +35,22 @@ async fn the_laboratory_finds_out_when_acknowledged_writes_are_gone() {
     assert!(!lab.tally.findings.is_empty(), "{:?}", lab.acknowledged());
 }
 
+/// Where libraries can be preloaded: see `lost_writes`.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_after_a_power_cut_unless_the_disk_lies() {
+    let mut lab = Lab::open_on_disk(1).await.unwrap();
+    for _ in 0..3 {
+        lab = lab.kill_once().await;
+    }
+    assert_eq!(lab.tally.findings, [""; 0]);
+    assert!(lab.tally.unsynced > 0, "a cut could undo nothing");
+    lab.disk.as_mut().unwrap().lies = true;
+    // The first kill ends the host that was started on the disk while it was honest.
+    lab = lab.kill_once().await.kill_once().await;
+    assert!(!lab.tally.findings.is_empty(), "{:?}", lab.acknowledged());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_back_and_ahead_loses_no_write_and_revives_no_session() {
     const DAY_SECONDS: i64 = 24 * 3600;

@@ -7,6 +7,7 @@ mod bodies;
 mod crash_lab;
 mod harness;
 mod ledger;
+mod lost_writes;
 mod process;
 mod shop_process;
 

@@ -1,5 +1,6 @@
 //! The shop in a process of its own, which may be killed at any moment and started again on the same folder.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,16 @@ use crate::harness::component;
 pub struct ShopProcess {
     child: Child,
     started: Instant,
+}
+
+/// What a host said when it served.
+pub struct Serves {
+    /// Where, as URLs: for everybody, and for the operator.
+    pub gateway: String,
+    #[allow(dead_code, reason = "the laboratory alone deploys")]
+    pub admin: String,
+    /// From its start to that.
+    pub took: Duration,
 }
 
 /// Where a folder keeps what the host says, and the host's own folder.
@@ -40,6 +51,11 @@ fn manifest() -> String {
 impl ShopProcess {
     /// Starts it. It does not serve yet.
     pub fn spawn(folder: &Path) -> Self {
+        Self::spawn_with(folder, Vec::new())
+    }
+
+    /// Starts it with these variables in its environment.
+    pub fn spawn_with(folder: &Path, environment: Vec<(&str, OsString)>) -> Self {
         let file = folder.join("comptoir.toml");
         std::fs::write(&file, manifest()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_comptoir"))
@@ -49,6 +65,7 @@ impl ShopProcess {
             .arg(data(folder))
             .arg("--cache")
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::options().append(true).create(true).open(log(folder)).unwrap())
@@ -58,12 +75,19 @@ impl ShopProcess {
         Self { child, started: Instant::now() }
     }
 
-    /// Waits until it serves: the gateway's address, and how long that took since it was started. None if it ended before.
-    pub async fn serves(&mut self) -> Option<(String, Duration)> {
+    /// Waits until it serves. None if it ended before.
+    pub async fn serves(&mut self) -> Option<Serves> {
         let mut said = BufReader::new(self.child.stdout.take().expect("asked once")).lines();
+        let mut gateway = None;
         while let Some(line) = said.next_line().await.unwrap() {
-            if let Some(address) = line.trim().strip_prefix("gateway") {
-                return Some((address.trim().to_owned(), self.started.elapsed()));
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("gateway"), address) => gateway = address.map(str::to_owned),
+                (Some("admin"), Some(admin)) => {
+                    let (gateway, admin) = (gateway.expect("it comes first"), admin.to_owned());
+                    return Some(Serves { gateway, admin, took: self.started.elapsed() });
+                }
+                _ => {}
             }
         }
         None

@@ -126,7 +126,7 @@ async fn flood(gateway: &str, next: Flood, reads: bool) {
 async fn floods_of_frames_hurt_nobody_and_are_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
-    let (base, _) = process.serves().await.expect("it starts");
+    let base = process.serves().await.expect("it starts").gateway;
     let gateway = base.trim_start_matches("http://").to_owned();
     let other = Client::new(&base);
     for _ in 0..50 {

@@ -1,0 +1,167 @@
+//! Power cuts: what was acknowledged is there after one, whatever of the rest the disk has lost (DB-3).
+//!
+//! Each part prints how many changes of files and folders a cut could have undone, so that a part in which nothing was at
+//! stake is seen. The last one is the control: a disk that says it has synced and has not must be found out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::crash_lab::{Lab, start};
+use crate::harness::{Client, component, send};
+use crate::ledger::random;
+use crate::lost_writes::Disk;
+use crate::shop_process::{ShopProcess, data};
+use crate::{conclude, print_work, row};
+
+/// How long after it began a first start, and a deploy, is cut off, at most, in milliseconds.
+const FIRST_START_MS: u64 = 400;
+const DEPLOY_MS: u64 = 400;
+
+/// Runs all parts. Whether one failed.
+pub(crate) async fn cut(cycles: usize) -> bool {
+    let seed = random(1 << 32);
+    let Some(lab) = Lab::open_on_disk(seed).await else {
+        row("power cuts", "skipped: only Linux preloads libraries as this needs it");
+        return false;
+    };
+    row("power cuts begin with the seed", seed);
+    [serving(lab, cycles).await, starting(cycles / 2, seed).await, deploying(cycles / 2, seed).await, lying(seed).await]
+        .contains(&true)
+}
+
+/// Orders, status changes, registrations and sessions.
+async fn serving(mut lab: Lab, cycles: usize) -> bool {
+    for cycle in 1..=cycles {
+        lab = lab.kill_once().await;
+        if cycle % 20 == 0 {
+            eprintln!("{cycle} of {cycles} power cuts, {} findings", lab.tally.findings.len());
+        }
+    }
+    row("power cuts while it served", lab.tally.kills);
+    row("power cuts while it started", lab.tally.kills_at_start);
+    row("changes that could be lost", lab.tally.unsynced);
+    print_work(&lab);
+    conclude("lost, doubled, half done, damaged", &lab.tally.findings) || lab.tally.unsynced == 0
+}
+
+/// First starts, on a folder that is not there: the next start makes what is missing, and serves.
+async fn starting(cycles: usize, seed: u64) -> bool {
+    let (mut findings, mut unsynced) = (Vec::new(), 0);
+    for cycle in 0..cycles {
+        let own = tempfile::tempdir().unwrap();
+        let mut disk = Disk::below(own.path(), seed + 1000 * cycle as u64).expect("there is one for all");
+        let mut process = ShopProcess::spawn_with(own.path(), disk.environment());
+        tokio::time::sleep(Duration::from_millis(random(FIRST_START_MS))).await;
+        process.kill().await;
+        unsynced += disk.cut();
+        let mut process = ShopProcess::spawn_with(own.path(), disk.environment());
+        match process.serves().await {
+            Some(serves) => drop(Client::new(&serves.gateway).log_in("admin", "admin").await),
+            None => findings.push(said(own.path())),
+        }
+    }
+    row("power cuts in a first start", cycles);
+    row("changes that could be lost", unsynced);
+    conclude("first starts that cannot go on", &findings)
+}
+
+fn said(folder: &Path) -> String {
+    let said = std::fs::read_to_string(crate::shop_process::log(folder)).unwrap_or_default();
+    said.lines().last().unwrap_or("it said nothing").to_owned()
+}
+
+/// Deploys: what was answered serves, and its line of the history is there.
+async fn deploying(cycles: usize, seed: u64) -> bool {
+    let own = tempfile::tempdir().unwrap();
+    let mut disk = Disk::below(own.path(), seed).expect("there is one for all");
+    let (mut findings, mut unsynced, mut acknowledged) = (Vec::new(), 0, Vec::new());
+    let (mut number, mut count) = (0, 0);
+    let (mut process, mut serves) = start(own.path(), Some(&disk)).await;
+    for _ in 0..cycles {
+        let deploys = tokio::spawn(deploy_on(operator(own.path(), &serves.admin), number));
+        tokio::time::sleep(Duration::from_millis(random(DEPLOY_MS))).await;
+        process.kill().await;
+        unsynced += disk.cut();
+        let (answered, sent) = deploys.await.unwrap();
+        number = sent;
+        count += answered.len();
+        acknowledged.extend(answered);
+        (process, serves) = start(own.path(), Some(&disk)).await;
+        check_deploys(&operator(own.path(), &serves.admin), &mut acknowledged, &mut findings).await;
+    }
+    process.kill().await;
+    row("power cuts in deploys", cycles);
+    row("acknowledged deploys", count);
+    row("changes that could be lost", unsynced);
+    conclude("deploys lost or damaged", &findings)
+}
+
+fn operator(folder: &Path, admin: &str) -> Client {
+    let token = std::fs::read_to_string(data(folder).join("admin.token")).unwrap();
+    Client::new(admin).with_token(token.trim())
+}
+
+/// Deploys one component after the other, each of them new, until the host is gone. Gives the digests that were answered to be
+/// in charge, and how many were sent.
+async fn deploy_on(operator: Client, mut number: usize) -> (Vec<String>, usize) {
+    let mut acknowledged = Vec::new();
+    let orders = std::fs::read(component("orders")).unwrap();
+    loop {
+        number += 1;
+        // An empty custom section whose name no other deploy has (WebAssembly core specification, section 5.5.3).
+        let name = format!("{number:010}");
+        let bytes = [&orders[..], &[0, 11, 10], name.as_bytes()].concat();
+        let Ok(answer) = operator.request(Method::PUT, "/services/orders").body(bytes).send().await else { break };
+        if answer.status() != StatusCode::OK {
+            break;
+        }
+        let Ok(report) = answer.text().await else { break };
+        let report: Value = serde_json::from_str(&report).unwrap();
+        acknowledged.push(report["data"]["to"].as_str().expect("a digest").to_owned());
+    }
+    (acknowledged, number)
+}
+
+/// What serves is what was acknowledged last, or what was being deployed; that is known from now on.
+async fn check_deploys(operator: &Client, acknowledged: &mut Vec<String>, findings: &mut Vec<String>) {
+    let serving = send(operator.request(Method::GET, "/services/orders")).await;
+    let serving = serving.succeeds(200)["revision"].as_str().expect("a digest").to_owned();
+    let history = send(operator.request(Method::GET, "/services/orders/history")).await;
+    let lines = history.succeeds(200).as_array().unwrap();
+    let in_charge = |line: &&Value| ["active", "kept"].contains(&line["result"].as_str().unwrap());
+    let last = lines.iter().find(in_charge).expect("it served once");
+    if last["to"] != *serving {
+        findings.push(format!("{serving} serves, but the history says {last}"));
+    }
+    if acknowledged.last().is_some_and(|last| *last != serving) {
+        let newer = lines.iter().filter(in_charge).take_while(|line| line["to"] != **acknowledged.last().unwrap());
+        if newer.count() != 1 {
+            findings.push(format!("{serving} serves, and {} was acknowledged last", acknowledged.last().unwrap()));
+        }
+    }
+    // The history is given in parts: what is older was found there before.
+    for digest in acknowledged.drain(..) {
+        if !lines.iter().filter(in_charge).any(|line| line["to"] == *digest) {
+            findings.push(format!("the deploy of {digest} is not in the history"));
+        }
+    }
+    acknowledged.push(serving);
+}
+
+/// The control: a disk that has not synced what it said it has. That must be found.
+async fn lying(seed: u64) -> bool {
+    let mut lab = Lab::open_on_disk(seed).await.expect("there is one for all");
+    lab.disk.as_mut().expect("it was opened on one").lies = true;
+    // The host that runs was started on an honest disk; the next one is not.
+    lab = lab.kill_once().await;
+    let honest = lab.tally.findings.len();
+    lab = lab.kill_once().await;
+    row("found on a disk that lies", lab.tally.findings.len() - honest);
+    if honest != 0 || lab.tally.findings.is_empty() {
+        println!("  this laboratory does not find what is lost: {:?}", lab.tally.findings);
+    }
+    honest != 0 || lab.tally.findings.is_empty()
+}
