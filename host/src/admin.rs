@@ -9,6 +9,7 @@
 //! | `GET /health`, `/livez` | the host lives |
 //! | `GET /readyz` | the disk takes writes and every service answers its health question |
 //! | `GET /metrics` | OpenMetrics text |
+//! | `GET /version` | versions of the host and its parts; name, version and digest of every revision that serves |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
 //! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, and in the query `digest`, `force`, `reason`, `canary` |
 //! | `POST /services/{name}/rollback` | goes back; in the query `to`, `reason` |
@@ -30,12 +31,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::body::{Body, BodyReader, full};
-use crate::deploy::{Deployer, Deployment, Platform};
+use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::error::Error;
 use crate::gate::{Gate, REQUEST_ID};
 use crate::gateway::{Gateway, RequestIds};
 use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
+use crate::version::Versions;
 
 /// Bytes of components that are being sent at one moment, all together.
 const UPLOADS_BYTES: u32 = 256 << 20;
@@ -100,6 +102,11 @@ impl Admin {
                 only(&request, &[Method::GET])?;
                 Ok(metrics_answer(metrics::encode(&self.metrics, &serving, &self.platform)))
             }
+            ["version"] => {
+                only(&request, &[Method::GET])?;
+                self.check_token(request.headers())?;
+                Ok(deploys::success(&json!({ "data": version(&serving) })))
+            }
             ["services", ref rest @ ..] => {
                 if let Err(error) = self.check_token(request.headers()) {
                     return Err(self.unread(request, error).await);
@@ -146,6 +153,22 @@ impl Admin {
         let sent = sent.as_bytes().strip_prefix(b"Bearer ").ok_or(Error::MissingToken)?;
         if self.gate.is_operator(sent) { Ok(()) } else { Err(Error::InvalidToken) }
     }
+}
+
+/// What the host and its parts are, and every revision that serves: in charge, or on trial.
+fn version(serving: &Serving) -> Value {
+    let revision = |served: &Served| {
+        let description = served.description.as_deref();
+        json!({
+            "service": served.revision.service(),
+            "name": description.map(|description| &description.name),
+            "version": description.map(|description| &description.version),
+            "digest": served.revision.digest(),
+        })
+    };
+    let tried = serving.canary().into_iter().flat_map(|canary| canary.candidates().values());
+    let served = serving.stable().services().values().chain(tried.map(|candidate| &candidate.served));
+    json!({ "host": Versions::of_this_program(), "revisions": served.map(revision).collect::<Vec<_>>() })
 }
 
 /// Refuses a method that a path does not have. `GET` allows `HEAD`.

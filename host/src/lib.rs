@@ -58,3 +58,4 @@ pub mod route;
 pub mod storage;
 pub mod telemetry;
 pub mod tokens;
+pub mod version;

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -14,11 +15,14 @@ use comptoir::engine::{self, Wasi};
 use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
 use comptoir::telemetry::{LogFormat, start_log};
+use comptoir::version::Versions;
 use tokio::signal::unix::{SignalKind, signal};
+
+static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
 
 /// A host for WebAssembly services that swaps a component without losing a request.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version = VERSIONS.as_str(), about)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -4,8 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 23] = [
-    ("admin", &["body", "deploy", "engine", "error", "gate", "gateway", "revision", "route", "storage", "telemetry"]),
+const EDGES: [(&str, &[&str]); 24] = [
+    (
+        "admin",
+        &[
+            "body",
+            "deploy",
+            "engine",
+            "error",
+            "gate",
+            "gateway",
+            "revision",
+            "route",
+            "storage",
+            "telemetry",
+            "version",
+        ],
+    ),
     ("backup", &["storage"]),
     ("answers", &["body", "storage"]),
     ("body", &[]),
@@ -61,6 +76,7 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("storage", &[]),
     ("telemetry", &[]),
     ("tokens", &["clock"]),
+    ("version", &[]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -81,6 +81,28 @@ async fn the_commands_give_programs_the_answer_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_program_and_the_operators_listener_say_which_versions_and_revisions_there_are() {
+    let stand = Stand::open().await;
+    stand.send("?canary=5%25", variant("good-2")).await.succeeds(200);
+    let answer = stand.shop.operator().get("/version").await;
+    let Value::Object(host) = &answer.succeeds(200)["host"] else { panic!("{}", answer.text) };
+    let part = |name: &str| host[name].as_str().unwrap();
+    let lock = include_str!("../../../../Cargo.lock");
+    assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{}\"", part("wasmtime"))), "{}", answer.text);
+    assert_eq!((part("comptoir"), part("sqlite")), (env!("CARGO_PKG_VERSION"), rusqlite::version()));
+    let revisions = answer.data()["revisions"].as_array().unwrap();
+    let served: Vec<_> = revisions.iter().map(|revision| (&revision["service"], &revision["digest"])).collect();
+    let (service, tried) = (Value::from("variant"), digest(&variant("good-2")));
+    assert_eq!(served, [(&service, &stand.active().await.into()), (&service, &tried.into())]);
+    assert!(revisions.iter().all(|revision| revision["version"].is_string()), "{}", answer.text);
+    stand.shop.operator().without_token().get("/version").await.refuses(401, "MISSING_TOKEN");
+
+    let said = succeeds(&run(&["--version"]).await);
+    let [comptoir, wasmtime, sqlite, rustc] = ["comptoir", "wasmtime", "sqlite", "rustc"].map(part);
+    assert_eq!(said, format!("comptoir {comptoir} (wasmtime {wasmtime}, SQLite {sqlite}, rustc {rustc})\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_fails_says_why_and_what_to_do() {
     let stand = Stand::open().await;
     let files = tempfile::tempdir().unwrap();

@@ -1,0 +1,17 @@
+//! Notes what the program is built with where no crate says it: the versions of wasmtime and of the compiler.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=../Cargo.lock");
+    let lock = std::fs::read_to_string("../Cargo.lock").expect("the workspace has a Cargo.lock");
+    let wasmtime = lock.split("[[package]]").find_map(|package| {
+        let version = package.trim_start().strip_prefix("name = \"wasmtime\"\nversion = \"")?;
+        version.split('"').next()
+    });
+    println!("cargo::rustc-env=WASMTIME_VERSION={}", wasmtime.expect("Cargo.lock has wasmtime"));
+    let compiler = std::env::var_os("RUSTC").expect("cargo names the compiler");
+    let said = Command::new(compiler).arg("--version").output().expect("the compiler runs");
+    let said = String::from_utf8(said.stdout).expect("a version is a text");
+    println!("cargo::rustc-env=RUSTC_VERSION={}", said.split_whitespace().nth(1).expect("`rustc`, and its version"));
+}
