@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{PATIENCE, address, beside, statuses};
-use crate::harness::{Shop, shop_manifest};
+use crate::harness::{Client, Shop, shop_manifest};
+use crate::shop_process::ShopProcess;
 
 const GET: &[u8] = b"GET /products HTTP/1.1\r\nhost: shop\r\n\r\n";
 
@@ -111,19 +113,33 @@ async fn bodies_that_come_one_byte_at_a_time_hold_no_instance() {
     assert!(answers.iter().all(|answer| answer == "HTTP/1.1 408"), "{answers:?}");
 }
 
+/// Connections that wait, each with as much of a request as its number says.
+const IDLE: usize = 10_000;
+
+/// Files beside those that either side of the connections may have open.
+const OTHER_FILES: u64 = 1_000;
+
+/// The host is a process of its own: each side of ten thousand connections is as many open files as one may often have.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_idle_connections_hurt_nobody() {
-    let shop = Shop::open().await;
+async fn ten_thousand_idle_connections_hurt_nobody() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let enough = maximum.is_none_or(|most| most >= IDLE as u64 + OTHER_FILES);
+    assert!(enough, "a process may open {maximum:?} files at most here, too few for this test: raise `ulimit -Hn`");
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = ShopProcess::spawn(folder.path());
+    let gateway = process.serves().await.expect("it starts").gateway;
+    let address = gateway.trim_start_matches("http://");
     let attack = async {
         let mut held = Vec::new();
-        for number in 0..2000 {
-            let mut stream = connect(&shop).await;
+        for number in 0..IDLE {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
             stream.write_all(&GET[..number % GET.len()]).await.unwrap();
             held.push(stream);
         }
         held
     };
-    let held = beside(&shop.anon(), attack).await;
+    let held = beside(&Client::new(&gateway), attack).await;
     let mut first = held.into_iter().next().unwrap();
     first.write_all(GET).await.unwrap();
     let mut answer = [0; 12];
