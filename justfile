@@ -14,6 +14,10 @@ run *arguments: build
 test *filter: components guests
     cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
 
+# Try what must hold whatever is asked with so many cases of each: a few are in `just test`
+fuzz cases="10000": components guests
+    PROPTEST_CASES={{cases}} cargo test --locked --workspace --exclude 'guest-*' --test all -- properties::
+
 # Format, lints with warnings refused, documentation
 check: toolchain
     cargo fmt --all --check
@@ -99,7 +103,7 @@ bench-micro *filter: components guests
 bench-tools:
     cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
 
-# Kill a serving host, 200 times unless told otherwise, fill its disk, stop it, and print what it kept of its word
+# Kill a serving host, 200 times unless told otherwise, cut its power, fill its disk, stop it, and print what it kept of its word
 crash-lab kills="200": components
     cargo bench --locked -p comptoir --bench crash_lab -- {{kills}}
 

@@ -173,9 +173,9 @@ impl FromStr for Share {
         if !digits(whole) || !digits(hundredths) || hundredths.len() > 2 {
             return Err(ShareError);
         }
-        let number = |text: &str| text.parse::<u16>().map_err(|_| ShareError);
+        let number = |text: &str| text.parse::<u32>().map_err(|_| ShareError);
         let points = number(whole)? * 100 + number(&format!("{hundredths:0<2}"))?;
-        if points <= Self::ALL.0 { Ok(Self(points)) } else { Err(ShareError) }
+        u16::try_from(points).ok().map(Self).filter(|share| *share <= Self::ALL).ok_or(ShareError)
     }
 }
 

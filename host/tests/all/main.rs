@@ -31,6 +31,7 @@ mod orders;
 mod original_client;
 mod plain;
 mod products;
+mod properties;
 mod start;
 mod tls;
 mod users;
