@@ -22,12 +22,13 @@ fn segment() -> impl Strategy<Value = String> {
     ]
 }
 
-fn joined(segments: Vec<String>) -> String {
+fn joined(segments: &[String]) -> String {
     format!("/{}", segments.join("/"))
 }
 
 fn route() -> impl Strategy<Value = Route> {
-    let pattern = prop_oneof![12 => prop::collection::vec(segment(), 1..4).prop_map(joined), 1 => text()];
+    let pattern =
+        prop_oneof![12 => prop::collection::vec(segment(), 1..4).prop_map(|segments| joined(&segments)), 1 => text()];
     (pattern, prop::option::weighted(0.8, method()), select(vec!["one", "other"])).prop_map(
         |(pattern, method, service)| {
             let pattern: Arc<str> = pattern.into();
@@ -37,7 +38,7 @@ fn route() -> impl Strategy<Value = Route> {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    prop_oneof![8 => prop::collection::vec(segment(), 0..5).prop_map(joined), 1 => text()]
+    prop_oneof![8 => prop::collection::vec(segment(), 0..5).prop_map(|segments| joined(&segments)), 1 => text()]
 }
 
 /// Whether a path is one of a pattern's, worked out in the plainest way.
