@@ -90,11 +90,11 @@ pub(crate) fn verify_password(password: &str, hash: Option<&str>) -> String {
 }
 
 pub(crate) fn random(bytes: u64) -> String {
-    format!("{} bytes, {}", secure::get_random_bytes(bytes).len(), secure::get_random_u64() % 1)
+    format!("{} bytes, {}", secure::get_random_bytes(bytes).len(), secure::get_random_u64())
 }
 
 pub(crate) fn insecure_random(bytes: u64) -> String {
-    format!("{} bytes, {}", insecure::get_insecure_random_bytes(bytes).len(), insecure::get_insecure_random_u64() % 1)
+    format!("{} bytes, {}", insecure::get_insecure_random_bytes(bytes).len(), insecure::get_insecure_random_u64())
 }
 
 pub(crate) fn seed() -> String {

@@ -47,7 +47,7 @@ pub(crate) fn change_fields(changes: Vec<Change>) -> String {
         Change::Append(name, value) => fields.append(name, value).is_ok(),
         Change::Set(name, values) => fields.set(name, values).is_ok(),
         Change::Delete(name) => fields.delete(name).is_ok(),
-        Change::Get(name) => fields.has(name) == !fields.get(name).is_empty(),
+        Change::Get(name) => fields.has(name) != fields.get(name).is_empty(),
     });
     let done = done.count();
     format!("{done} done, {} entries", fields.clone().entries().len())
