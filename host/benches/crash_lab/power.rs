@@ -18,7 +18,7 @@ use crate::{conclude, print_work, row};
 
 /// How long after it began a first start, and a deploy, is cut off, at most, in milliseconds.
 const FIRST_START_MS: u64 = 400;
-const DEPLOY_MS: u64 = 400;
+const DEPLOY_MS: u64 = 1200;
 
 /// Runs all parts. Whether one failed.
 pub(crate) async fn cut(cycles: usize) -> bool {
@@ -85,8 +85,9 @@ async fn deploying(cycles: usize, seed: u64) -> bool {
         tokio::time::sleep(Duration::from_millis(random(DEPLOY_MS))).await;
         process.kill().await;
         unsynced += disk.cut();
-        let (answered, sent) = deploys.await.unwrap();
+        let (answered, sent, refused) = deploys.await.unwrap();
         number = sent;
+        findings.extend(refused);
         count += answered.len();
         acknowledged.extend(answered);
         (process, serves) = start(own.path(), Some(&disk)).await;
@@ -96,7 +97,7 @@ async fn deploying(cycles: usize, seed: u64) -> bool {
     row("power cuts in deploys", cycles);
     row("acknowledged deploys", count);
     row("changes that could be lost", unsynced);
-    conclude("deploys lost or damaged", &findings)
+    conclude("deploys refused, lost or damaged", &findings) || count == 0
 }
 
 fn operator(folder: &Path, admin: &str) -> Client {
@@ -105,9 +106,9 @@ fn operator(folder: &Path, admin: &str) -> Client {
 }
 
 /// Deploys one component after the other, each of them new, until the host is gone. Gives the digests that were answered to be
-/// in charge, and how many were sent.
-async fn deploy_on(operator: Client, mut number: usize) -> (Vec<String>, usize) {
-    let mut acknowledged = Vec::new();
+/// in charge, how many were sent, and why one was refused.
+async fn deploy_on(operator: Client, mut number: usize) -> (Vec<String>, usize, Option<String>) {
+    let (mut acknowledged, mut refused) = (Vec::new(), None);
     let orders = std::fs::read(component("orders")).unwrap();
     loop {
         number += 1;
@@ -115,14 +116,16 @@ async fn deploy_on(operator: Client, mut number: usize) -> (Vec<String>, usize) 
         let name = format!("{number:010}");
         let bytes = [&orders[..], &[0, 11, 10], name.as_bytes()].concat();
         let Ok(answer) = operator.request(Method::PUT, "/services/orders").body(bytes).send().await else { break };
-        if answer.status() != StatusCode::OK {
+        let status = answer.status();
+        let Ok(report) = answer.text().await else { break };
+        if status != StatusCode::OK {
+            refused = Some(report);
             break;
         }
-        let Ok(report) = answer.text().await else { break };
         let report: Value = serde_json::from_str(&report).unwrap();
         acknowledged.push(report["data"]["to"].as_str().expect("a digest").to_owned());
     }
-    (acknowledged, number)
+    (acknowledged, number, refused)
 }
 
 /// What serves is what was acknowledged last, or what was being deployed; that is known from now on.
