@@ -107,6 +107,10 @@ bench-tools:
 crash-lab kills="200": components
     cargo bench --locked -p comptoir --bench crash_lab -- {{kills}}
 
+# Run every attack of the hostile components beside load on a sibling, and print what that and the host's memory notice
+hostile-lab milliseconds="1500": components guests
+    cargo bench --locked -p comptoir --bench hostile_lab -- {{milliseconds}}
+
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
     rm -rf data

@@ -3,54 +3,10 @@
 
 mod code;
 mod ground;
+mod verdicts;
 
-use ground::{Ground, Verdict};
-
-/// Peak of the host's resident memory, in MiB: thousands of times less than what the attacks ask for.
-const CEILING_MIB: u64 = 512;
-
-/// Attacks of `guest_hostile`, the status that each is answered with, and what the answer says.
-const VERDICTS: &[Verdict] = &[
-    ("spin", 504, "DEADLINE_EXCEEDED"),
-    ("recurse", 500, "INTERNAL_ERROR"),
-    ("grow", 500, "OUT_OF_MEMORY"),
-    ("copy", 504, "DEADLINE_EXCEEDED"),
-    ("sleep", 504, "DEADLINE_EXCEEDED"),
-    ("handles", 500, "INTERNAL_ERROR"),
-    ("pollables", 500, "INTERNAL_ERROR"),
-    ("leak", 200, "leaked"),
-    ("random", 500, "INTERNAL_ERROR"),
-    ("print", 504, "DEADLINE_EXCEEDED"),
-    ("globals", 200, "1 request"),
-    ("environment", 200, "0 variables, 0 arguments"),
-    ("call", 200, "reached []"),
-    ("sql", 200, "passed []"),
-    ("sql-endless", 200, "timed out"),
-    ("sql-rows", 200, "too large"),
-    ("sql-bytes", 200, "too large, denied, too large"),
-    ("sql-parameters", 500, "INTERNAL_ERROR"),
-    ("sql-text", 200, "invalid"),
-    ("sql-length", 200, "too large, too large, too large"),
-    ("transaction-spin", 504, "DEADLINE_EXCEEDED"),
-    ("transaction-sleep", 504, "DEADLINE_EXCEEDED"),
-    ("transaction-twice", 200, "done, then timed out"),
-    ("no-answer", 500, "INTERNAL_ERROR"),
-    ("error-answer", 500, "INTERNAL_ERROR"),
-    ("many-headers", 500, "INTERNAL_ERROR"),
-    ("large-header", 500, "INTERNAL_ERROR"),
-    ("header-text", 200, "0 values and 0 names were taken"),
-    ("forbidden-headers", 200, "answered"),
-    ("status", 500, "INTERNAL_ERROR"),
-    ("length-too-long", 500, "INTERNAL_ERROR"),
-    ("length-too-short", 500, "INTERNAL_ERROR"),
-    ("unfinished-body", 500, "INTERNAL_ERROR"),
-    ("empty-writes", 500, "INTERNAL_ERROR"),
-    ("spin-after-answer", 200, "answered"),
-    ("trap-after-answer", 500, "INTERNAL_ERROR"),
-];
-
-/// An attack whose answer has begun when it goes wrong: the client sees that it is not complete.
-const ENDLESS: &str = "/hostile/endless-body";
+use ground::Ground;
+use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attack_gets_its_verdict_and_hurts_nobody() {

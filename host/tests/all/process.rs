@@ -80,6 +80,12 @@ impl Process {
         std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
     }
 
+    /// Forgets the most memory that it ever had resident (proc_pid_clear_refs(5)).
+    #[allow(dead_code, reason = "for a laboratory")]
+    pub fn forget_peak_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id().expect("it runs")), "5").unwrap();
+    }
+
     /// The most memory that it ever had resident, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         let id = self.child.id().expect("it runs");

@@ -92,6 +92,18 @@ impl Ground {
         Sibling { ends, asking }
     }
 
+    /// Where a path of the host is.
+    #[allow(dead_code, reason = "for the laboratory")]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.process.gateway)
+    }
+
+    /// Counts the host's peak of memory from now on.
+    #[allow(dead_code, reason = "for the laboratory")]
+    pub fn forget_peak_memory(&self) {
+        self.process.forget_peak_memory();
+    }
+
     pub fn peak_memory_mib(&self) -> u64 {
         self.process.peak_memory_kib() / 1024
     }

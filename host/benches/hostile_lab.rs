@@ -1,0 +1,152 @@
+//! `just hostile-lab`: runs every attack of the hostile components over and over, several at a time, beside load on a sibling,
+//! and prints what the sibling notices and how much memory the host takes.
+//!
+//! It fails when a sibling's request is not answered with 200, when its 99th percentile is above a ceiling, or the host's
+//! memory. Clients and host share the machine, so the ceiling is for two processors of which attackers take what they get.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
+
+#[path = "../tests/all/hostile_guests/code.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod code;
+#[path = "../tests/all/hostile_guests/ground.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod ground;
+#[path = "../tests/all/harness.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod harness;
+#[path = "../tests/all/process.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod process;
+#[path = "../tests/all/hostile_guests/verdicts.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod verdicts;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ground::Ground;
+use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
+
+/// Clients that attack at the same time, and clients of the sibling, each of which asks, and rests for a moment.
+const ATTACKERS: usize = 4;
+const CLIENTS: usize = 4;
+const REST: Duration = Duration::from_millis(1);
+
+/// The highest that the sibling's 99th percentile may be beside any attack.
+const CEILING: Duration = Duration::from_millis(50);
+
+/// What the sibling and the host noticed of an attack.
+struct Row {
+    name: String,
+    attacks: u64,
+    quiet: Duration,
+    beside: Duration,
+    peak_mib: u64,
+}
+
+fn main() {
+    let milliseconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1500);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut rows = runtime.block_on(run(Duration::from_millis(milliseconds)));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.beside));
+    print(&rows);
+    let over = rows.iter().filter(|row| row.beside > CEILING || row.peak_mib > CEILING_MIB).count();
+    println!("above {} ms or {CEILING_MIB} MiB: {over} of {}", CEILING.as_millis(), rows.len());
+    if over > 0 {
+        std::process::exit(1);
+    }
+}
+
+/// Each attack for so long, after a look at the sibling that is as long.
+async fn run(time: Duration) -> Vec<Row> {
+    let ground = Ground::open(&code::components()).await;
+    let hostile = VERDICTS.iter().map(|(name, ..)| format!("/hostile/{name}"));
+    let bare = code::ATTACKS.iter().map(|(name, ..)| format!("/{name}/x"));
+    let paths: Vec<String> = hostile.chain([ENDLESS.to_owned()]).chain(bare).collect();
+    let mut rows = Vec::new();
+    for path in &paths {
+        ground.forget_peak_memory();
+        let quiet = sibling(&ground, time).await;
+        let attack = Attack::begin(&ground.url(path));
+        let beside = sibling(&ground, time).await;
+        let (name, attacks) = (path.trim_start_matches("/hostile/").trim_matches(['/', 'x']), attack.end().await);
+        rows.push(Row { name: name.to_owned(), attacks, quiet, beside, peak_mib: ground.peak_memory_mib() });
+        eprintln!("{} of {} attacks", rows.len(), paths.len());
+    }
+    rows
+}
+
+/// The 99th percentile of a sibling's requests in this time, all of which must be answered with 200.
+async fn sibling(ground: &Ground, time: Duration) -> Duration {
+    let (url, until) = (ground.url("/sibling/x"), Instant::now() + time);
+    let clients = (0..CLIENTS).map(|_| {
+        let (url, http) = (url.clone(), client());
+        tokio::spawn(async move {
+            let mut took = Vec::new();
+            while Instant::now() < until {
+                let began = Instant::now();
+                let answer = http.get(&url).send().await.unwrap();
+                assert_eq!(answer.status(), 200, "the sibling");
+                answer.bytes().await.unwrap();
+                took.push(began.elapsed());
+                tokio::time::sleep(REST).await;
+            }
+            took
+        })
+    });
+    let mut took: Vec<Duration> =
+        futures::future::join_all(clients).await.into_iter().flat_map(Result::unwrap).collect();
+    took.sort_unstable();
+    took[(took.len() - 1) * 99 / 100]
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Clients that go on with an attack, whatever it is answered with.
+struct Attack {
+    ends: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Attack {
+    fn begin(url: &str) -> Self {
+        let (ends, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let clients = (0..ATTACKERS).map(|_| {
+            let (ends, count, http, url) = (ends.clone(), count.clone(), client(), url.to_owned());
+            tokio::spawn(async move {
+                while !ends.load(Ordering::Relaxed) {
+                    // One that is cut short is as good as one that is not.
+                    if let Ok(answer) = http.get(&url).send().await {
+                        let _ = answer.bytes().await;
+                    }
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let clients = clients.collect();
+        Self { ends, count, clients }
+    }
+
+    /// Waits for the attacks that run. Gives how many there were.
+    async fn end(self) -> u64 {
+        self.ends.store(true, Ordering::Relaxed);
+        futures::future::join_all(self.clients).await;
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// The worst first.
+fn print(rows: &[Row]) {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    println!("| attack | attacks | sibling p99 ms, quiet | beside | ratio | host MiB, at most |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    for Row { name, attacks, quiet, beside, peak_mib } in rows {
+        let (quiet, beside) = (milliseconds(*quiet), milliseconds(*beside));
+        println!("| {name} | {attacks} | {quiet:.2} | {beside:.2} | {:.1} | {peak_mib} |", beside / quiet);
+    }
+}
