@@ -23,20 +23,22 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 
-use kit::{Failure, JsonObject, JsonValue, Request, Response};
+use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Request, Response};
 use serde_json::json;
+
+use register::Wanted;
 
 kit::service! {
     name: "auth-service",
     health: "/auth/health",
-    migrations: [include_str!("../migrations/1.sql")],
-    schema: 1..=1,
+    migrations: [include_str!("../migrations/1.sql"), include_str!("../migrations/2.sql")],
+    schema: 2..=2,
     documentation: include_str!("../openapi.json"),
     routes: [
         post("/auth/login", Public, log_in, ["x-client-address"]),
         post("/auth/refresh", Public, refresh),
         post("/auth/verify", Public, verify),
-        post("/auth/register", Public, register),
+        post("/auth/register", Public, register, ["idempotency-key", "x-client-address"]),
         post("/auth/logout", User, log_out),
         post("/internal/logins", Internal, make_login),
         delete("/internal/logins/{username}", Internal, end_login),
@@ -77,11 +79,15 @@ fn log_out(request: &Request) -> Result<Response, Failure> {
 }
 
 fn register(request: &Request) -> Result<Response, Failure> {
+    let key = IdempotencyKey::of(request)?;
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
-    let profile = register::register(username, password, email(&body)?)?;
-    let created = json!({ "user_id": profile["id"], "username": profile["username"] });
-    Ok(Response::created(&created).with_message("Your account was created."))
+    let (profile, address) = (email(&body)?, request.client_address());
+    let wanted = Wanted { username, password, profile, key: key.as_ref(), address: address.as_deref() };
+    register::register(wanted, |profile| {
+        let created = json!({ "user_id": profile["id"], "username": profile["username"] });
+        Response::created(&created).with_message("Your account was created.")
+    })
 }
 
 fn make_login(request: &Request) -> Result<Response, Failure> {
@@ -92,8 +98,9 @@ fn make_login(request: &Request) -> Result<Response, Failure> {
     };
     // Whoever sends a password wants a login, so an empty one is refused by the policy like any short one.
     let [username, password] = ["username", "password"].map(|key| body.get(key).and_then(JsonValue::as_str));
-    let profile = register::register(username.unwrap_or_default(), password.unwrap_or_default(), profile)?;
-    Ok(Response::created(&profile))
+    let (username, password) = (username.unwrap_or_default(), password.unwrap_or_default());
+    let wanted = Wanted { username, password, profile, key: None, address: None };
+    register::register(wanted, Response::created)
 }
 
 fn end_login(request: &Request) -> Result<Response, Failure> {

@@ -18,9 +18,7 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
     let now = host::now_ms();
     // What cannot be a username is nobody's, and is counted as it is.
     let key = Username::parse(name).map_or_else(|_| name.to_owned(), |name| name.key().to_owned());
-    let mut subjects = vec![Subject::Account(key.clone())];
-    subjects.extend(address.and_then(Subject::of_address));
-
+    let subjects = subjects(&key, address);
     let found = count_attempt(&subjects, &key, now)?;
     let Some((login, verdict)) = check_password(found, password, &subjects)? else {
         return Err(invalid_credentials());
@@ -39,6 +37,28 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
     tx.commit()?;
     session::end_surplus(&surplus);
     Ok(pair)
+}
+
+/// Whether a password is that of a name. It counts as an attempt to log in, so that nobody guesses more here than there.
+///
+/// # Errors
+/// 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
+pub(crate) fn is_password(name: &Username, password: &str, address: Option<&str>) -> Result<bool, Failure> {
+    let subjects = subjects(name.key(), address);
+    let found = count_attempt(&subjects, name.key(), host::now_ms())?;
+    if check_password(found, password, &subjects)?.is_none() {
+        return Ok(false);
+    }
+    let tx = storage::begin()?;
+    count_success(&tx, &subjects)?;
+    tx.commit()?;
+    Ok(true)
+}
+
+/// Whose attempt it is.
+fn subjects(key: &str, address: Option<&str>) -> Vec<Subject> {
+    let account = Subject::Account(key.to_owned());
+    [account].into_iter().chain(address.and_then(Subject::of_address)).collect()
 }
 
 /// Counts an attempt before it is evaluated, and finds the login that it is for.

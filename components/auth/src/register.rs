@@ -6,19 +6,39 @@
 
 #[cfg(not(test))]
 use kit::peer;
-use kit::storage::{self, Constraint, Database};
-use kit::{Failure, JsonObject, JsonValue, Method};
+use kit::storage::{self, Constraint, Database, Reads};
+use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Method, Response};
 use username::Username;
 
-use crate::host;
 use crate::model::password;
-use crate::model::registration::{self, Answer};
+use crate::model::registration::{self, Answer, Once, Refused};
+use crate::rows::answers;
 use crate::rows::logins::{self, Claim};
 #[cfg(test)]
 use crate::stand_in::peer;
+use crate::{host, login};
 
 /// The service that keeps profiles.
 const USER: &str = "user";
+
+/// Somebody who wants an account.
+pub(crate) struct Wanted<'a> {
+    pub(crate) username: &'a str,
+    pub(crate) password: &'a str,
+    /// What the profile has besides the username.
+    pub(crate) profile: JsonObject,
+    /// By which the same request is known when it comes again.
+    pub(crate) key: Option<&'a IdempotencyKey>,
+    /// The client's, in whose name a guess at a password is counted.
+    pub(crate) address: Option<&'a str>,
+}
+
+/// What a registration begins with.
+enum Start {
+    Claimed(Claimed),
+    /// It is there already, and was answered so.
+    Again(String),
+}
 
 /// A name that was claimed, and whether a profile may be there from an earlier attempt.
 struct Claimed {
@@ -26,18 +46,29 @@ struct Claimed {
     taken_over: bool,
 }
 
-/// Makes a login and its profile, with the members of `profile` besides the username, and gives the profile.
+/// Makes a login and its profile, and gives what `answer` makes of the profile. With a key, the same request again gets the
+/// same answer and makes nothing.
 ///
 /// # Errors
 /// 400 `CREATION_FAILED` for a name that is taken or refused and for a password that is refused; 503 when it broke off.
-pub(crate) fn register(name: &str, password: &str, profile: JsonObject) -> Result<JsonValue, Failure> {
-    let name = Username::parse(name).map_err(|refused| creation_failed(refused.to_string()))?;
+/// For a key: 409 while the first request is worked on, 422 for another one, 429 for too many with a wrong password.
+pub(crate) fn register(wanted: Wanted<'_>, answer: fn(&JsonValue) -> Response) -> Result<Response, Failure> {
+    let Wanted { username, password, profile, key, address } = wanted;
+    let name = Username::parse(username).map_err(|refused| creation_failed(refused.to_string()))?;
     password::check(password, name.as_str()).map_err(|refused| creation_failed(refused.to_string()))?;
-    let claimed = claim(&name)?;
+    let email = profile.get("email").and_then(JsonValue::as_str);
+    let once = key.map(|key| Once::new(key.as_str(), &name, email));
+    let claimed = match claim(&name, once.as_ref())? {
+        Start::Claimed(claimed) => claimed,
+        Start::Again(body) if login::is_password(&name, password, address)? => {
+            return Ok(Response::replayed(201, body.into_bytes()));
+        }
+        Start::Again(_) => return Err(IdempotencyKey::reused()),
+    };
     let hash = host::hash(password).inspect_err(|_| claimed.give_up())?;
-    let profile = make_profile(&name, &claimed, profile)?;
-    if logins::activate(&claimed.claim, &hash).inspect_err(|_| claimed.release())? {
-        Ok(profile)
+    let answer = answer(&make_profile(&name, &claimed, profile)?);
+    if claimed.activate(&hash, once.as_ref(), &answer).inspect_err(|_| claimed.release())? {
+        Ok(answer)
     } else {
         // An administrator deleted the profile as soon as it was there.
         Err(taken())
@@ -45,23 +76,41 @@ pub(crate) fn register(name: &str, password: &str, profile: JsonObject) -> Resul
 }
 
 /// Keeps the name for this registration. Of any number at once, one gets it, and only that one's password is hashed.
-fn claim(name: &Username) -> Result<Claimed, Failure> {
+fn claim(name: &Username, once: Option<&Once<'_>>) -> Result<Start, Failure> {
     let now = host::now_ms();
-    // Most names that are taken are found so, without waiting for the writer.
-    if registration::answer(name, logins::holder(&Database, name)?, now) == Answer::Taken {
-        return Err(taken());
+    // Most of what makes nothing is found so, without waiting for the writer.
+    if let Answer::Again { answer } = look(&Database, name, once, now)? {
+        return Ok(Start::Again(answer));
     }
     let tx = storage::begin()?;
-    let (registration, taken_over) = match registration::answer(name, logins::holder(&tx, name)?, now) {
-        Answer::Taken => return Err(taken()),
+    let (registration, taken_over) = match look(&tx, name, once, now)? {
+        Answer::Again { answer } => return Ok(Start::Again(answer)),
         Answer::Claim => (host::unique_id(), false),
         Answer::TakeOver { registration } => (registration, true),
     };
     let claim = Claim { registration, claimed_at: now };
     let kept = if taken_over { logins::take_over(&tx, name, &claim) } else { logins::claim(&tx, name, &claim) };
     kept.map_err(taken_if_unique)?;
+    if let Some(once) = once {
+        answers::begin(&tx, once, &claim.registration, now)?;
+    }
     tx.commit()?;
-    Ok(Claimed { claim, taken_over })
+    Ok(Start::Claimed(Claimed { claim, taken_over }))
+}
+
+/// What becomes of a registration, as things are.
+fn look(from: &impl Reads, name: &Username, once: Option<&Once<'_>>, now: i64) -> Result<Answer, Failure> {
+    // The holder first: whoever is seen to claim the name is then known by their key too.
+    let holder = logins::holder(from, name)?;
+    let known = match once {
+        Some(once) => answers::find(from, once, now)?.map(|known| (once, known)),
+        None => None,
+    };
+    registration::answer(name, holder, known, now).map_err(|refused| match refused {
+        Refused::Taken => taken(),
+        Refused::UnderWay => IdempotencyKey::in_use(),
+        Refused::Reused => IdempotencyKey::reused(),
+    })
 }
 
 /// Has user make the profile, or find the one that this registration made before.
@@ -92,6 +141,19 @@ fn make_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -> 
 }
 
 impl Claimed {
+    /// Makes the claim a login, and keeps the answer for the key in the same transaction. False if the claim is gone.
+    fn activate(&self, hash: &str, once: Option<&Once<'_>>, answer: &Response) -> storage::Result<bool> {
+        let tx = storage::begin()?;
+        if !logins::activate(&tx, &self.claim, hash)? {
+            return Ok(false);
+        }
+        if let Some(once) = once {
+            answers::give(&tx, once, &self.claim.registration, &answer.to_body(), host::now_ms())?;
+        }
+        tx.commit()?;
+        Ok(true)
+    }
+
     /// Gives the name back when this registration made no profile.
     fn give_up(&self) {
         if self.taken_over {

@@ -1,5 +1,6 @@
 //! The service from request to row, with a database in memory, a host that stands still, and the real user.
 
+mod again;
 mod logging_in;
 mod operating;
 mod registering;

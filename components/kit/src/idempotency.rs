@@ -13,8 +13,10 @@ impl IdempotencyKey {
     /// For how long an answer is remembered, in seconds.
     pub const KEPT_SECONDS: i64 = 24 * 60 * 60;
 
-    /// The key of a request, if it has one, on a route that reads the header `idempotency-key`. A string as the draft writes it, `"in quotes"`, and what is no string but has no
-    /// white space, which is how most clients send it, are the same key.
+    /// The key of a request, if it has one, on a route that reads the header `idempotency-key`.
+    ///
+    /// A string as the draft writes it, `"in quotes"`, and what is no string but has no white space, which is how most
+    /// clients send it, are the same key.
     ///
     /// # Errors
     ///
@@ -41,6 +43,12 @@ impl IdempotencyKey {
     /// The key as it is stored.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The failure of a request that came while the first one with its key is worked on.
+    pub fn in_use() -> Failure {
+        let why = "The first request with this Idempotency-Key is still worked on: try again shortly.";
+        Failure::conflict("IDEMPOTENCY_KEY_IN_USE", why).retry_after(1)
     }
 
     /// The failure of a request that has the key of another one.

@@ -46,9 +46,10 @@ impl Response {
         response.with_message(text)
     }
 
-    /// An answer that was given before, whole.
-    pub fn stored(status: u16, body: Vec<u8>) -> Response {
-        Response { status, headers: Vec::new(), body, open: false }
+    /// An answer that was given before to the same `Idempotency-Key`, whole and marked as such.
+    pub fn replayed(status: u16, body: Vec<u8>) -> Response {
+        let stored = Response { status, headers: Vec::new(), body, open: false };
+        stored.with_header("idempotency-replayed", "true")
     }
 
     /// The whole body, to be stored.

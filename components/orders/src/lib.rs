@@ -70,8 +70,7 @@ fn place_order(request: &Request) -> Result<Response, Failure> {
         && let Some((ordered, answer)) = rows::answered(&transaction, &buyer.username, key, now)?
     {
         let same = ordered == cart.to_string();
-        let again = || Response::stored(201, answer).with_header("idempotency-replayed", "true");
-        return same.then(again).ok_or_else(IdempotencyKey::reused);
+        return same.then(|| Response::replayed(201, answer)).ok_or_else(IdempotencyKey::reused);
     }
     let order = rows::place(&transaction, &cart, &buyer.username, now)?;
     let answer = Response::created(&order).with_message("The order was placed.");

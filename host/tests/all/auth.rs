@@ -7,6 +7,7 @@ mod logout;
 mod operator;
 mod refresh;
 mod register;
+mod register_again;
 mod secrets;
 mod storm;
 mod takeover;

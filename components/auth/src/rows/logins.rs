@@ -78,8 +78,8 @@ pub(crate) fn take_over(tx: &Transaction, name: &Username, claim: &Claim) -> Res
 }
 
 /// Makes a claim a login. False if the claim is gone.
-pub(crate) fn activate(claim: &Claim, password_hash: &str) -> Result<bool> {
-    let changed = execute(
+pub(crate) fn activate(tx: &Transaction, claim: &Claim, password_hash: &str) -> Result<bool> {
+    let changed = tx.execute(
         "UPDATE logins SET state = 'active', password_hash = $3
          WHERE registration = $1 AND claimed_at = $2 AND state = 'pending'",
         params![claim.registration.as_str(), claim.claimed_at, password_hash],

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::{log_in, refresh, refreshed};
-use crate::harness::{Client, PASSWORD, Shop};
+use crate::harness::{Client, PASSWORD, Shop, send};
 
 const WRONG_PASSWORD: &str = "a wrong password";
 
@@ -41,7 +41,10 @@ fn tokens(client: &Client) -> Vec<String> {
 
 /// Has a session go through all that can happen to it, and gives every secret that was seen on the way.
 async fn live(shop: &Shop) -> Vec<String> {
-    let first = shop.user("marta").await;
+    let account = json!({ "username": "marta", "password": PASSWORD });
+    let registration = shop.anon().request(reqwest::Method::POST, "/auth/register").json(&account);
+    send(registration.header("idempotency-key", "of-marta")).await.succeeds(201);
+    let first = shop.anon().log_in("marta", PASSWORD).await;
     let second = refreshed(&first).await;
     let third = refreshed(&second).await;
     let gone = shop.anon().log_in("marta", PASSWORD).await;

@@ -1,0 +1,103 @@
+//! `POST /auth/register` with an `Idempotency-Key`: one account, however often it is asked for (AP-5).
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Client, PASSWORD, Shop, send};
+
+fn marta() -> Value {
+    json!({ "username": "marta", "password": PASSWORD, "email": "marta@example.com" })
+}
+
+async fn register(client: &Client, key: &str, body: Value) -> Answer {
+    send(client.request(Method::POST, "/auth/register").header("idempotency-key", key).json(&body)).await
+}
+
+#[track_caller]
+fn is_replayed(answer: &Answer) -> bool {
+    answer.succeeds(201);
+    answer.header("idempotency-replayed") == "true"
+}
+
+/// How many rows the databases have under a name, in logins and in profiles. The host has stopped.
+fn accounts(shop: &Shop, username: &str) -> [i64; 2] {
+    [("auth.db", "logins"), ("user.db", "profiles")].map(|(file, table)| {
+        let database = rusqlite::Connection::open(shop.data.path().join(file)).unwrap();
+        let sql = format!("SELECT count(*) FROM {table} WHERE username = ?1");
+        database.query_row(&sql, [username], |row| row.get(0)).unwrap()
+    })
+}
+
+#[tokio::test]
+async fn of_fifty_registrations_with_one_key_one_is_made_and_the_others_are_told_of_it() {
+    let mut shop = Shop::open().await;
+    let anon = shop.anon();
+    let answers = join_all((0..50).map(|_| register(&anon, "\"k-1\"", marta()))).await;
+    let (made, others): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 201 && answer.header("idempotency-replayed").is_empty());
+    assert_eq!(made.len(), 1);
+    for answer in others {
+        match answer.status.as_u16() {
+            201 => assert_eq!(answer.text, made[0].text),
+            409 => answer.refuses(409, "IDEMPOTENCY_KEY_IN_USE"),
+            // Who comes late has the password compared, and that so often at once as logins have.
+            429 => answer.refuses(429, "TOO_MANY_ATTEMPTS"),
+            _ => answer.refuses(503, "SERVICE_BUSY"),
+        }
+        assert!(answer.status == 201 || !answer.header("retry-after").is_empty(), "{}", answer.text);
+    }
+    shop.clock.shift(61);
+    let again = register(&anon, "k-1", marta()).await;
+    assert!(is_replayed(&again));
+    assert_eq!(again.text, made[0].text);
+    shop.stop().await;
+    assert_eq!(accounts(&shop, "marta"), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_registration_and_survives_a_restart() {
+    let mut shop = Shop::open().await;
+    let first = register(&shop.anon(), "k", marta()).await;
+    assert!(!is_replayed(&first));
+    shop.restart().await;
+    let again = register(&shop.anon(), "k", marta()).await;
+    assert!(is_replayed(&again));
+    assert_eq!(again.text, first.text);
+    let mut other = marta();
+    other["password"] = json!("another good one");
+    register(&shop.anon(), "k", other).await.refuses(422, "IDEMPOTENCY_KEY_REUSED");
+    let eve = json!({ "username": "eve", "password": PASSWORD });
+    register(&shop.anon(), "k", eve.clone()).await.refuses(422, "IDEMPOTENCY_KEY_REUSED");
+    register(&shop.anon(), "two words", eve).await.refuses(400, "INVALID_IDEMPOTENCY_KEY");
+    shop.clock.shift(24 * 3600 + 1);
+    register(&shop.anon(), "k", marta()).await.refuses(400, "CREATION_FAILED");
+}
+
+#[tokio::test]
+async fn one_whose_host_ended_before_its_login_was_active_ends_whole_when_it_is_tried_again() {
+    let mut shop = Shop::open().await;
+    let first = register(&shop.anon(), "k", marta()).await;
+    first.succeeds(201);
+    shop.stop().await;
+    // What is on the disk when the host ends after user made the profile.
+    let database = rusqlite::Connection::open(shop.data.path().join("auth.db")).unwrap();
+    let back = "UPDATE logins SET state = 'pending', password_hash = NULL WHERE username = 'marta';
+                UPDATE answers SET answer = NULL;";
+    database.execute_batch(back).unwrap();
+    drop(database);
+    shop.start_again().await;
+
+    let early = register(&shop.anon(), "k", marta()).await;
+    early.refuses(409, "IDEMPOTENCY_KEY_IN_USE");
+    assert_eq!(early.header("retry-after"), "1");
+    shop.clock.shift(61);
+    let made = register(&shop.anon(), "k", marta()).await;
+    assert!(!is_replayed(&made));
+    assert_eq!(made.data(), first.data(), "it is the profile that was made before");
+    let profile = shop.anon().log_in("marta", PASSWORD).await.get("/users/profile").await;
+    assert_eq!(profile.succeeds(200)["email"], "marta@example.com");
+    assert!(is_replayed(&register(&shop.anon(), "k", marta()).await));
+    shop.stop().await;
+    assert_eq!(accounts(&shop, "marta"), [1, 1]);
+}
