@@ -1,5 +1,7 @@
 //! Lists in parts: `?limit=…` and `?after=…`, and the `Link` to the next part (RFC 8288).
 
+use serde::Serialize;
+
 use crate::{Failure, Request, Response};
 
 /// Items of one part, at the most. A larger limit counts as this one.
@@ -35,6 +37,14 @@ impl Page {
         Failure::bad_request("INVALID_PAGE", why)
     }
 
+    /// The part of a list that is ordered by id, from items of which there is one more than wanted where more follow.
+    pub fn of_items<T: Serialize>(self, path: &str, mut items: Vec<T>, id: impl Fn(&T) -> i64) -> Response {
+        let more = items.len() > self.limit as usize;
+        items.truncate(self.limit as usize);
+        let next_after = items.last().filter(|_| more).map(id);
+        self.answer(path, Response::list(&items), next_after)
+    }
+
     fn read(limit: Option<&str>, after: Option<&str>) -> Option<Page> {
         let number = |text: &str| crate::path::id(text);
         let limit = limit.map_or(Some(i64::from(LIMIT)), number).filter(|limit| *limit >= 1)?;
@@ -59,6 +69,20 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_links_to_the_next_one_where_more_follows() {
+        let link = |items: &[i64]| {
+            let part = Page { limit: 2, after: None }.of_items("/cats", items.to_vec(), |id| *id);
+            let (_, headers, body) = part.into_parts();
+            (headers, String::from_utf8(body).unwrap())
+        };
+        let (headers, body) = link(&[4, 7, 9]);
+        assert_eq!(headers, [("link", "</cats?limit=2&after=7>; rel=\"next\"".into())]);
+        assert_eq!(body, r#"{"success":true,"data":[4,7],"count":2}"#);
+        assert_eq!(link(&[4, 7]).0, []);
+        assert_eq!(link(&[]).1, r#"{"success":true,"data":[],"count":0}"#);
+    }
 
     #[test]
     fn limits_and_ids_are_digits_and_a_limit_is_at_most_a_hundred() {

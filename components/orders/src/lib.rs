@@ -37,10 +37,14 @@ kit::service! {
     ],
 }
 
-fn list_products(_: &Request) -> Result<Response, Failure> {
-    let rows = rows::products()?;
+fn list_products(request: &Request) -> Result<Response, Failure> {
+    let page = Page::of(request)?;
+    let rows = page.map_or_else(rows::products, rows::products_of)?;
     let products = rows.iter().map(rows::product).collect::<Result<Vec<Product<'_>>, _>>()?;
-    Ok(Response::list(&products))
+    Ok(match page {
+        Some(page) => page.of_items(request.path(), products, |product| product.id),
+        None => Response::list(&products),
+    })
 }
 
 fn show_product(request: &Request) -> Result<Response, Failure> {

@@ -31,6 +31,13 @@ pub(crate) fn products() -> storage::Result<Rows> {
     storage::query("SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id", &[])
 }
 
+/// One product more than a part has, by id, to be read with [`product`].
+pub(crate) fn products_of(page: Page) -> storage::Result<Rows> {
+    let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products
+               WHERE $1 IS NULL OR id > $1 ORDER BY id LIMIT $2";
+    storage::query(sql, params![page.after, page.limit + 1])
+}
+
 /// The product with an id, or no row, to be read with [`product`].
 pub(crate) fn product_by_id(id: i64) -> storage::Result<Rows> {
     let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products WHERE id = $1";

@@ -18,8 +18,8 @@ mod tests;
 
 use std::fmt::Display;
 
-use kit::storage::{Constraint, Error, Rows};
-use kit::{Failure, JsonObject, JsonValue, Request, Response, clock};
+use kit::storage::{self, Constraint, Database, Error, Rows};
+use kit::{Failure, JsonObject, JsonValue, Page, Request, Response, clock, condition};
 use username::Username;
 
 use crate::model::Fields;
@@ -36,7 +36,7 @@ kit::service! {
         post("/users", Admin, create),
         get("/users/profile", User, own),
         get("/users/{id}", User, show),
-        put("/users/{id}", User, change),
+        put("/users/{id}", User, change, ["if-match"]),
         delete("/users/{id}", Admin, remove),
         post("/internal/profiles", Internal, create_registered),
     ],
@@ -46,21 +46,20 @@ const MISSING_USERNAME: &str = "MISSING_USERNAME";
 const CREATION_FAILED: &str = "CREATION_FAILED";
 const UPDATE_FAILED: &str = "UPDATE_FAILED";
 
-fn list(_: &Request) -> Result<Response, Failure> {
-    let pages = rows::all()?;
-    Ok(Response::list(&Profile::all(&pages)?))
+fn list(request: &Request) -> Result<Response, Failure> {
+    let Some(page) = Page::of(request)? else { return Ok(Response::list(&Profile::all(&rows::all()?)?)) };
+    let profiles = [rows::page(page)?];
+    Ok(page.of_items(request.path(), Profile::all(&profiles)?, |profile| profile.id))
 }
 
 fn own(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_username(&request.user()?.username)?;
-    let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
-    Ok(Response::ok(&profile))
+    of_one(&Profile::first(&rows)?.ok_or_else(not_found)?)
 }
 
 fn show(request: &Request) -> Result<Response, Failure> {
-    let rows = rows::by_id(id(request)?)?;
-    let profile = touchable(request, &rows)?;
-    Ok(Response::ok(&profile))
+    let rows = rows::by_id(&Database, id(request)?)?;
+    of_one(&touchable(request, &rows)?)
 }
 
 fn create(request: &Request) -> Result<Response, Failure> {
@@ -88,15 +87,18 @@ fn change(request: &Request) -> Result<Response, Failure> {
         return Err(Failure::bad_request(UPDATE_FAILED, "There is no field to change."));
     }
     let id = id(request)?;
-    touchable(request, &rows::by_id(id)?)?;
-    let rows = rows::update(id, &fields, &date())?;
-    let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
-    Ok(Response::ok(&profile).with_message("The user was updated."))
+    let tx = storage::begin()?;
+    let seen = rows::by_id(&tx, id)?;
+    condition::check_if_match(request, &tag(&touchable(request, &seen)?)?)?;
+    let changed = rows::update(&tx, id, &fields, &date())?;
+    tx.commit()?;
+    let profile = Profile::first(&changed)?.ok_or_else(not_found)?;
+    Ok(of_one(&profile)?.with_message("The user was updated."))
 }
 
 fn remove(request: &Request) -> Result<Response, Failure> {
     let id = id(request)?;
-    let rows = rows::by_id(id)?;
+    let rows = rows::by_id(&Database, id)?;
     let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
     // The login goes first, so that no order is placed after the others are forgotten. If that or the rest fails, the
     // profile is still there to be deleted again. While it is, nobody can register its name.
@@ -119,6 +121,15 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
     let conflict = || Failure::conflict("USERNAME_TAKEN", "The username is taken.");
     let rows = rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, conflict))?;
     Ok(Response::created(&Profile::first(&rows)?))
+}
+
+/// A profile, with the tag by which a client says which state of it was seen.
+fn of_one(profile: &Profile<'_>) -> Result<Response, Failure> {
+    Ok(Response::ok(profile).with_header("etag", tag(profile)?))
+}
+
+fn tag(profile: &Profile<'_>) -> Result<String, Failure> {
+    serde_json::to_vec(profile).map(|content| model::tag(&content)).map_err(Failure::internal)
 }
 
 /// The profile in the row, if the caller may see and change it.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use kit::{Caller, JsonObject, JsonValue};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// In Unicode characters (RFC 5321's path, without its brackets).
 const EMAIL_LIMIT_CHARS: usize = 254;
@@ -62,6 +63,12 @@ impl fmt::Display for Refused {
 /// Whether a caller may see and change the profile of a name: their own, or any for an administrator.
 pub(crate) fn may_touch(caller: &Caller, username: &str) -> bool {
     caller.is_admin() || caller.username == username
+}
+
+/// An entity tag (RFC 9110, section 8.8.3) that another content does not have: half of its SHA-256.
+pub(crate) fn tag(content: &[u8]) -> String {
+    let digits: String = Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{digits}\"")
 }
 
 fn field<'a>(body: &'a JsonObject, name: &'static str, limit_chars: usize) -> Result<Option<&'a str>, Refused> {

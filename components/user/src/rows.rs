@@ -1,7 +1,7 @@
 //! User's table: every statement that it runs. Decides nothing.
 
-use kit::params;
-use kit::storage::{Reads, Result, Row, Rows, Value, begin, execute, query};
+use kit::storage::{Reads, Result, Row, Rows, Transaction, begin, execute, query};
+use kit::{Page, params};
 use serde::Serialize;
 use username::Username;
 
@@ -10,7 +10,7 @@ use crate::model::Fields;
 /// A profile as clients read it, borrowed from the row that it is in.
 #[derive(Debug, Serialize)]
 pub(crate) struct Profile<'a> {
-    id: i64,
+    pub(crate) id: i64,
     pub(crate) username: &'a str,
     email: Option<&'a str>,
     first_name: Option<&'a str>,
@@ -55,16 +55,25 @@ impl<'a> Profile<'a> {
 }
 
 /// How many profiles are read at once: even the longest possible ones are less than the 4 MiB that the host gives back.
-const PAGE: u32 = 200;
+const AT_ONCE: u32 = 200;
+
+/// So many profiles at most, by id, of those behind one.
+fn behind(id: i64, limit: u32) -> Result<Rows> {
+    query(concat!("SELECT ", columns!(), " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2"), params![id, limit])
+}
+
+/// One profile more than a part has, by id.
+pub(crate) fn page(page: Page) -> Result<Rows> {
+    behind(page.after.unwrap_or_default(), page.limit + 1)
+}
 
 /// Every profile, by id.
 pub(crate) fn all() -> Result<Vec<Rows>> {
-    const SQL: &str = concat!("SELECT ", columns!(), " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2");
     let mut pages = Vec::new();
     let mut last_id = 0;
     loop {
-        let page = query(SQL, params![last_id, PAGE])?;
-        let is_last = page.len() < PAGE as usize;
+        let page = behind(last_id, AT_ONCE)?;
+        let is_last = page.len() < AT_ONCE as usize;
         if let Some(row) = page.iter().last() {
             last_id = row.at(0)?;
         }
@@ -76,8 +85,8 @@ pub(crate) fn all() -> Result<Vec<Rows>> {
 }
 
 /// The profile of an id.
-pub(crate) fn by_id(id: i64) -> Result<Rows> {
-    query(concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"), params![id])
+pub(crate) fn by_id(from: &impl Reads, id: i64) -> Result<Rows> {
+    from.query(concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"), params![id])
 }
 
 /// The profile of exactly this name.
@@ -103,11 +112,15 @@ pub(crate) fn insert(registration: Option<&str>, name: &Username, fields: &Field
     );
     let (username, name_key) = (name.as_str(), name.key());
     let Fields { email, first_name, last_name, phone, address } = *fields;
-    write(SQL, params![registration, username, name_key, email, first_name, last_name, phone, address, date])
+    let tx = begin()?;
+    let rows =
+        tx.query(SQL, params![registration, username, name_key, email, first_name, last_name, phone, address, date])?;
+    tx.commit()?;
+    Ok(rows)
 }
 
 /// Changes the fields that are given. No row if the profile is gone.
-pub(crate) fn update(id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
+pub(crate) fn update(tx: &Transaction, id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
     const SQL: &str = concat!(
         "UPDATE profiles SET
              email = coalesce($2, email), first_name = coalesce($3, first_name), last_name = coalesce($4, last_name),
@@ -117,18 +130,10 @@ pub(crate) fn update(id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
         columns!()
     );
     let Fields { email, first_name, last_name, phone, address } = *fields;
-    write(SQL, params![id, email, first_name, last_name, phone, address, date])
+    tx.query(SQL, params![id, email, first_name, last_name, phone, address, date])
 }
 
 /// Deletes a profile. False if it is gone already.
 pub(crate) fn delete(id: i64) -> Result<bool> {
     Ok(execute("DELETE FROM profiles WHERE id = $1", params![id])? == 1)
-}
-
-/// Runs a statement that writes and gives rows back.
-fn write(sql: &str, params: &[Value]) -> Result<Rows> {
-    let tx = begin()?;
-    let rows = tx.query(sql, params)?;
-    tx.commit()?;
-    Ok(rows)
 }

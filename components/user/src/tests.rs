@@ -1,5 +1,7 @@
 //! The service from request to row, with a database in memory and scripted auth and orders.
 
+mod parts;
+
 use kit::JsonValue;
 use kit::native::{Answer, Call, delete, get, install, post, put};
 use serde_json::json;

@@ -2,6 +2,7 @@
 
 mod names;
 mod removal;
+mod seen;
 
 use reqwest::Method;
 use serde_json::{Value, json};

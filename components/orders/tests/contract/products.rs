@@ -37,6 +37,23 @@ fn one_product_is_shown_as_in_the_list() {
 }
 
 #[test]
+fn a_list_in_parts_has_every_product_once_in_the_order_of_the_whole() {
+    start();
+    let (mut parts, mut path) = (Vec::new(), "/products?limit=2".to_owned());
+    loop {
+        let part = get(&path).send();
+        parts.extend(part.body["data"].as_array().unwrap().clone());
+        let Some((_, link)) = part.headers.iter().find(|(name, _)| *name == "link") else { break };
+        path = link[1..link.find('>').unwrap()].to_owned();
+    }
+    assert_eq!(json!(parts), get("/products").send().body["data"]);
+    assert_eq!(get("/products?after=5").send().body["count"], 0);
+    for query in ["limit=0", "limit=x", "after=-1"] {
+        assert_eq!(get(&format!("/products?{query}")).send().outcome(), (400, "INVALID_PAGE"), "{query}");
+    }
+}
+
+#[test]
 fn what_is_not_for_sale_is_not_found() {
     start();
     for id in ["0", "6", "abc", "-1", "1.0", "9223372036854775808", "99999999999999999999", "%31%30", "%ff"] {

@@ -66,7 +66,7 @@ impl Fuzzer {
     /// Mostly a small one: those are the ids that there are.
     fn integer(&mut self, schema: &Value) -> Value {
         let (least, most) = (schema["minimum"].as_i64().unwrap_or(-5), schema["maximum"].as_i64().unwrap_or(i64::MAX));
-        let small = least.max(1) + i64::try_from(self.dice.below(6)).unwrap();
+        let small = least.max(1) + i64::try_from(self.dice.below(4)).unwrap();
         if self.dice.per_cent(85) { small.min(most).into() } else { (*self.dice.one(&[least, most])).into() }
     }
 

@@ -1,0 +1,83 @@
+//! A list in parts, and a change of what somebody else has changed.
+
+use super::*;
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default()
+}
+
+fn change(path: &str, tag: &str, phone: &str) -> Answer {
+    as_admin(put(path, json!({ "phone": phone })).with_header("if-match", tag))
+}
+
+#[test]
+fn a_change_of_what_was_changed_meanwhile_is_refused() {
+    install(&SERVICE);
+    let path = format!("/users/{}", make("bob"));
+    let seen = header(&get(&path).by("bob", "user").send(), "etag").to_owned();
+    let first = change(&path, &seen, "1");
+    assert_eq!(first.status, 200, "{}", first.text);
+    let second = change(&path, &seen, "2");
+    assert_eq!(second.outcome(), (412, "PRECONDITION_FAILED"));
+    assert_eq!(as_admin(get(&path)).body["data"]["phone"], "1");
+    assert_eq!(header(&as_admin(get(&path)), "etag"), header(&first, "etag"));
+    assert_eq!(change(&path, header(&first, "etag"), "2").status, 200);
+    assert_eq!(change(&path, "*", "3").status, 200);
+    assert_eq!(as_admin(put(&path, json!({ "phone": "4" }))).status, 200);
+}
+
+#[test]
+fn a_tag_is_strong_the_same_wherever_the_profile_is_read_and_no_other_profiles() {
+    install(&SERVICE);
+    let path = format!("/users/{}", make("bob"));
+    let tag = header(&as_admin(get(&path)), "etag").to_owned();
+    assert!(tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+    assert_eq!(header(&get("/users/profile").by("bob", "user").send(), "etag"), tag);
+    assert_ne!(header(&as_admin(get("/users/1")), "etag"), tag);
+}
+
+#[test]
+fn what_is_not_there_or_not_the_callers_is_refused_before_the_condition() {
+    install(&SERVICE);
+    let other = put("/users/1", json!({ "phone": "1" })).by("bob", "user").with_header("if-match", "\"x\"").send();
+    assert_eq!(other.outcome(), (403, "FORBIDDEN"));
+    assert_eq!(change("/users/99", "*", "1").outcome(), (404, "USER_NOT_FOUND"));
+    let empty = as_admin(put("/users/1", json!({})).with_header("if-match", "\"x\""));
+    assert_eq!(empty.outcome(), (400, "UPDATE_FAILED"));
+}
+
+#[test]
+fn a_list_in_parts_has_every_user_once_while_others_come_and_go() {
+    install(&SERVICE);
+    others_answer();
+    for number in 2..=25 {
+        make(&format!("user {number}"));
+    }
+    let (mut ids, mut path) = (Vec::new(), "/users?limit=10".to_owned());
+    loop {
+        let part = as_admin(get(&path));
+        let users = part.body["data"].as_array().unwrap().clone();
+        assert_eq!(part.body["count"], users.len());
+        ids.extend(users.iter().map(|user| user["id"].as_i64().unwrap()));
+        let Some((_, rest)) = header(&part, "link").split_once('<') else { break };
+        path = rest.split('>').next().unwrap().to_owned();
+        // The one after which the next part begins.
+        assert_eq!(as_admin(delete(&format!("/users/{}", ids[ids.len() - 1]))).status, 200);
+        make(&format!("later than {}", ids.len()));
+    }
+    assert_eq!(ids, (1..=27).collect::<Vec<i64>>());
+}
+
+#[test]
+fn a_part_that_is_none_is_refused_and_without_one_the_list_is_whole() {
+    install(&SERVICE);
+    make("bob");
+    for query in ["limit=0", "limit=-1", "limit=1e9", "limit=", "after=x", "limit=1&after=-1"] {
+        assert_eq!(as_admin(get(&format!("/users?{query}"))).outcome(), (400, "INVALID_PAGE"), "{query}");
+    }
+    for (query, count) in [("limit=1000000000", 2), ("limit=1", 1), ("after=1", 1), ("after=2", 0), ("other=1", 2)] {
+        let answer = as_admin(get(&format!("/users?{query}")));
+        assert_eq!((answer.status, &answer.body["count"]), (200, &count.into()), "{query}");
+        assert_eq!(header(&answer, "link").is_empty(), query != "limit=1", "{query}");
+    }
+}
