@@ -26,6 +26,7 @@ mod tests;
 use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Request, Response};
 use serde_json::json;
 
+use model::throttle::LOGIN;
 use register::Wanted;
 
 kit::service! {
@@ -55,7 +56,9 @@ fn log_in(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
     let pair = login::log_in(username, password, request.client_address().as_deref())?;
-    Ok(Response::ok(&pair))
+    // The success gave the account all of its attempts again.
+    let (policy, unused) = (login::policy(), LOGIN.unused());
+    Ok(Response::ok(&pair).with_header("ratelimit-policy", policy).with_header("ratelimit", unused))
 }
 
 fn refresh(request: &Request) -> Result<Response, Failure> {

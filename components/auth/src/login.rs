@@ -1,11 +1,11 @@
 //! The way in: a name and a password become a session.
 
-use kit::Failure;
 use kit::storage::{self, Transaction};
+use kit::{Failure, Quota};
 use username::Username;
 
 use crate::host::{self, PasswordError, Verdict};
-use crate::model::throttle::{Subject, TooMany};
+use crate::model::throttle::{LOGIN, NETWORK, Subject, TooMany};
 use crate::rows::logins::Login;
 use crate::rows::{attempts, logins};
 use crate::session::{self, TokenPair};
@@ -119,11 +119,20 @@ fn give_back_one(tx: &Transaction, subject: &Subject) -> storage::Result<()> {
     }
 }
 
+/// How often somebody may try, for `RateLimit-Policy`.
+pub(crate) fn policy() -> String {
+    Quota::policy(&[LOGIN, NETWORK])
+}
+
 fn invalid_credentials() -> Failure {
     Failure::unauthorized("INVALID_CREDENTIALS", "The username or the password is wrong.")
+        .with_header("ratelimit-policy", policy())
 }
 
 fn too_many(refusal: TooMany) -> Failure {
+    let TooMany { quota, retry_after_seconds } = refusal;
     Failure::new(429, "TOO_MANY_ATTEMPTS", "There were too many attempts to log in. Try again later.")
-        .retry_after(refusal.retry_after_seconds)
+        .retry_after(retry_after_seconds)
+        .with_header("ratelimit-policy", policy())
+        .with_header("ratelimit", quota.used_up(retry_after_seconds))
 }

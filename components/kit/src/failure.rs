@@ -20,12 +20,15 @@ pub struct Failure {
     pub retry_after_seconds: Option<u32>,
     /// More for a program to read, as the member `details`.
     pub details: Option<JsonValue>,
+    /// Further headers, their names in lower case.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Failure {
     /// A failure of any status.
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Failure {
-        Failure { status, code, message: message.into(), retry_after_seconds: None, details: None }
+        let message = message.into();
+        Failure { status, code, message, retry_after_seconds: None, details: None, headers: Vec::new() }
     }
 
     /// 400: the request says something that cannot be done.
@@ -68,6 +71,13 @@ impl Failure {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Failure {
         self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// The same, with a header more. The name is lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: String) -> Failure {
+        self.headers.push((name, value));
         self
     }
 

@@ -53,6 +53,7 @@ pub mod condition;
 mod idempotency;
 mod page;
 pub mod peer;
+mod quota;
 pub mod storage;
 
 #[cfg(feature = "native")]
@@ -63,6 +64,7 @@ pub use failure::Failure;
 pub use idempotency::IdempotencyKey;
 pub use page::Page;
 pub use path::{decode, encode};
+pub use quota::Quota;
 pub use request::{Caller, Request};
 pub use response::Response;
 pub use service::{Access, Handler, Method, Probe, Route, Service};

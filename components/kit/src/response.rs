@@ -116,6 +116,7 @@ impl From<Failure> for Response {
         if let Some(seconds) = failure.retry_after_seconds {
             response = response.with_header("retry-after", seconds.to_string());
         }
+        response.headers.extend(failure.headers.into_iter().map(|(name, value)| (name, value.into())));
         response
     }
 }
@@ -173,6 +174,8 @@ mod tests {
         assert_eq!(header(unauthorized.into(), "www-authenticate").as_deref(), Some("Bearer"));
         let busy = Failure::unavailable("BUSY", "Later.", 3);
         assert_eq!(header(busy.into(), "retry-after").as_deref(), Some("3"));
+        let limited = Failure::new(429, "LATER", "Later.").with_header("ratelimit", "\"cats\";r=0".to_owned());
+        assert_eq!(header(limited.into(), "ratelimit").as_deref(), Some("\"cats\";r=0"));
     }
 
     #[test]

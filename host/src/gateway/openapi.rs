@@ -174,10 +174,16 @@ fn refusal(status: u16, codes: &BTreeMap<String, String>) -> Value {
 
 fn headers(status: u16) -> Value {
     let header = |name: &str, schema: Value| json!({ name: { "schema": schema } });
+    let retry_after = || json!({ "type": "integer", "minimum": 1 });
     match status {
         401 => header("WWW-Authenticate", json!({ "const": "Bearer" })),
         405 => header("Allow", json!({ "type": "string" })),
-        429 | 503 => header("Retry-After", json!({ "type": "integer", "minimum": 1 })),
+        429 => json!({
+            "Retry-After": { "schema": retry_after() },
+            "RateLimit-Policy": { "description": "How often it may be asked.", "schema": { "type": "string" } },
+            "RateLimit": { "description": "What is used up, and for how many seconds.", "schema": { "type": "string" } },
+        }),
+        503 => header("Retry-After", retry_after()),
         _ => json!({}),
     }
 }

@@ -8,16 +8,26 @@
 //!   and open sessions do not notice. A success clears it, and so does a quiet hour.
 //! - **An address** (IPv4, or the /64 of IPv6) has a hundred failures in a quarter of an hour, whatever the names. A
 //!   success takes back its own attempt only. Loopback is not counted: behind a proxy on the same machine it is everybody.
+//!
+//! Clients are told of both quotas, and of the time when there is nothing left. What is left before that is not told of an
+//! account: its owner's success fills it up, so whoever sees the number sees that there is an owner.
 
 use std::net::IpAddr;
 
+use kit::Quota;
+
+/// An account's, before its first wait. Each further wait is longer.
+pub(crate) const LOGIN: Quota = Quota { name: "login", requests: 10, window_seconds: 60 };
+/// An address's.
+pub(crate) const NETWORK: Quota = Quota { name: "network", requests: 100, window_seconds: 15 * 60 };
+
 const MINUTE_MS: i64 = 60_000;
-const ACCOUNT_BURST: i64 = 10;
-const ACCOUNT_FIRST_DELAY_MS: i64 = MINUTE_MS;
+const ACCOUNT_BURST: i64 = LOGIN.requests as i64;
+const ACCOUNT_FIRST_DELAY_MS: i64 = LOGIN.window_seconds as i64 * 1000;
 const ACCOUNT_LONGEST_DELAY_MS: i64 = 15 * MINUTE_MS;
 const ACCOUNT_MEMORY_MS: i64 = 60 * MINUTE_MS;
-const ADDRESS_LIMIT: i64 = 100;
-const ADDRESS_WINDOW_MS: i64 = 15 * MINUTE_MS;
+const ADDRESS_LIMIT: i64 = NETWORK.requests as i64;
+const ADDRESS_WINDOW_MS: i64 = NETWORK.window_seconds as i64 * 1000;
 
 /// Whose attempts are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +49,8 @@ pub(crate) struct Attempts {
 /// No attempt is taken now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
+    /// What is used up.
+    pub(crate) quota: Quota,
     pub(crate) retry_after_seconds: u32,
 }
 
@@ -52,6 +64,13 @@ impl Subject {
                 let [a, b, c, d, ..] = address.segments();
                 Some(Self::Address(format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")))
             }
+        }
+    }
+
+    fn quota(&self) -> Quota {
+        match self {
+            Self::Account(_) => LOGIN,
+            Self::Address(_) => NETWORK,
         }
     }
 
@@ -71,7 +90,8 @@ impl Subject {
         let before = before.filter(|attempts| now < attempts.forgotten_at);
         if let Some(attempts) = before.filter(|attempts| now < attempts.refused_until) {
             let seconds = (attempts.refused_until - now + 999) / 1000;
-            return Err(TooMany { retry_after_seconds: u32::try_from(seconds).unwrap_or(u32::MAX) });
+            let retry_after_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            return Err(TooMany { quota: self.quota(), retry_after_seconds });
         }
         let count = before.map_or(0, |attempts| attempts.count) + 1;
         Ok(match self {
@@ -138,7 +158,7 @@ mod tests {
         let mut now = NOW;
         for seconds in [60, 120, 240, 480, 900, 900, 900] {
             let (taken, counted, refusal) = exhaust(&account(), attempts, now);
-            assert_eq!((taken, refusal.retry_after_seconds), (10, seconds));
+            assert_eq!((taken, refusal), (10, TooMany { quota: LOGIN, retry_after_seconds: seconds }));
             assert!(account().attempt(Some(counted), counted.refused_until - 1).is_err());
             (attempts, now) = (Some(counted), counted.refused_until);
         }
@@ -185,7 +205,7 @@ mod tests {
     #[test]
     fn an_address_has_a_hundred_failures_in_a_quarter_of_an_hour() {
         let (taken, counted, refusal) = exhaust(&address(), None, NOW);
-        assert_eq!((taken, refusal.retry_after_seconds), (100, 900));
+        assert_eq!((taken, refusal), (100, TooMany { quota: NETWORK, retry_after_seconds: 900 }));
         let freed = address().give_back(counted);
         assert_eq!(exhaust(&address(), Some(freed), NOW + 1).0, 1);
         assert_eq!(address().attempt(Some(counted), NOW + 15 * MINUTE_MS).unwrap().count, 1);

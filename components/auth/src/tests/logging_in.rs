@@ -8,9 +8,15 @@ fn hash_of(database: &Connection, username: &str) -> String {
     database.query_row(sql, [username], |row| row.get(0)).unwrap()
 }
 
-fn retry_after(answer: &Answer) -> Option<&str> {
-    answer.headers.iter().find(|(name, _)| *name == "retry-after").map(|(_, value)| value.as_str())
+fn header<'a>(answer: &'a Answer, wanted: &str) -> Option<&'a str> {
+    answer.headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
 }
+
+fn retry_after(answer: &Answer) -> Option<&str> {
+    header(answer, "retry-after")
+}
+
+const POLICY: Option<&str> = Some("\"login\";q=10;w=60, \"network\";q=100;w=900");
 
 #[test]
 fn the_seeded_operator_logs_in_and_gets_a_token_pair() {
@@ -126,6 +132,39 @@ fn ten_attempts_are_evaluated_and_the_right_password_waits_like_the_wrong_one() 
 }
 
 #[test]
+fn a_client_is_told_how_often_it_may_try_and_for_how_long_it_may_not() {
+    install(&SERVICE);
+    let right = log_in("admin", "admin");
+    assert_eq!((header(&right, "ratelimit-policy"), header(&right, "ratelimit")), (POLICY, Some("\"login\";r=10")));
+    for _ in 0..10 {
+        let wrong = log_in("admin", "wrong");
+        assert_eq!((header(&wrong, "ratelimit-policy"), header(&wrong, "ratelimit")), (POLICY, None));
+    }
+    wait_ms(39_000);
+    let refused = log_in("admin", "admin");
+    assert_eq!((refused.status, header(&refused, "ratelimit-policy")), (429, POLICY));
+    assert_eq!((header(&refused, "ratelimit"), retry_after(&refused)), (Some("\"login\";r=0;t=21"), Some("21")));
+    wait_ms(21_000);
+    assert_eq!(log_in("admin", "admin").status, 200);
+}
+
+#[test]
+fn who_watches_the_headers_does_not_see_the_owner_of_an_account_log_in() {
+    install(&SERVICE);
+    register("bob");
+    let mut seen = Vec::new();
+    for name in ["bob", "nobody"] {
+        for _ in 0..3 {
+            let answer = log_in(name, "wrong");
+            seen.push((answer.status, answer.text, answer.headers));
+            log_in(name, PASSWORD);
+        }
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[test]
 fn spelling_a_name_another_way_gives_no_more_attempts() {
     install(&SERVICE);
     for name in ["bob", "Bob", "BOB", "bOb", "ｂob"].iter().cycle().take(10) {
@@ -183,6 +222,7 @@ fn an_address_is_refused_after_a_hundred_failures_whatever_the_names() {
     }
     let refused = log_in_from("2001:db8::ffff", "admin", "admin");
     assert_eq!((refused.outcome(), retry_after(&refused)), ((429, "TOO_MANY_ATTEMPTS"), Some("900")));
+    assert_eq!(header(&refused, "ratelimit"), Some("\"network\";r=0;t=900"));
     assert_eq!(log_in_from("2001:db8:0:1::1", "admin", "admin").status, 200);
     assert_eq!(log_in_from("127.0.0.1", "admin", "admin").status, 200);
     wait_ms(900_000);

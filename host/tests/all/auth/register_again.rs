@@ -75,6 +75,27 @@ async fn a_key_stands_for_one_registration_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_password_is_guessed_by_a_key_no_more_often_than_by_logging_in_and_told_so() {
+    let shop = Shop::open().await;
+    register(&shop.anon(), "k", marta()).await.succeeds(201);
+    let guess = |guess: usize| {
+        let mut guessed = marta();
+        guessed["password"] = json!(format!("guess number {guess}"));
+        guessed
+    };
+    let anon = shop.anon();
+    let answers = join_all((0..20).map(|number| register(&anon, "k", guess(number)))).await;
+    let (evaluated, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 422);
+    assert_eq!(evaluated.len(), 10);
+    for answer in refused {
+        answer.refuses(429, "TOO_MANY_ATTEMPTS");
+        assert_eq!(answer.header("ratelimit"), format!("\"login\";r=0;t={}", answer.header("retry-after")));
+    }
+    shop.clock.shift(61);
+    assert!(is_replayed(&register(&anon, "k", marta()).await));
+}
+
+#[tokio::test]
 async fn one_whose_host_ended_before_its_login_was_active_ends_whole_when_it_is_tried_again() {
     let mut shop = Shop::open().await;
     let first = register(&shop.anon(), "k", marta()).await;

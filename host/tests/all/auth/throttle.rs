@@ -23,6 +23,8 @@ fn is_told_to_wait(answer: &Answer) {
     answer.refuses(429, "TOO_MANY_ATTEMPTS");
     let seconds: u64 = answer.header("retry-after").parse().expect("Retry-After in seconds");
     assert!((1..=15 * 60).contains(&seconds), "{seconds}");
+    assert_eq!(answer.header("ratelimit-policy"), "\"login\";q=10;w=60, \"network\";q=100;w=900");
+    assert_eq!(answer.header("ratelimit"), format!("\"login\";r=0;t={seconds}"), "it agrees with Retry-After");
 }
 
 #[tokio::test]
@@ -75,5 +77,7 @@ async fn a_wait_that_was_told_is_long_enough() {
     let answer = log_in(&shop.anon(), "marta", PASSWORD).await;
     is_told_to_wait(&answer);
     shop.clock.shift(answer.header("retry-after").parse().unwrap());
-    shop.anon().log_in("marta", PASSWORD).await;
+    let success = log_in(&shop.anon(), "marta", PASSWORD).await;
+    success.succeeds(200);
+    assert_eq!(success.header("ratelimit"), "\"login\";r=10");
 }
