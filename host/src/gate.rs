@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 
 use crate::route::{Access, Route};
-use crate::tokens::{Claims, Tokens};
+use crate::tokens::{Claims, Session, Tokens};
 
 pub use admin_token::AdminToken;
 
@@ -41,6 +41,7 @@ pub struct Admitted {
     head: Parts,
     request_id: Option<Arc<str>>,
     unless: Option<HeaderValue>,
+    session: Option<Session>,
 }
 
 impl Admitted {
@@ -57,6 +58,29 @@ impl Admitted {
     /// What the client has already, as it says in `If-None-Match`.
     pub fn unless(&self) -> Option<&HeaderValue> {
         self.unless.as_ref()
+    }
+
+    /// The session of its caller, if it has a caller.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// The same once its body is there, which may have taken a while: as if it had come with its body at once.
+    ///
+    /// # Errors
+    /// `Refusal::InvalidToken` where a token is needed and its session ended meanwhile.
+    pub fn confirm(mut self) -> Result<Self, Refusal> {
+        match &self.session {
+            Some(session) if session.has_ended() && self.route.access == Access::Public => {
+                self.session = None;
+                for name in [USER_ID, USER_ROLE, SESSION_ID] {
+                    self.head.headers.remove(name);
+                }
+                Ok(self)
+            }
+            Some(session) if session.has_ended() => Err(Refusal::InvalidToken),
+            _ => Ok(self),
+        }
     }
 
     /// Method, path and headers as the guest may see them.
@@ -79,7 +103,8 @@ impl Admitted {
         if let Some(origin) = origin {
             describe_origin(&mut head.headers, route, origin);
         }
-        Self { route: route.clone(), head, request_id: origin.map(|origin| origin.request_id.clone()), unless }
+        let request_id = origin.map(|origin| origin.request_id.clone());
+        Self { route: route.clone(), head, request_id, unless, session: None }
     }
 }
 
@@ -137,6 +162,7 @@ impl Gate {
         let mut admitted = Admitted::new(route, head, Some(origin));
         if let Some(claims) = &claims {
             identify(&mut admitted.head.headers, claims, origin.shows_session)?;
+            admitted.session = Some(Session::of(claims, &self.tokens));
         }
         Ok(admitted)
     }

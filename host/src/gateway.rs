@@ -154,7 +154,7 @@ impl Gateway {
             ..Stop::from(refusal)
         })?;
         let peers = self.peers(&deployment, served, id, 0);
-        let answer = served.revision.answer(admitted, body, peers).await;
+        let answer = served.revision.answer(admitted.confirm()?, body, peers).await;
         let Answer { response, output, excuse } = answer.map_err(|failure| Stop {
             error: Error::from(&failure),
             cause: Some(failure.cause),

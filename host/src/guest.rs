@@ -8,6 +8,7 @@ mod calls;
 mod limiter;
 mod output;
 mod passwords;
+mod session;
 mod storage;
 mod tokens;
 
@@ -22,7 +23,7 @@ use crate::manifest::{Grant, Limits};
 use crate::passwords::Passwords;
 use crate::storage::Storage;
 use crate::storage::basis::Basis;
-use crate::tokens::Tokens;
+use crate::tokens::{Session, Tokens};
 
 pub use calls::{Outgoing, Peers, forbidden_headers};
 pub use limiter::Limiter;
@@ -53,7 +54,7 @@ pub mod bindings {
 
     pub use described::exports::comptoir::platform::service;
     pub use described::{Described, DescribedIndices};
-    pub use platform::comptoir::platform::{passwords, storage, token_verifier, tokens};
+    pub use platform::comptoir::platform::{passwords, session, storage, token_verifier, tokens};
 }
 
 /// Handles that one instance may hold at one moment: streams, headers, bodies, transactions.
@@ -65,9 +66,11 @@ const RANDOM_BYTES: u64 = 64 << 10;
 /// Bytes that one set of header fields may take in memory.
 const FIELDS_BYTES: usize = 32 << 10;
 
-/// What the manifest granted to a service, ready for use.
+/// What stands behind the interfaces of one request: what the manifest granted to the service, ready for use.
 #[derive(Clone, Default)]
 pub struct Grants {
+    /// The caller's, which needs no grant.
+    pub session: Option<Session>,
     /// The service's own database.
     pub storage: Option<Arc<dyn Storage>>,
     /// Behind both `tokens` and `token-verifier`; which of them is linked decides what a guest can do.
@@ -176,8 +179,8 @@ impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// Links what every component may import: HTTP types, streams, clocks, randomness, and what standard libraries ask for on
-/// their own (environment, arguments, stdio), all of it empty.
+/// Links what every component may import: HTTP types, streams, clocks, randomness, whether the caller's session goes on, and
+/// what standard libraries ask for on their own (environment, arguments, stdio), all of it empty.
 ///
 /// Clocks and randomness are noted when they are asked; the rest tells every guest the same. What is printed is looked at in
 /// the end.
@@ -205,6 +208,7 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    bindings::session::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more)?;
     let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
     wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
         linker,

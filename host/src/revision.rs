@@ -266,7 +266,8 @@ impl Revision {
             return Ok(Answer { response, output: None, excuse: None });
         }
         let (started, route, excuse) = (std::time::Instant::now(), admitted.route().clone(), Excuse::default());
-        let answer = self.run(admitted, body, self.grants.clone(), peers, &excuse).await;
+        let grants = Grants { session: admitted.session().cloned(), ..self.grants.clone() };
+        let answer = self.run(admitted, body, grants, peers, &excuse).await;
         let answer = answer.map(|(mut answer, whole)| {
             asked.settle(&mut answer.response, whole);
             answer
@@ -289,6 +290,7 @@ impl Revision {
     pub async fn rehearse(&self, admitted: Admitted, body: RequestBody) -> (Result<Answer, Failure>, Excuse) {
         let excuse = Excuse::default();
         let grants = Grants {
+            session: None,
             storage: self.grants.storage.clone().map(|storage| Arc::new(Rehearsal::new(storage)) as Arc<dyn Storage>),
             tokens: None,
             passwords: self.grants.passwords.clone(),

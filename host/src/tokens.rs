@@ -19,6 +19,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -85,6 +86,13 @@ pub struct Claims {
     pub session: String,
     /// Seconds since 1970-01-01 UTC at which it stops being good.
     pub expires_at: u64,
+}
+
+/// A session, for those who ask later whether it goes on.
+#[derive(Clone, Debug)]
+pub struct Session {
+    tokens: Arc<Tokens>,
+    id: Arc<str>,
 }
 
 /// Why the token store could not be opened. Every sentence names the path.
@@ -224,6 +232,18 @@ impl Tokens {
     pub async fn revoke(&self, session: &str) -> Result<(), RevokeError> {
         check_claim("session", session, CLAIM_LIMIT_BYTES).map_err(RevokeError::Invalid)?;
         self.revocations.add(session, self.clock.unix_seconds()).await.map_err(RevokeError::Unavailable)
+    }
+}
+
+impl Session {
+    /// That of a token which was good a moment ago.
+    pub fn of(claims: &Claims, tokens: &Arc<Tokens>) -> Session {
+        Session { tokens: tokens.clone(), id: claims.session.as_str().into() }
+    }
+
+    /// Whether it was revoked. True from the moment on that its tokens are refused.
+    pub fn has_ended(&self) -> bool {
+        self.tokens.revocations.contains(&self.id)
     }
 }
 

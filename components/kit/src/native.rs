@@ -68,6 +68,7 @@ pub struct Call {
     path: String,
     headers: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
+    session_ended: bool,
 }
 
 /// What came back.
@@ -85,12 +86,17 @@ pub struct Answer {
 
 impl Call {
     fn new(method: Method, path: &str) -> Call {
-        Call { method, path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
+        Call { method, path: path.to_owned(), headers: Vec::new(), body: Vec::new(), session_ended: false }
     }
 
     /// With the identity that the gate would have found.
     pub fn by(self, username: &str, role: &str) -> Call {
         self.with_header("x-user-id", username).with_header("x-user-role", role)
+    }
+
+    /// As if the caller's session had ended after the gate let the request in.
+    pub fn whose_session_ended(self) -> Call {
+        Call { session_ended: true, ..self }
     }
 
     /// With a header, in lower case.
@@ -117,7 +123,7 @@ impl Call {
     /// If no service is installed on this thread, or the answer is not JSON.
     pub fn send(self) -> Answer {
         let service = SERVICE.get().expect("`install` puts a service on this thread");
-        let source = Source::Written { headers: self.headers, body: self.body };
+        let source = Source::Written { headers: self.headers, body: self.body, session_ended: self.session_ended };
         let (status, headers, body) = service.answer(Some(self.method), &self.path, source).into_parts();
         let text = String::from_utf8(body).expect("JSON is UTF-8");
         Answer {

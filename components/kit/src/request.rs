@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use crate::source::Source;
+use crate::storage::Transaction;
 use crate::{Failure, JsonObject, body, path};
 
 /// A request on its way through one handler. Headers and body cross from the host only when they are asked for.
@@ -82,6 +83,24 @@ impl Request {
     /// that was declared public by mistake.
     pub fn user(&self) -> Result<&Caller, Failure> {
         self.caller().ok_or_else(|| Failure::unauthorized("MISSING_TOKEN", "This needs a bearer token."))
+    }
+
+    /// Whether the caller's session ended since the host let the request in.
+    pub fn session_has_ended(&self) -> bool {
+        self.source.session_has_ended()
+    }
+
+    /// Refuses a caller whose session ended while the request waited, for the writer at the latest. So whoever ends a session
+    /// and then writes to the same database, writes after all that was done in it.
+    ///
+    /// # Errors
+    ///
+    /// 401 `INVALID_TOKEN`, as at the gate. The transaction is to be dropped.
+    pub fn check_session(&self, _inside: &Transaction) -> Result<(), Failure> {
+        if self.session_has_ended() {
+            return Err(Failure::unauthorized("INVALID_TOKEN", "The token is invalid or has expired"));
+        }
+        Ok(())
     }
 
     /// The service of this host that calls. None for a request from outside.

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 
+use crate::bindings::comptoir::platform::session;
 use crate::bindings::wasi::http::types::{Fields, IncomingRequest};
 use crate::wire::{self, ReadError};
 
@@ -16,7 +17,7 @@ pub(crate) enum Source {
     },
     /// A request that a test wrote down.
     #[cfg(feature = "native")]
-    Written { headers: Vec<(&'static str, Vec<u8>)>, body: Vec<u8> },
+    Written { headers: Vec<(&'static str, Vec<u8>)>, body: Vec<u8>, session_ended: bool },
 }
 
 impl From<IncomingRequest> for Source {
@@ -50,6 +51,15 @@ impl Source {
             Source::Written { body, .. } if body.len() > limit_bytes => Err(ReadError::TooLong),
             #[cfg(feature = "native")]
             Source::Written { body, .. } => Ok(body.clone()),
+        }
+    }
+
+    /// Whether the caller's session ended since the request was let in.
+    pub(crate) fn session_has_ended(&self) -> bool {
+        match self {
+            Source::Host { .. } => session::has_ended(),
+            #[cfg(feature = "native")]
+            Source::Written { session_ended, .. } => *session_ended,
         }
     }
 }

@@ -7,7 +7,8 @@
 //! - Stock is never sold twice: what was in stock at first is what is there now plus what orders hold that are not cancelled.
 //! - An order is placed whole or not at all.
 //! - Name and price in an order are those of the moment it was placed.
-//! - Only the buyer and administrators learn that an order exists. Nobody gets it with the name of a buyer who is gone.
+//! - Only the buyer and administrators learn that an order exists. Nobody gets it with the name of a buyer who is gone: the
+//!   buyer's sessions end first, then the name is taken off, and a session that ended writes nothing more.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -69,6 +70,7 @@ fn place_order(request: &Request) -> Result<Response, Failure> {
     let key = IdempotencyKey::of(request)?;
     let cart = Cart::read(&request.json_object("MISSING_ITEMS")?)?;
     let transaction = storage::begin()?;
+    request.check_session(&transaction)?;
     let now = kit::now();
     if let Some(key) = &key
         && let Some((ordered, answer)) = rows::answered(&transaction, &buyer.username, key, now)?
@@ -102,13 +104,24 @@ fn change_order(request: &Request) -> Result<Response, Failure> {
         let status = Status::parse(wanted).ok_or(Refusal::UnknownStatus)?;
         match order.status.step_to(status, power_of(caller))? {
             Step::Stay => return Ok(of_one(&order).with_message("The order has this status already.")),
-            Step::Go if rows::change_status(&order, status)? => {
+            Step::Go if take_step(request, &order, status)? => {
                 order.status = status;
                 return Ok(of_one(&order).with_message("The order was changed."));
             }
             Step::Go => {}
         }
     }
+}
+
+/// False if the order is not as it was read any more.
+fn take_step(request: &Request, order: &Order, to: Status) -> Result<bool, Failure> {
+    let transaction = storage::begin()?;
+    request.check_session(&transaction)?;
+    let changed = rows::change_status(&transaction, order, to)?;
+    if changed {
+        transaction.commit()?;
+    }
+    Ok(changed)
 }
 
 /// Takes a name off its orders before somebody else may have it. Called again, it goes on where it broke off.

@@ -221,10 +221,9 @@ fn inserted(rows: &Rows) -> storage::Result<i64> {
     }
 }
 
-/// Gives an order its next status, and its stock back if it is cancelled. False if the order's status was not the one it
-/// was read with any more: then nothing has changed.
-pub(crate) fn change_status(order: &Order, to: Status) -> storage::Result<bool> {
-    let transaction = storage::begin()?;
+/// Gives an order its next status, and its stock back if it is cancelled, in a transaction that is to be committed. False if
+/// the order's status was not the one it was read with any more: then nothing has changed.
+pub(crate) fn change_status(transaction: &Transaction, order: &Order, to: Status) -> storage::Result<bool> {
     let changed = transaction.execute(
         "UPDATE orders SET status = $1 WHERE id = $2 AND status = $3",
         params![to.as_str(), order.id, order.status.as_str()],
@@ -240,7 +239,6 @@ pub(crate) fn change_status(order: &Order, to: Status) -> storage::Result<bool> 
             params![order.id],
         )?;
     }
-    transaction.commit()?;
     Ok(true)
 }
 
@@ -276,13 +274,20 @@ mod tests {
         order
     }
 
+    fn changed(order: &Order, to: Status) -> bool {
+        let transaction = storage::begin().unwrap();
+        let changed = change_status(&transaction, order, to).unwrap();
+        transaction.commit().unwrap();
+        changed
+    }
+
     #[test]
     fn of_two_who_saw_the_same_status_one_changes_it() {
         kit::native::install(&crate::SERVICE);
         let seen = placed(r#"[{"product_id":1,"quantity":4}]"#);
-        assert!(change_status(&seen, Status::Cancelled).unwrap());
-        assert!(!change_status(&seen, Status::Cancelled).unwrap(), "cancelled twice");
-        assert!(!change_status(&seen, Status::Paid).unwrap(), "paid after it was cancelled");
+        assert!(changed(&seen, Status::Cancelled));
+        assert!(!changed(&seen, Status::Cancelled), "cancelled twice");
+        assert!(!changed(&seen, Status::Paid), "paid after it was cancelled");
         assert_eq!(stock(1), 10);
         assert_eq!(order(seen.id).unwrap().unwrap().status, Status::Cancelled);
     }

@@ -88,6 +88,7 @@ fn change(request: &Request) -> Result<Response, Failure> {
     }
     let id = id(request)?;
     let tx = storage::begin()?;
+    request.check_session(&tx)?;
     let seen = rows::by_id(&tx, id)?;
     condition::check_if_match(request, &tag(&touchable(request, &seen)?)?)?;
     let changed = rows::update(&tx, id, &fields, &date())?;

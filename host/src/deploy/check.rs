@@ -19,6 +19,9 @@ enum Need {
 
 fn need(import: &str) -> Need {
     let interface = import.split('@').next().unwrap_or(import);
+    if interface == "comptoir:platform/session" {
+        return Need::Nothing;
+    }
     if let Some(name) = interface.strip_prefix("comptoir:platform/") {
         return Grant::ALL.into_iter().find(|grant| grant.name() == name).map_or(Need::Impossible, Need::Grant);
     }
@@ -142,6 +145,7 @@ mod tests {
             "wasi:io/streams@0.2.12",
             "wasi:http/types@0.3.0",
             "wasi:clocks/wall-clock@0.2.0",
+            "comptoir:platform/session@0.1.0",
         ] {
             assert_eq!(refusal("", import), None);
         }

@@ -90,6 +90,7 @@ impl Stage<'_> {
             digest,
             granted: service.grants.iter().copied().collect(),
             grants: Grants {
+                session: None,
                 storage: self.platform.storages.get(self.name).cloned(),
                 tokens: tokens.then(|| self.platform.tokens.clone()),
                 passwords: granted(Grant::Passwords).then(|| self.platform.passwords.clone()),

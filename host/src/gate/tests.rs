@@ -105,6 +105,25 @@ fn a_name_of_any_letters_and_the_session_reach_a_service_that_may_know_it() {
     assert_eq!(headers[CLIENT_ADDRESS], "10.0.0.1");
 }
 
+#[tokio::test]
+async fn a_session_that_ended_before_the_body_came_is_refused_or_nobodys() {
+    let (_folder, tokens, gate) = gate();
+    let token = format!("Bearer {}", tokens.issue("alice", "user", "s1").unwrap().token);
+    let origin = Origin { shows_session: true, ..origin() };
+    let admit = |access| gate.admit(&route(access), head(&[("authorization", &token)]), origin).unwrap();
+    let (lives, public, user) = (admit(Access::User), admit(Access::Public), admit(Access::User));
+    let lives = lives.confirm().unwrap();
+    assert!(!lives.session().unwrap().has_ended());
+    tokens.revoke("s1").await.unwrap();
+    assert!(lives.session().unwrap().has_ended(), "who asks later is told");
+    assert_eq!(user.confirm().unwrap_err(), Refusal::InvalidToken);
+    let public = public.confirm().unwrap();
+    assert!(public.session().is_none());
+    assert!(public.into_head().headers.keys().all(|name| *name == REQUEST_ID));
+    let nobody = gate.admit(&route(Access::Public), head(&[]), origin).unwrap();
+    assert!(nobody.confirm().unwrap().session().is_none());
+}
+
 #[test]
 fn a_call_passes_to_internal_routes_alone_and_carries_the_callers_name() {
     let (_folder, _tokens, gate) = gate();

@@ -242,10 +242,10 @@ async fn a_revocation_survives_a_restart() {
 async fn many_sessions_can_be_revoked_at_once() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
-    let tokens = std::sync::Arc::new(open(folder.path(), &clock));
+    let tokens = Arc::new(open(folder.path(), &clock));
     let revoking: Vec<_> = (0..100)
         .map(|number| {
-            let tokens = std::sync::Arc::clone(&tokens);
+            let tokens = Arc::clone(&tokens);
             tokio::spawn(async move { tokens.revoke(&format!("s{}", number / 2)).await })
         })
         .collect();

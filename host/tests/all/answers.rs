@@ -96,6 +96,7 @@ async fn a_guest_that_did_more_than_read_is_asked_each_time() {
         "forbid",
         "large",
         "refuse",
+        "session",
     ];
     for what in more {
         for _ in 0..2 {

@@ -1,5 +1,6 @@
 //! Profiles: `/users` and below.
 
+mod late;
 mod names;
 mod removal;
 mod seen;

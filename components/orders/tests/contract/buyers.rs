@@ -1,10 +1,10 @@
 //! What becomes of the orders of a buyer who is gone.
 
-use kit::native::{delete, get};
+use kit::native::{delete, get, post, put};
 use orders::model::FORMER_BUYER;
 use serde_json::json;
 
-use super::{one, order, set_status, start, stock};
+use super::{one, order, set_status, start, stock, stocks};
 
 #[test]
 fn a_buyer_who_is_gone_has_no_orders_and_administrators_still_see_them() {
@@ -25,6 +25,25 @@ fn a_buyer_who_is_gone_has_no_orders_and_administrators_still_see_them() {
     }
     assert_eq!(set_status(&json!(3), "cancelled", "root", "admin").status, 200);
     assert_eq!(stock(1), 8);
+}
+
+#[test]
+fn a_session_that_ended_while_its_request_waited_orders_and_changes_nothing() {
+    let database = start();
+    assert_eq!(order("ada", one(1, 1)).status, 201);
+    let items = json!({ "items": one(2, 1) });
+    let late = post("/orders", items.clone()).by("ada", "user").whose_session_ended();
+    let refused = (401, "INVALID_TOKEN");
+    assert_eq!(late.send().outcome(), refused);
+    let late = post("/orders", items).by("ada", "user").with_header("idempotency-key", "k").whose_session_ended();
+    assert_eq!(late.send().outcome(), refused);
+    // Somebody else has the name by now, and the order under it.
+    let cancelled = json!({ "status": "cancelled" });
+    let late = put("/orders/1", cancelled).by("ada", "user").whose_session_ended();
+    assert_eq!(late.send().outcome(), refused);
+    let orders: i64 = database.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).unwrap();
+    assert_eq!((orders, stocks()), (1, vec![9, 15, 20, 12, 18]));
+    assert_eq!(get("/orders/1").by("ada", "user").send().body["data"]["status"], "pending");
 }
 
 #[test]

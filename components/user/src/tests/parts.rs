@@ -47,6 +47,15 @@ fn what_is_not_there_or_not_the_callers_is_refused_before_the_condition() {
 }
 
 #[test]
+fn a_session_that_ended_while_its_request_waited_changes_nothing() {
+    install(&SERVICE);
+    let path = format!("/users/{}", make("bob"));
+    let late = put(&path, json!({ "phone": "1" })).by("bob", "user").whose_session_ended().send();
+    assert_eq!(late.outcome(), (401, "INVALID_TOKEN"));
+    assert_eq!(as_admin(get(&path)).body["data"]["phone"], JsonValue::Null);
+}
+
+#[test]
 fn a_list_in_parts_has_every_user_once_while_others_come_and_go() {
     install(&SERVICE);
     others_answer();

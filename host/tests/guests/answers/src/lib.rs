@@ -26,6 +26,7 @@ kit::service! {
         get("/answers/mine", User, mine),
         get("/answers/language", Public, language, ["accept-language"]),
         get("/answers/does/{what}", Public, does),
+        post("/answers/leave", User, leave),
         get("/answers/internal/counters", Internal, counters),
     ],
 }
@@ -93,6 +94,7 @@ fn does(request: &Request) -> Result<Response, Failure> {
         Some("write") => drop(storage::execute("INSERT INTO others VALUES (1)", &[])?),
         Some("fail") => drop(storage::query("SELECT n FROM absent", &[])),
         Some("transaction") => return Ok(Response::ok(&number(&storage::begin()?, Some(1))?)),
+        Some("session") => drop(request.session_has_ended()),
         Some("call") => drop(peer::call("answers", Method::Get, "/answers/internal/counters", None)?),
         Some("cookie") => return Ok(answer.with_header("set-cookie", "a=b")),
         Some("forbid") => return Ok(answer.with_header("cache-control", "no-store")),
@@ -102,4 +104,12 @@ fn does(request: &Request) -> Result<Response, Failure> {
         _ => return Err(Failure::bad_request("UNKNOWN", "This is not among the things that it does.")),
     }
     Ok(answer)
+}
+
+/// Has auth end the caller's login, and says whether the caller's session had ended before that and after.
+fn leave(request: &Request) -> Result<Response, Failure> {
+    let before = request.session_has_ended();
+    let path = format!("/internal/logins/{}", kit::encode(&request.user()?.username));
+    let (status, _) = peer::call("auth", Method::Delete, &path, None)?;
+    Ok(Response::ok(&json!({ "before": before, "status": status, "after": request.session_has_ended() })))
 }

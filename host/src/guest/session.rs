@@ -1,0 +1,11 @@
+//! `comptoir:platform/session`.
+
+use super::Guest;
+use super::bindings::session;
+use crate::tokens::Session;
+
+impl session::Host for Guest {
+    async fn has_ended(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.grants.session.as_ref().is_some_and(Session::has_ended))
+    }
+}
