@@ -13,6 +13,7 @@ mod storm;
 mod takeover;
 mod throttle;
 mod tokens;
+mod upheaval;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
