@@ -25,6 +25,16 @@ check: toolchain
     cargo clippy --locked --profile component --target {{target}} -p auth -p user -p orders -p 'guest-*' -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit -p auth -p user -p orders
 
+# Licences, banned crates and sources of all that is built in. The first time it installs cargo-deny, which takes some minutes
+deny:
+    @command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+    cargo deny --workspace --locked --config .ci/deny.toml check bans licenses sources
+
+# What is known to be wrong with what is built in. Fetches the RustSec database from its git repository
+advisories:
+    @command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+    cargo deny --workspace --locked --config .ci/deny.toml check advisories
+
 # Build the components and the host, optimised: target/release/comptoir
 build: components
     cargo build --locked --release -p comptoir
