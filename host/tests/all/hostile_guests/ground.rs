@@ -12,8 +12,10 @@ use crate::process::Process;
 /// An attack, the status that it is answered with, and what the answer says.
 pub type Verdict = (&'static str, u16, &'static str);
 
-/// What every attacker may use: little, so that the attacks are soon over.
-const LIMITS: &str = r#"limits = { cpu = "150ms", time = "2s", memory = "64 MiB", response = "8 MiB" }"#;
+/// What every attacker may use: little, so that the attacks are soon over, and few of the host's instances, because those that
+/// all services share are given to whoever asks first.
+const LIMITS: &str =
+    r#"limits = { cpu = "150ms", time = "2s", memory = "64 MiB", response = "8 MiB", concurrency = 16 }"#;
 
 pub struct Ground {
     process: Process,
