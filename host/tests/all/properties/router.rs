@@ -61,7 +61,8 @@ fn holds(routes: &[Route], table: &RouteTable, method: &Method, path: &str) -> R
         Ok(found) => {
             prop_assert!(routes.contains(found) && fits(&found.pattern, path), "{path} found {}", found.pattern);
             prop_assert!(found.method.as_ref().is_none_or(|own| own == method));
-            let literal = fitting().find(|route| *route.pattern == *path);
+            let answers = |route: &&Route| route.method.as_ref().is_none_or(|own| own == method);
+            let literal = fitting().filter(answers).find(|route| *route.pattern == *path);
             prop_assert!(
                 literal.is_none_or(|literal| literal.pattern == found.pattern),
                 "{path} found {}",
