@@ -27,17 +27,47 @@ const KEEP_TABLE_BYTES: usize = 64 << 10;
 /// Which generation of WASI a component is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wasi {
-    /// Exports `wasi:http/incoming-handler@0.2.x`.
+    /// 0.2.
     P2,
-    /// Exports `wasi:http/handler@0.3.x`.
+    /// 0.3.
     P3,
+}
+
+/// The interface by which a component answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// `comptoir:platform/handler@0.1.x`, beside a description.
+    Plain,
+    /// `wasi:http/incoming-handler@0.2.x`.
+    HttpP2,
+    /// `wasi:http/handler@0.3.x`.
+    HttpP3,
+}
+
+impl Speaks {
+    /// The generation of WASI that goes with it.
+    pub fn wasi(self) -> Wasi {
+        match self {
+            Self::Plain | Self::HttpP2 => Wasi::P2,
+            Self::HttpP3 => Wasi::P3,
+        }
+    }
+
+    /// Its name, as a component exports it.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Plain => "comptoir:platform/handler@0.1",
+            Self::HttpP2 => "wasi:http/incoming-handler@0.2",
+            Self::HttpP3 => "wasi:http/handler@0.3",
+        }
+    }
 }
 
 /// What a component says about itself on the outside, read without compiling it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anatomy {
-    /// The engine that it needs.
-    pub wasi: Wasi,
+    /// How it answers. Where it could in several ways, the first of [`Speaks`].
+    pub speaks: Speaks,
     /// Whether it exports `comptoir:platform/service`.
     pub describes_itself: bool,
     /// The names of its imports, `wasi:io/streams@0.2.6` and so on.
@@ -55,8 +85,9 @@ pub enum NotAService {
     CoreModule,
     /// A component of another kind.
     #[error(
-        "it exports neither `wasi:http/incoming-handler@0.2.x` nor `wasi:http/handler@0.3.x`, so it cannot answer HTTP \
-         requests. It exports: {0}"
+        "it exports neither `wasi:http/incoming-handler@0.2.x` nor `wasi:http/handler@0.3.x`, nor \
+         `comptoir:platform/handler@0.1.x` with `comptoir:platform/service@0.1.x`, so it cannot answer HTTP requests. It \
+         exports: {0}"
     )]
     WrongWorld(String),
 }
@@ -95,12 +126,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
         return Err(NotAService::Garbage("it is cut off".to_owned()));
     }
     let has = |prefix: &str| exports.iter().any(|export| export.starts_with(prefix));
-    let wasi = match (has("wasi:http/incoming-handler@0.2."), has("wasi:http/handler@0.3.")) {
-        (true, _) => Wasi::P2,
-        (false, true) => Wasi::P3,
-        (false, false) => return Err(NotAService::WrongWorld(exports.join(", "))),
-    };
-    Ok(Anatomy { wasi, describes_itself: has("comptoir:platform/service@0.1."), imports })
+    let describes_itself = has("comptoir:platform/service@0.1.");
+    let may = |speaks: &Speaks| *speaks != Speaks::Plain || describes_itself;
+    let all = [Speaks::Plain, Speaks::HttpP2, Speaks::HttpP3].into_iter();
+    let found = all.filter(may).find(|speaks| has(&format!("{}.", speaks.interface())));
+    let speaks = found.ok_or_else(|| NotAService::WrongWorld(exports.join(", ")))?;
+    Ok(Anatomy { speaks, describes_itself, imports })
 }
 
 /// Both engines, each with a linker that holds what every component may import.
@@ -275,7 +306,7 @@ mod tests {
             (instance $handler)
             (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
         let anatomy = inspect(&wat::parse_str(component).unwrap()).unwrap();
-        assert_eq!(anatomy.wasi, Wasi::P2);
+        assert_eq!(anatomy.speaks, Speaks::HttpP2);
         assert!(!anatomy.describes_itself);
         assert_eq!(anatomy.imports, ["wasi:sockets/tcp@0.2.6"]);
     }

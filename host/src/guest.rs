@@ -52,8 +52,20 @@ pub mod bindings {
         });
     }
 
+    mod handled {
+        wasmtime::component::bindgen!({
+            path: "../wit",
+            world: "handled",
+            exports: { default: async },
+            ownership: Borrowing { duplicate_if_necessary: false },
+            require_store_data_send: true,
+        });
+    }
+
     pub use described::exports::comptoir::platform::service;
     pub use described::{Described, DescribedIndices};
+    pub use handled::HandledPre;
+    pub use handled::exports::comptoir::platform::handler;
     pub use platform::comptoir::platform::{passwords, session, storage, token_verifier, tokens};
 }
 

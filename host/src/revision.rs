@@ -5,8 +5,9 @@
 //! Dropping the last `Arc` of a revision frees its code.
 //!
 //! A guest's call is polled in place, on the task of its connection. Only when it answers while it still runs, to stream
-//! a body, does the rest move to a task of its own; and when it computes for long, to threads of low priority. Its computing time is measured around each poll and checked by the
-//! epoch interruption; its total time is held outside the store, because epochs do not pass in host calls.
+//! a body, does the rest move to a task of its own; and when it computes for long, to threads of low priority. Its computing
+//! time is measured around each poll and checked by the epoch interruption; its total time is held outside the store, because
+//! epochs do not pass in host calls.
 //!
 //! A revision remembers its answers to GET where they depend on nothing but what was asked and on tables (`answers`): then no
 //! instance is made.
@@ -14,48 +15,42 @@
 mod answer;
 mod background;
 mod description;
+mod handler;
 mod memory;
 mod metered;
 mod run;
 mod slots;
 mod traffic;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use futures::channel::oneshot;
+use hyper::Response;
 use hyper::header::HeaderValue;
-use hyper::{Request, Response};
-use tokio::time::Instant;
 use wasmtime::component::Component;
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
-use wasmtime_wasi_http::handler::ProxyPre;
-use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiBody};
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
 use crate::answers::Answers;
 use crate::body::{Body, RequestBody};
 use crate::clock::Clock;
-use crate::engine::{Engines, Wasi};
+use crate::engine::{Engines, Speaks, Wasi};
 use crate::gate::Admitted;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::{Grant, Limits};
 use crate::storage::Storage;
-use crate::storage::basis::Basis;
 use crate::storage::rehearsal::Rehearsal;
 
 pub use background::Background;
 pub use description::{Description, DescriptionError, Probe};
-use memory::{Asked, Memory, Whole};
-use metered::{Meter, Metered};
+use handler::Handler;
+use memory::{Asked, Memory};
+use metered::Meter;
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
-/// How long the end of a guest is waited for once it has answered. One that goes on for longer streams its answer.
-const END_TIME: Duration = Duration::from_millis(5);
-
-/// Bytes that one host call may copy out of a guest: lists and strings of its arguments.
+/// Bytes that one call may copy out of a guest: lists and strings of a host call's arguments, or of an answer in plain records.
 const HOST_CALL_BYTES: usize = 4 << 20;
 
 /// How many times a revision went wrong, by kind.
@@ -72,8 +67,8 @@ pub struct Revision {
     service: Arc<str>,
     digest: String,
     label: HeaderValue,
-    handler: Arc<ProxyPre<Guest>>,
-    wasi: Wasi,
+    handler: Arc<Handler>,
+    speaks: Speaks,
     grants: Grants,
     limits: Limits,
     slots: Arc<Slots>,
@@ -147,11 +142,6 @@ pub struct Failure {
     pub output: Option<String>,
 }
 
-/// How a call ended. Where it ended well, what its answer rests on, if that is known.
-type Ended = wasmtime::Result<Option<Basis>>;
-type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
-type Sender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
-
 #[derive(Debug, thiserror::Error)]
 #[error("the guest computed for longer than {0:?}")]
 struct ComputedTooLong(Duration);
@@ -161,19 +151,16 @@ impl Revision {
     ///
     /// # Errors
     /// What the linker says of an import that does not fit.
-    pub fn link(engines: &Engines, wasi: Wasi, component: &Component, parts: Parts) -> wasmtime::Result<Self> {
-        let instance = engines.linker(wasi, &parts.granted, parts.calls)?.instantiate_pre(component)?;
-        let handler = match wasi {
-            Wasi::P2 => ProxyPre::P2(wasmtime_wasi_http::p2::bindings::ProxyPre::new(instance)?),
-            Wasi::P3 => ProxyPre::P3(wasmtime_wasi_http::p3::bindings::ServicePre::new(instance)?),
-        };
+    pub fn link(engines: &Engines, speaks: Speaks, component: &Component, parts: Parts) -> wasmtime::Result<Self> {
+        let wasi = speaks.wasi();
+        let handler = Handler::link(&engines.linker(wasi, &parts.granted, parts.calls)?, speaks, component)?;
         let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
         Ok(Self {
             service: parts.service,
             digest: parts.digest,
             label,
             handler: Arc::new(handler),
-            wasi,
+            speaks,
             grants: parts.grants,
             limits: parts.limits,
             slots: parts.slots,
@@ -201,9 +188,9 @@ impl Revision {
         &self.label
     }
 
-    /// Which generation of WASI the component is written for.
-    pub fn wasi(&self) -> Wasi {
-        self.wasi
+    /// How the component answers.
+    pub fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     /// What each request may use.
@@ -239,11 +226,8 @@ impl Revision {
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
         let store = self.store(Grants::default(), outgoing, &output, &Arc::default());
-        let pre = match &*self.handler {
-            ProxyPre::P2(pre) => pre.instance_pre(),
-            ProxyPre::P3(pre) => pre.instance_pre(),
-        };
-        let described = tokio::time::timeout(self.limits.time, description::ask(pre, store, &self.service)).await;
+        let asked = description::ask(self.handler.instance_pre(), store, &self.service);
+        let described = tokio::time::timeout(self.limits.time, asked).await;
         described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
             Some(text) => error.with_output(&text),
             None => error,
@@ -299,85 +283,9 @@ impl Revision {
         (answer.map(|(answer, _)| answer), excuse)
     }
 
-    async fn run(
-        &self,
-        admitted: Admitted,
-        body: RequestBody,
-        grants: Grants,
-        peers: Option<Box<dyn Peers>>,
-        excuse: &Excuse,
-    ) -> Result<(Answer, Option<Whole>), Failure> {
-        let deadline = Instant::now() + self.limits.time;
-        let limit = usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX);
-        let output = Output::new(self.limits.log_bytes);
-        let request_id = admitted.request_id().cloned();
-        let Some(permit) = self.slots.acquire(self.limits.queue_time).await else {
-            let cause = format!("no instance became free within {:?}", self.limits.queue_time);
-            return Err(Failure { kind: FailureKind::Busy, cause, output: None });
-        };
-        let (sender, mut receiver) = oneshot::channel();
-        let outgoing = Outgoing::new(peers, self.forbidden.clone(), excuse.clone());
-        let mut call = self.start(run::request(admitted, body), grants, outgoing, &output, permit, sender);
-        let ended = tokio::select! {
-            biased;
-            ended = &mut call => ended,
-            Ok(answer) = &mut receiver => {
-                let answer = answer.map_err(|error| self.fail(&error, &output))?;
-                // An interruption may have come between a guest's answer and its end, which is then a turn or two away.
-                if let Ok(ended) = tokio::time::timeout(END_TIME, &mut call).await {
-                    let basis = ended.map_err(|error| self.fail(&error, &output))?;
-                    return self.complete(answer, limit, basis, &output, excuse);
-                }
-                self.finish_beside(call, deadline, &output, request_id);
-                let streaming = answer::streaming(answer, limit).map_err(|cause| self.bad_answer(&cause, &output))?;
-                return Ok((answered(streaming, &output, excuse), None));
-            }
-            () = tokio::time::sleep_until(deadline) => {
-                self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
-                let cause = format!("no answer within {:?}", self.limits.time);
-                return Err(Failure { kind: FailureKind::TookTooLong, cause, output: output.to_log() });
-            }
-        };
-        let basis = ended.map_err(|error| self.fail(&error, &output))?;
-        match receiver.try_recv() {
-            Ok(Some(Ok(answer))) => self.complete(answer, limit, basis, &output, excuse),
-            Ok(Some(Err(error))) => Err(self.fail(&error, &output)),
-            _ => Err(self.bad_answer("the guest ended without an answer", &output)),
-        }
-    }
-
-    /// The whole life of one instance, as one future that owns its store and its slot.
-    fn start(
-        &self,
-        request: Request<WasiBody>,
-        grants: Grants,
-        outgoing: Outgoing,
-        output: &Output,
-        permit: SlotPermit,
-        sender: Sender,
-    ) -> Call {
-        let meter = Arc::new(Meter::default());
-        let mut store = self.store(grants, outgoing, output, &meter);
-        let handler = self.handler.clone();
-        let call = async move {
-            let _permit = permit;
-            let result = match &*handler {
-                ProxyPre::P2(pre) => run::p2(pre, &mut store, request, sender).await,
-                ProxyPre::P3(pre) => run::p3(pre, &mut store, request, sender).await.map(|()| None),
-            };
-            let out_of_memory = store.data().limiter.refused_memory();
-            result.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })
-        };
-        Box::pin(Metered::new(Box::pin(call), meter, self.background.clone()))
-    }
-
     fn store(&self, grants: Grants, outgoing: Outgoing, output: &Output, meter: &Arc<Meter>) -> Store<Guest> {
         let guest = Guest::new(&self.clock, grants, &self.limits, outgoing, output);
-        let engine = match &*self.handler {
-            ProxyPre::P2(pre) => pre.engine(),
-            ProxyPre::P3(pre) => pre.engine(),
-        };
-        let mut store = Store::new(engine, guest);
+        let mut store = Store::new(self.handler.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES);
         store.set_epoch_deadline(1);
@@ -391,76 +299,4 @@ impl Revision {
         });
         store
     }
-
-    /// Lets a guest that has answered go on, until it is done or its time is over.
-    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output, request_id: Option<Arc<str>>) {
-        let (service, faults, output, time) =
-            (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
-        tokio::spawn(async move {
-            let cause = match tokio::time::timeout_at(deadline, call).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(error)) => {
-                    faults.traps.fetch_add(1, Ordering::Relaxed);
-                    causes(&error)
-                }
-                Err(_) => {
-                    faults.deadlines.fetch_add(1, Ordering::Relaxed);
-                    format!("the answer was not complete within {time:?}")
-                }
-            };
-            let (guest_output, request_id) = (output.to_log(), request_id.as_deref());
-            tracing::warn!(request_id, %service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
-        });
-    }
-
-    /// An answer whose guest has ended, and what there is to remember of it: nothing where the guest printed, which giving
-    /// the answer again would leave out.
-    fn complete(
-        &self,
-        answer: Response<WasiBody>,
-        limit: usize,
-        basis: Option<Basis>,
-        output: &Output,
-        excuse: &Excuse,
-    ) -> Result<(Answer, Option<Whole>), Failure> {
-        let complete = answer::complete(answer, limit).map_err(|cause| self.bad_answer(&cause, output))?;
-        let (response, bytes) = complete;
-        let whole = bytes.zip(basis).filter(|_| output.is_empty());
-        Ok((answered(response, output, excuse), whole))
-    }
-
-    fn bad_answer(&self, cause: &str, output: &Output) -> Failure {
-        self.faults.traps.fetch_add(1, Ordering::Relaxed);
-        Failure { kind: FailureKind::BadAnswer, cause: cause.to_owned(), output: output.to_log() }
-    }
-
-    fn fail(&self, error: &wasmtime::Error, output: &Output) -> Failure {
-        let (kind, count) = if error.is::<PoolConcurrencyLimitError>() {
-            (FailureKind::Busy, None)
-        } else if error.is::<ComputedTooLong>() {
-            (FailureKind::ComputedTooLong, Some(&self.faults.deadlines))
-        } else if error.is::<OutOfMemory>() {
-            (FailureKind::OutOfMemory, Some(&self.faults.traps))
-        } else {
-            (FailureKind::Trapped, Some(&self.faults.traps))
-        };
-        if let Some(count) = count {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        Failure { kind, cause: causes(error), output: output.to_log() }
-    }
 }
-
-fn answered(response: Response<Body>, output: &Output, excuse: &Excuse) -> Answer {
-    Answer { response, output: output.to_log(), excuse: excuse.cause().map(str::to_owned) }
-}
-
-/// What went wrong first, then where.
-fn causes(error: &wasmtime::Error) -> String {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    causes.into_iter().rev().collect::<Vec<_>>().join("; ")
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the guest was refused more memory")]
-struct OutOfMemory;

@@ -55,7 +55,7 @@ const MISSING_PASSWORD: &str = "MISSING_PASSWORD";
 fn log_in(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
-    let pair = login::log_in(username, password, request.client_address().as_deref())?;
+    let pair = login::log_in(username, password, request.client_address())?;
     // The success gave the account all of its attempts again.
     let (policy, unused) = (login::policy(), LOGIN.unused());
     Ok(Response::ok(&pair).with_header("ratelimit-policy", policy).with_header("ratelimit", unused))
@@ -86,7 +86,7 @@ fn register(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
     let (profile, address) = (email(&body)?, request.client_address());
-    let wanted = Wanted { username, password, profile, key: key.as_ref(), address: address.as_deref() };
+    let wanted = Wanted { username, password, profile, key: key.as_ref(), address };
     register::register(wanted, |profile| {
         let created = json!({ "user_id": profile["id"], "username": profile["username"] });
         Response::created(&created).with_message("Your account was created.")

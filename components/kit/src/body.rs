@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::wire::ReadError;
-use crate::{Failure, JsonObject, JsonValue};
+use crate::{JsonObject, JsonValue};
 
 /// How long a body may be that the kit reads into memory, a request's or a peer's answer.
 pub(crate) const LIMIT_BYTES: usize = 1 << 20;
@@ -32,14 +31,6 @@ pub(crate) fn object(bytes: &[u8]) -> Result<JsonObject, Why> {
         Ok(JsonValue::Object(object)) => Ok(object),
         Ok(other) => Err(format!("The body must be a JSON object, and is {}.", kind(&other)).into()),
         Err(error) => Err(format!("The body is not JSON: {error}.").into()),
-    }
-}
-
-/// What a client is told when its body could not be read to the end.
-pub(crate) fn unread(error: ReadError, code: &'static str) -> Failure {
-    match error {
-        ReadError::TooLong => Failure::new(413, "BODY_TOO_LARGE", "The body is longer than 1 MiB."),
-        ReadError::Broken => Failure::bad_request(code, "The body ended before it was complete."),
     }
 }
 

@@ -23,7 +23,7 @@ impl IdempotencyKey {
     /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else.
     pub fn of(request: &Request) -> Result<Option<IdempotencyKey>, Failure> {
         match request.header("idempotency-key") {
-            Some(sent) => IdempotencyKey::parse(&sent).map(Some).ok_or_else(|| {
+            Some(sent) => IdempotencyKey::parse(sent).map(Some).ok_or_else(|| {
                 let why = "Idempotency-Key is a string of 1 to 255 visible ASCII characters, as in \"7d1f-42\".";
                 Failure::bad_request("INVALID_IDEMPOTENCY_KEY", why)
             }),

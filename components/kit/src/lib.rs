@@ -45,8 +45,6 @@ mod request;
 mod response;
 
 mod body;
-mod source;
-mod wire;
 
 pub mod clock;
 pub mod condition;
@@ -121,12 +119,11 @@ macro_rules! service {
                 }
             }
 
-            impl $crate::bindings::exports::wasi::http::incoming_handler::Guest for Component {
+            impl $crate::bindings::exports::comptoir::platform::handler::Guest for Component {
                 fn handle(
-                    request: $crate::bindings::wasi::http::types::IncomingRequest,
-                    out: $crate::bindings::wasi::http::types::ResponseOutparam,
-                ) {
-                    SERVICE.handle(request, out);
+                    request: $crate::bindings::exports::comptoir::platform::handler::Request,
+                ) -> $crate::bindings::exports::comptoir::platform::handler::Response {
+                    SERVICE.handle(request)
                 }
             }
 

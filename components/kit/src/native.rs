@@ -16,11 +16,12 @@
 //! # }
 //! ```
 
+pub(crate) mod session;
 pub(crate) mod storage;
 
 use std::cell::Cell;
 
-use crate::source::Source;
+use crate::bindings::exports::comptoir::platform::handler;
 use crate::{JsonValue, Method, Service};
 
 pub use storage::Connection;
@@ -123,8 +124,11 @@ impl Call {
     /// If no service is installed on this thread, or the answer is not JSON.
     pub fn send(self) -> Answer {
         let service = SERVICE.get().expect("`install` puts a service on this thread");
-        let source = Source::Written { headers: self.headers, body: self.body, session_ended: self.session_ended };
-        let (status, headers, body) = service.answer(Some(self.method), &self.path, source).into_parts();
+        let Call { method, path, headers, body, session_ended } = self;
+        session::set_ended(session_ended);
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let request = handler::Request { method, target: path, headers, body };
+        let (status, headers, body) = service.answer(request).into_parts();
         let text = String::from_utf8(body).expect("JSON is UTF-8");
         Answer {
             status,

@@ -1,8 +1,10 @@
 //! Calls to another service of the same host, where the manifest lets this one.
 
+mod wire;
+
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{Fields, IncomingResponse, Method as WireMethod, OutgoingRequest, Scheme};
-use crate::{Failure, JsonValue, Method, body, wire};
+use crate::{Failure, JsonValue, Method, body};
 
 /// Calls a route of another service: `http://<service>.internal<path>`, with JSON in and out.
 ///

@@ -3,17 +3,19 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use crate::source::Source;
+#[cfg(not(feature = "native"))]
+use crate::bindings::comptoir::platform::session;
+use crate::bindings::exports::comptoir::platform::handler;
+#[cfg(feature = "native")]
+use crate::native::session;
 use crate::storage::Transaction;
 use crate::{Failure, JsonObject, body, path};
 
-/// A request on its way through one handler. Headers and body cross from the host only when they are asked for.
+/// A request on its way through one handler.
 #[derive(Debug)]
 pub struct Request {
-    source: Source,
+    given: handler::Request,
     pattern: &'static str,
-    path: String,
-    query: String,
     caller: OnceCell<Option<Caller>>,
 }
 
@@ -36,26 +38,29 @@ impl Caller {
 }
 
 impl Request {
-    /// `target` is the path and, behind a `?`, the query.
-    pub(crate) fn new(source: Source, pattern: &'static str, target: &str) -> Request {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Request { source, pattern, path: path.to_owned(), query: query.to_owned(), caller: OnceCell::new() }
+    /// For a route with this pattern.
+    pub(crate) fn new(given: handler::Request, pattern: &'static str) -> Request {
+        Request { given, pattern, caller: OnceCell::new() }
     }
 
     /// The path, still percent-encoded, without the query.
     pub fn path(&self) -> &str {
-        &self.path
+        self.split_target().0
     }
 
     /// The first value that the query has for a name, decoded. None if there is none, or it is badly encoded.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs = self.split_target().1.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| path::decode(value))
+    }
+
+    fn split_target(&self) -> (&str, &str) {
+        self.given.target.split_once('?').unwrap_or((&self.given.target, ""))
     }
 
     /// What stands in the path where the route has `{name}`, decoded. None if it is not UTF-8 or badly encoded.
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
-        path::segment(self.pattern, &self.path, name).and_then(path::decode)
+        path::segment(self.pattern, self.path(), name).and_then(path::decode)
     }
 
     /// The same as a row's id. None for what cannot be one: the handler answers as for a row that is not there.
@@ -67,9 +72,9 @@ impl Request {
     pub fn caller(&self) -> Option<&Caller> {
         let read = || {
             Some(Caller {
-                username: self.header("x-user-id").filter(|name| !name.is_empty())?,
-                role: self.header("x-user-role").unwrap_or_default(),
-                session: self.header("x-session-id"),
+                username: self.header("x-user-id").filter(|name| !name.is_empty())?.to_owned(),
+                role: self.header("x-user-role").unwrap_or_default().to_owned(),
+                session: self.header("x-session-id").map(str::to_owned),
             })
         };
         self.caller.get_or_init(read).as_ref()
@@ -87,7 +92,7 @@ impl Request {
 
     /// Whether the caller's session ended since the host let the request in.
     pub fn session_has_ended(&self) -> bool {
-        self.source.session_has_ended()
+        session::has_ended()
     }
 
     /// Refuses a caller whose session ended while the request waited, for the writer at the latest. So whoever ends a session
@@ -104,21 +109,22 @@ impl Request {
     }
 
     /// The service of this host that calls. None for a request from outside.
-    pub fn calling_service(&self) -> Option<String> {
+    pub fn calling_service(&self) -> Option<&str> {
         self.header("x-comptoir-caller")
     }
 
     /// The network address of the client as the host sees it. For routes that read `x-client-address`.
-    pub fn client_address(&self) -> Option<String> {
+    pub fn client_address(&self) -> Option<&str> {
         self.header("x-client-address")
     }
 
     /// The first value of a header. None if it is absent or not UTF-8, and for a header that the route does not name.
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.source.header(name).and_then(|value| String::from_utf8(value).ok())
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.given.headers.iter().find(|(key, _)| key == name)?;
+        std::str::from_utf8(value).ok()
     }
 
-    /// The body as a JSON object. May be called once.
+    /// The body as a JSON object.
     ///
     /// Of a key that came twice, the last value counts. Nesting is limited to 128 levels, the body to 1 MiB.
     ///
@@ -127,9 +133,10 @@ impl Request {
     /// 400 with the given code, and a message that says what was wrong: no body, another content type than
     /// `application/json` or `application/…+json`, not JSON, or not an object. 413 for a body that is too long.
     pub fn json_object(&self, code: &'static str) -> Result<JsonObject, Failure> {
-        let content_type = self.header("content-type");
-        body::check_content_type(content_type.as_deref()).map_err(|why| Failure::bad_request(code, why))?;
-        let bytes = self.source.body(body::LIMIT_BYTES).map_err(|error| body::unread(error, code))?;
-        body::object(&bytes).map_err(|why| Failure::bad_request(code, why))
+        body::check_content_type(self.header("content-type")).map_err(|why| Failure::bad_request(code, why))?;
+        if self.given.body.len() > body::LIMIT_BYTES {
+            return Err(Failure::new(413, "BODY_TOO_LARGE", "The body is longer than 1 MiB."));
+        }
+        body::object(&self.given.body).map_err(|why| Failure::bad_request(code, why))
     }
 }

@@ -2,10 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use crate::bindings::exports::comptoir::platform::service as exported;
-use crate::bindings::wasi::http::types::{IncomingRequest, Method as WireMethod, ResponseOutparam};
-use crate::source::Source;
-use crate::{Failure, Request, Response, path, storage, wire};
+use crate::bindings::exports::comptoir::platform::{handler, service as exported};
+use crate::{Failure, Request, Response, path, storage};
 
 pub use exported::{Access, Method};
 
@@ -142,31 +140,29 @@ impl Service {
 
     /// Answers one request of the host.
     #[doc(hidden)]
-    pub fn handle(&self, incoming: IncomingRequest, out: ResponseOutparam) {
-        let method = method_of(&incoming.method());
-        let target = incoming.path_with_query().unwrap_or_default();
-        wire::send(self.answer(method, &target, incoming.into()), out);
+    pub fn handle(&self, request: handler::Request) -> handler::Response {
+        let (status, headers, body) = self.answer(request).into_parts();
+        let content_type = ("content-type".to_owned(), b"application/json".to_vec());
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned().into_bytes()));
+        handler::Response { status, headers: std::iter::once(content_type).chain(headers).collect(), body }
     }
 
-    pub(crate) fn answer(&self, method: Option<Method>, target: &str, source: Source) -> Response {
-        let path = target.split('?').next().unwrap_or_default();
-        if path == self.health && method == Some(Method::Get) {
+    pub(crate) fn answer(&self, request: handler::Request) -> Response {
+        let path = request.target.split('?').next().unwrap_or_default();
+        if path == self.health && request.method == Method::Get {
             return self.health();
         }
-        match self.find(method, path) {
-            Ok(route) => {
-                let request = Request::new(source, route.path, target);
-                (route.handler)(&request).unwrap_or_else(Response::from)
-            }
+        match self.find(request.method, path) {
+            Ok(route) => (route.handler)(&Request::new(request, route.path)).unwrap_or_else(Response::from),
             Err(refusal) => refusal,
         }
     }
 
     /// The route that says most about the path, among those with the method.
-    fn find(&self, method: Option<Method>, path: &str) -> Result<&Route, Response> {
+    fn find(&self, method: Method, path: &str) -> Result<&Route, Response> {
         let here = || self.routes.iter().filter(|route| path::matches(route.path, path));
         let mut best: Option<&Route> = None;
-        for route in here().filter(|route| Some(route.method) == method) {
+        for route in here().filter(|route| route.method == method) {
             if best.is_none_or(|best| path::outranks(route.path, best.path)) {
                 best = Some(route);
             }
@@ -207,18 +203,6 @@ fn not_found() -> Response {
 fn method_not_allowed(allowed: String) -> Response {
     let failure = Failure::new(405, "METHOD_NOT_ALLOWED", "This path does not answer this method.");
     Response::from(failure).with_header("allow", allowed)
-}
-
-/// HEAD is a GET whose body the host leaves out.
-fn method_of(method: &WireMethod) -> Option<Method> {
-    match method {
-        WireMethod::Get | WireMethod::Head => Some(Method::Get),
-        WireMethod::Post => Some(Method::Post),
-        WireMethod::Put => Some(Method::Put),
-        WireMethod::Patch => Some(Method::Patch),
-        WireMethod::Delete => Some(Method::Delete),
-        _ => None,
-    }
 }
 
 fn method_name(method: Method) -> &'static str {

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::{Admin, json_answer, only};
 use crate::body::{Body, BodyRefusal};
 use crate::deploy::{DeployError, Order, Served, Serving, Share, ShareError, Step};
-use crate::engine::Wasi;
 use crate::error::Error;
 use crate::revision::RouteTraffic;
 
@@ -109,7 +108,7 @@ impl Admin {
             "version": description.map(|description| &description.version),
             "revision": served.revision.digest(),
             "kept": self.deployer.kept_digests(name),
-            "wasi": match served.revision.wasi() { Wasi::P2 => "0.2", Wasi::P3 => "0.3" },
+            "handler": served.revision.speaks().interface(),
             "schema": description.map(|description| description.migrations.len()),
             "routes": served.routes.iter().map(route).collect::<Vec<_>>(),
             "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),

@@ -65,11 +65,11 @@ pub(super) fn status(services: &Value) {
     for service in services.as_array().map_or(one, Vec::as_slice) {
         let text = |name: &str| service[name].as_str().unwrap_or_default();
         println!(
-            "{}  {}  version {}  WASI {}",
+            "{}  {}  version {}  {}",
             text("service"),
             short(&service["revision"]),
             text("version"),
-            text("wasi")
+            text("handler")
         );
         let canary = &service["canary"];
         if let Some(share) = canary["share"].as_str() {

@@ -49,10 +49,11 @@ impl Stage<'_> {
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
         check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let component = compile::run(self.platform, &self.manifest.deploy, self.compiler, anatomy.wasi, bytes).await;
+        let component =
+            compile::run(self.platform, &self.manifest.deploy, self.compiler, anatomy.speaks.wasi(), bytes).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
-        let revision = Revision::link(&self.platform.engines, anatomy.wasi, &component, self.parts(service, digest))
+        let revision = Revision::link(&self.platform.engines, anatomy.speaks, &component, self.parts(service, digest))
             .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", anatomy.imports.len())));
         let description = if anatomy.describes_itself { Some(self.describe(&revision).await?) } else { None };

@@ -34,6 +34,19 @@ pub(super) fn complete(
     Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
 }
 
+/// The same for an answer that came in one piece.
+///
+/// # Errors
+/// Why it cannot be sent.
+pub(super) fn whole(answer: Response<Bytes>, limit_bytes: usize) -> Result<(Response<Body>, Option<Bytes>), String> {
+    let (mut head, bytes) = checked(answer)?.into_parts();
+    if bytes.len() > limit_bytes {
+        return Err(format!("the answer's body has {} bytes, more than {limit_bytes}", bytes.len()));
+    }
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
+}
+
 /// An answer whose guest still runs.
 ///
 /// # Errors
@@ -43,7 +56,7 @@ pub(super) fn streaming(answer: Response<WasiBody>, limit_bytes: usize) -> Resul
 }
 
 /// Takes nothing from a guest that would break the framing: an interim status, or a length that it only claims.
-fn checked(mut answer: Response<WasiBody>) -> Result<Response<WasiBody>, String> {
+fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     let status = answer.status().as_u16();
     if !(200..=599).contains(&status) {
         return Err(format!("the guest answered with status {status}"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::background::{Background, Moved};
-use super::{Call, Ended};
+use super::run::{Call, Ended};
 
 /// A guest that has computed for so long is moved to the background. Two ticks of the epoch, so that a short one never is.
 const LONG: Duration = Duration::from_millis(10);

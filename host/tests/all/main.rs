@@ -32,6 +32,7 @@ mod original_client;
 mod plain;
 mod products;
 mod properties;
+mod records;
 mod start;
 mod tls;
 mod users;

@@ -27,9 +27,10 @@ async fn components_of_both_generations_of_wasi_are_served_on_their_mounts() {
     assert_eq!(send(anon.request(Method::PATCH, "/newer/x")).await.text, "0.3 Method::Patch /newer/x");
     assert!(anon.get("/newer").await.header("x-comptoir-revision").starts_with("newer@"));
     let services = shop.operator().get("/services").await;
-    let generations: Vec<_> =
-        services.data().as_array().unwrap().iter().map(|service| service["wasi"].clone()).collect();
-    assert_eq!(generations, ["0.2", "0.3", "0.2"]);
+    let handlers: Vec<_> =
+        services.data().as_array().unwrap().iter().map(|service| service["handler"].clone()).collect();
+    let (older, newer) = ("wasi:http/incoming-handler@0.2", "wasi:http/handler@0.3");
+    assert_eq!(handlers, [older, newer, older]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

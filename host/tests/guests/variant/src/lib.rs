@@ -80,12 +80,11 @@ const _: () = {
         }
     }
 
-    impl kit::bindings::exports::wasi::http::incoming_handler::Guest for Component {
+    impl kit::bindings::exports::comptoir::platform::handler::Guest for Component {
         fn handle(
-            request: kit::bindings::wasi::http::types::IncomingRequest,
-            out: kit::bindings::wasi::http::types::ResponseOutparam,
-        ) {
-            SERVICE.handle(request, out);
+            request: kit::bindings::exports::comptoir::platform::handler::Request,
+        ) -> kit::bindings::exports::comptoir::platform::handler::Response {
+            SERVICE.handle(request)
         }
     }
 

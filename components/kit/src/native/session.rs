@@ -1,0 +1,15 @@
+//! Whether the caller's session ended, as a test wants it.
+
+use std::cell::Cell;
+
+thread_local! {
+    static ENDED: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(crate) fn set_ended(ended: bool) {
+    ENDED.set(ended);
+}
+
+pub(crate) fn has_ended() -> bool {
+    ENDED.get()
+}

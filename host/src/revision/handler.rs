@@ -1,0 +1,167 @@
+//! The interface by which a component answers, ready to be instantiated, and how each kind of it is called.
+
+use bytes::Bytes;
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{AsContextMut as _, Engine, Store};
+use wasmtime_wasi_http::handler::{Prepared, Proxy};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, WasiBody, WasiHttpView as _};
+
+use super::run::Sender;
+use crate::body::RequestBody;
+use crate::engine::Speaks;
+use crate::gate::Admitted;
+use crate::guest::Guest;
+use crate::guest::bindings::{HandledPre, handler};
+
+/// Bytes that the header fields of a plain answer may have, names and values together.
+const FIELDS_BYTES: usize = 32 << 10;
+
+/// A component, linked.
+pub(super) enum Handler {
+    /// `comptoir:platform/handler`.
+    Plain(HandledPre<Guest>),
+    /// `wasi:http/incoming-handler@0.2`.
+    P2(ProxyPre<Guest>),
+    /// `wasi:http/handler@0.3`.
+    P3(ServicePre<Guest>),
+}
+
+impl Handler {
+    pub(super) fn link(linker: &Linker<Guest>, speaks: Speaks, component: &Component) -> wasmtime::Result<Self> {
+        let instance = linker.instantiate_pre(component)?;
+        Ok(match speaks {
+            Speaks::Plain => Self::Plain(HandledPre::new(instance)?),
+            Speaks::HttpP2 => Self::P2(ProxyPre::new(instance)?),
+            Speaks::HttpP3 => Self::P3(ServicePre::new(instance)?),
+        })
+    }
+
+    pub(super) fn instance_pre(&self) -> &InstancePre<Guest> {
+        match self {
+            Self::Plain(pre) => pre.instance_pre(),
+            Self::P2(pre) => pre.instance_pre(),
+            Self::P3(pre) => pre.instance_pre(),
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        match self {
+            Self::Plain(pre) => pre.engine(),
+            Self::P2(pre) => pre.engine(),
+            Self::P3(pre) => pre.engine(),
+        }
+    }
+}
+
+/// Calls `comptoir:platform/handler`.
+pub(super) async fn plain(
+    pre: &HandledPre<Guest>,
+    store: &mut Store<Guest>,
+    head: &Parts,
+    body: &[u8],
+) -> wasmtime::Result<handler::Response> {
+    let method = match head.method {
+        Method::GET | Method::HEAD => handler::Method::Get,
+        Method::POST => handler::Method::Post,
+        Method::PUT => handler::Method::Put,
+        Method::PATCH => handler::Method::Patch,
+        Method::DELETE => handler::Method::Delete,
+        ref other => wasmtime::bail!("no route of a component that describes itself answers {other}"),
+    };
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let request = handler::Request { method, target, headers: &headers, body };
+    let instance = pre.instantiate_async(&mut *store).await?;
+    instance.comptoir_platform_handler().call_handle(&mut *store, request).await
+}
+
+/// What came back, as HTTP.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn http(answer: handler::Response) -> Result<Response<Bytes>, String> {
+    let status = answer.status;
+    let mut response = Response::new(Bytes::from(answer.body));
+    *response.status_mut() =
+        StatusCode::from_u16(status).map_err(|_| format!("the guest answered with status {status}"))?;
+    let bytes: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > FIELDS_BYTES {
+        return Err(format!("the answer's header fields have {bytes} bytes, more than {FIELDS_BYTES}"));
+    }
+    let headers = response.headers_mut();
+    for (name, value) in answer.headers {
+        let (name, value) = field(&name, value).map_err(|why| format!("the answer's header field {name:?} {why}"))?;
+        headers.append(name, value);
+    }
+    Ok(response)
+}
+
+fn field(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "has no name that HTTP knows")?;
+    if DEFAULT_FORBIDDEN_HEADERS.contains(&name) {
+        return Err("is the connection's, which is the host's");
+    }
+    let value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| "has a value that HTTP forbids")?;
+    Ok((name, value))
+}
+
+/// A request for `wasi:http`: `HEAD` becomes `GET`, since the host drops the body, and the authority is always there.
+pub(super) fn wasi(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
+    use http_body_util::BodyExt as _;
+
+    let mut head = admitted.into_head();
+    if head.method == Method::HEAD {
+        head.method = Method::GET;
+    }
+    if head.uri.authority().is_none() && !has_readable_host(&head.headers) {
+        head.headers.insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    let body = http_body_util::Full::new(body.bytes).map_err(|never| match never {}).boxed_unsync();
+    Request::from_parts(head, body)
+}
+
+fn has_readable_host(headers: &HeaderMap) -> bool {
+    headers.get(HOST).is_some_and(|host| host.to_str().is_ok())
+}
+
+/// Calls `wasi:http/incoming-handler@0.2`.
+pub(super) async fn p2(
+    pre: &ProxyPre<Guest>,
+    store: &mut Store<Guest>,
+    request: Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<()> {
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let out = http.new_response_outparam_from_callback(move |answer| {
+        // The receiver is gone when the request ran out of time: then nobody wants the answer.
+        let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));
+    })?;
+    let instance = pre.instantiate_async(&mut *store).await?;
+    instance.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+}
+
+/// Calls `wasi:http/handler@0.3`.
+pub(super) async fn p3(
+    pre: &ServicePre<Guest>,
+    store: &mut Store<Guest>,
+    request: Request<WasiBody>,
+    sender: Sender,
+) -> wasmtime::Result<()> {
+    let proxy = Proxy::P3(pre.instantiate_async(&mut *store).await?);
+    store
+        .run_concurrent(async |accessor| {
+            let prepared = accessor
+                .with(|mut access| Prepared::new(access.as_context_mut(), &proxy, request, Guest::http, sender))?;
+            prepared.run(accessor, futures::future::pending()).await?;
+            std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            Ok(())
+        })
+        .await?
+}
