@@ -12,7 +12,8 @@ run *arguments: build
 
 # Run every test; `just test NAME` runs those whose names contain it
 test *filter: components guests
-    cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
+    # Half of the tests' time is waiting, so two at once for each processor.
+    RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
 
 # Try what must hold whatever is asked with so many cases of each: a few are in `just test`
 fuzz cases="10000": components guests
@@ -108,6 +109,10 @@ bench *arguments: components guests
 # Measure the parts of a request in process; `just bench-micro NAME` those whose names contain it
 bench-micro *filter: components guests
     cargo bench --locked -p comptoir --bench micro -- {{filter}}
+
+# Go through every benchmark once, briefly, to see that each works
+bench-once: components guests
+    cargo test --locked --workspace --exclude 'guest-*' --bench bench --bench micro
 
 # Install the server that `just bench` also compares with. Takes some minutes
 bench-tools:
