@@ -9,8 +9,8 @@ use crate::{Failure, Request};
 ///
 /// 412 `PRECONDITION_FAILED` for another tag: somebody else was faster.
 pub fn check_if_match(request: &Request, tag: &str) -> Result<(), Failure> {
-    match request.header("if-match") {
-        Some(wanted) if !matches(wanted, tag) => Err(Failure::new(
+    match request.header_bytes("if-match") {
+        Some(wanted) if !matches(&String::from_utf8_lossy(wanted), tag) => Err(Failure::new(
             412,
             "PRECONDITION_FAILED",
             "It was changed since you read it: read it again, and then decide.",

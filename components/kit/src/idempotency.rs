@@ -22,8 +22,8 @@ impl IdempotencyKey {
     ///
     /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else.
     pub fn of(request: &Request) -> Result<Option<IdempotencyKey>, Failure> {
-        match request.header("idempotency-key") {
-            Some(sent) => IdempotencyKey::parse(sent).map(Some).ok_or_else(|| {
+        match request.header_bytes("idempotency-key") {
+            Some(sent) => std::str::from_utf8(sent).ok().and_then(IdempotencyKey::parse).map(Some).ok_or_else(|| {
                 let why = "Idempotency-Key is a string of 1 to 255 visible ASCII characters, as in \"7d1f-42\".";
                 Failure::bad_request("INVALID_IDEMPOTENCY_KEY", why)
             }),

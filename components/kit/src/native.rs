@@ -101,8 +101,8 @@ impl Call {
     }
 
     /// With a header, in lower case.
-    pub fn with_header(mut self, name: &'static str, value: &str) -> Call {
-        self.headers.push((name, value.as_bytes().to_vec()));
+    pub fn with_header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Call {
+        self.headers.push((name, value.as_ref().to_vec()));
         self
     }
 

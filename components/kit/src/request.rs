@@ -48,10 +48,11 @@ impl Request {
         self.split_target().0
     }
 
-    /// The first value that the query has for a name, decoded. None if there is none, or it is badly encoded.
+    /// The first value that the query has for a name, decoded, or as it stands if it is badly encoded. None if there is none.
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         let pairs = self.split_target().1.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| path::decode(value))
+        let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+        Some(path::decode(value).unwrap_or(Cow::Borrowed(value)))
     }
 
     fn split_target(&self) -> (&str, &str) {
@@ -120,8 +121,13 @@ impl Request {
 
     /// The first value of a header. None if it is absent or not UTF-8, and for a header that the route does not name.
     pub fn header(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.header_bytes(name)?).ok()
+    }
+
+    /// The same as it was sent, for a header that must not be taken for absent because nobody can read it.
+    pub fn header_bytes(&self, name: &str) -> Option<&[u8]> {
         let (_, value) = self.given.headers.iter().find(|(key, _)| key == name)?;
-        std::str::from_utf8(value).ok()
+        Some(value)
     }
 
     /// The body as a JSON object.

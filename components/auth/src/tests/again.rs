@@ -5,7 +5,7 @@ use crate::stand_in::{User, evaluated, hasher_is_busy, meanwhile, wait_ms};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-fn with_key(key: &str, body: JsonValue) -> Answer {
+fn with_key(key: impl AsRef<[u8]>, body: JsonValue) -> Answer {
     post("/auth/register", body).with_header("idempotency-key", key).send()
 }
 
@@ -50,6 +50,7 @@ fn a_key_that_is_none_is_refused() {
     for bad in ["", "\"\"", "two words", "\u{e9}", &"x".repeat(256)] {
         assert_eq!(with_key(bad, bob(PASSWORD)).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "{bad:?}");
     }
+    assert_eq!(with_key(b"k\xff", bob(PASSWORD)).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "no UTF-8");
     assert_eq!(count(&database, "logins"), 1);
 }
 

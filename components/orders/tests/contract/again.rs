@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{one, order, start, stocks};
 
-fn with_key(user: &str, key: &str, product: i64, quantity: i64) -> Answer {
+fn with_key(user: &str, key: impl AsRef<[u8]>, product: i64, quantity: i64) -> Answer {
     let items = json!({ "items": one(product, quantity) });
     post("/orders", items).by(user, "user").with_header("idempotency-key", key).send()
 }
@@ -36,6 +36,7 @@ fn a_key_belongs_to_one_user_and_one_order() {
     for bad in ["", "\"\"", "two words", "\u{e9}"] {
         assert_eq!(with_key("ada", bad, 1, 1).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "{bad:?}");
     }
+    assert_eq!(with_key("ada", b"k\xff", 1, 1).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "no UTF-8");
     assert_eq!(stocks(), [5, 15, 20, 12, 18]);
 }
 
@@ -85,7 +86,17 @@ fn a_part_that_is_not_there_is_refused() {
     start();
     order("ada", one(1, 1));
     order("bob", one(1, 1));
-    for query in ["limit=0", "limit=-1", "limit=1e9", "limit=", "after=x", "after=2", "after=77", "limit=1&after=-1"] {
+    for query in [
+        "limit=0",
+        "limit=-1",
+        "limit=1e9",
+        "limit=",
+        "limit=%ff",
+        "after=x",
+        "after=2",
+        "after=77",
+        "limit=1&after=-1",
+    ] {
         let answer = get(&format!("/orders?{query}")).by("ada", "user").send();
         assert_eq!(answer.outcome(), (400, "INVALID_PAGE"), "{query}");
     }
@@ -107,6 +118,9 @@ fn a_change_of_what_was_changed_meanwhile_is_refused() {
     assert_eq!(paid.status, 200);
     assert_eq!(change(&tag, "shipped").outcome(), (412, "PRECONDITION_FAILED"));
     assert_eq!(change(&tag, "paid").outcome(), (412, "PRECONDITION_FAILED"));
+    let unreadable =
+        put("/orders/1", json!({ "status": "shipped" })).by("root", "admin").with_header("if-match", b"\"\xff\"");
+    assert_eq!(unreadable.send().outcome(), (412, "PRECONDITION_FAILED"));
     assert_eq!(change(header(&paid, "etag").unwrap(), "shipped").status, 200);
     assert_eq!(change("*", "delivered").status, 200);
 }
