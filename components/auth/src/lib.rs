@@ -28,6 +28,7 @@ use serde_json::json;
 
 use model::throttle::LOGIN;
 use register::Wanted;
+use session::Scope;
 
 kit::service! {
     name: "auth-service",
@@ -41,6 +42,9 @@ kit::service! {
         post("/auth/verify", Public, verify),
         post("/auth/register", Public, register, ["idempotency-key", "x-client-address"]),
         post("/auth/logout", User, log_out),
+        get("/auth/sessions", User, sessions),
+        delete("/auth/sessions", User, end_sessions),
+        delete("/auth/sessions/{id}", User, end_session),
         post("/internal/logins", Internal, make_login),
         delete("/internal/logins/{username}", Internal, end_login),
         get("/internal/operator", Internal, operator),
@@ -79,6 +83,28 @@ fn log_out(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_TOKEN).unwrap_or_default();
     session::log_out(request.user()?, text(&body, "refresh_token"))?;
     Ok(Response::message("You are logged out."))
+}
+
+fn sessions(request: &Request) -> Result<Response, Failure> {
+    Ok(Response::list(&session::list(request.user()?)?))
+}
+
+fn end_session(request: &Request) -> Result<Response, Failure> {
+    // An id that cannot be decoded is no session's.
+    let id = request.param("id").unwrap_or_default();
+    session::end_one(request.user()?, &id)?;
+    Ok(Response::message("The session is ended."))
+}
+
+fn end_sessions(request: &Request) -> Result<Response, Failure> {
+    let scope = match request.query("scope").as_deref() {
+        None | Some("global") => Scope::Global,
+        Some("others") => Scope::Others,
+        Some("local") => Scope::Local,
+        Some(_) => return Err(Failure::bad_request("INVALID_SCOPE", "scope is local, others or global.")),
+    };
+    session::end_several(request.user()?, scope)?;
+    Ok(Response::message("The sessions are ended."))
 }
 
 fn register(request: &Request) -> Result<Response, Failure> {

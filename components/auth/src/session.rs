@@ -36,6 +36,32 @@ pub(crate) struct Session {
     now: i64,
 }
 
+/// A session as its owner sees it. Moments are `YYYY-MM-DD HH:MM:SS` in UTC.
+#[derive(Debug, Serialize)]
+pub(crate) struct Open {
+    /// What its access tokens call `sid`. It lets nobody in.
+    id: String,
+    /// When its owner logged in.
+    date_creation: String,
+    /// When it got its newest tokens.
+    date_last_use: String,
+    /// When it ends by itself, unless it gets new tokens before.
+    date_expiry: String,
+    /// Whether the request came in it.
+    current: bool,
+}
+
+/// Which of a login's sessions are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The caller's own.
+    Local,
+    /// All but that.
+    Others,
+    /// All.
+    Global,
+}
+
 /// Begins a session: nobody has its tokens before it is opened.
 pub(crate) fn begin(login: &Login, now: i64) -> Result<(Session, TokenPair), Failure> {
     let id = host::unique_id();
@@ -96,13 +122,56 @@ fn rotate(found: &Found, digest: &str, now: i64) -> Result<TokenPair, Failure> {
 /// Ends the session of a refresh token, if it is the caller's; without one, the session of the caller's own token.
 pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<(), Failure> {
     let Some(refresh_token) = refresh_token else {
-        let own = caller.session.as_deref();
-        return end(own.ok_or_else(|| Failure::internal("the host gave no x-session-id"))?);
+        return end(own(caller)?);
     };
     match sessions::find_token(&model::digest(refresh_token))? {
         Some(found) if found.username == caller.username => end(&found.session),
         _ => Ok(()),
     }
+}
+
+/// The sessions of the caller's login that have not expired, newest first.
+pub(crate) fn list(caller: &Caller) -> Result<Vec<Open>, Failure> {
+    let own = own(caller)?;
+    let date = |ms: i64| kit::clock::date_time(ms.div_euclid(1000));
+    let open = sessions::beside(own, host::now_ms())?.into_iter().map(|session| Open {
+        current: session.id == own,
+        date_creation: date(session.created_at),
+        date_last_use: date(session.refreshed_at),
+        date_expiry: date(session.expires_at),
+        id: session.id,
+    });
+    Ok(open.collect())
+}
+
+/// Ends one session of the caller's login.
+///
+/// # Errors
+/// 404 `SESSION_NOT_FOUND` for anybody else's, as for one that there is not.
+pub(crate) fn end_one(caller: &Caller, id: &str) -> Result<(), Failure> {
+    if !sessions::are_of_one_login(own(caller)?, id)? {
+        return Err(Failure::not_found("SESSION_NOT_FOUND", "You have no such session."));
+    }
+    end(id)
+}
+
+/// Ends sessions of the caller's login. The caller's own comes last: one that broke off can be asked for again.
+///
+/// # Errors
+/// 503 when not all could be ended.
+pub(crate) fn end_several(caller: &Caller, scope: Scope) -> Result<(), Failure> {
+    let own = own(caller)?;
+    if scope != Scope::Local {
+        let all = sessions::beside(own, i64::MIN)?;
+        all.iter().filter(|session| session.id != own).try_for_each(|session| end(&session.id))?;
+    }
+    if scope == Scope::Others { Ok(()) } else { end(own) }
+}
+
+/// The session of the caller's own token. It names the login too, and more surely than the username: that may be somebody else's
+/// by the time a request is worked on.
+fn own(caller: &Caller) -> Result<&str, Failure> {
+    caller.session.as_deref().ok_or_else(|| Failure::internal("the host gave no x-session-id"))
 }
 
 /// Ends a session: none of its tokens is good when this returns.

@@ -3,6 +3,7 @@
 mod again;
 mod logging_in;
 mod operating;
+mod own_sessions;
 mod registering;
 mod sessions;
 

@@ -9,6 +9,7 @@ mod refresh;
 mod register;
 mod register_again;
 mod secrets;
+mod sessions;
 mod storm;
 mod takeover;
 mod throttle;

@@ -24,6 +24,16 @@ pub(crate) struct Found {
     pub(crate) token: Presented,
 }
 
+/// A session as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: String,
+    pub(crate) created_at: i64,
+    /// When its newest refresh token was issued.
+    pub(crate) refreshed_at: i64,
+    pub(crate) expires_at: i64,
+}
+
 /// Opens a session with its first refresh token.
 pub(crate) fn open(tx: &Transaction, login_id: i64, first: NewToken<'_>) -> Result<()> {
     tx.execute(
@@ -77,6 +87,29 @@ pub(crate) fn rotate(tx: &Transaction, digest: &str, successor: NewToken<'_>) ->
 /// Every session of a login.
 pub(crate) fn of_login(login_id: i64) -> Result<Vec<String>> {
     ids(&query("SELECT id FROM sessions WHERE login_id = $1", params![login_id])?)
+}
+
+/// The sessions of the login that has this one, itself among them, newest first: those that expire later than an instant.
+pub(crate) fn beside(session: &str, later_than: i64) -> Result<Vec<Stored>> {
+    let rows = query(
+        "SELECT s.id, s.created_at, t.issued_at, s.expires_at
+         FROM sessions own
+         JOIN sessions s ON s.login_id = own.login_id
+         JOIN refresh_tokens t ON t.session_id = s.id AND t.generation = s.generation
+         WHERE own.id = $1 AND s.expires_at > $2
+         ORDER BY s.created_at DESC, s.id",
+        params![session, later_than],
+    )?;
+    let read = rows.iter().map(|row| {
+        Ok(Stored { id: row.at(0)?, created_at: row.at(1)?, refreshed_at: row.at(2)?, expires_at: row.at(3)? })
+    });
+    read.collect()
+}
+
+/// Whether two sessions are there and the same login's.
+pub(crate) fn are_of_one_login(session: &str, other: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM sessions a JOIN sessions b ON b.login_id = a.login_id WHERE a.id = $1 AND b.id = $2";
+    Ok(!query(sql, params![session, other])?.is_empty())
 }
 
 /// The sessions of a login beyond the newest so many. A few at a time: each login ends those that it makes too many.

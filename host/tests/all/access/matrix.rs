@@ -50,7 +50,11 @@ fn rows(user: &str, order: &str) -> Vec<Row> {
     let admins = |admin| Bearer { owner: FORBIDDEN, other: FORBIDDEN, admin };
     let row = |service, method, pattern: &'static str, body, expected| {
         let id = if service == "user" { user } else { order };
-        let path = if pattern == "/products/{id}" { "/products/1".to_owned() } else { pattern.replace("{id}", id) };
+        let path = match pattern {
+            "/products/{id}" => "/products/1".to_owned(),
+            "/auth/sessions" => "/auth/sessions?scope=others".to_owned(),
+            _ => pattern.replace("{id}", id),
+        };
         Row { method, pattern, path, body, service, expected }
     };
     let (get, post, put, delete) = (|| Method::GET, || Method::POST, || Method::PUT, || Method::DELETE);
@@ -70,6 +74,9 @@ fn rows(user: &str, order: &str) -> Vec<Row> {
             Public((400, "CREATION_FAILED")),
         ),
         row("auth", post(), "/auth/logout", json!({ "refresh_token": "unknown" }), all(OK)),
+        row("auth", get(), "/auth/sessions", none.clone(), all(OK)),
+        row("auth", delete(), "/auth/sessions", none.clone(), all(OK)),
+        row("auth", delete(), "/auth/sessions/{id}", none.clone(), all((404, "SESSION_NOT_FOUND"))),
         row("user", get(), "/users", none.clone(), admins(OK)),
         row("user", post(), "/users", json!({}), admins((400, "MISSING_USERNAME"))),
         row("user", get(), "/users/profile", none.clone(), all(OK)),

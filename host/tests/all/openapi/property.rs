@@ -218,6 +218,10 @@ async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() 
     let shop = Shop::open().await;
     let (ada, admin) = (shop.user("ada").await, shop.admin().await);
     let other = shop.anon().log_in("ada", PASSWORD).await;
+    let others = [shop.anon().log_in("ada", PASSWORD).await, shop.admin().await, shop.anon()];
+    let elsewhere = shop.anon().log_in("ada", PASSWORD).await.get("/auth/sessions").await;
+    let elsewhere = elsewhere.data().as_array().unwrap().iter().find(|session| session["current"] == true).unwrap();
+    let elsewhere = elsewhere["id"].as_str().unwrap().to_owned();
     let document = document(&shop.anon()).await;
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let known = BTreeMap::from([
@@ -226,23 +230,27 @@ async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() 
         ("email", texts(&["ada@example.com"])),
         ("token", texts(&[ada.access_token()])),
         ("refresh_token", texts(&[other.refresh_token()])),
+        ("id", vec![elsewhere]),
         ("If-Match", texts(&["*", "\"1-pending\"", "\"1-paid\""])),
         ("If-None-Match", texts(&["*"])),
         ("Idempotency-Key", texts(&["first", "\"second\""])),
     ]);
     let clients = [shop.anon(), ada.clone(), ada, admin.clone(), admin, shop.anon().with_token("e30.e30.e30")];
     let mut fuzzer = Fuzzer { document: document.clone(), dice: Dice(0x2545_F491_4F6C_DD1D), known };
-    // What ends sessions comes last.
-    let (last, first): (Vec<_>, Vec<_>) =
+    // What ends the sessions of those who ask comes last.
+    let (end_own, rest): (Vec<_>, Vec<_>) =
         operations(&document).into_iter().partition(|(name, _)| name.ends_with("/logout"));
+    let (end_all, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| name == "DELETE /auth/sessions");
     let mut seen: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
-    for (asked, often) in [(&first, ROUNDS), (&last, ROUNDS / 2)] {
+    for (asked, often, clients) in
+        [(&rest, ROUNDS, &clients[..]), (&end_own, ROUNDS / 2, &clients), (&end_all, ROUNDS / 2, &others)]
+    {
         for round in 0..often {
             for (name, operation) in asked {
                 if operation["tags"] == json!(["auth"]) && round % SLOW != 0 {
                     continue;
                 }
-                let client = fuzzer.dice.one(&clients).clone();
+                let client = fuzzer.dice.one(clients).clone();
                 let request = fuzzer.request(name, operation, &client);
                 let copy = request.try_clone().unwrap().build().unwrap();
                 if ends_a_caller(&copy) {
