@@ -10,12 +10,13 @@
 //! - A write that was acknowledged is durable, and every read that starts afterwards sees it.
 //! - Every statement and transaction is bounded in time, in rows and in bytes. The bounds are the backend's configuration.
 //!
-//! [`basis`] tells whether rows that were read are still what a query would give. Backends: [`sqlite`]. [`folder`] holds the files of those that have files. [`rehearsal`] stands before any of them and
-//! lets nothing of a write remain.
+//! [`basis`] tells whether rows that were read are still what a query would give. Backends: [`sqlite`]. [`folder`] holds the
+//! files of those that have files. [`rehearsal`] stands before any of them and lets nothing of a write remain.
 
 pub mod basis;
 pub mod folder;
 pub mod rehearsal;
+mod rows;
 pub mod sqlite;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,9 @@ use thiserror::Error;
 
 use basis::Basis;
 
-/// One value of a row or a parameter.
+pub use rows::Rows;
+
+/// One value of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// SQL's NULL.
@@ -54,22 +57,6 @@ impl Statement {
     /// A statement from its text and its values.
     pub fn new(sql: impl Into<String>, params: impl Into<Vec<Value>>) -> Self {
         Self { sql: sql.into(), params: params.into() }
-    }
-}
-
-/// What a query returned.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
-    /// The names of the columns, in order.
-    pub columns: Vec<String>,
-    /// The rows one after the other: the length is a multiple of the number of columns.
-    pub values: Vec<Value>,
-}
-
-impl Rows {
-    /// The rows, each a slice as long as `columns`.
-    pub fn iter(&self) -> impl Iterator<Item = &[Value]> {
-        self.values.chunks_exact(self.columns.len().max(1))
     }
 }
 

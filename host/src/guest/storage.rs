@@ -30,42 +30,6 @@ fn statement(sql: String, params: Vec<wit::Value>) -> Statement {
     Statement { sql, params: params.collect() }
 }
 
-/// Rows as `wit/storage.wit` describes them. All of their texts and blobs are within the limits of a result, so every length
-/// fits.
-fn rows(rows: &Rows) -> wit::Rows {
-    let mut packed = Vec::with_capacity(256 + rows.values.len() * 16);
-    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    packed.extend(length(rows.columns.len()));
-    for name in &rows.columns {
-        packed.extend(length(name.len()));
-        packed.extend_from_slice(name.as_bytes());
-    }
-    for value in &rows.values {
-        match value {
-            Value::Null => packed.push(0),
-            Value::Integer(integer) => {
-                packed.push(1);
-                packed.extend(integer.to_le_bytes());
-            }
-            Value::Real(real) => {
-                packed.push(2);
-                packed.extend(real.to_le_bytes());
-            }
-            Value::Text(text) => {
-                packed.push(3);
-                packed.extend(length(text.len()));
-                packed.extend_from_slice(text.as_bytes());
-            }
-            Value::Blob(blob) => {
-                packed.push(4);
-                packed.extend(length(blob.len()));
-                packed.extend_from_slice(blob);
-            }
-        }
-    }
-    packed
-}
-
 /// The one place where an error of the database becomes one that a guest sees. What is the host's affair stays in its log.
 fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
     match error {
@@ -96,7 +60,7 @@ impl wit::Host for Guest {
         match self.storage()?.read(statement(sql, params)).await {
             Ok((read, basis)) => {
                 self.rests_on(basis);
-                Ok(Ok(rows(&read)))
+                Ok(Ok(read.into_packed()))
             }
             Err(error) => Ok(Err(visible(error, &self.did_more().excuse))),
         }
@@ -127,7 +91,7 @@ impl wit::HostTransaction for Guest {
         Ok(transaction
             .query(statement(sql, params))
             .await
-            .map(|read| rows(&read))
+            .map(Rows::into_packed)
             .map_err(|error| visible(error, &self.excuse)))
     }
 

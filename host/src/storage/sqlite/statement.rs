@@ -89,32 +89,28 @@ impl<'c> Prepared<'c> {
             return Err(StorageError::Invalid("the statement gives no rows: it belongs in execute".into()));
         }
         let connection = self.connection;
-        let mut values = Vec::new();
-        let mut bytes = 0;
-        {
-            let mut rows = self.raw.raw_query();
-            while let Some(row) = rows.next().map_err(|error| connection.translate(&error))? {
-                if values.len() == limits.result_rows.saturating_mul(width) {
-                    return Err(StorageError::TooLarge(format!("a result of more than {} rows", limits.result_rows)));
+        let (mut packed, mut count, mut bytes) = (None, 0, 0);
+        let mut rows = self.raw.raw_query();
+        while let Some(row) = rows.next().map_err(|error| connection.translate(&error))? {
+            if count == limits.result_rows {
+                return Err(StorageError::TooLarge(format!("a result of more than {} rows", limits.result_rows)));
+            }
+            count += 1;
+            // After the first step, so that a schema changed meanwhile cannot make the names lie.
+            let packed = packed.get_or_insert_with(|| names(row.as_ref()));
+            for column in 0..width {
+                let value = row.get_ref(column).map_err(|error| connection.translate(&error))?;
+                bytes += VALUE_BYTES + length(value);
+                if bytes > limits.result_bytes {
+                    return Err(StorageError::TooLarge(format!("a result of more than {} bytes", limits.result_bytes)));
                 }
-                for column in 0..width {
-                    let value = row.get_ref(column).map_err(|error| connection.translate(&error))?;
-                    bytes += VALUE_BYTES + length(value);
-                    if bytes > limits.result_bytes {
-                        return Err(StorageError::TooLarge(format!(
-                            "a result of more than {} bytes",
-                            limits.result_bytes
-                        )));
-                    }
-                    values.push(own(value).ok_or_else(|| {
-                        StorageError::Invalid(format!("column {} holds text that is not UTF-8", column + 1))
-                    })?);
-                }
+                add(packed, value).map_err(|_| {
+                    StorageError::Invalid(format!("column {} holds text that is not UTF-8", column + 1))
+                })?;
             }
         }
-        // After the first step, so that a schema changed meanwhile cannot make the names lie.
-        let columns = self.raw.column_names().map(str::to_owned).collect();
-        Ok(Rows { columns, values })
+        drop(rows);
+        Ok(packed.unwrap_or_else(|| names(&self.raw)))
     }
 
     /// Runs it to its end and gives the number of rows it changed.
@@ -225,14 +221,20 @@ fn length(value: ValueRef<'_>) -> usize {
     }
 }
 
-fn own(value: ValueRef<'_>) -> Option<Value> {
-    Some(match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(integer) => Value::Integer(integer),
-        ValueRef::Real(real) => Value::Real(real),
-        ValueRef::Text(bytes) => Value::Text(str::from_utf8(bytes).ok()?.to_owned()),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    })
+/// No rows, of the columns of a statement.
+fn names(statement: &rusqlite::Statement<'_>) -> Rows {
+    Rows::of(statement.column_names())
+}
+
+fn add(rows: &mut Rows, value: ValueRef<'_>) -> Result<(), std::str::Utf8Error> {
+    match value {
+        ValueRef::Null => rows.null(),
+        ValueRef::Integer(integer) => rows.integer(integer),
+        ValueRef::Real(real) => rows.real(real),
+        ValueRef::Text(bytes) => rows.text(str::from_utf8(bytes)?),
+        ValueRef::Blob(bytes) => rows.blob(bytes),
+    }
+    Ok(())
 }
 
 impl ToSql for Value {

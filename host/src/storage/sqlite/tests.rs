@@ -102,7 +102,7 @@ fn schema() -> Migration {
 
 /// The one number that a query gave.
 fn number(rows: Result<Rows, StorageError>) -> i64 {
-    match rows.unwrap().values.as_slice() {
+    match rows.unwrap().values().as_slice() {
         [Value::Integer(number)] => *number,
         other => panic!("not one number: {other:?}"),
     }

@@ -167,7 +167,7 @@ async fn what_a_trigger_or_view_does_is_judged_too() {
                CREATE VIEW stocked AS SELECT name FROM products WHERE stock > 0;";
     shop.storage.migrate(vec![schema(), Migration { version: 2, sql: sql.into() }]).await.unwrap();
     shop.execute(SELL_ONE, &[]).await.unwrap();
-    assert_eq!(shop.query("SELECT text FROM log", &[]).await.unwrap().values, [Value::Text("mug9".into())]);
+    assert_eq!(shop.query("SELECT text FROM log", &[]).await.unwrap().values(), [Value::Text("mug9".into())]);
     assert_eq!(shop.count("stocked").await, 1);
 
     let sql = "CREATE VIEW tables AS SELECT name FROM sqlite_schema";

@@ -20,7 +20,7 @@ async fn each_migration_runs_once_and_in_order() {
     assert_eq!(shop.storage.migrate(list).await, Ok(vec![]));
     assert_eq!(shop.storage.schema_version().await, Ok(3));
     assert_eq!(
-        shop.query("SELECT n, m FROM numbers", &[]).await.unwrap().values,
+        shop.query("SELECT n, m FROM numbers", &[]).await.unwrap().values(),
         [Value::Text("a;b".into()), Value::Integer(3)]
     );
 }

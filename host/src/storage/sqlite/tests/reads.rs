@@ -83,10 +83,10 @@ async fn readers_see_the_old_state_while_a_transaction_is_open() {
 #[tokio::test]
 async fn a_query_sees_a_schema_that_has_just_changed() {
     let shop = Shop::new().await;
-    assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns, ["n"]);
+    assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns(), ["n"]);
     let second = Migration { version: 2, sql: "ALTER TABLE numbers ADD COLUMN m ANY".into() };
     shop.storage.migrate(vec![schema(), second]).await.unwrap();
-    assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns, ["n", "m"]);
+    assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns(), ["n", "m"]);
 }
 
 #[tokio::test]
