@@ -3,18 +3,24 @@
 //! WASI 0.2 components run on an engine without component-model concurrency, which makes a request a third cheaper; WASI 0.3
 //! components need it and run on a second engine. A component belongs to the one that its exports ask for.
 //!
-//! Compiled code is loaded without a check of what it does, so whoever can write the cache owns the host: the cache is
-//! wasmtime's own, in a folder that nobody but the host's user may enter.
+//! Compiled code is loaded without a check of what it does. It comes from the compiler, or from the cache, which gives it out only
+//! as this host made it.
 
-use std::path::{Path, PathBuf};
+mod cache;
+
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::path::Path;
 use std::time::Duration;
 
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::guest::{self, Guest};
 use crate::manifest::Grant;
+
+pub use cache::CacheError;
+use cache::{Cache, Origin};
 
 /// How often a computing guest is interrupted: its time is checked, and other requests get their turn.
 const TICK: Duration = Duration::from_millis(5);
@@ -138,22 +144,31 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
 pub struct Engines {
     p2: Linker<Guest>,
     p3: Linker<Guest>,
-    cache_folder: PathBuf,
+    cache: Cache,
+}
+
+/// Machine code that wasmtime's compiler made for one of these engines.
+pub struct Compiled(Vec<u8>);
+
+impl Compiled {
+    /// What a compiler gave that this host started, on the engine of the same generation.
+    pub(crate) fn by_compiler(code: Vec<u8>) -> Self {
+        Self(code)
+    }
 }
 
 impl Engines {
     /// Makes the engines and reserves the address space for so many instances.
     ///
     /// # Errors
-    /// When the cache folder cannot be used or the address space is not to be had.
+    /// When the address space is not to be had.
     pub fn new(cache_folder: &Path, instances: u32) -> anyhow::Result<Self> {
-        let cache = cache(cache_folder)?;
         // An older kernel refuses the first.
-        let (p2, scan) = match engine(&cache, instances, Wasi::P2, Enabled::Yes) {
+        let (p2, scan) = match engine(instances, Wasi::P2, Enabled::Yes) {
             Ok(engine) => (engine, Enabled::Yes),
-            Err(_) => (engine(&cache, instances, Wasi::P2, Enabled::No)?, Enabled::No),
+            Err(_) => (engine(instances, Wasi::P2, Enabled::No)?, Enabled::No),
         };
-        let p3 = engine(&cache, instances, Wasi::P3, scan)?;
+        let p3 = engine(instances, Wasi::P3, scan)?;
         start_ticking(&[&p2, &p3])?;
         let mut linkers = [Linker::new(&p2), Linker::new(&p3)];
         for linker in &mut linkers {
@@ -161,20 +176,54 @@ impl Engines {
         }
         let [p2, mut p3] = linkers;
         guest::link_base_p3(&mut p3)?;
-        Ok(Self { p2, p3, cache_folder: cache_folder.to_owned() })
+        Ok(Self { p2, p3, cache: Cache::new(cache_folder) })
     }
 
-    /// Compiles a component, or loads what an earlier run compiled. Takes seconds: not for the reactor's threads.
+    /// What was compiled of a component before, if it is kept. `digest` is the component's SHA-256. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Why what is kept was not loaded. Then it has to be compiled.
+    pub fn load_kept(&self, wasi: Wasi, digest: [u8; 32]) -> Result<Option<Component>, CacheError> {
+        let origin = self.origin(wasi, digest);
+        let Some(code) = self.cache.take(origin)? else { return Ok(None) };
+        let loaded = self.load(wasi, &Compiled(code)).map_err(|error| {
+            self.cache.remove(origin);
+            CacheError::Unfit { path: self.cache.path(origin), cause: format!("{error:#}") }
+        });
+        loaded.map(Some)
+    }
+
+    /// Compiles a component, on every processor. Takes seconds: not for the reactor's threads.
     ///
     /// # Errors
     /// When the component is not valid or uses a feature that is off.
-    pub fn compile(&self, wasi: Wasi, bytes: &[u8]) -> wasmtime::Result<Component> {
-        Component::new(self.base(wasi).engine(), bytes)
+    pub fn compile(&self, wasi: Wasi, bytes: &[u8]) -> wasmtime::Result<Compiled> {
+        self.base(wasi).engine().precompile_component(bytes).map(Compiled)
     }
 
-    /// The folder of compiled code.
-    pub fn cache_folder(&self) -> &Path {
-        &self.cache_folder
+    /// Keeps what was compiled of a component. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Why it is not kept. The next start compiles it again.
+    pub fn keep(&self, wasi: Wasi, digest: [u8; 32], compiled: &Compiled) -> Result<(), CacheError> {
+        self.cache.put(self.origin(wasi, digest), &compiled.0)
+    }
+
+    /// Makes code ready to run.
+    ///
+    /// # Errors
+    /// When it was made for another processor or by another build.
+    #[allow(unsafe_code, reason = "machine code is trusted, not checked")]
+    pub fn load(&self, wasi: Wasi, compiled: &Compiled) -> wasmtime::Result<Component> {
+        // SAFETY: wasmtime asks for bytes that it serialized itself and that nobody changed since. A `Compiled` holds no others:
+        // it was filled by the compiler, in this process or in one that this host started, or by the cache, which verified
+        // the MAC that it put on them when it got them from there, and no file is read again after that.
+        unsafe { Component::deserialize(self.base(wasi).engine(), &compiled.0) }
+    }
+
+    fn origin(&self, wasi: Wasi, component: [u8; 32]) -> Origin {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        Origin { component, settings: hasher.hash_one(self.base(wasi).engine().precompile_compatibility_hash()) }
     }
 
     /// What a component may import that was granted these interfaces.
@@ -200,37 +249,29 @@ impl Engines {
     }
 }
 
-/// Compiles a component into a folder of compiled code and no further: what a process does that was started for it.
+/// Compiles a component to what `Engines::load` takes, without engines to run it on: what a process does that was started
+/// for it.
 ///
 /// # Errors
-/// When the component is not valid or the folder cannot be used.
-pub fn compile_into(cache_folder: &Path, wasi: Wasi, bytes: &[u8]) -> anyhow::Result<()> {
+/// When the component is not valid or uses a feature that is off.
+pub fn compile_apart(wasi: Wasi, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
     // How instances are allocated is no part of the compiled code, so this process reserves nothing for them.
-    let mut config = config(&cache(cache_folder)?, wasi);
+    let mut config = config(wasi);
     // On one processor, whatever its priority: on all of them it would be in the way of requests.
     config.parallel_compilation(false);
-    let engine = Engine::new(&config)?;
-    Component::new(&engine, bytes)?;
-    Ok(())
+    Engine::new(&config)?.precompile_component(bytes)
 }
 
-fn cache(folder: &Path) -> anyhow::Result<Cache> {
-    let mut config = CacheConfig::new();
-    config.with_directory(folder);
-    Ok(Cache::new(config)?)
-}
-
-fn engine(cache: &Cache, instances: u32, wasi: Wasi, pagemap_scan: Enabled) -> wasmtime::Result<Engine> {
-    let mut config = config(cache, wasi);
+fn engine(instances: u32, wasi: Wasi, pagemap_scan: Enabled) -> wasmtime::Result<Engine> {
+    let mut config = config(wasi);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, pagemap_scan)));
     Engine::new(&config)
 }
 
-fn config(cache: &Cache, wasi: Wasi) -> Config {
+fn config(wasi: Wasi) -> Config {
     let concurrent = wasi == Wasi::P3;
     let mut config = Config::new();
     config
-        .cache(Some(cache.clone()))
         .epoch_interruption(true)
         .concurrency_support(concurrent)
         .wasm_component_model_async(concurrent)

@@ -3,11 +3,10 @@
 //! Everything that can be wrong with the surroundings is found before a client can connect: the manifest, the data folder, the
 //! components, their databases, the ports, and an operator's login that everybody knows.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, bail};
 use hyper::{Method, StatusCode};
@@ -206,7 +205,6 @@ async fn platform(
     clock: Clock,
 ) -> anyhow::Result<Platform> {
     let cache = cache.unwrap_or_else(|| folder.path().join("cache"));
-    private_folder(&cache)?;
     let engines = Engines::new(&cache, manifest.instances).context("the WebAssembly engine cannot start")?;
     let mut storages: BTreeMap<String, Arc<dyn Storage>> = BTreeMap::new();
     for (name, service) in &manifest.services {
@@ -229,22 +227,6 @@ async fn platform(
     let passwords = Arc::new(Passwords::new(passwords::Limits::default()));
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
     Ok(Platform { engines, tokens, passwords, background, clock, folder: folder.path().to_owned(), storages })
-}
-
-/// The folder of compiled code: whoever can write there owns the host.
-fn private_folder(path: &Path) -> anyhow::Result<()> {
-    let shown = path.display();
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the folder {shown}"))?;
-    let metadata = fs::symlink_metadata(path).with_context(|| format!("cannot use the folder {shown}"))?;
-    let mode = metadata.mode() & 0o777;
-    if !metadata.is_dir() || mode & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
-        bail!(
-            "{shown} holds compiled code and must be a folder of this user with mode 700, but has mode {mode:03o}: \
-             delete it, and the next start makes it again"
-        );
-    }
-    Ok(())
 }
 
 /// Sets the operator's password where one was given, and refuses to be reachable with one that everybody knows. Gives the

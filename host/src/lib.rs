@@ -52,6 +52,7 @@ pub mod answers;
 pub mod body;
 pub mod clock;
 pub mod gate;
+pub mod key_file;
 pub mod manifest;
 pub mod passwords;
 pub mod route;

@@ -52,7 +52,7 @@ enum Command {
     Backup(Backup),
     /// Put a backup into a data folder that no host uses.
     Restore(Restore),
-    /// Compile the component on stdin into the cache: what `serve` starts for each that it does not know.
+    /// Compile the component on stdin to machine code on stdout: what `serve` starts for each that it does not know.
     #[command(hide = true)]
     Compile(Compile),
 }
@@ -66,8 +66,9 @@ struct Serve {
     /// Databases, keys and compiled code; made where it is missing.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
-    /// Compiled code, which must be this user's alone; `cache` in the data folder unless it is given.
-    #[arg(long, env = "COMPTOIR_CACHE")]
+    /// Compiled code, which must be this user's alone, with its key beside it as FOLDER.mac-key; `cache` in the data folder unless
+    /// it is given.
+    #[arg(long, env = "COMPTOIR_CACHE", value_name = "FOLDER")]
     cache: Option<PathBuf>,
     /// Serve the routes of all services here instead of where the manifest says.
     #[arg(long, env = "COMPTOIR_GATEWAY", value_name = "ADDRESS")]
@@ -112,8 +113,6 @@ struct Restore {
 
 #[derive(Debug, Args)]
 struct Compile {
-    #[arg(long)]
-    cache: PathBuf,
     /// Bytes of address space.
     #[arg(long)]
     memory: u64,
@@ -193,7 +192,8 @@ fn compile(options: &Compile) -> anyhow::Result<()> {
     let wasi = if options.wasi == "0.3" { Wasi::P3 } else { Wasi::P2 };
     let mut component = Vec::new();
     std::io::stdin().lock().read_to_end(&mut component)?;
-    engine::compile_into(&options.cache, wasi, &component)
+    let code = engine::compile_apart(wasi, &component)?;
+    std::io::stdout().lock().write_all(&code).context("nobody takes what was compiled")
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {

@@ -26,6 +26,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::key_file::KeyFileError;
 
 mod key;
 mod revocations;
@@ -106,23 +107,9 @@ pub enum TokensError {
         /// What the system said.
         source: io::Error,
     },
-    /// Others than its owner may use the key file.
-    #[error("{} has mode {mode:03o}: the signing key must be its owner's alone, set it to 600", path.display())]
-    KeyExposed {
-        /// The key file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The key file is damaged, or is something else.
-    #[error("{} is not a signing key: it must hold exactly 32 bytes", path.display())]
-    KeyMalformed {
-        /// The key file.
-        path: PathBuf,
-    },
-    /// The system gave no random bytes for a key.
-    #[error("no randomness for a signing key: {0}")]
-    Randomness(getrandom::Error),
+    /// The signing key cannot be used.
+    #[error("the signing key: {0}")]
+    Key(#[from] KeyFileError),
     /// The file of ended sessions cannot be used.
     #[error("cannot use {}: {source}", path.display())]
     Sessions {

@@ -1,90 +1,117 @@
 //! Compiling, off the request path.
 //!
 //! A component that was never seen is compiled by a process of its own, at the lowest priority and within limits on time and
-//! memory: compiling hostile code is not covered by what the sandbox promises, and such a process can be ended. It leaves
-//! what it made in the cache of compiled code, from which the host loads it in a few milliseconds.
+//! memory: compiling hostile code is not covered by what the sandbox promises, and such a process can be ended. It gets the
+//! component on stdin and gives the code on stdout, and has no other way to what the host keeps. What it gave is kept, and
+//! loaded in a few milliseconds from then on.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
 use wasmtime::component::Component;
 
 use super::Platform;
-use crate::engine::{Engines, Wasi};
+use super::stage::Stage;
+use crate::engine::{Compiled, Engines, Wasi};
 use crate::manifest::DeployRules;
 
-/// Compiles a component, or loads what was compiled before.
+/// Bytes that are read of what a compiler complains about.
+const COMPLAINT_BYTES: u64 = 64 << 10;
+
+/// Loads what was compiled before of a component, or compiles it. `digest` is its SHA-256.
 ///
 /// # Errors
 /// A sentence that says why it cannot be compiled.
 pub(super) async fn run(
-    platform: &Arc<Platform>,
-    rules: &DeployRules,
-    compiler: Option<&PathBuf>,
+    stage: &Stage<'_>,
     wasi: Wasi,
     bytes: &Arc<[u8]>,
+    digest: [u8; 32],
 ) -> Result<Component, String> {
-    if let Some(compiler) = compiler {
-        let seen = mark(&platform.engines, wasi, bytes);
-        if !seen.exists() {
-            in_a_process(compiler, &platform.engines, rules, wasi, bytes).await?;
-            // Without the mark it is compiled once more than it need be.
-            let _ = std::fs::write(seen, "");
-        }
+    let (platform, service) = (stage.platform, stage.name);
+    match aside(platform, move |engines| engines.load_kept(wasi, digest)).await? {
+        Ok(Some(component)) => return Ok(component),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(service, %error, "kept code was refused: the component is compiled again"),
     }
-    let (platform, bytes) = (platform.clone(), bytes.clone());
-    let compiled = tokio::task::spawn_blocking(move || platform.engines.compile(wasi, &bytes)).await;
-    compiled.map_err(|panic| panic.to_string())?.map_err(|error| format!("{error:#}"))
+    let compiled = if let Some(compiler) = stage.compiler {
+        in_a_process(compiler, &stage.manifest.deploy, wasi, bytes).await?
+    } else {
+        let bytes = bytes.clone();
+        let compiled = aside(platform, move |engines| engines.compile(wasi, &bytes)).await?;
+        compiled.map_err(|error| format!("{error:#}"))?
+    };
+    let loaded = aside(platform, move |engines| {
+        let component = engines.load(wasi, &compiled).map_err(|error| format!("{error:#}"))?;
+        Ok::<_, String>((component, engines.keep(wasi, digest, &compiled)))
+    });
+    let (component, kept) = loaded.await??;
+    if let Err(error) = kept {
+        tracing::warn!(service, %error, "compiled code was not kept: the next start compiles the component again");
+    }
+    Ok(component)
 }
 
-/// A file that says that the cache holds this component, compiled by this build of the host. Should the cache have dropped
-/// it since, it is compiled in this process.
-fn mark(engines: &Engines, wasi: Wasi, bytes: &[u8]) -> PathBuf {
-    let digest = super::hex(&Sha256::digest(bytes));
-    engines.cache_folder().join(format!("{digest}-{wasi:?}-{}.seen", env!("CARGO_PKG_VERSION")))
+/// Does something with the engines on a thread that may take its time.
+async fn aside<T: Send + 'static>(
+    platform: &Arc<Platform>,
+    work: impl FnOnce(&Engines) -> T + Send + 'static,
+) -> Result<T, String> {
+    let platform = platform.clone();
+    tokio::task::spawn_blocking(move || work(&platform.engines)).await.map_err(|panic| panic.to_string())
 }
 
-async fn in_a_process(
-    compiler: &Path,
-    engines: &Engines,
-    rules: &DeployRules,
-    wasi: Wasi,
-    bytes: &[u8],
-) -> Result<(), String> {
+async fn in_a_process(compiler: &Path, rules: &DeployRules, wasi: Wasi, bytes: &[u8]) -> Result<Compiled, String> {
+    let limit = rules.compile_memory;
     let mut command = Command::new(compiler);
-    command.arg("compile").arg("--cache").arg(engines.cache_folder());
-    command.arg("--memory").arg(rules.compile_memory.as_u64().to_string());
+    command.arg("compile").arg("--memory").arg(limit.as_u64().to_string());
     command.arg("--wasi").arg(match wasi {
         Wasi::P2 => "0.2",
         Wasi::P3 => "0.3",
     });
-    command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut process = command.spawn().map_err(|error| format!("{} cannot be started: {error}", compiler.display()))?;
-    let stdin = process.stdin.take();
-    let work = async {
+    let work = tokio::time::timeout(rules.compile_time, converse(&mut process, bytes, limit.as_u64()));
+    let ended = work.await.map_err(|_| format!("it was not compiled within {:?}", rules.compile_time))?;
+    let (status, code, said) = ended.map_err(|error| error.to_string())?;
+    if status.success() {
+        // One that could have more than it was given is none of ours.
+        let whole = (code.len() as u64) < limit.as_u64();
+        return whole.then(|| Compiled::by_compiler(code)).ok_or_else(|| format!("its code has more than {limit}"));
+    }
+    let said = String::from_utf8_lossy(&said);
+    let said = said.trim().trim_start_matches("comptoir: ");
+    // Without memory it says so where it can, and is ended by a signal where it cannot.
+    if status.code().is_some() && !said.is_empty() && !said.ends_with("out of memory") {
+        return Err(said.to_owned());
+    }
+    tracing::warn!(%status, said, "a compiler was cut short");
+    Err(format!("compiling it was cut short ({status}): perhaps it needs more than {limit} of memory"))
+}
+
+/// Gives a compiler its component, and gives how it ended, what it made, at most so many bytes, and what it said.
+async fn converse(process: &mut Child, bytes: &[u8], most: u64) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+    let give = async {
         if let Some(mut stdin) = stdin {
             // A compiler that ends early says why on stderr; that its input broke off says nothing more.
             let _ = stdin.write_all(bytes).await;
         }
-        process.wait_with_output().await
     };
-    let ended = tokio::time::timeout(rules.compile_time, work).await;
-    let ended = ended.map_err(|_| format!("it was not compiled within {:?}", rules.compile_time))?;
-    let ended = ended.map_err(|error| error.to_string())?;
-    if ended.status.success() {
-        return Ok(());
+    let ((), code, said, status) =
+        tokio::join!(give, take(stdout, most), take(stderr, COMPLAINT_BYTES), process.wait());
+    Ok((status?, code?, said?))
+}
+
+/// Reads to the end, or so many bytes. What comes beyond breaks off where it is written.
+async fn take(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(most).read_to_end(&mut bytes).await?;
     }
-    let said = String::from_utf8_lossy(&ended.stderr);
-    let said = said.trim().trim_start_matches("comptoir: ");
-    // Without memory it says so where it can, and is ended by a signal where it cannot.
-    if ended.status.code().is_some() && !said.is_empty() && !said.ends_with("out of memory") {
-        return Err(said.to_owned());
-    }
-    tracing::warn!(status = %ended.status, said, "a compiler was cut short");
-    let limit = rules.compile_memory;
-    Err(format!("compiling it was cut short ({}): perhaps it needs more than {limit} of memory", ended.status))
+    Ok(bytes)
 }

@@ -45,12 +45,12 @@ impl Stage<'_> {
         let service = self.service();
         let anatomy =
             engine::inspect(bytes).map_err(|error| self.refuse(Step::Verified, format!("{}: {error}", self.origin)))?;
-        let digest = hex(&Sha256::digest(bytes));
+        let sha256 = Sha256::digest(bytes);
+        let digest = hex(&sha256);
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
         check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let component =
-            compile::run(self.platform, &self.manifest.deploy, self.compiler, anatomy.speaks.wasi(), bytes).await;
+        let component = compile::run(self, anatomy.speaks.wasi(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
         let revision = Revision::link(&self.platform.engines, anatomy.speaks, &component, self.parts(service, digest))

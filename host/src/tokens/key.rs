@@ -1,12 +1,8 @@
-//! The signing key: its file, its name, and the two things it does.
+//! The signing key: its name, and the two things it does.
 //!
-//! The bytes are read into a buffer that is cleared again; what stays is in `jsonwebtoken`'s key types, which clear
-//! themselves on drop and hide themselves in `Debug`.
+//! What stays of its bytes is in `jsonwebtoken`'s key types, which clear themselves on drop and hide themselves in `Debug`.
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use base64::Engine;
@@ -14,11 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use sha2::{Digest, Sha256};
 
-use super::TokensError;
+use crate::key_file::{KEY_BYTES, Key, KeyFileError};
 
-/// The only algorithm (RFC 7518 section 3.2). A 32-byte key is what it asks for.
+/// The only algorithm (RFC 7518 section 3.2).
 const ALGORITHM: Algorithm = Algorithm::HS256;
-const KEY_BYTES: usize = 32;
 
 /// Sets the name of a key apart from every other hash of it.
 const ID_LABEL: &[u8] = b"comptoir signing key id\0";
@@ -34,16 +29,8 @@ pub(super) struct SigningKey {
 
 impl SigningKey {
     /// Reads `signing.key` in a folder, after making it if it is not there. Nothing else in the folder is read.
-    pub(super) fn open(folder: &Path) -> Result<SigningKey, TokensError> {
-        let path = folder.join("signing.key");
-        if !path.exists() {
-            make(folder, &path)?;
-        }
-        let mut bytes = read(&path)?;
-        let key = SigningKey::new(&bytes);
-        bytes.fill(0);
-        std::hint::black_box(&bytes);
-        Ok(key)
+    pub(super) fn open(folder: &Path) -> Result<SigningKey, KeyFileError> {
+        Ok(SigningKey::new(Key::open(&folder.join("signing.key"))?.bytes()))
     }
 
     fn new(bytes: &[u8; KEY_BYTES]) -> SigningKey {
@@ -91,51 +78,4 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("SigningKey").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// Makes a key file. It is there with its whole content or not at all, also after a power cut.
-///
-/// Two hosts that start at once in one folder end up with the same key: the temporary file is the lock, and whoever
-/// gets it second finds the key in place.
-fn make(folder: &Path, path: &Path) -> Result<(), TokensError> {
-    let mut bytes = [0; KEY_BYTES];
-    getrandom::fill(&mut bytes).map_err(TokensError::Randomness)?;
-    let written = write_once(folder, path, &bytes);
-    bytes.fill(0);
-    std::hint::black_box(&bytes);
-    written.map_err(|source| TokensError::Io { path: path.to_owned(), source })
-}
-
-fn write_once(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("key.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&temporary)?;
-    file.lock()?;
-    if path.exists() {
-        // The name is gone if it was this very file that became the key.
-        return fs::remove_file(&temporary).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-    }
-    file.set_len(0)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(folder)?.sync_all()
-}
-
-fn read(path: &Path) -> Result<[u8; KEY_BYTES], TokensError> {
-    let failed = |source| TokensError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(TokensError::KeyExposed { path: path.to_owned(), mode });
-    }
-    if !metadata.is_file() || metadata.len() != KEY_BYTES as u64 {
-        return Err(TokensError::KeyMalformed { path: path.to_owned() });
-    }
-    let mut bytes = [0; KEY_BYTES];
-    file.read_exact(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }

@@ -179,7 +179,7 @@ fn a_key_that_others_may_read_or_write_is_refused() {
         fs::set_permissions(&path, Permissions::from_mode(exposed)).unwrap();
         let refused = Tokens::open(folder.path(), Clock::default()).unwrap_err();
         let expected = format!(
-            "{} has mode {exposed:03o}: the signing key must be its owner's alone, set it to 600",
+            "the signing key: {} has mode {exposed:03o}: a key must be its owner's alone, set it to 600",
             path.display()
         );
         assert_eq!(refused.to_string(), expected);
@@ -194,7 +194,7 @@ fn a_key_of_another_length_is_refused() {
         fs::write(&path, vec![7; length]).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let refused = Tokens::open(folder.path(), Clock::default()).unwrap_err();
-        assert!(matches!(refused, TokensError::KeyMalformed { .. }), "{length}: {refused}");
+        assert!(matches!(refused, TokensError::Key(KeyFileError::Malformed { .. })), "{length}: {refused}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 24] = [
+const EDGES: [(&str, &[&str]); 25] = [
     (
         "admin",
         &[
@@ -42,7 +42,7 @@ const EDGES: [(&str, &[&str]); 24] = [
             "tokens",
         ],
     ),
-    ("engine", &["guest", "manifest"]),
+    ("engine", &["guest", "key_file", "manifest"]),
     ("error", &["body", "gate", "revision", "route"]),
     ("gate", &["route", "tokens"]),
     ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "telemetry"]),
@@ -65,6 +65,7 @@ const EDGES: [(&str, &[&str]); 24] = [
             "tokens",
         ],
     ),
+    ("key_file", &[]),
     ("lib", &[]),
     ("listener", &["body", "telemetry"]),
     ("client", &[]),
@@ -75,7 +76,7 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("route", &[]),
     ("storage", &[]),
     ("telemetry", &[]),
-    ("tokens", &["clock"]),
+    ("tokens", &["clock", "key_file"]),
     ("version", &[]),
 ];
 

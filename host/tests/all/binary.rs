@@ -2,9 +2,11 @@
 
 mod exhausted;
 mod flood;
+mod kept_code;
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -28,7 +30,7 @@ struct Program {
     log: Lines<BufReader<ChildStderr>>,
     gateway: String,
     admin: String,
-    _folder: TempDir,
+    _folder: Arc<TempDir>,
 }
 
 /// A manifest with these services; `{name}.wasm` in them stands for a built component.
@@ -41,13 +43,20 @@ fn manifest(folder: &TempDir, services: &str) -> PathBuf {
     file
 }
 
+/// With compiled code that is kept between tests and runs.
 fn serve(folder: &TempDir, services: &str) -> Command {
+    let mut command = serve_alone(folder, services);
+    command.arg("--cache").arg(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
+    command
+}
+
+/// With compiled code in the data folder.
+fn serve_alone(folder: &TempDir, services: &str) -> Command {
     // A limit on the size of files is an error of the write, as a full disk is, and no signal.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_comptoir")]);
     command.args(["serve", "--log-format", "json", "--manifest"]).arg(manifest(folder, services));
     command.arg("--data").arg(folder.path().join("data"));
-    command.arg("--cache").arg(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -58,8 +67,12 @@ impl Program {
     }
 
     async fn serving(services: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = serve(&folder, services).spawn().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::spawn(serve(&folder, services), &folder).await
+    }
+
+    async fn spawn(mut command: Command, folder: &Arc<TempDir>) -> Self {
+        let mut process = command.spawn().unwrap();
         let mut announced = BufReader::new(process.stdout.take().unwrap()).lines();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut address = async |of: &str| loop {
@@ -69,7 +82,7 @@ impl Program {
             }
         };
         let (gateway, admin) = (address("gateway").await, address("admin").await);
-        Self { process, log, gateway, admin, _folder: folder }
+        Self { process, log, gateway, admin, _folder: folder.clone() }
     }
 
     /// The log line of a request.

@@ -110,18 +110,6 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cache_of_compiled_code_that_others_may_enter_is_refused() {
-    let data = tempfile::tempdir().unwrap();
-    let cache = data.path().join("cache");
-    std::fs::create_dir(&cache).unwrap();
-    std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut options = options(&Clock::default());
-    options.cache = None;
-    let text = format!("{:#}", Host::start(shop_manifest(), data.path(), options).await.err().unwrap());
-    assert!(text.contains("holds compiled code and must be a folder of this user with mode 700"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_newer_than_its_component_is_refused() {
     let mut shop = Shop::open().await;
     shop.stop().await;

@@ -1,6 +1,6 @@
 //! The commands of the program, and the process in which it compiles.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use comptoir::host::Options;
@@ -163,6 +163,40 @@ async fn a_component_is_compiled_in_a_process_of_its_own_and_only_there() {
     stand.shop.start_again_as(manifest("compile_time = \"1ms\"", ""), None).await.unwrap();
     refuses(&stand.deploy("good-3").await, 422, "DEPLOY_REFUSED", "compiled", "it was not compiled within 1ms");
     stand.serves(&new).await;
+}
+
+/// A compiler that is ours until a file beside it says what it does instead.
+async fn corruptible(folder: &Path) -> PathBuf {
+    let path = folder.join("compiler");
+    let does = "test -e \"$0.does\" || exec \"$0.program\" \"$@\"; cat > /dev/null; . \"$0.does\"";
+    std::os::unix::fs::symlink(program(), folder.join("compiler.program")).unwrap();
+    // Written by another process: what this one has open for writing cannot be run, and a test beside may inherit that.
+    let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+    let mut shell = tokio::process::Command::new("sh");
+    assert!(shell.arg("-c").arg(write).arg(&path).arg(does).status().await.unwrap().success());
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_compiler_gives_that_is_no_code_or_has_no_end_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let compiler = corruptible(folder.path()).await;
+    let options = |options| Options { compiler: Some(compiler.clone()), ..in_a_process(options) };
+    let mut stand = Stand { shop: Shop::with_options(manifest("", ""), options).await };
+    let old = stand.active().await;
+    stand.shop.stop().await;
+    stand.shop.start_again_as(manifest("compile_memory = \"1 MiB\"", ""), None).await.unwrap();
+    for (does, reason) in [
+        ("echo this is no code", ""),
+        ("exit 0", ""),
+        ("head -c 1048576 /dev/zero", "its code has more than 1.0 MiB"),
+        ("exec cat /dev/zero", "compiling it was cut short"),
+    ] {
+        std::fs::write(compiler.with_extension("does"), does).unwrap();
+        refuses(&stand.deploy("good-2").await, 422, "DEPLOY_REFUSED", "compiled", reason);
+        stand.serves(&old).await;
+    }
+    assert_eq!(compiled(&stand.shop.data.path().join("cache")), 1, "nothing of it is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
