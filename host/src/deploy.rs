@@ -56,7 +56,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::answers::Answers;
 use crate::clock::Clock;
@@ -146,15 +146,17 @@ pub struct Deployer {
 impl Deployer {
     /// A deployer whose deployment is empty. `compiler` is the program that compiles in a process of its own.
     pub fn new(manifest: Manifest, platform: Arc<Platform>, record: Record, compiler: Option<PathBuf>) -> Arc<Self> {
-        let host = Arc::new(Semaphore::new(manifest.instances as usize));
-        let lane = |service: &Service| Lane {
-            slots: Arc::new(Slots::new(service.limits.concurrency, host.clone())),
+        let limits: Vec<_> = manifest.services.values().map(|service| service.limits.concurrency).collect();
+        let slots = Slots::divide(manifest.instances as usize, &limits);
+        let lane = |service: &Service, slots| Lane {
+            slots: Arc::new(slots),
             answers: Some(service.limits.answers_bytes).filter(|bytes| *bytes > 0).map(Answers::new).map(Arc::new),
             busy: Arc::default(),
             kept: Mutex::default(),
             line: AtomicI64::new(0),
         };
-        let lanes = manifest.services.iter().map(|(name, service)| (name.clone(), lane(service))).collect();
+        let services = manifest.services.iter().zip(slots);
+        let lanes = services.map(|((name, service), slots)| (name.clone(), lane(service, slots))).collect();
         Arc::new(Self {
             lanes,
             manifest,

@@ -29,7 +29,8 @@ pub struct Manifest {
     pub file: PathBuf,
     /// Where the host listens for itself.
     pub listeners: Listeners,
-    /// How many component instances exist at one moment, over all services. Their address space is reserved at start.
+    /// How many component instances exist at one moment, over all services: one half divided among them, the rest for whoever
+    /// comes first. Their address space is reserved at start.
     pub instances: u32,
     /// How components are put in charge.
     pub deploy: DeployRules,

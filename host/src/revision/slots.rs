@@ -7,10 +7,14 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The instances of one service, shared by its revisions, within those of the host.
+///
+/// Of the host's instances each service has a part that nobody else takes, whatever the others do; the rest is for whoever
+/// comes first.
 #[derive(Debug)]
 pub struct Slots {
     own: Arc<Semaphore>,
-    host: Arc<Semaphore>,
+    part: Arc<Semaphore>,
+    rest: Arc<Semaphore>,
     limit: usize,
     waiting: AtomicUsize,
 }
@@ -23,21 +27,38 @@ pub struct SlotPermit {
 }
 
 impl Slots {
-    /// So many instances of a service, taken from what the host has.
-    pub fn new(limit: usize, host: Arc<Semaphore>) -> Self {
-        Self { own: Arc::new(Semaphore::new(limit)), host, limit, waiting: AtomicUsize::new(0) }
+    /// Divides a host's instances among services with these limits, in their order. One half goes into equal parts, of which
+    /// none is larger than its service's limit.
+    pub fn divide(instances: usize, limits: &[usize]) -> Vec<Self> {
+        let equal = instances / 2 / limits.len().max(1);
+        let part = |limit: usize| limit.min(equal);
+        let parts: usize = limits.iter().map(|limit| part(*limit)).sum();
+        let rest = Arc::new(Semaphore::new(instances - parts));
+        let slots = |limit: &usize| Self {
+            own: Arc::new(Semaphore::new(*limit)),
+            part: Arc::new(Semaphore::new(part(*limit))),
+            rest: rest.clone(),
+            limit: *limit,
+            waiting: AtomicUsize::new(0),
+        };
+        limits.iter().map(slots).collect()
     }
 
-    /// Waits for an instance, first come first served. None when the time is over.
+    /// Waits for an instance. None when the time is over.
     pub async fn acquire(&self, time: Duration) -> Option<SlotPermit> {
-        if let (Ok(own), Ok(host)) = (self.own.clone().try_acquire_owned(), self.host.clone().try_acquire_owned()) {
+        if let Ok(own) = self.own.clone().try_acquire_owned()
+            && let Ok(host) = self.part.clone().try_acquire_owned().or_else(|_| self.rest.clone().try_acquire_owned())
+        {
             return Some(SlotPermit { _own: own, _host: host });
         }
         let _waiting = Waiting::new(&self.waiting);
         let both = async {
             let own = self.own.clone().acquire_owned().await.ok()?;
-            let host = self.host.clone().acquire_owned().await.ok()?;
-            Some(SlotPermit { _own: own, _host: host })
+            let host = tokio::select! {
+                host = self.part.clone().acquire_owned() => host,
+                host = self.rest.clone().acquire_owned() => host,
+            };
+            Some(SlotPermit { _own: own, _host: host.ok()? })
         };
         tokio::time::timeout(time, both).await.ok().flatten()
     }
@@ -66,5 +87,72 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    /// As many as there are at once.
+    async fn all(slots: &Slots) -> Vec<SlotPermit> {
+        let mut permits = Vec::new();
+        while let Some(permit) = slots.acquire(AT_ONCE).await {
+            permits.push(permit);
+        }
+        permits
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_all_that_there_is_leaves_the_others_their_parts() {
+        let slots = Slots::divide(20, &[100, 100, 2]);
+        let greedy = all(&slots[0]).await;
+        assert_eq!(greedy.len(), 15, "its part and the rest");
+        assert_eq!((all(&slots[1]).await.len(), all(&slots[2]).await.len()), (3, 2));
+        drop(greedy);
+        assert_eq!(all(&slots[1]).await.len(), 15);
+    }
+
+    #[tokio::test]
+    async fn all_services_together_have_what_the_host_has_and_none_more_than_its_limit() {
+        for (instances, limits) in [(0, vec![5]), (1, vec![5]), (1, vec![1, 1]), (7, vec![9, 1, 2]), (50, vec![10, 20])]
+        {
+            let mut taken = Vec::new();
+            for slots in &Slots::divide(instances, &limits) {
+                taken.push(all(slots).await);
+            }
+            assert!(
+                taken.iter().zip(&limits).all(|(permits, limit)| permits.len() <= *limit),
+                "{instances} {limits:?}"
+            );
+            let sum: usize = taken.iter().map(Vec::len).sum();
+            assert_eq!(sum, instances.min(limits.iter().sum()), "{instances} {limits:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_what_is_free_first_be_it_of_the_part_or_of_the_rest() {
+        let slots = Slots::divide(4, &[4, 4]);
+        let (mut one, mut two) = (all(&slots[0]).await, all(&slots[1]).await);
+        assert_eq!((one.len(), two.len()), (3, 1));
+        for (freed, waits) in [(&mut two, &slots[1]), (&mut one, &slots[0])] {
+            let mut waiting = Box::pin(waits.acquire(Duration::from_secs(600)));
+            assert!((&mut waiting).now_or_never().is_none());
+            assert_eq!(waits.waiting(), 1);
+            freed.clear();
+            let permit = waiting.await.unwrap();
+            assert_eq!(waits.waiting(), 0);
+            freed.push(permit);
+        }
+        // Of the rest, for a service whose part is taken.
+        let all_of_two = all(&slots[1]).await;
+        let mut waiting = Box::pin(slots[1].acquire(Duration::from_secs(600)));
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(all_of_two);
+        waiting.await.unwrap();
     }
 }

@@ -109,6 +109,21 @@ async fn a_full_house_answers_503_with_retry_after_and_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_takes_every_instance_that_it_can_get_leaves_the_others_theirs() {
+    let mut manifest = unruly(r#"concurrency = 128, queue_time = "20ms", time = "1m""#);
+    manifest.instances = 4;
+    let shop = Shop::with(manifest).await;
+    let sleepers = [(); 3].map(|()| tokio::spawn(shop.anon().request(Method::GET, "/unruly/sleep").send()));
+    let operator = shop.operator();
+    while operator.get("/services").await.data()[1]["instances"]["in_use"] != 3 {
+        tokio::task::yield_now().await;
+    }
+    shop.anon().get("/unruly/headers").await.refuses(503, "OVERLOADED");
+    assert_eq!(shop.anon().get("/plain/x").await.status, 200);
+    sleepers.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
     let shop = Shop::with(unruly(r#"database = "32 KiB""#)).await;
     let mut written = 0;
