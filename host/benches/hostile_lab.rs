@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
 #[path = "../tests/all/hostile_guests/code.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 mod code;
 #[path = "../tests/all/hostile_guests/ground.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]

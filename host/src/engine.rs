@@ -16,7 +16,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, PARTS};
 use crate::manifest::Grant;
 
 pub use cache::CacheError;
@@ -286,18 +286,18 @@ fn config(wasi: Wasi) -> Config {
     config
 }
 
-/// A component is usually one core module with a memory and a table, and two small ones without that join it to its
-/// imports; larger ones draw on the same totals.
+/// Whoever makes an instance has a place for each of its memories, which are costly; of what is cheap there is enough for as many
+/// instances, each with as much of it as it may have.
 fn pool(instances: u32, pagemap_scan: Enabled) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4))
+        .total_core_instances(instances.saturating_mul(PARTS))
         .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(PARTS))
         .total_stacks(instances)
-        .max_core_instances_per_component(8)
-        .max_memories_per_component(8)
-        .max_tables_per_component(8)
+        .max_core_instances_per_component(PARTS)
+        .max_memories_per_component(PARTS)
+        .max_tables_per_component(PARTS)
         .max_memory_size(1 << 32)
         .pagemap_scan(pagemap_scan);
     if pagemap_scan != Enabled::No {

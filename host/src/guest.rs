@@ -26,7 +26,7 @@ use crate::storage::basis::Basis;
 use crate::tokens::{Session, Tokens};
 
 pub use calls::{Outgoing, Peers, forbidden_headers};
-pub use limiter::Limiter;
+pub use limiter::{Limiter, PARTS};
 pub use output::Output;
 
 /// Bindings to the package `comptoir:platform` in `wit/`.

@@ -72,6 +72,8 @@ pub struct Revision {
     grants: Grants,
     limits: Limits,
     slots: Arc<Slots>,
+    /// How many linear memories each instance has; at least one is counted.
+    memories: u32,
     background: Arc<Background>,
     memory: Option<Memory>,
     clock: Clock,
@@ -150,9 +152,16 @@ impl Revision {
     /// Links a compiled component.
     ///
     /// # Errors
-    /// What the linker says of an import that does not fit.
+    /// What the linker says of an import that does not fit, and more memories than an instance may have here.
     pub fn link(engines: &Engines, speaks: Speaks, component: &Component, parts: Parts) -> wasmtime::Result<Self> {
         let wasi = speaks.wasi();
+        let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
+        let most = parts.slots.most_memories();
+        if memories as usize > most {
+            wasmtime::bail!(
+                "it has {memories} memories, and of the manifest's `instances` at most {most} are to be had at once"
+            );
+        }
         let handler = Handler::link(&engines.linker(wasi, &parts.granted, parts.calls)?, speaks, component)?;
         let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
         Ok(Self {
@@ -164,6 +173,7 @@ impl Revision {
             grants: parts.grants,
             limits: parts.limits,
             slots: parts.slots,
+            memories,
             background: parts.background,
             memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
             clock: parts.clock,

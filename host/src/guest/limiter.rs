@@ -3,7 +3,7 @@
 use wasmtime::ResourceLimiter;
 
 /// Instances, tables and memories that one component may consist of. An adapter or a shim counts as an instance.
-const PARTS: usize = 8;
+pub const PARTS: u32 = 8;
 
 /// Elements of all tables of one store.
 const TABLE_ELEMENTS: usize = 20_000;
@@ -50,15 +50,15 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        PARTS
+        PARTS as usize
     }
 
     fn tables(&self) -> usize {
-        PARTS
+        PARTS as usize
     }
 
     fn memories(&self) -> usize {
-        PARTS
+        PARTS as usize
     }
 }
 

@@ -53,7 +53,7 @@ impl Revision {
         let deadline = Instant::now() + self.limits.time;
         let output = Output::new(self.limits.log_bytes);
         let request_id = admitted.request_id().cloned();
-        let Some(permit) = self.slots.acquire(self.limits.queue_time).await else {
+        let Some(permit) = self.slots.acquire(self.memories, self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
         };

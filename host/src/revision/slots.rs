@@ -9,13 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The instances of one service, shared by its revisions, within those of the host.
 ///
 /// Of the host's instances each service has a part that nobody else takes, whatever the others do; the rest is for whoever
-/// comes first.
+/// comes first. A component with several memories takes as many of the host's instances each time, since the host has no more
+/// memories than instances.
 #[derive(Debug)]
 pub struct Slots {
     own: Arc<Semaphore>,
     part: Arc<Semaphore>,
     rest: Arc<Semaphore>,
     limit: usize,
+    most_memories: usize,
     waiting: AtomicUsize,
 }
 
@@ -39,15 +41,17 @@ impl Slots {
             part: Arc::new(Semaphore::new(part(*limit))),
             rest: rest.clone(),
             limit: *limit,
+            most_memories: part(*limit).max(instances - parts),
             waiting: AtomicUsize::new(0),
         };
         limits.iter().map(slots).collect()
     }
 
-    /// Waits for an instance. None when the time is over.
-    pub async fn acquire(&self, time: Duration) -> Option<SlotPermit> {
+    /// Waits for an instance with so many memories. None when the time is over.
+    pub async fn acquire(&self, memories: u32, time: Duration) -> Option<SlotPermit> {
+        let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(memories);
         if let Ok(own) = self.own.clone().try_acquire_owned()
-            && let Ok(host) = self.part.clone().try_acquire_owned().or_else(|_| self.rest.clone().try_acquire_owned())
+            && let Ok(host) = at_once(&self.part).or_else(|_| at_once(&self.rest))
         {
             return Some(SlotPermit { _own: own, _host: host });
         }
@@ -55,12 +59,17 @@ impl Slots {
         let both = async {
             let own = self.own.clone().acquire_owned().await.ok()?;
             let host = tokio::select! {
-                host = self.part.clone().acquire_owned() => host,
-                host = self.rest.clone().acquire_owned() => host,
+                host = self.part.clone().acquire_many_owned(memories) => host,
+                host = self.rest.clone().acquire_many_owned(memories) => host,
             };
             Some(SlotPermit { _own: own, _host: host.ok()? })
         };
         tokio::time::timeout(time, both).await.ok().flatten()
+    }
+
+    /// How many memories an instance may have, because more are never to be had at once.
+    pub fn most_memories(&self) -> usize {
+        self.most_memories
     }
 
     /// Instances that exist now.
@@ -101,7 +110,7 @@ mod tests {
     /// As many as there are at once.
     async fn all(slots: &Slots) -> Vec<SlotPermit> {
         let mut permits = Vec::new();
-        while let Some(permit) = slots.acquire(AT_ONCE).await {
+        while let Some(permit) = slots.acquire(1, AT_ONCE).await {
             permits.push(permit);
         }
         permits
@@ -115,6 +124,18 @@ mod tests {
         assert_eq!((all(&slots[1]).await.len(), all(&slots[2]).await.len()), (3, 2));
         drop(greedy);
         assert_eq!(all(&slots[1]).await.len(), 15);
+    }
+
+    #[tokio::test]
+    async fn an_instance_with_many_memories_takes_as_many_of_the_hosts() {
+        let slots = Slots::divide(20, &[100, 100]);
+        assert_eq!(slots[0].most_memories(), 10);
+        let mut large = Vec::new();
+        while let Some(permit) = slots[0].acquire(4, AT_ONCE).await {
+            large.push(permit);
+        }
+        assert_eq!((large.len(), slots[0].in_use()), (3, 3), "one of its part, two of the rest");
+        assert_eq!(all(&slots[1]).await.len(), 5 + 2);
     }
 
     #[tokio::test]
@@ -140,7 +161,7 @@ mod tests {
         let (mut one, mut two) = (all(&slots[0]).await, all(&slots[1]).await);
         assert_eq!((one.len(), two.len()), (3, 1));
         for (freed, waits) in [(&mut two, &slots[1]), (&mut one, &slots[0])] {
-            let mut waiting = Box::pin(waits.acquire(Duration::from_secs(600)));
+            let mut waiting = Box::pin(waits.acquire(1, Duration::from_secs(600)));
             assert!((&mut waiting).now_or_never().is_none());
             assert_eq!(waits.waiting(), 1);
             freed.clear();
@@ -150,7 +171,7 @@ mod tests {
         }
         // Of the rest, for a service whose part is taken.
         let all_of_two = all(&slots[1]).await;
-        let mut waiting = Box::pin(slots[1].acquire(Duration::from_secs(600)));
+        let mut waiting = Box::pin(slots[1].acquire(1, Duration::from_secs(600)));
         assert!((&mut waiting).now_or_never().is_none());
         drop(all_of_two);
         waiting.await.unwrap();

@@ -5,8 +5,11 @@ mod code;
 mod ground;
 mod verdicts;
 
+use futures::future::join_all;
 use ground::Ground;
 use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
+
+use crate::harness::{Shop, manifest_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attack_gets_its_verdict_and_hurts_nobody() {
@@ -46,4 +49,43 @@ async fn a_writer_that_is_held_is_taken_away_and_others_write() {
         let (held, wrote) = tokio::join!(held, ground.until_written());
         assert_eq!((held.0, wrote), (504, true), "{holder}");
     }
+}
+
+/// Services made of bare code, and a sibling that does no harm.
+async fn shop(instances: u32, limits: &str, components: &[(&str, Vec<u8>)]) -> Shop {
+    let folder = tempfile::tempdir().unwrap();
+    let mut services =
+        "[services.sibling]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/sibling\"]\naccess = \"public\"\n"
+            .to_owned();
+    for (name, bytes) in components {
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        services += &format!(
+            "[services.{name}]\ncomponent = {file:?}\nmounts = [\"/{name}\"]\naccess = \"public\"\nlimits = {{ {limits} }}\n"
+        );
+    }
+    let mut manifest = manifest_of(&services);
+    manifest.instances = instances;
+    Shop::with(manifest).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_an_instance_had_is_empty_when_another_gets_it() {
+    // With one place there is no other memory to get.
+    let shop = shop(1, "", &[("one", code::leaving(0xA5)), ("two", code::leaving(0x5A))]).await;
+    for path in ["/one/x", "/one/x", "/two/x", "/two/x", "/one/x", "/two/x", "/one/x", "/one/x"] {
+        shop.anon().get(path).await.refuses(500, "INTERNAL_ERROR");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_with_many_memories_leave_a_sibling_its_part_of_them() {
+    let limits = r#"cpu = "100ms", queue_time = "1m""#;
+    let shop = shop(20, limits, &[("greedy", code::spinning_with_memories())]).await;
+    let anon = shop.anon();
+    let greedy = tokio::spawn(async move { join_all((0..8).map(|_| anon.get("/greedy/x"))).await });
+    while !greedy.is_finished() {
+        assert_eq!(shop.anon().get("/sibling/x").await.status, 200);
+    }
+    greedy.await.unwrap().iter().for_each(|answer| answer.refuses(504, "DEADLINE_EXCEEDED"));
 }

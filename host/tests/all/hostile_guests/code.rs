@@ -123,6 +123,29 @@ fn memories() -> String {
     component(grower, &attack, &code)
 }
 
+/// Computes without end, with four memories beside its own.
+pub fn spinning_with_memories() -> Vec<u8> {
+    let instances: String = (0..4).map(|number| format!("(core instance $m{number} (instantiate $memory))")).collect();
+    let code = "(memory 1) (func (export \"handle\") (param i32 i32) (loop (br 0)))";
+    let attack = format!("{instances} (core instance $attack (instantiate $code))");
+    wat::parse_str(component("(core module $memory (memory 1))", &attack, code)).unwrap()
+}
+
+/// Looks through all memory that it may have, computes without end where somebody left a byte there, else fills it with its
+/// own and traps.
+pub fn leaving(byte: u8) -> Vec<u8> {
+    let code = format!(
+        "(memory 1) (func (export \"handle\") (param i32 i32) (local $at i32) (local $end i32)
+           (drop (memory.grow (i32.const 900))) (local.set $end (i32.mul (memory.size) (i32.const 65536)))
+           (loop $next
+             (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then (loop (br 0))))
+             (local.set $at (i32.add (local.get $at) (i32.const 8)))
+             (br_if $next (i32.lt_u (local.get $at) (local.get $end))))
+           (memory.fill (i32.const 0) (i32.const {byte}) (local.get $end)) unreachable)"
+    );
+    wat::parse_str(component("", "(core instance $attack (instantiate $code))", &code)).unwrap()
+}
+
 /// A component for WASI 0.2 around a core module.
 fn component(modules: &str, instances: &str, code: &str) -> String {
     format!(
