@@ -29,6 +29,7 @@ mod limits;
 mod openapi;
 mod orders;
 mod original_client;
+mod panics;
 mod plain;
 mod products;
 mod properties;

@@ -1,0 +1,181 @@
+//! A host whose own code panics while a guest calls it (SB-4): one request pays for that.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use comptoir::clock::Clock;
+use comptoir::deploy::{Deployer, Platform, Record};
+use comptoir::engine::Engines;
+use comptoir::gate::{AdminToken, Gate};
+use comptoir::gateway::{Door, Gateway};
+use comptoir::listener::Connections;
+use comptoir::passwords::{self, Passwords};
+use comptoir::revision::Background;
+use comptoir::storage::basis::Basis;
+use comptoir::storage::sqlite::{SqliteConfig, SqliteStorage};
+use comptoir::storage::{
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage,
+};
+use comptoir::tokens::Tokens;
+use futures::future::BoxFuture;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::harness::{Client, manifest_of};
+
+/// A database that panics while this is set.
+#[derive(Clone, Default)]
+struct Fault(Arc<AtomicBool>);
+
+impl Fault {
+    /// The guest waits by then, and what ran on its stack is put aside.
+    async fn strike(&self) {
+        tokio::task::yield_now().await;
+        assert!(!self.0.load(Ordering::Relaxed), "on purpose");
+    }
+}
+
+struct Faulty {
+    sound: SqliteStorage,
+    fault: Fault,
+}
+
+impl Storage for Faulty {
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>> {
+        assert!(!self.fault.0.load(Ordering::Relaxed), "on purpose, before anything waits");
+        self.sound.read(statement)
+    }
+
+    fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(async move {
+            self.fault.strike().await;
+            self.sound.execute(statement).await
+        })
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StorageError>> {
+        Box::pin(async move {
+            let transaction = FaultyTransaction { sound: self.sound.begin().await?, fault: self.fault.clone() };
+            Ok(Box::new(transaction) as Box<dyn Transaction>)
+        })
+    }
+
+    fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
+        self.sound.migrate(migrations)
+    }
+
+    fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
+        self.sound.check_additive(migrations)
+    }
+
+    fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {
+        self.sound.schema_version()
+    }
+
+    fn usage(&self) -> &Usage {
+        self.sound.usage()
+    }
+}
+
+struct FaultyTransaction {
+    sound: Box<dyn Transaction>,
+    fault: Fault,
+}
+
+impl Transaction for FaultyTransaction {
+    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
+        self.sound.query(statement)
+    }
+
+    /// Panics when the row is written and not yet committed.
+    fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(async move {
+            let changed = self.sound.execute(statement).await?;
+            self.fault.strike().await;
+            Ok(changed)
+        })
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>> {
+        self.sound.commit()
+    }
+}
+
+/// A host put together from its parts, with one instance and a database that panics on demand.
+struct Stand {
+    anon: Client,
+    fault: Fault,
+    _stop: watch::Sender<bool>,
+    _folder: TempDir,
+}
+
+const UNRULY: &str = r#"
+[services.unruly]
+component = "guest_unruly.wasm"
+mounts = ["/unruly"]
+public = ["/unruly"]
+grants = ["storage"]
+calls = ["unruly"]
+limits = { concurrency = 1 }
+"#;
+
+impl Stand {
+    async fn open() -> Self {
+        let (folder, clock, fault) = (tempfile::tempdir().unwrap(), Clock::default(), Fault::default());
+        let (path, manifest) = (folder.path(), manifest_of(UNRULY));
+        let tokens = Arc::new(Tokens::open(path, clock.clone()).unwrap());
+        let sound = SqliteStorage::open(path.join("unruly.db"), SqliteConfig::default()).unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(Faulty { sound, fault: fault.clone() });
+        let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        let platform = Platform {
+            engines: Engines::new(&compiled, manifest.instances).unwrap(),
+            tokens: tokens.clone(),
+            passwords: Arc::new(Passwords::new(passwords::Limits::default())),
+            background: Arc::new(Background::new().unwrap()),
+            clock: clock.clone(),
+            folder: path.to_owned(),
+            storages: BTreeMap::from([("unruly".to_owned(), storage)]),
+        };
+        let record = Record::open(path, clock).unwrap();
+        let deployer = Deployer::new(manifest, Arc::new(platform), record, None);
+        deployer.start_all().await.unwrap();
+        let gate = Gate::new(tokens, Arc::new(AdminToken::open(&path.join("admin.token")).unwrap()));
+        let (metrics, (stop, stopping)) = (Arc::default(), watch::channel(false));
+        let gateway = Arc::new(Gateway::new(deployer.current(), gate, Arc::clone(&metrics), &[]));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let anon = Client::new(&format!("http://{}", listener.local_addr().unwrap()));
+        let connections = Connections::new(100, Duration::from_secs(30), stopping, metrics);
+        tokio::spawn(connections.serve(listener, None, move |client, request| {
+            let gateway = gateway.clone();
+            async move { gateway.handle(&Door::Gateway, client, request).await }
+        }));
+        Self { anon, fault, _stop: stop, _folder: folder }
+    }
+
+    /// Asks for something that makes the host panic, and then for something else, for which the one instance must be free.
+    async fn panics_at(&self, method: &str, path: &str) {
+        self.fault.0.store(true, Ordering::Relaxed);
+        let method = method.parse().unwrap();
+        let answer = self.anon.send_body(method, path, Some("application/json"), "{}").await;
+        self.fault.0.store(false, Ordering::Relaxed);
+        answer.refuses(500, "INTERNAL_ERROR");
+        assert!(!answer.text.contains("purpose"), "{}", answer.text);
+        assert_eq!(answer.body["error"]["request_id"], answer.header("x-request-id"));
+        assert_eq!(self.anon.get("/unruly/headers").await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_panics_in_a_guests_call_answers_500_rolls_back_and_serves_on() {
+    let stand = Stand::open().await;
+    stand.panics_at("GET", "/unruly/notes").await;
+    stand.panics_at("POST", "/unruly/notes").await;
+    stand.panics_at("POST", "/unruly/notes-then-trap").await;
+    stand.anon.post("/unruly/notes", json!({})).await.succeeds(200);
+    assert_eq!(stand.anon.get("/unruly/notes").await.succeeds(200)["notes"], 1);
+}
