@@ -1,6 +1,7 @@
 //! The program itself: what it prints and logs, its signals and its exit codes, and what it needs of the system.
 
 mod exhausted;
+mod failing;
 mod flood;
 mod kept_code;
 

@@ -61,6 +61,17 @@ struct Chance {
     loses: u64,
 }
 
+/// Compiles a library that can be preloaded, into a folder.
+pub fn library(folder: &Path, source: &str) -> PathBuf {
+    let library = folder.join("library.so");
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let mut compile = Command::new(&compiler);
+    compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
+    let compiled = compile.status().unwrap_or_else(|error| panic!("{} does not run: {error}", compiler.display()));
+    assert!(compiled.success(), "{} does not compile {source}", compiler.display());
+    library
+}
+
 impl Disk {
     /// The disk of a folder `data` that is, or will be, in this one. None where libraries cannot be preloaded.
     pub fn below(folder: &Path, seed: u64) -> Option<Self> {
@@ -68,13 +79,7 @@ impl Disk {
             return None;
         }
         let folder = folder.canonicalize().unwrap();
-        let library = folder.join("disk.so");
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let mut compile = Command::new(&compiler);
-        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
-        compile.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/all/lost_writes/disk.c"));
-        let compiled = compile.status().unwrap_or_else(|error| panic!("{} does not run: {error}", compiler.display()));
-        assert!(compiled.success(), "{} does not compile the library", compiler.display());
+        let library = library(&folder, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/all/lost_writes/disk.c"));
         let undo = folder.join("undo");
         fs::create_dir(&undo).unwrap();
         Some(Self { library, below: folder.join("data"), undo, lies: false, seed, cuts: 0 })

@@ -14,17 +14,17 @@ impl Program {
     }
 
     /// What the admin listener says of the host, and of its disk.
-    async fn readiness(&self) -> (u16, Value) {
+    pub(super) async fn readiness(&self) -> (u16, Value) {
         let answer = reqwest::get(format!("{}/readyz", self.admin)).await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json::<Value>().await.unwrap()["disk"].clone())
     }
 
-    async fn notes(&self) -> (u16, Value) {
+    pub(super) async fn notes(&self) -> (u16, Value) {
         self.answer(reqwest::Method::GET).await
     }
 
-    async fn add_note(&self) -> (u16, Value) {
+    pub(super) async fn add_note(&self) -> (u16, Value) {
         self.answer(reqwest::Method::POST).await
     }
 
