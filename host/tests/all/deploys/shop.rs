@@ -1,5 +1,8 @@
 //! The shop's own services, swapped with copies of themselves: nobody notices.
 
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
@@ -49,4 +52,51 @@ async fn lockouts_sessions_and_stock_are_the_same_after_a_swap() {
     let left = shop.anon().get("/products/1").await;
     assert_eq!(left.succeeds(200)["stock"], 2);
     shop.admin().await;
+}
+
+/// Stock that is sold off within a few rounds of orders.
+const PRODUCT: i64 = 3;
+const STOCK: usize = 20;
+
+/// Puts the copy of `orders` in charge, or goes back. Both are compiled already.
+async fn turn(shop: &Shop, to_copy: bool) -> String {
+    let operator = shop.operator();
+    let request = if to_copy {
+        operator.request(Method::PUT, "/services/orders").body(copy("orders"))
+    } else {
+        operator.request(Method::POST, "/services/orders/rollback")
+    };
+    send(request).await.succeeds(200)["to"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ordered_while_orders_is_swapped_is_sold_once_and_every_order_is_answered() {
+    let shop = Shop::open().await;
+    let buyers = [shop.user("ada").await, shop.user("bob").await];
+    let order = json!({ "items": [{ "product_id": PRODUCT, "quantity": 1 }] });
+    turn(&shop, true).await;
+    turn(&shop, false).await;
+    let (mut answers, mut revisions) = (Vec::new(), BTreeSet::new());
+    for round in 0..3 {
+        let orders = join_all((0..8).map(|turn| buyers[turn % 2].post("/orders", order.clone())));
+        let (placed, revision) = tokio::join!(orders, turn(&shop, round % 2 == 0));
+        answers.extend(placed);
+        let after = buyers[0].post("/orders", order.clone()).await;
+        assert_eq!(after.header("x-comptoir-revision"), format!("orders@{}", &revision[..12]));
+        answers.push(after);
+        revisions.insert(revision);
+    }
+    assert_eq!(revisions.len(), 2);
+    let (sold, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    assert_eq!(sold.len(), STOCK);
+    refused.iter().for_each(|answer| answer.refuses(400, "ORDER_CREATION_FAILED"));
+    assert_eq!(shop.anon().get(&format!("/products/{PRODUCT}")).await.succeeds(200)["stock"], 0);
+    let mut listed = BTreeSet::new();
+    for buyer in &buyers {
+        listed.extend(
+            buyer.get("/orders").await.succeeds(200).as_array().unwrap().iter().map(|order| order["id"].to_string()),
+        );
+    }
+    let ids: BTreeSet<String> = sold.iter().map(|answer| answer.data()["id"].to_string()).collect();
+    assert_eq!(listed, ids, "what was answered with 201 is there, and nothing else");
 }
