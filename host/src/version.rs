@@ -35,3 +35,23 @@ impl Display for Versions {
         write!(formatter, "{comptoir} (wasmtime {wasmtime}, SQLite {sqlite}, rustc {rustc})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(version: &str) -> Vec<u32> {
+        version.split('.').map(|part| part.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_is_built_in_that_is_older_than_what_is_known_to_be_sound() {
+        let oldest: toml::Table = include_str!("../../.ci/oldest.toml").parse().unwrap();
+        let Versions { wasmtime, sqlite, .. } = Versions::of_this_program();
+        assert_eq!(oldest.len(), 2);
+        for (part, version) in [("wasmtime", wasmtime), ("sqlite", sqlite)] {
+            let oldest = oldest[part].as_str().unwrap();
+            assert!(parts(version) >= parts(oldest), "{part} {version} is older than {oldest}: see .ci/oldest.toml");
+        }
+    }
+}
