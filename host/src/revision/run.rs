@@ -107,10 +107,12 @@ impl Revision {
         sender: Sender,
     ) -> Call {
         let meter = Arc::new(Meter::default());
-        let mut store = self.store(grants, outgoing, output, &meter);
+        let store = self.store(grants, outgoing, output, &meter);
         let handler = self.handler.clone();
         let call = async move {
+            // In this order: whoever gets the place next finds the memory free that was the store's.
             let _permit = permit;
+            let mut store = store;
             let answer = match &*handler {
                 Handler::Plain(pre) => {
                     drop(sender);
