@@ -67,6 +67,32 @@ async fn a_larger_share_only_moves_callers_to_the_new_revision_and_a_restart_mov
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn both_revisions_write_and_read_on_the_expanded_schema_while_a_canary_runs() {
+    let stand = Stand::with(manifest("watch = \"10m\"", "")).await;
+    let (old, new) = (stand.active().await, digest(&variant("additive")));
+    stand.send("?canary=50%25", variant("additive")).await.succeeds(200);
+    let database = rusqlite::Connection::open(stand.shop.data.path().join("variant.db")).unwrap();
+    let schema: u32 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!((schema, &stand.status().await["schema"]), (2, &json!(1)), "the old one knows nothing of it");
+    let mut wrote = BTreeSet::new();
+    for number in 1..=CALLERS {
+        let client = stand.shop.anon().calling_from(number);
+        let written = client.post("/variant/items", json!({ "name": "mixed" })).await;
+        written.succeeds(201);
+        wrote.insert(written.header("x-comptoir-revision").to_owned());
+        assert_eq!(
+            client.get("/variant/items").await.succeeds(200)["items"],
+            number,
+            "each sees what all have written"
+        );
+    }
+    assert_eq!(wrote, BTreeSet::from([label(&old), label(&new)]));
+    operator(&stand, "/canary/abort").await.succeeds(200);
+    stand.serves(&old).await;
+    stand.add("after").await.succeeds(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_stays_on_one_revision_wherever_the_requests_come_from() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
