@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use comptoir::audit::Audit;
 use comptoir::body::RequestBody;
 use comptoir::clock::Clock;
 use comptoir::deploy::{Deployment, Served};
@@ -133,7 +134,8 @@ fn before_the_guest(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let tokens = Arc::new(Tokens::open(folder.path(), Clock::default()).unwrap());
     let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
-    let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()));
+    let audit = Audit::open(folder.path(), Clock::default()).unwrap();
+    let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()), audit);
     let client = Some([127, 0, 0, 1].into());
     let request_id = "badacaaf-0000000b".into();
     let origin = Origin { client, request_id: &request_id, shows_session: false };

@@ -30,6 +30,7 @@ use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, Heade
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::audit::{Event, Note, Refused, Source};
 use crate::body::{Body, BodyReader, full};
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::error::Error;
@@ -44,6 +45,13 @@ const UPLOADS_BYTES: u32 = 256 << 20;
 
 /// How long the body of a refused request may take to begin.
 const UNREAD_TIME: Duration = Duration::from_secs(1);
+
+/// Who acts here, in the audit log.
+const OPERATOR: &str = "operator";
+
+/// The revisions that an order put in charge or on trial: their digests, for the audit log.
+#[derive(Debug, Clone)]
+struct Revisions(String);
 
 /// Answers the operator.
 pub struct Admin {
@@ -73,16 +81,42 @@ impl Admin {
     pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let id = self.ids.of(request.headers());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let asked = format!("{method} {}", request.uri());
+        let changes = !method.is_safe() && self.check_token(request.headers()).is_ok();
         let answered = self.answer(request, &id).await;
+        let is_stranger = matches!(answered, Err(Error::InvalidToken));
         let mut response = answered.unwrap_or_else(|error| error.to_response(&id));
         let status = response.status().as_u16();
         tracing::info!(request_id = &*id, %method, path, status, "admin request");
+        if is_stranger {
+            self.tell_refusal(&asked, &id);
+        } else if changes {
+            let revisions = response.extensions().get::<Revisions>().map_or("", |Revisions(text)| text);
+            let result = format!("{status} {revisions}");
+            self.tell_change(&asked, &id, result.trim_end()).await;
+        }
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::from_str(&id) {
             headers.insert(REQUEST_ID, id);
         }
         response
+    }
+
+    fn tell_refusal(&self, asked: &str, id: &Arc<str>) {
+        let source = Source { request_id: Some(id.clone()), client: None };
+        let note = Note::new(Event::Refused, OPERATOR, &source);
+        let note = Note { asked: Some(asked), result: Some("invalid token"), ..note };
+        self.platform.audit.refuse(Refused::InvalidToken, &note);
+    }
+
+    /// Puts an order of the operator and what came of it on the disk before the operator is told.
+    async fn tell_change(&self, asked: &str, id: &Arc<str>, result: &str) {
+        let source = Source { request_id: Some(id.clone()), client: None };
+        let note = Note::new(Event::Administered, OPERATOR, &source);
+        let (subject, asked, result) = (Some(OPERATOR), Some(asked), Some(result));
+        self.platform.audit.tell(&Note { subject, asked, result, ..note });
+        self.platform.audit.flush().await;
     }
 
     async fn answer(&self, request: Request<Incoming>, id: &Arc<str>) -> Result<Response<Body>, Error> {

@@ -59,6 +59,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::answers::Answers;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::engine::Engines;
 use crate::manifest::{Manifest, Service};
@@ -87,6 +88,8 @@ pub struct Platform {
     pub tokens: Arc<Tokens>,
     /// Password hashing.
     pub passwords: Arc<Passwords>,
+    /// The audit log.
+    pub audit: Arc<Audit>,
     /// Where guests go on that compute for long.
     pub background: Arc<Background>,
     /// The time of day.

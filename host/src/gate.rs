@@ -4,6 +4,8 @@
 //! checked cannot reach a guest, because that does not compile. The gate also removes every header by which a client
 //! could claim what only the host may say, and sets the host's own. Of a route that says which headers it reads it removes
 //! all others too, with the authority of its address: what is left of the head is all that an answer can depend on.
+//!
+//! It tells the audit log whom it refuses in spite of a token, and what only an administrator may ask.
 
 mod admin_token;
 
@@ -16,6 +18,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 
+use crate::audit::{Audit, Event, Note, Refused, Source};
 use crate::route::{Access, Route};
 use crate::tokens::{Claims, Session, Tokens};
 
@@ -39,7 +42,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Admitted {
     route: Arc<Route>,
     head: Parts,
-    request_id: Option<Arc<str>>,
+    source: Source,
     unless: Option<HeaderValue>,
     session: Option<Session>,
 }
@@ -52,7 +55,12 @@ impl Admitted {
 
     /// The id of the request.
     pub fn request_id(&self) -> Option<&Arc<str>> {
-        self.request_id.as_ref()
+        self.source.request_id.as_ref()
+    }
+
+    /// Where the request came from.
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// What the client has already, as it says in `If-None-Match`.
@@ -103,8 +111,8 @@ impl Admitted {
         if let Some(origin) = origin {
             describe_origin(&mut head.headers, route, origin);
         }
-        let request_id = origin.map(|origin| origin.request_id.clone());
-        Self { route: route.clone(), head, request_id, unless, session: None }
+        let source = origin.map(Origin::source).unwrap_or_default();
+        Self { route: route.clone(), head, source, unless, session: None }
     }
 }
 
@@ -130,17 +138,24 @@ pub struct Origin<'a> {
     pub shows_session: bool,
 }
 
+impl Origin<'_> {
+    fn source(self) -> Source {
+        Source { request_id: Some(self.request_id.clone()), client: self.client }
+    }
+}
+
 /// Checks tokens against routes.
 #[derive(Debug, Clone)]
 pub struct Gate {
     tokens: Arc<Tokens>,
     admin_token: Arc<AdminToken>,
+    audit: Arc<Audit>,
 }
 
 impl Gate {
     /// A gate that believes the tokens of one issuer, and one operator.
-    pub fn new(tokens: Arc<Tokens>, admin_token: Arc<AdminToken>) -> Self {
-        Self { tokens, admin_token }
+    pub fn new(tokens: Arc<Tokens>, admin_token: Arc<AdminToken>, audit: Arc<Audit>) -> Self {
+        Self { tokens, admin_token, audit }
     }
 
     /// Whether what somebody shows is the admin token.
@@ -158,7 +173,13 @@ impl Gate {
     /// # Errors
     /// `Refusal` when the route asks for more than the request shows.
     pub fn admit(&self, route: &Arc<Route>, head: Parts, origin: Origin<'_>) -> Result<Admitted, Refusal> {
-        let claims = self.claims(route.access, &head.headers)?;
+        let claims = self.claims(route.access, &head.headers);
+        let claims = claims.inspect_err(|refusal| self.tell_refusal(*refusal, route, &head, origin))?;
+        if let Some(claims) = claims.as_ref().filter(|_| route.access == Access::Admin) {
+            let (source, asked) = (origin.source(), asked(&head));
+            let note = Note::new(Event::Administered, &route.service, &source);
+            self.audit.tell(&Note { subject: Some(&claims.subject), asked: Some(&asked), ..note });
+        }
         let mut admitted = Admitted::new(route, head, Some(origin));
         if let Some(claims) = &claims {
             identify(&mut admitted.head.headers, claims, origin.shows_session)?;
@@ -199,6 +220,18 @@ impl Gate {
         admitted
     }
 
+    /// Tells whom a token did not help. To have none is no offence.
+    fn tell_refusal(&self, refusal: Refusal, route: &Route, head: &Parts, origin: Origin<'_>) {
+        let (why, result) = match refusal {
+            Refusal::MissingToken => return,
+            Refusal::InvalidToken => (Refused::InvalidToken, "invalid token"),
+            Refusal::Forbidden => (Refused::Forbidden, "forbidden"),
+        };
+        let (source, asked, caller) = (origin.source(), asked(head), self.caller(&head.headers));
+        let note = Note::new(Event::Refused, &route.service, &source);
+        self.audit.refuse(why, &Note { subject: caller.as_deref(), asked: Some(&asked), result: Some(result), ..note });
+    }
+
     fn claims(&self, access: Access, headers: &HeaderMap) -> Result<Option<Claims>, Refusal> {
         let token = bearer(headers);
         if access == Access::Public {
@@ -211,6 +244,11 @@ impl Gate {
             _ => Err(Refusal::Forbidden),
         }
     }
+}
+
+/// Method and path, without the query.
+fn asked(head: &Parts) -> String {
+    format!("{} {}", head.method, head.uri.path())
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750, section 2.1). Two such headers are ambiguous, so they are no token.

@@ -4,6 +4,7 @@
 //! granted to the service; an interface that was not granted is not linked, so its glue never runs. Every number and
 //! length that comes from a guest is hostile: the glue hands it to code that bounds it.
 
+mod audit;
 mod calls;
 mod limiter;
 mod output;
@@ -18,6 +19,7 @@ use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::audit::Teller;
 use crate::clock::Clock;
 use crate::manifest::{Grant, Limits};
 use crate::passwords::Passwords;
@@ -66,7 +68,7 @@ pub mod bindings {
     pub use described::{Described, DescribedIndices};
     pub use handled::HandledPre;
     pub use handled::exports::comptoir::platform::handler;
-    pub use platform::comptoir::platform::{passwords, session, storage, token_verifier, tokens};
+    pub use platform::comptoir::platform::{audit, passwords, session, storage, token_verifier, tokens};
 }
 
 /// Handles that one instance may hold at one moment: streams, headers, bodies, transactions.
@@ -89,6 +91,8 @@ pub struct Grants {
     pub tokens: Option<Arc<Tokens>>,
     /// Password hashing on the host's threads.
     pub passwords: Option<Arc<Passwords>>,
+    /// Behind `audit`, and told of what is done with `tokens`.
+    pub audit: Option<Teller>,
 }
 
 /// What failed a guest on which it depends: its database, the password threads or another service. What it answers then says
@@ -118,6 +122,8 @@ pub struct Guest {
     excuse: Excuse,
     /// What the guest's answer rests on as yet; none since it did more than read rows.
     basis: Option<Basis>,
+    /// Events that it told the audit log.
+    told: u8,
     /// Bounds memory, tables and instances.
     pub limiter: Limiter,
 }
@@ -137,7 +143,7 @@ impl Guest {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
         let (basis, limiter) = (Some(Basis::default()), Limiter::new(limits.memory_bytes));
-        Self { table, wasi, http, outgoing, grants, excuse, basis, limiter }
+        Self { table, wasi, http, outgoing, grants, excuse, basis, told: 0, limiter }
     }
 
     /// What all that the guest learned beside its request rests on. None if it did more than read rows: asked for the time or
@@ -248,6 +254,7 @@ pub fn link_grant(linker: &mut Linker<Guest>, grant: Grant) -> wasmtime::Result<
         Grant::TokenVerifier => {
             bindings::token_verifier::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more)
         }
+        Grant::Audit => bindings::audit::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more),
         Grant::Passwords => bindings::passwords::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::did_more),
     }
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::deploy::{Deployer, Deployment, Platform, Record};
 use crate::engine::Engines;
@@ -54,6 +55,7 @@ pub struct Host {
     connections: Connections,
     stop: watch::Sender<bool>,
     deployer: Arc<Deployer>,
+    audit: Arc<Audit>,
     _folder: DataFolder,
 }
 
@@ -92,7 +94,8 @@ impl Host {
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record, options.compiler);
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default());
-        let gate = Gate::new(platform.tokens.clone(), Arc::new(admin_token));
+        let audit = platform.audit.clone();
+        let gate = Gate::new(platform.tokens.clone(), Arc::new(admin_token), audit.clone());
         let origins = &manifest.listeners.cors;
         let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone(), origins);
         let gateway = Arc::new(gateway);
@@ -118,7 +121,17 @@ impl Host {
             });
         }
         let deployment = deployer.current().load().stable().clone();
-        Ok(Self { manifest, addresses, deployment, development_login, connections, stop, deployer, _folder: folder })
+        Ok(Self {
+            manifest,
+            addresses,
+            deployment,
+            development_login,
+            connections,
+            stop,
+            deployer,
+            audit,
+            _folder: folder,
+        })
     }
 
     /// Where it listens.
@@ -140,7 +153,9 @@ impl Host {
     pub async fn shutdown(self) -> bool {
         self.stop.send_replace(true);
         self.deployer.stop();
-        self.connections.wait(self.manifest.listeners.shutdown_time).await
+        let all_ended = self.connections.wait(self.manifest.listeners.shutdown_time).await;
+        self.audit.flush().await;
+        all_ended
     }
 }
 
@@ -224,9 +239,11 @@ async fn platform(
         }
     }
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
+    let audit = Audit::open(folder.path(), clock.clone());
+    let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
     let passwords = Arc::new(Passwords::new(passwords::Limits::default()));
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
-    Ok(Platform { engines, tokens, passwords, background, clock, folder: folder.path().to_owned(), storages })
+    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder: folder.path().to_owned(), storages })
 }
 
 /// Sets the operator's password where one was given, and refuses to be reachable with one that everybody knows. Gives the

@@ -49,6 +49,7 @@ pub mod guest;
 pub mod answers;
 
 // Leaves.
+pub mod audit;
 pub mod body;
 pub mod clock;
 pub mod gate;

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use comptoir::audit;
 use comptoir::backup::{self, Contents};
 use comptoir::engine::{self, Wasi};
 use comptoir::host::{Host, Options};
@@ -52,6 +53,9 @@ enum Command {
     Backup(Backup),
     /// Put a backup into a data folder that no host uses.
     Restore(Restore),
+    /// What is done with a host's audit log.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Compile the component on stdin to machine code on stdout: what `serve` starts for each that it does not know.
     #[command(hide = true)]
     Compile(Compile),
@@ -111,6 +115,22 @@ struct Restore {
     replace: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Say whether the log holds together, or at which line it was changed. The hash that it gives is an anchor for later.
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    /// The data folder that the log is in.
+    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
+    data: PathBuf,
+    /// A hash that was given before, and kept elsewhere: a line must have it still.
+    #[arg(long, value_name = "HASH")]
+    anchor: Option<String>,
+}
+
 #[derive(Debug, Args)]
 struct Compile {
     /// Bytes of address space.
@@ -133,6 +153,7 @@ fn main() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Backup(options) => back_up(&options),
         Command::Restore(options) => restore(&options),
+        Command::Audit(Audit::Verify(options)) => verify(&options),
         Command::Compile(options) => compile(&options),
     };
     match ended {
@@ -176,6 +197,12 @@ fn back_up(options: &Backup) -> anyhow::Result<()> {
 fn restore(options: &Restore) -> anyhow::Result<()> {
     let contents = backup::restore(&options.backup, &options.data, options.replace)?;
     println!("{}  {}, ready to be served", options.data.display(), size(&contents));
+    Ok(())
+}
+
+fn verify(options: &Verify) -> anyhow::Result<()> {
+    let audit::Verified { lines, last_hash } = audit::verify(&options.data, options.anchor.as_deref())?;
+    println!("{}  {lines} lines hold together  {last_hash}", options.data.join(audit::FILE).display());
     Ok(())
 }
 

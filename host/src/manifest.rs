@@ -132,11 +132,13 @@ pub enum Grant {
     TokenVerifier,
     /// `comptoir:platform/passwords`.
     Passwords,
+    /// `comptoir:platform/audit`.
+    Audit,
 }
 
 impl Grant {
     /// Every grant there is.
-    pub const ALL: [Self; 4] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords];
+    pub const ALL: [Self; 5] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords, Self::Audit];
 
     /// The word that stands for it in a manifest, and the name of its interface.
     pub fn name(self) -> &'static str {
@@ -145,6 +147,7 @@ impl Grant {
             Self::Tokens => "tokens",
             Self::TokenVerifier => "token-verifier",
             Self::Passwords => "passwords",
+            Self::Audit => "audit",
         }
     }
 }

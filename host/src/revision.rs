@@ -260,7 +260,8 @@ impl Revision {
             return Ok(Answer { response, output: None, excuse: None });
         }
         let (started, route, excuse) = (std::time::Instant::now(), admitted.route().clone(), Excuse::default());
-        let grants = Grants { session: admitted.session().cloned(), ..self.grants.clone() };
+        let audit = self.grants.audit.as_ref().map(|teller| teller.about(admitted.source()));
+        let grants = Grants { session: admitted.session().cloned(), audit, ..self.grants.clone() };
         let answer = self.run(admitted, body, grants, peers, &excuse).await;
         let answer = answer.map(|(mut answer, whole)| {
             asked.settle(&mut answer.response, whole);
@@ -288,6 +289,7 @@ impl Revision {
             storage: self.grants.storage.clone().map(|storage| Arc::new(Rehearsal::new(storage)) as Arc<dyn Storage>),
             tokens: None,
             passwords: self.grants.passwords.clone(),
+            audit: None,
         };
         let answer = self.run(admitted, body, grants, None, &excuse).await;
         (answer.map(|(answer, _)| answer), excuse)

@@ -1,18 +1,19 @@
-//! What the host does for auth alone: passwords, tokens, randomness, and the time to the millisecond.
+//! What the host does for auth alone: passwords, tokens, randomness, the audit log, and the time to the millisecond.
 
 #[cfg(not(test))]
-use bindings::comptoir::platform::{passwords, token_verifier, tokens};
+use bindings::comptoir::platform::{audit, passwords, token_verifier, tokens};
 #[cfg(not(test))]
 use bindings::wasi::{clocks::wall_clock, random::random};
 use kit::Failure;
 
+pub(crate) use bindings::comptoir::platform::audit::Event;
 pub(crate) use bindings::comptoir::platform::passwords::{Error as PasswordError, Verdict};
 pub(crate) use bindings::comptoir::platform::token_verifier::Claims;
 pub(crate) use bindings::comptoir::platform::tokens::{AccessToken, Error as TokenError};
 
 use crate::model;
 #[cfg(test)]
-use crate::stand_in::{passwords, random, token_verifier, tokens, wall_clock};
+use crate::stand_in::{audit, passwords, random, token_verifier, tokens, wall_clock};
 
 mod bindings {
     #![allow(
@@ -39,6 +40,7 @@ mod bindings {
                 import comptoir:platform/passwords@0.1.0;
                 import comptoir:platform/tokens@0.1.0;
                 import comptoir:platform/token-verifier@0.1.0;
+                import comptoir:platform/audit@0.1.0;
             }
         ",
         world: "comptoir:auth/auth-alone",
@@ -90,6 +92,11 @@ pub(crate) fn issue(username: &str, role: &str, session: &str) -> Result<AccessT
 /// 503 when the host cannot record it; then nothing ended.
 pub(crate) fn revoke(session: &str) -> Result<(), Failure> {
     tokens::revoke(session).map_err(token_failure)
+}
+
+/// Has the host's audit log say what happened to somebody.
+pub(crate) fn tell(event: Event, subject: &str) {
+    audit::tell(event, subject);
 }
 
 /// What a token stands for, if it is good now.

@@ -4,7 +4,7 @@ use kit::storage::{self, Transaction};
 use kit::{Failure, Quota};
 use username::Username;
 
-use crate::host::{self, PasswordError, Verdict};
+use crate::host::{self, Event, PasswordError, Verdict};
 use crate::model::throttle::{LOGIN, NETWORK, Subject, TooMany};
 use crate::rows::logins::Login;
 use crate::rows::{attempts, logins};
@@ -19,8 +19,8 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
     // What cannot be a username is nobody's, and is counted as it is.
     let key = Username::parse(name).map_or_else(|_| name.to_owned(), |name| name.key().to_owned());
     let subjects = subjects(&key, address);
-    let found = count_attempt(&subjects, &key, now)?;
-    let Some((login, verdict)) = check_password(found, password, &subjects)? else {
+    let attempt = count_attempt(&subjects, &key, now)?;
+    let Some((login, verdict)) = check_password(attempt, name, password, &subjects)? else {
         return Err(invalid_credentials());
     };
     // If the hasher is too busy for a better hash, the old one does until the next login.
@@ -30,11 +30,13 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
     let tx = storage::begin()?;
     // The login may have ended, or changed its password, while the hash was computed.
     if !logins::confirm(&tx, &login, better_hash.as_deref())? {
+        host::tell(Event::AuthnLoginFail, name);
         return Err(invalid_credentials());
     }
     let surplus = session.open(&tx)?;
     count_success(&tx, &subjects)?;
     tx.commit()?;
+    host::tell(Event::AuthnLoginSuccess, &login.username);
     session::end_surplus(&surplus);
     Ok(pair)
 }
@@ -45,8 +47,8 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
 /// 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
 pub(crate) fn is_password(name: &Username, password: &str, address: Option<&str>) -> Result<bool, Failure> {
     let subjects = subjects(name.key(), address);
-    let found = count_attempt(&subjects, name.key(), host::now_ms())?;
-    if check_password(found, password, &subjects)?.is_none() {
+    let attempt = count_attempt(&subjects, name.key(), host::now_ms())?;
+    if check_password(attempt, name.as_str(), password, &subjects)?.is_none() {
         return Ok(false);
     }
     let tx = storage::begin()?;
@@ -61,35 +63,53 @@ fn subjects(key: &str, address: Option<&str>) -> Vec<Subject> {
     [account].into_iter().chain(address.and_then(Subject::of_address)).collect()
 }
 
+/// An attempt that was counted.
+struct Attempt {
+    /// Whom it is for, if there is such a login.
+    login: Option<Login>,
+    /// Whether it is the last one for a while, unless it succeeds.
+    is_last: bool,
+}
+
 /// Counts an attempt before it is evaluated, and finds the login that it is for.
-fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Option<Login>, Failure> {
+fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Attempt, Failure> {
     let tx = storage::begin()?;
+    let mut is_last = false;
     for subject in subjects {
         let counted = subject.attempt(attempts::find(&tx, subject)?, now).map_err(too_many)?;
+        is_last |= counted.refused_until > now;
         attempts::save(&tx, subject, counted)?;
     }
     attempts::tidy(&tx, now)?;
     let login = logins::active(&tx, key)?;
     tx.commit()?;
-    Ok(login)
+    Ok(Attempt { login, is_last })
 }
 
 /// The login and what was found, if the password is right. As much work if there is no login.
 fn check_password(
-    login: Option<Login>,
+    Attempt { login, is_last }: Attempt,
+    name: &str,
     password: &str,
     subjects: &[Subject],
 ) -> Result<Option<(Login, Verdict)>, Failure> {
     let hash = login.as_ref().map(|login| login.password_hash.as_str());
-    match host::verify(password, hash) {
-        Ok(verdict) => Ok(login.filter(|_| verdict.matches).map(|login| (login, verdict))),
+    let found = match host::verify(password, hash) {
+        Ok(verdict) => login.filter(|_| verdict.matches).map(|login| (login, verdict)),
         // The policy lets nobody have a password of this length.
-        Err(PasswordError::TooLong) => Ok(None),
+        Err(PasswordError::TooLong) => None,
         Err(PasswordError::Busy(seconds)) => {
             give_back(subjects)?;
-            Err(host::busy(seconds))
+            return Err(host::busy(seconds));
+        }
+    };
+    if found.is_none() {
+        host::tell(Event::AuthnLoginFail, name);
+        if is_last {
+            host::tell(Event::AuthnLoginLock, name);
         }
     }
+    Ok(found)
 }
 
 /// Uncounts an attempt that was not evaluated.

@@ -3,10 +3,11 @@
 use kit::{Failure, storage};
 use serde::Serialize;
 
+use crate::host::{self, Event};
 use crate::model::password;
 use crate::model::registration::OPERATOR;
 use crate::rows::logins;
-use crate::{host, session};
+use crate::session;
 
 /// What the host asks before it listens where others can reach it.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,7 @@ pub(crate) fn set_password(password: &str) -> Result<Operator, Failure> {
     let tx = storage::begin()?;
     let login_id = logins::set_operator_hash(&tx, &hash, host::now_ms())?;
     tx.commit()?;
+    host::tell(Event::AuthnPasswordChange, OPERATOR);
     // From here on nobody begins a session with the old password, so these are the last.
     session::end_all(login_id)?;
     operator()

@@ -7,7 +7,7 @@ use kit::storage::{self, Transaction};
 use kit::{Caller, Failure};
 use serde::Serialize;
 
-use crate::host::{self, AccessToken, TokenError};
+use crate::host::{self, AccessToken, Event, TokenError};
 use crate::model::rotation::Judgement;
 use crate::model::{self, rotation};
 use crate::rows::logins::Login;
@@ -91,6 +91,7 @@ pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
         Judgement::Rotate => rotate(&found, &digest, now),
         Judgement::Refuse => Err(invalid_token()),
         Judgement::EndSession => {
+            host::tell(Event::AuthnTokenReuse, &found.username);
             eprintln!("a used refresh token came back: the session of {:?} is ended", found.username);
             end(&found.session)?;
             Err(invalid_token())

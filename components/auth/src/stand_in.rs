@@ -6,6 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
+use crate::host::Event;
+
 type Step = Box<dyn FnOnce()>;
 
 thread_local! {
@@ -14,6 +16,7 @@ thread_local! {
     static HASHER_IS_BUSY: Cell<bool> = const { Cell::new(false) };
     static EVALUATED: Cell<u32> = const { Cell::new(0) };
     static MEANWHILE: RefCell<Option<Step>> = const { RefCell::new(None) };
+    static TOLD: RefCell<Vec<(Event, String)>> = const { RefCell::new(Vec::new()) };
     static REVOKED: RefCell<HashSet<String>> = RefCell::default();
     static TOKENS_ARE_UNAVAILABLE: Cell<bool> = const { Cell::new(false) };
 }
@@ -61,6 +64,20 @@ pub(crate) mod wall_clock {
         let ms = NOW_MS.get();
         let nanoseconds = u32::try_from(ms % 1000 * 1_000_000).unwrap();
         Datetime { seconds: ms / 1000, nanoseconds }
+    }
+}
+
+/// What the audit log was told since this was asked last.
+pub(crate) fn told() -> Vec<(Event, String)> {
+    TOLD.take()
+}
+
+pub(crate) mod audit {
+    use super::TOLD;
+    use crate::host::Event;
+
+    pub(crate) fn tell(event: Event, subject: &str) {
+        TOLD.with_borrow_mut(|told| told.push((event, subject.to_owned())));
     }
 }
 

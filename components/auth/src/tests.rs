@@ -1,6 +1,7 @@
 //! The service from request to row, with a database in memory, a host that stands still, and the real user.
 
 mod again;
+mod audited;
 mod logging_in;
 mod operating;
 mod own_sessions;

@@ -9,7 +9,7 @@ use hyper::header::{ETAG, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Admin, json_answer, only};
+use super::{Admin, Revisions, json_answer, only};
 use crate::body::{Body, BodyRefusal};
 use crate::deploy::{DeployError, Order, Served, Serving, Share, ShareError, Step};
 use crate::error::Error;
@@ -166,10 +166,21 @@ pub(super) fn success(members: &Value) -> Response<Body> {
     json_answer(StatusCode::OK, &answer)
 }
 
+/// Those that a report, or each of several, says were put in charge or on trial.
+fn revisions(data: &Value) -> Revisions {
+    let reports = data.as_array().map_or(std::slice::from_ref(data), Vec::as_slice);
+    let digests: Vec<&str> = reports.iter().filter_map(|report| report["to"].as_str()).collect();
+    Revisions(digests.join(" "))
+}
+
 /// What a deploy came to: its report, or why nothing changed, in the envelope.
 pub(super) fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<Body> {
     let error = match result {
-        Ok(data) => return success(&json!({ "data": data })),
+        Ok(data) => {
+            let mut answer = success(&json!({ "data": data }));
+            answer.extensions_mut().insert(revisions(&data));
+            return answer;
+        }
         Err(error) => error,
     };
     let (status, code) = match &error {

@@ -36,6 +36,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, platform: &Platform) 
     answers(&mut registry, serving.stable());
     databases(&mut registry, platform);
     passwords(&mut registry, platform);
+    audit(&mut registry, platform);
     let mut page = String::new();
     match text::encode(&mut page, &registry) {
         Ok(()) => page,
@@ -104,17 +105,18 @@ fn databases(registry: &mut Registry, platform: &Platform) {
     registry.register("comptoir_sql_syncs", "Groups of commits made durable at once", syncs);
 }
 
+fn audit(registry: &mut Registry, platform: &Platform) {
+    let counts = platform.audit.counts();
+    registry.register("comptoir_audit_written", "Events in the audit log", counter(&counts.written));
+    registry.register("comptoir_audit_unwritten", "Events that are in no line of it", counter(&counts.unwritten));
+}
+
 fn passwords(registry: &mut Registry, platform: &Platform) {
     let meter = platform.passwords.meter();
     let waiting = Gauge::<i64>::default();
     waiting.set(gauge(meter.waiting.load(Ordering::Relaxed)));
     let computing = Gauge::<i64>::default();
     computing.set(gauge(meter.computing()));
-    let counter = |count: &AtomicU64| {
-        let counter = Counter::<u64>::default();
-        counter.inc_by(count.load(Ordering::Relaxed));
-        counter
-    };
     registry.register("comptoir_passwords_waiting", "Password computations that wait for a thread now", waiting);
     registry.register("comptoir_passwords_computing", "Password computations that run now", computing);
     registry.register("comptoir_passwords_computed", "Password computations that ended", counter(&meter.computed));
@@ -123,6 +125,12 @@ fn passwords(registry: &mut Registry, platform: &Platform) {
         "Password computations that were turned away",
         counter(&meter.refused),
     );
+}
+
+fn counter(count: &AtomicU64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(count.load(Ordering::Relaxed));
+    counter
 }
 
 fn gauge(number: usize) -> i64 {

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::report::{Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, compile, hex};
 use crate::answers::Answers;
+use crate::audit::Teller;
 use crate::engine;
 use crate::guest::Grants;
 use crate::manifest::{Grant, Manifest, PlainAccess, Service};
@@ -86,6 +87,7 @@ impl Stage<'_> {
     fn parts(&self, service: &Service, digest: String) -> Parts {
         let granted = |grant| service.grants.contains(&grant);
         let tokens = granted(Grant::Tokens) || granted(Grant::TokenVerifier);
+        let tells = granted(Grant::Tokens) || granted(Grant::Audit);
         Parts {
             service: self.name.into(),
             digest,
@@ -95,6 +97,7 @@ impl Stage<'_> {
                 storage: self.platform.storages.get(self.name).cloned(),
                 tokens: tokens.then(|| self.platform.tokens.clone()),
                 passwords: granted(Grant::Passwords).then(|| self.platform.passwords.clone()),
+                audit: tells.then(|| Teller::new(self.platform.audit.clone(), self.name.into())),
             },
             calls: !service.calls.is_empty(),
             limits: service.limits,

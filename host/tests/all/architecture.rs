@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 25] = [
+const EDGES: [(&str, &[&str]); 26] = [
     (
         "admin",
         &[
+            "audit",
             "body",
             "deploy",
             "engine",
@@ -23,12 +24,14 @@ const EDGES: [(&str, &[&str]); 25] = [
     ),
     ("backup", &["storage"]),
     ("answers", &["body", "storage"]),
+    ("audit", &["clock"]),
     ("body", &[]),
     ("clock", &[]),
     (
         "deploy",
         &[
             "answers",
+            "audit",
             "body",
             "clock",
             "engine",
@@ -44,13 +47,14 @@ const EDGES: [(&str, &[&str]); 25] = [
     ),
     ("engine", &["guest", "key_file", "manifest"]),
     ("error", &["body", "gate", "revision", "route"]),
-    ("gate", &["route", "tokens"]),
+    ("gate", &["audit", "route", "tokens"]),
     ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "telemetry"]),
-    ("guest", &["clock", "manifest", "passwords", "storage", "tokens"]),
+    ("guest", &["audit", "clock", "manifest", "passwords", "storage", "tokens"]),
     (
         "host",
         &[
             "admin",
+            "audit",
             "clock",
             "deploy",
             "engine",

@@ -14,6 +14,7 @@ mod shop_process;
 mod access;
 mod answers;
 mod architecture;
+mod audit;
 mod auth;
 mod backup;
 mod calls;

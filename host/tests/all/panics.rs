@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use comptoir::audit::Audit;
 use comptoir::clock::Clock;
 use comptoir::deploy::{Deployer, Platform, Record};
 use comptoir::engine::Engines;
@@ -131,11 +132,13 @@ impl Stand {
         let tokens = Arc::new(Tokens::open(path, clock.clone()).unwrap());
         let sound = SqliteStorage::open(path.join("unruly.db"), SqliteConfig::default()).unwrap();
         let storage: Arc<dyn Storage> = Arc::new(Faulty { sound, fault: fault.clone() });
+        let audit = Audit::open(path, clock.clone()).unwrap();
         let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
         let platform = Platform {
             engines: Engines::new(&compiled, manifest.instances).unwrap(),
             tokens: tokens.clone(),
             passwords: Arc::new(Passwords::new(passwords::Limits::default())),
+            audit: audit.clone(),
             background: Arc::new(Background::new().unwrap()),
             clock: clock.clone(),
             folder: path.to_owned(),
@@ -144,7 +147,7 @@ impl Stand {
         let record = Record::open(path, clock).unwrap();
         let deployer = Deployer::new(manifest, Arc::new(platform), record, None);
         deployer.start_all().await.unwrap();
-        let gate = Gate::new(tokens, Arc::new(AdminToken::open(&path.join("admin.token")).unwrap()));
+        let gate = Gate::new(tokens, Arc::new(AdminToken::open(&path.join("admin.token")).unwrap()), audit);
         let (metrics, (stop, stopping)) = (Arc::default(), watch::channel(false));
         let gateway = Arc::new(Gateway::new(deployer.current(), gate, Arc::clone(&metrics), &[]));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -127,6 +127,7 @@ fn identity() -> impl Strategy<Value = Value> {
         text().prop_map(|session| json!({ "revoke": session })),
         text().prop_map(|token| json!({ "verify-token": token })),
         text().prop_map(|password| json!({ "hash": password })),
+        (any::<u8>(), text()).prop_map(|told| json!({ "tell": told })),
         (text(), prop::option::of(hash)).prop_map(|values| json!({ "verify-password": values })),
     ]
 }
@@ -203,7 +204,7 @@ impl Stand {
             let file = component(file).display().to_string();
             format!("[services.{name}]\ncomponent = {file:?}\nmounts = [\"/{name}\"]\naccess = \"public\"\n{more}\n")
         };
-        let may = r#"grants = ["storage", "tokens", "token-verifier", "passwords"]
+        let may = r#"grants = ["storage", "tokens", "token-verifier", "passwords", "audit"]
             calls = ["caller", "sibling"]
             limits = { cpu = "150ms", time = "1s", memory = "64 MiB" }"#;
         let services = service("caller", "guest_caller", may) + &service("sibling", "guest_plain_p2", "");

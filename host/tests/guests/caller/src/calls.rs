@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use crate::Parameter;
 use crate::bindings::comptoir::platform::storage::{self, Transaction, Value};
-use crate::bindings::comptoir::platform::{passwords, token_verifier, tokens};
+use crate::bindings::comptoir::platform::{audit, passwords, token_verifier, tokens};
 use crate::bindings::wasi::clocks::{monotonic_clock, wall_clock};
 use crate::bindings::wasi::io::poll::poll as poll_all;
 use crate::bindings::wasi::random::{insecure, insecure_seed, random as secure};
@@ -87,6 +87,11 @@ pub(crate) fn hash(password: &str) -> String {
 
 pub(crate) fn verify_password(password: &str, hash: Option<&str>) -> String {
     tell(&passwords::verify(password, hash))
+}
+
+pub(crate) fn tell_audit(times: u8, subject: &str) -> String {
+    (0..times).for_each(|_| audit::tell(audit::Event::AuthnLoginFail, subject));
+    times.to_string()
 }
 
 pub(crate) fn random(bytes: u64) -> String {

@@ -26,6 +26,7 @@ mod bindings {
             import comptoir:platform/tokens@0.1.0;
             import comptoir:platform/token-verifier@0.1.0;
             import comptoir:platform/passwords@0.1.0;
+            import comptoir:platform/audit@0.1.0;
         }",
         world: "test:caller/caller",
         generate_all,
@@ -56,6 +57,8 @@ enum Step {
     VerifyToken(String),
     Hash(String),
     VerifyPassword(String, Option<String>),
+    /// So many times.
+    Tell(u8, String),
     Random(u64),
     InsecureRandom(u64),
     Seed(()),
@@ -136,6 +139,7 @@ fn take(step: Step, begun: &mut Vec<Option<Transaction>>) -> String {
         Step::VerifyToken(token) => calls::verify_token(&token),
         Step::Hash(password) => calls::hash(&password),
         Step::VerifyPassword(password, hash) => calls::verify_password(&password, hash.as_deref()),
+        Step::Tell(times, subject) => calls::tell_audit(times, &subject),
         Step::Random(bytes) => calls::random(bytes),
         Step::InsecureRandom(bytes) => calls::insecure_random(bytes),
         Step::Seed(()) => calls::seed(),
