@@ -72,12 +72,16 @@ fn forms(secrets: &[String]) -> Vec<Vec<u8>> {
 async fn no_token_and_no_password_lies_in_the_data_folder() {
     let mut shop = Shop::open().await;
     let secrets = forms(&live(&shop).await);
+    let backups = tempfile::tempdir().unwrap();
+    comptoir::backup::create(shop.data.path(), backups.path()).unwrap();
+    assert!(!holders(backups.path(), b"marta").is_empty(), "a backup holds names too");
     for when in ["while it runs", "when it stopped"] {
         let folder = shop.data.path();
         assert!(!holders(folder, b"marta").is_empty(), "{when}: names are there, so the search finds what is there");
         for secret in &secrets {
             let text = String::from_utf8_lossy(secret);
             assert_eq!(holders(folder, secret), [""; 0], "{when}: {text}");
+            assert_eq!(holders(backups.path(), secret), [""; 0], "in a backup: {text}");
         }
         if when == "while it runs" {
             shop.stop().await;

@@ -1,4 +1,4 @@
-//! A system that gives no more: descriptors, and room on the disk (DB-5).
+//! A system that gives no more: descriptors, and room on the disk (DB-5, AP-14).
 
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
@@ -69,6 +69,7 @@ async fn a_disk_that_takes_nothing_fails_writes_with_503_and_is_used_again_when_
     assert_eq!(program.readiness().await, (200, "writable".into()));
     let before = program.limit(Resource::Fsize, 0);
     assert_eq!(program.readiness().await, (503, "not writable".into()));
+    assert_eq!(reqwest::get(format!("{}/livez", program.admin)).await.unwrap().status(), 200, "it lives all the same");
     for _ in 0..3 {
         let (status, answer) = program.add_note().await;
         assert_eq!((status, &answer["error"]["code"]), (503, &"STORAGE_UNAVAILABLE".into()), "{answer}");

@@ -16,6 +16,9 @@ const ROUNDS: u32 = 60;
 /// Of so many rounds, one asks where passwords are hashed.
 const SLOW: u32 = 2;
 
+/// What only an answer has that tells how it was made: no client writes one of these (AP-1).
+const TELLTALES: [&str; 8] = ["sqlite", "panicked", "backtrace", "wasm", "insert into", "constraint", ".rs:", "/src/"];
+
 /// Chance that is the same in each run: a linear congruential generator.
 struct Dice(u64);
 
@@ -190,6 +193,13 @@ impl Fuzzer {
         let status = answer.status.as_str();
         if answer.status.is_server_error() {
             return Err("is a fault of the server".to_owned());
+        }
+        let kept = [("x-content-type-options", "nosniff"), ("cache-control", "no-")];
+        if let Some((name, _)) = kept.iter().find(|(name, begins)| !answer.header(name).starts_with(begins)) {
+            return Err(format!("has no good header {name}"));
+        }
+        if let Some(word) = TELLTALES.iter().find(|word| answer.text.to_lowercase().contains(*word)) {
+            return Err(format!("tells of the inside: {word}"));
         }
         let response = operation["responses"].get(status).ok_or("has a status that is not documented")?;
         let response = resolve(&self.document, response);

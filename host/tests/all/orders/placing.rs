@@ -1,8 +1,9 @@
 //! What an order may ask for, and what it keeps.
 
 use super::{change, orders, place, placed, seed, stock};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
+use crate::harness::{Answer, Client, PASSWORD, Shop, send};
 
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -164,4 +165,22 @@ async fn an_order_keeps_the_names_and_prices_of_its_day() {
     assert_eq!(stock(&ada).await, [(1, 10), (2, 15), (3, 15), (4, 11)].into());
     change(&ada, id, "cancelled").await.succeeds(200);
     assert_eq!(stock(&ada).await[&3], 17, "what is still sold goes back on the shelf");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fifty_orders_with_one_key_one_is_placed_and_the_key_is_its_buyers_alone() {
+    let shop = Shop::open().await;
+    let (ada, bob) = (shop.user("ada").await, shop.user("bob").await);
+    let items = json!({ "items": [{ "product_id": 1, "quantity": 2 }] });
+    let order = |client: &Client| {
+        send(client.request(Method::POST, "/orders").header("idempotency-key", "\"k-1\"").json(&items))
+    };
+    let answers = join_all((0..50).map(|_| order(&ada))).await;
+    let (made, again): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.header("idempotency-replayed").is_empty());
+    assert_eq!((made.len(), made[0].status.as_u16()), (1, 201), "AP-5");
+    assert!(again.iter().all(|answer| answer.status == 201 && answer.text == made[0].text));
+    assert_ne!(order(&bob).await.succeeds(201)["id"], made[0].data()["id"]);
+    assert_eq!((orders(&ada).await.len(), orders(&bob).await.len()), (1, 1));
+    assert_eq!(stock(&ada).await[&1], seed()[&1] - 4);
 }
