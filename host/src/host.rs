@@ -108,7 +108,7 @@ impl Host {
         };
         let (stop, stopping) = watch::channel(false);
         let listeners = &manifest.listeners;
-        let connections = Connections::new(listeners.connections, listeners.header_time, stopping, metrics.clone());
+        let connections = Connections::new(listeners, stopping, metrics.clone());
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
         bound.serve(&connections, tls.as_ref(), &gateway, &Arc::new(admin));
         if options.watch {

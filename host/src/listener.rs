@@ -4,9 +4,10 @@
 //! connection that does nothing is closed after a time, so that holding many of them open costs a client work.
 
 mod activity;
+mod shares;
 mod tls;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,8 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use activity::{Activity, Busy, Observed, Sending};
+use shares::{Share, Shares};
 
 use crate::body::Body;
+use crate::manifest::Listeners;
 use crate::telemetry::Metrics;
 
 pub use tls::{Tls, TlsError};
@@ -45,21 +48,30 @@ const STREAMS: u32 = 128;
 /// costs some 350 bytes of its own, so with hyper's 400 KiB a guest that writes byte by byte held 140 MiB.
 const STREAM_BUFFER_BYTES: usize = 16 << 10;
 
+/// A connection's place, for as long as it is open.
+struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_its_address: Share,
+}
+
 /// What all listeners of a host share.
 #[derive(Clone)]
 pub struct Connections {
     places: Arc<Semaphore>,
     limit: usize,
+    shares: Arc<Shares>,
     header_time: Duration,
     stopping: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
 }
 
 impl Connections {
-    /// So many connections at once; a request's head has so much time. `stopping` turning true ends all of them in order.
-    pub fn new(limit: usize, header_time: Duration, stopping: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(limit)), limit, header_time, stopping, metrics }
+    /// So many connections at once, and of one address; a request's head has so much time. `stopping` turning true ends all of
+    /// them in order.
+    pub fn new(listeners: &Listeners, stopping: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
+        let limit = listeners.connections.min(Semaphore::MAX_PERMITS);
+        let (places, shares) = (Arc::new(Semaphore::new(limit)), Shares::new(listeners.connections_each));
+        Self { places, limit, shares, header_time: listeners.header_time, stopping, metrics }
     }
 
     /// Accepts connections until the host stops, and speaks TLS on them where there is a certificate.
@@ -76,10 +88,10 @@ impl Connections {
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, peer, place)) => {
+                Ok((stream, client, place)) => {
                     self.metrics.connections.fetch_add(1, Ordering::Relaxed);
                     let (tls, handle) = (tls.clone(), handle.clone());
-                    tokio::spawn(self.clone().open(stream, tls, peer.ip(), place, handle));
+                    tokio::spawn(self.clone().open(stream, tls, client, place, handle));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted; the listener goes on");
@@ -90,23 +102,25 @@ impl Connections {
     }
 
     /// Connections beyond the limit stay in the kernel's queue, but for one that waits here for a place. Taking the place first
-    /// would let listeners that nobody calls hold as many.
-    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-        Ok((stream, peer, place))
+    /// would let listeners that nobody calls hold as many. Those beyond an address's share are closed: in the queue they would
+    /// stand before everybody else's.
+    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, IpAddr, Place)> {
+        loop {
+            let (stream, peer) = listener.accept().await?;
+            let client = peer.ip();
+            let Some(share) = self.shares.take(client) else {
+                tracing::debug!(%client, "a connection was closed: its address has as many as it may have");
+                continue;
+            };
+            stream.set_nodelay(true)?;
+            let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            return Ok((stream, client, Place { _of_all: place, _of_its_address: share }));
+        }
     }
 
     /// One connection, from its handshake to its end.
-    async fn open<H, F>(
-        self,
-        stream: TcpStream,
-        tls: Option<Arc<Tls>>,
-        client: IpAddr,
-        _place: OwnedSemaphorePermit,
-        handle: H,
-    ) where
+    async fn open<H, F>(self, stream: TcpStream, tls: Option<Arc<Tls>>, client: IpAddr, _place: Place, handle: H)
+    where
         H: Fn(IpAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {

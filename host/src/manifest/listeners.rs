@@ -19,6 +19,8 @@ pub struct Listeners {
     pub admin: SocketAddr,
     /// Open connections on all listeners together. More wait in the kernel's queue.
     pub connections: usize,
+    /// Open connections of one address, or of one /64 of IPv6. More are closed.
+    pub connections_each: usize,
     /// From the first byte of a request (or the last answer) to the end of its headers; the same for a TLS handshake.
     pub header_time: Duration,
     /// What a shutdown gives to the requests that run.
@@ -48,6 +50,8 @@ pub(super) struct ListenersTable {
     pub(super) admin: SocketAddr,
     #[serde(default = "default_connections")]
     connections: usize,
+    /// All, where there is none: behind a proxy one address is everybody.
+    connections_each: Option<usize>,
     #[serde(default = "default_header_time", deserialize_with = "limits::duration")]
     header_time: Duration,
     #[serde(default = "default_shutdown_time", deserialize_with = "limits::duration")]
@@ -78,7 +82,7 @@ fn default_shutdown_time() -> Duration {
 
 impl ListenersTable {
     pub(super) fn check(&self, at: usize, check: &Check<'_>) -> Result<Listeners, ManifestError> {
-        let Self { gateway, admin, connections, header_time, shutdown_time, tls, cors } = self;
+        let Self { gateway, admin, connections, connections_each, header_time, shutdown_time, tls, cors } = self;
         if !admin.ip().is_loopback() {
             let message =
                 format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
@@ -86,6 +90,10 @@ impl ListenersTable {
         }
         if !(1..=1_000_000).contains(connections) {
             return Err(check.refuse(Some(at), "listeners.connections must be from 1 to 1000000"));
+        }
+        let connections_each = connections_each.unwrap_or(*connections);
+        if !(1..=*connections).contains(&connections_each) {
+            return Err(check.refuse(Some(at), "listeners.connections_each must be from 1 to listeners.connections"));
         }
         if let Some(wrong) = cors.iter().find(|origin| !is_origin(origin.get_ref())) {
             let message = format!(
@@ -105,6 +113,7 @@ impl ListenersTable {
             gateway: *gateway,
             admin: *admin,
             connections: *connections,
+            connections_each,
             header_time: *header_time,
             shutdown_time: *shutdown_time,
             tls,

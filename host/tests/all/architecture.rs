@@ -71,7 +71,7 @@ const EDGES: [(&str, &[&str]); 26] = [
     ),
     ("key_file", &[]),
     ("lib", &[]),
-    ("listener", &["body", "telemetry"]),
+    ("listener", &["body", "manifest", "telemetry"]),
     ("client", &[]),
     ("main", &[]),
     ("manifest", &[]),

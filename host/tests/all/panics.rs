@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use comptoir::audit::Audit;
 use comptoir::clock::Clock;
@@ -144,7 +143,7 @@ impl Stand {
             folder: path.to_owned(),
             storages: BTreeMap::from([("unruly".to_owned(), storage)]),
         };
-        let record = Record::open(path, clock).unwrap();
+        let (record, listeners) = (Record::open(path, clock).unwrap(), manifest.listeners.clone());
         let deployer = Deployer::new(manifest, Arc::new(platform), record, None);
         deployer.start_all().await.unwrap();
         let gate = Gate::new(tokens, Arc::new(AdminToken::open(&path.join("admin.token")).unwrap()), audit);
@@ -152,7 +151,7 @@ impl Stand {
         let gateway = Arc::new(Gateway::new(deployer.current(), gate, Arc::clone(&metrics), &[]));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let anon = Client::new(&format!("http://{}", listener.local_addr().unwrap()));
-        let connections = Connections::new(100, Duration::from_secs(30), stopping, metrics);
+        let connections = Connections::new(&listeners, stopping, metrics);
         tokio::spawn(connections.serve(listener, None, move |client, request| {
             let gateway = gateway.clone();
             async move { gateway.handle(&Door::Gateway, client, request).await }

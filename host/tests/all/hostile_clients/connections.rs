@@ -159,3 +159,36 @@ async fn connections_beyond_the_limit_wait_until_idle_ones_were_closed() {
     let answer = tokio::time::timeout(PATIENCE, shop.anon().get("/products")).await.expect("it has its turn");
     assert_eq!(answer.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_has_its_share_of_connections_gets_no_further_one_and_others_are_served() {
+    let mut manifest = shop_manifest();
+    manifest.listeners.connections_each = 4;
+    let shop = Shop::with(manifest).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = connect(&shop).await;
+        stream.write_all(GET).await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        held.push(stream);
+    }
+    // Whether a further connection is answered, and not closed.
+    let is_served = async || {
+        let mut stream = connect(&shop).await;
+        let _ = stream.write_all(GET).await;
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+        read.expect("it is answered or closed").is_ok()
+    };
+    for _ in 0..8 {
+        assert!(!is_served().await);
+    }
+    shop.anon().calling_from(2).get("/products").await.succeeds(200);
+    held.pop();
+    let served = async {
+        while !is_served().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+}
