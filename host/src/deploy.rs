@@ -62,9 +62,9 @@ use crate::answers::Answers;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::engine::Engines;
-use crate::manifest::{Manifest, Service};
+use crate::manifest::{Manifest, Reuse, Service};
 use crate::passwords::Passwords;
-use crate::revision::{Background, Slots};
+use crate::revision::{Background, Idle, Slots};
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 
@@ -123,6 +123,7 @@ pub struct Order {
 struct Lane {
     slots: Arc<Slots>,
     /// None where the manifest has none remembered.
+    idle: Option<Arc<Idle>>,
     answers: Option<Arc<Answers>>,
     /// Held while a deploy or a rollback runs.
     busy: Arc<tokio::sync::Mutex<()>>,
@@ -153,7 +154,12 @@ impl Deployer {
         let slots = Slots::divide(manifest.instances as usize, &limits);
         let lane = |service: &Service, slots| Lane {
             slots: Arc::new(slots),
-            answers: Some(service.limits.answers_bytes).filter(|bytes| *bytes > 0).map(Answers::new).map(Arc::new),
+            idle: Idle::new(service.reuse).map(Arc::new),
+            // What an instance keeps may be in its answers, so those of one that is used again are not remembered.
+            answers: Some(service.limits.answers_bytes)
+                .filter(|bytes| *bytes > 0 && service.reuse == Reuse::Never)
+                .map(Answers::new)
+                .map(Arc::new),
             busy: Arc::default(),
             kept: Mutex::default(),
             line: AtomicI64::new(0),
@@ -359,6 +365,7 @@ impl Deployer {
             platform: &self.platform,
             slots: &self.lanes[name].slots,
             background: &self.platform.background,
+            idle: self.lanes[name].idle.as_ref(),
             answers: self.lanes[name].answers.as_ref(),
             compiler: self.compiler.as_ref(),
             origin: origin.to_owned(),

@@ -13,9 +13,11 @@ mod session;
 mod storage;
 mod tokens;
 
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -66,13 +68,16 @@ pub mod bindings {
 
     pub use described::exports::comptoir::platform::service;
     pub use described::{Described, DescribedIndices};
-    pub use handled::HandledPre;
     pub use handled::exports::comptoir::platform::handler;
+    pub use handled::{Handled, HandledPre};
     pub use platform::comptoir::platform::{audit, passwords, session, storage, token_verifier, tokens};
 }
 
 /// Handles that one instance may hold at one moment: streams, headers, bodies, transactions.
 const HANDLES: usize = 4096;
+
+/// Streams to stdout and stderr, and one from stdin.
+const STANDARD_STREAMS: usize = 3;
 
 /// Bytes that one call of a random function may ask for.
 const RANDOM_BYTES: u64 = 64 << 10;
@@ -120,6 +125,7 @@ pub struct Guest {
     outgoing: Outgoing,
     grants: Grants,
     excuse: Excuse,
+    output: Output,
     /// What the guest's answer rests on as yet; none since it did more than read rows.
     basis: Option<Basis>,
     /// Events that it told the audit log.
@@ -143,7 +149,29 @@ impl Guest {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
         let (basis, limiter) = (Some(Basis::default()), Limiter::new(limits.memory_bytes));
-        Self { table, wasi, http, outgoing, grants, excuse, basis, told: 0, limiter }
+        Self { table, wasi, http, outgoing, grants, excuse, output: output.clone(), basis, told: 0, limiter }
+    }
+
+    /// Makes it the state for another request: nothing of the one before is there but what the guest keeps in its own memory.
+    pub fn renew(&mut self, grants: Grants, outgoing: Outgoing) {
+        (self.grants, self.excuse) = (grants, outgoing.excuse().clone());
+        (self.outgoing, self.basis, self.told) = (outgoing, Some(Basis::default()), 0);
+        self.output.clear();
+    }
+
+    /// Whether another request would find an instance like new: with room to grow, and without a handle but those by which it
+    /// prints. A transaction that was left open, say, is none.
+    pub fn is_tidy(&mut self) -> bool {
+        let prints = |entry: &(dyn Any + Send)| entry.is::<DynOutputStream>() || entry.is::<DynInputStream>();
+        let mut handles = self.table.iter_mut();
+        let only_prints =
+            handles.by_ref().take(STANDARD_STREAMS).all(|entry| prints(entry)) && handles.next().is_none();
+        only_prints && self.limiter.has_room()
+    }
+
+    /// What the guest prints.
+    pub fn output(&self) -> &Output {
+        &self.output
     }
 
     /// What all that the guest learned beside its request rests on. None if it did more than read rows: asked for the time or

@@ -22,9 +22,9 @@ use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
 use crate::listener::{Connections, Tls};
-use crate::manifest::{Grant, Manifest, Operator};
+use crate::manifest::{Grant, Manifest, Operator, Reuse};
 use crate::passwords::{self, Passwords};
-use crate::revision::Background;
+use crate::revision::{Background, IDLE_INSTANCES};
 use crate::storage::Storage;
 use crate::storage::folder::DataFolder;
 use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
@@ -213,6 +213,12 @@ async fn listen(address: SocketAddr, whose: &str) -> anyhow::Result<TcpListener>
     })
 }
 
+/// Instances that there may be at one moment: those that answer, and those that wait to be used again.
+fn instances(manifest: &Manifest) -> u32 {
+    let reusing = manifest.services.values().filter(|service| service.reuse != Reuse::Never).count();
+    manifest.instances.saturating_add(u32::try_from(reusing).unwrap_or(u32::MAX).saturating_mul(IDLE_INSTANCES))
+}
+
 async fn platform(
     manifest: &Manifest,
     folder: &DataFolder,
@@ -220,7 +226,7 @@ async fn platform(
     clock: Clock,
 ) -> anyhow::Result<Platform> {
     let cache = cache.unwrap_or_else(|| folder.path().join("cache"));
-    let engines = Engines::new(&cache, manifest.instances).context("the WebAssembly engine cannot start")?;
+    let engines = Engines::new(&cache, instances(manifest)).context("the WebAssembly engine cannot start")?;
     let mut storages: BTreeMap<String, Arc<dyn Storage>> = BTreeMap::new();
     for (name, service) in &manifest.services {
         if service.grants.contains(&Grant::Storage) {

@@ -101,6 +101,8 @@ pub struct Service {
     pub grants: BTreeSet<Grant>,
     /// Services that the component may call in process.
     pub calls: BTreeSet<String>,
+    /// Whose requests one instance may answer.
+    pub reuse: Reuse,
     /// What each request may use.
     pub limits: Limits,
     /// Where `[services.<name>]` stands, for messages: a line number.
@@ -118,6 +120,19 @@ pub enum PlainAccess {
     User,
     /// Whoever carries a good token with the role `admin`.
     Admin,
+}
+
+/// Whether an instance is used again after a request. What a guest keeps in its memory is there for its next request then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reuse {
+    /// Each request gets an instance of its own.
+    #[default]
+    Never,
+    /// For requests of the same login session. Those without a session get an instance of their own.
+    Session,
+    /// For whoever asks.
+    Anyone,
 }
 
 /// A host interface beyond WASI that a service may be given.
@@ -197,6 +212,8 @@ struct ServiceTable {
     grants: BTreeSet<Grant>,
     #[serde(default)]
     calls: Vec<Spanned<String>>,
+    #[serde(default)]
+    reuse: Reuse,
     #[serde(default)]
     limits: LimitsTable,
 }
@@ -357,6 +374,7 @@ impl Check<'_> {
             access: table.access,
             grants: table.grants.clone(),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
+            reuse: table.reuse,
             limits: table.limits.over(defaults),
             line: self.line(at),
         })

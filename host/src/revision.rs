@@ -1,8 +1,9 @@
 //! A component version that can serve: compiled, linked under one set of grants, limited.
 //!
 //! Never mutated: a deploy makes another. Each request gets a store and an instance of its own, which are dropped when the
-//! answer is complete, and so does a store that trapped or ran out of time: nothing a guest did is there for the next one.
-//! Dropping the last `Arc` of a revision frees its code.
+//! answer is complete, and so does a store that trapped or ran out of time: nothing a guest did is there for the next one,
+//! unless the manifest lets instances answer more than one request (`idle`). Dropping the last `Arc` of a revision frees its
+//! code.
 //!
 //! A guest's call is polled in place, on the task of its connection. Only when it answers while it still runs, to stream
 //! a body, does the rest move to a task of its own; and when it computes for long, to threads of low priority. Its computing
@@ -16,6 +17,8 @@ mod answer;
 mod background;
 mod description;
 mod handler;
+mod idle;
+mod instance;
 mod memory;
 mod metered;
 mod run;
@@ -29,7 +32,6 @@ use std::time::Duration;
 use hyper::Response;
 use hyper::header::HeaderValue;
 use wasmtime::component::Component;
-use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
 use crate::answers::Answers;
@@ -45,13 +47,11 @@ use crate::storage::rehearsal::Rehearsal;
 pub use background::Background;
 pub use description::{Description, DescriptionError, Probe};
 use handler::Handler;
+pub use idle::{IDLE_INSTANCES, Idle};
+use instance::Instance;
 use memory::{Asked, Memory};
-use metered::Meter;
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
-
-/// Bytes that one call may copy out of a guest: lists and strings of a host call's arguments, or of an answer in plain records.
-const HOST_CALL_BYTES: usize = 4 << 20;
 
 /// How many times a revision went wrong, by kind.
 #[derive(Debug, Default)]
@@ -75,6 +75,7 @@ pub struct Revision {
     /// How many linear memories each instance has; at least one is counted.
     memories: u32,
     background: Arc<Background>,
+    idle: Option<Arc<Idle>>,
     memory: Option<Memory>,
     clock: Clock,
     forbidden: ForbiddenHeaderFilter,
@@ -100,6 +101,8 @@ pub struct Parts {
     pub slots: Arc<Slots>,
     /// The host's, for guests that compute for long.
     pub background: Arc<Background>,
+    /// Shared by all revisions of a service; none where each request has an instance of its own.
+    pub idle: Option<Arc<Idle>>,
     /// Shared likewise; none where nothing is to be remembered.
     pub answers: Option<Arc<Answers>>,
     /// The host's.
@@ -144,10 +147,6 @@ pub struct Failure {
     pub output: Option<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the guest computed for longer than {0:?}")]
-struct ComputedTooLong(Duration);
-
 impl Revision {
     /// Links a compiled component.
     ///
@@ -175,6 +174,8 @@ impl Revision {
             slots: parts.slots,
             memories,
             background: parts.background,
+            // Of the host's memories there is one aside for each idle instance.
+            idle: parts.idle.filter(|_| memories == 1),
             memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
             clock: parts.clock,
             forbidden: forbidden_headers(),
@@ -235,8 +236,10 @@ impl Revision {
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
-        let store = self.store(Grants::default(), outgoing, &output, &Arc::default());
-        let asked = description::ask(self.handler.instance_pre(), store, &self.service);
+        let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);
+        let mut instance = Instance::new(&self.handler, guest);
+        instance.limit(&self.limits, &Arc::default());
+        let asked = description::ask(self.handler.instance_pre(), instance.into_store(), &self.service);
         let described = tokio::time::timeout(self.limits.time, asked).await;
         described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
             Some(text) => error.with_output(&text),
@@ -261,8 +264,10 @@ impl Revision {
         }
         let (started, route, excuse) = (std::time::Instant::now(), admitted.route().clone(), Excuse::default());
         let audit = self.grants.audit.as_ref().map(|teller| teller.about(admitted.source()));
+        let session = admitted.session().map(|session| session.id());
+        let place = self.idle.as_ref().and_then(|idle| idle.place(&self.handler, session));
         let grants = Grants { session: admitted.session().cloned(), audit, ..self.grants.clone() };
-        let answer = self.run(admitted, body, grants, peers, &excuse).await;
+        let answer = self.run(admitted, body, grants, peers, place, &excuse).await;
         let answer = answer.map(|(mut answer, whole)| {
             asked.settle(&mut answer.response, whole);
             answer
@@ -291,24 +296,7 @@ impl Revision {
             passwords: self.grants.passwords.clone(),
             audit: None,
         };
-        let answer = self.run(admitted, body, grants, None, &excuse).await;
+        let answer = self.run(admitted, body, grants, None, None, &excuse).await;
         (answer.map(|(answer, _)| answer), excuse)
-    }
-
-    fn store(&self, grants: Grants, outgoing: Outgoing, output: &Output, meter: &Arc<Meter>) -> Store<Guest> {
-        let guest = Guest::new(&self.clock, grants, &self.limits, outgoing, output);
-        let mut store = Store::new(self.handler.engine(), guest);
-        store.limiter(|guest| &mut guest.limiter);
-        store.set_hostcall_fuel(HOST_CALL_BYTES);
-        store.set_epoch_deadline(1);
-        let (meter, limit) = (meter.clone(), self.limits.cpu);
-        store.epoch_deadline_callback(move |_| {
-            if meter.used() > limit {
-                return Err(ComputedTooLong(limit).into());
-            }
-            // A plain yield would go to the worker's next slot and starve whoever waits behind it.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-        });
-        store
     }
 }

@@ -228,6 +228,11 @@ impl Session {
         Session { tokens: tokens.clone(), id: claims.session.as_str().into() }
     }
 
+    /// What tells it from others.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
     /// Whether it was revoked. True from the moment on that its tokens are refused.
     pub fn has_ended(&self) -> bool {
         self.tokens.revocations.contains(&self.id)

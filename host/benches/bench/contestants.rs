@@ -66,8 +66,17 @@ impl Site {
     /// The shipped shop and the component that says hello, on ports that the system picks; `more` follows in the manifest.
     /// Every request has an instance of its own: no answer is remembered.
     pub fn shop(more: &str) -> anyhow::Result<Self> {
-        let forgetful = shipped()?.replace("\n[limits]\n", "\n[limits]\nanswers = \"off\"\n");
-        Self::of(&format!("{forgetful}\n{HELLO}{more}"))
+        Self::of(&format!("{}\n{HELLO}{more}", forgetful()?))
+    }
+
+    /// The same, but that instances of the services that are asked most answer one request after the other.
+    pub fn reusing_shop() -> anyhow::Result<Self> {
+        let mut text = format!("{}\n{HELLO}", forgetful()?);
+        for service in ["user", "orders", "hello"] {
+            let head = format!("[services.{service}]\n");
+            text = text.replace(&head, &format!("{head}reuse = \"anyone\"\n"));
+        }
+        Self::of(&text)
     }
 
     /// The same as it ships: answers are remembered.
@@ -121,6 +130,11 @@ fn shipped() -> anyhow::Result<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml"))?;
     let lines = text.lines().filter(|line| !line.starts_with("listen =")).map(any_port);
     Ok(lines.collect::<Vec<_>>().join("\n").replace("../target/wasm32-wasip2/component/", ""))
+}
+
+/// The same, without a memory of answers.
+fn forgetful() -> anyhow::Result<String> {
+    Ok(shipped()?.replace("\n[limits]\n", "\n[limits]\nanswers = \"off\"\n"))
 }
 
 fn any_port(line: &str) -> String {

@@ -18,6 +18,7 @@ const CLIENTS: usize = 32;
 const LOGGING_IN: usize = 8;
 
 const FRESH: &str = "Comptoir, fresh instances";
+const REUSED: &str = "Comptoir, instances reused";
 const REMEMBERED: &str = "Comptoir, answers remembered";
 
 /// How many transactions the twin commits together, where it does: as many as Comptoir.
@@ -57,6 +58,10 @@ pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
     remembering_site.stock()?;
     let remembering = remembering_site.serve()?;
     answer_the_same(&grouped, &remembering)?;
+    let reusing_site = Site::reusing_shop()?;
+    reusing_site.stock()?;
+    let reusing = reusing_site.serve()?;
+    answer_the_same(&grouped, &reusing)?;
     let wasmtime = serve_wasmtime()?;
     let at_rest = comptoir.resident_mib();
 
@@ -64,6 +69,7 @@ pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
         entry("native twin", &twin, &["hello", "products", "profile", "order", "login"])?,
         entry("native twin, group commit", &grouped, &["order"])?,
         entry(FRESH, &comptoir, &["hello", "products", "profile", "order", "login"])?,
+        entry(REUSED, &reusing, &["hello", "products", "profile", "order"])?,
         entry(REMEMBERED, &remembering, &["products", "profile"])?,
     ];
     if let Some(wasmtime) = &wasmtime {

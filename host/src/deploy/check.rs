@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::Served;
-use crate::manifest::{Grant, Service, is_inside};
+use crate::engine::Wasi;
+use crate::manifest::{Grant, Reuse, Service, is_inside};
 use crate::revision::Description;
 use crate::route::{Access, Route};
 
@@ -67,6 +68,18 @@ pub(super) fn imports(
         })
         .collect();
     if refusals.is_empty() { Ok(()) } else { Err(refusals.join("; ")) }
+}
+
+/// Refuses a component of WASI 0.3 whose instances were to be used again.
+///
+/// # Errors
+/// A sentence with the line of the manifest.
+pub(super) fn reuse(name: &str, service: &Service, manifest: &Path, wasi: Wasi) -> Result<(), String> {
+    if wasi == Wasi::P2 || service.reuse == Reuse::Never {
+        return Ok(());
+    }
+    let place = format!("[services.{name}] ({}:{})", manifest.display(), service.line);
+    Err(format!("instances of a component for WASI 0.3 answer one request each: take `reuse` out of {place}"))
 }
 
 /// Refuses routes outside of the mounts, and public ones where the manifest does not allow them.

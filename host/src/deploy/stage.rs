@@ -12,7 +12,7 @@ use crate::audit::Teller;
 use crate::engine;
 use crate::guest::Grants;
 use crate::manifest::{Grant, Manifest, PlainAccess, Service};
-use crate::revision::{Background, Description, Parts, Revision, Slots};
+use crate::revision::{Background, Description, Idle, Parts, Revision, Slots};
 use crate::route::{Access, Route};
 
 /// What staging works with.
@@ -22,6 +22,7 @@ pub(super) struct Stage<'a> {
     pub(super) platform: &'a Arc<Platform>,
     pub(super) slots: &'a Arc<Slots>,
     pub(super) background: &'a Arc<Background>,
+    pub(super) idle: Option<&'a Arc<Idle>>,
     pub(super) answers: Option<&'a Arc<Answers>>,
     /// The program that compiles in a process of its own; in this one where there is none.
     pub(super) compiler: Option<&'a PathBuf>,
@@ -50,6 +51,7 @@ impl Stage<'_> {
         let digest = hex(&sha256);
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
         check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
+            .and_then(|()| check::reuse(self.name, service, &self.manifest.file, anatomy.speaks.wasi()))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
         let component = compile::run(self, anatomy.speaks.wasi(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
@@ -103,6 +105,7 @@ impl Stage<'_> {
             limits: service.limits,
             slots: self.slots.clone(),
             background: self.background.clone(),
+            idle: self.idle.cloned(),
             answers: self.answers.cloned(),
             clock: self.platform.clock.clone(),
         }

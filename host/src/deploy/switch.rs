@@ -70,6 +70,9 @@ impl Deployer {
         if let Some(answers) = &self.lanes[name].answers {
             answers.forget();
         }
+        if let Some(idle) = &self.lanes[name].idle {
+            idle.forget();
+        }
         let mut kept = self.kept(name);
         kept.retain(|kept| kept.revision.digest() != served.revision.digest());
         if let Some(before) = before {

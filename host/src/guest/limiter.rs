@@ -23,6 +23,11 @@ impl Limiter {
         Self { memory_limit_bytes, memory_bytes: 0, table_elements: 0, refused: false }
     }
 
+    /// Whether three quarters of the memory are still to be had.
+    pub fn has_room(&self) -> bool {
+        !self.refused && self.memory_bytes <= self.memory_limit_bytes / 4
+    }
+
     /// Whether the guest asked for more memory than it may have: the likely cause of a trap that follows.
     pub fn refused_memory(&self) -> bool {
         self.refused
@@ -75,5 +80,14 @@ mod tests {
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.refused_memory());
         assert!(limiter.memory_growing(60, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_quarter_of_the_memory_leaves_room_and_more_does_not() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 25, None).unwrap());
+        assert!(limiter.has_room());
+        assert!(limiter.memory_growing(25, 26, None).unwrap());
+        assert!(!limiter.has_room());
     }
 }

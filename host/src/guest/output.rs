@@ -30,6 +30,11 @@ impl Output {
         Self { kept: Arc::default(), limit_bytes }
     }
 
+    /// Takes back all that was written.
+    pub fn clear(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+
     fn push(&self, bytes: &[u8]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let room = self.limit_bytes.saturating_sub(kept.bytes.len()).min(bytes.len());

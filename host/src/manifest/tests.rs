@@ -94,6 +94,7 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         ("time = \"250ms\"", "concurrency = 9223372036854775807", 15, "from 1 to 10000"),
         ("time = \"250ms\"", "answers = \"1 KiB\"", 15, "write \"off\", or a size such as \"16 MiB\""),
         ("time = \"250ms\"", "answers = \"on\"", 15, "write \"off\", or a size such as \"16 MiB\""),
+        ("grants = [\"storage\"]", "reuse = \"always\"", 14, "expected one of `never`, `session`, `anyone`"),
         ("[services.user]", "[services.User]", 17, "must be of a-z, 0-9 and -"),
     ];
     for (right, wrong, line, message) in table {

@@ -1,26 +1,29 @@
 //! The interface by which a component answers, ready to be instantiated, and how each kind of it is called.
 
 use bytes::Bytes;
+use futures::channel::oneshot;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{AsContextMut as _, Engine, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy as ProxyP2, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, WasiBody, WasiHttpView as _};
 
-use super::run::Sender;
 use crate::body::RequestBody;
 use crate::engine::Speaks;
 use crate::gate::Admitted;
 use crate::guest::Guest;
-use crate::guest::bindings::{HandledPre, handler};
+use crate::guest::bindings::{Handled, HandledPre, handler};
 
 /// Bytes that the header fields of a plain answer may have, names and values together.
 const FIELDS_BYTES: usize = 32 << 10;
+
+/// By which a component that speaks `wasi:http` sends its answer.
+pub(super) type Sender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
 
 /// A component, linked.
 pub(super) enum Handler {
@@ -32,6 +35,13 @@ pub(super) enum Handler {
     P3(ServicePre<Guest>),
 }
 
+/// The same, of one instance.
+pub(super) enum Exports {
+    Plain(Handled),
+    P2(ProxyP2),
+    P3(Proxy),
+}
+
 impl Handler {
     pub(super) fn link(linker: &Linker<Guest>, speaks: Speaks, component: &Component) -> wasmtime::Result<Self> {
         let instance = linker.instantiate_pre(component)?;
@@ -39,6 +49,14 @@ impl Handler {
             Speaks::Plain => Self::Plain(HandledPre::new(instance)?),
             Speaks::HttpP2 => Self::P2(ProxyPre::new(instance)?),
             Speaks::HttpP3 => Self::P3(ServicePre::new(instance)?),
+        })
+    }
+
+    pub(super) async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Exports> {
+        Ok(match self {
+            Self::Plain(pre) => Exports::Plain(pre.instantiate_async(store).await?),
+            Self::P2(pre) => Exports::P2(pre.instantiate_async(store).await?),
+            Self::P3(pre) => Exports::P3(Proxy::P3(pre.instantiate_async(store).await?)),
         })
     }
 
@@ -59,9 +77,33 @@ impl Handler {
     }
 }
 
+impl Exports {
+    /// Has an instance answer. One that speaks plain records returns its answer, any other sends it.
+    pub(super) async fn call(
+        &self,
+        store: &mut Store<Guest>,
+        admitted: Admitted,
+        body: RequestBody,
+        sender: Sender,
+    ) -> wasmtime::Result<Option<handler::Response>> {
+        match self {
+            Self::Plain(handled) => {
+                drop(sender);
+                plain(handled, store, admitted.head(), &body.bytes).await.map(Some)
+            }
+            Self::P2(proxy) => p2(proxy, store, wasi(admitted, body), sender).await.map(|()| None),
+            Self::P3(proxy) => {
+                // It may sleep without being noted, so nothing can be said of what its answer rests on.
+                store.data_mut().basis();
+                p3(proxy, store, wasi(admitted, body), sender).await.map(|()| None)
+            }
+        }
+    }
+}
+
 /// Calls `comptoir:platform/handler`.
-pub(super) async fn plain(
-    pre: &HandledPre<Guest>,
+async fn plain(
+    handled: &Handled,
     store: &mut Store<Guest>,
     head: &Parts,
     body: &[u8],
@@ -77,8 +119,7 @@ pub(super) async fn plain(
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request = handler::Request { method, target, headers: &headers, body };
-    let instance = pre.instantiate_async(&mut *store).await?;
-    instance.comptoir_platform_handler().call_handle(&mut *store, request).await
+    handled.comptoir_platform_handler().call_handle(store, request).await
 }
 
 /// What came back, as HTTP.
@@ -112,7 +153,7 @@ fn field(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), &'stat
 }
 
 /// A request for `wasi:http`: `HEAD` becomes `GET`, since the host drops the body, and the authority is always there.
-pub(super) fn wasi(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
+fn wasi(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
     use http_body_util::BodyExt as _;
 
     let mut head = admitted.into_head();
@@ -131,8 +172,8 @@ fn has_readable_host(headers: &HeaderMap) -> bool {
 }
 
 /// Calls `wasi:http/incoming-handler@0.2`.
-pub(super) async fn p2(
-    pre: &ProxyPre<Guest>,
+async fn p2(
+    proxy: &ProxyP2,
     store: &mut Store<Guest>,
     request: Request<WasiBody>,
     sender: Sender,
@@ -143,22 +184,20 @@ pub(super) async fn p2(
         // The receiver is gone when the request ran out of time: then nobody wants the answer.
         let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));
     })?;
-    let instance = pre.instantiate_async(&mut *store).await?;
-    instance.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+    proxy.wasi_http_incoming_handler().call_handle(store, request, out).await
 }
 
 /// Calls `wasi:http/handler@0.3`.
-pub(super) async fn p3(
-    pre: &ServicePre<Guest>,
+async fn p3(
+    proxy: &Proxy,
     store: &mut Store<Guest>,
     request: Request<WasiBody>,
     sender: Sender,
 ) -> wasmtime::Result<()> {
-    let proxy = Proxy::P3(pre.instantiate_async(&mut *store).await?);
     store
         .run_concurrent(async |accessor| {
             let prepared = accessor
-                .with(|mut access| Prepared::new(access.as_context_mut(), &proxy, request, Guest::http, sender))?;
+                .with(|mut access| Prepared::new(access.as_context_mut(), proxy, request, Guest::http, sender))?;
             prepared.run(accessor, futures::future::pending()).await?;
             std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
             Ok(())

@@ -13,17 +13,18 @@ use futures::channel::oneshot;
 use hyper::Response;
 use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
-use wasmtime_wasi_http::WasiBody;
 
-use super::handler::{self, Handler};
+use super::handler::{self, Sender};
+use super::idle::{Leftover, Place};
+use super::instance::{ComputedTooLong, Instance, OutOfMemory};
 use super::memory::Whole;
 use super::metered::{Meter, Metered};
 use super::slots::SlotPermit;
-use super::{Answer, ComputedTooLong, Failure, FailureKind, Revision, answer};
+use super::{Answer, Failure, FailureKind, Revision, answer};
 use crate::body::{Body, RequestBody};
 use crate::gate::Admitted;
 use crate::guest::bindings::handler::Response as Plain;
-use crate::guest::{Excuse, Grants, Outgoing, Output, Peers};
+use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers};
 use crate::storage::basis::Basis;
 
 /// How long the end of a guest is waited for once it has answered. One that goes on for longer streams its answer.
@@ -35,11 +36,21 @@ pub(super) struct End {
     answer: Option<Plain>,
     /// What the answer rests on, if that is known.
     basis: Option<Basis>,
+    /// What may answer again.
+    leftover: Option<Leftover>,
+}
+
+impl End {
+    /// Lets the instance answer again, if it may.
+    fn put_away(self) {
+        if let Some(leftover) = self.leftover {
+            leftover.put_away();
+        }
+    }
 }
 
 pub(super) type Ended = wasmtime::Result<End>;
 pub(super) type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
-pub(super) type Sender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
 
 impl Revision {
     pub(super) async fn run(
@@ -48,10 +59,10 @@ impl Revision {
         body: RequestBody,
         grants: Grants,
         peers: Option<Box<dyn Peers>>,
+        place: Option<Place>,
         excuse: &Excuse,
     ) -> Result<(Answer, Option<Whole>), Failure> {
         let deadline = Instant::now() + self.limits.time;
-        let output = Output::new(self.limits.log_bytes);
         let request_id = admitted.request_id().cloned();
         let Some(permit) = self.slots.acquire(self.memories, self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
@@ -59,7 +70,9 @@ impl Revision {
         };
         let (sender, mut receiver) = oneshot::channel();
         let outgoing = Outgoing::new(peers, self.forbidden.clone(), excuse.clone());
-        let mut call = self.start((admitted, body), grants, outgoing, &output, permit, sender);
+        let instance = self.instance(place.as_ref(), grants, outgoing);
+        let output = instance.output().clone();
+        let mut call = self.start((admitted, body), instance, place, permit, sender);
         let ended = tokio::select! {
             biased;
             ended = &mut call => ended,
@@ -68,7 +81,7 @@ impl Revision {
                 // An interruption may have come between a guest's answer and its end, which is then a turn or two away.
                 if let Ok(ended) = tokio::time::timeout(END_TIME, &mut call).await {
                     let end = ended.map_err(|error| self.fail(&error, &output))?;
-                    return self.complete(answer::complete(answer, self.limit()), end.basis, &output, excuse);
+                    return self.complete(answer::complete(answer, self.limit()), end, &output, excuse);
                 }
                 self.finish_beside(call, deadline, &output, request_id);
                 let streaming = answer::streaming(answer, self.limit());
@@ -81,14 +94,14 @@ impl Revision {
                 return Err(Failure { kind: FailureKind::TookTooLong, cause, output: output.to_log() });
             }
         };
-        let End { answer, basis } = ended.map_err(|error| self.fail(&error, &output))?;
-        let complete = match (answer, receiver.try_recv()) {
+        let mut end = ended.map_err(|error| self.fail(&error, &output))?;
+        let complete = match (end.answer.take(), receiver.try_recv()) {
             (Some(plain), _) => handler::http(plain).and_then(|answer| answer::whole(answer, self.limit())),
             (None, Ok(Some(Ok(answer)))) => answer::complete(answer, self.limit()),
             (None, Ok(Some(Err(error)))) => return Err(self.fail(&error, &output)),
             (None, _) => Err("the guest ended without an answer".to_owned()),
         };
-        self.complete(complete, basis, &output, excuse)
+        self.complete(complete, end, &output, excuse)
     }
 
     /// Bytes that an answer's body may have.
@@ -96,41 +109,38 @@ impl Revision {
         usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX)
     }
 
-    /// The whole life of one instance, as one future that owns its store and its slot.
+    /// An idle instance of this place, or a new one.
+    fn instance(&self, place: Option<&Place>, grants: Grants, outgoing: Outgoing) -> Instance {
+        if let Some(mut idle) = place.and_then(Place::take) {
+            idle.guest().renew(grants, outgoing);
+            return idle;
+        }
+        let output = Output::new(self.limits.log_bytes);
+        Instance::new(&self.handler, Guest::new(&self.clock, grants, &self.limits, outgoing, &output))
+    }
+
+    /// One request to one instance, as one future that owns the instance and its slot.
     fn start(
         &self,
         (admitted, body): (Admitted, RequestBody),
-        grants: Grants,
-        outgoing: Outgoing,
-        output: &Output,
+        mut instance: Instance,
+        place: Option<Place>,
         permit: SlotPermit,
         sender: Sender,
     ) -> Call {
         let meter = Arc::new(Meter::default());
-        let store = self.store(grants, outgoing, output, &meter);
+        instance.limit(&self.limits, &meter);
         let handler = self.handler.clone();
         let call = async move {
-            // In this order: whoever gets the place next finds the memory free that was the store's.
-            let _permit = permit;
-            let mut store = store;
-            let answer = match &*handler {
-                Handler::Plain(pre) => {
-                    drop(sender);
-                    handler::plain(pre, &mut store, admitted.head(), &body.bytes).await.map(Some)
-                }
-                Handler::P2(pre) => {
-                    handler::p2(pre, &mut store, handler::wasi(admitted, body), sender).await.map(|()| None)
-                }
-                Handler::P3(pre) => {
-                    let request = handler::wasi(admitted, body);
-                    // It may sleep without being noted, so nothing can be said of what its answer rests on.
-                    store.data_mut().basis();
-                    handler::p3(pre, &mut store, request, sender).await.map(|()| None)
-                }
+            // In this order: whoever gets the slot next finds the memory free that was the instance's.
+            let permit = permit;
+            let mut instance = instance;
+            let (answer, basis) = instance.answer(&handler, admitted, body, sender).await?;
+            let leftover = match place {
+                Some(place) if instance.guest().is_tidy() => Some(Leftover { place, instance, permit }),
+                _ => None,
             };
-            let (basis, out_of_memory) = (store.data_mut().basis(), store.data().limiter.refused_memory());
-            let ended = answer.map(|answer| End { answer, basis });
-            ended.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })
+            Ok(End { answer, basis, leftover })
         };
         Box::pin(Metered::new(Box::pin(call), meter, self.background.clone()))
     }
@@ -141,7 +151,7 @@ impl Revision {
             (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
         tokio::spawn(async move {
             let cause = match tokio::time::timeout_at(deadline, call).await {
-                Ok(Ok(_)) => return,
+                Ok(Ok(end)) => return end.put_away(),
                 Ok(Err(error)) => {
                     faults.traps.fetch_add(1, Ordering::Relaxed);
                     causes(&error)
@@ -161,13 +171,16 @@ impl Revision {
     fn complete(
         &self,
         complete: Result<(Response<Body>, Option<Bytes>), String>,
-        basis: Option<Basis>,
+        mut end: End,
         output: &Output,
         excuse: &Excuse,
     ) -> Result<(Answer, Option<Whole>), Failure> {
         let (response, bytes) = complete.map_err(|cause| self.bad_answer(&cause, output))?;
-        let whole = bytes.zip(basis).filter(|_| output.is_empty());
-        Ok((answered(response, output, excuse), whole))
+        let whole = bytes.zip(end.basis.take()).filter(|_| output.is_empty());
+        let answer = answered(response, output, excuse);
+        // Not before its output was read: the next request begins with none.
+        end.put_away();
+        Ok((answer, whole))
     }
 
     fn bad_answer(&self, cause: &str, output: &Output) -> Failure {
@@ -201,7 +214,3 @@ fn causes(error: &wasmtime::Error) -> String {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     causes.into_iter().rev().collect::<Vec<_>>().join("; ")
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the guest was refused more memory")]
-struct OutOfMemory;

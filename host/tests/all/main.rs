@@ -35,6 +35,7 @@ mod plain;
 mod products;
 mod properties;
 mod records;
+mod reuse;
 mod start;
 mod tls;
 mod users;

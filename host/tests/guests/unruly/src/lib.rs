@@ -1,5 +1,6 @@
 //! A component that does on request what no service should, so that tests see what becomes of it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use kit::storage;
@@ -27,6 +28,9 @@ kit::service! {
         get("/unruly/internal/ring", Internal, ring),
         get("/unruly/nap", Public, nap),
         get("/unruly/internal/secret", Internal, secret),
+        get("/unruly/count", Public, count),
+        get("/unruly/count-and-leave-open", Public, leave_open),
+        get("/unruly/count-and-swell", Public, swell),
     ],
 }
 
@@ -105,6 +109,22 @@ fn ring(_: &Request) -> Result<Response, Failure> {
     let below = peer::call("unruly", Method::Get, "/unruly/internal/ring", None);
     let depth = below.map_or(0, |(_, body)| body["data"].as_i64().unwrap_or_default());
     Ok(Response::ok(&(depth + 1)))
+}
+
+/// How many requests this instance has had.
+fn count(_: &Request) -> Result<Response, Failure> {
+    static REQUESTS: AtomicU32 = AtomicU32::new(0);
+    Ok(Response::ok(&(REQUESTS.fetch_add(1, Ordering::Relaxed) + 1)))
+}
+
+fn leave_open(request: &Request) -> Result<Response, Failure> {
+    std::mem::forget(storage::begin()?);
+    count(request)
+}
+
+fn swell(request: &Request) -> Result<Response, Failure> {
+    std::mem::forget(std::hint::black_box(vec![1_u8; 20 << 20]));
+    count(request)
 }
 
 fn secret(request: &Request) -> Result<Response, Failure> {
