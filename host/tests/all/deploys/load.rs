@@ -57,10 +57,25 @@ pub struct Load {
 }
 
 impl Load {
-    /// `expected` gives the label of the revision that must answer a request which begins now; none means any.
+    /// Seven of ten requests write. `expected` gives the label of the revision that must answer a request which begins now;
+    /// none means any.
     pub fn begin(
         gateway: SocketAddr,
         clients: usize,
+        expected: impl Fn() -> Option<String> + Clone + Send + 'static,
+    ) -> Self {
+        Self::of(gateway, clients, 7, expected)
+    }
+
+    /// The same without writes, which take as long as a disk does that others use too.
+    pub fn reading(gateway: SocketAddr, clients: usize) -> Self {
+        Self::of(gateway, clients, 0, || None)
+    }
+
+    fn of(
+        gateway: SocketAddr,
+        clients: usize,
+        writes_of_ten: usize,
         expected: impl Fn() -> Option<String> + Clone + Send + 'static,
     ) -> Self {
         let (ends, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -73,7 +88,7 @@ impl Load {
                     if ends.load(Ordering::Relaxed) {
                         break;
                     }
-                    let method = if turn % 10 < 7 { "POST" } else { "GET" };
+                    let method = if turn % 10 < writes_of_ten { "POST" } else { "GET" };
                     let newest = expected();
                     let mut used = match wire.take() {
                         Some(wire) if number.is_multiple_of(2) => wire,

@@ -133,7 +133,7 @@ async fn a_revision_that_was_taken_back_and_is_forced_is_judged_by_what_it_does_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_revision_is_kept() {
     let stand = Stand::with(manifest("watch = \"1500ms\"", "")).await;
-    let load = Load::begin(stand.shop.addresses().gateway, 2, || None);
+    let load = Load::reading(stand.shop.addresses().gateway, 2);
     load.run(BEFORE).await;
     let new = stand.deployed("good-2").await;
     let history = stand.until(|history| history[0]["result"] != "active").await;
