@@ -67,28 +67,30 @@ fn subjects(key: &str, address: Option<&str>) -> Vec<Subject> {
 struct Attempt {
     /// Whom it is for, if there is such a login.
     login: Option<Login>,
-    /// Whether it is the last one for a while, unless it succeeds.
-    is_last: bool,
+    /// Those for whom it is the last one for a while, unless it succeeds.
+    last_of: Vec<Subject>,
 }
 
 /// Counts an attempt before it is evaluated, and finds the login that it is for.
 fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Attempt, Failure> {
     let tx = storage::begin()?;
-    let mut is_last = false;
+    let mut last_of = Vec::new();
     for subject in subjects {
         let counted = subject.attempt(attempts::find(&tx, subject)?, now).map_err(too_many)?;
-        is_last |= counted.refused_until > now;
+        if counted.refused_until > now {
+            last_of.push(subject.clone());
+        }
         attempts::save(&tx, subject, counted)?;
     }
     attempts::tidy(&tx, now)?;
     let login = logins::active(&tx, key)?;
     tx.commit()?;
-    Ok(Attempt { login, is_last })
+    Ok(Attempt { login, last_of })
 }
 
 /// The login and what was found, if the password is right. As much work if there is no login.
 fn check_password(
-    Attempt { login, is_last }: Attempt,
+    Attempt { login, last_of }: Attempt,
     name: &str,
     password: &str,
     subjects: &[Subject],
@@ -105,7 +107,9 @@ fn check_password(
     };
     if found.is_none() {
         host::tell(Event::AuthnLoginFail, name);
-        if is_last {
+        for locked in last_of {
+            // Of a network the host knows the address, and the name that was tried last is not locked.
+            let name = if matches!(locked, Subject::Account(_)) { name } else { "" };
             host::tell(Event::AuthnLoginLock, name);
         }
     }

@@ -43,6 +43,19 @@ fn a_lock_is_told_of_when_it_begins_and_what_is_refused_meanwhile_is_not() {
 }
 
 #[test]
+fn a_lock_of_a_network_is_told_of_without_a_name_and_beside_that_of_an_account() {
+    install(&SERVICE);
+    let from_there = |name: &str| log_in_from("192.0.2.7", name, "wrong");
+    for number in 0..90 {
+        from_there(&format!("guess{number}"));
+    }
+    told();
+    (0..10).for_each(|_| drop(from_there("admin")));
+    from_there("another");
+    told_of(&[[(Fail, "admin"); 10].as_slice(), &[(Lock, "admin"), (Lock, "")]].concat());
+}
+
+#[test]
 fn what_was_not_evaluated_or_lacks_something_is_not_told_of() {
     install(&SERVICE);
     hasher_is_busy(true);
