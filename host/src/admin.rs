@@ -107,7 +107,7 @@ impl Admin {
         let source = Source { request_id: Some(id.clone()), client: None };
         let note = Note::new(Event::Refused, OPERATOR, &source);
         let note = Note { asked: Some(asked), result: Some("invalid token"), ..note };
-        self.platform.audit.refuse(Refused::InvalidToken, &note);
+        self.platform.audit.refuse(Refused::NotOperator, &note);
     }
 
     /// Puts an order of the operator and what came of it on the disk before the operator is told.

@@ -20,10 +20,14 @@
 //!
 //! # What is not written
 //!
-//! Where the queue is full or the disk takes nothing, and of refusals by the gate beyond ten of a kind a second, the event is
-//! counted, and the next line says in `unwritten` how many are missing before it. Nobody's request fails for it. A host that
-//! goes back to a backup keeps its log: it is in none. Nothing shortens it but whoever moves it away while no host runs.
+//! Where the queue is full or the disk takes nothing, of refusals beyond ten of a kind a second, and of what a service tells or does
+//! with tokens beyond six hundred of a kind a minute, the event is counted, and the next line says in `unwritten` how many are
+//! missing before it. If there is none until an orderly shutdown, a last line says so. Nobody's request fails for it. All that
+//! an administrator or the operator does is written. A request without a token is no offence, and no event.
+//!
+//! A host that goes back to a backup keeps its log: it is in none. Nothing shortens it but whoever moves it away while no host runs.
 
+mod allowance;
 mod chain;
 mod line;
 mod verify;
@@ -31,14 +35,15 @@ mod verify;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 
+use allowance::Allowance;
 use chain::Chain;
 use line::Entry;
 pub use verify::{Verified, verify};
@@ -55,6 +60,10 @@ const BATCH: usize = 256;
 /// Of each kind, how many refusals are written in one second: whoever is refused can ask again for nothing.
 const REFUSALS_A_SECOND: u32 = 10;
 
+/// Of each kind, how many events of a service are written in one minute: whoever is logged in can refresh without end. It is a minute
+/// because logins come in bursts.
+const TOLD_A_MINUTE: u32 = 600;
+
 /// What happened, by its name in OWASP's logging vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Event {
@@ -64,7 +73,7 @@ pub enum Event {
     /// A name and a password were not good.
     #[serde(rename = "authn_login_fail")]
     LoginFail,
-    /// An account or a network is refused for a while.
+    /// An account is refused for a while, or, where no name is told, the network of the client.
     #[serde(rename = "authn_login_lock")]
     LoginLock,
     /// An access token was issued.
@@ -85,7 +94,13 @@ pub enum Event {
     /// An administrator or the operator did what nobody else may.
     #[serde(rename = "authz_admin")]
     Administered,
+    /// The host stopped.
+    #[serde(rename = "sys_shutdown")]
+    Stopped,
 }
+
+/// Kinds of events.
+const EVENTS: usize = Event::Stopped as usize + 1;
 
 /// The request that an event belongs to.
 #[derive(Debug, Clone, Default)]
@@ -122,7 +137,7 @@ impl<'a> Note<'a> {
     }
 }
 
-/// How much was written, and how much was not.
+/// How much was written since the host started, and how much was not.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Events that were written and synced.
@@ -140,21 +155,19 @@ impl Counts {
     }
 }
 
-/// Why the gate let somebody not pass. Each kind has a bound of its own, so that none hides the other.
+/// Why somebody was not let pass. Each kind has a bound of its own, so that none hides the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// The token was not good.
     InvalidToken,
     /// It was, but not for this.
     Forbidden,
+    /// The operator's token was not good.
+    NotOperator,
 }
 
-/// How many more refusals of a kind are written in a second.
-#[derive(Debug, Default)]
-struct Allowance {
-    second: u64,
-    written: u32,
-}
+/// Kinds of refusals.
+const REFUSALS: usize = Refused::NotOperator as usize + 1;
 
 #[derive(Debug)]
 enum Message {
@@ -169,7 +182,7 @@ pub struct Audit {
     queue: mpsc::Sender<Message>,
     clock: Clock,
     counts: Arc<Counts>,
-    refusals: [Mutex<Allowance>; 2],
+    refusals: [Allowance; REFUSALS],
 }
 
 impl Audit {
@@ -192,7 +205,8 @@ impl Audit {
 
     fn with_queue(length: usize, clock: Clock) -> (Self, mpsc::Receiver<Message>) {
         let (queue, inbox) = mpsc::channel(length);
-        (Self { queue, clock, counts: Arc::default(), refusals: Default::default() }, inbox)
+        let refusals = std::array::from_fn(|_| Allowance::new(REFUSALS_A_SECOND, 1));
+        (Self { queue, clock, counts: Arc::default(), refusals }, inbox)
     }
 
     /// Queues an event, to be written soon. Never waits.
@@ -205,14 +219,11 @@ impl Audit {
 
     /// Queues that somebody was refused, unless too many were just now.
     pub fn refuse(&self, why: Refused, note: &Note<'_>) {
-        let second = self.clock.unix_seconds();
-        let mut allowance = self.refusals[why as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        if allowance.second != second {
-            *allowance = Allowance { second, written: 0 };
-        }
-        if allowance.written < REFUSALS_A_SECOND {
-            allowance.written += 1;
-            drop(allowance);
+        self.tell_within(&self.refusals[why as usize], note);
+    }
+
+    fn tell_within(&self, allowance: &Allowance, note: &Note<'_>) {
+        if allowance.take(self.clock.unix_seconds()) {
             self.tell(note);
         } else {
             self.counts.miss(1);
@@ -224,6 +235,15 @@ impl Audit {
         let (done, told) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
             let _ = told.await;
+        }
+    }
+
+    /// As [`Self::flush`], and if no line speaks of what is missing before, a last one does.
+    pub async fn close(&self) {
+        self.flush().await;
+        if self.counts.owed.load(Ordering::Relaxed) > 0 {
+            self.tell(&Note::new(Event::Stopped, "host", &Source::default()));
+            self.flush().await;
         }
     }
 
@@ -239,12 +259,15 @@ pub struct Teller {
     audit: Arc<Audit>,
     service: Arc<str>,
     source: Source,
+    /// Of each kind of event. The service's own, so that none hides what another tells.
+    allowances: Arc<[Allowance; EVENTS]>,
 }
 
 impl Teller {
     /// A service, for no request.
     pub fn new(audit: Arc<Audit>, service: Arc<str>) -> Self {
-        Self { audit, service, source: Source::default() }
+        let allowances = std::array::from_fn(|_| Allowance::new(TOLD_A_MINUTE, 60));
+        Self { audit, service, source: Source::default(), allowances: Arc::new(allowances) }
     }
 
     /// The same, for a request.
@@ -253,9 +276,10 @@ impl Teller {
         Self { source: source.clone(), ..self.clone() }
     }
 
-    /// Queues an event. Never waits.
+    /// Queues an event, unless there were too many of its kind just now. Never waits.
     pub fn tell(&self, event: Event, subject: Option<&str>, session: Option<&str>) {
-        self.audit.tell(&Note { subject, session, ..Note::new(event, &self.service, &self.source) });
+        let note = Note { subject, session, ..Note::new(event, &self.service, &self.source) };
+        self.audit.tell_within(&self.allowances[event as usize], &note);
     }
 
     /// Counts an event that is not to be written.
@@ -268,23 +292,27 @@ impl Teller {
 fn write_all(mut chain: Chain, mut inbox: mpsc::Receiver<Message>, counts: &Counts) {
     let (mut batch, mut failing) = (Vec::with_capacity(BATCH), false);
     while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
-        let written = write(&mut chain, &mut batch, counts);
-        match written {
-            Err(error) if !failing => {
-                tracing::error!(%error, "the audit log takes nothing: make room on the disk of the data folder");
-                failing = true;
-            }
-            Ok(()) if failing => {
-                tracing::info!("the audit log takes lines again, the first of which says how many are missing");
-                failing = false;
-            }
-            _ => {}
-        }
+        failing = still_failing(failing, &write(&mut chain, &mut batch, counts));
     }
 }
 
-/// Writes and syncs a batch, or counts it as lost, and answers those who wait for that.
-fn write(chain: &mut Chain, batch: &mut Vec<Message>, counts: &Counts) -> io::Result<()> {
+/// Whether the disk takes nothing, after this batch. A batch without an event does not show it. Says so when it changes.
+fn still_failing(failing: bool, written: &io::Result<u64>) -> bool {
+    match written {
+        Err(error) if !failing => {
+            tracing::error!(%error, "the audit log takes nothing: make room on the disk of the data folder");
+            true
+        }
+        Ok(1..) if failing => {
+            tracing::info!("the audit log takes lines again, the first of which says how many are missing");
+            false
+        }
+        _ => failing,
+    }
+}
+
+/// Writes and syncs a batch, or counts it as lost, and answers those who wait for that. Gives how many events were written.
+fn write(chain: &mut Chain, batch: &mut Vec<Message>, counts: &Counts) -> io::Result<u64> {
     let (mut entries, mut waiting) = (Vec::with_capacity(batch.len()), Vec::new());
     for message in batch.drain(..) {
         match message {
@@ -310,7 +338,7 @@ fn write(chain: &mut Chain, batch: &mut Vec<Message>, counts: &Counts) -> io::Re
     for done in waiting {
         let _ = done.send(());
     }
-    written
+    written.map(|()| events)
 }
 
 #[cfg(test)]

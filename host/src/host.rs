@@ -154,7 +154,7 @@ impl Host {
         self.stop.send_replace(true);
         self.deployer.stop();
         let all_ended = self.connections.wait(self.manifest.listeners.shutdown_time).await;
-        self.audit.flush().await;
+        self.audit.close().await;
         all_ended
     }
 }

@@ -67,7 +67,7 @@ struct Serve {
     /// What to serve.
     #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
     manifest: PathBuf,
-    /// Databases, keys and compiled code; made where it is missing.
+    /// Databases, keys, compiled code and the audit log; made where it is missing.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
     /// Compiled code, which must be this user's alone, with its key beside it as FOLDER.mac-key; `cache` in the data folder unless
