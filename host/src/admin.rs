@@ -77,12 +77,26 @@ impl Admin {
         Self { gate, deployer, gateway, platform, metrics, uploads, ids: RequestIds::default() }
     }
 
-    /// Answers one request.
+    /// Answers one request. What an order began, its line in the audit log included, is ended when the operator's connection
+    /// breaks as well.
     pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let id = self.ids.of(request.headers());
+        let changes = !request.method().is_safe() && self.check_token(request.headers()).is_ok();
+        let answered = self.answer_and_tell(request, id.clone(), changes);
+        if !changes {
+            return answered.await;
+        }
+        tokio::spawn(answered).await.unwrap_or_else(|_| Error::Internal.to_response(&id))
+    }
+
+    async fn answer_and_tell(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        id: Arc<str>,
+        changes: bool,
+    ) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let asked = format!("{method} {}", request.uri());
-        let changes = !method.is_safe() && self.check_token(request.headers()).is_ok();
         let answered = self.answer(request, &id).await;
         let is_stranger = matches!(answered, Err(Error::InvalidToken));
         let mut response = answered.unwrap_or_else(|error| error.to_response(&id));

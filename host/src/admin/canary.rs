@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
-use super::deploys::{outcome, query, share, success, to_its_end, traffic};
+use super::deploys::{apart, outcome, query, share, success, traffic};
 use super::{Admin, only};
 use crate::body::Body;
 use crate::deploy::{Canary, Serving};
@@ -25,7 +25,7 @@ impl Admin {
                 let share = share(query(request, &["share"])?.get("share"))?;
                 let share = share.ok_or(Error::BadRequest("Give the share of the callers: ?share=20%25"))?;
                 let deployer = self.deployer.clone();
-                let set = to_its_end(async move { deployer.set_canary_share(share).await }).await?;
+                let set = apart(async move { deployer.set_canary_share(share).await }).await?;
                 Ok(outcome(set.map(|()| json!({ "share": share })), id))
             }
             [] => {
@@ -34,12 +34,12 @@ impl Admin {
             }
             ["promote"] => {
                 let (deployer, reason) = (self.deployer.clone(), reason(request)?);
-                let reports = to_its_end(async move { deployer.promote(&reason).await }).await?;
+                let reports = apart(async move { deployer.promote(&reason).await }).await?;
                 Ok(outcome(reports.map(|reports| json!(reports)), id))
             }
             ["abort"] => {
                 let (deployer, reason) = (self.deployer.clone(), reason(request)?);
-                let aborted = to_its_end(async move { deployer.abort(&reason).await }).await?;
+                let aborted = apart(async move { deployer.abort(&reason).await }).await?;
                 Ok(outcome(aborted.map(|services| json!({ "services": services })), id))
             }
             _ => Err(Error::NotFound),

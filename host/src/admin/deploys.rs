@@ -52,7 +52,7 @@ impl Admin {
                 let mut query = query(&request, &["to", "reason"])?;
                 let reason = query.remove("reason").unwrap_or_default();
                 let (deployer, name, to) = (self.deployer.clone(), (*name).to_owned(), query.remove("to"));
-                let report = to_its_end(async move { deployer.rollback(&name, to.as_deref(), &reason).await }).await?;
+                let report = apart(async move { deployer.rollback(&name, to.as_deref(), &reason).await }).await?;
                 Ok(outcome(report.map(|report| json!(report)), id))
             }
             [name, "history"] => {
@@ -92,7 +92,7 @@ impl Admin {
             reason,
         };
         let deployer = self.deployer.clone();
-        let report = to_its_end(async move { deployer.deploy(order).await }).await?;
+        let report = apart(async move { deployer.deploy(order).await }).await?;
         Ok(outcome(report.map(|report| json!(report)), id))
     }
 
@@ -126,8 +126,8 @@ pub(super) fn traffic(served: &Served) -> Vec<Value> {
     served.revision.traffic().snapshot().iter().map(traffic).collect()
 }
 
-/// Runs on when the operator's connection breaks: what was begun is ended, and the history says how.
-pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
+/// Does it apart, so that an order that panics is answered, and told to the audit log, like any other that failed.
+pub(super) async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {
     tokio::spawn(work).await.map_err(|_| Error::Internal)
 }
 

@@ -1,13 +1,19 @@
 //! The audit log: what is in it, that it holds together, and that nobody changes it unnoticed (AU-20).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use comptoir::audit::{FILE, verify};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::harness::{Client, PASSWORD, Shop, component, manifest_of, send};
 use crate::process::run;
+
+/// How long something is waited for that must happen. Never reached where all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn file(shop: &Shop) -> PathBuf {
     shop.data.path().join(FILE)
@@ -86,6 +92,36 @@ async fn what_befalls_accounts_and_what_the_operator_does_is_written_in_its_orde
     assert_eq!(orders["asked"], "PUT /services/orders?reason=why");
     assert_eq!((&orders["result"], orders["request_id"].is_string()), (&format!("200 {digest}").into(), true));
     assert_eq!(verify(shop.data.path(), None).unwrap().lines, lines.len() as u64);
+}
+
+#[tokio::test]
+async fn an_order_has_its_line_even_if_the_operator_goes_before_it_is_done() {
+    let mut shop = Shop::open().await;
+    let mut orders = std::fs::read(component("orders")).unwrap();
+    orders.extend([0, 2, 1, b'x']);
+    let operator = shop.operator();
+    let head = format!(
+        "PUT /services/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        operator.access_token(),
+        orders.len()
+    );
+    let mut stream = TcpStream::connect(shop.addresses().admin).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&orders).await.unwrap();
+    drop(stream);
+    let written = async {
+        while !std::fs::read_to_string(file(&shop)).unwrap().contains("PUT /services/orders") {
+            operator.get("/services/orders/history").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("a line for the order");
+    let history = operator.get("/services/orders/history").await;
+    shop.stop().await;
+    let lines = lines(&shop);
+    assert_eq!(story(&lines), [["authz_admin", "operator", "operator"]], "{}", history.text);
+    let deployed = &history.data()[0];
+    assert_eq!(deployed["action"], "deploy", "{}", history.text);
+    assert_eq!(lines[0]["result"], format!("200 {}", deployed["to"].as_str().unwrap()));
 }
 
 #[tokio::test]
