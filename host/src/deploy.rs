@@ -122,8 +122,9 @@ pub struct Order {
 /// What a deployer keeps of one service.
 struct Lane {
     slots: Arc<Slots>,
-    /// None where the manifest has none remembered.
+    /// None where each request has an instance of its own.
     idle: Option<Arc<Idle>>,
+    /// None where the manifest has none remembered.
     answers: Option<Arc<Answers>>,
     /// Held while a deploy or a rollback runs.
     busy: Arc<tokio::sync::Mutex<()>>,

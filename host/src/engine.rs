@@ -16,7 +16,8 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::guest::{self, Guest, PARTS};
+pub use crate::guest::PARTS;
+use crate::guest::{self, Guest};
 use crate::manifest::Grant;
 
 pub use cache::CacheError;

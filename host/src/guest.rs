@@ -1,6 +1,6 @@
 //! What a guest can reach: the state of one store and the glue behind each interface.
 //!
-//! A store lives for one request. It holds the guest's handles, an empty WASI context, the limits, and what the manifest
+//! A store lives for one request, or for several where the manifest says so. It holds the guest's handles, an empty WASI context, the limits, and what the manifest
 //! granted to the service; an interface that was not granted is not linked, so its glue never runs. Every number and
 //! length that comes from a guest is hostile: the glue hands it to code that bounds it.
 
@@ -157,6 +157,12 @@ impl Guest {
         (self.grants, self.excuse) = (grants, outgoing.excuse().clone());
         (self.outgoing, self.basis, self.told) = (outgoing, Some(Basis::default()), 0);
         self.output.clear();
+    }
+
+    /// Gives back what was granted for a request, so that an instance which waits for another holds nothing of it.
+    pub fn release(&mut self) {
+        (self.grants, self.excuse) = (Grants::default(), Excuse::default());
+        self.outgoing.release();
     }
 
     /// Whether another request would find an instance like new: with room to grow, and without a handle but those by which it

@@ -18,11 +18,11 @@ use crate::admin::Admin;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::deploy::{Deployer, Deployment, Platform, Record};
-use crate::engine::Engines;
+use crate::engine::{Engines, PARTS};
 use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
 use crate::listener::{Connections, Tls};
-use crate::manifest::{Grant, Manifest, Operator, Reuse};
+use crate::manifest::{Grant, Manifest, Operator, Reuse, Service};
 use crate::passwords::{self, Passwords};
 use crate::revision::{Background, IDLE_INSTANCES};
 use crate::storage::Storage;
@@ -213,10 +213,11 @@ async fn listen(address: SocketAddr, whose: &str) -> anyhow::Result<TcpListener>
     })
 }
 
-/// Instances that there may be at one moment: those that answer, and those that wait to be used again.
+/// Memories of instances that there may be at one moment: of those that answer, of one for each service that is asked what it is, and
+/// of those that wait to be used again.
 fn instances(manifest: &Manifest) -> u32 {
-    let reusing = manifest.services.values().filter(|service| service.reuse != Reuse::Never).count();
-    manifest.instances.saturating_add(u32::try_from(reusing).unwrap_or(u32::MAX).saturating_mul(IDLE_INSTANCES))
+    let each = |service: &Service| PARTS + if service.reuse == Reuse::Never { 0 } else { IDLE_INSTANCES };
+    manifest.services.values().map(each).fold(manifest.instances, u32::saturating_add)
 }
 
 async fn platform(

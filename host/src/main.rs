@@ -70,8 +70,7 @@ struct Serve {
     /// Databases, keys, compiled code and the audit log; made where it is missing.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
-    /// Compiled code, which must be this user's alone, with its key beside it as FOLDER.mac-key; `cache` in the data folder unless
-    /// it is given.
+    /// Compiled code and the key that marks it, which must be this user's alone; `cache` in the data folder unless it is given.
     #[arg(long, env = "COMPTOIR_CACHE", value_name = "FOLDER")]
     cache: Option<PathBuf>,
     /// Serve the routes of all services here instead of where the manifest says.

@@ -161,6 +161,12 @@ impl Revision {
                 "it has {memories} memories, and of the manifest's `instances` at most {most} are to be had at once"
             );
         }
+        if memories > 1 && parts.idle.is_some() {
+            // Of the host's memories there is one aside for each idle instance.
+            wasmtime::bail!(
+                "it has {memories} memories, and instances with several answer one request each: take `reuse` out of the manifest"
+            );
+        }
         let handler = Handler::link(&engines.linker(wasi, &parts.granted, parts.calls)?, speaks, component)?;
         let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
         Ok(Self {
@@ -174,8 +180,7 @@ impl Revision {
             slots: parts.slots,
             memories,
             background: parts.background,
-            // Of the host's memories there is one aside for each idle instance.
-            idle: parts.idle.filter(|_| memories == 1),
+            idle: parts.idle,
             memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
             clock: parts.clock,
             forbidden: forbidden_headers(),
@@ -247,7 +252,7 @@ impl Revision {
         })
     }
 
-    /// Answers a request from memory or in a store of its own, and counts what became of it.
+    /// Answers a request from memory or in a store, and counts what became of it.
     ///
     /// # Errors
     /// `Failure`. The store is gone by then, and open transactions with it.
@@ -298,5 +303,13 @@ impl Revision {
         };
         let answer = self.run(admitted, body, grants, None, None, &excuse).await;
         (answer.map(|(answer, _)| answer), excuse)
+    }
+}
+
+impl Drop for Revision {
+    fn drop(&mut self) {
+        if let Some(idle) = &self.idle {
+            idle.forget_of(&self.handler);
+        }
     }
 }

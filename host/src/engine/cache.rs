@@ -2,8 +2,8 @@
 //!
 //! Machine code is loaded without a look at what it does: whoever could put theirs here would own the host. So code comes out
 //! of the folder only where it bears a mark that nobody makes without the folder's key: HMAC-SHA-256 (RFC 2104) over the code and
-//! over what it was made from and for. The key lies beside the folder, as `<folder>.mac-key`. The folder itself must be this
-//! user's alone, mode 0700.
+//! over what it was made from and for. The key lies in the folder, as `mac-key`. The folder must be this user's alone, mode
+//! 0700.
 //!
 //! A file is named by the component's SHA-256 and the engine's settings, and holds the code as wasmtime serializes it, then
 //! the mark. It is there whole or not at all, also after a power cut.
@@ -24,6 +24,9 @@ use crate::key_file::{Key, KeyFileError};
 
 /// What all files may have together. A component's code has two to five times its own bytes.
 const LIMIT_BYTES: u64 = 512 << 20;
+
+/// The file of the key.
+const KEY: &str = "mac-key";
 
 /// Bytes of the mark at the end of each file.
 const MARK_BYTES: usize = 32;
@@ -151,9 +154,7 @@ impl Cache {
         if !metadata.is_dir() || mode & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(CacheError::Folder { folder: self.folder.clone(), mode });
         }
-        let mut beside = self.folder.clone().into_os_string();
-        beside.push(".mac-key");
-        Ok(Key::open(Path::new(&beside))?)
+        Ok(Key::open(&self.folder.join(KEY))?)
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -179,6 +180,7 @@ impl Cache {
             // Another host may have removed it meanwhile.
             if let Ok(metadata) = entry.metadata()
                 && metadata.is_file()
+                && entry.file_name() != KEY
             {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
             }

@@ -30,6 +30,11 @@ impl Outgoing {
         Self { peers, forbidden, excuse }
     }
 
+    /// Goes nowhere from now on.
+    pub(super) fn release(&mut self) {
+        (self.peers, self.excuse) = (None, Excuse::default());
+    }
+
     pub(super) fn excuse(&self) -> &Excuse {
         &self.excuse
     }

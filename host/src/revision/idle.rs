@@ -2,10 +2,12 @@
 //!
 //! What such a guest keeps in its memory is there for its next request, so `reuse` says whose that may be. An instance that
 //! trapped, ran out of time, left handles behind or took more than a quarter of its memory is not used again, and none answers
-//! more than a thousand requests. A switch to another revision begins without any. Their answers are not remembered.
+//! more than a thousand requests. A switch to another revision begins without any, and those of a revision that is gone go with
+//! it. One that waited for a minute goes when the next is put away. Their answers are not remembered.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::handler::Handler;
 use super::instance::Instance;
@@ -17,6 +19,9 @@ pub const IDLE_INSTANCES: u32 = 16;
 
 /// Requests that one instance answers.
 const REQUESTS: u32 = 1000;
+
+/// How long one waits for its next request.
+const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// The idle instances of one service, shared by its revisions.
 pub struct Idle {
@@ -33,6 +38,7 @@ struct Shelf {
 }
 
 struct Entry {
+    since: Instant,
     place: Place,
     instance: Instance,
 }
@@ -40,7 +46,8 @@ struct Entry {
 /// Where an instance comes from and goes back to: the idle ones of one revision, and where the manifest says so of one session.
 pub(super) struct Place {
     idle: Arc<Idle>,
-    handler: Arc<Handler>,
+    /// Dead once the revision is gone.
+    handler: Weak<Handler>,
     session: Option<Arc<str>>,
     epoch: u64,
 }
@@ -65,22 +72,27 @@ impl Idle {
             Reuse::Session => Some(session?.clone()),
             Reuse::Anyone => None,
         };
-        Some(Place { idle: self.clone(), handler: handler.clone(), session, epoch: self.shelf().epoch })
+        Some(Place { idle: self.clone(), handler: Arc::downgrade(handler), session, epoch: self.shelf().epoch })
     }
 
     /// Gives up all of them, those too that answer now.
     pub fn forget(&self) {
         let mut shelf = self.shelf();
         shelf.epoch += 1;
-        let gone = std::mem::take(&mut shelf.entries);
-        drop(shelf);
-        drop(gone);
+        shelf.entries.clear();
+    }
+
+    /// Gives up those of one revision.
+    pub(super) fn forget_of(&self, handler: &Arc<Handler>) {
+        self.shelf().entries.retain(|entry| !std::ptr::eq(entry.place.handler.as_ptr(), Arc::as_ptr(handler)));
     }
 
     /// Gives back what there is no room for.
     fn keep(&self, entry: Entry) -> Option<Entry> {
         let mut shelf = self.shelf();
-        if entry.instance.requests() >= REQUESTS || entry.place.epoch != shelf.epoch {
+        shelf.entries.retain(|entry| entry.since.elapsed() < IDLE_TIME);
+        let is_current = entry.place.epoch == shelf.epoch && entry.place.handler.strong_count() > 0;
+        if !is_current || entry.instance.requests() >= REQUESTS {
             return Some(entry);
         }
         shelf.entries.push_back(entry);
@@ -101,7 +113,7 @@ impl Place {
     }
 
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.handler, &other.handler) && self.session == other.session
+        Weak::ptr_eq(&self.handler, &other.handler) && self.session == other.session
     }
 }
 
@@ -109,9 +121,10 @@ impl Leftover {
     /// Keeps the instance for another request, unless it has answered enough. Where there are too many, the one that was not
     /// used for longest is given up.
     pub(super) fn put_away(self) {
-        let Self { place, instance, permit } = self;
+        let Self { place, mut instance, permit } = self;
+        instance.guest().release();
         let idle = place.idle.clone();
-        let gone = idle.keep(Entry { place, instance });
+        let gone = idle.keep(Entry { since: Instant::now(), place, instance });
         // In this order, so that there are never more instances than slots and idle ones together.
         drop(gone);
         drop(permit);

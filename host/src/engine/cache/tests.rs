@@ -20,8 +20,10 @@ fn filled() -> (TempDir, Cache) {
     (outer, cache)
 }
 
+/// All files but the key.
 fn names(cache: &Cache) -> Vec<PathBuf> {
     let mut names: Vec<_> = fs::read_dir(&cache.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| !path.ends_with(KEY));
     names.sort();
     names
 }
@@ -49,11 +51,11 @@ fn what_was_put_is_taken_until_the_next_start_and_after() {
 
 #[test]
 fn folder_files_and_key_are_their_owners_alone_and_nothing_else_is_left() {
-    let (outer, cache) = filled();
+    let (_outer, cache) = filled();
     let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
     assert_eq!(names(&cache), [cache.path(origin(1))]);
     assert_eq!((mode(&cache.folder), mode(&cache.path(origin(1)))), (0o700, 0o600));
-    assert_eq!(mode(&outer.path().join("cache.mac-key")), 0o600);
+    assert_eq!(mode(&cache.folder.join(KEY)), 0o600);
 }
 
 #[test]
@@ -105,8 +107,8 @@ fn code_for_other_settings_is_refused_under_this_name() {
 
 #[test]
 fn code_that_another_key_marked_is_refused() {
-    let ((outer, cache), (elsewhere, _)) = (filled(), filled());
-    fs::copy(elsewhere.path().join("cache.mac-key"), outer.path().join("cache.mac-key")).unwrap();
+    let ((_outer, cache), (_other, elsewhere)) = (filled(), filled());
+    fs::copy(elsewhere.folder.join(KEY), cache.folder.join(KEY)).unwrap();
     is_refused(&cache, origin(1));
     cache.put(origin(1), CODE).unwrap();
     assert_eq!(cache.take(origin(1)).unwrap().unwrap(), CODE);
@@ -133,7 +135,7 @@ fn a_link_to_a_folder_and_a_key_that_others_may_read_are_refused() {
     symlink(&cache.folder, &link).unwrap();
     let refused = Cache::new(&link).take(origin(1)).unwrap_err();
     assert!(matches!(refused, CacheError::Folder { .. }), "{refused}");
-    set_permissions(outer.path().join("cache.mac-key"), Permissions::from_mode(0o640)).unwrap();
+    set_permissions(cache.folder.join(KEY), Permissions::from_mode(0o640)).unwrap();
     let refused = cache.take(origin(1)).unwrap_err();
     assert!(matches!(refused, CacheError::Key(KeyFileError::Exposed { mode: 0o640, .. })), "{refused}");
 }

@@ -104,7 +104,7 @@ async fn kept_code_that_was_changed_cut_off_or_swapped_is_refused_and_compiled_a
 async fn kept_code_of_another_key_is_refused_and_in_a_folder_of_others_not_used_and_the_service_serves() {
     let stand = Stand::compiled(&["only"]).await;
     let path = stand.code("only");
-    fs::write(stand.folder.path().join("data/cache.mac-key"), [7; 32]).unwrap();
+    fs::write(stand.folder.path().join("data/cache/mac-key"), [7; 32]).unwrap();
     stand.refuses_all(std::slice::from_ref(&path)).await;
 
     fs::set_permissions(stand.cache(), Permissions::from_mode(0o777)).unwrap();
