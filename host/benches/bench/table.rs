@@ -61,7 +61,10 @@ pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
     let reusing_site = Site::reusing_shop()?;
     reusing_site.stock()?;
     let reusing = reusing_site.serve()?;
-    answer_the_same(&grouped, &reusing)?;
+    // The others have sold something already.
+    let (_unsold_folder, unsold) = serve_twin(1)?;
+    answer_the_same(&unsold, &reusing)?;
+    unsold.stop()?;
     let wasmtime = serve_wasmtime()?;
     let at_rest = comptoir.resident_mib();
 
