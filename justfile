@@ -116,7 +116,7 @@ bench-once: components guests
 
 # Install the server that `just bench` also compares with. Takes some minutes
 bench-tools:
-    cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
+    cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features run,serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
 
 # Kill a serving host, 200 times unless told otherwise, cut its power, fill its disk, stop it, and print what it kept of its word
 crash-lab kills="200": components
