@@ -1,8 +1,8 @@
 //! What a guest can reach: the state of one store and the glue behind each interface.
 //!
-//! A store lives for one request, or for several where the manifest says so. It holds the guest's handles, an empty WASI context, the limits, and what the manifest
-//! granted to the service; an interface that was not granted is not linked, so its glue never runs. Every number and
-//! length that comes from a guest is hostile: the glue hands it to code that bounds it.
+//! A store lives for one request, or for several where the manifest says so. It holds the guest's handles, an empty WASI
+//! context, the limits, and what the manifest granted to the service; an interface that was not granted is not linked, so its
+//! glue never runs. Every number and length that comes from a guest is hostile: the glue hands it to code that bounds it.
 
 mod audit;
 mod calls;

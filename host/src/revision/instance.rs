@@ -90,13 +90,11 @@ impl Instance {
         body: RequestBody,
         sender: Sender,
     ) -> wasmtime::Result<Option<Plain>> {
-        if self.exports.is_none() {
-            self.exports = Some(handler.instantiate(&mut self.store).await?);
-        }
-        match &self.exports {
-            Some(exports) => exports.call(&mut self.store, admitted, body, sender).await,
-            None => Ok(None),
-        }
+        let exports = match &mut self.exports {
+            Some(exports) => exports,
+            none => none.insert(handler.instantiate(&mut self.store).await?),
+        };
+        exports.call(&mut self.store, admitted, body, sender).await
     }
 
     /// The store alone, for what is no request.
