@@ -17,9 +17,13 @@
 //! | `GET /canary` | what is tried, on which share of the callers, and how it does |
 //! | `POST /canary` | gives it to another share: in the query `share` |
 //! | `POST /canary/promote`, `/canary/abort` | ends it, for all of its services: in the query `reason` |
+//! | `GET /keys` | the keys of access tokens: the one that signs, then those that still verify |
+//! | `POST /keys/rotate` | has a new one sign |
+//! | `DELETE /keys/{id}` | refuses at once all that it signed |
 
 mod canary;
 mod deploys;
+mod keys;
 mod metrics;
 
 use std::sync::Arc;
@@ -49,9 +53,9 @@ const UNREAD_TIME: Duration = Duration::from_secs(1);
 /// Who acts here, in the audit log.
 const OPERATOR: &str = "operator";
 
-/// The revisions that an order put in charge or on trial: their digests, for the audit log.
+/// What an order put in charge or on trial, for the audit log: the digests of revisions, or the name of a key.
 #[derive(Debug, Clone)]
-struct Revisions(String);
+struct InCharge(String);
 
 /// Answers the operator.
 pub struct Admin {
@@ -105,8 +109,8 @@ impl Admin {
         if is_stranger {
             self.tell_refusal(&asked, &id);
         } else if changes {
-            let revisions = response.extensions().get::<Revisions>().map_or("", |Revisions(text)| text);
-            let result = format!("{status} {revisions}");
+            let in_charge = response.extensions().get::<InCharge>().map_or("", |InCharge(text)| text);
+            let result = format!("{status} {in_charge}");
             self.tell_change(&asked, &id, result.trim_end()).await;
         }
         let headers = response.headers_mut();
@@ -166,6 +170,12 @@ impl Admin {
                     return Err(self.unread(request, error).await);
                 }
                 self.canary(&request, rest, &serving, id).await
+            }
+            ["keys", ref rest @ ..] => {
+                if let Err(error) = self.check_token(request.headers()) {
+                    return Err(self.unread(request, error).await);
+                }
+                self.keys(&request, rest, id).await
             }
             _ => Err(Error::NotFound),
         }

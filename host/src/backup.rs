@@ -14,7 +14,8 @@
 //! - Each database is as it was at one moment. The services' databases are begun at once, so their moments are close, but they
 //!   are not the same: of something that two services keep together, a backup may hold one half, as after a crash.
 //! - `sessions.db` is read after the services' databases, so no session that one of them holds for ended lives on. `deploys.db`
-//!   is read after that, so it knows at least the schemas that are there, and the components come last.
+//!   is read after that, so it knows at least the schemas that are there, and the components come last. Between them come the keys,
+//!   so no good token that was given before the backup was begun is refused after it was put back.
 //! - A backup is there whole, checked and on the disk, or not at all. Making one changes no other.
 
 mod copy;
@@ -132,7 +133,8 @@ fn fill(data: &Path, partial: &Path) -> anyhow::Result<Contents> {
     for name in OWN_DATABASES.into_iter().filter(|name| own.iter().any(|own| own == name)) {
         copy::database(&data.join(name), &partial.join(name))?;
     }
-    for name in files.iter().filter(|name| is_key(name)) {
+    // Looked for now: the host makes and removes keys while this runs, and the databases took a while.
+    for name in names(data)?.iter().filter(|name| is_key(name) && data.join(name).exists()) {
         copy::file(&data.join(name), &partial.join(name))?;
     }
     for name in names(&data.join(REVISIONS))?.iter().filter(|name| name.ends_with(".wasm")) {

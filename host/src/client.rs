@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use comptoir::deploy::Share;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -19,13 +19,13 @@ use serde_json::Value;
 #[derive(Debug, Args)]
 struct Operator {
     /// The host's admin listener.
-    #[arg(long, env = "COMPTOIR_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8010")]
+    #[arg(long, global = true, env = "COMPTOIR_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8010")]
     admin: SocketAddr,
     /// The host's data folder, whose admin.token opens it.
-    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
+    #[arg(long, global = true, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
     /// Print the host's answer as JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -115,6 +115,26 @@ pub(crate) struct Status {
     service: Option<String>,
     #[command(flatten)]
     operator: Operator,
+}
+
+/// `comptoir keys`
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    order: Option<KeysOrder>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysOrder {
+    /// Have a new key sign; the one before verifies until its last token has expired.
+    Rotate,
+    /// Refuse at once every token that a key signed, such as one that leaked.
+    Disable {
+        /// As `comptoir keys` lists it.
+        id: String,
+    },
 }
 
 impl Deploy {
@@ -208,6 +228,18 @@ impl Status {
         let path = self.service.map_or_else(|| "/services".to_owned(), |service| format!("/services/{service}"));
         let answer = self.operator.ask(Method::GET, &path, Vec::new(), None)?;
         self.operator.print(&answer, print::status)
+    }
+}
+
+impl Keys {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (method, path) = match self.order {
+            None => (Method::GET, "/keys".to_owned()),
+            Some(KeysOrder::Rotate) => (Method::POST, "/keys/rotate".to_owned()),
+            Some(KeysOrder::Disable { id }) => (Method::DELETE, format!("/keys/{id}")),
+        };
+        let answer = self.operator.ask(method, &path, Vec::new(), None)?;
+        self.operator.print(&answer, print::keys)
     }
 }
 

@@ -49,6 +49,8 @@ enum Command {
     History(client::History),
     /// What serves now, and how it does.
     Status(client::Status),
+    /// The keys of access tokens: which signs, and which still verify.
+    Keys(client::Keys),
     /// Back up a data folder, while a host serves from it or while none does.
     Backup(Backup),
     /// Put a backup into a data folder that no host uses.
@@ -150,6 +152,7 @@ fn main() -> ExitCode {
         Command::Rollback(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Keys(command) => command.run(),
         Command::Backup(options) => back_up(&options),
         Command::Restore(options) => restore(&options),
         Command::Audit(Audit::Verify(options)) => verify(&options),

@@ -5,10 +5,14 @@
 //! What holds:
 //!
 //! - **One issuer, one verifier.** This host signs every token that it accepts, so [`Tokens::verify`] has no choices to
-//!   make: the protected header must be, byte for byte, the one that [`Tokens::issue`] writes. Algorithm, key and type
-//!   are never read from a token.
-//! - **The key stays here.** It is made at the first start, lies in `signing.key` with mode 0600, and appears in no
-//!   `Debug` output and no error.
+//!   make: the protected header must be, byte for byte, the one that [`Tokens::issue`] writes with one of the few keys.
+//!   Algorithm and type are never read from a token.
+//! - **The keys stay here.** The first is made at the first start, they lie in files with mode 0600, and appear in no
+//!   `Debug` output and no error. None is published as a JWKS (RFC 7517): what verifies an HMAC also signs, so that would
+//!   give it away, and nobody else verifies.
+//! - **A rotation refuses no good token.** [`Tokens::rotate_keys`] has a new key sign, and the one before verifies until
+//!   the last token that it signed has expired; [`Tokens::disable_key`] refuses what a key signed at once. See `keys` for
+//!   what is on the disk when.
 //! - **An ended session stays ended.** [`Tokens::revoke`] has written to disk when it returns; see
 //!   `Revocations` for how long it is remembered and what a wrong clock can do to it.
 //! - Every token that [`Tokens::issue`] gives is within the length that [`Tokens::verify`] reads.
@@ -29,6 +33,7 @@ use crate::clock::Clock;
 use crate::key_file::KeyFileError;
 
 mod key;
+mod keys;
 mod revocations;
 
 #[cfg(test)]
@@ -36,7 +41,8 @@ mod forgeries;
 #[cfg(test)]
 mod tests;
 
-use key::SigningKey;
+use keys::Keys;
+pub use keys::{KeyChangeError, KeyState};
 use revocations::Revocations;
 
 /// How long an access token is good for, in seconds.
@@ -63,7 +69,7 @@ const ACCESS: &str = "access";
 /// Signs, verifies and revokes access tokens. One for a data folder; share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Tokens {
-    key: SigningKey,
+    keys: Arc<Keys>,
     revocations: Revocations,
     clock: Clock,
 }
@@ -107,7 +113,7 @@ pub enum TokensError {
         /// What the system said.
         source: io::Error,
     },
-    /// The signing key cannot be used.
+    /// A signing key cannot be used.
     #[error("the signing key: {0}")]
     Key(#[from] KeyFileError),
     /// The file of ended sessions cannot be used.
@@ -147,7 +153,7 @@ pub enum RevokeError {
 }
 
 impl Tokens {
-    /// Opens the key and the ended sessions in a folder, making both (and the folder) when they are not there.
+    /// Opens the keys and the ended sessions in a folder, making both (and the folder) when they are not there.
     ///
     /// Blocks on the disk.
     ///
@@ -160,14 +166,47 @@ impl Tokens {
             .mode(0o700)
             .create(folder)
             .map_err(|source| TokensError::Io { path: folder.to_owned(), source })?;
-        let key = SigningKey::open(folder)?;
+        let keys = Arc::new(Keys::open(folder, clock.unix_seconds())?);
         let revocations = Revocations::open(folder, clock.unix_seconds())?;
-        Ok(Tokens { key, revocations, clock })
+        Ok(Tokens { keys, revocations, clock })
     }
 
-    /// The name of the key in use (`kid`): 16 hex digits that tell two installations apart and reveal nothing.
-    pub fn key_id(&self) -> &str {
-        self.key.id()
+    /// The keys that verify, newest first: the first one signs. Their names reveal nothing.
+    pub fn keys(&self) -> Vec<KeyState> {
+        self.keys.list(self.clock.unix_seconds())
+    }
+
+    /// Has a new key sign from now on, also after a restart.
+    ///
+    /// The one before verifies until its last token has expired, and at most a minute more. The write happens off the
+    /// reactor; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no new key. Nothing changed then.
+    pub async fn rotate_keys(&self) -> Result<(), KeyChangeError> {
+        self.change_keys(Keys::rotate).await
+    }
+
+    /// Refuses every token that a key signed, at once and after a restart. If it is the one that signs, a new one does.
+    ///
+    /// Works off the reactor; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Whether the key is refused all the same, and for how long.
+    pub async fn disable_key(&self, id: &str) -> Result<(), KeyChangeError> {
+        let id = id.to_owned();
+        self.change_keys(move |keys, clock| keys.disable(&id, clock)).await
+    }
+
+    async fn change_keys(
+        &self,
+        change: impl FnOnce(&Keys, &Clock) -> Result<(), KeyChangeError> + Send + 'static,
+    ) -> Result<(), KeyChangeError> {
+        let (keys, clock) = (self.keys.clone(), self.clock.clone());
+        let changed = tokio::task::spawn_blocking(move || change(&keys, &clock)).await;
+        changed.unwrap_or_else(|error| Err(KeyChangeError::NotMade(error.to_string())))
     }
 
     /// Issues a token for a subject (the username) with a role, tied to a session.
@@ -187,7 +226,8 @@ impl Tokens {
         let token_id = token_id()?;
         let payload = Payload::new(subject, role, session, self.clock.unix_seconds(), &token_id);
         let payload = serde_json::to_vec(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
-        let token = self.key.sign(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
+        // After the time of issue was read: a key that was replaced since then still verifies for as long as this lasts.
+        let token = self.keys.signer().sign(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
         Ok(AccessToken { token, expires_in_seconds: ACCESS_LIFETIME_SECONDS })
     }
 
@@ -199,12 +239,13 @@ impl Tokens {
         if token.len() > TOKEN_LIMIT_BYTES {
             return None;
         }
-        let encoded = self.key.signed_payload(token)?;
+        let now = self.clock.unix_seconds();
+        let encoded = self.keys.signed_payload(token, now)?;
         // Three bytes for four characters; on the stack, because this is on the way of every request.
         let mut buffer = [0; TOKEN_LIMIT_BYTES / 4 * 3];
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut buffer).ok()?;
         let payload = Payload::read(&buffer[..length])?;
-        let good = payload.is_good_at(self.clock.unix_seconds()) && !self.revocations.contains(&payload.sid);
+        let good = payload.is_good_at(now) && !self.revocations.contains(&payload.sid);
         good.then(|| payload.into_claims())
     }
 

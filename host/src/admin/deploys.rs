@@ -9,7 +9,7 @@ use hyper::header::{ETAG, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Admin, Revisions, json_answer, only};
+use super::{Admin, InCharge, json_answer, only};
 use crate::body::{Body, BodyRefusal};
 use crate::deploy::{DeployError, Order, Served, Serving, Share, ShareError, Step};
 use crate::error::Error;
@@ -167,10 +167,10 @@ pub(super) fn success(members: &Value) -> Response<Body> {
 }
 
 /// Those that a report, or each of several, says were put in charge or on trial.
-fn revisions(data: &Value) -> Revisions {
+fn revisions(data: &Value) -> InCharge {
     let reports = data.as_array().map_or(std::slice::from_ref(data), Vec::as_slice);
     let digests: Vec<&str> = reports.iter().filter_map(|report| report["to"].as_str()).collect();
-    Revisions(digests.join(" "))
+    InCharge(digests.join(" "))
 }
 
 /// What a deploy came to: its report, or why nothing changed, in the envelope.

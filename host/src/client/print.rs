@@ -6,6 +6,11 @@ fn short(digest: &Value) -> &str {
     digest.as_str().map_or("-", |digest| digest.get(..12).unwrap_or(digest))
 }
 
+fn moment(unix_seconds: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(unix_seconds);
+    at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
+}
+
 pub(super) fn report(report: &Value) {
     for step in report["steps"].as_array().into_iter().flatten() {
         #[allow(clippy::cast_precision_loss, reason = "microseconds for people")]
@@ -43,9 +48,7 @@ pub(super) fn aborted(aborted: &Value) {
 pub(super) fn history(lines: &Value) {
     for line in lines.as_array().into_iter().flatten() {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        let at = time::OffsetDateTime::from_unix_timestamp(line["at"].as_i64().unwrap_or_default());
-        let at =
-            at.ok().and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default();
+        let at = moment(line["at"].as_i64().unwrap_or_default());
         let why =
             [text("reason"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         println!(
@@ -93,6 +96,17 @@ pub(super) fn canary(canary: &Value) {
     for service in canary["services"].as_array().into_iter().flatten() {
         println!("{}  {}", service["service"].as_str().unwrap_or_default(), short(&service["revision"]));
         traffic(service);
+    }
+}
+
+/// The one that signs, and those that still verify.
+pub(super) fn keys(keys: &Value) {
+    for key in keys.as_array().into_iter().flatten() {
+        let since = key["since"].as_i64().map_or_else(|| "the first start".to_owned(), moment);
+        let does = key["until"]
+            .as_i64()
+            .map_or_else(|| "signs".to_owned(), |until| format!("verifies until {}", moment(until)));
+        println!("{}  since {since}  {does}", key["id"].as_str().unwrap_or_default());
     }
 }
 

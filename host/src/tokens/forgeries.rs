@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 
-mod forge;
+pub(super) mod forge;
 
 use forge::{Forge, sign_encoded, signed_with};
 
@@ -38,7 +38,7 @@ fn another_header_is_refused_although_the_signature_is_right() {
     };
     let swapped = |name: &str, algorithm| signed_with(&forge.key, algorithm, &header.replace("HS256", name), &payload);
     let added = |member: &str| forge.with_header("{", &format!("{{{member},"));
-    let kid = forge.tokens.key_id();
+    let kid = &*forge.tokens.keys()[0].id;
     let attacker = "YXR0YWNrZXI";
     assert_refused(
         &forge,
@@ -164,7 +164,10 @@ fn another_signature_is_refused() {
         }),
         ("the key of another installation", signed_with(&Forge::new().key, Algorithm::HS256, &header, &text)),
         ("a token of another installation", Forge::new().good()),
-        ("the key's name as the key", signed_with(forge.tokens.key_id().as_bytes(), Algorithm::HS256, &header, &text)),
+        (
+            "the key's name as the key",
+            signed_with(forge.tokens.keys()[0].id.as_bytes(), Algorithm::HS256, &header, &text),
+        ),
         ("a key of zeros", signed_with(&[0; 32], Algorithm::HS256, &header, &text)),
     ];
     // What stands in tutorials, and in services that came before.
@@ -185,6 +188,37 @@ fn another_signature_is_refused() {
             .push(("a public secret, plain header", signed_with(secret.as_bytes(), Algorithm::HS256, plain, &text)));
     }
     assert_refused(&forge, &forgeries);
+}
+
+#[tokio::test]
+async fn with_two_keys_each_signature_is_good_under_its_own_header_alone() {
+    let forge = Forge::new();
+    let (old, good) = (forge.header(), forge.good());
+    forge.tokens.rotate_keys().await.unwrap();
+    let new = forge.header();
+    assert_ne!(old, new);
+    let text = forge.payload().to_string();
+    let [old_kid, new_kid] = [1, 0].map(|position| forge.tokens.keys()[position].id.clone());
+    let issued = forge.tokens.issue("ada", "user", "s1").unwrap().token;
+    let (message, signature) = issued.rsplit_once('.').unwrap();
+    let (of_new, of_old) = (message.split_once('.').unwrap().1, good.split('.').collect::<Vec<_>>());
+    assert!(forge.tokens.verify(&good).is_some() && forge.tokens.verify(&issued).is_some());
+    let both = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{new_kid}","kid":"{old_kid}"}}"#);
+    let none = r#"{"alg":"none","typ":"at+jwt","kid":"ID"}"#.replace("ID", &old_kid);
+    for (reason, token) in [
+        ("the new header, the old key", forge.signed(&new, &text)),
+        ("the old header, the new signature", format!("{}.{of_new}.{signature}", of_old[0])),
+        ("the new header, the old signature", format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(&new), of_old[1], of_old[2])),
+        ("the new message, the old signature", format!("{message}.{}", of_old[2])),
+        ("the old message, the new signature", format!("{}.{}.{signature}", of_old[0], of_old[1])),
+        ("two keys named", forge.signed(&both, &text)),
+        ("no algorithm, yet signed", forge.signed(&none, &text)),
+        ("no algorithm, no signature", format!("{}.{}.", URL_SAFE_NO_PAD.encode(&none), of_old[1])),
+        ("an unknown key", forge.signed(&old.replace(&old_kid, "0123456789abcdef"), &text)),
+        ("a key's name as the key", signed_with(new_kid.as_bytes(), Algorithm::HS256, &new, &text)),
+    ] {
+        assert_eq!(forge.tokens.verify(&token), None, "{reason}: {token}");
+    }
 }
 
 #[test]

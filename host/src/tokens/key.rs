@@ -1,4 +1,4 @@
-//! The signing key: its name, and the two things it does.
+//! A signing key: its name, and the two things it does.
 //!
 //! What stays of its bytes is in `jsonwebtoken`'s key types, which clear themselves on drop and hide themselves in `Debug`.
 
@@ -18,19 +18,19 @@ const ALGORITHM: Algorithm = Algorithm::HS256;
 /// Sets the name of a key apart from every other hash of it.
 const ID_LABEL: &[u8] = b"comptoir signing key id\0";
 
-/// The key of this installation, ready to sign and verify.
+/// A key of this installation, ready to sign and verify.
 pub(super) struct SigningKey {
     encoding: EncodingKey,
     decoding: DecodingKey,
     id: String,
-    /// The encoded protected header and the dot after it: how every token of this host begins.
+    /// The encoded protected header and the dot after it: how every token of this key begins.
     prefix: String,
 }
 
 impl SigningKey {
-    /// Reads `signing.key` in a folder, after making it if it is not there. Nothing else in the folder is read.
-    pub(super) fn open(folder: &Path) -> Result<SigningKey, KeyFileError> {
-        Ok(SigningKey::new(Key::open(&folder.join("signing.key"))?.bytes()))
+    /// Reads the key in a file, after making it if it is not there.
+    pub(super) fn open(path: &Path) -> Result<SigningKey, KeyFileError> {
+        Ok(SigningKey::new(Key::open(path)?.bytes()))
     }
 
     fn new(bytes: &[u8; KEY_BYTES]) -> SigningKey {
@@ -60,6 +60,11 @@ impl SigningKey {
         token.push('.');
         token.push_str(&signature);
         Ok(token)
+    }
+
+    /// Whether a token has the header of this key's tokens, byte for byte.
+    pub(super) fn is_named_by(&self, token: &str) -> bool {
+        token.starts_with(&*self.prefix)
     }
 
     /// The payload of a token, still encoded, if this key signed exactly these bytes under exactly our header.

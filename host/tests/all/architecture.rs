@@ -19,6 +19,7 @@ const EDGES: [(&str, &[&str]); 26] = [
             "route",
             "storage",
             "telemetry",
+            "tokens",
             "version",
         ],
     ),

@@ -2,6 +2,7 @@
 
 mod forge;
 
+mod keys;
 mod login;
 mod logout;
 mod operator;

@@ -12,15 +12,15 @@ use crate::clock::Clock;
 use crate::tokens::Tokens;
 
 /// An installation whose key has leaked: makes tokens that only the rules can refuse.
-pub(super) struct Forge {
-    pub(super) tokens: Tokens,
-    pub(super) key: Vec<u8>,
-    pub(super) now: u64,
+pub(in crate::tokens) struct Forge {
+    pub(in crate::tokens) tokens: Tokens,
+    pub(in crate::tokens) key: Vec<u8>,
+    pub(in crate::tokens) now: u64,
     _folder: TempDir,
 }
 
 impl Forge {
-    pub(super) fn new() -> Forge {
+    pub(in crate::tokens) fn new() -> Forge {
         let folder = TempDir::new().unwrap();
         let clock = Clock::default();
         let tokens = Tokens::open(folder.path(), clock.clone()).unwrap();
@@ -28,11 +28,11 @@ impl Forge {
         Forge { tokens, key, now: clock.unix_seconds(), _folder: folder }
     }
 
-    pub(super) fn header(&self) -> String {
-        format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, self.tokens.key_id())
+    pub(in crate::tokens) fn header(&self) -> String {
+        format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, self.tokens.keys()[0].id)
     }
 
-    pub(super) fn payload(&self) -> Value {
+    pub(in crate::tokens) fn payload(&self) -> Value {
         json!({
             "iss": "comptoir", "aud": "comptoir", "sub": "ada", "client_id": "comptoir", "iat": self.now,
             "exp": self.now + 3600, "jti": "forged", "sid": "s1", "roles": ["user"], "type": "access",
@@ -40,14 +40,14 @@ impl Forge {
     }
 
     /// Our header with one replacement, our payload, signed with our key.
-    pub(super) fn with_header(&self, from: &str, to: &str) -> String {
+    pub(in crate::tokens) fn with_header(&self, from: &str, to: &str) -> String {
         let header = self.header();
         assert!(header.contains(from), "{from}");
         self.signed(&header.replacen(from, to, 1), self.payload().to_string())
     }
 
     /// A payload with one claim set, or taken away, signed with our key.
-    pub(super) fn with_claim(&self, name: &str, value: impl Into<Option<Value>>) -> String {
+    pub(in crate::tokens) fn with_claim(&self, name: &str, value: impl Into<Option<Value>>) -> String {
         let mut payload = self.payload();
         match value.into() {
             Some(value) => payload[name] = value,
@@ -57,34 +57,39 @@ impl Forge {
     }
 
     /// Our payload with one replacement in its text, signed with our key.
-    pub(super) fn with_text(&self, from: &str, to: &str) -> String {
+    pub(in crate::tokens) fn with_text(&self, from: &str, to: &str) -> String {
         let payload = self.payload().to_string();
         assert!(payload.contains(from), "{from}");
         self.signed(&self.header(), payload.replacen(from, to, 1))
     }
 
-    pub(super) fn signed(&self, header: &str, payload: impl AsRef<[u8]>) -> String {
+    pub(in crate::tokens) fn signed(&self, header: &str, payload: impl AsRef<[u8]>) -> String {
         signed_with(&self.key, Algorithm::HS256, header, payload)
     }
 
-    pub(super) fn good(&self) -> String {
+    pub(in crate::tokens) fn good(&self) -> String {
         self.signed(&self.header(), self.payload().to_string())
     }
 
     /// The three segments of a good token.
-    pub(super) fn segments(&self) -> [String; 3] {
+    pub(in crate::tokens) fn segments(&self) -> [String; 3] {
         let segments: Vec<_> = self.good().split('.').map(str::to_owned).collect();
         segments.try_into().unwrap()
     }
 }
 
-pub(super) fn signed_with(key: &[u8], algorithm: Algorithm, header: &str, payload: impl AsRef<[u8]>) -> String {
+pub(in crate::tokens) fn signed_with(
+    key: &[u8],
+    algorithm: Algorithm,
+    header: &str,
+    payload: impl AsRef<[u8]>,
+) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     sign_encoded(key, algorithm, &message)
 }
 
 /// Signs two segments that are encoded already, well or badly.
-pub(super) fn sign_encoded(key: &[u8], algorithm: Algorithm, message: &str) -> String {
+pub(in crate::tokens) fn sign_encoded(key: &[u8], algorithm: Algorithm, message: &str) -> String {
     let signature = crypto::sign(message.as_bytes(), &EncodingKey::from_secret(key), algorithm).unwrap();
     format!("{message}.{signature}")
 }

@@ -35,7 +35,8 @@ fn value() -> impl Strategy<Value = String> {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let methods = select(vec![Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS]);
-    const PATHS: &[&str] = &["services", "canary", "orders", "rollback", "history", "promote", "abort", "readyz", "x"];
+    const PATHS: &[&str] =
+        &["services", "canary", "orders", "rollback", "history", "promote", "abort", "keys", "rotate", "readyz", "x"];
     const NAMES: &[&str] = &["share", "to", "reason", "force", "digest", "canary"];
     let path = prop::collection::vec(word(PATHS), 0..4);
     let query = prop::collection::vec((word(NAMES), value()), 0..3);
@@ -64,7 +65,7 @@ async fn holds(shop: &Shop, asked: Asked) -> Result<(), TestCaseError> {
     let answer = send(request.body(asked.body)).await;
     let status = answer.status.as_u16();
     prop_assert!(status < 500, "{} {}", status, answer.text);
-    let guarded = path.first().is_some_and(|first| first == "services" || first == "canary");
+    let guarded = path.first().is_some_and(|first| ["services", "canary", "keys"].contains(&first.as_str()));
     prop_assert!(!guarded || asked.token.is_none() || status == 401, "{} {}", status, answer.text);
     if status >= 400 && asked.method != Method::HEAD {
         prop_assert_eq!(&answer.body["success"], false, "{}", answer.text);

@@ -1,0 +1,198 @@
+//! Keys that come and go: which tokens are good then, and what is on the disk.
+
+use super::*;
+use crate::tokens::forgeries::forge::signed_with;
+use crate::tokens::keys::{KEPT_SECONDS, KEYS_LIMIT};
+
+const KEPT: i64 = KEPT_SECONDS as i64;
+
+fn issue(tokens: &Tokens) -> String {
+    tokens.issue("ada", "user", "s1").unwrap().token
+}
+
+fn signer(tokens: &Tokens) -> String {
+    tokens.keys().remove(0).id
+}
+
+/// The names of the files of keys, sorted.
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("signing")).collect();
+    names.sort();
+    names
+}
+
+/// The same claims with a new hour, signed with the key of a file.
+fn renewed(token: &str, key: &Path, now: u64) -> String {
+    let mut payload = part(token, 1);
+    (payload["iat"], payload["exp"]) = (json!(now), json!(now + 3600));
+    signed_with(&fs::read(key).unwrap(), jsonwebtoken::Algorithm::HS256, &part_text(token), payload.to_string())
+}
+
+/// The header, with its members in their order.
+fn part_text(token: &str) -> String {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_new_key_signs_and_the_tokens_of_the_one_before_stay_good_also_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    let old = issue(&tokens);
+    let first = signer(&tokens);
+    tokens.rotate_keys().await.unwrap();
+    let new = issue(&tokens);
+    assert_eq!(part(&new, 0)["kid"], signer(&tokens));
+    let keys = tokens.keys();
+    assert_eq!((keys.len(), &keys[1].id, keys[0].until, keys[1].since), (2, &first, None, None));
+    assert_eq!(keys[1].until, Some(keys[0].since.unwrap() + KEPT_SECONDS));
+    assert_eq!(mode(&folder.path().join(&files(folder.path())[0])), 0o600);
+    let again = open(folder.path(), &clock);
+    assert_eq!(again.keys(), keys);
+    for tokens in [tokens, again] {
+        assert!(tokens.verify(&old).is_some() && tokens.verify(&new).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_verifies_until_its_last_token_has_expired_and_then_leaves_the_disk() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    let first = folder.path().join("signing.key");
+    tokens.rotate_keys().await.unwrap();
+    let kept = folder.path().join("a copy of the first key");
+    fs::copy(&first, &kept).unwrap();
+    let old = renewed(&issue(&tokens), &kept, 0);
+    assert!(tokens.verify(&old).is_none(), "the header is that of the other key");
+    let header = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, tokens.keys()[1].id);
+    let old = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), issue(&tokens).split_once('.').unwrap().1);
+    let is_good = |tokens: &Tokens| tokens.verify(&renewed(&old, &kept, clock.unix_seconds())).is_some();
+    assert!(is_good(&tokens));
+    clock.shift(KEPT - 10);
+    assert!(is_good(&tokens) && is_good(&open(folder.path(), &clock)) && first.exists());
+    clock.shift(10);
+    assert!(!is_good(&tokens) && tokens.keys().len() == 1);
+    assert!(!is_good(&open(folder.path(), &clock)) && !first.exists());
+    assert_eq!(signer(&open(folder.path(), &clock)), signer(&tokens), "without the first key no other one is made");
+    tokens.rotate_keys().await.unwrap();
+    clock.shift(KEPT);
+    tokens.rotate_keys().await.unwrap();
+    assert_eq!(files(folder.path()).len(), 2, "a rotation removes what verifies nothing");
+}
+
+#[tokio::test]
+async fn a_disabled_key_is_refused_at_once_and_after_a_restart_whether_it_signs_or_not() {
+    for signs in [true, false] {
+        let folder = TempDir::new().unwrap();
+        let clock = Clock::default();
+        let tokens = open(folder.path(), &clock);
+        let (id, leaked) = (signer(&tokens), issue(&tokens));
+        if !signs {
+            tokens.rotate_keys().await.unwrap();
+        }
+        let other = (!signs).then(|| issue(&tokens));
+        tokens.disable_key(&id).await.unwrap();
+        let new = issue(&tokens);
+        assert_ne!(part(&new, 0)["kid"], id);
+        for tokens in [&tokens, &open(folder.path(), &clock)] {
+            assert!(tokens.verify(&leaked).is_none());
+            assert!(tokens.verify(&new).is_some() && other.iter().all(|other| tokens.verify(other).is_some()));
+        }
+        assert_eq!((files(folder.path()).len(), folder.path().join("signing.key").exists()), (1, false));
+        assert_eq!(tokens.disable_key(&id).await, Err(KeyChangeError::Unknown(id)));
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_crash_leaves_of_a_rotation_opens_and_refuses_no_good_token() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let old = issue(&open(folder.path(), &clock));
+    let now = clock.unix_seconds();
+    let unfinished = folder.path().join(format!("signing-{now}.key.new"));
+    fs::write(&unfinished, "half a key").unwrap();
+    let tokens = open(folder.path(), &clock);
+    assert!(!unfinished.exists() && tokens.verify(&old).is_some() && tokens.keys().len() == 1);
+
+    // It was on the disk, but nothing was signed with it yet.
+    let made = folder.path().join(format!("signing-{now}.key"));
+    fs::write(&made, [7; 32]).unwrap();
+    fs::set_permissions(&made, Permissions::from_mode(0o600)).unwrap();
+    let before = issue(&tokens);
+    let tokens = open(folder.path(), &clock);
+    assert!(tokens.verify(&old).is_some() && tokens.verify(&before).is_some());
+    assert_eq!((tokens.keys().len(), tokens.keys()[0].since), (2, Some(now)));
+
+    // The same is what a crash leaves of disabling the one that signs: the order is given again.
+    tokens.disable_key(&tokens.keys()[1].id).await.unwrap();
+    assert!(open(folder.path(), &clock).verify(&old).is_none());
+}
+
+#[tokio::test]
+async fn the_newest_key_signs_whatever_the_clock_says() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    for wrong_hours in [0, 0, 48, -96] {
+        clock.shift(wrong_hours * 3600);
+        let before = signer(&tokens);
+        tokens.rotate_keys().await.unwrap();
+        assert_ne!(signer(&tokens), before);
+        assert!(tokens.verify(&issue(&tokens)).is_some());
+        assert_eq!(signer(&open(folder.path(), &clock)), signer(&tokens), "{wrong_hours}");
+    }
+}
+
+#[tokio::test]
+async fn there_are_sixteen_keys_at_most_and_each_of_them_can_be_disabled() {
+    let folder = TempDir::new().unwrap();
+    let tokens = open(folder.path(), &Clock::default());
+    let mut given = vec![issue(&tokens)];
+    for _ in 1..KEYS_LIMIT {
+        tokens.rotate_keys().await.unwrap();
+        given.push(issue(&tokens));
+    }
+    assert_eq!(tokens.rotate_keys().await, Err(KeyChangeError::TooMany));
+    assert!(given.iter().all(|token| tokens.verify(token).is_some()));
+    for key in tokens.keys() {
+        tokens.disable_key(&key.id).await.unwrap();
+    }
+    assert!(given.iter().all(|token| tokens.verify(token).is_none()));
+    assert_eq!((tokens.keys().len(), files(folder.path()).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_the_disk_does_not_take_is_said_and_what_was_to_be_refused_is() {
+    let parent = TempDir::new().unwrap();
+    let (folder, away) = (parent.path().join("data"), parent.path().join("away"));
+    let clock = Clock::default();
+    let tokens = open(&folder, &clock);
+    let first = issue(&tokens);
+    tokens.rotate_keys().await.unwrap();
+    let (second, keys) = (issue(&tokens), tokens.keys());
+    fs::rename(&folder, &away).unwrap();
+    assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
+    assert!(matches!(tokens.disable_key(&keys[0].id).await, Err(KeyChangeError::NotMade(_))));
+    assert!(tokens.keys() == keys && tokens.verify(&second).is_some());
+    let refused = tokens.disable_key(&keys[1].id).await.unwrap_err();
+    assert!(matches!(&refused, KeyChangeError::NotRemoved { path, .. } if *path == folder.join("signing.key")));
+    assert!(tokens.verify(&first).is_none());
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(open(&folder, &clock).keys(), keys);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_key_that_could_not_be_used_does_not_sign_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    // Nobody else writes there, so this stands for a disk that takes the name and not the bytes.
+    let now = clock.unix_seconds();
+    for second in now..now + 60 {
+        fs::write(folder.path().join(format!("signing-{second}.key")), "half").unwrap();
+    }
+    assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
+    assert_eq!(files(folder.path()).len(), 60, "the one that was tried is gone");
+}

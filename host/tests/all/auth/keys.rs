@@ -1,0 +1,148 @@
+//! The keys of access tokens come and go while the shop serves (AU-9).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use comptoir::backup;
+use comptoir::host::Host;
+use tokio::sync::watch;
+
+use super::*;
+use crate::harness::{options, shop_manifest};
+use crate::process::run;
+
+const CLIENTS: usize = 3;
+const ROTATIONS: u64 = 6;
+
+/// The names of the keys that the host lists, newest first.
+fn ids(answer: &Answer) -> Vec<String> {
+    let keys = answer.succeeds(200).as_array().unwrap();
+    keys.iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn kid(client: &Client) -> String {
+    segment(client.access_token(), 0)["kid"].as_str().unwrap().to_owned()
+}
+
+/// Asks for a protected route until told to end, refreshing now and then, and counts.
+async fn browse(mut client: Client, answered: Arc<watch::Sender<u64>>, done: Arc<AtomicBool>) {
+    for turn in 1.. {
+        client.get("/orders?limit=1").await.succeeds(200);
+        if turn % 8 == 0 {
+            client = refreshed(&client).await;
+        }
+        answered.send_modify(|answered| *answered += 1);
+        if done.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_restart() {
+    let mut shop = Shop::open().await;
+    let first = shop.user("marta").await;
+    let (answered, done) = (Arc::new(watch::Sender::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut browsing = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = shop.anon().log_in("marta", PASSWORD).await;
+        browsing.push(tokio::spawn(browse(client, answered.clone(), done.clone())));
+    }
+    let (mut watched, mut refreshing) = (answered.subscribe(), shop.anon().log_in("marta", PASSWORD).await);
+    for rotation in 1..=ROTATIONS {
+        let until = *watched.borrow_and_update() + 20;
+        watched.wait_for(|answered| *answered >= until).await.unwrap();
+        let keys = ids(&shop.operator().post("/keys/rotate", json!({})).await);
+        assert_eq!(keys.len() as u64, rotation + 1);
+        refreshing = refreshed(&refreshing).await;
+        assert_eq!(kid(&refreshing), keys[0]);
+    }
+    done.store(true, Ordering::SeqCst);
+    for browsing in browsing {
+        browsing.await.expect("no good token is refused");
+    }
+    let before = ids(&shop.operator().get("/keys").await);
+    assert_lives(&first).await;
+    shop.restart().await;
+    assert_eq!(ids(&shop.operator().get("/keys").await), before);
+    assert_eq!(before.last(), Some(&kid(&first)));
+    let first = first.at(&format!("http://{}", shop.addresses().gateway));
+    assert_lives(&first).await;
+
+    shop.clock.shift(2 * 3600);
+    assert_eq!(ids(&shop.operator().get("/keys").await), before[..1]);
+    first.get("/orders").await.refuses(401, "INVALID_TOKEN");
+    refreshed(&first).await.get("/orders").await.succeeds(200);
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_disabled_key_are_refused_at_once_and_after_a_restart_and_its_sessions_go_on() {
+    let mut shop = Shop::open().await;
+    let leaked = shop.user("marta").await;
+    let keys = ids(&shop.operator().delete(&format!("/keys/{}", kid(&leaked))).await);
+    assert!(keys.len() == 1 && keys[0] != kid(&leaked));
+    leaked.get("/orders").await.refuses(401, "INVALID_TOKEN");
+    verify(&leaked, leaked.access_token()).await.refuses(401, "INVALID_TOKEN");
+    let other = refreshed(&leaked).await;
+    assert_eq!(kid(&other), keys[0]);
+    shop.restart().await;
+    let here = format!("http://{}", shop.addresses().gateway);
+    leaked.at(&here).get("/orders").await.refuses(401, "INVALID_TOKEN");
+    let other = other.at(&here);
+    assert_lives(&other).await;
+
+    let operator = shop.operator();
+    operator.delete("/keys/0123456789abcdef").await.refuses(404, "UNKNOWN_KEY");
+    operator.get("/keys/rotate").await.refuses(405, "METHOD_NOT_ALLOWED");
+    operator.with_token(other.access_token()).post("/keys/rotate", json!({})).await.refuses(401, "INVALID_TOKEN");
+    operator.without_token().get("/keys").await.refuses(401, "MISSING_TOKEN");
+    assert_eq!(ids(&operator.get("/keys").await), keys);
+    shop.stop().await;
+    let log = std::fs::read_to_string(shop.data.path().join(comptoir::audit::FILE)).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let orders: Vec<_> = lines.iter().filter(|line| line["by"] == "operator").collect();
+    assert_eq!(orders[0]["event"], "authz_admin");
+    let disabled = orders[0]["asked"].as_str().unwrap();
+    assert!(disabled.starts_with("DELETE /keys/"), "{disabled}");
+    assert_eq!((&orders[0]["result"], &orders[1]["result"]), (&json!(format!("200 {}", keys[0])), &json!("404")));
+    assert_eq!(orders[2]["event"], "authz_fail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_lists_rotates_and_disables_keys() {
+    let shop = Shop::open().await;
+    let (admin, data) = (shop.addresses().admin.to_string(), shop.data.path().to_str().unwrap());
+    let keys = async |more: &[&str]| {
+        let said = run(&[&["keys"], more, &["--admin", &admin, "--data", data]].concat()).await;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        if said.status.success() { Ok(text(&said.stdout)) } else { Err(text(&said.stderr)) }
+    };
+    let first = ids(&shop.operator().get("/keys").await).remove(0);
+    assert_eq!(keys(&[]).await, Ok(format!("{first}  since the first start  signs\n")));
+    let rotated = keys(&["rotate"]).await.unwrap();
+    let lines: Vec<&str> = rotated.lines().collect();
+    assert!(lines.len() == 2 && lines[0].ends_with("Z  signs") && !lines[0].contains(&first), "{rotated}");
+    assert!(lines[1].starts_with(&format!("{first}  since the first start  verifies until 20")), "{rotated}");
+    let disabled = keys(&["disable", &first]).await.unwrap();
+    assert_eq!(disabled.trim_end(), lines[0]);
+    let refused = keys(&["disable", &first]).await.unwrap_err();
+    assert!(refused.contains(&format!("there is no key `{first}`: `comptoir keys` lists")), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_holds_every_key_that_verifies() {
+    let shop = Shop::open().await;
+    let old = shop.user("marta").await;
+    shop.operator().post("/keys/rotate", json!({})).await.succeeds(200);
+    let new = shop.anon().log_in("marta", PASSWORD).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (backups, elsewhere) = (folder.path().join("backups"), folder.path().join("elsewhere"));
+    let made = backup::create(shop.data.path(), &backups).unwrap();
+    assert_eq!(made.contents.files.keys().filter(|name| name.ends_with(".key")).count(), 2);
+    backup::restore(&made.path, &elsewhere, false).unwrap();
+    let other = Host::start(shop_manifest(), &elsewhere, options(&shop.clock)).await.unwrap();
+    for client in [old, new] {
+        assert_lives(&client.at(&format!("http://{}", other.addresses().gateway))).await;
+    }
+    other.shutdown().await;
+}
