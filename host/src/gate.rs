@@ -36,6 +36,8 @@ pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-client-address
 pub const CALLER: HeaderName = HeaderName::from_static("x-comptoir-caller");
 /// The id of the request, as in the log and in the answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The trace that the request belongs to, where its client named one (W3C Trace Context).
+pub const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A request whose route is known and whose access was checked.
 #[derive(Debug)]
@@ -134,6 +136,8 @@ pub struct Origin<'a> {
     pub client: Option<IpAddr>,
     /// The id that the host gave to the request.
     pub request_id: &'a Arc<str>,
+    /// The `traceparent` that came with it, if that was valid.
+    pub trace_parent: Option<&'a HeaderValue>,
     /// Whether the service may see which session the caller's token belongs to.
     pub shows_session: bool,
 }
@@ -270,13 +274,16 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     }
 }
 
+/// What the host says of a request's origin, to routes that read it.
+const OF_ORIGIN: [HeaderName; 3] = [CLIENT_ADDRESS, REQUEST_ID, TRACE_PARENT];
+
 /// Removes what only the host may say, and the credential itself: a guest has no use for it.
 fn strip(headers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = headers.keys().filter(|name| is_reserved(name)).cloned().collect();
     for name in forged {
         headers.remove(name);
     }
-    for name in [CLIENT_ADDRESS, REQUEST_ID] {
+    for name in OF_ORIGIN {
         headers.remove(name);
     }
 }
@@ -296,7 +303,7 @@ fn narrow(head: &mut Parts, wanted: &[HeaderName]) {
         _ => &[CONTENT_TYPE, CONTENT_LENGTH],
     };
     for name in of_body.iter().filter(|name| !wanted.contains(name)).chain(wanted) {
-        for value in sent.get_all(name).iter().filter(|_| *name != CLIENT_ADDRESS && *name != REQUEST_ID) {
+        for value in sent.get_all(name).iter().filter(|_| !OF_ORIGIN.contains(name)) {
             head.headers.append(name, value.clone());
         }
     }
@@ -323,7 +330,7 @@ fn identify(headers: &mut HeaderMap, claims: &Claims, shows_session: bool) -> Re
     Ok(())
 }
 
-/// The client's address and the request's id, for a route that reads them.
+/// The client's address, the request's id and its trace, for a route that reads them.
 fn describe_origin(headers: &mut HeaderMap, route: &Route, origin: Origin<'_>) {
     let reads = |name| route.headers.as_ref().is_none_or(|wanted| wanted.contains(&name));
     if reads(CLIENT_ADDRESS)
@@ -336,6 +343,11 @@ fn describe_origin(headers: &mut HeaderMap, route: &Route, origin: Origin<'_>) {
         && let Ok(value) = HeaderValue::from_str(origin.request_id)
     {
         headers.insert(REQUEST_ID, value);
+    }
+    if reads(TRACE_PARENT)
+        && let Some(value) = origin.trace_parent
+    {
+        headers.insert(TRACE_PARENT, value.clone());
     }
 }
 

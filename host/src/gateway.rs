@@ -12,6 +12,7 @@ mod own;
 mod peers;
 mod request_id;
 mod trace;
+mod trace_parent;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -39,6 +40,7 @@ use own::Own;
 use peers::PeerCalls;
 pub use request_id::RequestIds;
 use trace::Trace;
+use trace_parent::TraceParent;
 
 /// Names the revision that answered.
 pub const REVISION: HeaderName = HeaderName::from_static("x-comptoir-revision");
@@ -101,6 +103,7 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let (is_head, page) = (head.method == Method::HEAD, self.cors.page(&head.method, &head.headers));
         let mut trace = Trace::new(&self.metrics, &id, &head.method);
+        trace.parent = TraceParent::of(&head.headers);
         let answered = AssertUnwindSafe(self.answer(door, client, &id, head, body, &mut trace)).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| {
             trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
@@ -144,8 +147,13 @@ impl Gateway {
         trace.route = Some(route.clone());
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         trace.revision = Some(served.revision.label().clone());
-        let origin =
-            Origin { client: Some(client), request_id: id, shows_session: served.grants.contains(&Grant::Tokens) };
+        let parent = trace.parent.as_ref();
+        let origin = Origin {
+            client: Some(client),
+            request_id: id,
+            trace_parent: parent.map(TraceParent::header),
+            shows_session: served.grants.contains(&Grant::Tokens),
+        };
         let wish = (!served.grants.contains(&Grant::Tokens)).then(|| Wish::of(&mut head.headers));
         let admitted = self.gate.admit(&route, head, origin)?;
         let limits = served.revision.limits();
@@ -153,7 +161,7 @@ impl Gateway {
             cause: Some(format!("the request's body: {refusal:?}")),
             ..Stop::from(refusal)
         })?;
-        let peers = self.peers(&deployment, served, id, 0);
+        let peers = self.peers(&deployment, served, id, parent, 0);
         let answer = served.revision.answer(admitted.confirm()?, body, peers).await;
         let Answer { response, output, excuse } = answer.map_err(|failure| Stop {
             error: Error::from(&failure),
@@ -176,6 +184,7 @@ impl Gateway {
         deployment: &Arc<Deployment>,
         served: &Served,
         id: &Arc<str>,
+        parent: Option<&TraceParent>,
         depth: u8,
     ) -> Option<Box<dyn crate::guest::Peers>> {
         if served.calls.is_empty() {
@@ -186,6 +195,7 @@ impl Gateway {
             deployment: deployment.clone(),
             caller: served.revision.service().into(),
             request_id: id.clone(),
+            trace_parent: parent.cloned(),
             depth,
         }))
     }

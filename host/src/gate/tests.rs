@@ -30,7 +30,7 @@ fn head(headers: &[(&str, &str)]) -> Parts {
 
 fn origin() -> Origin<'static> {
     static ID: LazyLock<Arc<str>> = LazyLock::new(|| "id".into());
-    Origin { client: None, request_id: &ID, shows_session: false }
+    Origin { client: None, request_id: &ID, trace_parent: None, shows_session: false }
 }
 
 #[test]
@@ -85,6 +85,7 @@ fn what_a_client_may_not_say_and_its_credential_do_not_pass() {
         ("x-client-address", "::1"),
         ("x-comptoir-caller", "host"),
         ("x-request-id", "forged"),
+        ("traceparent", "no valid one"),
         ("authorization", &token),
         ("accept", "*/*"),
     ]);
@@ -151,6 +152,7 @@ fn given(method: Method, names: &[&'static str]) -> Vec<String> {
         ("authorization", &token),
         ("x-user-id", "admin"),
         ("x-request-id", "forged"),
+        ("traceparent", "no valid one"),
         ("x-client-address", "::1"),
         ("accept", "text/html"),
         ("accept", "*/*"),
@@ -166,6 +168,22 @@ fn given(method: Method, names: &[&'static str]) -> Vec<String> {
     let head = admitted.into_head();
     assert_eq!(head.uri, "/orders?page=2");
     head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+}
+
+#[test]
+fn the_trace_that_the_host_read_reaches_who_reads_it_and_no_one_else() {
+    let (_folder, _tokens, gate) = gate();
+    let read = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    for (route, trace_parent, expected) in [
+        (route(Access::Public), Some(&read), Some(&read)),
+        (route(Access::Public), None, None),
+        (reading(Method::GET, &["traceparent"]), Some(&read), Some(&read)),
+        (reading(Method::GET, &["traceparent"]), None, None),
+        (reading(Method::GET, &["accept"]), Some(&read), None),
+    ] {
+        let admitted = gate.admit(&route, head(&[("traceparent", "sent")]), Origin { trace_parent, ..origin() });
+        assert_eq!(admitted.unwrap().into_head().headers.get(TRACE_PARENT), expected, "{route:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use wasmtime_wasi_http::{Error as CallError, WasiBody};
 
-use super::{Gateway, own_body};
+use super::{Gateway, TraceParent, own_body};
 use crate::body::{Body, RequestBody};
 use crate::deploy::Deployment;
 use crate::error::Error;
@@ -29,6 +29,7 @@ pub(super) struct PeerCalls {
     pub(super) deployment: Arc<Deployment>,
     pub(super) caller: Arc<str>,
     pub(super) request_id: Arc<str>,
+    pub(super) trace_parent: Option<TraceParent>,
     /// How many calls led to this guest.
     pub(super) depth: u8,
 }
@@ -52,6 +53,7 @@ impl Peers for PeerCalls {
             deployment: self.deployment.clone(),
             caller: self.caller.clone(),
             request_id: self.request_id.clone(),
+            trace_parent: self.trace_parent.clone(),
             depth: self.depth + 1,
         };
         async move {
@@ -77,6 +79,7 @@ struct Call {
     deployment: Arc<Deployment>,
     caller: Arc<str>,
     request_id: Arc<str>,
+    trace_parent: Option<TraceParent>,
     depth: u8,
 }
 
@@ -93,16 +96,20 @@ impl Call {
         let route = table.find(&head.method, head.uri.path())?;
         let served = self.deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         let shows_session = served.grants.contains(&Grant::Tokens);
-        let origin = Origin { client: None, request_id: &self.request_id, shows_session };
+        let parent = self.trace_parent.as_ref();
+        let trace_parent = parent.map(TraceParent::header);
+        let origin = Origin { client: None, request_id: &self.request_id, trace_parent, shows_session };
         let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?;
-        let peers = self.gateway.peers(&self.deployment, served, &self.request_id, self.depth);
+        let peers = self.gateway.peers(&self.deployment, served, &self.request_id, parent, self.depth);
         let (id, caller, pattern) = (&*self.request_id, &*self.caller, &*route.pattern);
+        let trace_id = parent.map(TraceParent::trace_id);
         match served.revision.answer(admitted, body, peers).await {
             Ok(answer) => {
                 let (status, guest_output, cause) = (answer.response.status().as_u16(), answer.output, answer.excuse);
                 if answer.response.status().is_server_error() {
                     tracing::error!(
                         request_id = id,
+                        trace_id,
                         service,
                         caller,
                         route = pattern,
@@ -112,14 +119,32 @@ impl Call {
                         "call failed"
                     );
                 } else {
-                    tracing::debug!(request_id = id, service, caller, route = pattern, status, guest_output, "call");
+                    tracing::debug!(
+                        request_id = id,
+                        trace_id,
+                        service,
+                        caller,
+                        route = pattern,
+                        status,
+                        guest_output,
+                        "call"
+                    );
                 }
                 Ok(answer.response)
             }
             Err(failure) => {
                 let error = Error::from(&failure);
                 let (cause, guest_output) = (failure.cause, failure.output);
-                tracing::error!(request_id = id, service, caller, route = pattern, cause, guest_output, "call failed");
+                tracing::error!(
+                    request_id = id,
+                    trace_id,
+                    service,
+                    caller,
+                    route = pattern,
+                    cause,
+                    guest_output,
+                    "call failed"
+                );
                 Err(error)
             }
         }
@@ -145,6 +170,7 @@ impl Gateway {
             deployment: self.serving.load().stable().clone(),
             caller: HOST_NAME.into(),
             request_id: self.ids.mint(),
+            trace_parent: None,
             depth: 0,
         };
         let body = json.map(ToString::to_string).unwrap_or_default();

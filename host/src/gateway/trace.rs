@@ -6,6 +6,7 @@ use std::time::Instant;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 
+use super::TraceParent;
 use crate::route::Route;
 use crate::telemetry::{Labels, Metrics, Shared};
 
@@ -18,6 +19,8 @@ pub(super) struct Trace {
     id: Arc<str>,
     method: Method,
     started: Instant,
+    /// The trace that it belongs to, where its client named one.
+    pub(super) parent: Option<TraceParent>,
     /// What it asks for, once that is known.
     pub(super) route: Option<Arc<Route>>,
     /// Which revision was to answer.
@@ -37,6 +40,7 @@ impl Trace {
             id: id.clone(),
             method: method.clone(),
             started: Instant::now(),
+            parent: None,
             route: None,
             revision: None,
             cause: None,
@@ -55,11 +59,12 @@ impl Drop for Trace {
         let route = self.route.as_ref().map_or(none, |route| &route.pattern);
         let revision = self.revision.as_ref().and_then(|label| label.to_str().ok()).unwrap_or(none);
         let (guest_output, cause) = (self.output.as_deref(), self.cause.as_deref());
+        let trace_id = self.parent.as_ref().map(TraceParent::trace_id);
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
-                    request_id, service, revision, %method, route, status, duration_us, guest_output, cause, $message
+                    request_id, trace_id, service, revision, %method, route, status, duration_us, guest_output, cause, $message
                 )
             };
         }

@@ -64,6 +64,16 @@ async fn an_answer_is_given_again_until_its_table_is_written_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_the_same_in_every_trace() {
+    let shop = stand("").await;
+    for (number, expected) in [(1, "miss"), (2, "hit"), (3, "hit")] {
+        let trace = format!("00-0af7651916cd43dd8448eb211c80319{number}-b7ad6b7169203331-01");
+        let request = shop.anon().request(Method::GET, "/answers/counters/1").header("traceparent", trace);
+        assert_eq!(became(&send(request).await), expected, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_counts_when_it_is_committed_and_not_at_all_when_it_is_not() {
     let shop = stand("").await;
     let anon = shop.anon();

@@ -148,6 +148,26 @@ async fn a_request_that_went_well_is_one_line_without_a_cause() {
 }
 
 #[tokio::test]
+async fn a_trace_that_is_valid_is_found_in_the_log_of_its_request_and_of_the_calls_that_it_led_to() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let mut command = serve(&folder, UNRULY);
+    command.args(["--log", "comptoir=debug"]);
+    let mut program = Program::spawn(command, &folder).await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let (valid, invalid) = (format!("00-{trace}-b7ad6b7169203331-01"), format!("00-{trace}-0000000000000000-01"));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (id, sent, expected) in [("traced", &valid, Value::from(trace)), ("not-traced", &invalid, Value::Null)] {
+        let request = client.get(format!("{}/unruly/call/unruly", program.gateway));
+        let answer = request.header("x-request-id", id).header("traceparent", sent).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().get("traceparent")), (200, None));
+        for message in ["call", "request"] {
+            let line = program.until_logged(|line| line["request_id"] == id && line["message"] == message).await;
+            assert_eq!(line["trace_id"], expected, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut program = Program::start().await;

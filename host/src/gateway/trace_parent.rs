@@ -1,0 +1,112 @@
+//! The trace that a request belongs to, as its client says in `traceparent` (W3C Trace Context, level 1, section 3.2).
+//!
+//! The host takes no part in a trace: it logs its id, hands the header on as it came to guests that read it, and
+//! answers with none. What is not valid is as if it were not there.
+
+use hyper::header::{HeaderMap, HeaderValue};
+
+use crate::gate::TRACE_PARENT;
+
+/// Bytes of version, trace, parent and flags with the dashes between them. Versions after `00` may have more after another dash.
+const KNOWN_BYTES: usize = 55;
+
+/// A valid `traceparent`.
+#[derive(Debug, Clone)]
+pub(super) struct TraceParent(HeaderValue);
+
+impl TraceParent {
+    /// That of a request, if it has exactly one and that is valid.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut sent = headers.get_all(TRACE_PARENT).iter();
+        let (Some(value), None) = (sent.next(), sent.next()) else { return None };
+        is_valid(value.as_bytes()).then(|| Self(value.clone()))
+    }
+
+    /// As it came.
+    pub(super) fn header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// By which the spans of a trace are found: 32 hex digits.
+    pub(super) fn trace_id(&self) -> &str {
+        self.0.to_str().ok().and_then(|text| text.get(3..35)).unwrap_or_default()
+    }
+}
+
+fn is_valid(text: &[u8]) -> bool {
+    let Some((known, more)) = text.split_at_checked(KNOWN_BYTES) else { return false };
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let mut parts = known.split(|byte| *byte == b'-');
+    let mut part = |digits| parts.next().filter(|part| part.len() == digits && part.iter().all(is_digit));
+    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (part(2), part(32), part(16), part(2)) else {
+        return false;
+    };
+    let has_end = more.is_empty() || (version != b"00" && more[0] == b'-');
+    let is_some = |id: &[u8]| id.iter().any(|digit| *digit != b'0');
+    version != b"ff" && has_end && is_some(trace) && is_some(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const PARENT: &str = "b7ad6b7169203331";
+
+    fn of(sent: &[&[u8]]) -> Option<TraceParent> {
+        let mut headers = HeaderMap::new();
+        for sent in sent {
+            headers.append(TRACE_PARENT, HeaderValue::from_bytes(sent).unwrap());
+        }
+        TraceParent::of(&headers)
+    }
+
+    #[test]
+    fn a_valid_one_is_kept_as_it_is_and_names_its_trace() {
+        for valid in [
+            format!("00-{TRACE}-{PARENT}-01"),
+            format!("00-{TRACE}-{PARENT}-00"),
+            format!("00-{TRACE}-{PARENT}-ff"),
+            format!("00-{}1-{}1-00", "0".repeat(31), "0".repeat(15)),
+            format!("01-{TRACE}-{PARENT}-01"),
+            format!("cc-{TRACE}-{PARENT}-01-what comes later"),
+            format!("fe-{TRACE}-{PARENT}-01-"),
+        ] {
+            let read = of(&[valid.as_bytes()]).unwrap_or_else(|| panic!("{valid}"));
+            assert_eq!((read.header().as_bytes(), read.trace_id()), (valid.as_bytes(), &valid[3..35]));
+        }
+    }
+
+    #[test]
+    fn any_other_is_as_if_it_were_not_there() {
+        let good = format!("00-{TRACE}-{PARENT}-01");
+        for invalid in [
+            String::new(),
+            good[..54].to_owned(),
+            format!("{good}-"),
+            format!("{good}-more"),
+            format!("{good}0"),
+            format!("cc-{TRACE}-{PARENT}-01.more"),
+            format!("ff-{TRACE}-{PARENT}-01"),
+            format!("0-{TRACE}-{PARENT}-01"),
+            format!("000-{TRACE}-{PARENT}-1"),
+            format!("00-{}-{PARENT}-01", "0".repeat(32)),
+            format!("00-{TRACE}-{}-01", "0".repeat(16)),
+            format!("00-{}-{PARENT}-01", TRACE.to_uppercase()),
+            format!("00-{TRACE}-{}-01", PARENT.to_uppercase()),
+            format!("0G-{TRACE}-{PARENT}-01"),
+            format!("00-{TRACE}-{PARENT}-0x"),
+            format!("00-{}g-{PARENT}-01", &TRACE[1..]),
+            format!("00_{TRACE}_{PARENT}_01"),
+            format!("00-{TRACE}{PARENT}--01"),
+            format!("00-{TRACE}-{}-0011", &PARENT[2..]),
+            format!("00-{TRACE}\u{e9}{PARENT}-01"),
+        ] {
+            assert!(of(&[invalid.as_bytes()]).is_none(), "{invalid}");
+        }
+        assert!(of(&[]).is_none());
+        assert!(of(&[good.as_bytes(), good.as_bytes()]).is_none(), "two of them");
+    }
+}
