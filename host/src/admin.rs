@@ -11,7 +11,7 @@
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /version` | versions of the host and its parts; name, version and digest of every revision that serves |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
-//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, and in the query `digest`, `force`, `reason`, `canary` |
+//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary` |
 //! | `POST /services/{name}/rollback` | goes back; in the query `to`, `reason` |
 //! | `GET /services/{name}/history` | the newest 100 lines |
 //! | `GET /canary` | what is tried, on which share of the callers, and how it does |
@@ -44,6 +44,8 @@ use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
 use crate::version::Versions;
 
+pub use deploys::SIGNATURE;
+
 /// Bytes of components that are being sent at one moment, all together.
 const UPLOADS_BYTES: u32 = 256 << 20;
 
@@ -53,7 +55,7 @@ const UNREAD_TIME: Duration = Duration::from_secs(1);
 /// Who acts here, in the audit log.
 const OPERATOR: &str = "operator";
 
-/// What an order put in charge or on trial, for the audit log: the digests of revisions, or the name of a key.
+/// What an order put in charge or on trial, for the audit log: the digests of revisions and who signed them, or the name of a key.
 #[derive(Debug, Clone)]
 struct InCharge(String);
 

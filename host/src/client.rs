@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use comptoir::admin::SIGNATURE;
 use comptoir::deploy::Share;
+use comptoir::signature;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HOST, IF_MATCH};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, IF_MATCH};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+
+/// One that a command sends, beside those that all do.
+type Header = (HeaderName, String);
 
 /// Where the host is, and by what right.
 #[derive(Debug, Args)]
@@ -139,20 +144,23 @@ enum KeysOrder {
 
 impl Deploy {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let component = read(&self.component)?;
+        let (component, signature) = read(&self.component)?;
         let mut query = vec![("reason", self.reason.as_str()), ("force", if self.force { "true" } else { "false" })];
         let share = self.canary.map(|share| share.to_string());
         query.extend(share.as_deref().map(|share| ("canary", share)));
         let path = format!("/services/{}?{}", self.service, encode(&query));
-        let answer = self.operator.ask(Method::PUT, &path, component, self.replaces.as_deref())?;
-        self.operator.print(&answer, print::report)
+        let mut headers = signature;
+        headers.extend(self.replaces.map(|replaces| (IF_MATCH, format!("\"{replaces}\""))));
+        let answer = self.operator.ask(Method::PUT, &path, component, &headers)?;
+        let shown = self.component.display().to_string();
+        self.operator.print(&answer, print::report).context(shown)
     }
 }
 
 impl DeploySet {
     /// Stages every component for nobody, then promotes them in one move. Where one is refused, none stays.
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let running = self.operator.ask(Method::GET, "/canary", Vec::new(), None)?;
+        let running = self.operator.ask(Method::GET, "/canary", Vec::new(), &[])?;
         if running["data"].is_object() {
             bail!("a canary is running: promote it or abort it first");
         }
@@ -160,18 +168,20 @@ impl DeploySet {
         let query = encode(&[("reason", self.reason.as_str())]);
         if let Err(error) = staged {
             // What was not staged cannot be aborted, and then nothing has to be.
-            let _ = self.operator.ask(Method::POST, &format!("/canary/abort?{query}"), Vec::new(), None);
+            let _ = self.operator.ask(Method::POST, &format!("/canary/abort?{query}"), Vec::new(), &[]);
             return Err(error);
         }
-        let answer = self.operator.ask(Method::POST, &format!("/canary/promote?{query}"), Vec::new(), None)?;
+        let answer = self.operator.ask(Method::POST, &format!("/canary/promote?{query}"), Vec::new(), &[])?;
         self.operator.print(&answer, print::reports)
     }
 
     fn stage(&self) -> anyhow::Result<()> {
         for (service, file) in &self.components {
             let query = encode(&[("reason", self.reason.as_str()), ("canary", "0%")]);
-            let answer = self.operator.ask(Method::PUT, &format!("/services/{service}?{query}"), read(file)?, None)?;
-            self.operator.print(&answer, print::report)?;
+            let (component, signature) = read(file)?;
+            let path = format!("/services/{service}?{query}");
+            let answer = self.operator.ask(Method::PUT, &path, component, &signature)?;
+            self.operator.print(&answer, print::report).with_context(|| file.display().to_string())?;
         }
         Ok(())
     }
@@ -181,10 +191,10 @@ impl Canary {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         if let Some(share) = self.share {
             let path = format!("/canary?{}", encode(&[("share", share.to_string().as_str())]));
-            let answer = self.operator.ask(Method::POST, &path, Vec::new(), None)?;
+            let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
             return self.operator.print(&answer, print::canary);
         }
-        let answer = self.operator.ask(Method::GET, "/canary", Vec::new(), None)?;
+        let answer = self.operator.ask(Method::GET, "/canary", Vec::new(), &[])?;
         self.operator.print(&answer, print::canary)
     }
 }
@@ -200,7 +210,7 @@ impl EndCanary {
 
     fn end(self, how: &str, print: fn(&Value)) -> anyhow::Result<()> {
         let path = format!("/canary/{how}?{}", encode(&[("reason", self.reason.as_str())]));
-        let answer = self.operator.ask(Method::POST, &path, Vec::new(), None)?;
+        let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print)
     }
 }
@@ -210,15 +220,14 @@ impl Rollback {
         let mut query = vec![("reason", self.reason.as_str())];
         query.extend(self.to.as_deref().map(|to| ("to", to)));
         let path = format!("/services/{}/rollback?{}", self.service, encode(&query));
-        let answer = self.operator.ask(Method::POST, &path, Vec::new(), None)?;
+        let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print::report)
     }
 }
 
 impl History {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let answer =
-            self.operator.ask(Method::GET, &format!("/services/{}/history", self.service), Vec::new(), None)?;
+        let answer = self.operator.ask(Method::GET, &format!("/services/{}/history", self.service), Vec::new(), &[])?;
         self.operator.print(&answer, print::history)
     }
 }
@@ -226,7 +235,7 @@ impl History {
 impl Status {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let path = self.service.map_or_else(|| "/services".to_owned(), |service| format!("/services/{service}"));
-        let answer = self.operator.ask(Method::GET, &path, Vec::new(), None)?;
+        let answer = self.operator.ask(Method::GET, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print::status)
     }
 }
@@ -238,20 +247,20 @@ impl Keys {
             Some(KeysOrder::Rotate) => (Method::POST, "/keys/rotate".to_owned()),
             Some(KeysOrder::Disable { id }) => (Method::DELETE, format!("/keys/{id}")),
         };
-        let answer = self.operator.ask(method, &path, Vec::new(), None)?;
+        let answer = self.operator.ask(method, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print::keys)
     }
 }
 
 impl Operator {
-    fn ask(&self, method: Method, path: &str, body: Vec<u8>, replaces: Option<&str>) -> anyhow::Result<Value> {
+    fn ask(&self, method: Method, path: &str, body: Vec<u8>, headers: &[Header]) -> anyhow::Result<Value> {
         let token = self.data.join("admin.token");
         let token = std::fs::read_to_string(&token)
             .with_context(|| format!("cannot read {}: name the host's data folder with --data", token.display()))?;
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.admin.to_string());
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
-        if let Some(replaces) = replaces {
-            request = request.header(IF_MATCH, format!("\"{replaces}\""));
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(body)))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -291,8 +300,16 @@ fn service_and_file(text: &str) -> Result<(String, PathBuf), String> {
     Ok((service.to_owned(), file.into()))
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+/// A component, and the header with its signature if one lies beside it.
+fn read(file: &Path) -> anyhow::Result<(Vec<u8>, Vec<Header>)> {
+    let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let path = signature::beside(file);
+    let line = match std::fs::read_to_string(&path) {
+        Ok(line) => Some((SIGNATURE, line.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    Ok((component, line.into_iter().collect()))
 }
 
 fn encode(pairs: &[(&str, &str)]) -> String {

@@ -44,6 +44,7 @@ mod report;
 mod rollback;
 mod schema;
 mod serving;
+mod signed;
 mod stage;
 mod start;
 mod switch;
@@ -109,6 +110,8 @@ pub struct Order {
     pub bytes: Vec<u8>,
     /// SHA-256 that the bytes must have, in hexadecimal.
     pub digest: Option<String>,
+    /// The line of its signature, as `comptoir sign` writes it.
+    pub signature: Option<String>,
     /// The digest that must be active now: the order is void when somebody else was faster.
     pub replaces: Option<String>,
     /// Activate it even if the host took it back before.
@@ -203,8 +206,12 @@ impl Deployer {
         let digest = hex(&Sha256::digest(&bytes));
         steps.done(Step::Received, None);
         let action = if order.canary.is_some() { Action::Canary } else { Action::Deploy };
+        let signed = self.take_signature(&name, &digest, "the component", order.signature.as_deref());
         let line = self.record.begin(&self.entry(&name, action, Some(active.clone()), &digest, &order.reason))?;
-        let brought = self.bring(&order, line, &bytes, &digest, steps).await;
+        let brought = match signed {
+            Ok(()) => self.bring(&order, line, &bytes, &digest, steps).await,
+            Err(refused) => Err(refused),
+        };
         if let Err(error) = &brought {
             self.record.end(line, "refused", &error.to_string())?;
         }
@@ -224,6 +231,7 @@ impl Deployer {
         let new = self.pass(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
         let before = self.served(name);
         let mut report = self.report(line, before.as_ref(), &new);
+        report.signer = self.signer(name, digest);
         if report.from.as_deref() == Some(digest) {
             self.record.end(line, "unchanged", "it is active already")?;
             report.changed = false;
@@ -360,6 +368,7 @@ impl Deployer {
     }
 
     async fn stage(&self, name: &str, bytes: &Arc<[u8]>, origin: &str, steps: &mut Steps) -> Result<Served, Refused> {
+        self.check_noted(name, &hex(&Sha256::digest(bytes)), origin)?;
         let stage = Stage {
             name,
             manifest: &self.manifest,
@@ -398,6 +407,7 @@ impl Deployer {
             to: after.revision.digest().to_owned(),
             changed: true,
             canary: None,
+            signer: None,
             active_since: None,
             steps: Vec::new(),
             differences: before.map(|before| check::differences(before, after)).unwrap_or_default(),

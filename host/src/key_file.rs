@@ -60,6 +60,15 @@ impl Key {
         if !path.exists() {
             make(path)?;
         }
+        Self::read(path)
+    }
+
+    /// The key in a file that must be there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
         read(path)
     }
 

@@ -57,6 +57,7 @@ pub mod key_file;
 pub mod manifest;
 pub mod passwords;
 pub mod route;
+pub mod signature;
 pub mod storage;
 pub mod telemetry;
 pub mod tokens;

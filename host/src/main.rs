@@ -1,6 +1,7 @@
 //! The command line.
 
 mod client;
+mod sign;
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -39,6 +40,8 @@ enum Command {
     DeploySet(client::DeploySet),
     /// What is tried on a share of the callers, or another share for it.
     Canary(client::Canary),
+    /// Sign a component, for hosts whose manifest lists `signers`, or make the key for it.
+    Sign(sign::Sign),
     /// Put what is tried in charge.
     Promote(client::EndCanary),
     /// End what is tried: everybody is served as before.
@@ -147,6 +150,7 @@ fn main() -> ExitCode {
         Command::Deploy(command) => command.run(),
         Command::DeploySet(command) => command.run(),
         Command::Canary(command) => command.run(),
+        Command::Sign(command) => command.run(),
         Command::Promote(command) => command.promote(),
         Command::Abort(command) => command.abort(),
         Command::Rollback(command) => command.run(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::signature::PublicKey;
 use listeners::ListenersTable;
 
 pub use limits::{Limits, LimitsTable};
@@ -59,6 +60,8 @@ pub struct DeployRules {
     pub watch: Duration,
     /// Revisions before the active one that stay compiled, for each service.
     pub keep: usize,
+    /// Who may sign components. Where there is nobody, whatever the operator sends is taken.
+    pub signers: Vec<PublicKey>,
 }
 
 impl Default for DeployRules {
@@ -70,6 +73,7 @@ impl Default for DeployRules {
             probe_time: Duration::from_secs(5),
             watch: Duration::from_secs(30),
             keep: 3,
+            signers: Vec::new(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ETAG, HeaderValue, IF_MATCH};
+use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use crate::revision::RouteTraffic;
 
 /// What sending a component may take.
 const UPLOAD_TIME: Duration = Duration::from_secs(60);
+
+/// The signature of the component in the body: a line as `comptoir sign` writes it.
+pub const SIGNATURE: HeaderName = HeaderName::from_static("x-comptoir-signature");
 
 /// Lines of a history.
 const HISTORY_LINES: u32 = 100;
@@ -73,6 +76,8 @@ impl Admin {
         };
         let replaces = request.headers().get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()));
         let replaces = replaces.filter(|tag| tag != "*").map(|tag| tag.trim_matches('"').to_owned());
+        let signature =
+            request.headers().get(SIGNATURE).map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
         let limit = usize::try_from(self.deployer.component_limit_bytes()).unwrap_or(usize::MAX);
         let reason = query.remove("reason").unwrap_or_default();
         let body = match self.uploads.read(request.into_body(), limit, UPLOAD_TIME).await {
@@ -86,6 +91,7 @@ impl Admin {
             service: name.to_owned(),
             bytes: body.bytes.to_vec(),
             digest: query.remove("digest"),
+            signature,
             replaces,
             force,
             canary,
@@ -166,11 +172,14 @@ pub(super) fn success(members: &Value) -> Response<Body> {
     json_answer(StatusCode::OK, &answer)
 }
 
-/// Those that a report, or each of several, says were put in charge or on trial.
+/// Those that a report, or each of several, says were put in charge or on trial, and who signed them.
 fn revisions(data: &Value) -> InCharge {
     let reports = data.as_array().map_or(std::slice::from_ref(data), Vec::as_slice);
-    let digests: Vec<&str> = reports.iter().filter_map(|report| report["to"].as_str()).collect();
-    InCharge(digests.join(" "))
+    let revision = |report: &Value| {
+        let signer = report["signer"].as_str().map_or_else(String::new, |key| format!(" signed by {key}"));
+        report["to"].as_str().map(|digest| format!("{digest}{signer}"))
+    };
+    InCharge(reports.iter().filter_map(revision).collect::<Vec<_>>().join(" "))
 }
 
 /// What a deploy came to: its report, or why nothing changed, in the envelope.

@@ -49,8 +49,9 @@ pub(super) fn history(lines: &Value) {
     for line in lines.as_array().into_iter().flatten() {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         let at = moment(line["at"].as_i64().unwrap_or_default());
-        let why =
-            [text("reason"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        let signed = line["signer"].as_str().map(|key| format!("signed by {key}")).unwrap_or_default();
+        let why = [text("reason"), text("detail"), signed];
+        let why = why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         println!(
             "{:>4}  {at}  {:<9} {:<12} {} -> {}  {:<11} {why}",
             line["id"],

@@ -1,13 +1,23 @@
 //! For development: deploys a component whenever its file has changed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Deployer, Order};
+use super::{Deployer, Order, signed};
+use crate::signature;
 
 /// How often the files are looked at. A look is one system call a service.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// When a file was changed, and its length.
+type Stamp = (SystemTime, u64);
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
 
 impl Deployer {
     /// Looks at the components' files from now on, until the host ends. A file that changed is deployed once it has been left
@@ -30,14 +40,11 @@ impl Deployer {
         }
     }
 
-    /// When each component's file was changed, and its length.
-    fn stamps(&self) -> BTreeMap<String, (SystemTime, u64)> {
+    /// When each component's file was changed, and its length; and the same of its signature, which may come later.
+    fn stamps(&self) -> BTreeMap<String, (Stamp, Option<Stamp>)> {
+        let signed = |file: &Path| Some((stamp(file)?, stamp(&signature::beside(file))));
         let files = self.manifest.services.iter();
-        let stamp = |file: &std::path::Path| {
-            let metadata = std::fs::metadata(file).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        files.filter_map(|(name, service)| Some((name.clone(), stamp(&service.component)?))).collect()
+        files.filter_map(|(name, service)| Some((name.clone(), signed(&service.component)?))).collect()
     }
 
     async fn deploy_file(self: &Arc<Self>, name: &str) {
@@ -47,6 +54,7 @@ impl Deployer {
         let order = Order {
             service: name.to_owned(),
             bytes,
+            signature: signed::beside(file).await,
             force: true,
             reason: "its file changed".to_owned(),
             ..Order::default()

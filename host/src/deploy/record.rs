@@ -5,6 +5,7 @@
 //! as interrupted. The components themselves lie beside, each under its digest.
 
 mod artifacts;
+mod signatures;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -69,6 +70,8 @@ pub struct Entry {
     pub by: String,
     /// What they said about it.
     pub reason: String,
+    /// The key that signed the revision after, if one did.
+    pub signer: Option<String>,
 }
 
 /// A line of the history as it is read.
@@ -93,6 +96,8 @@ pub struct Line {
     pub result: String,
     /// Why it was refused or reverted.
     pub detail: String,
+    /// The key that had signed the revision after, if one had.
+    pub signer: Option<String>,
 }
 
 /// What is known of the schema of a service's database.
@@ -178,7 +183,14 @@ const SCHEMA: &str = "
         by TEXT NOT NULL,
         reason TEXT NOT NULL,
         result TEXT NOT NULL,
-        detail TEXT NOT NULL DEFAULT ''
+        detail TEXT NOT NULL DEFAULT '',
+        signer TEXT
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS signatures (
+        service TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (service, digest)
     ) STRICT;
     CREATE INDEX IF NOT EXISTS history_of_service ON history (service, id);
     UPDATE history SET result = 'interrupted' WHERE result = 'running';
@@ -203,6 +215,10 @@ impl Record {
             database.pragma_update(None, "journal_mode", "WAL")?;
             database.pragma_update(None, "synchronous", "FULL")?;
             database.execute_batch(SCHEMA)?;
+            // A record that was made before components were signed.
+            if database.prepare("SELECT signer FROM history").is_err() {
+                database.execute_batch("ALTER TABLE history ADD COLUMN signer TEXT")?;
+            }
             Ok(database)
         };
         let database = open().map_err(|error| fail(error.to_string()))?;
@@ -274,11 +290,11 @@ impl Record {
 
     /// Begins a line of the history and gives its id.
     pub fn begin(&self, entry: &Entry) -> Result<i64, RecordError> {
-        let sql = "INSERT INTO history (at, service, action, before, after, by, reason, result)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'running')";
-        let Entry { service, action, from, to, by, reason } = entry;
+        let sql = "INSERT INTO history (at, service, action, before, after, by, reason, signer, result)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running')";
+        let Entry { service, action, from, to, by, reason, signer } = entry;
         let database = self.database();
-        let values = params![self.now(), service, action.word(), from, to, by, reason];
+        let values = params![self.now(), service, action.word(), from, to, by, reason, signer];
         database.execute(sql, values).map_err(|error| self.fail(error))?;
         Ok(database.last_insert_rowid())
     }
@@ -343,7 +359,7 @@ impl Record {
 
     /// The newest lines of a service, newest first.
     pub fn history(&self, service: &str, most: u32) -> Result<Vec<Line>, RecordError> {
-        let sql = "SELECT id, at, action, before, after, by, reason, result, detail FROM history
+        let sql = "SELECT id, at, action, before, after, by, reason, result, detail, signer FROM history
                    WHERE service = ?1 ORDER BY id DESC LIMIT ?2";
         let database = self.database();
         let read = || -> rusqlite::Result<Vec<Line>> {
@@ -359,6 +375,7 @@ impl Record {
                     reason: row.get(6)?,
                     result: row.get(7)?,
                     detail: row.get(8)?,
+                    signer: row.get(9)?,
                 })
             })?;
             lines.collect()

@@ -155,6 +155,9 @@ pub struct Report {
     /// The share of callers that reach the revision after, where that is a canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Share>,
+    /// The key that signed the revision after, where that was sent and one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// From this instant on no request is started on the revision before (seconds since 1970-01-01 UTC, with fractions). None
     /// for a canary.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -71,6 +71,7 @@ impl Deployer {
         let shipped = self.read(name, file).await;
         let Some(active) = active else {
             let bytes = shipped?;
+            self.take_signature_beside(name, &bytes).await?;
             let served = self.stage(name, &bytes, &file.display().to_string(), &mut Steps::default()).await?;
             self.migrate(&served, false).await?;
             self.store(&served).await?;
@@ -103,6 +104,9 @@ impl Deployer {
             ),
         };
         let shipped = shipped.ok().filter(|bytes| hex(&Sha256::digest(bytes)) == active);
+        if let (Some(bytes), Err(_)) = (&shipped, self.check_noted(name, &active, &active)) {
+            self.take_signature_beside(name, bytes).await?;
+        }
         let bytes: Arc<[u8]> = self.record.load(&active).map(Arc::from).or(shipped).ok_or_else(gone)?;
         let served = self.stage(name, &bytes, &active, &mut Steps::default()).await?;
         self.migrate(&served, true).await?;
@@ -110,6 +114,7 @@ impl Deployer {
     }
 
     async fn start_newer(&self, name: &str, bytes: &Arc<[u8]>, origin: &str) -> Result<Served, DeployError> {
+        self.take_signature_beside(name, bytes).await?;
         let served = self.stage(name, bytes, origin, &mut Steps::default()).await?;
         self.migrate(&served, true).await?;
         self.probe(&served).await?;

@@ -105,7 +105,8 @@ impl Deployer {
     pub(super) fn entry(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Entry {
         let by = if matches!(action, Action::Start | Action::Revert) { "host" } else { "operator" };
         let text = |text: &str| text.to_owned();
-        Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason) }
+        let signer = self.signer(name, to);
+        Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason), signer }
     }
 }
 

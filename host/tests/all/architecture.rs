@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 26] = [
+const EDGES: [(&str, &[&str]); 28] = [
     (
         "admin",
         &[
@@ -42,6 +42,7 @@ const EDGES: [(&str, &[&str]); 26] = [
             "passwords",
             "revision",
             "route",
+            "signature",
             "storage",
             "tokens",
         ],
@@ -75,10 +76,12 @@ const EDGES: [(&str, &[&str]); 26] = [
     ("listener", &["body", "manifest", "telemetry"]),
     ("client", &[]),
     ("main", &[]),
-    ("manifest", &[]),
+    ("manifest", &["signature"]),
     ("passwords", &[]),
     ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "route", "storage"]),
     ("route", &[]),
+    ("sign", &[]),
+    ("signature", &["key_file"]),
     ("storage", &[]),
     ("telemetry", &[]),
     ("tokens", &["clock", "key_file"]),

@@ -15,6 +15,7 @@ mod restart;
 mod rollback;
 mod sets;
 mod shop;
+mod signed;
 mod swaps;
 mod take_back;
 

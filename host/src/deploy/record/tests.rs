@@ -13,6 +13,7 @@ fn entry(to: &str) -> Entry {
         to: text(to),
         by: text("operator"),
         reason: text(""),
+        signer: None,
     }
 }
 
@@ -77,4 +78,31 @@ fn a_stored_component_is_read_back_only_whole() {
     fs::write(data.path().join("revisions").join(format!("{digest}.wasm")), b"damaged").unwrap();
     assert_eq!(record.load(&digest), None);
     assert_eq!(record.load("00"), None);
+}
+
+#[test]
+fn a_record_that_was_made_before_components_were_signed_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    drop(Record::open(data.path(), Clock::default()).unwrap());
+    let old = Connection::open(data.path().join("deploys.db")).unwrap();
+    old.execute_batch("ALTER TABLE history DROP COLUMN signer; DROP TABLE signatures").unwrap();
+    let sql = "INSERT INTO history (at, service, action, after, by, reason, result) VALUES (1, 'orders', 'start', 'aa', '', '', '')";
+    old.execute(sql, []).unwrap();
+    drop(old);
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    record.begin(&Entry { signer: Some("a key".to_owned()), ..entry("bb") }).unwrap();
+    let signers: Vec<_> = record.history("orders", 10).unwrap().into_iter().map(|line| line.signer).collect();
+    assert_eq!(signers, [Some("a key".to_owned()), None]);
+}
+
+#[test]
+fn of_the_signatures_of_a_component_the_newest_is_remembered_for_each_service() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    for (service, line) in [("orders", "first"), ("auth", "other"), ("orders", "second")] {
+        record.note_signature(service, "aa", line).unwrap();
+    }
+    let found = [("orders", "aa"), ("auth", "aa"), ("orders", "bb")]
+        .map(|(service, digest)| record.signature(service, digest).unwrap());
+    assert_eq!(found, [Some("second".to_owned()), Some("other".to_owned()), None]);
 }
