@@ -2,6 +2,9 @@
 
 target := "wasm32-wasip2"
 
+# A panic of a component names the file of a library. Without this that is a path of whoever built it, and differs elsewhere.
+export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := "--remap-path-prefix=" + env("CARGO_HOME", home_directory() / ".cargo") + "=/cargo"
+
 [private]
 default:
     @just --list --unsorted
@@ -43,6 +46,23 @@ build: components
 # Build the shop's components: target/wasm32-wasip2/component/*.wasm
 components: toolchain
     cargo build --locked --profile component --target {{target}} -p auth -p user -p orders
+
+# Build the shop's components twice, as they were committed, in folders and with a cargo home of other names, and compare them
+reproduce: toolchain
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    ln -s "${CARGO_HOME:-$HOME/.cargo}" "$folder/another-home"
+    git clone --quiet . "$folder/one"
+    git clone --quiet . "$folder/another/place"
+    (cd "$folder/one" && unset CARGO_TARGET_DIR && just components)
+    (cd "$folder/another/place" && unset CARGO_TARGET_DIR && CARGO_HOME="$folder/another-home" just components)
+    for component in auth user orders; do
+        built=target/{{target}}/component/$component.wasm
+        cmp "$folder/one/$built" "$folder/another/place/$built"
+        (cd "$folder/one" && sha256sum "$built")
+    done
 
 # Build the components that only the tests deploy
 guests: toolchain
