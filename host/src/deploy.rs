@@ -291,6 +291,7 @@ impl Deployer {
             Some(kept) => kept,
             None => self.stage(name, bytes, "the component", steps).await?,
         };
+        self.fits_texts(&served).await?;
         self.migrate(&served, true).await?;
         steps.done(Step::Migrated, None);
         let probes = self.probe(&served).await?;

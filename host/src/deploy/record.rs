@@ -5,6 +5,7 @@
 //! as interrupted. The components themselves lie beside, each under its digest.
 
 mod artifacts;
+mod migrations;
 mod signatures;
 
 use std::fs;
@@ -16,6 +17,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
 use crate::clock::Clock;
+
+pub(super) use migrations::Text;
 
 /// Why the record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +175,12 @@ const SCHEMA: &str = "
         service TEXT PRIMARY KEY,
         base INTEGER NOT NULL,
         latest INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS migrations (
+        service TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        PRIMARY KEY (service, version)
     ) STRICT;
     CREATE TABLE IF NOT EXISTS history (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -4,11 +4,18 @@
 //! every step since was checked to only add to the schema, because code that does not know of an addition goes on as before:
 //! that is what makes a revision revertible after its successor has migrated. The record remembers up to which version that
 //! check was not made, and up to which version this host made the schema at all.
+//!
+//! It also remembers the text of each migration that ran, as a hash. A component that brings another text under such a number means
+//! another schema than the database has, so it is refused: every change of a text counts, be it of a space. What served before texts
+//! were remembered may return, whatever its texts are.
 
-use super::record::{KnownSchema, RecordError};
+use sha2::{Digest as _, Sha256};
+
+use super::record::{KnownSchema, RecordError, Text};
 use super::report::{Refused, Step};
-use super::{DeployError, Deployer, Served};
-use crate::storage::Storage;
+use super::{DeployError, Deployer, Served, hex};
+use crate::revision::Description;
+use crate::storage::{Migration, Storage};
 
 impl Deployer {
     /// Brings the service's database to the schema that a component works with. `in_use` says that another revision serves on
@@ -30,6 +37,7 @@ impl Deployer {
         let version = version(&**storage).await.map_err(refuse)?;
         let unchecked = self.unchecked(name, version)?;
         let last = u32::try_from(description.migrations.len()).unwrap_or(u32::MAX).max(version);
+        self.record.note_texts(name, version, &texts(description))?;
         let checked = in_use && version > 0;
         if checked {
             let additive = storage.check_additive(description.migrations.clone()).await;
@@ -49,6 +57,28 @@ impl Deployer {
             tracing::info!(service = name, from = version, to = last, "the schema was migrated");
         }
         Ok(())
+    }
+
+    /// Refuses a component whose migrations have other texts than those that ran.
+    pub(super) async fn fits_texts(&self, served: &Served) -> Result<(), DeployError> {
+        let name = served.revision.service();
+        let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
+            return Ok(());
+        };
+        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
+        let version = version(&**storage).await.map_err(refuse)?;
+        let known = self.record.texts(name)?;
+        let brought = texts(description);
+        let other = brought.iter().take_while(|(number, _)| *number <= version).find_map(|(number, brought)| {
+            known.get(number).filter(|ran| *ran != brought).map(|ran| (number, &brought[..12], &ran[..12]))
+        });
+        let Some((number, brought, ran)) = other else { return Ok(()) };
+        let next = description.migrations.len().max(version as usize) + 1;
+        Err(refuse(format!(
+            "its migration {number} has another text (sha256 {brought}…) than the migration {number} that ran ({ran}…): leave \
+             that text as it was, and add what is to change as migration {next}"
+        ))
+        .into())
     }
 
     /// The version up to which the steps of a database were not checked to only add. Those that this host did not make
@@ -89,4 +119,10 @@ impl Deployer {
 
 async fn version(storage: &dyn Storage) -> Result<u32, String> {
     storage.schema_version().await.map_err(|error| error.to_string())
+}
+
+/// The texts of a component's migrations.
+fn texts(description: &Description) -> Vec<Text> {
+    let text = |step: &Migration| (step.version, hex(&Sha256::digest(&step.sql)));
+    description.migrations.iter().map(text).collect()
 }

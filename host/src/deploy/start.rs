@@ -116,6 +116,7 @@ impl Deployer {
     async fn start_newer(&self, name: &str, bytes: &Arc<[u8]>, origin: &str) -> Result<Served, DeployError> {
         self.take_signature_beside(name, bytes).await?;
         let served = self.stage(name, bytes, origin, &mut Steps::default()).await?;
+        self.fits_texts(&served).await?;
         self.migrate(&served, true).await?;
         self.probe(&served).await?;
         self.store(&served).await?;

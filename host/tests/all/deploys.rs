@@ -18,6 +18,7 @@ mod shop;
 mod signed;
 mod swaps;
 mod take_back;
+mod texts;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,59 @@
+//! The texts of migrations: what ran under a number stays what that number means.
+
+use super::{Stand, refuses, variant};
+
+/// A variant in which one text stands for another of the same length.
+fn rewritten(words: &str, text: &str, other: &str) -> Vec<u8> {
+    let mut bytes = variant(words);
+    let found = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("the text is there");
+    bytes[found..found + text.len()].copy_from_slice(other.as_bytes());
+    bytes
+}
+
+/// What the record of a host that is stopped is made to say.
+fn change_record(stand: &Stand, sql: &str) {
+    let record = rusqlite::Connection::open(stand.shop.data.path().join("deploys.db")).unwrap();
+    assert!(record.execute(sql, []).unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_changed_the_text_of_a_migration_that_ran_is_refused_and_told_what_to_do() {
+    let stand = Stand::open().await;
+    let other_first = rewritten("good-2", "CREATE TABLE flags", "CREATE TABLE Flags");
+    let answer = stand.send("", other_first).await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "migrated", "its migration 1 has another text (sha256 ");
+    refuses(&answer, 422, "DEPLOY_REFUSED", "migrated", "than the migration 1 that ran (");
+    refuses(&answer, 422, "DEPLOY_REFUSED", "migrated", "add what is to change as migration 2");
+    let additive = stand.deployed("additive").await;
+    let other_second = rewritten("additive good-2", "labels (id INTEGER PRIMARY KEY", "labels (ID INTEGER PRIMARY KEY");
+    let answer = stand.send("", other_second.clone()).await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "migrated", "its migration 2 has another text");
+    refuses(&stand.send("?force=true", other_second).await, 422, "DEPLOY_REFUSED", "migrated", "as migration 3");
+    stand.serves(&additive).await;
+    stand.deployed("additive good-3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_database_from_before_texts_were_remembered_the_first_component_is_believed() {
+    let mut stand = Stand::open().await;
+    stand.shop.stop().await;
+    change_record(&stand, "DELETE FROM migrations");
+    stand.shop.start_again().await;
+    let other = rewritten("good-2", "CREATE TABLE flags", "CREATE TABLE Flags");
+    refuses(&stand.send("", other).await, 422, "DEPLOY_REFUSED", "migrated", "its migration 1 has another text");
+    stand.deployed("good-3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_and_a_way_back_do_not_ask_for_texts_and_what_is_new_does() {
+    let mut stand = Stand::open().await;
+    let old = stand.active().await;
+    let new = stand.deployed("good-2").await;
+    stand.shop.stop().await;
+    change_record(&stand, "UPDATE migrations SET sha256 = 'another text'");
+    stand.shop.start_again().await;
+    stand.serves(&new).await;
+    stand.roll_back("").await.succeeds(200);
+    stand.serves(&old).await;
+    refuses(&stand.deploy("good-3").await, 422, "DEPLOY_REFUSED", "migrated", "its migration 1 has another text");
+}
