@@ -16,8 +16,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-pub use crate::guest::PARTS;
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, PARTS};
 use crate::manifest::Grant;
 
 pub use cache::CacheError;

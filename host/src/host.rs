@@ -18,7 +18,7 @@ use crate::admin::Admin;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::deploy::{Deployer, Deployment, Platform, Record};
-use crate::engine::{Engines, PARTS};
+use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
 use crate::listener::{Connections, Tls};
@@ -213,10 +213,9 @@ async fn listen(address: SocketAddr, whose: &str) -> anyhow::Result<TcpListener>
     })
 }
 
-/// Memories of instances that there may be at one moment: of those that answer, of one for each service that is asked what it is, and
-/// of those that wait to be used again.
+/// Memories of instances that there may be at one moment: of those that have a slot, and of those that wait to be used again.
 fn instances(manifest: &Manifest) -> u32 {
-    let each = |service: &Service| PARTS + if service.reuse == Reuse::Never { 0 } else { IDLE_INSTANCES };
+    let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { IDLE_INSTANCES };
     manifest.services.values().map(each).fold(manifest.instances, u32::saturating_add)
 }
 
@@ -286,4 +285,24 @@ async fn check_operator(
         );
     }
     Ok(Some(answer["data"]["username"].as_str().unwrap_or("admin").to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_memories_for_the_manifests_instances_and_for_those_that_wait_to_be_used_again() {
+        let of = |reuse: [&str; 2]| {
+            let text = "instances = 7\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n".to_owned();
+            let service = |name: &str, reuse: &str| {
+                format!("[services.{name}]\ncomponent = \"{name}.wasm\"\nmounts = [\"/{name}\"]\nreuse = \"{reuse}\"\n")
+            };
+            let text = text + &service("one", reuse[0]) + &service("two", reuse[1]);
+            instances(&Manifest::parse(Path::new("c.toml"), &text).unwrap())
+        };
+        assert_eq!(of(["never", "never"]), 7);
+        assert_eq!(of(["never", "anyone"]), 7 + IDLE_INSTANCES);
+        assert_eq!(of(["session", "anyone"]), 7 + 2 * IDLE_INSTANCES);
+    }
 }

@@ -234,11 +234,14 @@ impl Revision {
         self.memory.as_ref().map(Memory::answers)
     }
 
-    /// Asks the component what it is.
+    /// Asks the component what it is. The instance takes a slot of the service, as those do that answer.
     ///
     /// # Errors
-    /// `DescriptionError` when it traps, takes too long or describes what no service can be.
+    /// `DescriptionError` when it traps, takes too long or describes what no service can be, or no slot became free.
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
+        let slot = self.slots.acquire(self.memories, self.limits.queue_time).await;
+        // Held until the instance's memory is free: what is made later is dropped before.
+        let _slot = slot.ok_or(DescriptionError::Busy(self.limits.queue_time))?;
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
         let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);

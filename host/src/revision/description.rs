@@ -1,6 +1,7 @@
 //! What a component says it is, checked for what no service can be.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::HeaderName;
@@ -59,6 +60,9 @@ pub enum DescriptionError {
     /// `describe` did not return.
     #[error("its `describe` did not return in time")]
     TookTooLong,
+    /// It could not be asked.
+    #[error("no instance became free within {0:?} to ask it what it is: send it again when the service is less busy")]
+    Busy(Duration),
     /// What it says makes no sense.
     #[error("its description is wrong: {0}")]
     Wrong(String),

@@ -8,6 +8,7 @@ mod answers;
 mod canary;
 mod command;
 mod crash;
+mod crowded;
 mod follow;
 mod load;
 mod refused;
