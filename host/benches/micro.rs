@@ -134,7 +134,7 @@ fn before_the_guest(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let tokens = Arc::new(Tokens::open(folder.path(), Clock::default()).unwrap());
     let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
-    let audit = Audit::open(folder.path(), Clock::default()).unwrap();
+    let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
     let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()), audit);
     let client = Some([127, 0, 0, 1].into());
     let request_id = "badacaaf-0000000b".into();

@@ -11,6 +11,14 @@
 //! line that does not fit. The chain has no key, so whoever may write the file may write all of it anew, or leave out its end. Against
 //! that helps a hash that lies elsewhere: the host logs that of the last line when it starts, and `verify` gives it.
 //!
+//! # The files
+//!
+//! A file that is full is put aside as `audit.1.jsonl`, `audit.2.jsonl` and so on, and `audit.jsonl` begins anew. Its first line
+//! carries the last hash of the file before it, as `after`, and the hashes of a file begin with that line: so each file can be
+//! verified alone, and `verify` goes through all of them and misses one that is gone. A crash at any moment of the change leaves files
+//! that hold together. Nothing is ever deleted here: whoever keeps the oldest files elsewhere gives the last hash of theirs as the
+//! anchor.
+//!
 //! # What is durable when
 //!
 //! No client waits for this log. An event is queued before the answer to its request leaves, and one thread writes all that is
@@ -25,10 +33,11 @@
 //! missing before it. If there is none until an orderly shutdown, a last line says so. Nobody's request fails for it. All that
 //! an administrator or the operator does is written. A request without a token is no offence, and no event.
 //!
-//! A host that goes back to a backup keeps its log: it is in none. Nothing shortens it but whoever moves it away while no host runs.
+//! A host that goes back to a backup keeps its log: it is in none.
 
 mod allowance;
 mod chain;
+mod files;
 mod line;
 mod verify;
 
@@ -48,7 +57,7 @@ use chain::Chain;
 use line::Entry;
 pub use verify::{Verified, verify};
 
-/// The log's file.
+/// The file that is written.
 pub const FILE: &str = "audit.jsonl";
 
 /// Events that may wait to be written.
@@ -164,10 +173,12 @@ pub enum Refused {
     Forbidden,
     /// The operator's token was not good.
     NotOperator,
+    /// The service itself said so.
+    ByService,
 }
 
 /// Kinds of refusals.
-const REFUSALS: usize = Refused::NotOperator as usize + 1;
+const REFUSALS: usize = Refused::ByService as usize + 1;
 
 #[derive(Debug)]
 enum Message {
@@ -186,12 +197,13 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens the log in a data folder, making it where it is missing, and mends what a crash tore. Blocks on the disk.
+    /// Opens the log in a data folder, making it where it is missing, and mends what a crash tore. A file that has so many bytes is
+    /// full. Blocks on the disk.
     ///
     /// # Errors
     /// What the system said.
-    pub fn open(folder: &Path, clock: Clock) -> io::Result<Arc<Self>> {
-        let (chain, torn_bytes) = Chain::open(folder)?;
+    pub fn open(folder: &Path, clock: Clock, file_bytes: u64) -> io::Result<Arc<Self>> {
+        let (chain, torn_bytes) = Chain::open(folder, file_bytes)?;
         let (audit, inbox) = Self::with_queue(QUEUE, clock);
         if torn_bytes > 0 {
             tracing::warn!(torn_bytes, "the end of the audit log was torn by a crash and is cut off");

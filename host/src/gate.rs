@@ -98,6 +98,17 @@ impl Admitted {
         &self.head
     }
 
+    /// What the audit log says of it where the service refuses it.
+    pub fn asked(&self) -> Asked {
+        let head = &self.head;
+        Asked {
+            route: self.route.clone(),
+            target: (head.method.clone(), head.uri.clone()),
+            caller: head.headers.get(USER_ID).cloned(),
+            source: self.source.clone(),
+        }
+    }
+
     /// The same, for the guest.
     pub fn into_head(self) -> Parts {
         self.head
@@ -116,6 +127,15 @@ impl Admitted {
         let source = origin.map(Origin::source).unwrap_or_default();
         Self { route: route.clone(), head, source, unless, session: None }
     }
+}
+
+/// Who asks for what.
+#[derive(Debug)]
+pub struct Asked {
+    route: Arc<Route>,
+    target: (Method, Uri),
+    caller: Option<HeaderValue>,
+    source: Source,
 }
 
 /// Why a request may not go on.
@@ -180,7 +200,7 @@ impl Gate {
         let claims = self.claims(route.access, &head.headers);
         let claims = claims.inspect_err(|refusal| self.tell_refusal(*refusal, route, &head, origin))?;
         if let Some(claims) = claims.as_ref().filter(|_| route.access == Access::Admin) {
-            let (source, asked) = (origin.source(), asked(&head));
+            let (source, asked) = (origin.source(), asked(&head.method, &head.uri));
             let note = Note::new(Event::Administered, &route.service, &source);
             self.audit.tell(&Note { subject: Some(&claims.subject), asked: Some(&asked), ..note });
         }
@@ -224,6 +244,15 @@ impl Gate {
         admitted
     }
 
+    /// Tells whom a service refused itself what the gate had let pass.
+    pub fn tell_refusal_of_service(&self, of: &Asked) {
+        let asked = asked(&of.target.0, &of.target.1);
+        let caller = of.caller.as_ref().map(|caller| String::from_utf8_lossy(caller.as_bytes()));
+        let note = Note::new(Event::Refused, &of.route.service, &of.source);
+        let note = Note { subject: caller.as_deref(), asked: Some(&asked), ..note };
+        self.audit.refuse(Refused::ByService, &Note { result: Some("forbidden by the service"), ..note });
+    }
+
     /// Tells whom a token did not help. To have none is no offence.
     fn tell_refusal(&self, refusal: Refusal, route: &Route, head: &Parts, origin: Origin<'_>) {
         let (why, result) = match refusal {
@@ -231,7 +260,7 @@ impl Gate {
             Refusal::InvalidToken => (Refused::InvalidToken, "invalid token"),
             Refusal::Forbidden => (Refused::Forbidden, "forbidden"),
         };
-        let (source, asked, caller) = (origin.source(), asked(head), self.caller(&head.headers));
+        let (source, asked, caller) = (origin.source(), asked(&head.method, &head.uri), self.caller(&head.headers));
         let note = Note::new(Event::Refused, &route.service, &source);
         self.audit.refuse(why, &Note { subject: caller.as_deref(), asked: Some(&asked), result: Some(result), ..note });
     }
@@ -251,8 +280,8 @@ impl Gate {
 }
 
 /// Method and path, without the query.
-fn asked(head: &Parts) -> String {
-    format!("{} {}", head.method, head.uri.path())
+fn asked(method: &Method, target: &Uri) -> String {
+    format!("{method} {}", target.path())
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750, section 2.1). Two such headers are ambiguous, so they are no token.

@@ -162,6 +162,7 @@ impl Gateway {
             ..Stop::from(refusal)
         })?;
         let peers = self.peers(&deployment, served, id, parent, 0);
+        let asked = admitted.asked();
         let answer = served.revision.answer(admitted.confirm()?, body, peers).await;
         let Answer { response, output, excuse } = answer.map_err(|failure| Stop {
             error: Error::from(&failure),
@@ -169,6 +170,9 @@ impl Gateway {
             output: failure.output,
         })?;
         (trace.output, trace.cause) = (output, excuse);
+        if response.status() == StatusCode::FORBIDDEN {
+            self.gate.tell_refusal_of_service(&asked);
+        }
         match wish {
             Some(wish) => wish.grant(response).await.map_err(|error| Stop {
                 cause: Some(format!("the answer was not compressed: {error}")),

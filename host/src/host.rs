@@ -245,7 +245,7 @@ async fn platform(
         }
     }
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
-    let audit = Audit::open(folder.path(), clock.clone());
+    let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
     let passwords = Arc::new(Passwords::new(passwords::Limits::default()));
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);

@@ -3,20 +3,22 @@
 //! A manifest is read and checked as a whole before anything else happens, so a mistake in it opens no port and touches
 //! no file. Every complaint names the file, the line and what to write instead. Paths in it are relative to its folder.
 
+mod audit;
+mod deploy;
 mod limits;
 mod listeners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::signature::PublicKey;
 use listeners::ListenersTable;
 
+pub use audit::AuditRules;
+pub use deploy::DeployRules;
 pub use limits::{Limits, LimitsTable};
 pub use listeners::{Listeners, Tls};
 
@@ -35,47 +37,12 @@ pub struct Manifest {
     pub instances: u32,
     /// How components are put in charge.
     pub deploy: DeployRules,
+    /// How the audit log is kept.
+    pub audit: AuditRules,
     /// The login of the operator, if one of the services keeps logins.
     pub operator: Option<Operator>,
     /// By name.
     pub services: BTreeMap<String, Service>,
-}
-
-/// How a new revision is put in charge, and how it is watched.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeployRules {
-    /// Bytes of a component's file.
-    pub component: bytesize::ByteSize,
-    /// What compiling one may take.
-    #[serde(deserialize_with = "limits::duration")]
-    pub compile_time: Duration,
-    /// Bytes of memory that compiling one may take.
-    pub compile_memory: bytesize::ByteSize,
-    /// What its health and all of its probes may take together.
-    #[serde(deserialize_with = "limits::duration")]
-    pub probe_time: Duration,
-    /// How long a new revision is compared with the one before.
-    #[serde(deserialize_with = "limits::duration")]
-    pub watch: Duration,
-    /// Revisions before the active one that stay compiled, for each service.
-    pub keep: usize,
-    /// Who may sign components. Where there is nobody, whatever the operator sends is taken.
-    pub signers: Vec<PublicKey>,
-}
-
-impl Default for DeployRules {
-    fn default() -> Self {
-        Self {
-            component: bytesize::ByteSize::mib(32),
-            compile_time: Duration::from_secs(60),
-            compile_memory: bytesize::ByteSize::gib(4),
-            probe_time: Duration::from_secs(5),
-            watch: Duration::from_secs(30),
-            keep: 3,
-            signers: Vec::new(),
-        }
-    }
 }
 
 /// Which service keeps the operator's login, and the internal route that tells whether it is still the seeded one.
@@ -193,6 +160,8 @@ struct Document {
     limits: LimitsTable,
     #[serde(default)]
     deploy: DeployRules,
+    #[serde(default)]
+    audit: AuditRules,
     operator: Option<Spanned<Operator>>,
     #[serde(default)]
     services: BTreeMap<Spanned<String>, ServiceTable>,
@@ -271,6 +240,7 @@ impl Manifest {
             listeners,
             instances: document.instances.into_inner(),
             deploy: document.deploy,
+            audit: document.audit,
             operator: document.operator.map(Spanned::into_inner),
             services,
         })

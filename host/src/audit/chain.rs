@@ -1,72 +1,78 @@
-//! The log's file: opened, mended, appended to. Each line carries the hash of all that stands before it.
+//! The log as it is written: opened, mended, appended to. Each line carries the hash of all that stands before it.
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::FILE;
+use super::files::{self, aside, last_line, numbers, sync};
 
 /// What stands between a line's text and its hash, and behind it.
 const BEFORE_HASH: &str = ",\"hash\":\"";
 const AFTER_HASH: &str = "\"}";
 
+/// What stands at the end of the text of a file's first line, around the last hash of the file before it.
+const BEFORE_AFTER: &str = ",\"after\":\"";
+const AFTER_AFTER: &str = "\"";
+
 /// Hexadecimal digits of a hash.
 const HASH_DIGITS: usize = 64;
-
-const CHUNK_BYTES: u64 = 64 << 10;
 
 /// A log that is open for appending, by one writer.
 #[derive(Debug)]
 pub(super) struct Chain {
+    folder: PathBuf,
+    /// Bytes with which a file is full. What is appended in one go stands in one file, so a file may have somewhat more.
+    file_bytes: u64,
     pub(super) file: File,
     /// Bytes of whole lines. What lies behind them is left of a write that failed.
     length: u64,
-    /// The last line with its line feed, or nothing.
+    /// The last line of the file with its line feed, or nothing.
     last: Vec<u8>,
+    /// The last hash of the file before it, if there is one.
+    after: Option<String>,
+    /// Under which number the file is put aside.
+    number: u64,
     /// Whether something lies behind the whole lines.
     torn: bool,
 }
 
 impl Chain {
     /// Opens the log in a folder, making it where it is missing. Gives how many bytes of a torn line were cut off.
-    pub(super) fn open(folder: &Path) -> io::Result<(Self, u64)> {
-        let path = folder.join(FILE);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
+    pub(super) fn open(folder: &Path, file_bytes: u64) -> io::Result<(Self, u64)> {
+        let before = numbers(folder)?.last().copied();
+        let after =
+            before.map(|number| File::open(folder.join(aside(number))).and_then(|mut file| last_line(&mut file)));
+        let after = after.transpose()?.map(|(_, last)| hash_of(&last).to_owned());
+        let mut file = files::open(folder)?;
         let found = file.metadata()?.len();
-        let length = line_feed_before(&mut file, found)?;
+        let (length, last) = last_line(&mut file)?;
         if length < found {
             file.set_len(length)?;
         }
-        let begin = line_feed_before(&mut file, length.saturating_sub(1))?;
-        let mut last = Vec::new();
-        file.seek(SeekFrom::Start(begin))?;
-        (&mut file).take(length - begin).read_to_end(&mut last)?;
-        // With its name in the folder.
-        file.sync_all()?;
-        File::open(folder)?.sync_all()?;
-        Ok((Self { file, length, last, torn: false }, found - length))
+        sync(folder, &file)?;
+        let (folder, number) = (folder.to_owned(), before.unwrap_or_default() + 1);
+        Ok((Self { folder, file_bytes, file, length, last, after, number, torn: false }, found - length))
     }
 
     /// The hash of the last line; nothing where there is none.
     pub(super) fn last_hash(&self) -> &str {
-        split(self.last.strip_suffix(b"\n").unwrap_or_default()).map_or("", |(_, hash)| hash)
+        if self.last.is_empty() { self.after.as_deref().unwrap_or_default() } else { hash_of(&self.last) }
     }
 
     /// Appends lines and syncs them. On an error there is none of them.
     pub(super) fn append(&mut self, texts: impl Iterator<Item = String>) -> io::Result<()> {
-        let (mut lines, mut begin) = (Vec::new(), None);
-        for text in texts {
-            let before = begin.map_or(&*self.last, |begin| &lines[begin..]);
-            let hash = hash(before, text.as_bytes());
-            begin = Some(lines.len());
-            lines.extend_from_slice(format!("{text}{BEFORE_HASH}{hash}{AFTER_HASH}\n").as_bytes());
+        let mut texts = texts.peekable();
+        if texts.peek().is_none() {
+            return Ok(());
         }
-        let Some(begin) = begin else { return Ok(()) };
         self.mend()?;
+        if self.length >= self.file_bytes {
+            self.begin_file()?;
+        }
+        let lines = self.lines(texts);
         self.torn = true;
         if let Err(error) = self.file.write_all(&lines).and_then(|()| self.file.sync_data()) {
             // Where this fails too, the next write tries it again, and so does the next start.
@@ -75,7 +81,38 @@ impl Chain {
         }
         self.torn = false;
         self.length += lines.len() as u64;
-        self.last = lines.split_off(begin);
+        let begin = lines[..lines.len() - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        self.last = lines[begin..].to_vec();
+        Ok(())
+    }
+
+    /// The lines of these texts, behind those that there are.
+    fn lines(&self, texts: impl Iterator<Item = String>) -> Vec<u8> {
+        let (mut lines, mut begin) = (Vec::new(), None);
+        for mut text in texts {
+            let before = begin.map_or(&*self.last, |begin| &lines[begin..]);
+            if let Some(after) = self.after.as_ref().filter(|_| before.is_empty()) {
+                text.push_str(&format!("{BEFORE_AFTER}{after}{AFTER_AFTER}"));
+            }
+            let hash = hash(before, text.as_bytes());
+            begin = Some(lines.len());
+            lines.extend_from_slice(format!("{text}{BEFORE_HASH}{hash}{AFTER_HASH}\n").as_bytes());
+        }
+        lines
+    }
+
+    /// Puts the file aside, which is full, and begins another. What is on the disk holds together at each moment of it, and it may be
+    /// done again wherever it failed.
+    fn begin_file(&mut self) -> io::Result<()> {
+        let aside = self.folder.join(aside(self.number));
+        if !aside.exists() {
+            fs::rename(self.folder.join(FILE), &aside)?;
+        }
+        let file = files::open(&self.folder)?;
+        sync(&self.folder, &file)?;
+        self.after = Some(hash_of(&self.last).to_owned());
+        (self.file, self.length, self.number) = (file, 0, self.number + 1);
+        self.last.clear();
         Ok(())
     }
 
@@ -97,24 +134,23 @@ pub(super) fn hash(before: &[u8], text: &[u8]) -> String {
 
 /// The text and the hash of a line, without its line feed.
 pub(super) fn split(line: &[u8]) -> Option<(&[u8], &str)> {
-    let text = line.len().checked_sub(BEFORE_HASH.len() + HASH_DIGITS + AFTER_HASH.len())?;
-    let (text, rest) = line.split_at(text);
-    let hash = std::str::from_utf8(rest).ok()?.strip_prefix(BEFORE_HASH)?.strip_suffix(AFTER_HASH)?;
-    Some((text, hash))
+    around(line, BEFORE_HASH, AFTER_HASH)
 }
 
-/// Where the last line that ends before a place in the file ends; 0 if none does.
-fn line_feed_before(file: &mut File, mut end: u64) -> io::Result<u64> {
-    let mut chunk = Vec::new();
-    while end > 0 {
-        let begin = end.saturating_sub(CHUNK_BYTES);
-        chunk.clear();
-        file.seek(SeekFrom::Start(begin))?;
-        file.take(end - begin).read_to_end(&mut chunk)?;
-        if let Some(position) = chunk.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(begin + position as u64 + 1);
-        }
-        end = begin;
-    }
-    Ok(0)
+/// The last hash of the file before, as the text of a file's first line has it.
+pub(super) fn after(text: &[u8]) -> Option<&str> {
+    around(text, BEFORE_AFTER, AFTER_AFTER).map(|(_, hash)| hash)
+}
+
+/// The hash of a line with its line feed; nothing where it has none.
+fn hash_of(line: &[u8]) -> &str {
+    split(line.strip_suffix(b"\n").unwrap_or_default()).map_or("", |(_, hash)| hash)
+}
+
+/// What stands before, and a hash that stands between these at the end.
+fn around<'a>(line: &'a [u8], before: &str, behind: &str) -> Option<(&'a [u8], &'a str)> {
+    let rest = line.len().checked_sub(before.len() + HASH_DIGITS + behind.len())?;
+    let (text, rest) = line.split_at(rest);
+    let hash = std::str::from_utf8(rest).ok()?.strip_prefix(before)?.strip_suffix(behind)?;
+    Some((text, hash))
 }

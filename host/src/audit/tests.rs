@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod files;
+
 use std::fs::{File, OpenOptions, Permissions, read, write as put};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
@@ -24,7 +26,7 @@ async fn fail(audit: &Audit, names: &[&str]) {
 /// A log with these names.
 async fn log_of(names: &[&str]) -> TempDir {
     let folder = folder();
-    fail(&Audit::open(folder.path(), Clock::default()).unwrap(), names).await;
+    fail(&Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap(), names).await;
     folder
 }
 
@@ -45,7 +47,7 @@ fn complaint(folder: &TempDir) -> String {
 #[tokio::test]
 async fn a_line_says_who_and_for_which_request_and_has_the_hash_of_the_one_before() {
     let folder = log_of(&["marta", "paul"]).await;
-    fail(&Audit::open(folder.path(), Clock::default()).unwrap(), &["after a restart"]).await;
+    fail(&Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap(), &["after a restart"]).await;
     let lines = lines(&folder);
     assert_eq!(lines.len(), 3);
     let mut first = lines[0].as_object().unwrap().clone();
@@ -150,7 +152,7 @@ async fn what_a_crash_left_of_a_line_is_cut_off_and_the_next_line_says_so() {
     for torn in torn.chain([zeros]) {
         put(folder.path().join(FILE), &torn).unwrap();
         assert!(complaint(&folder).contains("line 2 is not whole"), "{}", complaint(&folder));
-        let audit = Audit::open(folder.path(), Clock::default()).unwrap();
+        let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
         assert_eq!(bytes(&folder), good[..second]);
         fail(&audit, &["eve"]).await;
         let lines = lines(&folder);
@@ -158,7 +160,7 @@ async fn what_a_crash_left_of_a_line_is_cut_off_and_the_next_line_says_so() {
         verify(folder.path(), None).unwrap();
     }
     put(folder.path().join(FILE), b"{\"time\":").unwrap();
-    fail(&Audit::open(folder.path(), Clock::default()).unwrap(), &["eve"]).await;
+    fail(&Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap(), &["eve"]).await;
     assert_eq!(verify(folder.path(), None).unwrap().lines, 1);
 }
 
@@ -171,7 +173,7 @@ fn entry(name: &str) -> Message {
 #[tokio::test]
 async fn while_the_disk_is_full_events_are_counted_and_the_first_line_after_says_how_many() {
     let folder = log_of(&["marta"]).await;
-    let (mut chain, _) = Chain::open(folder.path()).unwrap();
+    let (mut chain, _) = Chain::open(folder.path(), u64::MAX).unwrap();
     let counts = Counts::default();
     let real = std::mem::replace(&mut chain.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
     for names in [["paul", "eve"], ["carl", "dora"]] {
@@ -207,9 +209,10 @@ fn whoever_tells_more_than_the_queue_takes_does_not_wait() {
 #[tokio::test]
 async fn of_many_refusals_in_a_second_ten_of_each_kind_are_written_and_the_others_counted() {
     let (folder, clock) = (folder(), Clock::default());
-    let audit = Audit::open(folder.path(), clock.clone()).unwrap();
+    let audit = Audit::open(folder.path(), clock.clone(), u64::MAX).unwrap();
     let source = Source::default();
-    for (why, subject) in [(Refused::InvalidToken, "?"), (Refused::Forbidden, "marta"), (Refused::NotOperator, "op")] {
+    let kinds = [Refused::InvalidToken, Refused::Forbidden, Refused::NotOperator, Refused::ByService];
+    for (why, subject) in kinds.into_iter().zip(["?", "marta", "op", "paul"]) {
         for _ in 0..100 {
             audit.refuse(why, &Note { subject: Some(subject), ..Note::new(Event::Refused, "orders", &source) });
         }
@@ -218,12 +221,12 @@ async fn of_many_refusals_in_a_second_ten_of_each_kind_are_written_and_the_other
     audit.refuse(Refused::Forbidden, &Note::new(Event::Refused, "orders", &source));
     audit.flush().await;
     let lines = lines(&folder);
-    for subject in ["?", "marta", "op"] {
+    for subject in ["?", "marta", "op", "paul"] {
         let written = lines.iter().filter(|line| line["subject"] == subject).count();
         // The second may have ended on the way.
         assert!([10, 20].contains(&written), "{subject}: {lines:#?}");
     }
-    assert_eq!(lines.len() as u64 + unwritten(&lines), 301);
+    assert_eq!(lines.len() as u64 + unwritten(&lines), 401);
 }
 
 /// Events that the lines say are missing.
@@ -234,7 +237,7 @@ fn unwritten(lines: &[Value]) -> u64 {
 #[tokio::test]
 async fn of_the_tokens_that_somebody_gets_in_a_minute_six_hundred_are_written_and_nothing_else_is_hidden_by_them() {
     let (folder, clock) = (folder(), Clock::default());
-    let audit = Audit::open(folder.path(), clock.clone()).unwrap();
+    let audit = Audit::open(folder.path(), clock.clone(), u64::MAX).unwrap();
     let [auth, other] = ["auth", "other"].map(|service| Teller::new(audit.clone(), service.into()));
     let next_minute = || clock.shift(60 - i64::try_from(clock.unix_seconds() % 60).unwrap());
     for _ in 0..2 {
@@ -256,7 +259,7 @@ async fn of_the_tokens_that_somebody_gets_in_a_minute_six_hundred_are_written_an
 #[tokio::test]
 async fn at_an_orderly_stop_a_last_line_says_what_is_missing_if_no_other_does() {
     let folder = log_of(&["marta"]).await;
-    let audit = Audit::open(folder.path(), Clock::default()).unwrap();
+    let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
     audit.close().await;
     assert_eq!(lines(&folder).len(), 1);
     audit.counts.miss(3);
@@ -272,10 +275,10 @@ fn the_log_is_its_owners_alone_even_if_it_was_not_before() {
     let folder = folder();
     let path = folder.path().join(FILE);
     let mode = || path.metadata().unwrap().mode() & 0o777;
-    drop(Audit::open(folder.path(), Clock::default()).unwrap());
+    drop(Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap());
     assert_eq!(mode(), 0o600);
     File::open(&path).unwrap().set_permissions(Permissions::from_mode(0o644)).unwrap();
-    drop(Audit::open(folder.path(), Clock::default()).unwrap());
+    drop(Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap());
     assert_eq!(mode(), 0o600);
     let missing = verify(&folder.path().join("elsewhere"), None).unwrap_err().to_string();
     assert!(missing.contains("--data"), "{missing}");

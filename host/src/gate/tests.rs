@@ -11,7 +11,7 @@ fn gate() -> (tempfile::TempDir, Arc<Tokens>, Gate) {
     let folder = tempfile::tempdir().unwrap();
     let tokens = Arc::new(Tokens::open(folder.path(), Clock::default()).unwrap());
     let admin_token = AdminToken::open(&folder.path().join("admin.token")).unwrap();
-    let audit = Audit::open(folder.path(), Clock::default()).unwrap();
+    let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
     (folder, tokens.clone(), Gate::new(tokens, Arc::new(admin_token), audit))
 }
 

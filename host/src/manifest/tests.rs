@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use super::*;
 
 const SOUND: &str = r#"
@@ -66,6 +68,8 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         ("time = \"5s\"", "time = \"soon\"", 7, "write one such as \"10s\""),
         ("body = \"64 KiB\"", "bodies = \"64 KiB\"", 8, "unknown field `bodies`"),
         ("grants = [\"storage\"]", "grants = [\"sockets\"]", 14, "unknown variant `sockets`"),
+        ("[limits]", "[audit]\nfile = \"1 KiB\"\n[limits]", 7, "at least 64.0 KiB"),
+        ("[limits]", "[deploy]\nsigners = [\"a key\"]\n[limits]", 7, "an Ed25519 public key of 32 bytes in base64"),
         ("public = [\"/products\"]", "public = [\"/prod\"]", 13, "under none of the mounts"),
         ("\"/orders\", \"/products\"", "\"orders/\", \"/products\"", 12, "is not a path prefix"),
         ("mounts = [\"/users\"]", "mounts = []", 19, "at least one path prefix"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, PASSWORD, Shop, component, manifest_of, send};
+use crate::harness::{Client, PASSWORD, Shop, component, manifest_of, send, shop_manifest};
 use crate::process::run;
 
 /// How long something is waited for that must happen. Never reached where all is well.
@@ -195,4 +195,37 @@ async fn a_component_tells_no_more_than_sixteen_events_of_a_request_and_in_its_o
     assert!(story(&lines[16..]).iter().all(|line| *line == ["sys_shutdown", "host", ""]), "{lines:#?}");
     let unwritten: u64 = lines.iter().filter_map(|line| line["unwritten"].as_u64()).sum();
     assert_eq!(unwritten, 184);
+}
+
+#[tokio::test]
+async fn a_request_that_a_service_refuses_itself_has_its_line() {
+    let mut shop = Shop::open().await;
+    let paul = shop.user("paul").await;
+    shop.user("marta").await;
+    paul.get("/users/1").await.refuses(403, "FORBIDDEN");
+    shop.stop().await;
+    let lines = lines(&shop);
+    let refused = lines.last().unwrap();
+    let told = ["event", "by", "subject", "asked", "result"].map(|name| refused[name].as_str().unwrap_or_default());
+    assert_eq!(told, ["authz_fail", "user", "paul", "GET /users/1", "forbidden by the service"]);
+}
+
+#[tokio::test]
+async fn a_log_that_is_large_is_of_several_files_which_the_command_verifies_together() {
+    let mut manifest = shop_manifest();
+    manifest.audit.file = bytesize::ByteSize::b(500);
+    let mut shop = Shop::with(manifest).await;
+    for name in ["marta", "paul", "eve"] {
+        shop.user(name).await;
+    }
+    shop.stop().await;
+    let data = shop.data.path();
+    assert!(data.join("audit.1.jsonl").exists());
+    let verify = ["audit", "verify", "--data", data.to_str().unwrap()];
+    let whole = run(&verify).await;
+    let said = String::from_utf8_lossy(&whole.stdout).into_owned();
+    assert!(said.contains("6 lines hold together"), "{said}");
+    std::fs::remove_file(data.join("audit.1.jsonl")).unwrap();
+    let missing = run(&verify).await;
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("goes on after another file, which is missing"));
 }

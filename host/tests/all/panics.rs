@@ -131,7 +131,7 @@ impl Stand {
         let tokens = Arc::new(Tokens::open(path, clock.clone()).unwrap());
         let sound = SqliteStorage::open(path.join("unruly.db"), SqliteConfig::default()).unwrap();
         let storage: Arc<dyn Storage> = Arc::new(Faulty { sound, fault: fault.clone() });
-        let audit = Audit::open(path, clock.clone()).unwrap();
+        let audit = Audit::open(path, clock.clone(), u64::MAX).unwrap();
         let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
         let platform = Platform {
             engines: Engines::new(&compiled, manifest.instances).unwrap(),

@@ -1,0 +1,67 @@
+//! The log's files: the one that is written, and those that were full, put aside under numbers that count from 1.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::FILE;
+
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// The name of a file that was put aside.
+pub(super) fn aside(number: u64) -> String {
+    format!("audit.{number}.jsonl")
+}
+
+/// The numbers of the files in a folder that were put aside, from the oldest.
+pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("audit.")?.strip_suffix(".jsonl")?.parse().ok());
+        numbers.extend(number.filter(|number| *aside(*number) == *name));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Opens the file that is written, making it where it is missing.
+pub(super) fn open(folder: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(folder.join(FILE))?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Puts the file and its name in the folder on the disk.
+pub(super) fn sync(folder: &Path, file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    File::open(folder)?.sync_all()
+}
+
+/// The bytes of a file's whole lines, and the last of these with its line feed; nothing where there is none.
+pub(super) fn last_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
+    let found = file.metadata()?.len();
+    let length = line_feed_before(file, found)?;
+    let begin = line_feed_before(file, length.saturating_sub(1))?;
+    let mut last = Vec::new();
+    file.seek(SeekFrom::Start(begin))?;
+    file.take(length - begin).read_to_end(&mut last)?;
+    Ok((length, last))
+}
+
+/// Where the last line that ends before a place in the file ends; 0 if none does.
+fn line_feed_before(file: &mut File, mut end: u64) -> io::Result<u64> {
+    let mut chunk = Vec::new();
+    while end > 0 {
+        let begin = end.saturating_sub(CHUNK_BYTES);
+        chunk.clear();
+        file.seek(SeekFrom::Start(begin))?;
+        file.take(end - begin).read_to_end(&mut chunk)?;
+        if let Some(position) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin + position as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}

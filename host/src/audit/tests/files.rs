@@ -1,0 +1,156 @@
+//! A log of several files.
+
+use std::fs::{copy, create_dir, remove_dir, remove_file, rename};
+
+use super::*;
+
+/// Bytes of a file, of which a line has about 210, and the first 70 more.
+const FULL: u64 = 550;
+
+fn reopen(folder: &TempDir) -> Arc<Audit> {
+    Audit::open(folder.path(), Clock::default(), FULL).unwrap()
+}
+
+/// A log with these names, told one after the other: three in each file.
+async fn files_of(names: &[&str]) -> TempDir {
+    let folder = folder();
+    let audit = reopen(&folder);
+    for name in names {
+        fail(&audit, &[name]).await;
+    }
+    folder
+}
+
+fn there(folder: &TempDir, name: &str) -> std::path::PathBuf {
+    folder.path().join(name)
+}
+
+/// The subjects of a file.
+fn subjects(folder: &TempDir, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(there(folder, name)).unwrap();
+    let subject = |line: &str| serde_json::from_str::<Value>(line).unwrap()["subject"].as_str().unwrap().to_owned();
+    text.lines().map(subject).collect()
+}
+
+const NAMES: [&str; 8] = ["anna", "boris", "carl", "dora", "eve", "fay", "gil", "hana"];
+
+#[tokio::test]
+async fn a_file_that_is_full_is_put_aside_and_the_next_begins_with_its_last_hash() {
+    let folder = files_of(&NAMES).await;
+    assert_eq!(subjects(&folder, "audit.1.jsonl"), NAMES[..3]);
+    assert_eq!(subjects(&folder, "audit.2.jsonl"), NAMES[3..6]);
+    assert_eq!(subjects(&folder, FILE), NAMES[6..]);
+    let last = std::fs::read_to_string(there(&folder, "audit.2.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert_eq!(lines(&folder)[0]["after"], last["hash"]);
+    assert_eq!(there(&folder, "audit.2.jsonl").metadata().unwrap().mode() & 0o777, 0o600);
+    // A restart goes on in the file and the numbers that there are.
+    let audit = reopen(&folder);
+    for name in ["ida", "jan"] {
+        fail(&audit, &[name]).await;
+    }
+    assert_eq!(subjects(&folder, "audit.3.jsonl"), ["gil", "hana", "ida"]);
+    let last_hash = lines(&folder)[0]["hash"].as_str().unwrap().to_owned();
+    assert_eq!(verify(folder.path(), None).unwrap(), Verified { lines: 10, last_hash });
+}
+
+#[test]
+fn what_is_appended_in_one_go_stands_in_one_file() {
+    let folder = folder();
+    let (mut chain, _) = Chain::open(folder.path(), FULL).unwrap();
+    for (subject, count) in [("first", 6), ("second", 200), ("third", 1)] {
+        chain.append(std::iter::repeat_n(format!("{{\"subject\":\"{subject}\""), count)).unwrap();
+    }
+    let files = ["audit.1.jsonl", "audit.2.jsonl", FILE].map(|name| subjects(&folder, name));
+    assert_eq!(files, [vec!["first"; 6], vec!["second"; 200], vec!["third"; 1]]);
+    assert_eq!(verify(folder.path(), None).unwrap().lines, 207);
+}
+
+#[tokio::test]
+async fn any_byte_of_any_file_that_is_changed_is_found() {
+    let folder = files_of(&NAMES).await;
+    for name in ["audit.1.jsonl", "audit.2.jsonl", FILE] {
+        let good = read(there(&folder, name)).unwrap();
+        for at in 0..good.len() {
+            let mut changed = good.clone();
+            changed[at] ^= 1;
+            put(there(&folder, name), &changed).unwrap();
+            let found = complaint(&folder);
+            assert!(found.contains(name), "byte {at} of {name}: {found}");
+        }
+        put(there(&folder, name), &good).unwrap();
+    }
+    verify(folder.path(), None).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_cut_or_swapped_is_found_and_one_that_is_kept_elsewhere_is_told_by_its_anchor() {
+    let folder = files_of(&NAMES).await;
+    let [first, second] = ["audit.1.jsonl", "audit.2.jsonl"].map(|name| there(&folder, name));
+    let first_hash = {
+        let text = std::fs::read_to_string(&first).unwrap();
+        let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        line["hash"].as_str().unwrap().to_owned()
+    };
+    let kept = there(&folder, "kept");
+    rename(&second, &kept).unwrap();
+    // The current file does not go on where the first ends.
+    assert!(complaint(&folder).contains("does not go on where the file before it ends"), "{}", complaint(&folder));
+    rename(&first, &second).unwrap();
+    assert!(complaint(&folder).contains("does not go on where"), "{}", complaint(&folder));
+    rename(&second, &first).unwrap();
+    rename(there(&folder, FILE), there(&folder, "audit.3.jsonl")).unwrap();
+    let gap = complaint(&folder);
+    assert!(gap.contains("audit.2.jsonl is missing"), "{gap}");
+    rename(there(&folder, "audit.3.jsonl"), there(&folder, FILE)).unwrap();
+    rename(&kept, &second).unwrap();
+
+    let whole = read(&second).unwrap();
+    let end = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    put(&second, &whole[..end]).unwrap();
+    assert!(complaint(&folder).contains("does not go on where the file before it ends"), "{}", complaint(&folder));
+    put(&second, &whole).unwrap();
+
+    copy(&first, &kept).unwrap();
+    remove_file(&first).unwrap();
+    assert!(complaint(&folder).contains("audit.2.jsonl goes on after another file, which is missing"));
+    let wrong = verify(folder.path(), Some(&"0".repeat(64))).unwrap_err().to_string();
+    assert!(wrong.contains("which is missing"), "{wrong}");
+    assert_eq!(verify(folder.path(), Some(&first_hash)).unwrap().lines, 5);
+    fail(&reopen(&folder), &["ida", "jan"]).await;
+    rename(&kept, &first).unwrap();
+    assert_eq!(verify(folder.path(), None).unwrap().lines, 10);
+}
+
+/// What is on the disk after a crash, from the moment that a file is put aside to the first line of the next.
+#[tokio::test]
+async fn a_crash_between_two_files_leaves_a_log_that_holds_together_and_goes_on() {
+    for lines in [None, Some(0), Some(1), Some(40)] {
+        let folder = files_of(&NAMES[..4]).await;
+        let begun = read(there(&folder, FILE)).unwrap();
+        match lines {
+            None => remove_file(there(&folder, FILE)).unwrap(),
+            Some(bytes) => put(there(&folder, FILE), &begun[..bytes]).unwrap(),
+        }
+        if lines.unwrap_or_default() == 0 {
+            assert_eq!(verify(folder.path(), None).unwrap().lines, 3);
+        }
+        fail(&reopen(&folder), &["eve"]).await;
+        assert_eq!(subjects(&folder, FILE), ["eve"]);
+        assert_eq!(verify(folder.path(), None).unwrap().lines, 4);
+    }
+}
+
+#[tokio::test]
+async fn where_the_next_file_cannot_be_made_events_are_counted_and_nothing_is_lost_of_the_one_before() {
+    let folder = files_of(&NAMES[..3]).await;
+    let audit = reopen(&folder);
+    rename(there(&folder, FILE), there(&folder, "audit.1.jsonl")).unwrap();
+    create_dir(there(&folder, FILE)).unwrap();
+    fail(&audit, &["dora"]).await;
+    assert_eq!(subjects(&folder, "audit.1.jsonl"), NAMES[..3]);
+    remove_dir(there(&folder, FILE)).unwrap();
+    fail(&audit, &["eve"]).await;
+    assert_eq!((subjects(&folder, FILE), &lines(&folder)[0]["unwritten"]), (vec!["eve".to_owned()], &1.into()));
+    assert_eq!(verify(folder.path(), None).unwrap().lines, 4);
+}
