@@ -7,6 +7,7 @@ mod audit;
 mod deploy;
 mod limits;
 mod listeners;
+mod passwords;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub use audit::AuditRules;
 pub use deploy::DeployRules;
 pub use limits::{Limits, LimitsTable};
 pub use listeners::{Listeners, Tls};
+pub use passwords::PasswordRules;
 
 /// What internal routes see as their caller when the host itself calls, so no service has this name.
 pub const HOST_NAME: &str = "host";
@@ -39,6 +41,8 @@ pub struct Manifest {
     pub deploy: DeployRules,
     /// How the audit log is kept.
     pub audit: AuditRules,
+    /// What a new password must have.
+    pub passwords: PasswordRules,
     /// The login of the operator, if one of the services keeps logins.
     pub operator: Option<Operator>,
     /// By name.
@@ -162,6 +166,8 @@ struct Document {
     deploy: DeployRules,
     #[serde(default)]
     audit: AuditRules,
+    #[serde(default)]
+    passwords: PasswordRules,
     operator: Option<Spanned<Operator>>,
     #[serde(default)]
     services: BTreeMap<Spanned<String>, ServiceTable>,
@@ -241,6 +247,7 @@ impl Manifest {
             instances: document.instances.into_inner(),
             deploy: document.deploy,
             audit: document.audit,
+            passwords: document.passwords,
             operator: document.operator.map(Spanned::into_inner),
             services,
         })

@@ -30,10 +30,14 @@ use stored::Stored;
 /// The longest password in bytes. Longer ones are refused, never cut.
 pub const PASSWORD_LIMIT_BYTES: usize = 4096;
 
+/// How many characters a new password must have unless the operator wants more.
+pub const MINIMUM_CHARACTERS: u32 = 8;
+
 /// Hashes and checks passwords. Share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Passwords {
     queue: Queue,
+    minimum_characters: u32,
     /// Whether a hash was ever met that does not cost what a new one does, so that failures must be levelled.
     costs_differ: Arc<AtomicBool>,
 }
@@ -85,7 +89,18 @@ impl Default for Limits {
 impl Passwords {
     /// Starts nothing: threads come with the work. An `at_once` of zero counts as one.
     pub fn new(limits: Limits) -> Passwords {
-        Passwords { queue: Queue::new(limits), costs_differ: Arc::default() }
+        Passwords { queue: Queue::new(limits), minimum_characters: MINIMUM_CHARACTERS, costs_differ: Arc::default() }
+    }
+
+    /// The same, asking for so many characters.
+    #[must_use]
+    pub fn asking(self, minimum_characters: u32) -> Passwords {
+        Passwords { minimum_characters, ..self }
+    }
+
+    /// How many characters a new password must have: for those who make logins, as a hash is computed of any.
+    pub fn minimum_characters(&self) -> u32 {
+        self.minimum_characters
     }
 
     /// Queue depth and counters, for metrics.

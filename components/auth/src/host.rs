@@ -65,6 +65,11 @@ pub(crate) fn unique_id() -> String {
     model::base64url(&random::get_random_bytes(16))
 }
 
+/// How many characters a new password must have, as the operator wants it.
+pub(crate) fn minimum_length() -> u32 {
+    passwords::minimum_length()
+}
+
 /// Hashes a password that the policy accepted.
 ///
 /// # Errors

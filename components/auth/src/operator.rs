@@ -27,7 +27,7 @@ pub(crate) fn operator() -> Result<Operator, Failure> {
 /// # Errors
 /// 400 `PASSWORD_REFUSED` for one that the policy refuses.
 pub(crate) fn set_password(password: &str) -> Result<Operator, Failure> {
-    password::check(password, OPERATOR)
+    password::check(password, OPERATOR, host::minimum_length())
         .map_err(|refused| Failure::bad_request("PASSWORD_REFUSED", refused.to_string()))?;
     let hash = host::hash(password)?;
     let tx = storage::begin()?;

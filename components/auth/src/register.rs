@@ -55,7 +55,8 @@ struct Claimed {
 pub(crate) fn register(wanted: Wanted<'_>, answer: fn(&JsonValue) -> Response) -> Result<Response, Failure> {
     let Wanted { username, password, profile, key, address } = wanted;
     let name = Username::parse(username).map_err(|refused| creation_failed(refused.to_string()))?;
-    password::check(password, name.as_str()).map_err(|refused| creation_failed(refused.to_string()))?;
+    password::check(password, name.as_str(), host::minimum_length())
+        .map_err(|refused| creation_failed(refused.to_string()))?;
     let email = profile.get("email").and_then(JsonValue::as_str);
     let once = key.map(|key| Once::new(key.as_str(), &name, email));
     let claimed = match claim(&name, once.as_ref())? {

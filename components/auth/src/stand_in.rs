@@ -14,6 +14,7 @@ thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(1_700_000_000_000) };
     static DRAWN: Cell<u64> = const { Cell::new(0) };
     static HASHER_IS_BUSY: Cell<bool> = const { Cell::new(false) };
+    static MINIMUM_LENGTH: Cell<u32> = const { Cell::new(8) };
     static EVALUATED: Cell<u32> = const { Cell::new(0) };
     static MEANWHILE: RefCell<Option<Step>> = const { RefCell::new(None) };
     static TOLD: RefCell<Vec<(Event, String)>> = const { RefCell::new(Vec::new()) };
@@ -34,6 +35,11 @@ pub(crate) fn hasher_is_busy(busy: bool) {
 /// Has the host issue and revoke nothing, or not.
 pub(crate) fn tokens_are_unavailable(unavailable: bool) {
     TOKENS_ARE_UNAVAILABLE.set(unavailable);
+}
+
+/// Has the operator want so many characters of a new password.
+pub(crate) fn ask_for(minimum_length: u32) {
+    MINIMUM_LENGTH.set(minimum_length);
 }
 
 /// How many passwords were checked so far.
@@ -91,8 +97,12 @@ pub(crate) mod random {
 }
 
 pub(crate) mod passwords {
-    use super::{EVALUATED, HASHER_IS_BUSY, run_meanwhile};
+    use super::{EVALUATED, HASHER_IS_BUSY, MINIMUM_LENGTH, run_meanwhile};
     use crate::host::{PasswordError, Verdict};
+
+    pub(crate) fn minimum_length() -> u32 {
+        MINIMUM_LENGTH.get()
+    }
 
     pub(crate) fn hash(password: &str) -> Result<String, PasswordError> {
         if HASHER_IS_BUSY.get() {

@@ -26,6 +26,10 @@ fn visible(error: PasswordError, excuse: &Excuse) -> wasmtime::Result<passwords:
 }
 
 impl passwords::Host for Guest {
+    async fn minimum_length(&mut self) -> wasmtime::Result<u32> {
+        Ok(self.passwords()?.minimum_characters())
+    }
+
     async fn hash(&mut self, password: String) -> wasmtime::Result<Result<String, passwords::Error>> {
         match self.passwords()?.hash(password).await {
             Ok(hash) => Ok(Ok(hash)),

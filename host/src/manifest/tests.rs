@@ -54,6 +54,21 @@ fn answers_have_a_size_or_are_off() {
 }
 
 #[test]
+fn a_password_has_eight_characters_or_as_many_more_as_are_written() {
+    let minimum = |written: &str| parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.minimum);
+    assert_eq!((parse(SOUND).unwrap().passwords.minimum, minimum("").unwrap()), (8, 8));
+    for written in [8, 15, 64] {
+        assert_eq!(minimum(&format!("minimum = {written}")).unwrap(), written);
+    }
+    for written in ["7", "65", "-1", "4294967296", "15.5", "\"15\""] {
+        let refused = minimum(&format!("minimum = {written}")).unwrap_err();
+        assert!(refused.line.is_some(), "{refused}");
+    }
+    let refused = minimum("minimum = 7").unwrap_err();
+    assert!(refused.message.contains("from 8 to 64"), "{refused}");
+}
+
+#[test]
 fn the_shipped_manifest_is_sound() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml");
     let manifest = Manifest::read(&file).unwrap();

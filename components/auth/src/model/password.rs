@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-/// In Unicode characters, both included. The longest is 4,096 bytes at most, which the host still hashes.
-const LENGTH_CHARS: std::ops::RangeInclusive<usize> = 8..=1024;
+/// In Unicode characters. That is 4,096 bytes at most, which the host still hashes.
+const LONGEST: usize = 1024;
 /// The passwords found most often in leaks, of eight characters or more, in lower case, one a line.
 const COMMON: &str = include_str!("../common-passwords.txt");
 /// What a guesser who has seen the shop tries.
@@ -15,7 +15,8 @@ const SERVICE_WORDS: [&str; 3] = ["comptoir", "comptoir1", "comptoir123"];
 /// Why a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    TooShort,
+    /// For the operator, who wants so many characters.
+    TooShort(u32),
     TooLong,
     /// Among the first that a guesser tries, whatever the case of its letters.
     Common,
@@ -26,7 +27,9 @@ pub(crate) enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::TooShort => "The password must have at least 8 characters.",
+            Self::TooShort(minimum) => {
+                return write!(formatter, "The password must have at least {minimum} characters.");
+            }
             Self::TooLong => "The password must have at most 1024 characters.",
             Self::Common => "The password is one of the most common: choose another.",
             Self::Username => "The password must not be the username.",
@@ -34,16 +37,16 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Checks a password that somebody wants to have.
+/// Checks a password that somebody wants to have, where so many characters are wanted at the least.
 ///
 /// # Errors
 /// The first rule that the password breaks.
-pub(crate) fn check(password: &str, username: &str) -> Result<(), Refused> {
+pub(crate) fn check(password: &str, username: &str, minimum: u32) -> Result<(), Refused> {
     let length = password.chars().count();
-    if length < *LENGTH_CHARS.start() {
-        return Err(Refused::TooShort);
+    if length < minimum as usize {
+        return Err(Refused::TooShort(minimum));
     }
-    if length > *LENGTH_CHARS.end() {
+    if length > LONGEST {
         return Err(Refused::TooLong);
     }
     if username::fold(password) == username::fold(username) {
@@ -64,46 +67,47 @@ mod tests {
     #[test]
     fn the_limits_of_length_are_inclusive_and_count_characters() {
         let unusual = "é🦀x".repeat(400);
-        for (length, outcome) in [
-            (0, Err(Refused::TooShort)),
-            (7, Err(Refused::TooShort)),
-            (8, Ok(())),
-            (14, Ok(())),
-            (15, Ok(())),
-            (64, Ok(())),
-            (73, Ok(())),
-            (1024, Ok(())),
-            (1025, Err(Refused::TooLong)),
-        ] {
-            let password: String = unusual.chars().take(length).collect();
-            assert_eq!(check(&password, "bob"), outcome, "{length} characters");
+        for minimum in [8, 15, 64] {
+            for (length, outcome) in [
+                (0, Err(Refused::TooShort(minimum))),
+                (minimum - 1, Err(Refused::TooShort(minimum))),
+                (minimum, Ok(())),
+                (minimum + 1, Ok(())),
+                (73, Ok(())),
+                (1024, Ok(())),
+                (1025, Err(Refused::TooLong)),
+            ] {
+                let password: String = unusual.chars().take(length as usize).collect();
+                assert_eq!(check(&password, "bob", minimum), outcome, "{length} characters of {minimum}");
+            }
         }
+        assert_eq!(Refused::TooShort(15).to_string(), "The password must have at least 15 characters.");
     }
 
     #[test]
     fn the_longest_password_is_one_that_the_host_hashes() {
         let longest = "🦀".repeat(1024);
-        assert_eq!(check(&longest, "bob"), Ok(()));
+        assert_eq!(check(&longest, "bob", 8), Ok(()));
         assert!(longest.len() <= 4096);
     }
 
     #[test]
     fn the_commonest_passwords_are_refused_in_any_case() {
         for common in ["password", "PassWord", "12345678", "Password1", "qwertyuiop", "iloveyou", "Comptoir"] {
-            assert_eq!(check(common, "bob"), Err(Refused::Common), "{common}");
+            assert_eq!(check(common, "bob", 8), Err(Refused::Common), "{common}");
         }
     }
 
     #[test]
     fn the_username_is_no_password() {
-        assert_eq!(check("Jean-Luc P", "jean-luc p"), Err(Refused::Username));
-        assert_eq!(check("jean-luc pi", "jean-luc p"), Ok(()));
+        assert_eq!(check("Jean-Luc P", "jean-luc p", 8), Err(Refused::Username));
+        assert_eq!(check("jean-luc pi", "jean-luc p", 8), Ok(()));
     }
 
     #[test]
     fn spaces_and_simple_sentences_are_welcome() {
-        assert_eq!(check("correct horse battery staple", "bob"), Ok(()));
-        assert_eq!(check("        x", "bob"), Ok(()));
+        assert_eq!(check("correct horse battery staple", "bob", 8), Ok(()));
+        assert_eq!(check("        x", "bob", 8), Ok(()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The operator's login, and the end of any.
 
 use super::*;
-use crate::stand_in::{meanwhile, tokens_are_unavailable};
+use crate::stand_in::{ask_for, meanwhile, tokens_are_unavailable};
 
 fn operator() -> JsonValue {
     get("/internal/operator").send().body["data"].clone()
@@ -37,6 +37,19 @@ fn the_operators_password_obeys_the_policy() {
         assert_eq!(put("/internal/operator", body).send().outcome(), (400, "MISSING_PASSWORD"));
     }
     assert_eq!(operator()["development"], true);
+}
+
+#[test]
+fn every_new_password_is_as_long_as_the_operator_wants() {
+    install(&SERVICE);
+    ask_for(15);
+    let of = |length: usize| "x7 y".repeat(5)[..length].to_owned();
+    let register = |length| post("/auth/register", json!({ "username": "bob", "password": of(length) })).send();
+    assert_eq!(set_password(&of(14)).outcome(), (400, "PASSWORD_REFUSED"));
+    assert_eq!(register(14).outcome(), (400, "CREATION_FAILED"));
+    assert_eq!((set_password(&of(15)).status, register(15).status), (200, 201));
+    ask_for(16);
+    Client::log_in("bob", &of(15));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{claims, log_in, members};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
+use crate::harness::{Answer, Client, PASSWORD, Shop, shop_manifest};
 
 async fn register(client: &Client, username: &str, password: &str) -> Answer {
     client.post("/auth/register", json!({ "username": username, "password": password })).await
@@ -74,6 +74,29 @@ async fn a_name_that_is_taken_looks_like_one_or_cannot_be_one_is_refused() {
     }
     assert_eq!(names(&shop).await, before);
     shop.admin().await;
+}
+
+#[tokio::test]
+async fn the_operator_may_want_fifteen_characters_of_every_new_password_and_the_old_ones_stay_good() {
+    let mut shop = Shop::open().await;
+    register(&shop.anon(), "fourteen before", &"x7 ".repeat(5)[..14]).await.succeeds(201);
+    shop.stop().await;
+    let mut strict = shop_manifest();
+    strict.passwords.minimum = 15;
+    let refused = shop.start_again_as(strict.clone(), Some("14 characters.")).await.expect_err("it refuses to start");
+    assert!(refused.to_string().contains("at least 15 characters"), "{refused}");
+    shop.start_again_as(strict, Some("15 characters..")).await.expect("it starts");
+    shop.anon().log_in("fourteen before", &"x7 ".repeat(5)[..14]).await;
+    let admin = shop.anon().log_in("admin", "15 characters..").await;
+    let of = |length: usize| "x7 ".repeat(400)[..length].to_owned();
+    for (length, status) in [(7, 400), (8, 400), (14, 400), (15, 201), (64, 201), (1024, 201), (1025, 400)] {
+        let answer = register(&shop.anon(), &format!("with {length}"), &of(length)).await;
+        assert_eq!(answer.status, status, "{length}: {}", answer.text);
+        let said = answer.body["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(said.contains("at least 15 characters"), length < 15, "{length}: {said}");
+    }
+    let made = json!({ "username": "by the admin", "password": of(14) });
+    admin.post("/users", made).await.refuses(400, "CREATION_FAILED");
 }
 
 #[tokio::test]
