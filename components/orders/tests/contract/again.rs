@@ -86,6 +86,15 @@ fn a_part_that_is_not_there_is_refused() {
     start();
     order("ada", one(1, 1));
     order("bob", one(1, 1));
+    order("bob", one(1, 1));
+    let cursor_of = |path: &str| {
+        let part = get(path).by("bob", "user").send();
+        let link = header(&part, "link").unwrap().to_owned();
+        link.split("after=").nth(1).unwrap().split('>').next().unwrap().to_owned()
+    };
+    let (bobs, products) = (cursor_of("/orders?limit=1"), cursor_of("/products?limit=1"));
+    assert_eq!(get(&format!("/orders?after={bobs}")).by("bob", "user").send().body["data"][0]["id"], 2);
+    let (of_bob, of_products) = (format!("after={bobs}"), format!("after={products}"));
     for query in [
         "limit=0",
         "limit=-1",
@@ -95,6 +104,8 @@ fn a_part_that_is_not_there_is_refused() {
         "after=x",
         "after=2",
         "after=77",
+        &of_bob,
+        &of_products,
         "limit=1&after=-1",
     ] {
         let answer = get(&format!("/orders?{query}")).by("ada", "user").send();

@@ -84,7 +84,14 @@ fn a_part_that_is_none_is_refused_and_without_one_the_list_is_whole() {
     for query in ["limit=0", "limit=-1", "limit=1e9", "limit=", "after=x", "limit=1&after=-1"] {
         assert_eq!(as_admin(get(&format!("/users?{query}"))).outcome(), (400, "INVALID_PAGE"), "{query}");
     }
-    for (query, count) in [("limit=1000000000", 2), ("limit=1", 1), ("after=1", 1), ("after=2", 0), ("other=1", 2)] {
+    let first = as_admin(get("/users?limit=1"));
+    let cursor = header(&first, "link").split("after=").nth(1).unwrap().split('>').next().unwrap().to_owned();
+    assert_eq!(as_admin(get(&format!("/users?after={cursor}"))).body["data"][0]["username"], "bob");
+    for wrong in ["1", "2", &format!("{cursor}0"), &cursor[1..], &cursor.to_uppercase()] {
+        let answer = as_admin(get(&format!("/users?after={wrong}")));
+        assert!(*wrong == cursor || answer.outcome() == (400, "INVALID_PAGE"), "{wrong}");
+    }
+    for (query, count) in [("limit=1000000000", 2), ("limit=1", 1), ("other=1", 2)] {
         let answer = as_admin(get(&format!("/users?{query}")));
         assert_eq!((answer.status, &answer.body["count"]), (200, &count.into()), "{query}");
         assert_eq!(header(&answer, "link").is_empty(), query != "limit=1", "{query}");
