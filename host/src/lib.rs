@@ -56,6 +56,7 @@ pub mod gate;
 pub mod key_file;
 pub mod manifest;
 pub mod passwords;
+pub mod priority;
 pub mod route;
 pub mod signature;
 pub mod storage;

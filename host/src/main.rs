@@ -16,6 +16,7 @@ use comptoir::backup::{self, Contents};
 use comptoir::engine::{self, Wasi};
 use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
+use comptoir::priority;
 use comptoir::telemetry::{LogFormat, start_log};
 use comptoir::version::Versions;
 use tokio::signal::unix::{SignalKind, signal};
@@ -218,8 +219,8 @@ fn size(contents: &Contents) -> String {
 
 /// Gives itself the lowest priority and a bound on memory before it looks at what it is given.
 fn compile(options: &Compile) -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, nice, setrlimit};
-    nice(19).context("its priority cannot be lowered")?;
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    priority::go_behind(19).context("its priority cannot be lowered")?;
     let limit = Some(options.memory);
     setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).context("its memory cannot be bounded")?;
     let wasi = if options.wasi == "0.3" { Wasi::P3 } else { Wasi::P2 };

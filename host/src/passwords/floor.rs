@@ -26,7 +26,7 @@ use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::queue::lower_priority;
+use super::queue::go_behind_answers;
 use super::stored::{REFERENCES, Stored};
 
 /// For a machine that cannot measure.
@@ -43,7 +43,7 @@ pub(super) fn measured() -> Cost {
     static COST: LazyLock<Cost> = LazyLock::new(|| {
         let (sender, receiver) = watch::channel(None);
         let measuring = move || {
-            lower_priority();
+            go_behind_answers();
             sender.send_replace(REFERENCES.iter().map(|reference| cost_of(reference)).max());
         };
         // Without a thread the sender is dropped, which those who wait notice.

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::{Limits, PasswordError};
+use crate::priority;
 
 /// What the queue is doing and has done. All counts are since the start.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Queue {
         let running = Running { meter: Arc::clone(&self.meter), _permit: permit };
         let (sender, receiver) = oneshot::channel();
         let computation = move || {
-            lower_priority();
+            go_behind_answers();
             let output = catch_unwind(AssertUnwindSafe(work));
             // Before the answer, so that whoever has it finds the slot free.
             drop(running);
@@ -146,10 +147,8 @@ impl Drop for Running {
     }
 }
 
-/// Lets the threads that answer requests go first: against one of those, this one gets a third of a core. On Linux this
-/// is for the calling thread alone; elsewhere it would be for the process, so nothing is done. Not being allowed to is
+/// Lets the threads that answer requests go first: against one of those, this one gets a third of a core. Not being allowed to is
 /// no reason to stop.
-pub(super) fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(5);
+pub(super) fn go_behind_answers() {
+    let _ = priority::go_behind(5);
 }

@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
+use crate::priority;
+
 /// How much less of the processor these threads get than the others, as `nice` counts: about a tenth, where both want it.
 const NICENESS: i32 = 10;
 
@@ -29,7 +31,7 @@ impl Background {
         let mut builder = Builder::new_multi_thread();
         builder.enable_all().thread_name("long-guests").on_thread_start(|| {
             // Without it they are as good as the others, which is no fault.
-            let _ = rustix::process::nice(NICENESS);
+            let _ = priority::go_behind(NICENESS);
         });
         Ok(Self { runtime: Some(builder.build()?) })
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 28] = [
+const EDGES: [(&str, &[&str]); 29] = [
     (
         "admin",
         &[
@@ -77,8 +77,9 @@ const EDGES: [(&str, &[&str]); 28] = [
     ("client", &[]),
     ("main", &[]),
     ("manifest", &["signature"]),
-    ("passwords", &[]),
-    ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "route", "storage"]),
+    ("passwords", &["priority"]),
+    ("priority", &[]),
+    ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "priority", "route", "storage"]),
     ("route", &[]),
     ("sign", &[]),
     ("signature", &["key_file"]),
