@@ -19,6 +19,7 @@ mod load;
 mod logins;
 mod measure;
 mod server;
+mod soak;
 mod spin;
 mod start;
 mod storm;
@@ -35,7 +36,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Measures Comptoir beside a native server.
 #[derive(Debug, Parser)]
 struct CommandLine {
-    /// What to measure; everything where nothing is named.
+    /// What to measure; everything but the soak where nothing is named.
     #[arg(value_enum)]
     parts: Vec<Part>,
     /// Go through everything once, in seconds. The numbers say nothing.
@@ -47,6 +48,9 @@ struct CommandLine {
     /// How long each time, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// How long the soak takes.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
     /// Another server of the shop that runs already, such as `flask=127.0.0.1:5000`: its products are put into the table.
     #[arg(long, value_name = "NAME=ADDRESS")]
     url: Vec<String>,
@@ -69,6 +73,8 @@ enum Part {
     Start,
     /// A thousand services that nobody calls.
     Density,
+    /// Everything at once for `--minutes`, and the host's memory meanwhile. Only where it is named.
+    Soak,
 }
 
 /// How long and how often things are measured.
@@ -109,6 +115,9 @@ fn run(command: &CommandLine) -> anyhow::Result<()> {
     if command.rounds == 0 || !(0.01..=600.0).contains(&command.seconds) {
         bail!("--rounds is at least 1, and --seconds from 0.01 to 600");
     }
+    if !(0.01..=1440.0).contains(&command.minutes) {
+        bail!("--minutes is from 0.01 to 1440, a day");
+    }
     let effort = if command.quick {
         Effort { time: Duration::from_millis(200), rounds: 1, quick: true }
     } else {
@@ -116,7 +125,8 @@ fn run(command: &CommandLine) -> anyhow::Result<()> {
     };
     raise_open_files()?;
     println!("{}; medians of {} rounds of {:?}", cores::describe(), effort.rounds, effort.time);
-    let wanted = |part: &Part| command.parts.is_empty() || command.parts.contains(part);
+    let without_name = |part: &Part| *part != Part::Soak || command.quick;
+    let wanted = |part: &Part| command.parts.contains(part) || (command.parts.is_empty() && without_name(part));
     for part in Part::value_variants().iter().copied().filter(wanted) {
         println!();
         match part {
@@ -126,6 +136,7 @@ fn run(command: &CommandLine) -> anyhow::Result<()> {
             Part::Spin => spin::run(effort),
             Part::Start => start::run(effort),
             Part::Density => density::run(effort),
+            Part::Soak => soak::run(effort, Duration::from_secs_f64(command.minutes * 60.0)),
         }?;
     }
     Ok(())

@@ -141,15 +141,17 @@ impl Stand {
         self.shop.anon().post("/variant/items", json!({ "name": name })).await
     }
 
-    /// Waits until the newest line of the history is like this, and gives the history.
+    /// Waits until the newest line of the history is like this, and gives the history. Looks for it at intervals, so that what
+    /// it waits for has the processor.
     async fn until(&self, like: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let found = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(5));
             loop {
+                looks.tick().await;
                 let history = self.history().await;
                 if like(&history) {
                     return history;
                 }
-                tokio::task::yield_now().await;
             }
         };
         match tokio::time::timeout(PATIENCE, found).await {

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// One connection, with nothing between the test and the socket that could send a request twice.
@@ -52,7 +53,7 @@ pub struct Tally {
 /// each request.
 pub struct Load {
     ends: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
+    answered: watch::Sender<u64>,
     clients: Vec<JoinHandle<Tally>>,
 }
 
@@ -78,7 +79,7 @@ impl Load {
         writes_of_ten: usize,
         expected: impl Fn() -> Option<String> + Clone + Send + 'static,
     ) -> Self {
-        let (ends, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (ends, answered) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(0));
         let client = |number: usize| {
             let (ends, answered, expected) = (ends.clone(), answered.clone(), expected.clone());
             tokio::spawn(async move {
@@ -116,7 +117,7 @@ impl Load {
                         Err(error) => tally.failures.push(error),
                     }
                     tally.answered += 1;
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    answered.send_modify(|answered| *answered += 1);
                 }
                 tally
             })
@@ -127,10 +128,9 @@ impl Load {
 
     /// Waits until so many more requests were answered.
     pub async fn run(&self, requests: u64) {
-        let until = self.answered.load(Ordering::Relaxed) + requests;
-        while self.answered.load(Ordering::Relaxed) < until {
-            tokio::task::yield_now().await;
-        }
+        let mut answered = self.answered.subscribe();
+        let until = *answered.borrow() + requests;
+        answered.wait_for(|answered| *answered >= until).await.expect("this sends it");
     }
 
     pub async fn end(self) -> Tally {

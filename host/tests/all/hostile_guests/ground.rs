@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::harness::component;
 use crate::process::Process;
@@ -78,16 +80,18 @@ impl Ground {
         }
     }
 
-    /// Asks a sibling without a break, from now on.
+    /// Asks a sibling from now on, every five milliseconds, which leaves the processor to the attacks.
     pub fn serve_sibling(&self) -> Sibling {
         let (ends, url) = (Arc::new(AtomicBool::new(false)), format!("http://{}/sibling/x", self.process.gateway));
         let (http, ended) = (self.http.clone(), ends.clone());
         let asking = tokio::spawn(async move {
-            let mut served = 0;
+            let (mut served, mut pace) = (0, interval(Duration::from_millis(5)));
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !ended.load(Ordering::Relaxed) {
                 let answer = http.get(&url).send().await.unwrap();
                 assert_eq!(answer.status(), 200);
                 served += 1;
+                pace.tick().await;
             }
             served
         });
