@@ -20,7 +20,7 @@ pub const RESTORING: &str = "restoring";
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why a folder cannot hold this host's data.
@@ -60,6 +60,14 @@ pub enum FolderError {
     /// The name would leave the folder, or clash with the lock.
     #[error("{0:?} cannot name a database: letters, digits, `-` and `_` only, and at most 64 of them")]
     Name(String),
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that another thread starts at this moment holds a copy until it has become
+        // another program.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataFolder {
@@ -109,7 +117,7 @@ impl DataFolder {
             .open(resolved.join(LOCK))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: resolved, _lock: lock }),
+            Ok(()) => Ok(Self { path: resolved, lock }),
             Err(TryLockError::WouldBlock) => Err(FolderError::Taken { path: path.to_owned() }),
             Err(TryLockError::Error(cause)) => Err(unusable(cause)),
         }
