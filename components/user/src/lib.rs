@@ -54,12 +54,12 @@ fn list(request: &Request) -> Result<Response, Failure> {
 
 fn own(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_username(&request.user()?.username)?;
-    of_one(&Profile::first(&rows)?.ok_or_else(not_found)?)
+    Ok(of_one(&Profile::first(&rows)?.ok_or_else(not_found)?))
 }
 
 fn show(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_id(&Database, id(request)?)?;
-    of_one(&touchable(request, &rows)?)
+    Ok(of_one(&touchable(request, &rows)?))
 }
 
 fn create(request: &Request) -> Result<Response, Failure> {
@@ -90,11 +90,11 @@ fn change(request: &Request) -> Result<Response, Failure> {
     let tx = storage::begin()?;
     request.check_session(&tx)?;
     let seen = rows::by_id(&tx, id)?;
-    condition::check_if_match(request, &tag(&touchable(request, &seen)?)?)?;
+    condition::check_if_match(request, &model::tag(&touchable(request, &seen)?))?;
     let changed = rows::update(&tx, id, &fields, &date())?;
     tx.commit()?;
     let profile = Profile::first(&changed)?.ok_or_else(not_found)?;
-    Ok(of_one(&profile)?.with_message("The user was updated."))
+    Ok(of_one(&profile).with_message("The user was updated."))
 }
 
 fn remove(request: &Request) -> Result<Response, Failure> {
@@ -125,12 +125,8 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
 }
 
 /// A profile, with the tag by which a client says which state of it was seen.
-fn of_one(profile: &Profile<'_>) -> Result<Response, Failure> {
-    Ok(Response::ok(profile).with_header("etag", tag(profile)?))
-}
-
-fn tag(profile: &Profile<'_>) -> Result<String, Failure> {
-    serde_json::to_vec(profile).map(|content| model::tag(&content)).map_err(Failure::internal)
+fn of_one(profile: &Profile<'_>) -> Response {
+    Response::ok(profile).with_header("etag", model::tag(profile))
 }
 
 /// The profile in the row, if the caller may see and change it.

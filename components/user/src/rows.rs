@@ -8,7 +8,7 @@ use username::Username;
 use crate::model::Fields;
 
 /// A profile as clients read it, borrowed from the row that it is in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Hash, Serialize)]
 pub(crate) struct Profile<'a> {
     pub(crate) id: i64,
     pub(crate) username: &'a str,
