@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of wasm, HTTP or users. What holds:
 //!
-//! - **Bounded.** At most [`Limits::at_once`] computations run, each on a thread of its own at low priority, so that a
+//! - **Bounded.** At most [`Limits::at_once`] computations run, each on a thread at low priority, so that a
 //!   storm of logins takes processor time and memory from no other request. [`Limits::waiting`] more wait for at most
 //!   [`Limits::wait`]; the rest hear [`PasswordError::Busy`] at once.
 //! - **A hash from the database is hostile.** One that asks for more than the caps in `stored` is not computed.
@@ -45,7 +45,8 @@ pub struct Passwords {
 /// How much may be computed at once, and how long the rest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Computations at once, each with about 19 MiB (an old scrypt hash: 32 MiB). Default: one a core, at most 4.
+    /// Computations at once, each with about 19 MiB, which are kept for the next one (an old scrypt hash: 32 MiB).
+    /// Default: one a core, at most 4.
     pub at_once: usize,
     /// How many may wait for one of those to end. Default 64.
     pub waiting: usize,
@@ -137,9 +138,10 @@ impl Passwords {
             move || {
                 let stored = Stored::read(hash.as_deref());
                 costs_differ.fetch_or(!stored.costs_as_new(), Ordering::Relaxed);
+                let began = floor::processor_time();
                 let verdict = stored.check(password.bytes());
                 if !verdict.matches && costs_differ.load(Ordering::Relaxed) {
-                    floor::level(&cost);
+                    floor::level(&cost, began);
                 }
                 verdict
             }

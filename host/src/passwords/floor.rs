@@ -4,7 +4,7 @@
 //! tell which kind the account has, and so that it exists. Two things are done about it:
 //!
 //! - **The same work.** Once a hash has been met that does not cost what a new one does, every failure computes until
-//!   its thread has used as much processor time as the most expensive kind. So a busy host slows all of them down
+//!   it has used as much processor time as the most expensive kind. So a busy host slows all of them down
 //!   alike, and all hold their slot equally long. Where every hash is a current one there is nothing to level, and
 //!   nothing is wasted.
 //! - **The same time.** A failure leaves at the next multiple of a floor above that cost, counted from the moment its
@@ -53,13 +53,14 @@ pub(super) fn measured() -> Cost {
     COST.clone()
 }
 
-/// Computes on, until this thread has used what the most expensive kind costs. Does nothing before that is known.
-pub(super) fn level(cost: &Cost) {
+/// Computes on, until this thread has used what the most expensive kind costs since it had used `began`. Does nothing before that
+/// cost is known.
+pub(super) fn level(cost: &Cost, began: Duration) {
     // A quarter on top, because no two computations cost the same.
     let Some(target) = cost.borrow().map(|cost| cost + cost / 4) else {
         return;
     };
-    while processor_time() < target {
+    while processor_time().saturating_sub(began) < target {
         std::hint::black_box(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(b"password", b"salt", STEP_ITERATIONS));
     }
 }

@@ -2,18 +2,24 @@
 //!
 //! A slot belongs to the computation, not to its caller: a caller that gives up frees its place in the queue at once,
 //! but its slot only when the computation has ended, so no more than the limit ever run.
+//!
+//! There are as many threads as slots, and they stay. What a computation allocates is kept by its thread for the next one: were
+//! there a thread for each, the allocator would keep that memory as often as it has arenas, eight for each core.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::{Limits, PasswordError};
 use crate::priority;
+
+/// How long a thread stays when there is nothing to compute: as long as any host runs.
+const KEPT: Duration = Duration::from_secs(1 << 32);
 
 /// What the queue is doing and has done. All counts are since the start.
 #[derive(Debug)]
@@ -40,7 +46,11 @@ impl Meter {
 pub(super) struct Queue {
     limits: Limits,
     meter: Arc<Meter>,
+    threads: Threads,
 }
+
+/// The threads that compute. Each starts when it is needed first; one that computes when this is dropped ends afterwards.
+struct Threads(Option<Runtime>);
 
 /// What a computation gave.
 pub(super) struct Done<T> {
@@ -59,17 +69,14 @@ impl Queue {
             computed: AtomicU64::default(),
             refused: AtomicU64::default(),
         };
-        Queue { limits, meter: Arc::new(meter) }
+        Queue { limits, meter: Arc::new(meter), threads: Threads::new(at_once) }
     }
 
     pub(super) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 
-    /// Runs a computation on a thread of its own, as soon as a slot is free.
-    ///
-    /// A thread costs some ten microseconds, a computation twenty milliseconds and more; in return its priority can be
-    /// lowered (which cannot be undone), and nothing stays behind when nobody logs in.
+    /// Runs a computation on a thread that does nothing else, as soon as a slot is free.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -77,23 +84,16 @@ impl Queue {
         let permit = self.slot().await?;
         let started = Instant::now();
         let running = Running { meter: Arc::clone(&self.meter), _permit: permit };
-        let (sender, receiver) = oneshot::channel();
         let computation = move || {
-            go_behind_answers();
-            let output = catch_unwind(AssertUnwindSafe(work));
+            let output = work();
             // Before the answer, so that whoever has it finds the slot free.
             drop(running);
-            // A caller that gave up is no reason to complain.
-            let _ = sender.send(output);
+            output
         };
-        thread::Builder::new()
-            .name("password".to_owned())
-            .spawn(computation)
-            .map_err(|error| PasswordError::Failed(error.to_string()))?;
-        match receiver.await {
-            Ok(Ok(output)) => Ok(Done { output, started }),
-            _ => Err(PasswordError::Failed("the computation panicked".to_owned())),
-        }
+        let failed = |cause: &dyn fmt::Display| PasswordError::Failed(cause.to_string());
+        let Some(threads) = &self.threads.0 else { return Err(failed(&"it has no threads")) };
+        let output = threads.spawn_blocking(computation).await.map_err(|error| failed(&error))?;
+        Ok(Done { output, started })
     }
 
     /// Waits for a slot, first come first served.
@@ -116,6 +116,32 @@ impl Queue {
         self.meter.refused.fetch_add(1, Ordering::Relaxed);
         let retry_after_seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
         PasswordError::Busy { retry_after_seconds }
+    }
+}
+
+impl Threads {
+    fn new(count: usize) -> Threads {
+        let threads = Builder::new_current_thread()
+            .max_blocking_threads(count)
+            .thread_keep_alive(KEPT)
+            .thread_name("password")
+            .on_thread_start(go_behind_answers)
+            .build();
+        Threads(threads.ok())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Threads")
     }
 }
 

@@ -247,12 +247,20 @@ async fn failures_are_levelled_once_a_hash_of_another_cost_was_met() {
 fn levelling_uses_more_processor_time_than_the_most_expensive_kind() {
     let most = Duration::from_millis(20);
     let before = processor_time();
-    level(&tokio::sync::watch::channel(Some(before + most)).1);
+    level(&tokio::sync::watch::channel(Some(most)).1, before);
     assert!(processor_time() >= before + most);
     let before = processor_time();
-    level(&tokio::sync::watch::channel(Some(Duration::ZERO)).1);
-    level(&tokio::sync::watch::channel(None).1);
+    level(&tokio::sync::watch::channel(Some(Duration::ZERO)).1, before);
+    level(&tokio::sync::watch::channel(None).1, before);
     assert!(processor_time() < before + most);
+}
+
+#[tokio::test]
+async fn computations_share_the_threads_and_so_the_memory_of_those_before_them() {
+    let queue = Queue::new(Limits { at_once: 2, waiting: 64, wait: Duration::from_secs(600) });
+    let all = futures::future::join_all((0..20).map(|_| queue.run(|| std::thread::current().id()))).await;
+    let threads: std::collections::HashSet<_> = all.into_iter().map(|done| done.unwrap().output).collect();
+    assert!(threads.len() <= 2, "{threads:?}");
 }
 
 #[tokio::test]
