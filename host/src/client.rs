@@ -137,9 +137,19 @@ enum KeysOrder {
     Rotate,
     /// Refuse at once every token that a key signed, such as one that leaked.
     Disable {
-        /// As `comptoir keys` lists it.
+        /// As `comptoir keys` lists it: 16 hexadecimal digits.
+        #[arg(value_parser = key_id)]
         id: String,
     },
+}
+
+fn key_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    if is_id {
+        Ok(text.to_owned())
+    } else {
+        Err("it has 16 digits of 0-9 and a-f: `comptoir keys` lists those that there are".to_owned())
+    }
 }
 
 impl Deploy {

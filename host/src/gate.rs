@@ -78,7 +78,7 @@ impl Admitted {
     /// The same once its body is there, which may have taken a while: as if it had come with its body at once.
     ///
     /// # Errors
-    /// `Refusal::InvalidToken` where a token is needed and its session ended meanwhile.
+    /// `Refusal::InvalidToken` where a token is needed and its session ended meanwhile, or its key was disabled.
     pub fn confirm(mut self) -> Result<Self, Refusal> {
         match &self.session {
             Some(session) if session.has_ended() && self.route.access == Access::Public => {

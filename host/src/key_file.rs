@@ -72,6 +72,29 @@ impl Key {
         read(path)
     }
 
+    /// A new key, in memory alone. The path is where it is to lie, for the error.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no random bytes.
+    pub fn random(path: &Path) -> Result<Self, KeyFileError> {
+        let mut key = Self([0; KEY_BYTES]);
+        let randomness = |source| KeyFileError::Randomness { path: path.to_owned(), source };
+        getrandom::fill(&mut key.0).map_err(randomness)?;
+        Ok(key)
+    }
+
+    /// Puts it into a file of its own, with its whole content or not at all, also after a power cut.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not take it, and when something else is there already.
+    pub fn keep(&self, path: &Path) -> Result<(), KeyFileError> {
+        let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+        write_once(path, &self.0).map_err(failed)?;
+        if Self::read(path)?.0 == self.0 { Ok(()) } else { Err(failed(io::ErrorKind::AlreadyExists.into())) }
+    }
+
     /// What is computed with.
     pub fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
@@ -96,9 +119,7 @@ impl Debug for Key {
 /// Two hosts that start at once in one folder end up with the same key: the temporary file is the lock, and whoever
 /// gets it second finds the key in place.
 fn make(path: &Path) -> Result<(), KeyFileError> {
-    let mut key = Key([0; KEY_BYTES]);
-    let randomness = |source| KeyFileError::Randomness { path: path.to_owned(), source };
-    getrandom::fill(&mut key.0).map_err(randomness)?;
+    let key = Key::random(path)?;
     write_once(path, &key.0).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })
 }
 

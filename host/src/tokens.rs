@@ -93,6 +93,8 @@ pub struct Claims {
     pub session: String,
     /// Seconds since 1970-01-01 UTC at which it stops being good.
     pub expires_at: u64,
+    /// The name of the key that signed it.
+    pub key: Arc<str>,
 }
 
 /// A session, for those who ask later whether it goes on.
@@ -100,6 +102,7 @@ pub struct Claims {
 pub struct Session {
     tokens: Arc<Tokens>,
     id: Arc<str>,
+    key: Arc<str>,
 }
 
 /// Why the token store could not be opened. Every sentence names the path.
@@ -240,13 +243,13 @@ impl Tokens {
             return None;
         }
         let now = self.clock.unix_seconds();
-        let encoded = self.keys.signed_payload(token, now)?;
+        let (encoded, key) = self.keys.signed_payload(token, now)?;
         // Three bytes for four characters; on the stack, because this is on the way of every request.
         let mut buffer = [0; TOKEN_LIMIT_BYTES / 4 * 3];
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut buffer).ok()?;
         let payload = Payload::read(&buffer[..length])?;
         let good = payload.is_good_at(now) && !self.revocations.contains(&payload.sid);
-        good.then(|| payload.into_claims())
+        good.then(|| payload.into_claims(key))
     }
 
     /// Ends a session: from now on every token of it is refused, and when this returns, after a restart too.
@@ -266,7 +269,7 @@ impl Tokens {
 impl Session {
     /// That of a token which was good a moment ago.
     pub fn of(claims: &Claims, tokens: &Arc<Tokens>) -> Session {
-        Session { tokens: tokens.clone(), id: claims.session.as_str().into() }
+        Session { tokens: tokens.clone(), id: claims.session.as_str().into(), key: claims.key.clone() }
     }
 
     /// What tells it from others.
@@ -274,9 +277,9 @@ impl Session {
         &self.id
     }
 
-    /// Whether it was revoked. True from the moment on that its tokens are refused.
+    /// Whether it was revoked, or the key of its token disabled. True from the moment on that the token is refused.
     pub fn has_ended(&self) -> bool {
-        self.tokens.revocations.contains(&self.id)
+        self.tokens.revocations.contains(&self.id) || !self.tokens.keys.holds(&self.key)
     }
 }
 
@@ -353,13 +356,14 @@ impl<'a> Payload<'a> {
             && self.nbf.is_none_or(|not_before| not_before <= now)
     }
 
-    fn into_claims(self) -> Claims {
+    fn into_claims(self, key: Arc<str>) -> Claims {
         let [role] = self.roles;
         Claims {
             subject: self.sub.into_owned(),
             role: role.into_owned(),
             session: self.sid.into_owned(),
             expires_at: self.exp,
+            key,
         }
     }
 }

@@ -53,7 +53,10 @@ fn refusal(error: &KeyChangeError, id: &str) -> Response<Body> {
     let (status, code) = match error {
         KeyChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "UNKNOWN_KEY"),
         KeyChangeError::TooMany => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
-        KeyChangeError::NotMade(_) | KeyChangeError::NotRemoved { .. } => {
+        KeyChangeError::NotMade(_)
+        | KeyChangeError::NotKept(_)
+        | KeyChangeError::NotRemoved { .. }
+        | KeyChangeError::NotSynced { .. } => {
             tracing::error!(request_id = id, %error, "the keys are not as the operator wants them");
             (StatusCode::SERVICE_UNAVAILABLE, "KEYS_UNAVAILABLE")
         }

@@ -126,6 +126,26 @@ async fn a_session_that_ended_before_the_body_came_is_refused_or_nobodys() {
     assert!(nobody.confirm().unwrap().session().is_none());
 }
 
+#[tokio::test]
+async fn a_token_whose_key_was_disabled_before_the_body_came_is_refused_or_nobodys() {
+    let (_folder, tokens, gate) = gate();
+    let admit = |access, token: &str| {
+        let token = format!("Bearer {token}");
+        gate.admit(&route(access), head(&[("authorization", &token)]), origin()).unwrap()
+    };
+    let issue = || tokens.issue("alice", "user", "s1").unwrap().token;
+    let leaked = issue();
+    let (user, public) = (admit(Access::User, &leaked), admit(Access::Public, &leaked));
+    tokens.rotate_keys().await.unwrap();
+    let (after, rotated) = (admit(Access::User, &issue()), admit(Access::User, &leaked));
+    assert!(rotated.confirm().is_ok(), "a rotation ends nothing");
+    tokens.disable_key(&tokens.keys()[1].id).await.unwrap();
+    assert_eq!(user.confirm().unwrap_err(), Refusal::InvalidToken);
+    let public = public.confirm().unwrap();
+    assert!(public.session().is_none() && !public.head().headers.contains_key(USER_ID));
+    assert!(after.confirm().is_ok(), "the same session under the other key");
+}
+
 #[test]
 fn a_call_passes_to_internal_routes_alone_and_carries_the_callers_name() {
     let (_folder, _tokens, gate) = gate();

@@ -4,13 +4,14 @@
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use sha2::{Digest, Sha256};
 
-use crate::key_file::{KEY_BYTES, Key, KeyFileError};
+use crate::key_file::{Key, KeyFileError};
 
 /// The only algorithm (RFC 7518 section 3.2).
 const ALGORITHM: Algorithm = Algorithm::HS256;
@@ -22,18 +23,19 @@ const ID_LABEL: &[u8] = b"comptoir signing key id\0";
 pub(super) struct SigningKey {
     encoding: EncodingKey,
     decoding: DecodingKey,
-    id: String,
+    id: Arc<str>,
     /// The encoded protected header and the dot after it: how every token of this key begins.
     prefix: String,
 }
 
 impl SigningKey {
-    /// Reads the key in a file, after making it if it is not there.
-    pub(super) fn open(path: &Path) -> Result<SigningKey, KeyFileError> {
-        Ok(SigningKey::new(Key::open(path)?.bytes()))
+    /// Reads the key in a file.
+    pub(super) fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
+        Ok(SigningKey::new(&Key::read(path)?))
     }
 
-    fn new(bytes: &[u8; KEY_BYTES]) -> SigningKey {
+    pub(super) fn new(key: &Key) -> SigningKey {
+        let bytes = key.bytes();
         let digest = Sha256::new().chain_update(ID_LABEL).chain_update(bytes).finalize();
         let mut id = String::with_capacity(16);
         for byte in &digest[..8] {
@@ -44,11 +46,11 @@ impl SigningKey {
             encoding: EncodingKey::from_secret(bytes),
             decoding: DecodingKey::from_secret(bytes),
             prefix: format!("{}.", URL_SAFE_NO_PAD.encode(header)),
-            id,
+            id: id.into(),
         }
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &Arc<str> {
         &self.id
     }
 

@@ -1,13 +1,19 @@
 //! The keys of an installation: the newest signs, and those before it verify until the last token that they signed has expired.
 //!
 //! Each is a file of its own in the data folder, mode 0600: `signing.key` is the first one, and `signing-1795449600.key` signs since
-//! that Unix second. There is nothing else to know of them, so a rotation is one file that appears and a disabled key is one that
-//! goes. Whatever moment a crash takes, the folder is as before or as after, and no good token is refused.
+//! that Unix second. There is nothing else to know of them, so a rotation is one file that appears. A disabled key is a file that is
+//! emptied: its second goes on saying when the one before ends, and it goes with that one. Whatever moment a crash takes, the
+//! folder is as before or as after, and no good token is refused, but those of the moment between a new key's first signature and
+//! its file, where another one was disabled.
+//!
+//! **A wrong clock.** A key that is over verifies nothing, but its file stays a day longer, as long as the end of a session is
+//! remembered and for the same reason: while all that a clock was wrong by stays under a day, each key verifies again once the
+//! clock is right.
 //!
 //! Asking takes no lock: the keys are replaced behind one pointer.
 
-use std::fs::{self, File};
-use std::io;
+mod folder;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,22 +23,18 @@ use serde::Serialize;
 use super::key::SigningKey;
 use super::{ACCESS_LIFETIME_SECONDS, TokensError};
 use crate::clock::Clock;
+use crate::key_file::{Key, KeyFileError};
+use folder::Folder;
 
 /// How long a key verifies after the next one's first second, in seconds: what its last token lasts, and a minute, because it goes on
 /// signing until the next one is on the disk.
 pub(super) const KEPT_SECONDS: u64 = ACCESS_LIFETIME_SECONDS as u64 + 60;
 
+/// How long its file stays after that, in seconds.
+pub(super) const ASIDE_SECONDS: u64 = 24 * 3600;
+
 /// Keys that may verify at one moment. Each token is compared with all of them.
 pub(super) const KEYS_LIMIT: usize = 16;
-
-/// The file of the first key.
-const FIRST: &str = "signing.key";
-
-/// The files of the others, around the second in which they began.
-const OTHERS: (&str, &str) = ("signing-", ".key");
-
-/// What a crash leaves of a key that was being made, beside its file.
-const UNFINISHED: &str = ".new";
 
 /// A key as its operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,9 +59,29 @@ pub enum KeyChangeError {
     /// Nothing changed. The cause is the system's.
     #[error("no key was made, so nothing changed: {0}")]
     NotMade(String),
+    /// The key is refused, but only until a restart: no other one would sign then. The cause is the system's.
+    #[error(
+        "the key is refused now, but not after a restart, because no other one can be kept: {0}. Make room, and disable it again"
+    )]
+    NotKept(String),
     /// The key is refused, but only until a restart.
-    #[error("the key is refused now, but not after a restart, because {} cannot be removed: {cause}. Remove it", path.display())]
+    #[error(
+        "the key is refused now, but not after a restart, because {} cannot be emptied: {cause}. Disable it again, or remove the file",
+        path.display()
+    )]
     NotRemoved {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// The key is refused, and its file is empty or gone. It would be back if the machine lost its power now.
+    #[error(
+        "the key is refused, but a power cut may bring {} back, because the disk does not confirm that it is empty: {cause}. \
+         Disable it again",
+        path.display()
+    )]
+    NotSynced {
         /// Its file.
         path: PathBuf,
         /// What the system said.
@@ -67,122 +89,188 @@ pub enum KeyChangeError {
     },
 }
 
-/// All keys that verify. Changed by one at a time.
+/// All keys that verify, and what is still known of others. Changed by one at a time.
 #[derive(Debug)]
 pub(super) struct Keys {
-    folder: PathBuf,
-    /// Newest first, and never empty.
+    folder: Folder,
+    /// Newest first, and never empty. The newest signs.
     held: ArcSwap<Vec<Held>>,
     changing: Mutex<()>,
 }
 
-/// A key and the Unix second in which it began to sign; none for the first.
+/// A key, and the Unix second in which it began to sign; none for the first.
 #[derive(Clone, Debug)]
 struct Held {
     since: Option<u64>,
-    key: Arc<SigningKey>,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// In its file.
+    Kept(Arc<SigningKey>),
+    /// Signs, and is in no file yet.
+    Unkept(Arc<SigningKey>, Arc<Key>),
+    /// Disabled, but its file may still hold it: its name, by which it can be disabled again.
+    Refused(Arc<str>),
+    /// Disabled, and its file is empty.
+    Mark,
+}
+
+impl Held {
+    /// The key, if it is not disabled.
+    fn key(&self) -> Option<&Arc<SigningKey>> {
+        match &self.state {
+            State::Kept(key) | State::Unkept(key, _) => Some(key),
+            State::Refused(_) | State::Mark => None,
+        }
+    }
+
+    fn id(&self) -> Option<&str> {
+        match &self.state {
+            State::Kept(key) | State::Unkept(key, _) => Some(key.id()),
+            State::Refused(id) => Some(id),
+            State::Mark => None,
+        }
+    }
+
+    fn is_mark(&self) -> bool {
+        matches!(self.state, State::Mark)
+    }
 }
 
 impl Keys {
-    /// Reads the keys in a folder, after making the first if there is none, and removes those that verify nothing any more.
+    /// Reads the keys in a folder, after making the first if there is none, and removes what is of no use any more.
     pub(super) fn open(folder: &Path, now: u64) -> Result<Keys, TokensError> {
-        let mut begins = begins(folder).map_err(|source| TokensError::Io { path: folder.to_owned(), source })?;
+        let io = |source| TokensError::Io { path: folder.to_owned(), source };
+        let folder = Folder::new(folder);
+        let mut begins = folder.begins().map_err(io)?;
         if begins.is_empty() {
+            Key::open(&folder.path(None))?;
             begins.push(None);
         }
         let mut held = Vec::new();
         for since in begins {
-            let path = path(folder, since);
-            if is_over(&held, now) {
-                discard(&path);
-            } else {
-                held.push(Held { since, key: Arc::new(SigningKey::open(&path)?) });
+            if is_past(&held, now) {
+                folder.discard(since);
+                continue;
             }
+            // The newest is never disabled: if it is empty, it is damaged.
+            let is_mark = !held.is_empty() && folder.is_mark(since);
+            let state =
+                if is_mark { State::Mark } else { State::Kept(Arc::new(SigningKey::read(&folder.path(since))?)) };
+            held.push(Held { since, state });
         }
-        Ok(Keys { folder: folder.to_owned(), held: ArcSwap::from_pointee(held), changing: Mutex::default() })
+        let keys = Keys { folder, held: ArcSwap::default(), changing: Mutex::default() };
+        keys.held.store(Arc::new(keys.tidy(&held, now)));
+        Ok(keys)
     }
 
     /// The one that signs from now on, at least for this call.
     pub(super) fn signer(&self) -> Arc<SigningKey> {
-        self.held.load()[0].key.clone()
+        self.held.load()[0].key().expect("the newest is never disabled").clone()
     }
 
-    /// The payload of a token, still encoded, if one of the keys signed it. The token's header names the key: it must be that key's,
-    /// byte for byte.
-    pub(super) fn signed_payload<'t>(&self, token: &'t str, now: u64) -> Option<&'t str> {
+    /// The payload of a token, still encoded, and the key that signed it, if one of them did. The token's header names the key: it
+    /// must be that key's, byte for byte.
+    pub(super) fn signed_payload<'t>(&self, token: &'t str, now: u64) -> Option<(&'t str, Arc<str>)> {
         let held = self.held.load();
-        let position = held.iter().position(|held| held.key.is_named_by(token))?;
+        let is_named = |held: &Held| held.key().is_some_and(|key| key.is_named_by(token));
+        let position = held.iter().position(is_named)?;
         if is_over(&held[..position], now) {
             return None;
         }
-        held[position].key.signed_payload(token)
+        let key = held[position].key()?;
+        Some((key.signed_payload(token)?, key.id().clone()))
+    }
+
+    /// Whether there is a key of this name that was not disabled.
+    pub(super) fn holds(&self, id: &str) -> bool {
+        self.held.load().iter().filter_map(Held::key).any(|key| **key.id() == *id)
     }
 
     /// Those that verify, newest first.
     pub(super) fn list(&self, now: u64) -> Vec<KeyState> {
-        let held = good(&self.held.load(), now);
-        let state = |(position, one): (usize, &Held)| KeyState {
-            id: one.key.id().to_owned(),
-            since: one.since,
-            until: until(&held[..position]),
+        let held = self.held.load();
+        let good = (0..held.len()).take_while(|position| !is_over(&held[..*position], now));
+        let state = |position: usize| {
+            let Held { since, .. } = held[position];
+            held[position].key().map(|key| KeyState {
+                id: key.id().to_string(),
+                since,
+                until: until(&held[..position]),
+            })
         };
-        held.iter().enumerate().map(state).collect()
+        good.filter_map(state).collect()
     }
 
     /// Has a new key sign. It is on the disk before it does. Blocks on the disk.
     pub(super) fn rotate(&self, clock: &Clock) -> Result<(), KeyChangeError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held = self.sweep(clock.unix_seconds());
-        if held.len() >= KEYS_LIMIT {
+        let now = clock.unix_seconds();
+        let mut held = self.tidy(&self.held.load(), now);
+        self.held.store(Arc::new(held.clone()));
+        if self.list(now).len() >= KEYS_LIMIT {
             return Err(KeyChangeError::TooMany);
         }
-        self.begin_next(&mut held, clock.unix_seconds())?;
+        let next = self.next(&held, now).and_then(|mut next| self.keep(&mut next).map(|()| next));
+        held.insert(0, next.map_err(|error| KeyChangeError::NotMade(error.to_string()))?);
         self.held.store(Arc::new(held));
         Ok(())
     }
 
-    /// Refuses all that a key signed, and has a new one sign if it was the one that does. Blocks on the disk.
+    /// Refuses all that a key signed, and has a new one sign if it was the one that does: in memory before anything is written, so
+    /// that it is refused whatever the disk takes. Blocks on the disk.
     pub(super) fn disable(&self, id: &str, clock: &Clock) -> Result<(), KeyChangeError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held = self.sweep(clock.unix_seconds());
-        let is_it = |held: &Held| held.key.id() == id;
-        if !held.iter().any(is_it) {
-            return Err(KeyChangeError::Unknown(id.to_owned()));
+        let now = clock.unix_seconds();
+        let mut held = self.held.load().to_vec();
+        let place = held.iter().position(|held| held.id() == Some(id));
+        let mut place = place.ok_or_else(|| KeyChangeError::Unknown(id.to_owned()))?;
+        held[place].state = State::Refused(id.into());
+        if place == 0 {
+            let next = self.next(&held, now).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
+            held.insert(0, next);
+            place = 1;
         }
-        if is_it(&held[0]) {
-            self.begin_next(&mut held, clock.unix_seconds())?;
-        }
-        let (disabled, kept): (Vec<Held>, Vec<Held>) = held.into_iter().partition(is_it);
-        self.held.store(Arc::new(kept));
-        disabled.iter().try_for_each(|disabled| {
-            let path = path(&self.folder, disabled.since);
-            let removed = fs::remove_file(&path).and_then(|()| File::open(&self.folder)?.sync_all());
-            removed.map_err(|error| KeyChangeError::NotRemoved { path, cause: error.to_string() })
-        })
+        self.held.store(Arc::new(held.clone()));
+        let disabled = self.write_disabled(&mut held, place);
+        self.held.store(Arc::new(self.tidy(&held, now)));
+        disabled
     }
 
-    /// Puts a new key on the disk and before the others. One that began in the future, by a wrong clock, is still the older one.
-    fn begin_next(&self, held: &mut Vec<Held>, now: u64) -> Result<(), KeyChangeError> {
-        let since = held[0].since.map_or(now, |newest| now.max(newest.saturating_add(1)));
-        let path = path(&self.folder, Some(since));
-        let key = SigningKey::open(&path).map_err(|error| {
-            // A key that stayed there would sign after a restart, and the one that signs until then would end too early.
-            let left = [path.with_extension(format!("key{UNFINISHED}")), path];
-            left.iter().filter(|left| left.is_file()).for_each(|left| discard(left));
-            KeyChangeError::NotMade(error.to_string())
-        })?;
-        held.insert(0, Held { since: Some(since), key: Arc::new(key) });
+    /// Empties a key's file, after making that of the one that signs: the newest file that is there signs after a restart.
+    fn write_disabled(&self, held: &mut [Held], place: usize) -> Result<(), KeyChangeError> {
+        self.keep(&mut held[0]).map_err(|error| KeyChangeError::NotKept(error.to_string()))?;
+        self.folder.empty(held[place].since)?;
+        held[place].state = State::Mark;
         Ok(())
     }
 
-    /// The keys that verify, once the files of the others are gone.
-    fn sweep(&self, now: u64) -> Vec<Held> {
-        let held = self.held.load();
-        let good = good(&held, now);
-        for over in &held[good.len()..] {
-            discard(&path(&self.folder, over.since));
+    /// A new key to sign after others, which is nowhere yet. If the newest began in the future, by a wrong clock, it begins after it.
+    fn next(&self, held: &[Held], now: u64) -> Result<Held, KeyFileError> {
+        let since = Some(held[0].since.map_or(now, |newest| now.max(newest.saturating_add(1))));
+        let key = Key::random(&self.folder.path(since))?;
+        Ok(Held { since, state: State::Unkept(Arc::new(SigningKey::new(&key)), Arc::new(key)) })
+    }
+
+    /// Puts a key on the disk, if it is not there.
+    fn keep(&self, held: &mut Held) -> Result<(), KeyFileError> {
+        if let State::Unkept(signing, key) = &held.state {
+            self.folder.keep(held.since, key)?;
+            held.state = State::Kept(signing.clone());
         }
-        good
+        Ok(())
+    }
+
+    /// Those that are of use, once the files of the others are gone. A disabled key is of use while it says when one ends.
+    fn tidy(&self, held: &[Held], now: u64) -> Vec<Held> {
+        let present = (0..held.len()).take_while(|position| !is_past(&held[..*position], now)).count();
+        let older_is_key = |position: usize| held[..present].get(position + 1).is_some_and(|older| !older.is_mark());
+        let is_of_use = |position: usize| position < present && (!held[position].is_mark() || older_is_key(position));
+        let (of_use, gone): (Vec<usize>, Vec<usize>) = (0..held.len()).partition(|position| is_of_use(*position));
+        gone.into_iter().for_each(|position| self.folder.discard(held[position].since));
+        of_use.into_iter().map(|position| held[position].clone()).collect()
     }
 }
 
@@ -196,41 +284,7 @@ fn is_over(newer: &[Held], now: u64) -> bool {
     until(newer).is_some_and(|until| until <= now)
 }
 
-fn good(held: &[Held], now: u64) -> Vec<Held> {
-    let is_good = |position: &usize| !is_over(&held[..*position], now);
-    (0..held.len()).take_while(is_good).map(|position| held[position].clone()).collect()
-}
-
-fn path(folder: &Path, since: Option<u64>) -> PathBuf {
-    let (start, end) = OTHERS;
-    folder.join(since.map_or_else(|| FIRST.to_owned(), |since| format!("{start}{since}{end}")))
-}
-
-/// When the keys in a folder began, newest first; none for the first. Removes what is left of keys that were never in use.
-fn begins(folder: &Path) -> io::Result<Vec<Option<u64>>> {
-    let (start, end) = OTHERS;
-    let mut begins = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let middle = name.strip_prefix(start);
-        let second = |end: &str| middle.and_then(|middle| middle.strip_suffix(end)?.parse::<u64>().ok());
-        if name == FIRST {
-            begins.push(None);
-        } else if let Some(since) = second(end) {
-            begins.push(Some(since));
-        } else if second(&format!("{end}{UNFINISHED}")).is_some() {
-            discard(&entry.path());
-        }
-    }
-    begins.sort_unstable_by(|one, other| other.cmp(one));
-    Ok(begins)
-}
-
-/// Removes what is of no use any more. What cannot be removed does no harm: it verifies nothing, and the next start tries again.
-fn discard(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "a key that verifies nothing cannot be removed: remove it");
-    }
+/// Whether it has for so long that its file may go.
+fn is_past(newer: &[Held], now: u64) -> bool {
+    until(newer).is_some_and(|until| until.saturating_add(ASIDE_SECONDS) <= now)
 }

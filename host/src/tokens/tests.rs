@@ -154,9 +154,9 @@ fn two_installations_have_different_keys_and_refuse_each_others_tokens() {
 #[test]
 fn hosts_that_start_at_once_in_one_folder_share_the_key() {
     let folder = TempDir::new().unwrap();
-    let ids: HashSet<String> = std::thread::scope(|scope| {
+    let ids: HashSet<_> = std::thread::scope(|scope| {
         let starts: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| Keys::open(folder.path(), 0).unwrap().signer().id().to_owned())).collect();
+            (0..8).map(|_| scope.spawn(|| Keys::open(folder.path(), 0).unwrap().signer().id().clone())).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     assert_eq!(ids.len(), 1);

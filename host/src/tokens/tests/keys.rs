@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::tokens::forgeries::forge::signed_with;
-use crate::tokens::keys::{KEPT_SECONDS, KEYS_LIMIT};
+use crate::tokens::keys::{ASIDE_SECONDS, KEPT_SECONDS, KEYS_LIMIT};
 
 const KEPT: i64 = KEPT_SECONDS as i64;
+const ASIDE: i64 = ASIDE_SECONDS as i64;
 
 fn issue(tokens: &Tokens) -> String {
     tokens.issue("ada", "user", "s1").unwrap().token
@@ -56,7 +57,7 @@ async fn a_new_key_signs_and_the_tokens_of_the_one_before_stay_good_also_after_a
 }
 
 #[tokio::test]
-async fn a_key_that_was_replaced_verifies_until_its_last_token_has_expired_and_then_leaves_the_disk() {
+async fn a_key_that_was_replaced_verifies_until_its_last_token_has_expired_and_leaves_the_disk_a_day_later() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -74,10 +75,13 @@ async fn a_key_that_was_replaced_verifies_until_its_last_token_has_expired_and_t
     assert!(is_good(&tokens) && is_good(&open(folder.path(), &clock)) && first.exists());
     clock.shift(10);
     assert!(!is_good(&tokens) && tokens.keys().len() == 1);
+    clock.shift(ASIDE - 10);
+    assert!(!is_good(&open(folder.path(), &clock)) && first.exists());
+    clock.shift(10);
     assert!(!is_good(&open(folder.path(), &clock)) && !first.exists());
     assert_eq!(signer(&open(folder.path(), &clock)), signer(&tokens), "without the first key no other one is made");
     tokens.rotate_keys().await.unwrap();
-    clock.shift(KEPT);
+    clock.shift(KEPT + ASIDE);
     tokens.rotate_keys().await.unwrap();
     assert_eq!(files(folder.path()).len(), 2, "a rotation removes what verifies nothing");
 }
@@ -164,6 +168,78 @@ async fn there_are_sixteen_keys_at_most_and_each_of_them_can_be_disabled() {
 }
 
 #[tokio::test]
+async fn disabling_a_key_lets_no_other_one_verify_longer_also_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    for _ in 0..3 {
+        tokens.rotate_keys().await.unwrap();
+        clock.shift(600);
+    }
+    let [newest, third, second, first] = <[_; 4]>::try_from(tokens.keys()).unwrap();
+    for disabled in [&second, &third, &newest] {
+        tokens.disable_key(&disabled.id).await.unwrap();
+        for tokens in [&tokens, &open(folder.path(), &clock)] {
+            assert_eq!(tokens.keys().last(), Some(&first), "without {}", disabled.id);
+        }
+    }
+    // What says when the first one ends goes with it; the other two marks went at once.
+    assert_eq!(files(folder.path()).len(), 3);
+    tokens.disable_key(&first.id).await.unwrap();
+    assert_eq!((files(folder.path()).len(), tokens.keys().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_start_with_a_clock_that_is_hours_ahead_costs_no_good_token() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    let old = issue(&tokens);
+    tokens.rotate_keys().await.unwrap();
+    let keys = tokens.keys();
+    clock.shift(2 * 3600);
+    let ahead = open(folder.path(), &clock);
+    assert_eq!(ahead.keys(), keys[..1]);
+    ahead.rotate_keys().await.unwrap();
+    clock.shift(-2 * 3600);
+    for tokens in [&ahead, &open(folder.path(), &clock)] {
+        assert!(tokens.verify(&old).is_some());
+        assert_eq!((tokens.keys().len(), tokens.keys().last()), (3, keys.last()));
+    }
+}
+
+/// Has a disk take no new key for a minute from now on: directories stand where the files would be written.
+fn fill(folder: &Path, now: u64) -> Vec<PathBuf> {
+    let taken: Vec<_> = (now..now + 60).map(|second| folder.join(format!("signing-{second}.key.new"))).collect();
+    taken.iter().for_each(|path| fs::create_dir(path).unwrap());
+    taken
+}
+
+#[tokio::test]
+async fn a_key_that_signs_is_refused_also_where_no_other_can_be_kept_and_for_good_once_it_is_disabled_again() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let tokens = open(folder.path(), &clock);
+    let (id, leaked) = (signer(&tokens), issue(&tokens));
+    let taken = fill(folder.path(), clock.unix_seconds());
+    assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
+    assert!(tokens.keys()[0].id == id && tokens.verify(&leaked).is_some());
+    for _ in 0..2 {
+        assert!(matches!(tokens.disable_key(&id).await, Err(KeyChangeError::NotKept(_))));
+        assert!(tokens.verify(&leaked).is_none());
+    }
+    let new = issue(&tokens);
+    assert!(tokens.verify(&new).is_some() && tokens.keys().len() == 1);
+    assert!(open(folder.path(), &clock).verify(&leaked).is_some(), "as was said");
+    taken.iter().for_each(|path| fs::remove_dir(path).unwrap());
+    tokens.disable_key(&id).await.unwrap();
+    for tokens in [&tokens, &open(folder.path(), &clock)] {
+        assert!(tokens.verify(&leaked).is_none() && tokens.verify(&new).is_some());
+    }
+    assert_eq!(tokens.disable_key(&id).await, Err(KeyChangeError::Unknown(id)));
+}
+
+#[tokio::test]
 async fn what_the_disk_does_not_take_is_said_and_what_was_to_be_refused_is() {
     let parent = TempDir::new().unwrap();
     let (folder, away) = (parent.path().join("data"), parent.path().join("away"));
@@ -174,13 +250,24 @@ async fn what_the_disk_does_not_take_is_said_and_what_was_to_be_refused_is() {
     let (second, keys) = (issue(&tokens), tokens.keys());
     fs::rename(&folder, &away).unwrap();
     assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
-    assert!(matches!(tokens.disable_key(&keys[0].id).await, Err(KeyChangeError::NotMade(_))));
     assert!(tokens.keys() == keys && tokens.verify(&second).is_some());
     let refused = tokens.disable_key(&keys[1].id).await.unwrap_err();
-    assert!(matches!(&refused, KeyChangeError::NotRemoved { path, .. } if *path == folder.join("signing.key")));
-    assert!(tokens.verify(&first).is_none());
+    assert!(matches!(&refused, KeyChangeError::NotSynced { path, .. } if *path == folder.join("signing.key")));
+    assert!(matches!(tokens.disable_key(&keys[0].id).await, Err(KeyChangeError::NotKept(_))));
+    assert!(tokens.verify(&first).is_none() && tokens.verify(&second).is_none());
     fs::rename(&away, &folder).unwrap();
     assert_eq!(open(&folder, &clock).keys(), keys);
+
+    // One that is no file cannot be emptied; one that is gone is.
+    let (first, kept) = (folder.join("signing.key"), folder.join("kept"));
+    fs::rename(&first, &kept).unwrap();
+    fs::create_dir(&first).unwrap();
+    let refused = tokens.disable_key(&keys[1].id).await.unwrap_err();
+    assert!(matches!(&refused, KeyChangeError::NotRemoved { path, .. } if *path == first), "{refused}");
+    fs::remove_dir(&first).unwrap();
+    tokens.disable_key(&keys[1].id).await.unwrap();
+    tokens.disable_key(&keys[0].id).await.unwrap();
+    assert_eq!(open(&folder, &clock).keys(), tokens.keys());
 }
 
 #[tokio::test]
@@ -195,4 +282,17 @@ async fn what_is_left_of_a_key_that_could_not_be_used_does_not_sign_after_a_rest
     }
     assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
     assert_eq!(files(folder.path()).len(), 60, "the one that was tried is gone");
+}
+
+#[tokio::test]
+async fn a_file_of_another_name_is_no_key_and_stays() {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::default();
+    let keys = open(folder.path(), &clock).keys();
+    let others = ["signing-+7.key", "signing-007.key", "signing-.key", "signing-x.key", "signing-007.key.new"];
+    for other in others {
+        fs::write(folder.path().join(other), [7; 32]).unwrap();
+    }
+    assert_eq!(open(folder.path(), &clock).keys(), keys);
+    assert_eq!(files(folder.path()).len(), others.len() + 1);
 }

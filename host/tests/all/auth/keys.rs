@@ -49,6 +49,8 @@ async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_r
         browsing.push(tokio::spawn(browse(client, answered.clone(), done.clone())));
     }
     let (mut watched, mut refreshing) = (answered.subscribe(), shop.anon().log_in("marta", PASSWORD).await);
+    // So that nobody waits for browsers of which none is left.
+    drop(answered);
     for rotation in 1..=ROTATIONS {
         let until = *watched.borrow_and_update() + 20;
         watched.wait_for(|answered| *answered >= until).await.unwrap();
@@ -127,6 +129,10 @@ async fn the_command_lists_rotates_and_disables_keys() {
     assert_eq!(disabled.trim_end(), lines[0]);
     let refused = keys(&["disable", &first]).await.unwrap_err();
     assert!(refused.contains(&format!("there is no key `{first}`: `comptoir keys` lists")), "{refused}");
+    for other in ["../services", "rotate?x=1", "0123456789ABCDEF", "0123456789abcde", "0123456789abcdef0"] {
+        let refused = keys(&["disable", other]).await.unwrap_err();
+        assert!(refused.contains("it has 16 digits of 0-9 and a-f"), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
