@@ -221,6 +221,9 @@ fn size(contents: &Contents) -> String {
 fn compile(options: &Compile) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     priority::go_behind(19).context("its priority cannot be lowered")?;
+    // There niceness is the whole process's, which is what is wanted here.
+    #[cfg(not(target_os = "linux"))]
+    rustix::process::nice(19).context("its priority cannot be lowered")?;
     let limit = Some(options.memory);
     setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).context("its memory cannot be bounded")?;
     let wasi = if options.wasi == "0.3" { Wasi::P3 } else { Wasi::P2 };

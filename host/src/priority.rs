@@ -24,13 +24,19 @@ pub fn go_behind(niceness: i32) -> io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "no safe crate has this call")]
 fn ask_for_long_slices(niceness: i32) -> io::Result<()> {
+    // Policy zero is not looked at under this flag: the host may have been started under another one, such as `SCHED_BATCH`.
+    schedule(0, libc::SCHED_FLAG_KEEP_POLICY, niceness)
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "no safe crate has this call")]
+fn schedule(policy: i32, flags: i32, niceness: i32) -> io::Result<()> {
     let size = u32::try_from(size_of::<libc::sched_attr>()).map_err(io::Error::other)?;
     let attributes = libc::sched_attr {
         size,
-        sched_policy: libc::SCHED_OTHER.cast_unsigned(),
-        sched_flags: 0,
+        sched_policy: policy.cast_unsigned(),
+        sched_flags: u64::from(flags.cast_unsigned()),
         sched_nice: niceness,
         sched_priority: 0,
         sched_runtime: LONGEST_SLICE_NANOSECONDS,
@@ -54,6 +60,19 @@ mod tests {
         let sched = std::fs::read_to_string("/proc/thread-self/sched").unwrap_or_default();
         let slice = sched.lines().find(|line| line.starts_with("se.slice"));
         (niceness, slice.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()))
+    }
+
+    #[test]
+    fn a_thread_that_goes_behind_stays_under_the_policy_that_it_was_started_under() {
+        let work = || {
+            schedule(libc::SCHED_BATCH, 0, scheduled().0.try_into().unwrap()).unwrap();
+            go_behind(3).unwrap();
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // The 41st field (proc_pid_stat(5)).
+            stat.rsplit(") ").next().unwrap().split(' ').nth(38).unwrap().parse().unwrap()
+        };
+        let policy: i32 = std::thread::spawn(work).join().unwrap();
+        assert_eq!(policy, libc::SCHED_BATCH);
     }
 
     #[test]

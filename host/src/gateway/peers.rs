@@ -19,6 +19,8 @@ use crate::error::Error;
 use crate::gate::Origin;
 use crate::guest::Peers;
 use crate::manifest::{Grant, HOST_NAME};
+use crate::revision::{Answer, Failure};
+use crate::route::Route;
 
 /// How many calls may stand one on the other.
 const DEPTH_LIMIT: u8 = 4;
@@ -101,53 +103,26 @@ impl Call {
         let origin = Origin { client: None, request_id: &self.request_id, trace_parent, shows_session };
         let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?;
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, parent, self.depth);
-        let (id, caller, pattern) = (&*self.request_id, &*self.caller, &*route.pattern);
-        let trace_id = parent.map(TraceParent::trace_id);
-        match served.revision.answer(admitted, body, peers).await {
-            Ok(answer) => {
-                let (status, guest_output, cause) = (answer.response.status().as_u16(), answer.output, answer.excuse);
-                if answer.response.status().is_server_error() {
-                    tracing::error!(
-                        request_id = id,
-                        trace_id,
-                        service,
-                        caller,
-                        route = pattern,
-                        status,
-                        cause,
-                        guest_output,
-                        "call failed"
-                    );
-                } else {
-                    tracing::debug!(
-                        request_id = id,
-                        trace_id,
-                        service,
-                        caller,
-                        route = pattern,
-                        status,
-                        guest_output,
-                        "call"
-                    );
-                }
-                Ok(answer.response)
-            }
-            Err(failure) => {
-                let error = Error::from(&failure);
-                let (cause, guest_output) = (failure.cause, failure.output);
-                tracing::error!(
-                    request_id = id,
-                    trace_id,
-                    service,
-                    caller,
-                    route = pattern,
-                    cause,
-                    guest_output,
-                    "call failed"
-                );
-                Err(error)
-            }
+        let answered = served.revision.answer(admitted, body, peers).await;
+        self.log(service, route, &answered);
+        Ok(answered.map_err(|failure| Error::from(&failure))?.response)
+    }
+
+    fn log(&self, service: &str, route: &Route, answered: &Result<Answer, Failure>) {
+        let (request_id, caller, route) = (&*self.request_id, &*self.caller, &*route.pattern);
+        let trace_id = self.trace_parent.as_ref().map(TraceParent::trace_id);
+        let (status, cause, guest_output) = match answered {
+            Ok(answer) => (Some(answer.response.status()), answer.excuse.as_deref(), answer.output.as_deref()),
+            Err(failure) => (None, Some(failure.cause.as_str()), failure.output.as_deref()),
+        };
+        let is_good = status.is_some_and(|status| !status.is_server_error());
+        let status = status.map(|status| status.as_u16());
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(request_id, trace_id, service, caller, route, status, cause, guest_output, $message)
+            };
         }
+        if is_good { line!(debug, "call") } else { line!(error, "call failed") }
     }
 }
 
