@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -138,6 +139,19 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
     let found = all.filter(may).find(|speaks| has(&format!("{}.", speaks.interface())));
     let speaks = found.ok_or_else(|| NotAService::WrongWorld(exports.join(", ")))?;
     Ok(Anatomy { speaks, describes_itself, imports })
+}
+
+/// The functions that a component imports of an interface of this platform, such as `passwords`.
+pub fn functions(component: &Component, interface: &str) -> Vec<String> {
+    let (imported, engine) = (component.component_type(), component.engine());
+    let start = format!("comptoir:platform/{interface}@");
+    let mut functions = Vec::new();
+    for (_, import) in imported.imports(engine).filter(|(name, _)| name.starts_with(&start)) {
+        let ComponentItem::ComponentInstance(instance) = import.ty else { continue };
+        let exports = instance.exports(engine).filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
+        functions.extend(exports.map(|(name, _)| name.to_owned()));
+    }
+    functions
 }
 
 /// Both engines, each with a linker that holds what every component may import.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::Served;
 use crate::engine::Wasi;
-use crate::manifest::{Grant, Reuse, Service, is_inside};
+use crate::manifest::{Grant, Manifest, Reuse, Service, is_inside};
+use crate::passwords::MINIMUM_CHARACTERS;
 use crate::revision::Description;
 use crate::route::{Access, Route};
 
@@ -82,6 +83,24 @@ pub(super) fn reuse(name: &str, service: &Service, manifest: &Path, wasi: Wasi) 
     Err(format!("instances of a component for WASI 0.3 answer one request each: take `reuse` out of {place}"))
 }
 
+/// Refuses a component that hashes passwords without asking how long a new one must be, where the operator wants longer ones than
+/// any component asks for by itself.
+///
+/// # Errors
+/// A sentence with what to change.
+pub(super) fn passwords(manifest: &Manifest, component: &str, functions: &[String]) -> Result<(), String> {
+    let imports = |name: &str| functions.iter().any(|function| function == name);
+    let minimum = manifest.passwords.minimum;
+    if minimum <= MINIMUM_CHARACTERS || !imports("hash") || imports("minimum-length") {
+        return Ok(());
+    }
+    Err(format!(
+        "{component} hashes passwords, but does not ask for their least length, which is {minimum} by `minimum` in [passwords] \
+         ({}): build it so that it calls `passwords.minimum-length`, or take `minimum` out",
+        manifest.file.display()
+    ))
+}
+
 /// Refuses routes outside of the mounts, and public ones where the manifest does not allow them.
 ///
 /// # Errors
@@ -137,14 +156,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::manifest::Manifest;
 
-    fn service(extra: &str) -> Service {
+    fn manifest(extra: &str) -> Manifest {
         let text = format!(
             "[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[services.orders]\ncomponent = \"o.wasm\"\n\
              mounts = [\"/orders\"]\n{extra}"
         );
-        Manifest::parse(Path::new("c.toml"), &text).unwrap().services["orders"].clone()
+        Manifest::parse(Path::new("c.toml"), &text).unwrap()
+    }
+
+    fn service(extra: &str) -> Service {
+        manifest(extra).services["orders"].clone()
     }
 
     fn refusal(extra: &str, import: &str) -> Option<String> {
@@ -173,6 +195,25 @@ mod tests {
         );
         assert_eq!(refusal("grants = [\"tokens\"]", "comptoir:platform/tokens@0.1.0"), None);
         assert!(refusal("", "wasi:http/outgoing-handler@0.2.12").unwrap().contains("in `calls` in [services.orders]"));
+    }
+
+    #[test]
+    fn who_hashes_passwords_asks_for_their_least_length_where_the_operator_raised_it() {
+        let check = |rules: &str, functions: &[&str]| {
+            let functions: Vec<String> = functions.iter().map(|name| (*name).to_owned()).collect();
+            passwords(&manifest(rules), "o.wasm", &functions)
+        };
+        let raised = "[passwords]\nminimum = 9\n";
+        assert_eq!(
+            check(raised, &["hash", "verify"]).unwrap_err(),
+            "o.wasm hashes passwords, but does not ask for their least length, which is 9 by `minimum` in [passwords] (c.toml): \
+             build it so that it calls `passwords.minimum-length`, or take `minimum` out"
+        );
+        for sound in [&["hash", "minimum-length"][..], &["verify"], &[]] {
+            assert_eq!(check(raised, sound), Ok(()), "{sound:?}");
+        }
+        assert_eq!(check("", &["hash"]), Ok(()));
+        assert_eq!(check("[passwords]\nminimum = 8\n", &["hash"]), Ok(()));
     }
 
     #[test]

@@ -56,6 +56,8 @@ impl Stage<'_> {
         let component = compile::run(self, anatomy.speaks.wasi(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
+        check::passwords(self.manifest, &self.origin, &engine::functions(&component, "passwords"))
+            .map_err(|reason| self.refuse(Step::Linked, reason))?;
         let revision = Revision::link(&self.platform.engines, anatomy.speaks, &component, self.parts(service, digest))
             .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", anatomy.imports.len())));

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Deserializer};
 
+use crate::passwords::MINIMUM_CHARACTERS;
+
 /// As short as ASVS allows at its first level, and as long as NIST SP 800-63B asks to be accepted at the least.
-const MINIMA: std::ops::RangeInclusive<u32> = 8..=64;
+const MINIMA: std::ops::RangeInclusive<u32> = MINIMUM_CHARACTERS..=64;
 
 /// The operator's word on new passwords. Those that are there stay good.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -16,7 +18,7 @@ pub struct PasswordRules {
 
 impl Default for PasswordRules {
     fn default() -> Self {
-        Self { minimum: *MINIMA.start() }
+        Self { minimum: MINIMUM_CHARACTERS }
     }
 }
 

@@ -76,7 +76,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("listener", &["body", "manifest", "telemetry"]),
     ("client", &[]),
     ("main", &[]),
-    ("manifest", &["signature"]),
+    ("manifest", &["passwords", "signature"]),
     ("passwords", &["priority"]),
     ("priority", &[]),
     ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "priority", "route", "storage"]),

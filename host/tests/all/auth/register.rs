@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{claims, log_in, members};
-use crate::harness::{Answer, Client, PASSWORD, Shop, shop_manifest};
+use crate::harness::{Answer, Client, PASSWORD, Shop, manifest_of, shop_manifest};
 
 async fn register(client: &Client, username: &str, password: &str) -> Answer {
     client.post("/auth/register", json!({ "username": username, "password": password })).await
@@ -97,6 +97,19 @@ async fn the_operator_may_want_fifteen_characters_of_every_new_password_and_the_
     }
     let made = json!({ "username": "by the admin", "password": of(14) });
     admin.post("/users", made).await.refuses(400, "CREATION_FAILED");
+}
+
+#[tokio::test]
+async fn a_component_that_hashes_passwords_and_asks_for_no_least_length_serves_only_under_the_least_there_is() {
+    let service = "[services.caller]\ncomponent = \"guest_caller.wasm\"\nmounts = [\"/caller\"]\naccess = \"public\"\n\
+                   grants = [\"storage\", \"tokens\", \"token-verifier\", \"passwords\", \"audit\"]\ncalls = [\"caller\"]\n";
+    let mut shop = Shop::with(manifest_of(service)).await;
+    shop.stop().await;
+    let mut strict = manifest_of(service);
+    strict.passwords.minimum = 9;
+    let refused = shop.start_again_as(strict, None).await.expect_err("it refuses to start").to_string();
+    assert!(refused.contains("hashes passwords, but does not ask for their least length, which is 9"), "{refused}");
+    shop.start_again_as(manifest_of(service), None).await.expect("it starts");
 }
 
 #[tokio::test]
