@@ -14,10 +14,10 @@
 //! # The files
 //!
 //! A file that is full is put aside as `audit.1.jsonl`, `audit.2.jsonl` and so on, and `audit.jsonl` begins anew. Its first line
-//! carries the last hash of the file before it, as `after`, and the hashes of a file begin with that line: so each file can be
-//! verified alone, and `verify` goes through all of them and misses one that is gone. A crash at any moment of the change leaves files
-//! that hold together. Nothing is ever deleted here: whoever keeps the oldest files elsewhere gives the last hash of theirs as the
-//! anchor.
+//! carries the number that it will have, as `file`, and the last hash of the file before it, as `after`, and the hashes of a file
+//! begin with that line: so each file can be verified alone, `verify` goes through all of them and misses one that is gone, and no
+//! number comes twice, wherever the files before are. A crash at any moment of the change leaves files that hold together. Nothing
+//! is ever deleted or overwritten here: whoever keeps the oldest files elsewhere gives the last hash of theirs as the anchor.
 //!
 //! # What is durable when
 //!

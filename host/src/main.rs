@@ -209,7 +209,7 @@ fn restore(options: &Restore) -> anyhow::Result<()> {
 
 fn verify(options: &Verify) -> anyhow::Result<()> {
     let audit::Verified { lines, last_hash } = audit::verify(&options.data, options.anchor.as_deref())?;
-    println!("{}  {lines} lines hold together  {last_hash}", options.data.join(audit::FILE).display());
+    println!("{}  {lines} lines hold together  {last_hash}", options.data.display());
     Ok(())
 }
 

@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::FILE;
-use super::files::{self, aside, last_line, numbers, sync};
+use super::files::{self, aside, first_line, has_bytes, last_line, numbers, sync};
 
 /// What stands between a line's text and its hash, and behind it.
 const BEFORE_HASH: &str = ",\"hash\":\"";
 const AFTER_HASH: &str = "\"}";
 
-/// What stands at the end of the text of a file's first line, around the last hash of the file before it.
+/// What stands near the end of the text of a file's first line, before the number that the file will have.
+const BEFORE_NUMBER: &str = ",\"file\":";
+
+/// What stands at the end of it, around the last hash of the file before it.
 const BEFORE_AFTER: &str = ",\"after\":\"";
 const AFTER_AFTER: &str = "\"";
 
@@ -33,7 +36,7 @@ pub(super) struct Chain {
     last: Vec<u8>,
     /// The last hash of the file before it, if there is one.
     after: Option<String>,
-    /// Under which number the file is put aside.
+    /// Under which number the file is put aside, unless that is taken by then.
     number: u64,
     /// Whether something lies behind the whole lines.
     torn: bool,
@@ -42,19 +45,23 @@ pub(super) struct Chain {
 impl Chain {
     /// Opens the log in a folder, making it where it is missing. Gives how many bytes of a torn line were cut off.
     pub(super) fn open(folder: &Path, file_bytes: u64) -> io::Result<(Self, u64)> {
-        let before = numbers(folder)?.last().copied();
+        let before = newest(folder)?;
         let after =
             before.map(|number| File::open(folder.join(aside(number))).and_then(|mut file| last_line(&mut file)));
         let after = after.transpose()?.map(|(_, last)| hash_of(&last).to_owned());
         let mut file = files::open(folder)?;
         let found = file.metadata()?.len();
         let (length, last) = last_line(&mut file)?;
+        // Where all that were put aside are kept elsewhere, only the file itself knows which number comes next.
+        let number = own_number(&first_line(&mut file)?).unwrap_or_default().max(before.unwrap_or_default() + 1);
         if length < found {
             file.set_len(length)?;
         }
         sync(folder, &file)?;
-        let (folder, number) = (folder.to_owned(), before.unwrap_or_default() + 1);
-        Ok((Self { folder, file_bytes, file, length, last, after, number, torn: false }, found - length))
+        Ok((
+            Self { folder: folder.to_owned(), file_bytes, file, length, last, after, number, torn: false },
+            found - length,
+        ))
     }
 
     /// The hash of the last line; nothing where there is none.
@@ -92,7 +99,7 @@ impl Chain {
         for mut text in texts {
             let before = begin.map_or(&*self.last, |begin| &lines[begin..]);
             if let Some(after) = self.after.as_ref().filter(|_| before.is_empty()) {
-                text.push_str(&format!("{BEFORE_AFTER}{after}{AFTER_AFTER}"));
+                text.push_str(&format!("{BEFORE_NUMBER}{}{BEFORE_AFTER}{after}{AFTER_AFTER}", self.number));
             }
             let hash = hash(before, text.as_bytes());
             begin = Some(lines.len());
@@ -104,14 +111,17 @@ impl Chain {
     /// Puts the file aside, which is full, and begins another. What is on the disk holds together at each moment of it, and it may be
     /// done again wherever it failed.
     fn begin_file(&mut self) -> io::Result<()> {
-        let aside = self.folder.join(aside(self.number));
-        if !aside.exists() {
-            fs::rename(self.folder.join(FILE), &aside)?;
+        let current = self.folder.join(FILE);
+        // An empty one, or none, is what a try left that failed: the full one was put aside then. Whatever else lies there is kept.
+        if has_bytes(&current)? {
+            let number = self.number.max(newest(&self.folder)?.unwrap_or_default() + 1);
+            fs::rename(&current, self.folder.join(aside(number)))?;
+            self.number = number + 1;
         }
         let file = files::open(&self.folder)?;
         sync(&self.folder, &file)?;
         self.after = Some(hash_of(&self.last).to_owned());
-        (self.file, self.length, self.number) = (file, 0, self.number + 1);
+        (self.file, self.length) = (file, 0);
         self.last.clear();
         Ok(())
     }
@@ -124,6 +134,18 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// The number of the newest file in a folder that was put aside.
+fn newest(folder: &Path) -> io::Result<Option<u64>> {
+    Ok(numbers(folder)?.last().copied())
+}
+
+/// The number that a file will have, as its first line says. The first file of all does not say it, nor do some old ones.
+fn own_number(first: &[u8]) -> Option<u64> {
+    let (text, _) = split(first.strip_suffix(b"\n")?)?;
+    let (text, _) = around(text, BEFORE_AFTER, AFTER_AFTER)?;
+    std::str::from_utf8(text).ok()?.rsplit_once(BEFORE_NUMBER)?.1.parse().ok()
 }
 
 /// The hash that a line of this text has after the line before it.

@@ -1,7 +1,7 @@
 //! The log's files: the one that is written, and those that were full, put aside under numbers that count from 1.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -37,6 +37,23 @@ pub(super) fn open(folder: &Path) -> io::Result<File> {
 pub(super) fn sync(folder: &Path, file: &File) -> io::Result<()> {
     file.sync_all()?;
     File::open(folder)?.sync_all()
+}
+
+/// Whether a file is there and not empty.
+pub(super) fn has_bytes(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_file() && found.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first line of a file with its line feed, or what there is of it.
+pub(super) fn first_line(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    BufReader::new(file).take(CHUNK_BYTES).read_until(b'\n', &mut first)?;
+    Ok(first)
 }
 
 /// The bytes of a file's whole lines, and the last of these with its line feed; nothing where there is none.

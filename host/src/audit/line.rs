@@ -10,8 +10,11 @@ use super::{Event, Note};
 /// Bytes of a subject: as many as a username may have.
 const SUBJECT_BYTES: usize = 600;
 
-/// Bytes of a session id, of what was asked, and of a result.
+/// Bytes of a session id, and of what was asked.
 const TEXT_BYTES: usize = 256;
+
+/// Bytes of a result: the digests of four components, and who signed them.
+const RESULT_BYTES: usize = 512;
 
 /// An event, ready to be written.
 #[derive(Debug, Serialize)]
@@ -53,7 +56,7 @@ impl Entry {
             subject: note.subject.map(|subject| cut(subject, SUBJECT_BYTES)),
             session: text(note.session),
             asked: text(note.asked),
-            result: text(note.result),
+            result: note.result.map(|result| cut(result, RESULT_BYTES)),
             request_id: text(note.source.request_id.as_deref()),
             client: note.source.client.map(|client| client.to_canonical().to_string()),
             unwritten: 0,

@@ -141,6 +141,18 @@ async fn whatever_a_name_holds_it_is_one_line_that_tells_a_terminal_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_set_of_three_signed_components_came_to_fits_in_its_line() {
+    let folder = folder();
+    let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
+    let signed = format!("{} signed by {}", "d".repeat(64), "k".repeat(44));
+    let result = format!("200 {signed} {signed} {signed}");
+    let source = Source::default();
+    audit.tell(&Note { result: Some(&result), ..Note::new(Event::Administered, "operator", &source) });
+    audit.flush().await;
+    assert_eq!(lines(&folder)[0]["result"], result);
+}
+
+#[tokio::test]
 async fn what_a_crash_left_of_a_line_is_cut_off_and_the_next_line_says_so() {
     let folder = log_of(&["marta", "paul"]).await;
     let good = bytes(&folder);

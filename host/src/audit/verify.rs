@@ -20,8 +20,8 @@ pub struct Verified {
 }
 
 /// Goes through the log in a data folder, all of its files in their order. With an anchor, a hash that was known before, there must be
-/// a line that has it, or the oldest file must go on after it. Blocks on the disk. While a host writes, the last line may be half
-/// there.
+/// a line that has it, or the oldest file must go on after it; without one the oldest file must be the first of all. Blocks on the
+/// disk. While a host writes, the last line may be half there.
 ///
 /// # Errors
 /// The line at which the chain breaks, a file that is missing, or that the anchor is gone.
@@ -62,8 +62,9 @@ impl<'a> Walk<'a> {
         }
         if !walk.anchored {
             bail!(
-                "{} holds together, but no line has the anchor's hash: its end was removed, or all was written anew",
-                current.display()
+                "{} holds together, but no line has the anchor's hash: its end was removed, or all was written anew, or the line is in \
+                 a file that is kept elsewhere",
+                folder.display()
             );
         }
         Ok(walk.verified)
@@ -106,13 +107,13 @@ impl<'a> Walk<'a> {
         let shown = path.display();
         match after {
             Some(after) if self.verified.lines == 0 => {
-                if !self.is_anchor(after) {
+                if self.anchor.is_none() {
                     bail!(
                         "{shown} goes on after another file, which is missing: put it back, or where it is kept elsewhere give the \
-                         hash of its last line with --anchor"
+                         hash of its last line with --anchor, or of any line since"
                     );
                 }
-                self.anchored = true;
+                self.anchored |= self.is_anchor(after);
             }
             after if after.unwrap_or_default() != self.verified.last_hash => {
                 bail!(

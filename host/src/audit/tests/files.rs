@@ -115,11 +115,74 @@ async fn a_file_that_is_missing_cut_or_swapped_is_found_and_one_that_is_kept_els
     remove_file(&first).unwrap();
     assert!(complaint(&folder).contains("audit.2.jsonl goes on after another file, which is missing"));
     let wrong = verify(folder.path(), Some(&"0".repeat(64))).unwrap_err().to_string();
-    assert!(wrong.contains("which is missing"), "{wrong}");
+    assert!(wrong.contains("no line has the anchor's hash"), "{wrong}");
     assert_eq!(verify(folder.path(), Some(&first_hash)).unwrap().lines, 5);
+    // As good as the hash before them is any of theirs: what the host logged at a start, what was verified before.
+    for name in ["audit.2.jsonl", FILE] {
+        for line in std::fs::read_to_string(there(&folder, name)).unwrap().lines() {
+            let hash = serde_json::from_str::<Value>(line).unwrap()["hash"].as_str().unwrap().to_owned();
+            assert_eq!(verify(folder.path(), Some(&hash)).unwrap(), verify(folder.path(), Some(&first_hash)).unwrap());
+        }
+    }
     fail(&reopen(&folder), &["ida", "jan"]).await;
     rename(&kept, &first).unwrap();
     assert_eq!(verify(folder.path(), None).unwrap().lines, 10);
+}
+
+#[tokio::test]
+async fn a_number_comes_once_wherever_the_files_before_are() {
+    let folder = files_of(&NAMES).await;
+    let archive = tempfile::tempdir().unwrap();
+    let kept = ["audit.1.jsonl", "audit.2.jsonl"];
+    kept.iter().for_each(|name| rename(there(&folder, name), there(&archive, name)).unwrap());
+    let good = kept.map(|name| read(there(&archive, name)).unwrap());
+    let audit = reopen(&folder);
+    fail(&audit, &["ida"]).await;
+    // They come back while the host runs, or stay away until after a restart.
+    for name in &kept {
+        copy(there(&archive, name), there(&folder, name)).unwrap();
+    }
+    for name in ["jan", "kim", "lea"] {
+        fail(&audit, &[name]).await;
+    }
+    assert_eq!(subjects(&folder, "audit.3.jsonl"), ["gil", "hana", "ida"]);
+    for name in ["audit.1.jsonl", "audit.2.jsonl", "audit.3.jsonl"] {
+        rename(there(&folder, name), there(&archive, name)).unwrap();
+    }
+    drop(audit);
+    fail(&reopen(&folder), &["mia"]).await;
+    assert_eq!(
+        (subjects(&folder, "audit.4.jsonl"), subjects(&folder, FILE)),
+        (strings(&["jan", "kim", "lea"]), strings(&["mia"]))
+    );
+    for name in ["audit.1.jsonl", "audit.2.jsonl", "audit.3.jsonl"] {
+        rename(there(&archive, name), there(&folder, name)).unwrap();
+    }
+    assert_eq!(kept.map(|name| read(there(&folder, name)).unwrap()), good);
+    assert_eq!(verify(folder.path(), None).unwrap().lines, 13);
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// The first file does not say its number, and those of old hosts do not.
+#[tokio::test]
+async fn a_file_that_lies_where_the_full_one_is_to_be_put_is_left_alone() {
+    let folder = files_of(&NAMES[..2]).await;
+    let audit = reopen(&folder);
+    put(there(&folder, "audit.1.jsonl"), "of another log\n").unwrap();
+    for name in &NAMES[2..7] {
+        fail(&audit, &[name]).await;
+    }
+    assert_eq!(read(there(&folder, "audit.1.jsonl")).unwrap(), b"of another log\n");
+    assert_eq!(
+        (subjects(&folder, "audit.2.jsonl"), subjects(&folder, "audit.3.jsonl")),
+        (strings(&NAMES[..3]), strings(&NAMES[3..6]))
+    );
+    assert_eq!(subjects(&folder, FILE), NAMES[6..7]);
+    remove_file(there(&folder, "audit.1.jsonl")).unwrap();
+    assert_eq!(verify(folder.path(), None).unwrap().lines, 7);
 }
 
 /// What is on the disk after a crash, from the moment that a file is put aside to the first line of the next.
