@@ -3,7 +3,7 @@
 target := "wasm32-wasip2"
 
 # A panic of a component names the file of a library. Without this that is a path of whoever built it, and differs elsewhere.
-export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := "--remap-path-prefix=" + env("CARGO_HOME", home_directory() / ".cargo") + "=/cargo"
+export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := "--remap-path-prefix=" + trim_end_match(env("CARGO_HOME", home_directory() / ".cargo"), "/") + "=/cargo"
 
 [private]
 default:
@@ -51,13 +51,15 @@ components: toolchain
 reproduce: toolchain
     #!/usr/bin/env bash
     set -euo pipefail
+    # Whoever builds may have their own.
+    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET_DIR CARGO_TARGET_DIR
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     ln -s "${CARGO_HOME:-$HOME/.cargo}" "$folder/another-home"
     git clone --quiet . "$folder/one"
     git clone --quiet . "$folder/another/place"
-    (cd "$folder/one" && unset CARGO_TARGET_DIR && just components)
-    (cd "$folder/another/place" && unset CARGO_TARGET_DIR && CARGO_HOME="$folder/another-home" just components)
+    (cd "$folder/one" && just components)
+    (cd "$folder/another/place" && CARGO_HOME="$folder/another-home" just components)
     for component in auth user orders; do
         built=target/{{target}}/component/$component.wasm
         cmp "$folder/one/$built" "$folder/another/place/$built"

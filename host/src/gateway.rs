@@ -162,8 +162,9 @@ impl Gateway {
             ..Stop::from(refusal)
         })?;
         let peers = self.peers(&deployment, served, id, parent, 0);
+        let admitted = admitted.confirm()?;
         let asked = admitted.asked();
-        let answer = served.revision.answer(admitted.confirm()?, body, peers).await;
+        let answer = served.revision.answer(admitted, body, peers).await;
         let Answer { response, output, excuse } = answer.map_err(|failure| Stop {
             error: Error::from(&failure),
             cause: Some(failure.cause),

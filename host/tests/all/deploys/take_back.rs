@@ -7,7 +7,7 @@ use super::{Stand, manifest, refuses, variant};
 
 /// A watch that is longer than any test, and little time to compute for those that loop.
 fn long_watch() -> comptoir::manifest::Manifest {
-    manifest("watch = \"10m\"", "cpu = \"100ms\", memory = \"16 MiB\"")
+    manifest("watch = \"10m\"", "cpu = \"200ms\", memory = \"16 MiB\"")
 }
 
 /// Requests that the old revision answers before it is compared with.
