@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use comptoir::admin::SIGNATURE;
 use comptoir::deploy::Share;
-use comptoir::signature;
+use comptoir::signature::{self, Signature};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, IF_MATCH};
@@ -315,7 +315,10 @@ fn read(file: &Path) -> anyhow::Result<(Vec<u8>, Vec<Header>)> {
     let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let path = signature::beside(file);
     let line = match std::fs::read_to_string(&path) {
-        Ok(line) => Some((SIGNATURE, line.trim().to_owned())),
+        Ok(line) => {
+            let signature = Signature::read(&line).with_context(|| path.display().to_string())?;
+            Some((SIGNATURE, signature.line().to_owned()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };

@@ -224,7 +224,13 @@ impl Deployer {
         }
     }
 
-    async fn stage(&self, name: &str, bytes: &Arc<[u8]>, origin: &str, steps: &mut Steps) -> Result<Served, Refused> {
+    async fn stage(
+        &self,
+        name: &str,
+        bytes: &Arc<[u8]>,
+        origin: &str,
+        steps: &mut Steps,
+    ) -> Result<Served, DeployError> {
         self.check_noted(name, &hex(&Sha256::digest(bytes)), origin)?;
         let stage = Stage {
             name,
@@ -264,7 +270,7 @@ impl Deployer {
             to: after.revision.digest().to_owned(),
             changed: true,
             canary: None,
-            signer: None,
+            signer: self.signer(after.revision.service(), after.revision.digest()),
             active_since: None,
             steps: Vec::new(),
             differences: before.map(|before| check::differences(before, after)).unwrap_or_default(),

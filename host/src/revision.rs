@@ -234,14 +234,16 @@ impl Revision {
         self.memory.as_ref().map(Memory::answers)
     }
 
-    /// Asks the component what it is. The instance takes a slot of the service, as those do that answer.
+    /// Asks the component what it is. The instance takes a slot of the service, as those do that answer, and waits for it until one
+    /// that was taken just before must be free again: on a service that is too busy for its requests this is how it is changed.
     ///
     /// # Errors
     /// `DescriptionError` when it traps, takes too long or describes what no service can be, or no slot became free.
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
-        let slot = self.slots.acquire(self.memories, self.limits.queue_time).await;
+        let patience = self.limits.queue_time + self.limits.time;
+        let slot = self.slots.acquire(self.memories, patience).await;
         // Held until the instance's memory is free: what is made later is dropped before.
-        let _slot = slot.ok_or(DescriptionError::Busy(self.limits.queue_time))?;
+        let _slot = slot.ok_or(DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
         let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);

@@ -20,7 +20,7 @@ pub(crate) struct Sign {
     /// The file with the secret key.
     #[arg(long)]
     key: Option<PathBuf>,
-    /// More than that of what serves; the moment in seconds since 1970 unless it is given.
+    /// More than that of any before for the service; the moment in seconds since 1970 unless it is given.
     #[arg(long)]
     version: Option<u64>,
     /// How long it may be put in charge.

@@ -200,14 +200,14 @@ pub(super) fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<
         DeployError::Refused(refused) if refused.step == Step::Received => {
             (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")
         }
-        DeployError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
+        DeployError::Refused(_) | DeployError::Crowded(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
         DeployError::CanaryRunning(_) => (StatusCode::CONFLICT, "CANARY_RUNNING"),
         DeployError::NoCanary => (StatusCode::CONFLICT, "NO_CANARY"),
         DeployError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "STOPPING"),
         DeployError::Record(_) => (StatusCode::SERVICE_UNAVAILABLE, "RECORD_UNAVAILABLE"),
     };
     let step = match &error {
-        DeployError::Refused(refused) => json!(refused.step),
+        DeployError::Refused(refused) | DeployError::Crowded(refused) => json!(refused.step),
         _ => Value::Null,
     };
     let message = error.to_string();

@@ -85,7 +85,8 @@ impl Deployer {
     /// Puts all candidates in charge in one move, and goes on watching them.
     ///
     /// # Errors
-    /// No canary runs, a deploy of one of its services does, or the record cannot be written. Then all is as before.
+    /// No canary runs, a deploy of one of its services does, the time of a candidate's signature is over, or the record cannot be
+    /// written. Then all is as before.
     pub async fn promote(self: &Arc<Self>, reason: &str) -> Result<Vec<Report>, DeployError> {
         let mut steps = Steps::default();
         let serving = self.current.load_full();
@@ -95,6 +96,7 @@ impl Deployer {
         let mut entries = Vec::new();
         for (name, Candidate { served, .. }) in canary.candidates() {
             busy.push(self.begin_work(name)?);
+            self.check_noted_time(name, served.revision.digest())?;
             let active = self.check_replaces(name, None)?;
             let entry = self.entry(name, Action::Promote, Some(active), served.revision.digest(), reason);
             self.store(served).await?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Deployer, Order, signed};
+use super::{DeployError, Deployer, Order, signed};
 use crate::signature;
 
 /// How often the files are looked at. A look is one system call a service.
@@ -21,7 +21,8 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 impl Deployer {
     /// Looks at the components' files from now on, until the host ends. A file that changed is deployed once it has been left
-    /// alone from one look to the next; one that does not pass leaves the old revision serving, and the log says why.
+    /// alone from one look to the next; one that does not pass leaves the old revision serving, and the log says why. What found the
+    /// host too busy is tried again.
     pub fn follow_files(self: Arc<Self>) -> impl Future<Output = ()> + Send {
         let mut deployed = self.stamps();
         let mut before = deployed.clone();
@@ -30,9 +31,9 @@ impl Deployer {
                 tokio::time::sleep(LOOK).await;
                 let now = self.stamps();
                 for (name, stamp) in &now {
-                    if deployed.get(name) != Some(stamp) && before.get(name) == Some(stamp) {
+                    let is_new = deployed.get(name) != Some(stamp) && before.get(name) == Some(stamp);
+                    if is_new && self.deploy_file(name).await {
                         deployed.insert(name.clone(), *stamp);
-                        self.deploy_file(name).await;
                     }
                 }
                 before = now;
@@ -47,14 +48,22 @@ impl Deployer {
         files.filter_map(|(name, service)| Some((name.clone(), signed(&service.component)?))).collect()
     }
 
-    async fn deploy_file(self: &Arc<Self>, name: &str) {
+    /// Whether that is done, with whatever end, and needs no other try.
+    async fn deploy_file(self: &Arc<Self>, name: &str) -> bool {
         let file = &self.manifest.services[name].component;
-        let Ok(bytes) = tokio::fs::read(file).await else { return };
+        let Ok(bytes) = tokio::fs::read(file).await else { return true };
+        let signature = match signed::beside(file).await {
+            Ok(signature) => signature,
+            Err(error) => {
+                tracing::error!(service = name, error, "the old revision goes on serving");
+                return true;
+            }
+        };
         // What a developer builds again after it was taken back is meant to be tried again.
         let order = Order {
             service: name.to_owned(),
             bytes,
-            signature: signed::beside(file).await,
+            signature,
             force: true,
             reason: "its file changed".to_owned(),
             ..Order::default()
@@ -64,7 +73,12 @@ impl Deployer {
                 tracing::info!(service = name, revision = &report.to[..12], "the new component serves");
             }
             Ok(_) => {}
+            Err(error @ (DeployError::Crowded(_) | DeployError::Busy(_))) => {
+                tracing::warn!(service = name, %error, "the old revision goes on serving until the next try");
+                return false;
+            }
             Err(error) => tracing::error!(service = name, %error, "the old revision goes on serving"),
         }
+        true
     }
 }

@@ -72,7 +72,6 @@ impl Deployer {
         let new = self.pass(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
         let before = self.served(name);
         let mut report = self.report(line, before.as_ref(), &new);
-        report.signer = self.signer(name, digest);
         if report.from.as_deref() == Some(digest) {
             self.record.end(line, "unchanged", "it is active already")?;
             report.changed = false;

@@ -253,9 +253,10 @@ impl Record {
         found.map_err(|error| self.fail(error))
     }
 
-    /// Whether the history of a service knows a component, whatever became of it.
+    /// Whether the history of a service knows a component otherwise than as refused: what was, may have been mended since around it.
     pub fn knows(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM history WHERE service = ?1 AND (after = ?2 OR before = ?2))";
+        let sql = "SELECT EXISTS (SELECT 1 FROM history WHERE service = ?1
+                   AND (before = ?2 OR (after = ?2 AND result <> 'refused')))";
         let found = self.database().query_row(sql, [service, digest], |row| row.get(0));
         found.map_err(|error| self.fail(error))
     }

@@ -94,6 +94,9 @@ pub enum DeployError {
     /// The component did not pass.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The host is too busy to try the component, which may pass another time.
+    #[error(transparent)]
+    Crowded(Refused),
     /// The disk does not let the host write down what it does.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -155,7 +158,7 @@ pub struct Report {
     /// The share of callers that reach the revision after, where that is a canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Share>,
-    /// The key that signed the revision after, where that was sent and one did.
+    /// The key that signed the revision after, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// From this instant on no request is started on the revision before (seconds since 1970-01-01 UTC, with fractions). None

@@ -51,7 +51,7 @@ impl Deployer {
                 return Ok(kept.clone());
             }
             if let Some(bytes) = self.record.load(digest) {
-                return Ok(self.stage(name, &bytes.into(), digest, steps).await?);
+                return self.stage(name, &bytes.into(), digest, steps).await;
             }
         }
         let nothing =

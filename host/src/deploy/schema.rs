@@ -12,7 +12,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::record::{KnownSchema, RecordError, Text};
-use super::report::{Refused, Step};
+use super::report::{Refused, Step, Steps};
 use super::{DeployError, Deployer, Served, hex};
 use crate::revision::Description;
 use crate::storage::{Migration, Storage};
@@ -79,6 +79,31 @@ impl Deployer {
              that text as it was, and add what is to change as migration {next}"
         ))
         .into())
+    }
+
+    /// Notes which texts ran on a database of before texts were remembered: those of the component that served last, as its file in the
+    /// data folder has them. Where it cannot be asked, the next component is believed.
+    pub(super) async fn note_texts_of(&self, name: &str, active: &str) -> Result<(), DeployError> {
+        let (Some(storage), Some(bytes)) = (self.platform.storages.get(name), self.record.load(active)) else {
+            return Ok(());
+        };
+        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
+        let version = version(&**storage).await.map_err(refuse)?;
+        if version == 0 || !self.record.texts(name)?.is_empty() {
+            return Ok(());
+        }
+        match self.stage(name, &bytes.into(), active, &mut Steps::default()).await {
+            Ok(Served { description: Some(description), .. }) => {
+                let mut ran = texts(&description);
+                ran.retain(|(number, _)| *number <= version);
+                self.record.note_texts(name, version, &ran)?;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(service = name, %error, "what served last cannot be asked for the texts of its migrations");
+            }
+        }
+        Ok(())
     }
 
     /// The version up to which the steps of a database were not checked to only add. Those that this host did not make

@@ -1,9 +1,11 @@
 //! Whether a component is signed by one whom the manifest lists: `signers` in `[deploy]`. Without any, nothing is asked.
 //!
-//! What is sent, or found at a start, brings a signature that is good now and not older than that of what serves: it is taken, and
-//! noted. Nothing is staged without a noted one, so a restart and a way back need nothing but the record, and end neither with the
-//! signature's time nor by its version; but they end where its key is listed no more.
+//! What is sent, or found at a start, brings a signature that is good now and not older than any that was taken for the service: it is
+//! taken, and noted. Nothing is staged without a noted one, so a restart and a way back need nothing but the record, and end neither
+//! with the signature's time nor by its version; but they end where its key is listed no more. What was on trial is put in charge
+//! before its signature's time is over.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -13,8 +15,16 @@ use super::{Deployer, hex};
 use crate::signature::{self, Signature, SignatureError};
 
 /// The signature that lies beside a component's file, if one does.
-pub(super) async fn beside(file: &Path) -> Option<String> {
-    tokio::fs::read_to_string(signature::beside(file)).await.ok()
+///
+/// # Errors
+/// Which file cannot be read, and why.
+pub(super) async fn beside(file: &Path) -> Result<Option<String>, String> {
+    let path = signature::beside(file);
+    match tokio::fs::read_to_string(&path).await {
+        Ok(line) => Ok(Some(line)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    }
 }
 
 fn refused(name: &str, reason: String) -> Refused {
@@ -23,16 +33,27 @@ fn refused(name: &str, reason: String) -> Refused {
 
 impl Deployer {
     /// Refuses a component without a noted signature of a listed key. `origin` is what messages call it.
-    pub(super) fn check_noted(&self, name: &str, digest: &str, origin: &str) -> Result<(), Refused> {
+    pub(super) fn check_noted(&self, name: &str, digest: &str, origin: &str) -> Result<(), DeployError> {
         let signers = &self.manifest.deploy.signers;
         if signers.is_empty() {
             return Ok(());
         }
-        let noted = self.record.signature(name, digest).map_err(|error| refused(name, error.to_string()))?;
+        let noted = self.record.signature(name, digest)?;
         let line = noted.ok_or_else(|| self.unfit(name, origin, "it has no signature"))?;
-        Signature::read(&line)
-            .and_then(|signature| signature.check(signers, name, digest))
-            .map_err(|error| self.unfit(name, origin, &error.to_string()))
+        let checked = Signature::read(&line).and_then(|signature| signature.check(signers, name, digest));
+        Ok(checked.map_err(|error| self.unfit(name, origin, &error.to_string()))?)
+    }
+
+    /// Refuses to put in charge what is on trial and whose signature is over by now.
+    pub(super) fn check_noted_time(&self, name: &str, digest: &str) -> Result<(), DeployError> {
+        let noted = self.record.signature(name, digest)?.filter(|_| !self.manifest.deploy.signers.is_empty());
+        let Some(line) = noted else { return Ok(()) };
+        let now = self.platform.clock.unix_seconds();
+        let checked = Signature::read(&line).and_then(|signature| signature.check_time(now));
+        let refuse = |error: SignatureError| {
+            refused(name, format!("{digest}: {error}. Abort the canary, sign the component anew and send it again"))
+        };
+        Ok(checked.map_err(refuse)?)
     }
 
     /// What is wrong with a component's signature, and what helps.
@@ -47,15 +68,33 @@ impl Deployer {
 
     /// Takes the signature beside the file that the manifest names for a service, which has these bytes.
     pub(super) async fn take_signature_beside(&self, name: &str, bytes: &[u8]) -> Result<(), DeployError> {
+        if self.manifest.deploy.signers.is_empty() {
+            return Ok(());
+        }
         let file = &self.manifest.services[name].component;
-        let line = beside(file).await;
+        let line = beside(file).await.map_err(|why| refused(name, why))?;
         self.take_signature(name, &hex(&Sha256::digest(bytes)), &file.display().to_string(), line.as_deref())
+    }
+
+    /// Takes a signature for what served last and has none that is good: it may have served before signatures were asked for, or be
+    /// signed with a key that is listed no more. It is looked for beside the file that the manifest names, where that is the same
+    /// component, and otherwise beside the one in the data folder.
+    pub(super) async fn sign_active(&self, name: &str, active: &str, is_shipped: bool) -> Result<(), DeployError> {
+        let kept = || self.record.artifact(active);
+        let file = if is_shipped { self.manifest.services[name].component.clone() } else { kept() };
+        let origin = file.display().to_string();
+        let unsigned = match self.check_noted(name, active, &origin) {
+            Err(DeployError::Refused(unsigned)) => unsigned,
+            checked => return checked,
+        };
+        let line = beside(&file).await.map_err(|why| refused(name, why))?.ok_or(unsigned)?;
+        self.take_signature(name, active, &origin, Some(&line))
     }
 
     /// Takes the signature that came with a component, and notes it.
     ///
     /// # Errors
-    /// `Refused` where it is missing, wrong, over, or older than that of what serves.
+    /// `Refused` where it is missing, wrong, over, or older than one that was taken.
     pub(super) fn take_signature(
         &self,
         name: &str,
@@ -75,22 +114,25 @@ impl Deployer {
             Ok(signature)
         };
         let signature = good().map_err(|error: SignatureError| self.unfit(name, origin, &error.to_string()))?;
-        self.is_newer(name, digest, origin, &signature)?;
+        self.is_newer(name, origin, &signature)?;
         Ok(self.record.note_signature(name, digest, signature.line())?)
     }
 
-    /// Refuses what was signed before that which serves: an old fault must not come back with an old signature.
-    fn is_newer(&self, name: &str, digest: &str, origin: &str, signature: &Signature) -> Result<(), DeployError> {
-        let active = self.record.active(name)?.filter(|active| active != digest);
-        let noted = active.map(|active| self.record.signature(name, &active)).transpose()?.flatten();
-        let Some(Ok(noted)) = noted.as_deref().map(Signature::read) else { return Ok(()) };
-        let (version, serves) = (signature.statement().version, noted.statement().version);
-        if version > serves {
+    /// Refuses what was signed before anything that was ever taken for the service, be that in charge or not: an old fault must not come
+    /// back with an old signature. The newest may come again, signed by the same key.
+    fn is_newer(&self, name: &str, origin: &str, signature: &Signature) -> Result<(), DeployError> {
+        let taken = self.record.signatures(name)?;
+        let taken = taken.iter().filter_map(|line| Signature::read(line).ok());
+        let Some(newest) = taken.max_by_key(|taken| taken.statement().version) else { return Ok(()) };
+        let (brought, newest) = (signature.statement(), newest.statement());
+        let again = brought.version == newest.version && brought.sha256 == newest.sha256 && brought.key == newest.key;
+        if brought.version > newest.version || again {
             return Ok(());
         }
         let reason = format!(
-            "{origin}: its signature has version {version}, and that of what serves has {serves}: sign it with a later one, or \
-             go back to what served before with `comptoir rollback {name}`"
+            "{origin}: its signature has version {}, and one with {} was taken: sign it with a later one, or go back to what served \
+             before with `comptoir rollback {name}`",
+            brought.version, newest.version
         );
         Err(refused(name, reason).into())
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::report::{Refused, Step, Steps};
+use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, compile, hex};
 use crate::answers::Answers;
 use crate::audit::Teller;
 use crate::engine;
 use crate::guest::Grants;
 use crate::manifest::{Grant, Manifest, PlainAccess, Service};
-use crate::revision::{Background, Description, Idle, Parts, Revision, Slots};
+use crate::revision::{Background, Description, DescriptionError, Idle, Parts, Revision, Slots};
 use crate::route::{Access, Route};
 
 /// What staging works with.
@@ -43,7 +43,7 @@ impl Stage<'_> {
     ///
     /// # Errors
     /// The step that failed, and why.
-    pub(super) async fn run(&self, bytes: &Arc<[u8]>, steps: &mut Steps) -> Result<Served, Refused> {
+    pub(super) async fn run(&self, bytes: &Arc<[u8]>, steps: &mut Steps) -> Result<Served, DeployError> {
         let service = self.service();
         let anatomy =
             engine::inspect(bytes).map_err(|error| self.refuse(Step::Verified, format!("{}: {error}", self.origin)))?;
@@ -81,8 +81,11 @@ impl Stage<'_> {
         })
     }
 
-    async fn describe(&self, revision: &Revision) -> Result<Arc<Description>, Refused> {
-        let described = revision.describe().await.map_err(|error| self.refuse(Step::Described, error.to_string()))?;
+    async fn describe(&self, revision: &Revision) -> Result<Arc<Description>, DeployError> {
+        let described = revision.describe().await.map_err(|error| {
+            let refused = self.refuse(Step::Described, error.to_string());
+            if matches!(error, DescriptionError::Busy(_)) { DeployError::Crowded(refused) } else { refused.into() }
+        })?;
         check::routes(self.name, self.service(), &self.manifest.file, &described)
             .map_err(|reason| self.refuse(Step::Described, reason))?;
         Ok(Arc::new(described))

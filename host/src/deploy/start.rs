@@ -81,10 +81,11 @@ impl Deployer {
         if let Err(error) = &shipped {
             tracing::warn!(service = name, %error, revision = &active[..12], "the revision that served last serves again");
         }
-        // A file that the history does not know was built since: it is what the operator wants to run.
+        // A file that the history does not know, or only as refused, was built or mended since: it is what the operator wants to run.
         if let Ok(bytes) = &shipped
             && !self.record.knows(name, &hex(&Sha256::digest(bytes)))?
         {
+            self.note_texts_of(name, &active).await?;
             match self.start_newer(name, bytes, &file.display().to_string()).await {
                 Ok(served) => {
                     let reason = "the manifest's component is new";
@@ -104,9 +105,7 @@ impl Deployer {
             ),
         };
         let shipped = shipped.ok().filter(|bytes| hex(&Sha256::digest(bytes)) == active);
-        if let (Some(bytes), Err(_)) = (&shipped, self.check_noted(name, &active, &active)) {
-            self.take_signature_beside(name, bytes).await?;
-        }
+        self.sign_active(name, &active, shipped.is_some()).await?;
         let bytes: Arc<[u8]> = self.record.load(&active).map(Arc::from).or(shipped).ok_or_else(gone)?;
         let served = self.stage(name, &bytes, &active, &mut Steps::default()).await?;
         self.migrate(&served, true).await?;

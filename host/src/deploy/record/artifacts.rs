@@ -34,7 +34,8 @@ impl Record {
         (hex(&Sha256::digest(&bytes)) == digest).then_some(bytes)
     }
 
-    fn artifact(&self, digest: &str) -> PathBuf {
+    /// Where a component lies that is kept.
+    pub fn artifact(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.wasm"))
     }
 

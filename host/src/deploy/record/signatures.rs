@@ -12,6 +12,16 @@ impl Record {
         found.map_err(|error| self.fail(error))
     }
 
+    /// The lines of all signatures with which components of a service were taken, in no order.
+    pub fn signatures(&self, service: &str) -> Result<Vec<String>, RecordError> {
+        let database = self.database();
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = database.prepare("SELECT line FROM signatures WHERE service = ?1")?;
+            statement.query_map([service], |row| row.get(0))?.collect()
+        };
+        read().map_err(|error| self.fail(error))
+    }
+
     /// Notes that line, which counts from then on: a component that is signed anew may have another signer.
     pub fn note_signature(&self, service: &str, digest: &str, line: &str) -> Result<(), RecordError> {
         let sql = "INSERT INTO signatures (service, digest, line) VALUES (?1, ?2, ?3)

@@ -106,3 +106,21 @@ fn of_the_signatures_of_a_component_the_newest_is_remembered_for_each_service() 
         .map(|(service, digest)| record.signature(service, digest).unwrap());
     assert_eq!(found, [Some("second".to_owned()), Some("other".to_owned()), None]);
 }
+
+#[test]
+fn a_component_that_was_only_refused_is_not_known() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    let known = || record.knows("orders", "aa").unwrap();
+    for _ in 0..2 {
+        let line = record.begin(&entry("aa")).unwrap();
+        assert!(known(), "while it runs");
+        record.end(line, "refused", "it has no signature").unwrap();
+        assert!(!known());
+    }
+    let line = record.begin(&entry("aa")).unwrap();
+    record.commit(&activation(line, "aa")).unwrap();
+    let later = record.begin(&entry("aa")).unwrap();
+    record.end(later, "refused", "").unwrap();
+    assert!(known());
+}

@@ -1,55 +1,118 @@
 //! Deploys into a host whose instances are all taken: one that is asked what it is needs a place like any other.
 
+use std::time::Duration;
+
+use comptoir::host::Options;
+use comptoir::manifest::Manifest;
 use reqwest::Method;
+use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{Stand, manifest, refuses, variant};
+use super::{Stand, digest, manifest, manifest_text, refuses, variant};
+use crate::harness::{Shop, component, manifest_of, send};
+
+/// A request that has a place, until it is aborted.
+type Holder = JoinHandle<reqwest::Result<reqwest::Response>>;
+
+/// So little that a request which finds no place is refused at once.
+const ONE_PLACE: &str = "concurrency = 1, time = \"1m\", cpu = \"1m\", queue_time = \"20ms\"";
 
 impl Stand {
-    /// A host with one place, and the request that has it.
-    async fn full(queue_time: &str) -> (Self, JoinHandle<reqwest::Result<reqwest::Response>>) {
-        let limits = format!("concurrency = 1, time = \"1m\", cpu = \"1m\", queue_time = \"{queue_time}\"");
-        let stand = Self::with(manifest("", &limits)).await;
-        let holder = tokio::spawn(stand.shop.anon().request(Method::GET, "/variant/wait").send());
-        stand.until_places(1, 0).await;
-        (stand, holder)
+    /// Takes the service's only place.
+    async fn hold(&self) -> Holder {
+        let holder = tokio::spawn(self.shop.anon().request(Method::GET, "/variant/wait").send());
+        self.until_places("variant", 1, 0).await;
+        holder
     }
 
-    /// Waits until so many instances are in use and so many are waited for.
-    async fn until_places(&self, in_use: u64, waiting: u64) {
+    /// Waits until so many instances of a service are in use and so many are waited for.
+    async fn until_places(&self, service: &str, in_use: u64, waiting: u64) {
+        let (operator, path) = (self.shop.operator(), format!("/services/{service}"));
         let reached = async {
-            while {
-                let places = &self.status().await["instances"];
-                (places["in_use"].as_u64(), places["waiting"].as_u64()) != (Some(in_use), Some(waiting))
-            } {
-                tokio::task::yield_now().await;
+            let mut looks = tokio::time::interval(Duration::from_millis(5));
+            loop {
+                looks.tick().await;
+                let places = operator.get(&path).await.succeeds(200)["instances"].clone();
+                if (places["in_use"].as_u64(), places["waiting"].as_u64()) == (Some(in_use), Some(waiting)) {
+                    return;
+                }
             }
         };
         tokio::time::timeout(super::PATIENCE, reached).await.expect("it comes to that");
     }
+
+    /// Asserts that a request waits for a place no longer.
+    async fn turns_away(&self) {
+        assert_eq!(self.shop.anon().get("/variant/items").await.status, 503);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deploy_waits_for_a_place_and_is_served() {
-    let (stand, holder) = Stand::full("1m").await;
+async fn a_deploy_waits_for_a_place_longer_than_a_request_and_is_served() {
+    let stand = Stand::with(manifest("", ONE_PLACE)).await;
+    let holder = stand.hold().await;
     let order = stand.shop.operator().request(Method::PUT, "/services/variant").body(variant("good-2"));
-    let deploy = tokio::spawn(crate::harness::send(order));
-    stand.until_places(1, 1).await;
+    let deploy = tokio::spawn(send(order));
+    stand.until_places("variant", 1, 1).await;
+    stand.turns_away().await;
     holder.abort();
     let new = deploy.await.unwrap().succeeds(200)["to"].as_str().unwrap().to_owned();
     stand.serves(&new).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deploy_that_gets_no_place_in_time_is_refused_and_says_so() {
-    let (stand, holder) = Stand::full("20ms").await;
+async fn a_way_back_that_must_be_compiled_is_open_while_the_service_is_too_busy_for_its_requests() {
+    let stand = Stand::with(manifest("keep = 0", ONE_PLACE)).await;
     let old = stand.active().await;
-    let answer = stand.deploy("good-2").await;
-    let reason = "no instance became free within 20ms to ask it what it is: send it again";
-    refuses(&answer, 422, "DEPLOY_REFUSED", "described", reason);
+    stand.deployed("good-2").await;
+    let holder = stand.hold().await;
+    let back = tokio::spawn(send(stand.shop.operator().request(Method::POST, "/services/variant/rollback")));
+    stand.until_places("variant", 1, 1).await;
+    stand.turns_away().await;
     holder.abort();
-    stand.until_places(0, 0).await;
+    back.await.unwrap().succeeds(200);
     stand.serves(&old).await;
+}
+
+/// A host with one place for two services, and the request to the other one that has it for as long as it wants.
+async fn held_by_another(component: &str, change: impl FnOnce(Options) -> Options) -> (Stand, Holder) {
+    let other = "[services.caller]\ncomponent = \"guest_caller.wasm\"\nmounts = [\"/caller\"]\naccess = \"public\"\n\
+                 grants = [\"storage\", \"tokens\", \"token-verifier\", \"passwords\", \"audit\"]\ncalls = [\"caller\"]\n\
+                 limits = { time = \"1m\" }\n";
+    let variant = manifest_text("", "queue_time = \"20ms\", time = \"1s\"", component);
+    let manifest = Manifest { instances: 1, ..manifest_of(&format!("{other}{variant}")) };
+    let stand = Stand { shop: Shop::with_options(manifest, change).await };
+    let a_minute = json!([{ "poll": [60_000_000_000_u64] }]);
+    let holder = tokio::spawn(stand.shop.anon().request(Method::POST, "/caller/x").json(&a_minute).send());
+    stand.until_places("caller", 1, 0).await;
+    (stand, holder)
+}
+
+const NO_PLACE: &str = "no instance became free within 1.02s to ask it what it is: send it again";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_gets_no_place_in_time_is_refused_and_says_so() {
+    let (stand, holder) = held_by_another(component("guest_variant").to_str().unwrap(), |options| options).await;
+    let old = stand.active().await;
+    refuses(&stand.deploy("good-2").await, 422, "DEPLOY_REFUSED", "described", NO_PLACE);
+    assert_eq!(stand.active().await, old);
+    holder.abort();
+    stand.until_places("caller", 0, 0).await;
     let new = stand.deployed("good-2").await;
-    stand.serves(&new).await;
+    assert_eq!(stand.active().await, new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_that_gets_no_place_in_time_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("variant.wasm");
+    std::fs::write(&file, variant("good")).unwrap();
+    let watched = |options| Options { watch: true, ..options };
+    let (stand, holder) = held_by_another(file.to_str().unwrap(), watched).await;
+    let new = variant("good-2");
+    std::fs::write(&file, &new).unwrap();
+    let history = stand.until(|history| history[0]["result"] == "refused" && history[0]["to"] == digest(&new)).await;
+    assert!(history[0]["detail"].as_str().unwrap().contains(NO_PLACE), "{history:#?}");
+    holder.abort();
+    stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == digest(&new)).await;
 }

@@ -111,8 +111,8 @@ async fn a_component_whose_signature_is_not_good_is_refused_and_says_why() {
         (line(one.sign("auth", &digest(&new), 6, now + DAY)), "its signature is for the service `auth`"),
         (line(one.sign("variant", &digest(&new), 6, now - 1)), "its signature expired at 20"),
         (line(bench.signature("one", &variant("good-3"), 6)), "a file of another sha256"),
-        (line(bench.signature("one", &new, 4)), "has version 4, and that of what serves has 5"),
-        (line(bench.signature("one", &new, 5)), "has version 5, and that of what serves has 5"),
+        (line(bench.signature("one", &new, 4)), "has version 4, and one with 5 was taken"),
+        (line(bench.signature("one", &new, 5)), "has version 5, and one with 5 was taken"),
     ];
     refuses(
         &stand.send("", new.clone()).await,
@@ -145,9 +145,14 @@ async fn the_history_and_the_audit_log_say_which_key_signed() {
     assert_eq!(answer.succeeds(200)["signer"], key);
     let signers: Vec<Value> = stand.history().await.iter().map(|line| line["signer"].clone()).collect();
     assert_eq!(signers, [&*key, &*key]);
+    let back = stand.roll_back("").await;
+    assert_eq!(back.succeeds(200)["signer"], key);
+    let old = back.data()["to"].as_str().unwrap().to_owned();
     stand.shop.stop().await;
     let audit = std::fs::read_to_string(stand.shop.data.path().join(comptoir::audit::FILE)).unwrap();
-    assert!(audit.contains(&format!("200 {} signed by {key}", digest(&new))), "{audit}");
+    for digest in [digest(&new), old] {
+        assert!(audit.contains(&format!("200 {digest} signed by {key}")), "{audit}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +188,17 @@ async fn a_key_is_replaced_by_listing_two_for_a_while_and_what_only_the_old_one_
     let refused = stand.shop.start_again_as(bench.manifest(&["three"]), None).await.unwrap_err().to_string();
     assert!(refused.contains(&digest(&new)) && refused.contains("which is none of `signers`"), "{refused}");
     stand.shop.start_again_as(bench.manifest(&["two", "three"]), None).await.unwrap();
-    let answer = stand.send_signed(new.clone(), bench.signature("three", &new, 1).line()).await;
+    for version in [1, 6] {
+        let answer = stand.send_signed(new.clone(), bench.signature("three", &new, version).line()).await;
+        refuses(
+            &answer,
+            422,
+            "DEPLOY_REFUSED",
+            "verified",
+            &format!("has version {version}, and one with 6 was taken"),
+        );
+    }
+    let answer = stand.send_signed(new.clone(), bench.signature("three", &new, 7).line()).await;
     assert_eq!(answer.succeeds(200)["changed"], false);
     stand.shop.stop().await;
     stand.shop.start_again_as(bench.manifest(&["three"]), None).await.unwrap();
@@ -213,6 +228,114 @@ async fn a_host_whose_manifest_begins_to_list_signers_asks_for_the_signature_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_anything_that_was_taken_is_refused_whatever_serves() {
+    let bench = Bench::new();
+    let mut stand = bench.open().await;
+    let [second, third, never] = ["good-2", "good-3", "good-4"].map(variant);
+    for (component, version) in [(&second, 7), (&third, 9)] {
+        let line = bench.signature("one", component, version);
+        stand.send_signed(component.clone(), line.line()).await.succeeds(200);
+    }
+    // An older signature of what serves must not open the way for what is between the two.
+    let old = [(&third, 6), (&never, 8), (&never, 9), (&second, 7)];
+    let refuses_old = async |stand: &Stand| {
+        for (component, version) in old {
+            let answer = stand.send_signed(component.clone(), bench.signature("one", component, version).line()).await;
+            let reason = format!("has version {version}, and one with 9 was taken");
+            refuses(&answer, 422, "DEPLOY_REFUSED", "verified", &reason);
+        }
+    };
+    refuses_old(&stand).await;
+    stand.serves(&digest(&third)).await;
+    stand.roll_back("").await.succeeds(200);
+    refuses_old(&stand).await;
+    stand.shop.restart().await;
+    refuses_old(&stand).await;
+    stand.serves(&digest(&second)).await;
+    stand.send_signed(third.clone(), bench.signature("one", &third, 9).line()).await.succeeds(200);
+    stand.serves(&digest(&third)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_trial_is_not_put_in_charge_when_the_time_of_its_signature_is_over() {
+    let bench = Bench::new();
+    let stand = bench.open().await;
+    let (old, new) = (stand.active().await, variant("good-2"));
+    let operator = stand.shop.operator();
+    let now = Clock::default().unix_seconds();
+    let stage = async |version, expires| {
+        let signature = bench.key("one").sign("variant", &digest(&new), version, expires);
+        let request = operator.request(Method::PUT, "/services/variant?canary=5%25");
+        let request = request.header("x-comptoir-signature", signature.line()).body(new.clone());
+        send(request).await.succeeds(200);
+    };
+    stage(6, now + DAY).await;
+    stand.shop.clock.shift(2 * i64::try_from(DAY).unwrap());
+    let late = send(operator.request(Method::POST, "/canary/promote")).await;
+    refuses(&late, 422, "DEPLOY_REFUSED", "verified", "its signature expired at 20");
+    stand.serves(&old).await;
+    assert_eq!(operator.get("/canary").await.succeeds(200)["share"], "5%", "it is tried as before");
+    send(operator.request(Method::POST, "/canary/abort")).await.succeeds(200);
+    stage(7, now + 3 * DAY).await;
+    let promoted = send(operator.request(Method::POST, "/canary/promote")).await;
+    assert_eq!(promoted.succeeds(200)[0]["signer"], bench.key("one").public().to_string());
+    stand.serves(&digest(&new)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_and_is_not_the_manifests_file_is_signed_in_the_data_folder() {
+    let bench = Bench::new();
+    let mut stand = Stand { shop: Shop::with(bench.manifest(&[])).await };
+    let new = stand.deployed("good-2").await;
+    stand.shop.stop().await;
+    bench.sign("one", 1);
+    let refused = stand.shop.start_again_as(bench.manifest(&["one"]), None).await.unwrap_err().to_string();
+    let kept = stand.shop.data.path().join("revisions").join(format!("{new}.wasm"));
+    assert!(refused.contains(&format!("{}: it has no signature", kept.display())), "{refused}");
+    std::fs::write(beside(&kept), bench.signature("one", &variant("good-2"), 2).line()).unwrap();
+    stand.shop.start_again_as(bench.manifest(&["one"]), None).await.unwrap();
+    stand.serves(&new).await;
+    std::fs::remove_file(beside(&kept)).unwrap();
+    stand.shop.restart().await;
+    stand.serves(&new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_was_sent_unsigned_is_taken_at_a_start_once_it_lies_there_signed() {
+    let bench = Bench::new();
+    let mut stand = bench.open().await;
+    let (old, new) = (stand.active().await, variant("good-2"));
+    refuses(&stand.send("", new.clone()).await, 422, "DEPLOY_REFUSED", "verified", "it has no signature");
+    std::fs::write(bench.component(), &new).unwrap();
+    stand.shop.restart().await;
+    stand.serves(&old).await;
+    bench.sign("one", 6);
+    stand.shop.restart().await;
+    stand.serves(&digest(&new)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_or_a_record_of_them_that_cannot_be_read_is_named() {
+    let bench = Bench::new();
+    let path = beside(&bench.component());
+    std::fs::create_dir(&path).unwrap();
+    let unread = bench.complaint(&["one"]).await;
+    assert!(unread.contains(&format!("cannot read {}: Is a directory", path.display())), "{unread}");
+    std::fs::remove_dir(&path).unwrap();
+
+    bench.sign("one", 5);
+    let mut manifest = bench.manifest(&["one"]);
+    manifest.deploy.keep = 0;
+    let stand = Stand { shop: Shop::with(manifest).await };
+    let new = variant("good-2");
+    stand.send_signed(new.clone(), bench.signature("one", &new, 6).line()).await.succeeds(200);
+    let record = rusqlite::Connection::open(stand.shop.data.path().join("deploys.db")).unwrap();
+    record.execute_batch("DROP TABLE signatures").unwrap();
+    stand.roll_back("").await.refuses(503, "RECORD_UNAVAILABLE");
+    stand.serves(&digest(&new)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_makes_keys_and_signatures_and_a_deploy_sends_what_lies_beside_the_file() {
     let bench = Bench::new();
     let stand = bench.open().await;
@@ -231,6 +354,9 @@ async fn the_command_makes_keys_and_signatures_and_a_deploy_sends_what_lies_besi
     let deploy = ["deploy", "variant", &path("new.wasm"), "--admin", &admin, "--data", data];
     let unsigned = text(&run(&deploy).await.stderr);
     assert!(unsigned.contains("new.wasm: the service `variant` could not be verified"), "{unsigned}");
+    std::fs::write(path("new.wasm.sig"), "no signature").unwrap();
+    let damaged = text(&run(&deploy).await.stderr);
+    assert!(damaged.contains("new.wasm.sig: its signature is not the one line"), "{damaged}");
     let signed = run(&["sign", &path("new.wasm"), "--service", "variant", "--key", &path("one")]).await;
     assert!(signed.status.success(), "{}", text(&signed.stderr));
     assert!(text(&signed.stdout).contains("new.wasm.sig"), "{}", text(&signed.stdout));

@@ -1,6 +1,7 @@
 //! The texts of migrations: what ran under a number stays what that number means.
 
-use super::{Stand, refuses, variant};
+use super::{Stand, digest, manifest_text, refuses, variant};
+use crate::harness::manifest_of;
 
 /// A variant in which one text stands for another of the same length.
 fn rewritten(words: &str, text: &str, other: &str) -> Vec<u8> {
@@ -42,6 +43,24 @@ async fn of_a_database_from_before_texts_were_remembered_the_first_component_is_
     let other = rewritten("good-2", "CREATE TABLE flags", "CREATE TABLE Flags");
     refuses(&stand.send("", other).await, 422, "DEPLOY_REFUSED", "migrated", "its migration 1 has another text");
     stand.deployed("good-3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_database_from_before_texts_were_remembered_what_served_is_believed_before_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("variant.wasm");
+    std::fs::write(&file, variant("good")).unwrap();
+    let mut stand = Stand::with(manifest_of(&manifest_text("", "", file.to_str().unwrap()))).await;
+    let old = stand.active().await;
+    stand.shop.stop().await;
+    change_record(&stand, "DELETE FROM migrations");
+    std::fs::write(&file, rewritten("good-2", "CREATE TABLE flags", "CREATE TABLE Flags")).unwrap();
+    stand.shop.start_again().await;
+    stand.serves(&old).await;
+    let new = variant("good-3");
+    std::fs::write(&file, &new).unwrap();
+    stand.shop.restart().await;
+    stand.serves(&digest(&new)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
