@@ -80,8 +80,8 @@ impl Deployer {
     /// signed with a key that is listed no more. It is looked for beside the file that the manifest names, where that is the same
     /// component, and otherwise beside the one in the data folder.
     pub(super) async fn sign_active(&self, name: &str, active: &str, is_shipped: bool) -> Result<(), DeployError> {
-        let kept = || self.record.artifact(active);
-        let file = if is_shipped { self.manifest.services[name].component.clone() } else { kept() };
+        let kept = self.record.artifact(active);
+        let file = if is_shipped { self.manifest.services[name].component.clone() } else { kept };
         let origin = file.display().to_string();
         let unsigned = match self.check_noted(name, active, &origin) {
             Err(DeployError::Refused(unsigned)) => unsigned,

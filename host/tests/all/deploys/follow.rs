@@ -2,8 +2,22 @@
 
 use comptoir::host::Options;
 
+use serde_json::Value;
+
 use super::{Stand, digest, manifest_text, variant};
 use crate::harness::{Shop, manifest_of};
+
+/// Waits until a component was put in charge, and gives the history.
+async fn taken_up(stand: &Stand, component: &[u8]) -> Vec<Value> {
+    let new = digest(component);
+    let history = stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == new).await;
+    // The disk knows of it a moment before the requests do.
+    while stand.active().await != new {
+        tokio::task::yield_now().await;
+    }
+    stand.serves(&new).await;
+    history
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
@@ -18,9 +32,7 @@ async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
 
     let second = variant("good-2");
     write(&second);
-    let history = stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == digest(&second)).await;
-    assert_eq!(history[0]["reason"], "its file changed");
-    stand.serves(&digest(&second)).await;
+    assert_eq!(taken_up(&stand, &second).await[0]["reason"], "its file changed");
 
     for broken in [variant("health-500"), second[..1000].to_vec()] {
         write(&broken);
@@ -30,6 +42,5 @@ async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
 
     let third = variant("good-3");
     write(&third);
-    stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == digest(&third)).await;
-    stand.serves(&digest(&third)).await;
+    taken_up(&stand, &third).await;
 }
