@@ -3,8 +3,8 @@
 //! A slot belongs to the computation, not to its caller: a caller that gives up frees its place in the queue at once,
 //! but its slot only when the computation has ended, so no more than the limit ever run.
 //!
-//! There are as many threads as slots, and they stay. What a computation allocates is kept by its thread for the next one: were
-//! there a thread for each, the allocator would keep that memory as often as it has arenas, eight for each core.
+//! There are as many threads as slots, and they stay, each with the memory that it computes in. With a thread for each computation
+//! the allocator keeps that memory as often as it has arenas, up to eight for each core.
 
 use std::fmt;
 use std::sync::Arc;
