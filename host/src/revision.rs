@@ -15,7 +15,7 @@
 //!
 //! # Where the time goes
 //!
-//! Of the 51 µs of the processor that a request for the shop's products takes in an instance of its own, of 100 parts (`perf record`
+//! Of the 48 µs of the processor that a request for the shop's products takes in an instance of its own, of 100 parts (`perf record`
 //! of a host under load on 2026-11-23, without the waking of a client that sleeps; `just bench` gives the sum, `just bench-micro`
 //! some of the parts in process):
 //!
