@@ -247,8 +247,8 @@ async fn platform(
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
-    let passwords = Passwords::new(passwords::Limits::default()).asking(manifest.passwords.minimum);
-    let passwords = Arc::new(passwords);
+    let passwords = Passwords::new(passwords::Limits::default());
+    let passwords = Arc::new(passwords.asking(manifest.passwords.minimum).costing(manifest.passwords.work()));
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
     Ok(Platform { engines, tokens, passwords, audit, background, clock, folder: folder.path().to_owned(), storages })
 }

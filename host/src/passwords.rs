@@ -19,6 +19,7 @@ use std::time::Duration;
 mod floor;
 mod queue;
 mod stored;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ mod tests;
 pub use queue::Meter;
 use queue::Queue;
 use stored::Stored;
+pub use work::WorkFactor;
 
 /// The longest password in bytes. Longer ones are refused, never cut.
 pub const PASSWORD_LIMIT_BYTES: usize = 4096;
@@ -37,6 +39,7 @@ pub const MINIMUM_CHARACTERS: u32 = 8;
 #[derive(Debug)]
 pub struct Passwords {
     queue: Queue,
+    work: WorkFactor,
     minimum_characters: u32,
     /// Whether a hash was ever met that does not cost what a new one does, so that failures must be levelled.
     costs_differ: Arc<AtomicBool>,
@@ -45,7 +48,7 @@ pub struct Passwords {
 /// How much may be computed at once, and how long the rest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Computations at once, each with about 19 MiB, which are kept for the next one (an old scrypt hash: 32 MiB).
+    /// Computations at once, each with the memory of a new hash, which is kept for the next one (an old scrypt hash: 32 MiB).
     /// Default: one a core, at most 4.
     pub at_once: usize,
     /// How many may wait for one of those to end. Default 64.
@@ -90,7 +93,18 @@ impl Default for Limits {
 impl Passwords {
     /// Starts nothing: threads come with the work. An `at_once` of zero counts as one.
     pub fn new(limits: Limits) -> Passwords {
-        Passwords { queue: Queue::new(limits), minimum_characters: MINIMUM_CHARACTERS, costs_differ: Arc::default() }
+        Passwords {
+            queue: Queue::new(limits),
+            work: WorkFactor::default(),
+            minimum_characters: MINIMUM_CHARACTERS,
+            costs_differ: Arc::default(),
+        }
+    }
+
+    /// The same, with new hashes of another cost.
+    #[must_use]
+    pub fn costing(self, work: WorkFactor) -> Passwords {
+        Passwords { work, ..self }
     }
 
     /// The same, asking for so many characters.
@@ -109,7 +123,7 @@ impl Passwords {
         self.queue.meter()
     }
 
-    /// Argon2id as a PHC string, with a fresh 16-byte salt, m=19456 KiB, t=2, p=1.
+    /// Argon2id as a PHC string, with a fresh 16-byte salt, of the cost that new hashes have.
     ///
     /// Must be called within a Tokio runtime with its timer on.
     ///
@@ -118,7 +132,8 @@ impl Passwords {
     /// [`PasswordError::TooLong`] before anything else, [`PasswordError::Busy`] when the queue is full.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
         let password = Password::new(password)?;
-        self.queue.run(move || stored::hash(password.bytes())).await?.output.map_err(PasswordError::Failed)
+        let work = self.work;
+        self.queue.run(move || stored::hash(password.bytes(), work)).await?.output.map_err(PasswordError::Failed)
     }
 
     /// Checks a password against an Argon2id PHC string or one of werkzeug's.
@@ -132,14 +147,14 @@ impl Passwords {
     /// As [`Passwords::hash`]; they do not depend on the hash.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<Verdict, PasswordError> {
         let password = Password::new(password)?;
-        let cost = floor::measured();
+        let cost = floor::measured(self.work);
         let check = {
-            let (cost, costs_differ) = (cost.clone(), Arc::clone(&self.costs_differ));
+            let (cost, costs_differ, work) = (cost.clone(), Arc::clone(&self.costs_differ), self.work);
             move || {
                 let stored = Stored::read(hash.as_deref());
-                costs_differ.fetch_or(!stored.costs_as_new(), Ordering::Relaxed);
+                costs_differ.fetch_or(!stored.costs_as_new(work), Ordering::Relaxed);
                 let began = floor::processor_time();
-                let verdict = stored.check(password.bytes());
+                let verdict = stored.check(password.bytes(), work);
                 if !verdict.matches && costs_differ.load(Ordering::Relaxed) {
                     floor::level(&cost, began);
                 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::passwords::WorkFactor;
 
 const SOUND: &str = r#"
 [listeners]
@@ -51,6 +52,19 @@ fn answers_have_a_size_or_are_off() {
     assert_eq!(answers_bytes("answers = \"off\""), 0);
     assert_eq!(answers_bytes("answers = \"64 KiB\""), 64 << 10);
     assert_eq!(answers_bytes("cpu = \"1s\""), Limits::default().answers_bytes);
+}
+
+#[test]
+fn what_a_password_costs_to_check_is_what_is_shipped_or_more() {
+    let work = |written: &str| parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.work());
+    let cost = |memory_kib, passes| WorkFactor { memory_kib, passes };
+    assert_eq!((parse(SOUND).unwrap().passwords.work(), work("").unwrap()), (cost(19456, 2), cost(19456, 2)));
+    assert_eq!(work("memory = \"64 MiB\"\npasses = 3").unwrap(), cost(65536, 3));
+    for refused in ["memory = \"18 MiB\"", "memory = \"257 MiB\"", "memory = 19456", "passes = 1", "passes = 11"] {
+        assert!(work(refused).unwrap_err().line.is_some(), "{refused}");
+    }
+    let refused = work("memory = \"18 MiB\"").unwrap_err();
+    assert!(refused.message.contains("from \"19.0 MiB\" to \"256.0 MiB\""), "{refused}");
 }
 
 #[test]

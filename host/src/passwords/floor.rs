@@ -10,14 +10,15 @@
 //! - **The same time.** A failure leaves at the next multiple of a floor above that cost, counted from the moment its
 //!   computation got its slot: the wait before that depends on others, not on this account.
 //!
-//! The cost belongs to the machine and the build, so it is measured once in a process, on a thread of low priority that
-//! starts with the first check; failures that come before it is known wait for it. What is measured is the processor
+//! The cost belongs to the machine, the build and what a new hash costs, so it is measured once in a process for each of these, on a
+//! thread of low priority that starts with the first check; failures that come before it is known wait for it. What is measured is the processor
 //! time of that thread: a host that is busy with its start would otherwise be slow to refuse for the rest of its life.
 //!
 //! What remains visible: a stored hash whose parameters cost more than all those measured. It is gone after the first
 //! login of its account, which replaces it.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::WorkFactor;
 use super::queue::go_behind_answers;
-use super::stored::{REFERENCES, Stored};
+use super::stored::{Stored, references};
 
 /// For a machine that cannot measure.
 const FALLBACK: Duration = Duration::from_millis(250);
@@ -39,18 +41,20 @@ const STEP_ITERATIONS: u32 = 10_000;
 pub(super) type Cost = watch::Receiver<Option<Duration>>;
 
 /// The cost on this machine. The first call starts the measuring and does not wait for it.
-pub(super) fn measured() -> Cost {
-    static COST: LazyLock<Cost> = LazyLock::new(|| {
-        let (sender, receiver) = watch::channel(None);
-        let measuring = move || {
-            go_behind_answers();
-            sender.send_replace(REFERENCES.iter().map(|reference| cost_of(reference)).max());
-        };
-        // Without a thread the sender is dropped, which those who wait notice.
-        let _ = thread::Builder::new().name("password-cost".to_owned()).spawn(measuring);
-        receiver
-    });
-    COST.clone()
+pub(super) fn measured(work: WorkFactor) -> Cost {
+    static COSTS: Mutex<BTreeMap<WorkFactor, Cost>> = Mutex::new(BTreeMap::new());
+    COSTS.lock().unwrap_or_else(PoisonError::into_inner).entry(work).or_insert_with(|| measure(work)).clone()
+}
+
+fn measure(work: WorkFactor) -> Cost {
+    let (sender, receiver) = watch::channel(None);
+    let measuring = move || {
+        go_behind_answers();
+        sender.send_replace(references(work).iter().map(|reference| cost_of(reference, work)).max());
+    };
+    // Without a thread the sender is dropped, which those who wait notice.
+    let _ = thread::Builder::new().name("password-cost".to_owned()).spawn(measuring);
+    receiver
 }
 
 /// Computes on, until this thread has used what the most expensive kind costs since it had used `began`. Does nothing before that
@@ -84,9 +88,9 @@ pub(super) fn next_multiple(floor: Duration, elapsed: Duration) -> Duration {
 }
 
 /// The processor time of one check.
-fn cost_of(reference: &str) -> Duration {
+fn cost_of(reference: &str, work: WorkFactor) -> Duration {
     let started = processor_time();
-    std::hint::black_box(Stored::read(Some(reference)).check(b"not the password"));
+    std::hint::black_box(Stored::read(Some(reference)).check(b"not the password", work));
     processor_time().saturating_sub(started)
 }
 

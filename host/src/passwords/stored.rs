@@ -10,14 +10,12 @@ use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::Verdict;
+use super::{Verdict, WorkFactor};
 
-/// What a new hash costs (OWASP's minimum for Argon2id): memory in KiB, passes, lanes.
-const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+/// How many lanes a new hash has: its thread is one.
+const LANES: u32 = 1;
 
-/// What a stored Argon2id hash may cost at most.
-const MEMORY_CAP_KIB: u32 = 256 * 1024;
-const PASSES_CAP: u32 = 10;
+/// How many lanes a stored Argon2id hash may have; for the rest of its cost there is [`WorkFactor::MOST`].
 const LANES_CAP: u32 = 4;
 
 /// What a stored scrypt hash may cost at most (RFC 7914 section 2 names the parameters).
@@ -34,18 +32,22 @@ const PBKDF2_KEY_BYTES: usize = 32;
 /// The longest text that is read as a hash, in bytes. A werkzeug scrypt hash has 162.
 const HASH_LIMIT_BYTES: usize = 1024;
 
-/// Stands in for a hash that is not there. No password is known for it, and it would not count.
-const STAND_IN: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$Y29tcHRvaXIgc3RhbmQtaW4$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// One of each kind, at the cost at which it is met: what a check may take. No password is known for them.
+pub(super) fn references(work: WorkFactor) -> [String; 3] {
+    let key = "0".repeat(2 * SCRYPT_KEY_BYTES);
+    [
+        stand_in(work),
+        format!("scrypt:32768:8:1$comptoirstandin0${key}"),
+        format!("pbkdf2:sha256:600000$comptoirstandin0${}", &key[..2 * PBKDF2_KEY_BYTES]),
+    ]
+}
 
-/// One of each kind, at the cost at which it is met: what a check may take.
-pub(super) const REFERENCES: [&str; 3] = [
-    STAND_IN,
-    "scrypt:32768:8:1$comptoirstandin0$\
-     0000000000000000000000000000000000000000000000000000000000000000\
-     0000000000000000000000000000000000000000000000000000000000000000",
-    "pbkdf2:sha256:600000$comptoirstandin0$0000000000000000000000000000000000000000000000000000000000000000",
-];
+/// Stands in for a hash that is not there. No password is known for it, and it would not count.
+fn stand_in(work: WorkFactor) -> String {
+    let WorkFactor { memory_kib, passes } = work;
+    let (salt, key) = ("Y29tcHRvaXIgc3RhbmQtaW4", "A".repeat(43));
+    format!("$argon2id$v=19$m={memory_kib},t={passes},p={LANES}${salt}${key}")
+}
 
 /// A hash that can be checked at a bearable cost.
 pub(super) enum Stored<'a> {
@@ -72,24 +74,28 @@ impl<'a> Stored<'a> {
     }
 
     /// Whether checking it costs what checking a new hash does.
-    pub(super) fn costs_as_new(&self) -> bool {
+    pub(super) fn costs_as_new(&self, work: WorkFactor) -> bool {
         match self {
             Stored::Absent => true,
-            Stored::Argon2id(_, params) => (params.m_cost(), params.t_cost(), params.p_cost()) == COST,
+            Stored::Argon2id(_, params) => {
+                (params.m_cost(), params.t_cost(), params.p_cost()) == (work.memory_kib, work.passes, LANES)
+            }
             Stored::Scrypt { .. } | Stored::Pbkdf2 { .. } => false,
         }
     }
 
-    /// Computes, and compares in constant time.
-    pub(super) fn check(&self, password: &[u8]) -> Verdict {
+    /// Computes, and compares in constant time. What a new hash would cost decides what is outdated.
+    pub(super) fn check(&self, password: &[u8], work: WorkFactor) -> Verdict {
         let (matches, behind) = match self {
             Stored::Absent => {
-                if let Some(stand_in @ Stored::Argon2id(..)) = read_argon2id(STAND_IN) {
-                    std::hint::black_box(stand_in.check(password));
+                if let Some(stand_in @ Stored::Argon2id(..)) = read_argon2id(&stand_in(work)) {
+                    std::hint::black_box(stand_in.check(password, work));
                 }
                 (false, false)
             }
-            Stored::Argon2id(hash, params) => (is_argon2id_of(password, hash, params), is_weak(hash, params)),
+            Stored::Argon2id(hash, params) => {
+                (is_argon2id_of(password, hash, params, work), is_weak(hash, params, work))
+            }
             Stored::Scrypt { params, salt, hex } => {
                 let mut key = [0; SCRYPT_KEY_BYTES];
                 let computed = scrypt::scrypt(password, salt.as_bytes(), params, &mut key).is_ok();
@@ -106,20 +112,18 @@ impl<'a> Stored<'a> {
 }
 
 /// A new Argon2id hash as a PHC string, with a fresh salt of 16 bytes. The error is the cause, for the log.
-pub(super) fn hash(password: &[u8]) -> Result<String, String> {
-    current().hash_password(password).map(|hash| hash.to_string()).map_err(|error| error.to_string())
-}
-
-fn current() -> Argon2<'static> {
-    let params = Params::new(COST.0, COST.1, COST.2, None).expect("the cost is within Argon2's bounds");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+pub(super) fn hash(password: &[u8], work: WorkFactor) -> Result<String, String> {
+    let params = Params::new(work.memory_kib, work.passes, LANES, None).map_err(|error| error.to_string())?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password(password).map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
 /// `$argon2id$v=19$m=…,t=…,p=…$salt$hash`
 fn read_argon2id(text: &str) -> Option<Stored<'static>> {
     let hash = PasswordHash::new(text).ok()?;
     let params = Params::try_from(&hash).ok()?;
-    let affordable = params.m_cost() <= MEMORY_CAP_KIB && params.t_cost() <= PASSES_CAP && params.p_cost() <= LANES_CAP;
+    let WorkFactor { memory_kib, passes } = WorkFactor::MOST;
+    let affordable = params.m_cost() <= memory_kib && params.t_cost() <= passes && params.p_cost() <= LANES_CAP;
     let complete = hash.algorithm.as_str() == "argon2id"
         && hash.version.is_none_or(|version| Version::try_from(version).is_ok())
         && hash.salt.as_ref().is_some_and(|salt| salt.len() >= argon2::MIN_SALT_LEN)
@@ -128,22 +132,22 @@ fn read_argon2id(text: &str) -> Option<Stored<'static>> {
 }
 
 /// Whether a hash falls short of what a new one would cost or hold.
-fn is_weak(hash: &PasswordHash, params: &Params) -> bool {
-    params.m_cost() < COST.0
-        || params.t_cost() < COST.1
+fn is_weak(hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
+    params.m_cost() < work.memory_kib
+        || params.t_cost() < work.passes
         || hash.version != Some(Version::V0x13.into())
         || hash.salt.as_ref().is_none_or(|salt| salt.len() < argon2::RECOMMENDED_SALT_LEN)
         || hash.hash.as_ref().is_none_or(|output| output.len() < Params::DEFAULT_OUTPUT_LEN)
 }
 
 thread_local! {
-    /// What a check computed in, for the next one of its thread: to take 19 MiB from the system and to have them cleared costs half
+    /// What a check computed in, for the next one of its thread: to take that memory from the system and to have them cleared costs half
     /// as much again as the computation.
     static BLOCKS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether a hash is this password's. Compared in constant time.
-fn is_argon2id_of(password: &[u8], hash: &PasswordHash, params: &Params) -> bool {
+fn is_argon2id_of(password: &[u8], hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
     let version = hash.version.map_or(Ok(Version::default()), Version::try_from);
     let (Ok(version), Some(salt), Some(stored)) = (version, &hash.salt, &hash.hash) else { return false };
     let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
@@ -152,8 +156,8 @@ fn is_argon2id_of(password: &[u8], hash: &PasswordHash, params: &Params) -> bool
         let needed = params.block_count();
         blocks.resize(needed.max(blocks.len()), Block::new());
         let done = argon2.hash_password_into_with_memory(password, salt, &mut computed, &mut blocks[..needed]).is_ok();
-        // One of an unusual cost does not stay that large.
-        blocks.truncate(current().params().block_count());
+        // One of an unusual cost does not stay that large. A block is a KiB.
+        blocks.truncate(work.memory_kib as usize);
         blocks.shrink_to_fit();
         done && bool::from(computed.ct_eq(stored.as_bytes()))
     })

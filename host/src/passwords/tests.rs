@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::floor::{floor_above, level, measured, next_multiple, processor_time};
 use super::queue::Queue;
 use super::stored::{self, Stored};
-use super::{Limits, PASSWORD_LIMIT_BYTES, PasswordError, Passwords, Verdict};
+use super::{Limits, PASSWORD_LIMIT_BYTES, PasswordError, Passwords, Verdict, WorkFactor};
 
 const ENGLISH: &str = "correct horse battery staple";
 const WORLDLY: &str = "pässwörd-日本-🔑";
@@ -33,8 +33,11 @@ const NO: Verdict = Verdict { matches: false, outdated: false };
 const CURRENT: Verdict = Verdict { matches: true, outdated: false };
 const OUTDATED: Verdict = Verdict { matches: true, outdated: true };
 
+/// What is shipped.
+const WORK: WorkFactor = WorkFactor::LEAST;
+
 fn check(hash: &str, password: &str) -> Verdict {
-    Stored::read(Some(hash)).check(password.as_bytes())
+    Stored::read(Some(hash)).check(password.as_bytes(), WORK)
 }
 
 fn one_at_once(waiting: usize, wait: Duration) -> Queue {
@@ -57,7 +60,7 @@ fn hashes_made_by_werkzeug_match_and_are_outdated() {
 
 #[test]
 fn a_wrong_password_never_matches() {
-    let argon2id = stored::hash(ENGLISH.as_bytes()).unwrap();
+    let argon2id = stored::hash(ENGLISH.as_bytes(), WORK).unwrap();
     for hash in [SCRYPT_ENGLISH, PBKDF2_ENGLISH, SCRYPT_CHEAP, PBKDF2_CHEAP, &argon2id] {
         assert_eq!(check(hash, "Correct horse battery staple"), NO, "{hash}");
     }
@@ -70,7 +73,8 @@ fn a_wrong_password_never_matches() {
 
 #[test]
 fn a_new_hash_has_the_current_cost_and_a_salt_of_its_own() {
-    let (first, second) = (stored::hash(WORLDLY.as_bytes()).unwrap(), stored::hash(WORLDLY.as_bytes()).unwrap());
+    let (first, second) =
+        (stored::hash(WORLDLY.as_bytes(), WORK).unwrap(), stored::hash(WORLDLY.as_bytes(), WORK).unwrap());
     assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
     assert_ne!(first, second);
     // 16 bytes are 22 characters in unpadded base64.
@@ -95,11 +99,23 @@ fn an_argon2id_hash_of_lower_cost_matches_and_is_outdated() {
     }
 }
 
+#[test]
+fn a_new_hash_costs_what_the_operator_asks_for_and_one_that_costs_less_is_outdated() {
+    let dearer = WorkFactor { memory_kib: 20 << 10, passes: 3 };
+    let hash = stored::hash(ENGLISH.as_bytes(), dearer).unwrap();
+    assert!(hash.starts_with("$argon2id$v=19$m=20480,t=3,p=1$"), "{hash}");
+    let checked = |hash: &str, work| Stored::read(Some(hash)).check(ENGLISH.as_bytes(), work);
+    assert_eq!([WORK, dearer].map(|work| checked(&hash, work)), [CURRENT, CURRENT]);
+    let shipped = stored::hash(ENGLISH.as_bytes(), WORK).unwrap();
+    assert_eq!([WORK, dearer].map(|work| checked(&shipped, work)), [CURRENT, OUTDATED]);
+    assert_eq!([WORK, dearer].map(|work| Stored::read(Some(&hash)).costs_as_new(work)), [false, true]);
+}
+
 /// The last characters of a password of any length count: nothing is cut, as bcrypt would at 72 bytes.
 #[test]
 fn long_passwords_are_not_cut() {
     let long = "x".repeat(PASSWORD_LIMIT_BYTES);
-    let hash = stored::hash(long.as_bytes()).unwrap();
+    let hash = stored::hash(long.as_bytes(), WORK).unwrap();
     assert_eq!(check(&hash, &long), CURRENT);
     assert_eq!(check(&hash, &format!("{}y", &long[1..])), NO);
 }
@@ -203,8 +219,8 @@ fn a_key_that_is_cut_lengthened_or_not_hex_does_not_match() {
 
 #[test]
 fn every_reference_is_a_hash_that_is_computed() {
-    for reference in stored::REFERENCES {
-        assert!(!matches!(Stored::read(Some(reference)), Stored::Absent), "{reference}");
+    for reference in stored::references(WORK) {
+        assert!(!matches!(Stored::read(Some(&reference)), Stored::Absent), "{reference}");
     }
 }
 
@@ -226,7 +242,7 @@ async fn no_kind_of_failure_is_answered_before_the_floor() {
         let started = tokio::time::Instant::now();
         assert_eq!(passwords.verify(ENGLISH.repeat(2), hash.map(str::to_owned)).await, Ok(NO));
         let took = started.elapsed();
-        let floor = floor_above(measured().borrow().unwrap());
+        let floor = floor_above(measured(WORK).borrow().unwrap());
         assert!(took >= floor, "{hash:?} took {took:?}, the floor is {floor:?}");
     }
 }
@@ -235,7 +251,7 @@ async fn no_kind_of_failure_is_answered_before_the_floor() {
 async fn failures_are_levelled_once_a_hash_of_another_cost_was_met() {
     let passwords = Passwords::new(Limits::default());
     let differ = || passwords.costs_differ.load(Ordering::Relaxed);
-    for hash in [None, Some("unreadable".to_owned()), Some(stored::REFERENCES[0].to_owned())] {
+    for hash in [None, Some("unreadable".to_owned()), Some(stored::references(WORK)[0].clone())] {
         assert_eq!(passwords.verify(ENGLISH.to_owned(), hash).await, Ok(NO));
     }
     assert!(!differ());

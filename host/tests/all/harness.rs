@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use comptoir::clock::Clock;
 use comptoir::deploy::Deployment;
 use comptoir::host::{Addresses, Host, Options};
-use comptoir::manifest::Manifest;
+use comptoir::manifest::{Manifest, PasswordRules};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -32,12 +33,18 @@ pub fn component(name: &str) -> PathBuf {
     file
 }
 
-/// The shipped manifest, on ports that the system picks and with a small pool.
+/// Passwords that are cheap to check, because nearly every test logs in. A manifest that is read may not ask for so little.
+fn cheap_passwords() -> PasswordRules {
+    PasswordRules { memory: ByteSize::kib(64), passes: 1, ..PasswordRules::default() }
+}
+
+/// The shipped manifest, on ports that the system picks, with a small pool and cheap passwords.
 pub fn shop_manifest() -> Manifest {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml");
     let mut manifest = Manifest::read(&file).expect("the shipped manifest is sound");
     let any_port = ([127, 0, 0, 1], 0).into();
     (manifest.listeners.gateway, manifest.listeners.admin, manifest.instances) = (any_port, any_port, 100);
+    manifest.passwords = cheap_passwords();
     for (name, service) in &mut manifest.services {
         service.listen = Some(any_port);
         service.component = component(name);

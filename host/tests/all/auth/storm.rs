@@ -1,5 +1,6 @@
 //! Far more logins at once than passwords can be checked (AU-10).
 
+use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
 use reqwest::StatusCode;
 
@@ -28,6 +29,7 @@ async fn a_storm_of_logins_is_computed_a_few_at_once_turned_away_beyond_and_noti
     let mut manifest = shop_manifest();
     // As in the shipped manifest, one service has not all instances of the host.
     manifest.instances = 400;
+    manifest.passwords = PasswordRules::default();
     let shop = Shop::with(manifest).await;
     let (operator, mut user) = (shop.operator(), shop.user("marta").await);
     let computed_before = metric(&operator, "comptoir_passwords_computed_total").await;

@@ -1,10 +1,12 @@
 //! Logins taken over from the original: werkzeug's hashes are good, and replaced at the first login (AU-11).
 
+use bytesize::ByteSize;
+use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
 use rusqlite::Connection;
 
 use super::{log_in, seen};
-use crate::harness::Shop;
+use crate::harness::{Shop, shop_manifest};
 
 /// The password of every hash here.
 const PASSWORD: &str = "correct horse battery staple";
@@ -30,7 +32,9 @@ fn stored_hash(shop: &Shop, username: &str) -> String {
 
 /// A shop whose users have these hashes, as a migration of the original's database would leave them.
 async fn taken_over(users: &[(&str, &str)]) -> Shop {
-    let mut shop = Shop::open().await;
+    let mut manifest = shop_manifest();
+    manifest.passwords = PasswordRules::default();
+    let mut shop = Shop::with(manifest).await;
     for (username, _) in users {
         shop.user(username).await;
     }
@@ -61,6 +65,21 @@ async fn a_hash_of_the_original_is_replaced_at_the_first_login() {
     log_in(&shop.anon(), "marta", "another").await.refuses(401, "INVALID_CREDENTIALS");
     shop.stop().await;
     assert_eq!(["marta", "paul"].map(|username| stored_hash(&shop, username)), replaced, "once is enough");
+}
+
+#[tokio::test]
+async fn an_operator_who_asks_for_dearer_hashes_gets_each_at_the_next_login_and_keeps_it() {
+    let mut manifest = shop_manifest();
+    let mut shop = Shop::with(manifest.clone()).await;
+    shop.user("marta").await;
+    for (kib, passes, expected) in [(128, 1, "m=128,t=1"), (128, 2, "m=128,t=2"), (64, 1, "m=128,t=2")] {
+        shop.stop().await;
+        (manifest.passwords.memory, manifest.passwords.passes) = (ByteSize::kib(kib), passes);
+        shop.start_again_as(manifest.clone(), None).await.unwrap();
+        shop.anon().log_in("marta", crate::harness::PASSWORD).await;
+        let hash = stored_hash(&shop, "marta");
+        assert!(hash.starts_with(&format!("$argon2id$v=19${expected},p=1$")), "{hash}");
+    }
 }
 
 #[tokio::test]
