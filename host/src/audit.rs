@@ -51,6 +51,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::priority;
 
 use allowance::Allowance;
 use chain::Chain;
@@ -211,7 +212,12 @@ impl Audit {
         }
         tracing::info!(hash = chain.last_hash(), "the audit log goes on after the line with this hash");
         let counts = audit.counts.clone();
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(chain, inbox, &counts))?;
+        let writing = move || {
+            // Nobody waits for a line.
+            let _ = priority::go_behind(0);
+            write_all(chain, inbox, &counts);
+        };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(writing)?;
         Ok(Arc::new(audit))
     }
 

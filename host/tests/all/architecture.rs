@@ -25,7 +25,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ),
     ("backup", &["storage"]),
     ("answers", &["body", "storage"]),
-    ("audit", &["clock"]),
+    ("audit", &["clock", "priority"]),
     ("body", &[]),
     ("clock", &[]),
     (
@@ -83,7 +83,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("route", &[]),
     ("sign", &[]),
     ("signature", &["key_file"]),
-    ("storage", &[]),
+    ("storage", &["priority"]),
     ("telemetry", &[]),
     ("tokens", &["clock", "key_file"]),
     ("version", &[]),

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::group::Group;
 use super::{Job, Work, transaction};
+use crate::priority;
 use crate::storage::sqlite::connection::{Blueprint, Connection, Role};
 use crate::storage::sqlite::migrate;
 use crate::storage::{Statement, StorageError, Usage};
@@ -21,6 +22,8 @@ const FRAME_HEADER_BYTES: u64 = 24;
 
 /// Serves jobs until nobody can send another. A connection that broke is replaced with the next job.
 pub(super) fn run(queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    // Its groups are many statements long, and a read that needs none of them should not wait for one.
+    let _ = priority::go_behind(0);
     while let Ok(job) = queue.recv() {
         match blueprint.open(Role::Writer) {
             Ok(connection) => serve(&connection, job, queue, blueprint, usage),
