@@ -167,7 +167,7 @@ async fn connect(load: &Load) -> anyhow::Result<Vec<TcpStream>> {
 /// One connection.
 struct Client {
     load: Load,
-    /// None after it broke.
+    /// None after it broke, or the server closed it: then the next request begins with another.
     stream: Option<TcpStream>,
     /// When the next request is due, where there is a pace.
     next: Instant,
@@ -185,13 +185,8 @@ impl Client {
             if now >= until {
                 return outcome;
             }
-            let done = match self.stream.take() {
-                Some(stream) => self.exchange(stream, &mut answer).await,
-                None => self.reconnect().await.map(|()| None),
-            };
-            match done {
-                Ok(Some((head, length))) => count(&mut outcome, head, &answer[..length], now),
-                Ok(None) => {}
+            match self.exchange(&mut answer).await {
+                Ok((head, length)) => count(&mut outcome, head, &answer[..length], now),
                 Err(_) => outcome.resets += 1,
             }
         }
@@ -205,19 +200,18 @@ impl Client {
         now
     }
 
-    async fn reconnect(&mut self) -> std::io::Result<()> {
+    async fn connection(&mut self) -> std::io::Result<TcpStream> {
+        if let Some(kept) = self.stream.take() {
+            return Ok(kept);
+        }
         let stream = TcpStream::connect(self.load.server).await?;
         stream.set_nodelay(true)?;
-        self.stream = Some(stream);
-        Ok(())
+        Ok(stream)
     }
 
-    /// Sends the request and reads the answer into the buffer. Keeps the connection if that went well.
-    async fn exchange(
-        &mut self,
-        mut stream: TcpStream,
-        answer: &mut Vec<u8>,
-    ) -> std::io::Result<Option<(Head, usize)>> {
+    /// Sends the request and reads the answer into the buffer. Keeps the connection if that went well and the server keeps it.
+    async fn exchange(&mut self, answer: &mut Vec<u8>) -> std::io::Result<(Head, usize)> {
+        let mut stream = self.connection().await?;
         stream.write_all(&self.load.request.0).await?;
         let (mut length, mut head) = (0, None);
         loop {
@@ -230,8 +224,8 @@ impl Client {
             }
             head = head.or_else(|| Head::read(&answer[..length]));
             if let Some(head) = head.filter(|head| head.is_whole(&answer[..length])) {
-                self.stream = Some(stream);
-                return Ok(Some((head, length)));
+                self.stream = head.keeps.then_some(stream);
+                return Ok((head, length));
             }
         }
     }

@@ -42,6 +42,8 @@ pub struct Head {
     pub status: u16,
     /// Bytes before the body.
     pub length: usize,
+    /// Whether the server keeps the connection for another request (RFC 9112 section 9.3).
+    pub keeps: bool,
     /// Bytes of the body, or none where it ends with an empty chunk.
     body: Option<usize>,
 }
@@ -51,15 +53,18 @@ impl Head {
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let length = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
         let status = bytes.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())?;
-        let mut body = Some(0);
+        let (mut body, mut keeps) = (Some(0), !bytes.starts_with(b"HTTP/1.0"));
         for line in bytes[..length].split(|byte| *byte == b'\n') {
             if let Some(value) = value(line, b"content-length:") {
                 body = std::str::from_utf8(value).ok().and_then(|value| value.trim().parse().ok());
             } else if value(line, b"transfer-encoding:").is_some() {
                 body = None;
+            } else if let Some(value) = value(line, b"connection:") {
+                let says = |option: &[u8]| value.trim_ascii().eq_ignore_ascii_case(option);
+                keeps = (keeps && !says(b"close")) || says(b"keep-alive");
             }
         }
-        Some(Self { status, length, body })
+        Some(Self { status, length, keeps, body })
     }
 
     /// Whether these bytes, which begin with the head, are the whole answer. Texts of a benchmark hold no empty chunk.
