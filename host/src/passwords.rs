@@ -139,7 +139,7 @@ impl Passwords {
     /// Checks a password against an Argon2id PHC string or one of werkzeug's.
     ///
     /// Without a hash (an unknown name), and with an unreadable one, it does the work of a current hash and does not
-    /// match. Every answer that does not match takes a multiple of the same time, some 150 to 300 ms, from the moment
+    /// match. Every answer that does not match takes a multiple of the same time, some 150 to 300 ms as shipped, from the moment
     /// its computation may start; it waits without a slot. Must be called within a Tokio runtime with its timer on.
     ///
     /// # Errors

@@ -10,9 +10,10 @@
 //! - **The same time.** A failure leaves at the next multiple of a floor above that cost, counted from the moment its
 //!   computation got its slot: the wait before that depends on others, not on this account.
 //!
-//! The cost belongs to the machine, the build and what a new hash costs, so it is measured once in a process for each of these, on a
-//! thread of low priority that starts with the first check; failures that come before it is known wait for it. What is measured is the processor
-//! time of that thread: a host that is busy with its start would otherwise be slow to refuse for the rest of its life.
+//! The cost belongs to the machine, the build and the work factor, so it is measured once in a process for each of the latter, on a
+//! thread of low priority that starts with the first check; failures that come before it is known wait for it. What is measured
+//! is the processor time of that thread: a host that is busy with its start would otherwise be slow to refuse for the rest of
+//! its life.
 //!
 //! What remains visible: a stored hash whose parameters cost more than all those measured. It is gone after the first
 //! login of its account, which replaces it.

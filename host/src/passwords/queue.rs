@@ -101,7 +101,7 @@ impl Queue {
         if let Ok(permit) = Arc::clone(&self.meter.slots).try_acquire_owned() {
             return Ok(permit);
         }
-        // Twenty milliseconds each: a full queue has moved on within a second.
+        // Twenty milliseconds each, as shipped: a full queue has moved on within a second.
         let _place =
             Place::take(&self.meter.waiting, self.limits.waiting).ok_or_else(|| self.busy(Duration::from_secs(1)))?;
         match timeout(self.limits.wait, Arc::clone(&self.meter.slots).acquire_owned()).await {

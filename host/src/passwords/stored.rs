@@ -141,8 +141,8 @@ fn is_weak(hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
 }
 
 thread_local! {
-    /// What a check computed in, for the next one of its thread: to take that memory from the system and to have them cleared costs half
-    /// as much again as the computation.
+    /// What a check computed in, for the next one of its thread: to take that memory from the system and to have it cleared costs
+    /// half as much again as the computation.
     static BLOCKS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
 }
 
