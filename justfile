@@ -145,8 +145,8 @@ crash-lab kills="200": components
     cargo bench --locked -p comptoir --bench crash_lab -- {{kills}}
 
 # Run every attack of the hostile components beside load on a sibling, and print what that and the host's memory notice
-hostile-lab milliseconds="1500": components guests
-    cargo bench --locked -p comptoir --bench hostile_lab -- {{milliseconds}}
+hostile-lab milliseconds="1500" attackers="4": components guests
+    cargo bench --locked -p comptoir --bench hostile_lab -- {{milliseconds}} {{attackers}}
 
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:

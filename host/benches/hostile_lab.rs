@@ -29,8 +29,11 @@ use std::time::{Duration, Instant};
 use ground::Ground;
 use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
 
-/// Clients that attack at the same time, and clients of the sibling, each of which asks, and rests for a moment.
-const ATTACKERS: usize = 4;
+/// How long each attack goes on, in milliseconds, and by how many clients at the same time, unless told otherwise.
+const MILLISECONDS: u64 = 1500;
+const ATTACKERS: u64 = 4;
+
+/// Clients of the sibling, each of which asks, and rests for a moment.
 const CLIENTS: usize = 4;
 const REST: Duration = Duration::from_millis(1);
 
@@ -49,11 +52,14 @@ struct Row {
 }
 
 fn main() {
-    let milliseconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1500);
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let (milliseconds, attackers) = (numbers.next().unwrap_or(MILLISECONDS), numbers.next().unwrap_or(ATTACKERS));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let mut rows = runtime.block_on(run(Duration::from_millis(milliseconds)));
+    let mut rows = runtime.block_on(run(Duration::from_millis(milliseconds), attackers));
     rows.sort_by_key(|row| std::cmp::Reverse(row.beside));
     print(&rows);
+    let near_quiet = rows.iter().filter(|row| row.beside <= row.quiet * 2).count();
+    println!("sibling's 99 % within twice the quiet one: {near_quiet} of {}", rows.len());
     let is_over = |row: &&Row| row.beside > CEILING || row.refused > 0 || row.peak_mib > CEILING_MIB;
     let over = rows.iter().filter(is_over).count();
     println!(
@@ -66,8 +72,8 @@ fn main() {
     }
 }
 
-/// Each attack for so long, after a look at the sibling that is as long.
-async fn run(time: Duration) -> Vec<Row> {
+/// Each attack for so long by so many, after a look at the sibling that is as long.
+async fn run(time: Duration, attackers: u64) -> Vec<Row> {
     let ground = Ground::open(&code::components()).await;
     let hostile = VERDICTS.iter().map(|(name, ..)| format!("/hostile/{name}"));
     let bare = code::ATTACKS.iter().map(|(name, ..)| format!("/{name}/x"));
@@ -76,7 +82,7 @@ async fn run(time: Duration) -> Vec<Row> {
     for path in &paths {
         ground.forget_peak_memory();
         let (quiet, _) = sibling(&ground, time).await;
-        let attack = Attack::begin(&ground.url(path));
+        let attack = Attack::begin(&ground.url(path), attackers);
         let (beside, refused) = sibling(&ground, time).await;
         let (name, attacks) = (path.trim_start_matches("/hostile/").trim_matches(['/', 'x']), attack.end().await);
         rows.push(Row { name: name.to_owned(), attacks, quiet, beside, refused, peak_mib: ground.peak_memory_mib() });
@@ -122,9 +128,9 @@ struct Attack {
 }
 
 impl Attack {
-    fn begin(url: &str) -> Self {
+    fn begin(url: &str, attackers: u64) -> Self {
         let (ends, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let clients = (0..ATTACKERS).map(|_| {
+        let clients = (0..attackers).map(|_| {
             let (ends, count, http, url) = (ends.clone(), count.clone(), client(), url.to_owned());
             tokio::spawn(async move {
                 while !ends.load(Ordering::Relaxed) {
