@@ -175,7 +175,7 @@ impl Drop for Running {
 
 /// Lets the threads that answer requests go first. Against one of those that never rests, this one gets a thirtieth of a core: two
 /// logins a second. With a smaller niceness whoever answers waits after each burst of answers, until this thread has had its share:
-/// the p99 of others beside logins was 4 ms with 5, 3 with 10, and below 2 with this. Not being allowed to is no reason to stop.
+/// the p99 of others beside logins was 4 ms with 5, 3 with 10, and 1 to 3 with this. Not being allowed to is no reason to stop.
 pub(super) fn go_behind_answers() {
     let _ = priority::go_behind(15);
 }
