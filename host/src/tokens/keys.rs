@@ -14,6 +14,7 @@
 
 mod folder;
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -89,11 +90,35 @@ pub enum KeyChangeError {
     },
 }
 
+/// Where the keys are. Everything here blocks on it.
+trait Place: Debug + Send + Sync {
+    /// When the keys began that are there, newest first; none for the first. With each, whether it was disabled.
+    fn begins(&self) -> Result<Vec<(Option<u64>, bool)>, TokensError>;
+
+    /// The key that began in that second, which must be there.
+    fn read(&self, since: Option<u64>) -> Result<SigningKey, TokensError>;
+
+    /// A new key that is to begin in that second. It is nowhere yet.
+    fn random(&self, since: Option<u64>) -> Result<Key, KeyFileError>;
+
+    /// Makes room for a key and puts it there, or leaves nothing. The error is the cause.
+    fn keep(&self, since: Option<u64>, key: &Key) -> Result<(), String>;
+
+    /// Takes a key out of its place, which stays there empty. One that is gone already is no error.
+    fn empty(&self, since: Option<u64>) -> Result<(), KeyChangeError>;
+
+    /// Removes what is of no use any more. What cannot be removed does no harm: the log says so.
+    fn discard(&self, since: Option<u64>);
+
+    /// What it means for a key that was disabled that no other one was kept.
+    fn not_kept(&self, cause: String) -> KeyChangeError;
+}
+
 /// All keys that verify, and what is still known of others. Changed by one at a time.
 #[derive(Debug)]
 pub(super) struct Keys {
-    folder: Folder,
-    /// Newest first, and never empty. The newest signs.
+    place: Box<dyn Place>,
+    /// Newest first, and never empty. The newest is never disabled.
     held: ArcSwap<Vec<Held>>,
     changing: Mutex<()>,
 }
@@ -107,13 +132,13 @@ struct Held {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// In its file.
+    /// In its place.
     Kept(Arc<SigningKey>),
-    /// Signs, and is in no file yet.
+    /// May sign, and is in no place yet.
     Unkept(Arc<SigningKey>, Arc<Key>),
-    /// Disabled, but its file may still hold it: its name, by which it can be disabled again.
+    /// Disabled, but its place may still hold it: its name, by which it can be disabled again.
     Refused(Arc<str>),
-    /// Disabled, and its file is empty.
+    /// Disabled, and its place is empty.
     Mark,
 }
 
@@ -142,28 +167,30 @@ impl Held {
 impl Keys {
     /// Reads the keys in a folder, after making the first if there is none, and removes what is of no use any more.
     pub(super) fn open(folder: &Path, now: u64) -> Result<Keys, TokensError> {
-        let io = |source| TokensError::Io { path: folder.to_owned(), source };
-        let folder = Folder::new(folder);
-        let mut begins = folder.begins().map_err(io)?;
-        if begins.is_empty() {
-            Key::open(&folder.path(None))?;
-            begins.push(None);
-        }
+        Keys::at(Box::new(Folder::open(folder)?), now)
+    }
+
+    fn at(place: Box<dyn Place>, now: u64) -> Result<Keys, TokensError> {
+        let keys = Keys { place, held: ArcSwap::default(), changing: Mutex::default() };
+        let held = keys.read(now)?;
+        keys.held.store(Arc::new(keys.tidy(&held, now)));
+        Ok(keys)
+    }
+
+    /// All that are in their place, newest first.
+    fn read(&self, now: u64) -> Result<Vec<Held>, TokensError> {
         let mut held = Vec::new();
-        for since in begins {
+        for (since, is_empty) in self.place.begins()? {
             if is_past(&held, now) {
-                folder.discard(since);
+                self.place.discard(since);
                 continue;
             }
             // The newest is never disabled: if it is empty, it is damaged.
-            let is_mark = !held.is_empty() && folder.is_mark(since);
-            let state =
-                if is_mark { State::Mark } else { State::Kept(Arc::new(SigningKey::read(&folder.path(since))?)) };
+            let is_mark = is_empty && !held.is_empty();
+            let state = if is_mark { State::Mark } else { State::Kept(Arc::new(self.place.read(since)?)) };
             held.push(Held { since, state });
         }
-        let keys = Keys { folder, held: ArcSwap::default(), changing: Mutex::default() };
-        keys.held.store(Arc::new(keys.tidy(&held, now)));
-        Ok(keys)
+        Ok(held)
     }
 
     /// The one that signs from now on, at least for this call.
@@ -213,8 +240,9 @@ impl Keys {
         if self.list(now).len() >= KEYS_LIMIT {
             return Err(KeyChangeError::TooMany);
         }
-        let next = self.next(&held, now).and_then(|mut next| self.keep(&mut next).map(|()| next));
-        held.insert(0, next.map_err(|error| KeyChangeError::NotMade(error.to_string()))?);
+        let mut next = self.next(&held, now)?;
+        self.keep(&mut next).map_err(KeyChangeError::NotMade)?;
+        held.insert(0, next);
         self.held.store(Arc::new(held));
         Ok(())
     }
@@ -229,8 +257,7 @@ impl Keys {
         let mut place = place.ok_or_else(|| KeyChangeError::Unknown(id.to_owned()))?;
         held[place].state = State::Refused(id.into());
         if place == 0 {
-            let next = self.next(&held, now).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
-            held.insert(0, next);
+            held.insert(0, self.next(&held, now)?);
             place = 1;
         }
         self.held.store(Arc::new(held.clone()));
@@ -239,37 +266,37 @@ impl Keys {
         disabled
     }
 
-    /// Empties a key's file, after making that of the one that signs: the newest file that is there signs after a restart.
+    /// Empties a key's place, after the newest is in its own: the newest that is there signs after a restart.
     fn write_disabled(&self, held: &mut [Held], place: usize) -> Result<(), KeyChangeError> {
-        self.keep(&mut held[0]).map_err(|error| KeyChangeError::NotKept(error.to_string()))?;
-        self.folder.empty(held[place].since)?;
+        self.keep(&mut held[0]).map_err(|cause| self.place.not_kept(cause))?;
+        self.place.empty(held[place].since)?;
         held[place].state = State::Mark;
         Ok(())
     }
 
     /// A new key to sign after others, which is nowhere yet. If the newest began in the future, by a wrong clock, it begins after it.
-    fn next(&self, held: &[Held], now: u64) -> Result<Held, KeyFileError> {
+    fn next(&self, held: &[Held], now: u64) -> Result<Held, KeyChangeError> {
         let since = Some(held[0].since.map_or(now, |newest| now.max(newest.saturating_add(1))));
-        let key = Key::random(&self.folder.path(since))?;
+        let key = self.place.random(since).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
         Ok(Held { since, state: State::Unkept(Arc::new(SigningKey::new(&key)), Arc::new(key)) })
     }
 
-    /// Puts a key on the disk, if it is not there.
-    fn keep(&self, held: &mut Held) -> Result<(), KeyFileError> {
+    /// Puts a key into its place, if it is not there.
+    fn keep(&self, held: &mut Held) -> Result<(), String> {
         if let State::Unkept(signing, key) = &held.state {
-            self.folder.keep(held.since, key)?;
+            self.place.keep(held.since, key)?;
             held.state = State::Kept(signing.clone());
         }
         Ok(())
     }
 
-    /// Those that are of use, once the files of the others are gone. A disabled key is of use while it says when one ends.
+    /// Those that are of use, once the places of the others are gone. A disabled key is of use while it says when one ends.
     fn tidy(&self, held: &[Held], now: u64) -> Vec<Held> {
         let present = (0..held.len()).take_while(|position| !is_past(&held[..*position], now)).count();
         let older_is_key = |position: usize| held[..present].get(position + 1).is_some_and(|older| !older.is_mark());
         let is_of_use = |position: usize| position < present && (!held[position].is_mark() || older_is_key(position));
         let (of_use, gone): (Vec<usize>, Vec<usize>) = (0..held.len()).partition(|position| is_of_use(*position));
-        gone.into_iter().for_each(|position| self.folder.discard(held[position].since));
+        gone.into_iter().for_each(|position| self.place.discard(held[position].since));
         of_use.into_iter().map(|position| held[position].clone()).collect()
     }
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::KeyChangeError;
+use super::{KeyChangeError, Place, SigningKey, TokensError};
 use crate::key_file::{Key, KeyFileError};
 
 /// The file of the first key.
@@ -23,18 +23,23 @@ const UNFINISHED: &str = ".new";
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+    /// Makes the first key if there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, TokensError> {
+        let folder = Self(path.to_owned());
+        if folder.begins()?.is_empty() {
+            Key::open(&folder.path(None))?;
+        }
+        Ok(folder)
     }
 
     /// The file of the key that began in that second; none for the first.
-    pub(super) fn path(&self, since: Option<u64>) -> PathBuf {
+    fn path(&self, since: Option<u64>) -> PathBuf {
         let (start, end) = OTHERS;
         self.0.join(since.map_or_else(|| FIRST.to_owned(), |since| format!("{start}{since}{end}")))
     }
 
     /// When the keys began that are there, newest first; none for the first. Removes what is left of keys that were never in use.
-    pub(super) fn begins(&self) -> io::Result<Vec<Option<u64>>> {
+    fn list(&self) -> io::Result<Vec<Option<u64>>> {
         let mut begins = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
@@ -58,23 +63,38 @@ impl Folder {
     }
 
     /// Whether a key was disabled.
-    pub(super) fn is_mark(&self, since: Option<u64>) -> bool {
+    fn is_mark(&self, since: Option<u64>) -> bool {
         fs::metadata(self.path(since)).is_ok_and(|file| file.is_file() && file.len() == 0)
     }
+}
 
-    /// Makes a key's file. Leaves nothing where that fails: a key that stayed there would sign after a restart.
-    pub(super) fn keep(&self, since: Option<u64>, key: &Key) -> Result<(), KeyFileError> {
+impl Place for Folder {
+    fn begins(&self) -> Result<Vec<(Option<u64>, bool)>, TokensError> {
+        let begins = self.list().map_err(|source| TokensError::Io { path: self.0.clone(), source })?;
+        Ok(begins.into_iter().map(|since| (since, self.is_mark(since))).collect())
+    }
+
+    fn read(&self, since: Option<u64>) -> Result<SigningKey, TokensError> {
+        Ok(SigningKey::read(&self.path(since))?)
+    }
+
+    fn random(&self, since: Option<u64>) -> Result<Key, KeyFileError> {
+        Key::random(&self.path(since))
+    }
+
+    /// Leaves nothing where that fails: a key that stayed there would sign after a restart.
+    fn keep(&self, since: Option<u64>, key: &Key) -> Result<(), String> {
         let path = self.path(since);
-        key.keep(&path).inspect_err(|_| {
+        let kept = key.keep(&path).inspect_err(|_| {
             let mut unfinished = path.clone().into_os_string();
             unfinished.push(UNFINISHED);
             let left = [PathBuf::from(unfinished), path];
             left.iter().filter(|left| left.is_file()).for_each(|left| remove(left));
-        })
+        });
+        kept.map_err(|error| error.to_string())
     }
 
-    /// Takes a key out of its file, which stays there empty. One that is gone already holds it no more either.
-    pub(super) fn empty(&self, since: Option<u64>) -> Result<(), KeyChangeError> {
+    fn empty(&self, since: Option<u64>) -> Result<(), KeyChangeError> {
         let path = self.path(since);
         let emptied = File::options().write(true).open(&path).and_then(|file| {
             file.set_len(0)?;
@@ -87,9 +107,12 @@ impl Folder {
         synced.map_err(|error| KeyChangeError::NotSynced { path, cause: error.to_string() })
     }
 
-    /// Removes the file of a key that is of no use any more.
-    pub(super) fn discard(&self, since: Option<u64>) {
+    fn discard(&self, since: Option<u64>) {
         remove(&self.path(since));
+    }
+
+    fn not_kept(&self, cause: String) -> KeyChangeError {
+        KeyChangeError::NotKept(cause)
     }
 }
 
