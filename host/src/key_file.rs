@@ -1,4 +1,4 @@
-//! Keys in files: 32 random bytes each, made when they are first asked for, their owner's alone (mode 0600).
+//! Keys, as a rule in files: 32 random bytes each, made when they are first asked for, their owner's alone (mode 0600).
 //!
 //! Knows nothing of what a key is for.
 
@@ -82,6 +82,11 @@ impl Key {
         let randomness = |source| KeyFileError::Randomness { path: path.to_owned(), source };
         getrandom::fill(&mut key.0).map_err(randomness)?;
         Ok(key)
+    }
+
+    /// The key that is kept elsewhere than in a file; none where these are not the bytes of one.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
     }
 
     /// Puts it into a file of its own, with its whole content or not at all, also after a power cut.
