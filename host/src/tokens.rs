@@ -7,12 +7,14 @@
 //! - **One issuer, one verifier.** This host signs every token that it accepts, so [`Tokens::verify`] has no choices to
 //!   make: the protected header must be, byte for byte, the one that [`Tokens::issue`] writes with one of the few keys.
 //!   Algorithm and type are never read from a token.
-//! - **The keys stay here.** The first is made at the first start, they lie in files with mode 0600, and appear in no
-//!   `Debug` output and no error. None is published as a JWKS (RFC 7517): what verifies an HMAC also signs, so that would
+//! - **The keys stay here.** The first is made at the first start, they lie in files with mode 0600, or where several hosts
+//!   share them in a database that no service reaches, and appear in no `Debug` output and no error. None is published as a JWKS (RFC 7517): what verifies an HMAC also signs, so that would
 //!   give it away, and nobody else verifies.
 //! - **A rotation refuses no good token.** [`Tokens::rotate_keys`] has a new key sign, and the one before verifies until
 //!   the last token that it signed has expired; [`Tokens::disable_key`] refuses what a key signed at once. See `keys` for
 //!   what is on the disk when.
+//! - **Hosts that share them agree.** [`Tokens::open_shared`] has the keys and the ended sessions in one database, and
+//!   [`Tokens::follow`] takes up what other hosts wrote there: within a round each accepts and refuses what the others do.
 //! - **An ended session stays ended.** [`Tokens::revoke`] has written to disk when it returns; see
 //!   `Revocations` for how long it is remembered and what a wrong clock can do to it.
 //! - Every token that [`Tokens::issue`] gives is within the length that [`Tokens::verify`] reads.
@@ -24,6 +26,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,10 +34,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::key_file::KeyFileError;
+use crate::storage::Storage;
 
 mod key;
 mod keys;
 mod revocations;
+mod shared;
 
 #[cfg(test)]
 mod forgeries;
@@ -57,6 +62,9 @@ pub const CLAIM_LIMIT_BYTES: usize = 256;
 /// The longest token that is looked at, in bytes. The longest that is issued stays below it.
 pub const TOKEN_LIMIT_BYTES: usize = 4096;
 
+/// How long [`Tokens::follow_forever`] waits between two rounds.
+pub const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+
 /// How far ahead of the clock a token may have been issued, in seconds.
 const AHEAD_LIMIT_SECONDS: u64 = 60;
 
@@ -66,7 +74,8 @@ const SELF: &str = "comptoir";
 /// The value of `type` in an access token.
 const ACCESS: &str = "access";
 
-/// Signs, verifies and revokes access tokens. One for a data folder; share it behind an `Arc`.
+/// Signs, verifies and revokes access tokens. One for a data folder, or one for each host of a database; share it
+/// behind an `Arc`.
 #[derive(Debug)]
 pub struct Tokens {
     keys: Arc<Keys>,
@@ -105,7 +114,7 @@ pub struct Session {
     key: Arc<str>,
 }
 
-/// Why the token store could not be opened. Every sentence names the path.
+/// Why the token store could not be opened, or not be followed. Every sentence names the path, or the shared database.
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
     /// Reading or writing failed.
@@ -126,6 +135,17 @@ pub enum TokensError {
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// The database that hosts share cannot be used.
+    #[error(
+        "cannot {task} in the database that the hosts share: {cause}. Check that this host reaches it, and that nobody else \
+         changed it"
+    )]
+    Shared {
+        /// What failed.
+        task: &'static str,
+        /// What the database said.
+        cause: String,
     },
 }
 
@@ -149,8 +169,8 @@ pub enum RevokeError {
     /// The session id is out of bounds, so no token carries it. The sentence can be shown.
     #[error("{0}")]
     Invalid(String),
-    /// It could not be written. The session is refused until a restart, but perhaps not after. The cause is for the
-    /// log.
+    /// It could not be written. The session is refused until a restart, but perhaps not after, and perhaps by this one
+    /// alone of several hosts. The cause is for the log.
     #[error("cannot record the end of a session: {0}")]
     Unavailable(String),
 }
@@ -174,12 +194,68 @@ impl Tokens {
         Ok(Tokens { keys, revocations, clock })
     }
 
-    /// The keys that verify, newest first: the first one signs. Their names reveal nothing.
+    /// Opens the keys and the ended sessions in a database that this host shares with others, making both when they are
+    /// not there. Hosts that open at once have the same first key.
+    ///
+    /// No service may reach that database. [`Tokens::follow_forever`] must run as long as this is in use. Must be called
+    /// within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer, or holds something else.
+    pub async fn open_shared(storage: Arc<dyn Storage>, clock: Clock) -> Result<Tokens, TokensError> {
+        shared::migrate(&*storage).await?;
+        let now = clock.unix_seconds();
+        let revocations = Revocations::open_shared(storage.clone(), now).await?;
+        let keys = Arc::new(off_the_reactor(move || Keys::open_shared(storage, now)).await?);
+        Ok(Tokens { keys, revocations, clock })
+    }
+
+    /// Takes up what other hosts changed, in one round: new keys, disabled ones and ended sessions. Now and then removes
+    /// what is too old. Nothing where there are no other hosts.
+    ///
+    /// Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer. What was known stays in force.
+    pub async fn follow(&self) -> Result<(), TokensError> {
+        if !self.keys.are_shared() {
+            return Ok(());
+        }
+        let (keys, now) = (self.keys.clone(), self.clock.unix_seconds());
+        let sessions = self.revocations.follow(now).await;
+        let keys = off_the_reactor(move || keys.follow(now)).await;
+        sessions.and(keys)
+    }
+
+    /// Follows the other hosts, with [`FOLLOW_EVERY`] between two rounds; returns at once where there are none.
+    ///
+    /// When rounds begin to fail, and when they work again, the log says so once.
+    pub async fn follow_forever(self: Arc<Self>) {
+        let mut works = true;
+        while self.keys.are_shared() {
+            let round = self.follow().await;
+            match &round {
+                Err(error) if works => {
+                    tracing::warn!(%error, "keys and ended sessions of other hosts are not heard of: what was known stays in force");
+                }
+                Ok(()) if !works => tracing::info!("keys and ended sessions of other hosts are heard of again"),
+                _ => {}
+            }
+            works = round.is_ok();
+            tokio::time::sleep(FOLLOW_EVERY).await;
+        }
+    }
+
+    /// The keys that verify, newest first. The first one signs, or where several hosts share them the first whose second
+    /// has come. Their names reveal nothing.
     pub fn keys(&self) -> Vec<KeyState> {
         self.keys.list(self.clock.unix_seconds())
     }
 
-    /// Has a new key sign from now on, also after a restart.
+    /// Has a new key sign from now on, also after a restart; where several hosts share it, five seconds from now, so that
+    /// all have heard of it.
     ///
     /// The one before verifies until its last token has expired, and at most a minute more. The write happens off the
     /// reactor; must be called within a Tokio runtime.
@@ -192,6 +268,9 @@ impl Tokens {
     }
 
     /// Refuses every token that a key signed, at once and after a restart. If it is the one that signs, a new one does.
+    ///
+    /// Other hosts that share the key refuse it within a round of [`Tokens::follow`]. If a new one signs, it does at once:
+    /// they refuse its tokens for as long, until they have heard of it.
     ///
     /// Works off the reactor; must be called within a Tokio runtime.
     ///
@@ -227,10 +306,11 @@ impl Tokens {
             return Err(IssueError::SessionEnded);
         }
         let token_id = token_id()?;
-        let payload = Payload::new(subject, role, session, self.clock.unix_seconds(), &token_id);
+        let now = self.clock.unix_seconds();
+        let payload = Payload::new(subject, role, session, now, &token_id);
         let payload = serde_json::to_vec(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
         // After the time of issue was read: a key that was replaced since then still verifies for as long as this lasts.
-        let token = self.keys.signer().sign(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
+        let token = self.keys.signer(now).sign(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
         Ok(AccessToken { token, expires_in_seconds: ACCESS_LIFETIME_SECONDS })
     }
 
@@ -252,7 +332,8 @@ impl Tokens {
         good.then(|| payload.into_claims(key))
     }
 
-    /// Ends a session: from now on every token of it is refused, and when this returns, after a restart too.
+    /// Ends a session: from now on every token of it is refused, and when this returns, after a restart too. Other hosts
+    /// that share it refuse them within a round of [`Tokens::follow`].
     ///
     /// Revoking twice is no error. The write happens off the reactor; must be called within a Tokio runtime.
     ///
@@ -264,6 +345,13 @@ impl Tokens {
         check_claim("session", session, CLAIM_LIMIT_BYTES).map_err(RevokeError::Invalid)?;
         self.revocations.add(session, self.clock.unix_seconds()).await.map_err(RevokeError::Unavailable)
     }
+}
+
+/// Work that may block on the shared database.
+async fn off_the_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TokensError> + Send + 'static,
+) -> Result<T, TokensError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(shared::unusable("work on the keys")(error)))
 }
 
 impl Session {

@@ -55,6 +55,7 @@ fn refusal(error: &KeyChangeError, id: &str) -> Response<Body> {
         KeyChangeError::TooMany => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
         KeyChangeError::NotMade(_)
         | KeyChangeError::NotKept(_)
+        | KeyChangeError::NotShared(_)
         | KeyChangeError::NotRemoved { .. }
         | KeyChangeError::NotSynced { .. } => {
             tracing::error!(request_id = id, %error, "the keys are not as the operator wants them");

@@ -6,14 +6,23 @@
 //! folder is as before or as after, and no good token is refused, but those of the moment between a new key's first signature and
 //! its file, where another one was disabled.
 //!
-//! **A wrong clock.** A key that is over verifies nothing, but its file stays a day longer, as long as the end of a session is
+//! **Several hosts** keep them as rows of one database instead, with the same seconds, and each reads them in rounds
+//! ([`Keys::follow`]). There a new key begins a few seconds after it was made, and every host signs with the newest one whose second
+//! has come: nobody signs with a key that another host has not heard of, while their clocks differ by less than those seconds
+//! without a round. Where the one that signs is disabled, the next one signs before its second, or a new one; other hosts refuse its
+//! tokens for a round at most. A host that cannot read goes on with what it knows. What was disabled is refused, but a database may
+//! keep it in its files and backups for longer.
+//!
+//! **A wrong clock.** A key that is over verifies nothing, but its file or row stays a day longer, as long as the end of a session is
 //! remembered and for the same reason: while all that a clock was wrong by stays under a day, each key verifies again once the
-//! clock is right.
+//! clock is right. Among several hosts a key that was made by a clock that was ahead, and those made after it, wait for their second.
 //!
 //! Asking takes no lock: the keys are replaced behind one pointer.
 
 mod folder;
+mod table;
 
+use std::cmp::Reverse;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,13 +34,18 @@ use super::key::SigningKey;
 use super::{ACCESS_LIFETIME_SECONDS, TokensError};
 use crate::clock::Clock;
 use crate::key_file::{Key, KeyFileError};
+use crate::storage::Storage;
 use folder::Folder;
+use table::Table;
 
 /// How long a key verifies after the next one's first second, in seconds: what its last token lasts, and a minute, because it goes on
 /// signing until the next one is on the disk.
 pub(super) const KEPT_SECONDS: u64 = ACCESS_LIFETIME_SECONDS as u64 + 60;
 
-/// How long its file stays after that, in seconds.
+/// How long after it was made a new key begins to sign where hosts share it, in seconds: until then all have heard of it.
+pub(super) const LEAD_SECONDS: u64 = 5;
+
+/// How long its file or row stays after that, in seconds.
 pub(super) const ASIDE_SECONDS: u64 = 24 * 3600;
 
 /// Keys that may verify at one moment. Each token is compared with all of them.
@@ -42,9 +56,9 @@ pub(super) const KEYS_LIMIT: usize = 16;
 pub struct KeyState {
     /// Its name, the `kid` of its tokens: 16 hex digits.
     pub id: String,
-    /// The Unix second since which it signs, or signed; none for the first.
+    /// The Unix second since which it signs, or signed; none for the first. Among several hosts it may be still to come.
     pub since: Option<u64>,
-    /// The Unix second in which it stops verifying; none for the one that signs.
+    /// The Unix second in which it stops verifying; none for the newest.
     pub until: Option<u64>,
 }
 
@@ -65,6 +79,12 @@ pub enum KeyChangeError {
         "the key is refused now, but not after a restart, because no other one can be kept: {0}. Make room, and disable it again"
     )]
     NotKept(String),
+    /// The key is refused, but only until a restart and by this one of the hosts that share it. The cause is the database's.
+    #[error(
+        "the key is refused now, but by this host alone and not after a restart, because the database that the hosts share did \
+         not take it: {0}. Disable it again"
+    )]
+    NotShared(String),
     /// The key is refused, but only until a restart.
     #[error(
         "the key is refused now, but not after a restart, because {} cannot be emptied: {cause}. Disable it again, or remove the file",
@@ -112,6 +132,9 @@ trait Place: Debug + Send + Sync {
 
     /// What it means for a key that was disabled that no other one was kept.
     fn not_kept(&self, cause: String) -> KeyChangeError;
+
+    /// Whether other hosts change what is there.
+    fn is_shared(&self) -> bool;
 }
 
 /// All keys that verify, and what is still known of others. Changed by one at a time.
@@ -162,6 +185,10 @@ impl Held {
     fn is_mark(&self) -> bool {
         matches!(self.state, State::Mark)
     }
+
+    fn is_unkept(&self) -> bool {
+        matches!(self.state, State::Unkept(..))
+    }
 }
 
 impl Keys {
@@ -170,32 +197,68 @@ impl Keys {
         Keys::at(Box::new(Folder::open(folder)?), now)
     }
 
+    /// Reads the keys that hosts share, as [`Keys::open`] does. Blocks on the database, on a thread of a Tokio runtime.
+    pub(super) fn open_shared(storage: Arc<dyn Storage>, now: u64) -> Result<Keys, TokensError> {
+        Keys::at(Box::new(Table::open(storage)?), now)
+    }
+
     fn at(place: Box<dyn Place>, now: u64) -> Result<Keys, TokensError> {
         let keys = Keys { place, held: ArcSwap::default(), changing: Mutex::default() };
-        let held = keys.read(now)?;
+        let held = keys.read(&[], now)?;
         keys.held.store(Arc::new(keys.tidy(&held, now)));
         Ok(keys)
     }
 
-    /// All that are in their place, newest first.
-    fn read(&self, now: u64) -> Result<Vec<Held>, TokensError> {
-        let mut held = Vec::new();
+    /// All that are in their place, newest first, with what is known here and not there: keys that could not be kept yet, and that
+    /// one is refused.
+    fn read(&self, known: &[Held], now: u64) -> Result<Vec<Held>, TokensError> {
+        let mut held: Vec<Held> = Vec::new();
         for (since, is_empty) in self.place.begins()? {
             if is_past(&held, now) {
                 self.place.discard(since);
                 continue;
             }
-            // The newest is never disabled: if it is empty, it is damaged.
-            let is_mark = is_empty && !held.is_empty();
-            let state = if is_mark { State::Mark } else { State::Kept(Arc::new(self.place.read(since)?)) };
+            let known = known.iter().find(|known| known.since == since).map(|known| &known.state);
+            let state = match known {
+                // The newest is never disabled: if it is empty, it is damaged.
+                _ if is_empty && !held.is_empty() => State::Mark,
+                Some(known @ (State::Kept(_) | State::Refused(_))) if !is_empty => known.clone(),
+                _ => State::Kept(Arc::new(self.place.read(since)?)),
+            };
             held.push(Held { since, state });
         }
+        let is_new = |known: &&Held| known.is_unkept() && held.iter().all(|held| held.since != known.since);
+        let unkept: Vec<Held> = known.iter().filter(is_new).cloned().collect();
+        held.extend(unkept);
+        held.sort_by_key(|held| Reverse(held.since));
         Ok(held)
     }
 
-    /// The one that signs from now on, at least for this call.
-    pub(super) fn signer(&self) -> Arc<SigningKey> {
-        self.held.load()[0].key().expect("the newest is never disabled").clone()
+    /// Whether other hosts change the keys.
+    pub(super) fn are_shared(&self) -> bool {
+        self.place.is_shared()
+    }
+
+    /// Takes up what other hosts changed. Blocks on the database, but no change waits for that.
+    pub(super) fn follow(&self, now: u64) -> Result<(), TokensError> {
+        let before = self.held.load_full();
+        let held = self.read(&before, now)?;
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was read may be older than a change that was made here meanwhile: then the next round reads again.
+        if Arc::ptr_eq(&before, &self.held.load()) {
+            self.held.store(Arc::new(self.tidy(&held, now)));
+        }
+        Ok(())
+    }
+
+    /// The one that signs from now on, at least for this call. Where hosts share the keys it is the newest whose second has come, or
+    /// the next after it where that was disabled.
+    pub(super) fn signer(&self, now: u64) -> Arc<SigningKey> {
+        let held = self.held.load();
+        let has_come = |held: &Held| !self.are_shared() || held.since.is_none_or(|since| since <= now);
+        let newest = held.iter().position(has_come).unwrap_or(held.len() - 1);
+        let key = held[..=newest].iter().rev().find_map(Held::key);
+        key.expect("the newest is never disabled").clone()
     }
 
     /// The payload of a token, still encoded, and the key that signed it, if one of them did. The token's header names the key: it
@@ -231,16 +294,21 @@ impl Keys {
         good.filter_map(state).collect()
     }
 
-    /// Has a new key sign. It is on the disk before it does. Blocks on the disk.
+    /// Has a new key sign, where hosts share it in a few seconds. It is in its place before it does. Blocks on that.
     pub(super) fn rotate(&self, clock: &Clock) -> Result<(), KeyChangeError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.unix_seconds();
-        let mut held = self.tidy(&self.held.load(), now);
+        let mut held = self.held.load().to_vec();
+        if self.are_shared() {
+            held = self.read(&held, now).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
+        }
+        held = self.tidy(&held, now);
         self.held.store(Arc::new(held.clone()));
         if self.list(now).len() >= KEYS_LIMIT {
             return Err(KeyChangeError::TooMany);
         }
-        let mut next = self.next(&held, now)?;
+        let lead = if self.are_shared() { LEAD_SECONDS } else { 0 };
+        let mut next = self.next(&held, now.saturating_add(lead))?;
         self.keep(&mut next).map_err(KeyChangeError::NotMade)?;
         held.insert(0, next);
         self.held.store(Arc::new(held));
@@ -248,7 +316,7 @@ impl Keys {
     }
 
     /// Refuses all that a key signed, and has a new one sign if it was the one that does: in memory before anything is written, so
-    /// that it is refused whatever the disk takes. Blocks on the disk.
+    /// that it is refused whatever its place takes. Blocks on that.
     pub(super) fn disable(&self, id: &str, clock: &Clock) -> Result<(), KeyChangeError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.unix_seconds();
@@ -266,17 +334,17 @@ impl Keys {
         disabled
     }
 
-    /// Empties a key's place, after the newest is in its own: the newest that is there signs after a restart.
+    /// Empties a key's place, after all others are in their own: the newest that is there signs after a restart.
     fn write_disabled(&self, held: &mut [Held], place: usize) -> Result<(), KeyChangeError> {
-        self.keep(&mut held[0]).map_err(|cause| self.place.not_kept(cause))?;
+        held.iter_mut().try_for_each(|held| self.keep(held)).map_err(|cause| self.place.not_kept(cause))?;
         self.place.empty(held[place].since)?;
         held[place].state = State::Mark;
         Ok(())
     }
 
-    /// A new key to sign after others, which is nowhere yet. If the newest began in the future, by a wrong clock, it begins after it.
-    fn next(&self, held: &[Held], now: u64) -> Result<Held, KeyChangeError> {
-        let since = Some(held[0].since.map_or(now, |newest| now.max(newest.saturating_add(1))));
+    /// A new key to sign after others, which is nowhere yet. If the newest begins later, it begins after it.
+    fn next(&self, held: &[Held], begin: u64) -> Result<Held, KeyChangeError> {
+        let since = Some(held[0].since.map_or(begin, |newest| begin.max(newest.saturating_add(1))));
         let key = self.place.random(since).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
         Ok(Held { since, state: State::Unkept(Arc::new(SigningKey::new(&key)), Arc::new(key)) })
     }

@@ -156,7 +156,7 @@ fn hosts_that_start_at_once_in_one_folder_share_the_key() {
     let folder = TempDir::new().unwrap();
     let ids: HashSet<_> = std::thread::scope(|scope| {
         let starts: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| Keys::open(folder.path(), 0).unwrap().signer().id().clone())).collect();
+            (0..8).map(|_| scope.spawn(|| Keys::open(folder.path(), 0).unwrap().signer(0).id().clone())).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     assert_eq!(ids.len(), 1);

@@ -85,7 +85,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("signature", &["key_file"]),
     ("storage", &["priority"]),
     ("telemetry", &[]),
-    ("tokens", &["clock", "key_file"]),
+    ("tokens", &["clock", "key_file", "storage"]),
     ("version", &[]),
 ];
 

@@ -114,6 +114,10 @@ impl Place for Folder {
     fn not_kept(&self, cause: String) -> KeyChangeError {
         KeyChangeError::NotKept(cause)
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// What cannot be removed does no harm: it verifies nothing, and the next start tries again.
