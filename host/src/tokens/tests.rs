@@ -12,6 +12,7 @@ use super::revocations::REMEMBERED_SECONDS;
 use super::*;
 
 mod keys;
+mod shared;
 
 fn open(folder: &Path, clock: &Clock) -> Tokens {
     Tokens::open(folder, clock.clone()).unwrap()
