@@ -180,6 +180,11 @@ impl Remembered {
         Some(Self { headers, body: Bytes::copy_from_slice(body), tag, basis })
     }
 
+    /// An answer that is given once: what it rests on is not known. None if it is none to have a tag.
+    pub fn once<B>(answer: &Response<B>, body: &Bytes, personal: bool) -> Option<Self> {
+        Self::new(answer, body, Basis::default(), personal)
+    }
+
     fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         ENTRY_BYTES + headers + self.body.len()

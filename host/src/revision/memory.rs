@@ -6,13 +6,13 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{Method, Response};
 
-use crate::answers::{Answers, CACHE, Question};
+use crate::answers::{Answers, CACHE, Question, Remembered};
 use crate::body::{Body, RequestBody};
 use crate::gate::{Admitted, USER_ID};
 use crate::storage::basis::Basis;
 
-/// An answer's whole body, and what the answer rests on.
-pub(super) type Whole = (Bytes, Basis);
+/// An answer's whole body, and what the answer rests on, if that is known.
+pub(super) type Whole = (Bytes, Option<Basis>);
 
 /// The share of one revision in the answers of its service.
 pub(super) struct Memory {
@@ -80,14 +80,18 @@ impl<'m> Asked<'m> {
         Some(response)
     }
 
-    /// Remembers an answer that the guest gave, if it is one to remember, and says so in it.
+    /// Remembers an answer that the guest gave, if it is one to remember, and says so in it. One that is not has a tag all the
+    /// same, so that a client which has this content need not get it again.
     pub(super) fn settle(self, response: &mut Response<Body>, whole: Option<Whole>) {
         let kept = match (self.question, whole) {
-            (Some((answers, question)), Some((body, basis))) => {
+            (Some((answers, question)), Some((body, Some(basis)))) => {
                 answers.remember(question, response, &body, basis, self.personal)
             }
-            (Some((answers, _)), None) => {
+            (Some((answers, _)), whole) => {
                 answers.pass_by();
+                if let Some(named) = whole.and_then(|(body, _)| Remembered::once(response, &body, self.personal)) {
+                    *response = named.response(self.unless.as_ref());
+                }
                 None
             }
             (None, _) => None,

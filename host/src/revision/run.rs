@@ -176,7 +176,8 @@ impl Revision {
         excuse: &Excuse,
     ) -> Result<(Answer, Option<Whole>), Failure> {
         let (response, bytes) = complete.map_err(|cause| self.bad_answer(&cause, output))?;
-        let whole = bytes.zip(end.basis.take()).filter(|_| output.is_empty());
+        let basis = end.basis.take().filter(|_| output.is_empty());
+        let whole = bytes.map(|bytes| (bytes, basis));
         let answer = answered(response, output, excuse);
         // Not before its output was read: the next request begins with none.
         end.put_away();
