@@ -10,11 +10,15 @@
 //! - A write that was acknowledged is durable, and every read that starts afterwards sees it.
 //! - Every statement and transaction is bounded in time, in rows and in bytes. The bounds are the backend's configuration.
 //!
-//! [`basis`] tells whether rows that were read are still what a query would give. Backends: [`sqlite`]. [`folder`] holds the
-//! files of those that have files. [`rehearsal`] stands before any of them and lets nothing of a write remain.
+//! [`basis`] tells whether rows that were read are still what a query would give. Backends: [`sqlite`], whose SQL is that of all
+//! services, and [`postgres`], which several hosts share. [`folder`] holds the files of those that have files. [`rehearsal`]
+//! stands before any of them and lets nothing of a write remain.
 
 pub mod basis;
+#[cfg(test)]
+mod contract;
 pub mod folder;
+pub mod postgres;
 pub mod rehearsal;
 mod rows;
 pub mod sqlite;
@@ -194,6 +198,11 @@ pub trait Storage: Send + Sync {
 
     /// The version of the last migration that ran; 0 for a database without any.
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>>;
+
+    /// Whether other hosts may serve on it at this moment, with revisions of their own.
+    fn serves_other_hosts(&self) -> bool {
+        false
+    }
 
     /// What the database has done since it was opened.
     fn usage(&self) -> &Usage;

@@ -19,7 +19,7 @@ use crate::storage::{Migration, Storage};
 
 impl Deployer {
     /// Brings the service's database to the schema that a component works with. `in_use` says that another revision serves on
-    /// it, or may again: then the new steps may only add.
+    /// it, or may again: then the new steps may only add, as they may where other hosts serve on it.
     pub(super) async fn migrate(&self, served: &Served, in_use: bool) -> Result<(), DeployError> {
         let Some(description) = &served.description else { return Ok(()) };
         let name = served.revision.service();
@@ -38,7 +38,7 @@ impl Deployer {
         let unchecked = self.unchecked(name, version)?;
         let last = u32::try_from(description.migrations.len()).unwrap_or(u32::MAX).max(version);
         self.record.note_texts(name, version, &texts(description))?;
-        let checked = in_use && version > 0;
+        let checked = (in_use || storage.serves_other_hosts()) && version > 0;
         if checked {
             let additive = storage.check_additive(description.migrations.clone()).await;
             additive.map_err(|error| refuse(error.to_string()))?;

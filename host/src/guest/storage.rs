@@ -49,7 +49,8 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
         StorageError::TimedOut => wit::Error::TimedOut,
         StorageError::Invalid(why) => wit::Error::Invalid(why),
         StorageError::Unavailable(cause) => {
-            excuse.give(|| format!("the database is unavailable ({cause}): check the disk of the data folder"));
+            excuse
+                .give(|| format!("the database is unavailable ({cause}): check its disk, or the server that keeps it"));
             wit::Error::Unavailable
         }
     }

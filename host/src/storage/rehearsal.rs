@@ -62,6 +62,10 @@ impl Storage for Rehearsal {
         self.storage.schema_version()
     }
 
+    fn serves_other_hosts(&self) -> bool {
+        self.storage.serves_other_hosts()
+    }
+
     fn usage(&self) -> &Usage {
         self.storage.usage()
     }

@@ -61,8 +61,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use thiserror::Error;
 
+pub(super) use self::additive::check_after as check_additive_after;
 pub use self::config::{SqliteConfig, SqliteLimits};
 use self::connection::Blueprint;
+pub(super) use self::migrate::check_numbering;
+pub(super) use self::policy::{Opening, opening};
 use self::readers::Readers;
 use self::writer::Writer;
 use super::basis::Basis;

@@ -46,6 +46,35 @@ pub(super) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(
     migrate::check_numbering(migrations)?;
     let until = Instant::now() + blueprint.config.migration_deadline.min(LONGEST_CHECK);
     let (version, parts) = read_parts(blueprint, until)?;
+    check_on_copy(blueprint, migrations, version, until, |sandbox| {
+        let copied = sandbox.policy.as_host(|| parts.iter().try_for_each(|sql| sandbox.raw.execute_batch(sql)));
+        copied.map_err(|error| storage(sandbox, &error))
+    })
+}
+
+/// Checks the migrations above a version, where there is no file: those up to it are run on the copy. Blocks for as long.
+pub(in crate::storage) fn check_after(version: u32, migrations: &[Migration]) -> Result<(), NotAdditive> {
+    migrate::check_numbering(migrations)?;
+    let until = Instant::now() + LONGEST_CHECK;
+    check_on_copy(&Blueprint::of_nothing(), migrations, version, until, |sandbox| {
+        migrations.iter().take_while(|migration| migration.version <= version).try_for_each(|migration| {
+            migrate::each_statement(sandbox, migration, |number, statement| {
+                let text = migrate::text(statement);
+                migrate::run_to_end(statement)
+                    .map_err(|error| migrate::failed(sandbox, migration, number, &text, &error).into())
+            })
+        })
+    })
+}
+
+/// Checks the migrations above a version on a copy of the schema, which `copy` makes.
+fn check_on_copy(
+    blueprint: &Blueprint,
+    migrations: &[Migration],
+    version: u32,
+    until: Instant,
+    copy: impl FnOnce(&Connection) -> Result<(), NotAdditive>,
+) -> Result<(), NotAdditive> {
     let mut new = migrations.iter().filter(|migration| migration.version > version).peekable();
     if new.peek().is_none() {
         return Ok(());
@@ -53,10 +82,7 @@ pub(super) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(
     let mut sandbox = blueprint.sandbox().map_err(MigrationError::from)?;
     let touches = record(&mut sandbox).map_err(|error| storage(&sandbox, &error))?;
     sandbox.until(until, || {
-        sandbox
-            .policy
-            .as_host(|| parts.iter().try_for_each(|sql| sandbox.raw.execute_batch(sql)))
-            .map_err(|error| storage(&sandbox, &error))?;
+        copy(&sandbox)?;
         let old = read_schema(&sandbox)?;
         let mut check = Check { blueprint, sandbox: &sandbox, touches, now: old.clone(), old };
         new.try_for_each(|migration| check.migration(migration))

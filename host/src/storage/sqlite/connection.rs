@@ -111,6 +111,11 @@ impl Blueprint {
         Ok(Self { path: resolved, config, versions: Versions::default() })
     }
 
+    /// For sandboxes alone: there is no file.
+    pub(super) fn of_nothing() -> Self {
+        Self { path: PathBuf::new(), config: SqliteConfig::default(), versions: Versions::default() }
+    }
+
     /// Opens the first connection, which turns the write-ahead log on and checks the structure.
     pub(super) fn first(&self) -> Result<Connection, OpenError> {
         let connection = self.open_raw(Role::Here).map_err(|error| self.explain(&error))?;

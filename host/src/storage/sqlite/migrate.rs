@@ -18,7 +18,7 @@ use crate::storage::{Constraint, Migration, MigrationError, StorageError};
 const QUOTED: usize = 80;
 
 /// Whether the versions count from 1 without gaps.
-pub(super) fn check_numbering(migrations: &[Migration]) -> Result<(), MigrationError> {
+pub(in crate::storage) fn check_numbering(migrations: &[Migration]) -> Result<(), MigrationError> {
     for (expected, migration) in (1..).zip(migrations) {
         if migration.version != expected {
             return Err(MigrationError::Numbering { expected, found: migration.version });

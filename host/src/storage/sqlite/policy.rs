@@ -84,7 +84,7 @@ const OTHER_STATEMENTS: Names = "
     ALTER ANALYZE ATTACH BEGIN COMMIT CREATE DETACH DROP END EXPLAIN PRAGMA REINDEX RELEASE ROLLBACK SAVEPOINT VACUUM";
 
 /// What the first word of a statement says about it.
-pub(super) enum Opening<'s> {
+pub(in crate::storage) enum Opening<'s> {
     /// A statement that reads or changes rows.
     Data,
     /// A statement of another kind, in capitals.
@@ -192,7 +192,7 @@ impl Policy {
 }
 
 /// Reads the first word of a statement, past blanks and comments.
-pub(super) fn opening(sql: &str) -> Opening<'_> {
+pub(in crate::storage) fn opening(sql: &str) -> Opening<'_> {
     let rest = past_comments(sql);
     let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let word = &rest[..end];

@@ -4,6 +4,7 @@
 
 mod additive;
 mod basis;
+mod contract;
 mod isolation;
 mod limits;
 mod migrations;

@@ -1,0 +1,273 @@
+//! PostgreSQL behind the [`Storage`] trait, for those who outgrow one machine: a schema and a role a service, and any number of
+//! hosts on one database.
+//!
+//! # One SQL
+//!
+//! A service knows of no engine: its statements and migrations are those that SQLite takes, and `dialect` puts them into
+//! PostgreSQL's words. What both have in common is enough for a shop; what is not in common is refused with what to write instead.
+//! Left as they differ, so for an author to think of: where NULLs sort (write `NULLS FIRST`), a real number that is put into a
+//! column of integers (rounded here, refused there), a division by zero (an error here, NULL there), the length of
+//! a text with a NUL (one more here, since it is kept escaped), a blob that is CAST to a text (its digits here).
+//!
+//! # Reads
+//!
+//! A query has a connection for itself, on which every transaction is read-only. What other hosts write moves no version of
+//! this process, so rows rest on nothing that it knows ([`Basis`]), and answers are not remembered.
+//!
+//! # Writes
+//!
+//! The writer is a lock of the database's, one for each schema: whoever has it is alone among all hosts, as a service was promised.
+//! So a read inside a transaction is as good as `SELECT … FOR UPDATE`, and no transaction has to be tried again. What holds:
+//!
+//! 1. The lock is taken before the first statement and let go by the commit, the rollback, or the end of the connection. A host
+//!    that was killed lets go at once; one whose machine is gone, when `idle_in_transaction_session_timeout` is over.
+//! 2. In one host, those who wait take turns for the one connection that writes.
+//! 3. A statement that fails is undone by a savepoint of its own and leaves its transaction as it was.
+//! 4. A caller that goes away in the middle of a statement takes the connection with it, and so the transaction.
+//! 5. `synchronous_commit` is on: what was acknowledged is on the server's disk.
+//!
+//! # Isolation
+//!
+//! A service's SQL passes `dialect`, which lists what is allowed, and reaches the server as a role that owns one schema and can
+//! see no other (`server`). `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` are set on each connection.
+
+mod config;
+mod dialect;
+mod fault;
+mod migrate;
+mod server;
+mod session;
+mod transaction;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use deadpool_postgres::Pool;
+use futures::future::BoxFuture;
+use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
+
+pub use self::config::{PostgresConfig, PostgresLimits};
+use self::dialect::Translated;
+pub use self::server::{PostgresServer, ServerError};
+use self::session::{Call, Given, Session, Wanted};
+use self::transaction::Held;
+use self::value::Parameter;
+use super::basis::Basis;
+use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
+
+/// Translated statements that are kept, and the bytes of their texts at most.
+const TRANSLATIONS: usize = 512;
+const TRANSLATION_BYTES: u64 = 4 << 20;
+
+/// The schema of one service in a PostgreSQL database.
+pub struct PostgresStorage(Arc<Shared>);
+
+/// The connections of one service.
+struct Pools {
+    /// Those whose transactions only read.
+    reader: Pool,
+    /// The one that writes.
+    writer: Pool,
+}
+
+/// What the storage and its transactions use together.
+struct Shared {
+    reader: Pool,
+    writer: Pool,
+    /// The number of the lock that the writer of this schema has, in all hosts.
+    writer_lock: i64,
+    /// How many wait for the writer in this host.
+    waiting: AtomicUsize,
+    config: PostgresConfig,
+    usage: Usage,
+    translations: Cache<String, Arc<Translated>, ByLength>,
+}
+
+/// Weighs a translation by its text.
+#[derive(Clone)]
+struct ByLength;
+
+impl quick_cache::Weighter<String, Arc<Translated>> for ByLength {
+    fn weight(&self, text: &String, translated: &Arc<Translated>) -> u64 {
+        (text.len() + translated.sql.len()) as u64
+    }
+}
+
+impl PostgresStorage {
+    /// A schema that is there, with what the host keeps in it.
+    async fn new(schema: &str, Pools { reader, writer }: Pools, config: PostgresConfig) -> Result<Self, StorageError> {
+        let digest = Sha256::digest(format!("comptoir: the writer of {schema}"));
+        let writer_lock = i64::from_be_bytes(digest[..8].try_into().expect("it has 32 bytes"));
+        let shared = Shared {
+            reader,
+            writer,
+            writer_lock,
+            waiting: AtomicUsize::new(0),
+            config,
+            usage: Usage::default(),
+            translations: Cache::with_weighter(TRANSLATIONS, TRANSLATION_BYTES, ByLength),
+        };
+        let session = shared.take_writer().await?;
+        session.command(migrate::TABLE).await?;
+        session.command("COMMIT").await?;
+        session.done();
+        Ok(Self(Arc::new(shared)))
+    }
+}
+
+impl Shared {
+    /// A service's statement, ready to be sent.
+    async fn call(&self, statement: Statement, wanted: Wanted) -> Result<Call, StorageError> {
+        let limits = &self.config.limits;
+        let translated = match self.translations.get(&statement.sql) {
+            Some(translated) => translated,
+            None => self.translate(statement.sql).await?,
+        };
+        let invalid = |reason: &str| Err(StorageError::Invalid(reason.into()));
+        match wanted {
+            Wanted::Rows if !translated.gives_rows => {
+                return invalid("the statement gives no rows: it belongs in execute");
+            }
+            Wanted::Changes if translated.gives_rows => {
+                return invalid("the statement gives rows: it belongs in query");
+            }
+            _ => {}
+        }
+        if translated.parameters != statement.params.len() {
+            return Err(StorageError::Invalid(format!(
+                "{} parameters in the statement, {} given",
+                translated.parameters,
+                statement.params.len()
+            )));
+        }
+        statement.params.iter().try_for_each(|value| Parameter(value).check(limits))?;
+        Ok(Call { translated, params: statement.params })
+    }
+
+    /// Away from the reactor: a hostile statement takes milliseconds.
+    async fn translate(&self, sql: String) -> Result<Arc<Translated>, StorageError> {
+        let PostgresLimits { sql_bytes, functions, parameters, .. } = self.config.limits;
+        let limits = dialect::Limits { sql_bytes, functions, parameters };
+        let work = tokio::task::spawn_blocking(move || dialect::statement(&sql, &limits).map(|done| (sql, done)));
+        let (sql, translated) = work.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))?;
+        let translated = Arc::new(translated);
+        self.translations.insert(sql, translated.clone());
+        Ok(translated)
+    }
+
+    async fn read(&self, statement: Statement) -> Result<Rows, StorageError> {
+        Usage::count(&self.usage.queries);
+        let call = self.call(statement, Wanted::Rows).await?;
+        if call.translated.writes {
+            return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
+        }
+        let mut given = None;
+        for _ in 0..2 {
+            let session = Session::lend(&self.reader).await.inspect_err(|error| self.count_refusal(error))?;
+            let began = Instant::now();
+            let ran = session.run(&call, Wanted::Rows, &self.config.limits).await;
+            self.usage.add_sql_time(began.elapsed());
+            if !matches!(ran, Err(StorageError::TooLarge(_) | StorageError::Unavailable(_))) {
+                // With an error, nothing of a read is left; of what was too large, the rest would still arrive.
+                session.done();
+            }
+            given = ran?;
+            if given.is_some() {
+                break;
+            }
+        }
+        given.map(Given::rows).ok_or(StorageError::Busy)
+    }
+
+    async fn write(&self, statement: Statement) -> Result<u64, StorageError> {
+        Usage::count(&self.usage.executes);
+        let call = self.call(statement, Wanted::Changes).await?;
+        for _ in 0..2 {
+            let session = self.take_writer().await?;
+            let began = Instant::now();
+            let ran = session.run_and_commit(&call).await;
+            self.usage.add_sql_time(began.elapsed());
+            match ran {
+                Ok(Some(changed)) => {
+                    session.done();
+                    self.acknowledge();
+                    return Ok(changed);
+                }
+                Ok(None) => transaction::roll_back(session).await,
+                Err(error) => {
+                    transaction::roll_back(session).await;
+                    Usage::count(&self.usage.rollbacks);
+                    return Err(error);
+                }
+            }
+        }
+        Err(StorageError::Busy)
+    }
+
+    /// The version of the schema, as the last commit of any host left it.
+    async fn version(&self) -> Result<u32, StorageError> {
+        let session = Session::lend(&self.reader).await?;
+        let version = session.number(migrate::VERSION).await?;
+        session.done();
+        u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("its schema has the version {version}")))
+    }
+
+    fn count_refusal(&self, error: &StorageError) {
+        if matches!(error, StorageError::Busy) {
+            Usage::count(&self.usage.refusals);
+        }
+    }
+
+    /// Counts a transaction that is durable.
+    fn acknowledge(&self) {
+        Usage::count(&self.usage.commits);
+        Usage::count(&self.usage.syncs);
+    }
+
+    /// Has every connection of this host compile its statements again.
+    fn forget_compiled(&self) {
+        for pool in [&self.reader, &self.writer] {
+            pool.manager().statement_caches.clear();
+        }
+    }
+}
+
+impl Storage for PostgresStorage {
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>> {
+        Box::pin(async move { self.0.read(statement).await.map(|rows| (rows, None)) })
+    }
+
+    fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(self.0.write(statement))
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StorageError>> {
+        Box::pin(async move { Ok(Box::new(Held::begin(self.0.clone()).await?) as Box<dyn Transaction>) })
+    }
+
+    fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
+        Box::pin(async move { migrate::run(&self.0, &migrations).await })
+    }
+
+    fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
+        Box::pin(async move { migrate::check_additive(&self.0, migrations).await })
+    }
+
+    fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {
+        Box::pin(self.0.version())
+    }
+
+    fn serves_other_hosts(&self) -> bool {
+        true
+    }
+
+    fn usage(&self) -> &Usage {
+        &self.0.usage
+    }
+}

@@ -1,0 +1,101 @@
+//! Several hosts on one database.
+
+use futures::future::join_all;
+
+use super::*;
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn two_hosts_that_start_at_once_make_one_schema() {
+    let service = service();
+    let (server, other_server) = (server(), server());
+    let opened = futures::future::join(server.open(&service, patient()), other_server.open(&service, patient())).await;
+    let (one, other) = (opened.0.unwrap(), opened.1.unwrap());
+    let list = vec![Migration { version: 1, sql: "CREATE TABLE t (x INTEGER) STRICT".into() }];
+    let (ran, ran_there) = futures::future::join(one.migrate(list.clone()), other.migrate(list)).await;
+    assert_eq!([ran.unwrap(), ran_there.unwrap()].concat(), [1], "one of them migrates");
+    assert_eq!((one.schema_version().await, other.schema_version().await), (Ok(1), Ok(1)));
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn two_hosts_sell_each_mug_once() {
+    let service = service();
+    let (one, other) = (host(&service, patient()).await, host(&service, patient()).await);
+    let sold =
+        join_all((0..40).map(|n| if n % 2 == 0 { one.execute(sql(SELL_ONE)) } else { other.execute(sql(SELL_ONE)) }));
+    assert_eq!(sold.await.into_iter().map(Result::unwrap).sum::<u64>(), 10);
+    assert_eq!((stock(&one).await, stock(&other).await), (vec![Value::Integer(0)], vec![Value::Integer(0)]));
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn the_writer_is_one_among_all_hosts_and_a_read_in_its_transaction_is_locked() {
+    let service = service();
+    let (one, other) = (host(&service, patient()).await, host(&service, patient()).await);
+    let transaction = one.begin().await.unwrap();
+    transaction.query(sql("SELECT stock FROM mugs")).await.unwrap();
+    let mut elsewhere = Box::pin(other.execute(sql(SELL_ONE)));
+    // It has been sent when this has been answered, and yet it is not done.
+    for _ in 0..3 {
+        assert!((&mut elsewhere).now_or_never().is_none(), "another host wrote meanwhile");
+        other.query(sql("SELECT stock FROM mugs")).await.unwrap();
+    }
+    transaction.execute(sql("UPDATE mugs SET stock = 1")).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(elsewhere.await, Ok(1));
+    assert_eq!(stock(&one).await, [Value::Integer(0)]);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn waiting_for_another_hosts_writer_ends() {
+    let service = service();
+    let one = host(&service, patient()).await;
+    let other = host(&service, PostgresConfig { longest_wait: Duration::from_millis(20), ..patient() }).await;
+    let transaction = one.begin().await.unwrap();
+    assert_eq!(other.execute(sql(SELL_ONE)).await, Err(StorageError::Busy));
+    assert_eq!(other.begin().await.err(), Some(StorageError::Busy));
+    transaction.commit().await.unwrap();
+    while other.execute(sql(SELL_ONE)).await != Ok(1) {}
+    assert_eq!(stock(&one).await, [Value::Integer(9)]);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_connection_that_is_lost_takes_its_transaction_with_it_and_frees_the_writer() {
+    let service = service();
+    let (one, other) = (host(&service, patient()).await, host(&service, patient()).await);
+    let transaction = one.begin().await.unwrap();
+    transaction.execute(sql(SELL_ONE)).await.unwrap();
+    assert!(end_connections(&service).await >= 1);
+    assert!(matches!(transaction.commit().await, Err(StorageError::Unavailable(_))));
+    // The next ones get connections that work, in both hosts.
+    for storage in [&one, &other] {
+        while storage.execute(sql(SELL_ONE)).await != Ok(1) {}
+    }
+    assert_eq!(stock(&one).await, [Value::Integer(8)]);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_host_that_is_dropped_in_a_transaction_frees_the_writer() {
+    let service = service();
+    let other = host(&service, patient()).await;
+    // A runtime of its own, which ends as a process would: nothing of it says goodbye.
+    let ended = std::thread::spawn({
+        let service = service.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let one = host(&service, patient()).await;
+                let transaction = one.begin().await.unwrap();
+                transaction.execute(sql(SELL_ONE)).await.unwrap();
+                std::mem::forget(transaction);
+            });
+        }
+    });
+    ended.join().unwrap();
+    assert_eq!(other.execute(sql(SELL_ONE)).await, Ok(1));
+    assert_eq!(stock(&other).await, [Value::Integer(9)]);
+}

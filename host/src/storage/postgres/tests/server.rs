@@ -1,0 +1,93 @@
+//! How the host comes to its server.
+
+use super::*;
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn every_time_that_postgresql_leaves_open_is_set_on_each_connection() {
+    let config = PostgresConfig { statement_deadline: Duration::from_millis(1_500), ..PostgresConfig::default() };
+    let shop = host(&service(), config).await;
+    for (pool, only_reads) in [(&shop.0.reader, "on"), (&shop.0.writer, "off")] {
+        let client = pool.get().await.unwrap();
+        for (setting, value) in [
+            ("statement_timeout", "1500ms"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "6s"),
+            ("client_connection_check_interval", "100ms"),
+            ("default_transaction_read_only", only_reads),
+            ("default_transaction_isolation", "read committed"),
+            ("synchronous_commit", "on"),
+        ] {
+            let set: String = client.query_one(&format!("SHOW {setting}"), &[]).await.unwrap().get(0);
+            assert_eq!(set, value, "{setting}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_role_that_somebody_else_made_is_not_taken() {
+    let (service, operator) = (service(), operator().await);
+    let database: String = operator.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    let role = format!("comptoir_{database}_{service}");
+    operator.batch_execute(&format!("CREATE ROLE \"{role}\"")).await.unwrap();
+    let refused = server().open(&service, patient()).await.err().unwrap();
+    assert!(matches!(&refused, ServerError::Taken(taken) if *taken == role), "{refused}");
+    operator.batch_execute(&format!("DROP ROLE \"{role}\"")).await.unwrap();
+    server().open(&service, patient()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_role_that_was_left_behind_is_asked_for_by_name() {
+    let (service, operator) = (service(), operator().await);
+    drop(host(&service, patient()).await);
+    let kept = "SELECT role FROM comptoir.logins WHERE service = $1";
+    let role: String = operator.query_one(kept, &[&service]).await.unwrap().get(0);
+    // As after the database alone was restored on another server.
+    let gone = format!("REASSIGN OWNED BY \"{role}\" TO CURRENT_USER; DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
+    operator.batch_execute(&gone).await.unwrap();
+    let refused = server().open(&service, patient()).await.err().unwrap();
+    assert!(matches!(&refused, ServerError::Missing(missing) if *missing == role), "{refused}");
+}
+
+#[test]
+fn a_server_on_another_machine_needs_an_authority() {
+    for near in [
+        "postgres://c@127.0.0.1/shop",
+        "postgres://c@[::1]/shop",
+        "postgres://c@localhost/shop",
+        "host=/run/postgresql",
+    ] {
+        assert!(PostgresServer::new(near, None).is_ok(), "{near}");
+    }
+    for far in
+        ["postgres://c:secret@db.example/shop", "postgres://c:secret@10.0.0.1/shop", "host=localhost hostaddr=10.0.0.1"]
+    {
+        let refused = PostgresServer::new(far, None).unwrap_err();
+        assert!(matches!(refused, ServerError::Unprotected(_)), "{far}: {refused}");
+        assert!(!refused.to_string().contains("secret"));
+    }
+    assert!(matches!(PostgresServer::new("http://x", None), Err(ServerError::Malformed(_))));
+    let server = PostgresServer::new("postgres://c:secret@localhost/shop", None).unwrap();
+    assert!(!format!("{server:?}").contains("secret"));
+}
+
+#[test]
+fn a_connection_string_is_read_from_a_file_of_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "postgres://c:secret@localhost/shop\n").unwrap();
+    assert!(PostgresServer::read(file.path(), None).is_ok());
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(PostgresServer::read(file.path(), None), Err(ServerError::Exposed { mode: 0o640, .. })));
+    let nothing = Path::new("/there/is/nothing");
+    assert!(matches!(PostgresServer::read(nothing, None), Err(ServerError::Unreadable { .. })));
+}
+
+#[test]
+fn an_authority_is_a_file_of_certificates() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = PostgresServer::new("postgres://c@db.example/shop", Some(file.path())).unwrap_err();
+    assert!(refused.to_string().contains("there is no certificate in it"), "{refused}");
+}
