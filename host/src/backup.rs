@@ -83,6 +83,11 @@ pub struct Backup {
 }
 
 impl Contents {
+    /// Whether a service's database is in it: those in PostgreSQL are not.
+    pub fn has_services(&self) -> bool {
+        self.files.keys().any(|name| copy::is_database(name) && !OWN_DATABASES.contains(&name.as_str()))
+    }
+
     /// The bytes of all files together.
     pub fn bytes(&self) -> u64 {
         self.files.values().map(|entry| entry.bytes).sum()

@@ -3,6 +3,8 @@
 //! Everything that can be wrong with the surroundings is found before a client can connect: the manifest, the data folder, the
 //! components, their databases, the ports, and an operator's login that everybody knows.
 
+mod databases;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,14 +24,12 @@ use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
 use crate::listener::{Connections, Tls};
-use crate::manifest::{Grant, Manifest, Operator, Reuse, Service};
+use crate::manifest::{Manifest, Operator, Reuse, Service};
 use crate::passwords::{self, Passwords};
 use crate::revision::{Background, IDLE_INSTANCES};
-use crate::storage::Storage;
 use crate::storage::folder::DataFolder;
-use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
 use crate::telemetry::Metrics;
-use crate::tokens::Tokens;
+use databases::Databases;
 
 /// What a host is started with, beside its manifest.
 #[derive(Debug, Clone, Default)]
@@ -94,8 +94,8 @@ impl Host {
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record, options.compiler);
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default());
-        let audit = platform.audit.clone();
-        let gate = Gate::new(platform.tokens.clone(), Arc::new(admin_token), audit.clone());
+        let (audit, tokens) = (platform.audit.clone(), platform.tokens.clone());
+        let gate = Gate::new(tokens.clone(), Arc::new(admin_token), audit.clone());
         let origins = &manifest.listeners.cors;
         let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone(), origins);
         let gateway = Arc::new(gateway);
@@ -111,14 +111,9 @@ impl Host {
         let connections = Connections::new(listeners, stopping, metrics.clone());
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
         bound.serve(&connections, tls.as_ref(), &gateway, &Arc::new(admin));
+        tokio::spawn(until_stopped(stop.subscribe(), tokens.follow_forever()));
         if options.watch {
-            let (follow, mut stopping) = (deployer.clone().follow_files(), stop.subscribe());
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => {}
-                    () = follow => {}
-                }
-            });
+            tokio::spawn(until_stopped(stop.subscribe(), deployer.clone().follow_files()));
         }
         let deployment = deployer.current().load().stable().clone();
         Ok(Self {
@@ -184,6 +179,14 @@ impl Bound {
     }
 }
 
+/// Goes on with something until the host stops.
+async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => {}
+        () = work => {}
+    }
+}
+
 /// The certificate that the manifest names.
 fn tls(manifest: &Manifest) -> anyhow::Result<Option<Arc<Tls>>> {
     let Some(tls) = &manifest.listeners.tls else { return Ok(None) };
@@ -227,24 +230,7 @@ async fn platform(
 ) -> anyhow::Result<Platform> {
     let cache = cache.unwrap_or_else(|| folder.path().join("cache"));
     let engines = Engines::new(&cache, instances(manifest)).context("the WebAssembly engine cannot start")?;
-    let mut storages: BTreeMap<String, Arc<dyn Storage>> = BTreeMap::new();
-    for (name, service) in &manifest.services {
-        if service.grants.contains(&Grant::Storage) {
-            let path = folder.database(name)?;
-            let config = SqliteConfig {
-                statement_deadline: service.limits.statement_time,
-                transaction_lease: service.limits.transaction_time,
-                database_bytes: service.limits.database_bytes,
-                ..SqliteConfig::default()
-            };
-            let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(path, config)).await?;
-            storages.insert(
-                name.clone(),
-                Arc::new(opened.with_context(|| format!("the database of the service `{name}`"))?),
-            );
-        }
-    }
-    let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
+    let Databases { storages, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
     let passwords = Passwords::new(passwords::Limits::default());

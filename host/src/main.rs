@@ -198,6 +198,11 @@ fn run(options: &Serve) -> anyhow::Result<()> {
 fn back_up(options: &Backup) -> anyhow::Result<()> {
     let made = backup::create(&options.data, &options.folder)?;
     println!("{}  {}", made.path.display(), size(&made.contents));
+    if !made.contents.has_services() {
+        eprintln!(
+            "comptoir: no service's database is in it: back up those in PostgreSQL with pg_dump and pg_dumpall --roles-only"
+        );
+    }
     Ok(())
 }
 

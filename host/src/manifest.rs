@@ -8,6 +8,7 @@ mod deploy;
 mod limits;
 mod listeners;
 mod passwords;
+mod postgres;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,12 +18,14 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use listeners::ListenersTable;
+use postgres::PostgresTable;
 
 pub use audit::AuditRules;
 pub use deploy::DeployRules;
 pub use limits::{Limits, LimitsTable};
 pub use listeners::{Listeners, Tls};
 pub use passwords::PasswordRules;
+pub use postgres::Postgres;
 
 /// What internal routes see as their caller when the host itself calls, so no service has this name.
 pub const HOST_NAME: &str = "host";
@@ -43,6 +46,8 @@ pub struct Manifest {
     pub audit: AuditRules,
     /// What a new password must have.
     pub passwords: PasswordRules,
+    /// Where the services' databases are; each is a file in the data folder without it.
+    pub postgres: Option<Postgres>,
     /// The login of the operator, if one of the services keeps logins.
     pub operator: Option<Operator>,
     /// By name.
@@ -168,6 +173,7 @@ struct Document {
     audit: AuditRules,
     #[serde(default)]
     passwords: PasswordRules,
+    postgres: Option<Spanned<PostgresTable>>,
     operator: Option<Spanned<Operator>>,
     #[serde(default)]
     services: BTreeMap<Spanned<String>, ServiceTable>,
@@ -248,6 +254,7 @@ impl Manifest {
             deploy: document.deploy,
             audit: document.audit,
             passwords: document.passwords,
+            postgres: document.postgres.as_ref().map(|table| PostgresTable::read(table, &check)),
             operator: document.operator.map(Spanned::into_inner),
             services,
         })

@@ -100,15 +100,19 @@ pub(super) fn canary(canary: &Value) {
     }
 }
 
-/// The one that signs, and those that still verify.
+/// The one that signs, or soon will where hosts share it, and those that still verify.
 pub(super) fn keys(keys: &Value) {
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
     for key in keys.as_array().into_iter().flatten() {
         let since = key["since"].as_i64().map_or_else(|| "the first start".to_owned(), moment);
-        let does = key["until"]
-            .as_i64()
-            .map_or_else(|| "signs".to_owned(), |until| format!("verifies until {}", moment(until)));
+        let does =
+            key["until"].as_i64().map_or_else(|| signs(key, now), |until| format!("verifies until {}", moment(until)));
         println!("{}  since {since}  {does}", key["id"].as_str().unwrap_or_default());
     }
+}
+
+fn signs(key: &Value, now: i64) -> String {
+    if key["since"].as_i64().is_some_and(|since| since > now) { "will sign then" } else { "signs" }.to_owned()
 }
 
 fn traffic(of: &Value) {

@@ -1,0 +1,88 @@
+//! Where services and tokens keep what they know: files in the data folder, or schemas in PostgreSQL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use crate::clock::Clock;
+use crate::manifest::{Grant, HOST_NAME, Limits, Manifest, Postgres, Service};
+use crate::storage::Storage;
+use crate::storage::folder::DataFolder;
+use crate::storage::postgres::{PostgresConfig, PostgresServer};
+use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
+use crate::tokens::Tokens;
+
+/// What outlives the host.
+pub(super) struct Databases {
+    /// By service.
+    pub(super) storages: BTreeMap<String, Arc<dyn Storage>>,
+    pub(super) tokens: Arc<Tokens>,
+}
+
+/// Opens what the manifest asks for, and makes what is missing.
+pub(super) async fn open(manifest: &Manifest, folder: &DataFolder, clock: &Clock) -> anyhow::Result<Databases> {
+    match &manifest.postgres {
+        None => in_files(manifest, folder, clock).await,
+        Some(postgres) => in_postgres(manifest, postgres, folder, clock).await,
+    }
+}
+
+/// The services that are granted storage.
+fn keepers(manifest: &Manifest) -> impl Iterator<Item = (&String, &Service)> {
+    manifest.services.iter().filter(|(_, service)| service.grants.contains(&Grant::Storage))
+}
+
+async fn in_files(manifest: &Manifest, folder: &DataFolder, clock: &Clock) -> anyhow::Result<Databases> {
+    let mut storages: BTreeMap<String, Arc<dyn Storage>> = BTreeMap::new();
+    for (name, Service { limits, .. }) in keepers(manifest) {
+        let path = folder.database(name)?;
+        let config = SqliteConfig {
+            statement_deadline: limits.statement_time,
+            transaction_lease: limits.transaction_time,
+            database_bytes: limits.database_bytes,
+            ..SqliteConfig::default()
+        };
+        let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(path, config)).await?;
+        let opened = opened.with_context(|| format!("the database of the service `{name}`"))?;
+        storages.insert(name.clone(), Arc::new(opened));
+    }
+    let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
+    Ok(Databases { storages, tokens })
+}
+
+async fn in_postgres(
+    manifest: &Manifest,
+    postgres: &Postgres,
+    folder: &DataFolder,
+    clock: &Clock,
+) -> anyhow::Result<Databases> {
+    let place = || format!("{}:{}: [postgres]", manifest.file.display(), postgres.line);
+    let server = PostgresServer::read(&postgres.url, postgres.authority.as_deref()).with_context(place)?;
+    let mut storages: BTreeMap<String, Arc<dyn Storage>> = BTreeMap::new();
+    for (name, Service { limits, .. }) in keepers(manifest) {
+        let file = folder.database(name)?;
+        if file.exists() {
+            bail!(
+                "the service `{name}` has a database in {}, which nothing reads while [postgres] is in the manifest: move the \
+                 file away, or take [postgres] out",
+                file.display()
+            );
+        }
+        let opened = server.open(name, config(limits)).await.with_context(place);
+        let opened = opened.with_context(|| format!("the database of the service `{name}`"))?;
+        storages.insert(name.clone(), Arc::new(opened));
+    }
+    let own = server.open(HOST_NAME, PostgresConfig::default()).await.with_context(place);
+    let own = own.context("the host's own database")?;
+    let tokens = Arc::new(Tokens::open_shared(Arc::new(own), clock.clone()).await?);
+    Ok(Databases { storages, tokens })
+}
+
+fn config(limits: &Limits) -> PostgresConfig {
+    PostgresConfig {
+        statement_deadline: limits.statement_time,
+        transaction_lease: limits.transaction_time,
+        ..PostgresConfig::default()
+    }
+}
