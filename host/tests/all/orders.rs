@@ -215,11 +215,9 @@ async fn orders_of_one_second_are_listed_in_one_order_and_survive_a_restart() {
     let ada = shop.user("ada").await;
     futures::future::join_all((0..20).map(|_| placed(&ada, &[(3, 1)]))).await;
     shop.stop().await;
-    let database = rusqlite::Connection::open(shop.data.path().join("orders.db")).unwrap();
-    database.execute("UPDATE orders SET date_creation = '2024-02-29 12:00:00'", []).unwrap();
+    shop.change_rows("orders", "UPDATE orders SET date_creation = '2024-02-29 12:00:00'").await;
     // The oldest ids are made the newest orders: the date comes first.
-    database.execute("UPDATE orders SET date_creation = '2024-02-29 12:00:01' WHERE id <= 2", []).unwrap();
-    drop(database);
+    shop.change_rows("orders", "UPDATE orders SET date_creation = '2024-02-29 12:00:01' WHERE id <= 2").await;
     shop.start_again().await;
     let ada = shop.anon().log_in("ada", PASSWORD).await;
     let listed = orders(&ada).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::harness::{Answer, send};
+use crate::harness::{Answer, databases, send};
 
 /// The built program.
 pub fn program() -> PathBuf {
@@ -36,6 +36,7 @@ impl Process {
     pub async fn serve(folder: &Path, services: &str) -> Self {
         let text =
             format!("instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{services}");
+        let text = text + "\n" + &databases::manifest_lines(folder);
         let (manifest, data, log) = (folder.join("comptoir.toml"), folder.join("data"), folder.join("log"));
         std::fs::write(&manifest, text).unwrap();
         let mut child = Command::new(program())

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::harness::component;
+use crate::harness::{component, databases};
 
 /// A host that serves the shop. Dropping it kills it.
 pub struct ShopProcess {
@@ -37,15 +37,15 @@ pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// The shipped manifest with the gateway as its only door.
-fn manifest() -> String {
+/// The shipped manifest with the gateway as its only door, and its data where the suite keeps that of this folder.
+fn manifest(folder: &Path) -> String {
     let shipped = include_str!("../../comptoir.toml");
     let lines = shipped.lines().filter(|line| !line.starts_with("listen = ")).map(|line| {
         let Some((_, file)) = line.split_once("/component/") else { return line.to_owned() };
         let name = file.trim_end_matches(".wasm\"");
         format!("component = {:?}", component(name))
     });
-    lines.collect::<Vec<_>>().join("\n")
+    lines.collect::<Vec<_>>().join("\n") + "\n" + &databases::manifest_lines(folder)
 }
 
 impl ShopProcess {
@@ -57,7 +57,7 @@ impl ShopProcess {
     /// Starts it with these variables in its environment.
     pub fn spawn_with(folder: &Path, environment: Vec<(&str, OsString)>) -> Self {
         let file = folder.join("comptoir.toml");
-        std::fs::write(&file, manifest()).unwrap();
+        std::fs::write(&file, manifest(folder)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_comptoir"))
             .args(["serve", "--log", "error", "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--manifest"])
             .arg(file)

@@ -113,10 +113,8 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
 async fn a_database_that_is_newer_than_its_component_is_refused() {
     let mut shop = Shop::open().await;
     shop.stop().await;
-    let database = rusqlite::Connection::open(shop.data.path().join("orders.db")).unwrap();
-    database.pragma_update(None, "user_version", 7).unwrap();
-    drop(database);
-    let text = complaint_on(shop_manifest(), shop.data.path()).await;
+    shop.set_schema_version("orders", 7).await;
+    let text = format!("{:#}", shop.start_again_as(shop_manifest(), None).await.unwrap_err());
     assert!(
         text.contains("the service `orders` could not be migrated: its database is at schema 7, newer than"),
         "{text}"

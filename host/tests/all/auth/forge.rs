@@ -19,7 +19,7 @@ pub(super) struct Forge {
 
 impl Forge {
     pub(super) fn of(shop: &Shop, good: &str) -> Self {
-        let key = std::fs::read(shop.data.path().join("signing.key")).expect("the signing key");
+        let key = shop.signing_key();
         let segments: Vec<String> = good.split('.').map(str::to_owned).collect();
         let text =
             |segment: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(segment).expect("base64url")).expect("UTF-8");

@@ -197,12 +197,8 @@ async fn of_fifty_registrations_of_a_name_one_wins() {
     assert_eq!(names(&shop).await, ["admin", "marta", alike[winner]]);
 
     shop.stop().await;
-    let count = |database: &str, sql: &str| -> i64 {
-        let database = rusqlite::Connection::open(shop.data.path().join(database)).unwrap();
-        database.query_row(sql, [], |row| row.get(0)).unwrap()
-    };
-    assert_eq!(count("auth.db", "SELECT count(*) FROM logins"), 3);
-    assert_eq!(count("user.db", "SELECT count(*) FROM profiles"), 3);
+    assert_eq!(shop.number("auth", "SELECT count(*) FROM logins").await, 3);
+    assert_eq!(shop.number("user", "SELECT count(*) FROM profiles").await, 3);
 }
 
 #[tokio::test]

@@ -21,12 +21,9 @@ fn is_replayed(answer: &Answer) -> bool {
 }
 
 /// How many rows the databases have under a name, in logins and in profiles. The host has stopped.
-fn accounts(shop: &Shop, username: &str) -> [i64; 2] {
-    [("auth.db", "logins"), ("user.db", "profiles")].map(|(file, table)| {
-        let database = rusqlite::Connection::open(shop.data.path().join(file)).unwrap();
-        let sql = format!("SELECT count(*) FROM {table} WHERE username = ?1");
-        database.query_row(&sql, [username], |row| row.get(0)).unwrap()
-    })
+async fn accounts(shop: &Shop, username: &str) -> [i64; 2] {
+    let count = |table: &str| format!("SELECT count(*) FROM {table} WHERE username = '{username}'");
+    [shop.number("auth", &count("logins")).await, shop.number("user", &count("profiles")).await]
 }
 
 #[tokio::test]
@@ -52,7 +49,7 @@ async fn of_fifty_registrations_with_one_key_one_is_made_and_the_others_are_told
     assert!(is_replayed(&again));
     assert_eq!(again.text, made[0].text);
     shop.stop().await;
-    assert_eq!(accounts(&shop, "marta"), [1, 1]);
+    assert_eq!(accounts(&shop, "marta").await, [1, 1]);
 }
 
 #[tokio::test]
@@ -103,11 +100,9 @@ async fn one_whose_host_ended_before_its_login_was_active_ends_whole_when_it_is_
     first.succeeds(201);
     shop.stop().await;
     // What is on the disk when the host ends after user made the profile.
-    let database = rusqlite::Connection::open(shop.data.path().join("auth.db")).unwrap();
     let back = "UPDATE logins SET state = 'pending', password_hash = NULL WHERE username = 'marta';
                 UPDATE answers SET answer = NULL;";
-    database.execute_batch(back).unwrap();
-    drop(database);
+    shop.change_rows("auth", back).await;
     shop.start_again().await;
 
     let early = register(&shop.anon(), "k", marta()).await;
@@ -121,5 +116,5 @@ async fn one_whose_host_ended_before_its_login_was_active_ends_whole_when_it_is_
     assert_eq!(profile.succeeds(200)["email"], "marta@example.com");
     assert!(is_replayed(&register(&shop.anon(), "k", marta()).await));
     shop.stop().await;
-    assert_eq!(accounts(&shop, "marta"), [1, 1]);
+    assert_eq!(accounts(&shop, "marta").await, [1, 1]);
 }

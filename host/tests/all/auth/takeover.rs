@@ -3,7 +3,6 @@
 use bytesize::ByteSize;
 use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
-use rusqlite::Connection;
 
 use super::{log_in, seen};
 use crate::harness::{Shop, shop_manifest};
@@ -21,13 +20,13 @@ const PBKDF2: &str =
 const RUINOUS: &str =
     "pbkdf2:sha256:4294967295$2GyhqaOqQ9lMzUdQ$f6357950e2238b7448a137d668f6ace6fc0ed945b8267f936774f00cb99b7072";
 
-fn database(shop: &Shop) -> Connection {
-    Connection::open(shop.data.path().join("auth.db")).expect("the database of auth")
+async fn stored_hash(shop: &Shop, username: &str) -> String {
+    shop.text("auth", &format!("SELECT password_hash FROM logins WHERE username = '{username}'")).await
 }
 
-fn stored_hash(shop: &Shop, username: &str) -> String {
-    let sql = "SELECT password_hash FROM logins WHERE username = ?1";
-    database(shop).query_row(sql, [username], |row| row.get(0)).expect("a login")
+async fn stored_hashes<const N: usize>(shop: &Shop, usernames: [&str; N]) -> [String; N] {
+    let hashes = join_all(usernames.map(|username| stored_hash(shop, username))).await;
+    hashes.try_into().expect("one for each")
 }
 
 /// A shop whose users have these hashes, as a migration of the original's database would leave them.
@@ -40,8 +39,9 @@ async fn taken_over(users: &[(&str, &str)]) -> Shop {
     }
     shop.stop().await;
     for (username, hash) in users {
-        let sql = "UPDATE logins SET password_hash = ?2 WHERE username = ?1";
-        assert_eq!(database(&shop).execute(sql, [username, hash]).expect("a write"), 1);
+        let sql = format!("UPDATE logins SET password_hash = '{hash}' WHERE username = '{username}'");
+        shop.change_rows("auth", &sql).await;
+        assert_eq!(stored_hash(&shop, username).await, *hash);
     }
     shop.start_again().await;
     shop
@@ -54,7 +54,7 @@ async fn a_hash_of_the_original_is_replaced_at_the_first_login() {
         shop.anon().log_in(username, PASSWORD).await;
     }
     shop.stop().await;
-    let replaced = ["marta", "paul"].map(|username| stored_hash(&shop, username));
+    let replaced = stored_hashes(&shop, ["marta", "paul"]).await;
     for hash in &replaced {
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
     }
@@ -64,7 +64,7 @@ async fn a_hash_of_the_original_is_replaced_at_the_first_login() {
     }
     log_in(&shop.anon(), "marta", "another").await.refuses(401, "INVALID_CREDENTIALS");
     shop.stop().await;
-    assert_eq!(["marta", "paul"].map(|username| stored_hash(&shop, username)), replaced, "once is enough");
+    assert_eq!(stored_hashes(&shop, ["marta", "paul"]).await, replaced, "once is enough");
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_operator_who_asks_for_dearer_hashes_gets_each_at_the_next_login_and_
         (manifest.passwords.memory, manifest.passwords.passes) = (ByteSize::kib(kib), passes);
         shop.start_again_as(manifest.clone(), None).await.unwrap();
         shop.anon().log_in("marta", crate::harness::PASSWORD).await;
-        let hash = stored_hash(&shop, "marta");
+        let hash = stored_hash(&shop, "marta").await;
         assert!(hash.starts_with(&format!("$argon2id$v=19${expected},p=1$")), "{hash}");
     }
 }
@@ -98,6 +98,6 @@ async fn a_wrong_password_replaces_nothing_and_looks_like_any_other() {
     }
     shop.stop().await;
     for (username, hash) in [("marta", SCRYPT), ("paul", PBKDF2), ("eve", RUINOUS), ("ada", "unreadable")] {
-        assert_eq!(stored_hash(&shop, username), hash);
+        assert_eq!(stored_hash(&shop, username).await, hash);
     }
 }

@@ -71,8 +71,7 @@ async fn both_revisions_write_and_read_on_the_expanded_schema_while_a_canary_run
     let stand = Stand::with(manifest("watch = \"10m\"", "")).await;
     let (old, new) = (stand.active().await, digest(&variant("additive")));
     stand.send("?canary=50%25", variant("additive")).await.succeeds(200);
-    let database = rusqlite::Connection::open(stand.shop.data.path().join("variant.db")).unwrap();
-    let schema: u32 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let schema = stand.shop.schema_version("variant").await;
     assert_eq!((schema, &stand.status().await["schema"]), (2, &json!(1)), "the old one knows nothing of it");
     let mut wrote = BTreeSet::new();
     for number in 1..=CALLERS {

@@ -121,9 +121,7 @@ async fn a_component_that_is_too_large_is_refused_and_written_down() {
 async fn a_database_that_another_program_made_newer_refuses_a_component_that_does_not_know_its_schema() {
     let mut stand = Stand::open().await;
     stand.shop.stop().await;
-    let database = rusqlite::Connection::open(stand.shop.data.path().join("variant.db")).unwrap();
-    database.pragma_update(None, "user_version", 2).unwrap();
-    drop(database);
+    stand.shop.set_schema_version("variant", 2).await;
     let refused = stand.shop.start_again_as(manifest("", ""), None).await.unwrap_err().to_string();
     assert!(
         refused.contains("its database is at schema 2, newer than this component works with (up to 1)"),

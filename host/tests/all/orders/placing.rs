@@ -135,12 +135,10 @@ async fn an_order_keeps_the_names_and_prices_of_its_day() {
     let path = format!("/orders/{id}");
     let before = ada.get(&path).await.succeeds(200).clone();
     shop.stop().await;
-    let database = rusqlite::Connection::open(shop.data.path().join("orders.db")).unwrap();
     let edits = "UPDATE products SET price_cents = 1999, name = 'Headphones' WHERE id = 3;
                  DELETE FROM products WHERE id = 5;
                  UPDATE products SET price_cents = 600000000000000 WHERE id = 4;";
-    database.execute_batch(edits).unwrap();
-    drop(database);
+    shop.change_rows("orders", edits).await;
     shop.start_again().await;
     let ada = shop.anon().log_in("ada", PASSWORD).await;
 

@@ -1,14 +1,12 @@
 //! Whatever values a component calls its imports with: the host answers, does not panic, and serves others as before.
 
-use std::os::unix::fs::DirBuilderExt as _;
-
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{SUSPECT, bytes, runner, text};
-use crate::harness::component;
+use crate::harness::{component, databases};
 use crate::process::Process;
 
 /// Lengths, times and counts from which trouble begins.
@@ -195,11 +193,10 @@ struct Stand {
 impl Stand {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        std::fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
-        let table =
-            "CREATE TABLE items (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, amount REAL CHECK (amount >= 0))";
-        rusqlite::Connection::open(data.join("caller.db")).unwrap().execute_batch(table).unwrap();
+        let table = "items (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, amount REAL CHECK (amount >= 0))";
+        if !databases::in_postgres() {
+            databases::make_table(folder.path(), "caller", table);
+        }
         let service = |name: &str, file: &str, more: &str| {
             let file = component(file).display().to_string();
             format!("[services.{name}]\ncomponent = {file:?}\nmounts = [\"/{name}\"]\naccess = \"public\"\n{more}\n")
@@ -209,6 +206,9 @@ impl Stand {
             limits = { cpu = "150ms", time = "1s", memory = "64 MiB" }"#;
         let services = service("caller", "guest_caller", may) + &service("sibling", "guest_plain_p2", "");
         let process = Process::serve(folder.path(), &services).await;
+        if databases::in_postgres() {
+            databases::make_table(folder.path(), "caller", table);
+        }
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { process, http, _folder: folder }
     }

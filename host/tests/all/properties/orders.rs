@@ -167,13 +167,10 @@ fn check(order: &Order, told: &Value) -> Result<(), TestCaseError> {
 async fn stand() -> (Shop, [Client; 3]) {
     let mut shop = Shop::open().await;
     shop.stop().await;
-    let database = rusqlite::Connection::open(shop.data.path().join("orders.db")).unwrap();
     for (product, price) in (1..).zip(PRICES) {
-        database
-            .execute("UPDATE products SET price_cents = ?2, stock = ?3 WHERE id = ?1", [product, price, STOCK])
-            .unwrap();
+        let sql = format!("UPDATE products SET price_cents = {price}, stock = {STOCK} WHERE id = {product}");
+        shop.change_rows("orders", &sql).await;
     }
-    drop(database);
     shop.start_again().await;
     let clients = [shop.user("ada").await, shop.user("bob").await, shop.admin().await];
     (shop, clients)

@@ -69,7 +69,7 @@ pub(crate) fn endless() -> String {
 }
 
 pub(crate) fn rows() -> String {
-    let million = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT i FROM n";
+    let million = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT i FROM n";
     name(&storage::query(million, &[]))
 }
 

@@ -1,0 +1,215 @@
+//! Where the hosts of the suite keep their data: files, or PostgreSQL where `COMPTOIR_TEST_POSTGRES` names a server. And what the
+//! rows say, past the host.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use comptoir::manifest::Postgres;
+use tokio_postgres::{Client, NoTls};
+
+use super::Shop;
+
+/// A database of its own on the server, for the hosts of one test. Goes when it is dropped.
+pub struct Database {
+    name: String,
+    folder: tempfile::TempDir,
+}
+
+/// The server that the suite was given.
+fn server() -> Option<String> {
+    std::env::var("COMPTOIR_TEST_POSTGRES").ok().filter(|url| !url.is_empty())
+}
+
+/// Whether hosts keep their data there.
+pub fn in_postgres() -> bool {
+    server().is_some()
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server answers");
+    tokio::spawn(async move { drop(connection.await) });
+    client
+}
+
+/// Makes a database with a name that no other has.
+async fn create(server: &str) -> String {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).unwrap();
+    let name = format!("shop_{:016x}", u64::from_be_bytes(bytes));
+    connect(server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    name
+}
+
+/// The connection string of a database on the server.
+fn url(name: &str) -> String {
+    let server = server().unwrap();
+    let (server, _) = server.rsplit_once('/').expect("a URL that ends with a database");
+    format!("{server}/{name}")
+}
+
+fn write(file: &Path, url: &str) {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).unwrap();
+    file.write_all(url.as_bytes()).unwrap();
+}
+
+/// Waits for something without the runtime of the test.
+fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let waiting = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    });
+    waiting.join().unwrap()
+}
+
+impl Database {
+    /// None where hosts keep their data in files.
+    pub async fn if_asked() -> Option<Self> {
+        let server = server()?;
+        let name = create(&server).await;
+        let folder = tempfile::tempdir().unwrap();
+        let database = Self { name, folder };
+        write(&database.file(), &database.url());
+        Some(database)
+    }
+
+    /// One on the server that the suite must have been given.
+    pub async fn create() -> Self {
+        Self::if_asked().await.expect("COMPTOIR_TEST_POSTGRES names a server: `just test-postgres` starts one")
+    }
+
+    /// The connection string.
+    pub fn url(&self) -> String {
+        url(&self.name)
+    }
+
+    /// The file that holds it.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("postgres.url")
+    }
+
+    /// What a manifest says of it.
+    pub fn manifest(&self) -> Postgres {
+        Postgres { url: self.file(), authority: None, line: 1 }
+    }
+
+    /// A connection that is not the host's.
+    pub async fn outsider(&self) -> Client {
+        connect(&self.url()).await
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, drop) = (server().unwrap(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        wait(async move { connect(&server).await.batch_execute(&drop).await }).expect("the database goes");
+    }
+}
+
+/// The lines of a manifest that has these services in the database of a folder, which is made where it is missing, or none where
+/// hosts keep their data in files. It stays as long as its server.
+pub fn manifest_lines(folder: &Path) -> String {
+    let Some(server) = server() else { return String::new() };
+    let file = folder.join("postgres.url");
+    if !file.exists() {
+        let name = wait(async move { create(&server).await });
+        write(&file, &url(&name));
+    }
+    manifest_of(&file)
+}
+
+/// What a manifest says of a connection string in a file.
+pub fn manifest_of(file: &Path) -> String {
+    format!("[postgres]\nurl = {file:?}\n")
+}
+
+/// Makes a table for a service of a folder's host which brings no migration: in its file before the host starts, in its schema
+/// afterwards.
+pub fn make_table(folder: &Path, service: &str, columns: &str) {
+    let file = folder.join("postgres.url");
+    if !file.exists() {
+        let data = folder.join("data");
+        fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
+        let database = rusqlite::Connection::open(data.join(format!("{service}.db"))).unwrap();
+        return database.execute_batch(&format!("CREATE TABLE {columns} STRICT")).unwrap();
+    }
+    let url = fs::read_to_string(file).unwrap();
+    let columns = columns.replace("INTEGER PRIMARY KEY", "bigint PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY");
+    let make = format!("SET search_path = \"service_{service}\"; CREATE TABLE {columns}");
+    let name = columns.split_whitespace().next().unwrap().to_owned();
+    wait(async move { connect(&url).await.batch_execute(&format!("{make}; GRANT ALL ON {name} TO PUBLIC")).await })
+        .unwrap();
+}
+
+/// What the services' databases hold, past the host.
+impl Shop {
+    /// Says that a service's database is up to another migration.
+    pub async fn set_schema_version(&self, service: &str, version: u32) {
+        let set = match &self.database {
+            None => format!("PRAGMA user_version = {version}"),
+            Some(_) => format!("INSERT INTO comptoir_migrations (version) VALUES ({version})"),
+        };
+        self.change_rows(service, &set).await;
+    }
+
+    /// Lets the second come from which a new key signs: where hosts share keys, it is a few seconds away.
+    pub fn await_rotation(&self) {
+        if self.database.is_some() {
+            self.clock.shift(6);
+        }
+    }
+
+    /// Changes rows of a service, in statements that both engines read.
+    pub async fn change_rows(&self, service: &str, sql: &str) {
+        let Some(database) = &self.database else {
+            return self.file_of(service).execute_batch(sql).unwrap();
+        };
+        let client = database.outsider().await;
+        client.batch_execute(&format!("SET search_path = \"service_{service}\"; {sql}")).await.unwrap();
+    }
+
+    /// Up to which migration a service's database is.
+    pub async fn schema_version(&self, service: &str) -> i64 {
+        let asked = match &self.database {
+            None => "PRAGMA user_version",
+            Some(_) => "SELECT max(version) FROM comptoir_migrations",
+        };
+        self.number(service, asked).await
+    }
+
+    /// The one number that a query of a service's rows gives.
+    pub async fn number(&self, service: &str, sql: &str) -> i64 {
+        let Some(database) = &self.database else {
+            return self.file_of(service).query_row(sql, [], |row| row.get(0)).unwrap();
+        };
+        let client = database.outsider().await;
+        client.batch_execute(&format!("SET search_path = \"service_{service}\"")).await.unwrap();
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// The one text that a query of a service's rows gives.
+    pub async fn text(&self, service: &str, sql: &str) -> String {
+        let Some(database) = &self.database else {
+            return self.file_of(service).query_row(sql, [], |row| row.get(0)).unwrap();
+        };
+        let client = database.outsider().await;
+        client.batch_execute(&format!("SET search_path = \"service_{service}\"")).await.unwrap();
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// The newest key that signs, as a thief would read it.
+    pub fn signing_key(&self) -> Vec<u8> {
+        let Some(database) = &self.database else {
+            return fs::read(self.data.path().join("signing.key")).expect("the signing key");
+        };
+        let url = database.url();
+        wait(async move {
+            let newest = "SELECT secret FROM service_host.signing_keys ORDER BY since DESC LIMIT 1";
+            connect(&url).await.query_one(newest, &[]).await.unwrap().get(0)
+        })
+    }
+
+    fn file_of(&self, service: &str) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.data.path().join(format!("{service}.db"))).unwrap()
+    }
+}
