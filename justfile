@@ -18,6 +18,36 @@ test *filter: components guests
     # Half of the tests' time is waiting, so two at once for each processor.
     RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
 
+# Run the suite on PostgreSQL, on a server of its own that goes afterwards; needs its programs (Debian: apt-get install postgresql)
+test-postgres *filter: components guests
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # Debian keeps the server's programs out of the path.
+    PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)
+    command -v initdb >/dev/null || { echo "there is no initdb: install PostgreSQL 14 or newer" >&2; exit 1; }
+    folder=$(mktemp -d)
+    password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    echo "$password" > "$folder/password"
+    # The server does not run as root.
+    as=(env "PATH=$PATH")
+    if [ "$(id -u)" = 0 ]; then
+        as=(runuser -u postgres -- "${as[@]}")
+        chown -R postgres "$folder"
+    fi
+    in_folder() { (cd "$folder" && "${as[@]}" "$@"); }
+    trap 'in_folder pg_ctl -D data -m immediate -s stop || true; rm -rf "$folder"' EXIT
+    in_folder initdb -D data -U comptoir --pwfile=password --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null
+    # No port that something else may have, and no sync: nobody keeps what the tests write.
+    in_folder pg_ctl -D data -s -w -l log start -o \
+        "-c unix_socket_directories=$folder -c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=400"
+    export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@${folder//\//%2F}/postgres"
+    cargo test --locked --workspace --exclude 'guest-*' --lib -- --include-ignored storage::postgres {{filter}}
+    # Left out is what is about files, and about answers that are remembered: here none is.
+    about_files="answers:: backup:: crashes:: no_token_and_no_password_lies each_installation a_backup_holds_every_key
+        a_full_database a_database_that_fails_is_not a_file_that_is_no_database whose_session_ends_while_it_waits_for_the_writer"
+    RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test --locked --workspace --exclude 'guest-*' --test all -- \
+        --include-ignored $(printf -- '--skip %s ' $about_files) {{filter}}
+
 # Try what must hold whatever is asked with so many cases of each: a few are in `just test`
 fuzz cases="10000": components guests
     PROPTEST_CASES={{cases}} cargo test --locked --workspace --exclude 'guest-*' --test all -- properties::
