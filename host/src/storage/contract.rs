@@ -349,6 +349,25 @@ pub(super) async fn a_sum_is_an_integer_and_an_average_a_real_number(open: impl 
     let expected = [Value::Integer(3), Value::Real(1.5), Value::Real(0.75), Value::Integer(2), Value::Integer(2)];
     assert_eq!(sums.values(), expected);
     assert_eq!(number(query(&shop, "SELECT sum(i) FROM numbers").await), -9_997);
+    for (sql, expected) in [
+        ("SELECT (sum(i) + 1) / 3 FROM numbers WHERE i > 0", Value::Integer(1)),
+        ("SELECT sum(i) / count(*) FROM numbers WHERE i > 0", Value::Integer(1)),
+        ("SELECT sum(i) FROM numbers WHERE i > 9", Value::Null),
+        ("SELECT avg(i) FROM numbers WHERE i > 9", Value::Null),
+        ("SELECT CAST(2.7 AS INTEGER)", Value::Integer(2)),
+        ("SELECT CAST(-2.7 AS INTEGER)", Value::Integer(-2)),
+        ("SELECT CAST('12' AS INTEGER)", Value::Integer(12)),
+        ("SELECT 1e3", Value::Real(1000.0)),
+        ("SELECT 0.1 + 0.2", Value::Real(0.1 + 0.2)),
+        ("SELECT 7 / 2", Value::Integer(3)),
+        ("SELECT -7 % 4", Value::Integer(-3)),
+        ("SELECT 1 || 'a' || NULL", Value::Null),
+        ("SELECT 1 || 'a' || 2", Value::Text("1a2".into())),
+        ("SELECT 99999999999999999999", Value::Real(1e20)),
+        ("SELECT 9223372036854775807", Value::Integer(i64::MAX)),
+    ] {
+        assert_eq!(query(&shop, sql).await.unwrap().values(), [expected], "{sql}");
+    }
 }
 
 pub(super) async fn a_result_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
@@ -380,6 +399,14 @@ pub(super) async fn a_value_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
     assert_eq!(shop.execute(insert(1_000_000)).await, Ok(1));
     assert!(matches!(shop.execute(insert((1 << 20) + 1)).await, Err(StorageError::TooLarge(_))));
     assert_eq!(number(query(&shop, "SELECT length(b) FROM numbers").await), 1_000_000);
+    let grown = "UPDATE numbers SET t = coalesce(t, 'x') || coalesce(t, 'x')";
+    let grow = async || {
+        for _ in 0..20 {
+            execute(&shop, grown).await?;
+        }
+        execute(&shop, grown).await
+    };
+    assert!(matches!(grow().await, Err(StorageError::TooLarge(_))), "a text of more than a mebibyte");
     let text = format!("SELECT '{}'", "x".repeat(64 << 10));
     assert!(matches!(query(&shop, &text).await, Err(StorageError::TooLarge(_))));
 }

@@ -4,10 +4,17 @@
 //! # One SQL
 //!
 //! A service knows of no engine: its statements and migrations are those that SQLite takes, and `dialect` puts them into
-//! PostgreSQL's words. What both have in common is enough for a shop; what is not in common is refused with what to write instead.
-//! Left as they differ, so for an author to think of: where NULLs sort (write `NULLS FIRST`), a real number that is put into a
-//! column of integers (rounded here, refused there), a division by zero (an error here, NULL there), the length of
-//! a text with a NUL (one more here, since it is kept escaped), a blob that is CAST to a text (its digits here).
+//! PostgreSQL's words, with a few functions of the host's own where its words mean something else (`migrate`). What both have in
+//! common is enough for a shop; what is not in common, views and triggers among it, is refused with what to write instead.
+//!
+//! Left as they differ, and so for an author to think of:
+//!
+//! - where NULLs sort: write `NULLS FIRST` or `NULLS LAST`;
+//! - an id that a statement gives itself: SQLite goes on after it, PostgreSQL comes to it later and finds it taken. Those that a
+//!   migration gives are passed over in both;
+//! - a real number that is put into a column of integers (rounded here, refused there), a division by zero (an error here, NULL
+//!   there), a text or a truth value in the place of the other;
+//! - the length of a text with a NUL (one more here, since it is kept escaped), a blob that is CAST to a text (its digits here).
 //!
 //! # Reads
 //!
@@ -28,8 +35,13 @@
 //!
 //! # Isolation
 //!
-//! A service's SQL passes `dialect`, which lists what is allowed, and reaches the server as a role that owns one schema and can
-//! see no other (`server`). `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` are set on each connection.
+//! A service's SQL passes `dialect`, which lists what is allowed, and reaches the server as a role that owns one schema and none
+//! of the others (`server`); beside it, a role has what the database gives to everybody. Each connection is opened with every
+//! setting that this rests on, `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` among them, and is not
+//! used without them. A text or blob has no more than a mebibyte, as in SQLite; a row of a result is read whole before it is
+//! weighed, and may have 32 of them.
+//!
+//! The server may go without a word. What waits for it ends some seconds after all that it should have ended itself.
 
 mod config;
 mod dialect;
@@ -45,7 +57,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
 use futures::future::BoxFuture;
@@ -59,11 +71,16 @@ use self::session::{Call, Given, Session, Wanted};
 use self::transaction::Held;
 use self::value::Parameter;
 use super::basis::Basis;
-use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
+use super::{
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Value,
+};
 
 /// Translated statements that are kept, and the bytes of their texts at most.
 const TRANSLATIONS: usize = 512;
 const TRANSLATION_BYTES: u64 = 4 << 20;
+
+/// How long the server may be late with what it ends itself.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The schema of one service in a PostgreSQL database.
 pub struct PostgresStorage(Arc<Shared>);
@@ -114,7 +131,7 @@ impl PostgresStorage {
             translations: Cache::with_weighter(TRANSLATIONS, TRANSLATION_BYTES, ByLength),
         };
         let session = shared.take_writer().await?;
-        session.command(migrate::TABLE).await?;
+        session.command(migrate::OWN).await?;
         session.command("COMMIT").await?;
         session.done();
         Ok(Self(Arc::new(shared)))
@@ -147,7 +164,15 @@ impl Shared {
             )));
         }
         statement.params.iter().try_for_each(|value| Parameter(value).check(limits))?;
+        if wanted == Wanted::Rows && repeated_bytes(&translated.sql, &statement.params) > limits.result_bytes {
+            return Err(StorageError::TooLarge(format!("parameters of more than {} bytes", limits.result_bytes)));
+        }
         Ok(Call { translated, params: statement.params })
+    }
+
+    async fn lend(&self, pool: &Pool) -> Result<Session, StorageError> {
+        let PostgresConfig { statement_deadline, longest_wait, .. } = self.config;
+        Session::lend(pool, statement_deadline.saturating_add(longest_wait).saturating_add(SILENCE)).await
     }
 
     /// Away from the reactor: a hostile statement takes milliseconds.
@@ -169,7 +194,7 @@ impl Shared {
         }
         let mut given = None;
         for _ in 0..2 {
-            let session = Session::lend(&self.reader).await.inspect_err(|error| self.count_refusal(error))?;
+            let session = self.lend(&self.reader).await.inspect_err(|error| self.count_refusal(error))?;
             let began = Instant::now();
             let ran = session.run(&call, Wanted::Rows, &self.config.limits).await;
             self.usage.add_sql_time(began.elapsed());
@@ -201,7 +226,7 @@ impl Shared {
                 }
                 Ok(None) => transaction::roll_back(session).await,
                 Err(error) => {
-                    transaction::roll_back(session).await;
+                    transaction::give_up(session, &error).await;
                     Usage::count(&self.usage.rollbacks);
                     return Err(error);
                 }
@@ -212,7 +237,7 @@ impl Shared {
 
     /// The version of the schema, as the last commit of any host left it.
     async fn version(&self) -> Result<u32, StorageError> {
-        let session = Session::lend(&self.reader).await?;
+        let session = self.lend(&self.reader).await?;
         let version = session.number(migrate::VERSION).await?;
         session.done();
         u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("its schema has the version {version}")))
@@ -236,6 +261,23 @@ impl Shared {
             pool.manager().statement_caches.clear();
         }
     }
+}
+
+/// The bytes of all parameters, each as often as it stands in a statement: so many a row of its result may have.
+fn repeated_bytes(sql: &str, params: &[Value]) -> usize {
+    let length = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(blob) => blob.len(),
+        _ => 0,
+    };
+    if params.iter().map(length).sum::<usize>() == 0 {
+        return 0;
+    }
+    let numbers = sql.split('$').skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse::<usize>().unwrap_or(0)
+    });
+    numbers.filter_map(|number| params.get(number.checked_sub(1)?)).map(length).sum()
 }
 
 impl Storage for PostgresStorage {

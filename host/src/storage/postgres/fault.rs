@@ -60,8 +60,8 @@ fn constraint(code: &SqlState) -> Option<Constraint> {
         SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION => Constraint::ForeignKey,
         SqlState::CHECK_VIOLATION => Constraint::Check,
         SqlState::NOT_NULL_VIOLATION => Constraint::NotNull,
-        // A value of the wrong type for its column.
-        SqlState::DATATYPE_MISMATCH | SqlState::INVALID_TEXT_REPRESENTATION => Constraint::Other,
+        // A text that is no number, in the place of one.
+        SqlState::INVALID_TEXT_REPRESENTATION => Constraint::Other,
         _ if code.code().starts_with("23") => Constraint::Other,
         _ => return None,
     })

@@ -3,17 +3,34 @@
 use tokio::time::timeout;
 
 use super::session::Session;
-use super::transaction::{milliseconds, roll_back};
+use super::transaction::{give_up, milliseconds, roll_back};
 use super::{Shared, dialect};
 use crate::storage::sqlite;
 use crate::storage::{Migration, MigrationError, NotAdditive, StorageError};
 
-/// Which migrations ran. No statement of a service can name it.
-pub(super) const TABLE: &str = "
+/// What the host has in a service's schema, which no statement of the service can name: the migrations that ran, and functions
+/// that `dialect` writes where PostgreSQL's own would do another thing than SQLite.
+///
+/// A sum of integers is an integer, a number that is CAST to one loses its decimal places, and a text has no more than a mebibyte.
+pub(super) const OWN: &str = "
     CREATE TABLE IF NOT EXISTS comptoir_migrations (
         version bigint PRIMARY KEY,
         ran_at timestamptz NOT NULL DEFAULT now()
-    )";
+    );
+    CREATE OR REPLACE FUNCTION comptoir_sum(numeric) RETURNS bigint IMMUTABLE RETURN CAST($1 AS bigint);
+    CREATE OR REPLACE FUNCTION comptoir_sum(bigint) RETURNS bigint IMMUTABLE RETURN $1;
+    CREATE OR REPLACE FUNCTION comptoir_sum(double precision) RETURNS double precision IMMUTABLE RETURN $1;
+    CREATE OR REPLACE FUNCTION comptoir_integer(double precision) RETURNS bigint IMMUTABLE RETURN CAST(trunc($1) AS bigint);
+    CREATE OR REPLACE FUNCTION comptoir_integer(bigint) RETURNS bigint IMMUTABLE RETURN $1;
+    CREATE OR REPLACE FUNCTION comptoir_integer(text) RETURNS bigint IMMUTABLE RETURN CAST($1 AS bigint);
+    CREATE OR REPLACE FUNCTION comptoir_integer(boolean) RETURNS bigint IMMUTABLE RETURN CAST(CAST($1 AS integer) AS bigint);
+    CREATE OR REPLACE FUNCTION comptoir_too_large() RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'a text of more than 1048576 bytes' USING ERRCODE = 'program_limit_exceeded';
+        END
+    $$;
+    CREATE OR REPLACE FUNCTION comptoir_join(text, text) RETURNS text IMMUTABLE RETURN
+        CASE WHEN octet_length($1) + octet_length($2) > 1048576 THEN comptoir_too_large() ELSE $1 || $2 END";
 
 /// The version of the last one.
 pub(super) const VERSION: &str = "SELECT coalesce(max(version), 0) FROM comptoir_migrations";
@@ -48,7 +65,8 @@ struct Translated {
 pub(super) async fn run(shared: &Shared, migrations: &[Migration]) -> Result<Vec<u32>, MigrationError> {
     sqlite::check_numbering(migrations)?;
     let translated = translate(migrations, shared.version().await?)?;
-    let session = shared.take_writer().await?;
+    let mut session = shared.take_writer().await?;
+    session.be_patient(shared.config.migration_deadline);
     // Given up, the connection is closed, and with it the transaction rolled back.
     match timeout(shared.config.migration_deadline, run_on(session, shared, translated)).await {
         Ok(result) => result,
@@ -66,6 +84,7 @@ async fn run_on(session: Session, shared: &Shared, migrations: Vec<Translated>) 
             shared.forget_compiled();
             session.done();
         }
+        Err(MigrationError::Storage(error)) => give_up(session, error).await,
         _ => roll_back(session).await,
     }
     ran

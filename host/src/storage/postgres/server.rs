@@ -15,6 +15,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use postgres_protocol::password::scram_sha_256;
 use thiserror::Error;
+use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -36,6 +37,9 @@ const LONGEST_NAME: usize = 63;
 
 /// How long a connection may take to be made, and how long the server may say nothing on the wire.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long it may take to find or make a service's role, in turn with other hosts that start.
+const LOGIN_TIME: Duration = Duration::from_secs(30);
 
 /// What only the host's role reads.
 const OWN_SCHEMA: &str = "
@@ -104,6 +108,12 @@ pub enum ServerError {
     /// The role is not there any more.
     #[error("the role {0:?} is missing: bring the roles from where the database was with `pg_dumpall --roles-only`")]
     Missing(String),
+    /// The schema is not there any more.
+    #[error(
+        "the schema {0:?} is missing, though it was made once: restore it, or delete its service from comptoir.logins and drop its \
+         role to begin with an empty one"
+    )]
+    Emptied(String),
     /// The schema cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -152,6 +162,9 @@ impl PostgresServer {
             .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
             .connect_timeout(CONNECT_TIME)
             .tcp_user_timeout(CONNECT_TIME * 2)
+            .keepalives_idle(CONNECT_TIME * 2)
+            .keepalives_interval(CONNECT_TIME)
+            .keepalives_retries(2)
             .application_name("comptoir");
         Ok(Self { config, tls })
     }
@@ -164,11 +177,12 @@ impl PostgresServer {
     pub async fn open(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
         let schema = format!("service_{service}");
         check_name(&schema)?;
-        let login = self.login(service, &schema).await?;
+        let login = timeout(LOGIN_TIME, self.login(service, &schema)).await;
+        let login = login.map_err(|_| ServerError::Refused(format!("it said nothing for {LOGIN_TIME:?}")))??;
         let mut as_service = self.config.clone();
         as_service.user(&login.role).password(&login.password).application_name(format!("comptoir {service}"));
-        let reader = self.pool(session(&as_service, &schema, &config, true), config.readers, &config)?;
-        let writer = self.pool(session(&as_service, &schema, &config, false), 1, &config)?;
+        let reader = self.pool(&as_service, &settings(&schema, &config, true), config.readers, &config).await?;
+        let writer = self.pool(&as_service, &settings(&schema, &config, false), 1, &config).await?;
         Ok(PostgresStorage::new(&schema, Pools { reader, writer }, config).await?)
     }
 
@@ -178,18 +192,22 @@ impl PostgresServer {
         check(&client).await?;
         let transaction = client.transaction().await?;
         transaction.batch_execute(SETUP_LOCK).await?;
-        transaction.batch_execute(OWN_SCHEMA).await?;
+        if !is_there(&transaction, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", "comptoir.logins").await? {
+            transaction.batch_execute(OWN_SCHEMA).await?;
+        }
         let kept = "SELECT role, password FROM comptoir.logins WHERE service = $1";
         let (login, is_new) = match transaction.query_opt(kept, &[&service]).await? {
             Some(row) => (Login { role: row.get(0), password: row.get(1) }, false),
             None => (Login::new(&transaction, service).await?, true),
         };
-        let known = "SELECT 1 FROM pg_roles WHERE rolname = $1";
-        match transaction.query_opt(known, &[&login.role]).await? {
-            Some(_) if is_new => return Err(ServerError::Taken(login.role)),
-            None if is_new => transaction.batch_execute(&login.creation(schema)).await?,
-            Some(_) => {}
-            None => return Err(ServerError::Missing(login.role)),
+        let has_role = is_there(&transaction, "SELECT 1 FROM pg_roles WHERE rolname = $1", &login.role).await?;
+        let has_schema = is_there(&transaction, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema).await?;
+        match (is_new, has_role, has_schema) {
+            (true, true, _) => return Err(ServerError::Taken(login.role)),
+            (true, false, _) => transaction.batch_execute(&login.creation(schema)).await?,
+            (false, false, _) => return Err(ServerError::Missing(login.role)),
+            (false, true, false) => return Err(ServerError::Emptied(schema.to_owned())),
+            (false, true, true) => {}
         }
         transaction.commit().await?;
         Ok(login)
@@ -202,19 +220,41 @@ impl PostgresServer {
         })
     }
 
-    fn pool(&self, login: Config, size: usize, config: &PostgresConfig) -> Result<Pool, ServerError> {
+    /// Connections with these settings, one of which is made at once, to see that it has them.
+    async fn pool(
+        &self,
+        login: &Config,
+        settings: &Settings,
+        size: usize,
+        config: &PostgresConfig,
+    ) -> Result<Pool, ServerError> {
+        let mut login = login.clone();
+        login.options(options(settings));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match &self.tls {
             None => Manager::from_config(login, NoTls, recycling),
             Some(tls) => Manager::from_config(login, tls.clone(), recycling),
         };
-        Pool::builder(manager)
+        let pool = Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(config.longest_wait))
             .create_timeout(Some(CONNECT_TIME))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| ServerError::Refused(error.to_string()))
+            .map_err(|error| ServerError::Refused(error.to_string()))?;
+        let first = pool.get().await.map_err(|error| ServerError::Refused(with_causes(&error)))?;
+        for (name, value) in settings {
+            let row = first.query_one("SELECT setting FROM pg_settings WHERE name = $1", &[name]).await?;
+            if row.get::<_, &str>(0) != value {
+                return Err(ServerError::Unfit(format!(
+                    "has {name} = {} on a connection that asked for {value}: reach it without what drops `options`, such as a \
+                     pooler",
+                    row.get::<_, &str>(0)
+                )));
+            }
+        }
+        drop(first);
+        Ok(pool)
     }
 }
 
@@ -236,7 +276,8 @@ impl Login {
         Ok(Self { role, password })
     }
 
-    /// The statements that make the role and its schema. Not the password is in them, which the server may log, but what checks it.
+    /// The statements that make the role and its schema. Not the password is in them, but what checks it: a server logs such
+    /// statements sooner than parameters.
     fn creation(&self, schema: &str) -> String {
         let (role, schema) = (quoted(&self.role), quoted(schema));
         let verifier = scram_sha_256(self.password.as_bytes());
@@ -254,23 +295,43 @@ impl From<tokio_postgres::Error> for ServerError {
     }
 }
 
-/// How a service's connections behave, whatever is said on them.
-fn session(login: &Config, schema: &str, config: &PostgresConfig, only_reads: bool) -> Config {
-    let mut session = login.clone();
-    // What PostgreSQL does not bound of itself: all three have no end unless they are set.
-    let settings = format!(
-        "-c search_path=\"{schema}\" -c statement_timeout={} -c lock_timeout={} \
-         -c idle_in_transaction_session_timeout={} -c client_connection_check_interval=100 \
-         -c default_transaction_read_only={} -c default_transaction_isolation=read\\ committed \
-         -c synchronous_commit=on -c client_min_messages=warning -c timezone=UTC -c jit=off",
-        milliseconds(config.statement_deadline),
-        milliseconds(config.longest_wait),
+/// Whether a query with one parameter gives a row.
+async fn is_there(transaction: &Transaction<'_>, sql: &str, name: &str) -> Result<bool, ServerError> {
+    Ok(transaction.query_opt(sql, &[&name]).await?.is_some())
+}
+
+/// Names and values, as PostgreSQL shows them.
+type Settings = Vec<(&'static str, String)>;
+
+/// How a service's connections behave, whatever is said on them and whatever the server's own settings are.
+fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings {
+    let of = |time| milliseconds(time).to_string();
+    let only_reads = if only_reads { "on" } else { "off" };
+    vec![
+        ("search_path", format!("\"{schema}\"")),
+        // What PostgreSQL does not bound of itself: all three have no end unless they are set.
+        ("statement_timeout", of(config.statement_deadline)),
+        ("lock_timeout", of(config.longest_wait)),
         // The host ends a lease itself; this is for one that died without a word.
-        milliseconds(config.transaction_lease + CONNECT_TIME),
-        if only_reads { "on" } else { "off" },
-    );
-    session.options(settings);
-    session
+        ("idle_in_transaction_session_timeout", of(config.transaction_lease + CONNECT_TIME)),
+        ("client_connection_check_interval", "100".into()),
+        ("default_transaction_read_only", only_reads.into()),
+        ("default_transaction_isolation", "read committed".into()),
+        ("synchronous_commit", "on".into()),
+        // What `dialect` relies on: no character of a string begins another one.
+        ("standard_conforming_strings", "on".into()),
+        ("backslash_quote", "off".into()),
+        ("transform_null_equals", "off".into()),
+        ("bytea_output", "hex".into()),
+        ("client_min_messages", "warning".into()),
+        ("jit", "off".into()),
+    ]
+}
+
+/// Settings as a connection asks for them (PostgreSQL's manual, 34.1.2, `options`).
+fn options(settings: &Settings) -> String {
+    let option = |(name, value): &(&str, String)| format!("-c {name}={}", value.replace(' ', "\\ "));
+    settings.iter().map(option).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the server keeps what it acknowledges, and texts as they are.

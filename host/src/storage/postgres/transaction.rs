@@ -27,7 +27,8 @@ enum State {
     Idle(Session),
     /// With a statement under way. If that is given up, the connection goes with it.
     Working,
-    Over,
+    /// Gone, and why.
+    Over(StorageError),
 }
 
 /// A place among those that wait for the writer, free again when it is dropped.
@@ -45,7 +46,7 @@ impl Shared {
 
     async fn wait_for_writer(&self) -> Result<Session, StorageError> {
         let _seat = Seat::take(&self.waiting, self.config.waiting_writes)?;
-        let session = Session::lend(&self.writer).await?;
+        let session = self.lend(&self.writer).await?;
         let (lock, deadline) = (self.writer_lock, milliseconds(self.config.statement_deadline));
         // What waits for a lock is not late: `lock_timeout` bounds it.
         let begin = format!(
@@ -55,7 +56,7 @@ impl Shared {
         match session.command(&begin).await {
             Ok(()) => Ok(session),
             Err(error) => {
-                roll_back(session).await;
+                give_up(session, &error).await;
                 Err(error)
             }
         }
@@ -79,7 +80,9 @@ impl Held {
         let session = self.take()?;
         let began = Instant::now();
         // Given up in between, the connection is closed, and with it the transaction rolled back.
+        let abandoned = Abandoned(&self.state);
         let ended = timeout_at(self.until, run_alone(session, &call, wanted, &self.shared)).await;
+        drop(abandoned);
         self.shared.usage.add_sql_time(began.elapsed());
         match ended {
             Ok((result, Some(session))) => {
@@ -87,13 +90,11 @@ impl Held {
                 result
             }
             Ok((result, None)) => {
-                *self.lock() = State::Over;
+                let lost = result.as_ref().err().cloned();
+                *self.lock() = State::Over(lost.unwrap_or(StorageError::TimedOut));
                 result
             }
-            Err(_) => {
-                *self.lock() = State::Over;
-                Err(StorageError::TimedOut)
-            }
+            Err(_) => Err(StorageError::TimedOut),
         }
     }
 
@@ -102,19 +103,20 @@ impl Held {
         match std::mem::replace(&mut *state, State::Working) {
             State::Idle(session) => Ok(session),
             State::Working => Err(StorageError::Invalid("a transaction runs one statement at a time".into())),
-            State::Over => {
-                *state = State::Over;
-                Err(StorageError::TimedOut)
+            State::Over(reason) => {
+                *state = State::Over(reason.clone());
+                Err(reason)
             }
         }
     }
 
     /// After the end of its lease, it is rolled back instead.
     fn put_back(&self, session: Session) {
+        let mut state = self.lock();
+        // With the lock: whoever ends the lease comes before, and this sees the time, or after, and finds it idle.
         if Instant::now() < self.until {
-            *self.lock() = State::Idle(session);
+            *state = State::Idle(session);
         } else {
-            *self.lock() = State::Over;
             self.runtime.spawn(roll_back(session));
         }
     }
@@ -126,7 +128,12 @@ impl Held {
     async fn keep(&self) -> Result<(), StorageError> {
         let session = self.take()?;
         self.lease.abort();
-        *self.lock() = State::Over;
+        *self.lock() = State::Over(StorageError::TimedOut);
+        if Instant::now() >= self.until {
+            Usage::count(&self.shared.usage.rollbacks);
+            roll_back(session).await;
+            return Err(StorageError::TimedOut);
+        }
         match session.command("COMMIT").await {
             Ok(()) => {
                 self.shared.acknowledge();
@@ -158,11 +165,20 @@ impl Transaction for Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.lease.abort();
-        let state = std::mem::replace(&mut *self.lock(), State::Over);
+        let state = std::mem::replace(&mut *self.lock(), State::Over(StorageError::TimedOut));
         if let State::Idle(session) = state {
             Usage::count(&self.shared.usage.rollbacks);
             self.runtime.spawn(roll_back(session));
         }
+    }
+}
+
+/// A statement under way: whoever drops it before its end has lost the transaction.
+struct Abandoned<'s>(&'s Mutex<State>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Over(StorageError::TimedOut);
     }
 }
 
@@ -199,6 +215,7 @@ async fn run_alone(
         match ran {
             Ok(Some(given)) => return (Ok(given), Some(session)),
             Ok(None) => {}
+            Err(error @ StorageError::Unavailable(_)) => return (Err(error), None),
             Err(error) => result = Err(error),
         }
         if let Err(lost) = session.command(UNDO).await {
@@ -216,14 +233,17 @@ async fn end_lease(state: Arc<Mutex<State>>, until: Instant) {
     tokio::time::sleep_until(until).await;
     let left = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *state, State::Over) {
+        match std::mem::replace(&mut *state, State::Over(StorageError::TimedOut)) {
             State::Idle(session) => Some(session),
             // Its statement ends at the same moment.
             State::Working => {
                 *state = State::Working;
                 None
             }
-            State::Over => None,
+            over @ State::Over(_) => {
+                *state = over;
+                None
+            }
         }
     };
     if let Some(session) = left {
@@ -235,6 +255,13 @@ async fn end_lease(state: Arc<Mutex<State>>, until: Instant) {
 pub(super) async fn roll_back(session: Session) {
     if session.command("ROLLBACK").await.is_ok() {
         session.done();
+    }
+}
+
+/// Rolls back after an error, unless it is of the connection: then closing it is all that can be done.
+pub(super) async fn give_up(session: Session, error: &StorageError) {
+    if !matches!(error, StorageError::Unavailable(_)) {
+        roll_back(session).await;
     }
 }
 

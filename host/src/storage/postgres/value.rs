@@ -1,6 +1,7 @@
 //! Values on their way to PostgreSQL and back, in its binary form (`src/backend/utils/adt` of PostgreSQL, the `…_send` functions).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -15,7 +16,6 @@ const VALUE_BYTES: usize = 16;
 type Failure = Box<dyn std::error::Error + Sync + Send>;
 
 /// A parameter. Its type is that of the value, not what PostgreSQL would like at its place.
-#[derive(Debug)]
 pub(super) struct Parameter<'v>(pub(super) &'v Value);
 
 impl Parameter<'_> {
@@ -43,6 +43,13 @@ impl Parameter<'_> {
 
 fn too_large(limits: &PostgresLimits) -> StorageError {
     StorageError::TooLarge(format!("a value of more than {} bytes", limits.value_bytes))
+}
+
+/// Shows no value: the client writes its parameters to the log.
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a parameter of type {}", self.kind())
+    }
 }
 
 impl ToSql for Parameter<'_> {
@@ -132,7 +139,6 @@ impl<'l> Packing<'l> {
             Type::INT8 => i64::from_sql(kind, bytes).map(|integer| self.rows.integer(integer)),
             Type::FLOAT4 => f32::from_sql(kind, bytes).map(|real| self.rows.real(real.into())),
             Type::FLOAT8 => f64::from_sql(kind, bytes).map(|real| self.rows.real(real)),
-            Type::NUMERIC => self.number(bytes),
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => {
                 <&str>::from_sql(kind, bytes).map(|text| self.rows.text(&unescaped(text)))
             }
@@ -143,15 +149,6 @@ impl<'l> Packing<'l> {
             _ => Err(format!("its type is {kind}: CAST it AS INTEGER, REAL, TEXT or BLOB").into()),
         };
         read.map_err(|cause| StorageError::Invalid(format!("the column {} of the result: {cause}", column.name())))
-    }
-
-    /// What `sum` and `avg` of integers are: an integer where it is a whole number by its scale, else a real number.
-    fn number(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        match Numeric::read(bytes).ok_or("it is not a number")? {
-            numeric if numeric.scale > 0 => self.rows.real(numeric.real()),
-            numeric => self.rows.integer(numeric.integer().ok_or("the integer is too large")?),
-        }
-        Ok(())
     }
 }
 
@@ -168,69 +165,10 @@ impl<'b> FromSql<'b> for Wire<'b> {
     }
 }
 
-/// A `numeric` as `numeric_send` writes it: digits to the base of 10,000, the first one's power, a sign and the decimal places.
-struct Numeric<'b> {
-    weight: i16,
-    negative: bool,
-    scale: u16,
-    digits: &'b [u8],
-}
-
-impl<'b> Numeric<'b> {
-    /// None for what is no number: NaN and the infinities.
-    fn read(bytes: &'b [u8]) -> Option<Self> {
-        let (head, digits) = bytes.split_at_checked(8)?;
-        let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        let negative = match word(4) {
-            0x0000 => false,
-            0x4000 => true,
-            _ => return None,
-        };
-        Some(Self { weight: word(2).cast_signed(), negative, scale: word(6), digits })
-    }
-
-    fn digits(&self) -> impl Iterator<Item = (i32, u16)> {
-        let powers = (0..).map(|place| i32::from(self.weight) - place);
-        powers.zip(self.digits.chunks_exact(2).map(|digit| u16::from_be_bytes([digit[0], digit[1]])))
-    }
-
-    /// None if it has no place in 64 bits. Without decimal places no digit has a negative power.
-    fn integer(&self) -> Option<i64> {
-        let sum = self.digits().try_fold(0_i128, |sum, (power, digit)| {
-            let unit = 10_000_i128.checked_pow(u32::try_from(power).ok()?)?;
-            sum.checked_add(unit.checked_mul(digit.into())?)
-        })?;
-        i64::try_from(if self.negative { -sum } else { sum }).ok()
-    }
-
-    /// The nearest double, or its neighbour.
-    fn real(&self) -> f64 {
-        let sum: f64 = self.digits().map(|(power, digit)| f64::from(digit) * 10_000_f64.powi(power)).sum();
-        if self.negative { -sum } else { sum }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-
-    fn numeric(weight: i16, sign: u16, scale: u16, digits: &[u16]) -> Vec<u8> {
-        let head = [u16::try_from(digits.len()).unwrap(), weight.cast_unsigned(), sign, scale];
-        head.iter().chain(digits).flat_map(|word| word.to_be_bytes()).collect()
-    }
-
-    #[test]
-    fn a_sum_of_integers_is_an_integer() {
-        let integer = |bytes: Vec<u8>| Numeric::read(&bytes).unwrap().integer();
-        assert_eq!(integer(numeric(0, 0, 0, &[])), Some(0));
-        assert_eq!(integer(numeric(1, 0x4000, 0, &[12, 3456])), Some(-123_456));
-        assert_eq!(integer(numeric(2, 0, 0, &[7])), Some(700_000_000));
-        assert_eq!(integer(numeric(4, 0, 0, &[922, 3372, 368, 5477, 5807])), Some(i64::MAX));
-        assert_eq!(integer(numeric(4, 0, 0, &[922, 3372, 368, 5477, 5808])), None);
-        assert_eq!(integer(numeric(4, 0x4000, 0, &[922, 3372, 368, 5477, 5808])), Some(i64::MIN));
-        assert_eq!(integer(numeric(30_000, 0, 0, &[1])), None);
-    }
 
     #[test]
     fn every_text_is_kept_without_a_nul_and_comes_back_as_it_was() {
@@ -243,13 +181,5 @@ mod tests {
         }
         // What somebody else wrote there.
         assert_eq!(unescaped("\u{1a}x"), "\u{1a}x");
-    }
-
-    #[test]
-    fn an_average_is_a_real_number_and_what_is_no_number_is_refused() {
-        let three_and_a_half = numeric(0, 0, 16, &[3, 5000]);
-        assert_eq!(Numeric::read(&three_and_a_half).unwrap().real(), 3.5);
-        assert!(Numeric::read(&numeric(0, 0xC000, 0, &[])).is_none());
-        assert!(Numeric::read(&[0; 7]).is_none());
     }
 }

@@ -118,6 +118,9 @@ impl Writer<'_> {
         let Some(word) = joining(operator) else {
             return Err(no_operator(operator));
         };
+        if *operator == BinaryOperator::StringConcat {
+            return self.joined_texts(&operands(left, operator, right));
+        }
         for (at, operand) in operands(left, operator, right).into_iter().enumerate() {
             if at > 0 {
                 self.put(" ");
@@ -125,6 +128,18 @@ impl Writer<'_> {
                 self.put(" ");
             }
             self.operand(operand)?;
+        }
+        Ok(())
+    }
+
+    /// SQLite makes a text of every operand, and no longer one than a value may be.
+    fn joined_texts(&mut self, operands: &[&Expr]) -> Written {
+        self.put(&"comptoir_join(".repeat(operands.len() - 1));
+        for (at, operand) in operands.iter().enumerate() {
+            self.put(if at > 0 { ", CAST(" } else { "CAST(" });
+            self.expression(operand)?;
+            self.put(" AS TEXT)");
+            self.put(if at > 0 { ")" } else { "" });
         }
         Ok(())
     }
@@ -192,6 +207,11 @@ impl Writer<'_> {
         let Some(word) = type_word(to) else {
             return Err(invalid(format!("CAST to {}: write INTEGER, REAL, TEXT or BLOB", shown(&to.to_string()))));
         };
+        if word == "BIGINT" {
+            // PostgreSQL would round.
+            self.put("comptoir_integer");
+            return self.parentheses(|writer| writer.expression(value));
+        }
         self.put("CAST(");
         self.expression(value)?;
         self.put(" AS ");
@@ -209,7 +229,12 @@ impl Writer<'_> {
 
     pub(super) fn literal(&mut self, value: &Value) -> Written {
         match value {
-            Value::Number(number, false) if is_decimal(number) => self.put(number),
+            Value::Number(number, false) if number.parse::<i64>().is_ok() => self.put(number),
+            Value::Number(number, false) if is_decimal(number) => {
+                self.put("CAST(");
+                self.put(number);
+                self.put(" AS DOUBLE PRECISION)");
+            }
             Value::Number(number, _) => return Err(invalid(format!("the number {}", shown(number)))),
             Value::SingleQuotedString(text) => self.string(text),
             Value::HexStringLiteral(digits) => self.blob(digits)?,
@@ -323,7 +348,7 @@ fn joining(operator: &BinaryOperator) -> Option<&'static str> {
         BinaryOperator::Multiply => Some("*"),
         BinaryOperator::Divide => Some("/"),
         BinaryOperator::Modulo => Some("%"),
-        BinaryOperator::StringConcat => Some("||"),
+        BinaryOperator::StringConcat => Some("comptoir_join"),
         BinaryOperator::BitwiseAnd => Some("&"),
         BinaryOperator::BitwiseOr => Some("|"),
         BinaryOperator::PGBitwiseShiftLeft => Some("<<"),

@@ -2,9 +2,8 @@
 
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
-    AlterTable, AlterTableOperation, CreateIndex, CreateTable, CreateTableOptions, CreateView, DataType, Expr, Ident,
-    IndexColumn, ObjectName, ObjectType, OrderByExpr, RenameTableNameKind, Statement, TableConstraint, UnaryOperator,
-    Value,
+    AlterTable, AlterTableOperation, CreateIndex, CreateTable, DataType, Expr, Ident, IndexColumn, ObjectName,
+    ObjectType, OrderByExpr, RenameTableNameKind, Statement, TableConstraint, UnaryOperator, Value,
 };
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -23,8 +22,11 @@ pub(super) fn statement(mut words: Vec<TokenWithSpan>) -> Result<String, Storage
             let has_rowid = cut_table_options(&mut words)?;
             writer.create_table(words, has_rowid)?;
         }
-        ["CREATE", "INDEX" | "UNIQUE" | "VIEW"] | ["ALTER", "TABLE"] | ["DROP", "TABLE" | "INDEX" | "VIEW"] => {
+        ["CREATE", "INDEX" | "UNIQUE"] | ["ALTER", "TABLE"] | ["DROP", "TABLE" | "INDEX"] => {
             writer.schema(&grammar::parse(words)?)?;
+        }
+        ["CREATE" | "DROP", "VIEW"] => {
+            return Err(invalid("views do not work on PostgreSQL: write the query where it is used"));
         }
         ["CREATE" | "DROP", "TRIGGER"] => return Err(invalid("triggers do not work on PostgreSQL")),
         ["CREATE", "TEMP" | "TEMPORARY"] => return Err(invalid("what is TEMP does not work on PostgreSQL")),
@@ -70,7 +72,6 @@ impl Writer<'_> {
     fn schema(&mut self, statement: &Statement) -> Written {
         match statement {
             Statement::CreateIndex(index) => self.create_index(index),
-            Statement::CreateView(view) => self.create_view(view),
             Statement::AlterTable(alter) => self.alter_table(alter),
             Statement::Drop { .. } => self.drop(statement),
             _ => Err(denied("this kind of statement")),
@@ -134,28 +135,6 @@ impl Writer<'_> {
         self.direction(options)
     }
 
-    fn create_view(&mut self, view: &CreateView) -> Written {
-        if view.if_not_exists {
-            return Err(invalid("CREATE VIEW IF NOT EXISTS does not work on PostgreSQL: write CREATE VIEW"));
-        }
-        let columns = &view.columns;
-        let typed = columns.iter().any(|column| column.data_type.is_some() || column.options.is_some());
-        let kind = view.or_alter || view.or_replace || view.materialized || view.secure || view.temporary;
-        let bound = view.with_no_schema_binding || view.copy_grants || view.to.is_some() || view.params.is_some();
-        let options = view.options != CreateTableOptions::None || !view.cluster_by.is_empty();
-        if typed || kind || bound || options || view.comment.is_some() {
-            return Err(invalid("a CREATE VIEW that SQLite does not have"));
-        }
-        self.put("CREATE VIEW ");
-        self.table(&view.name)?;
-        if !columns.is_empty() {
-            self.put(" ");
-            self.parentheses(|writer| writer.list(columns, |writer, column| writer.column(&column.name)))?;
-        }
-        self.put(" AS ");
-        self.query(&view.query)
-    }
-
     fn alter_table(&mut self, alter: &AlterTable) -> Written {
         let AlterTable { name, if_exists, only, operations, location, on_cluster, table_type, end_token: _ } = alter;
         let strange = *if_exists || *only || location.is_some() || on_cluster.is_some() || table_type.is_some();
@@ -214,7 +193,6 @@ impl Writer<'_> {
         self.put(match object_type {
             ObjectType::Table => "DROP TABLE ",
             ObjectType::Index => "DROP INDEX ",
-            ObjectType::View => "DROP VIEW ",
             _ => return Err(denied("this kind of DROP")),
         });
         let [name] = names.as_slice() else {

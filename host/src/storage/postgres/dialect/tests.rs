@@ -47,7 +47,14 @@ const ALLOWED: &[(&str, &str)] = &[
     ("VALUES (1, 'a'), (2, NULL)", "VALUES (1, 'a'), (2, NULL)"),
     ("SELECT a == b, a != b, a <> b FROM t", r#"SELECT "a" = "b", "a" <> "b", "a" <> "b" FROM "t""#),
     ("SELECT X'00fF'", "SELECT '\\x00fF'::BYTEA"),
-    ("SELECT 1.5, .5, 1e3, -7, TRUE, false", "SELECT 1.5, .5, 1e3, -7, true, false"),
+    ("SELECT 5, -7, TRUE, false", "SELECT 5, -7, true, false"),
+    (
+        "SELECT 1.5, .5, 1e3, 99999999999999999999",
+        concat!(
+            "SELECT CAST(1.5 AS DOUBLE PRECISION), CAST(.5 AS DOUBLE PRECISION), CAST(1e3 AS DOUBLE PRECISION), ",
+            "CAST(99999999999999999999 AS DOUBLE PRECISION)"
+        ),
+    ),
     ("SELECT - -1, +x, ~x FROM t", r#"SELECT -(-1), "x", ~"x" FROM "t""#),
     ("SELECT current_user FROM t", r#"SELECT "current_user" FROM "t""#),
     ("SELECT a FROM t ORDER BY a DESC NULLS LAST, b", r#"SELECT "a" FROM "t" ORDER BY "a" DESC NULLS LAST, "b""#),
@@ -86,14 +93,14 @@ const ALLOWED: &[(&str, &str)] = &[
     ("SELECT CASE WHEN a > 1 THEN 2 END FROM t", r#"SELECT CASE WHEN ("a" > 1) THEN 2 END FROM "t""#),
     (
         "SELECT CAST(a AS INTEGER), CAST(a AS REAL), CAST(a AS BLOB), CAST(a AS TEXT) FROM t",
-        r#"SELECT CAST("a" AS BIGINT), CAST("a" AS DOUBLE PRECISION), CAST("a" AS BYTEA), CAST("a" AS TEXT) FROM "t""#,
+        r#"SELECT comptoir_integer("a"), CAST("a" AS DOUBLE PRECISION), CAST("a" AS BYTEA), CAST("a" AS TEXT) FROM "t""#,
     ),
     ("SELECT a COLLATE BINARY FROM t", r#"SELECT "a" COLLATE "C" FROM "t""#),
     ("SELECT a FROM t WHERE a LIKE $1", r#"SELECT "a" FROM "t" WHERE "a" ILIKE $1 ESCAPE ''"#),
     ("SELECT a NOT LIKE 'x!_%' ESCAPE '!' FROM t", r#"SELECT "a" NOT ILIKE 'x!_%' ESCAPE '!' FROM "t""#),
     (
         "SELECT lower(a || b), upper(c) FROM t",
-        r#"SELECT lower(("a" || "b") COLLATE "C"), upper("c" COLLATE "C") FROM "t""#,
+        r#"SELECT lower((comptoir_join(CAST("a" AS TEXT), CAST("b" AS TEXT))) COLLATE "C"), upper("c" COLLATE "C") FROM "t""#,
     ),
     ("SELECT IFNULL(a, 0), ceil(b), Floor(b) FROM t", r#"SELECT coalesce("a", 0), CEIL("b"), FLOOR("b") FROM "t""#),
     (
@@ -102,8 +109,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     (
         "SELECT sum(a) OVER (PARTITION BY b ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM t",
-        r#"SELECT sum("a") OVER (PARTITION BY "b" ORDER BY "c" ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM "t""#,
+        r#"SELECT comptoir_sum(sum("a") OVER (PARTITION BY "b" ORDER BY "c" ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)) FROM "t""#,
     ),
+    ("SELECT sum(a) / avg(b) FROM t", r#"SELECT comptoir_sum(sum("a")) / CAST(avg("b") AS DOUBLE PRECISION) FROM "t""#),
     (
         "SELECT rank() OVER w FROM t WINDOW w AS (ORDER BY a)",
         r#"SELECT rank() OVER "w" FROM "t" WINDOW "w" AS (ORDER BY "a")"#,
@@ -136,7 +144,10 @@ const ALLOWED: &[(&str, &str)] = &[
         "WITH a AS (SELECT 1 AS x) DELETE FROM t WHERE y IN (SELECT x FROM a)",
         r#"WITH "a" AS (SELECT 1 AS "x") DELETE FROM "t" WHERE "y" IN (SELECT "x" FROM "a")"#,
     ),
-    ("SELECT string_agg(a, ',' ORDER BY b) FROM t", r#"SELECT string_agg("a", ',' ORDER BY "b") FROM "t""#),
+    (
+        "SELECT a || 1 || 'x' FROM t",
+        r#"SELECT comptoir_join(comptoir_join(CAST("a" AS TEXT), CAST(1 AS TEXT)), CAST('x' AS TEXT)) FROM "t""#,
+    ),
     ("SELECT a IS NOT TRUE FROM t NATURAL LEFT JOIN u", r#"SELECT "a" IS NOT TRUE FROM "t" NATURAL LEFT JOIN "u""#),
     ("SELECT a << 1 | b & 2 FROM t", r#"SELECT (("a" << 1) | "b") & 2 FROM "t""#),
 ];
@@ -151,8 +162,8 @@ fn what_is_allowed_is_written_in_the_words_of_postgresql() {
 #[test]
 fn operators_bind_as_in_sqlite() {
     for (sql, expected) in [
-        ("SELECT a || b * c FROM t", r#"SELECT ("a" || "b") * "c" FROM "t""#),
-        ("SELECT -a || b FROM t", r#"SELECT (-"a") || "b" FROM "t""#),
+        ("SELECT a || b * c FROM t", r#"SELECT (comptoir_join(CAST("a" AS TEXT), CAST("b" AS TEXT))) * "c" FROM "t""#),
+        ("SELECT -a || b FROM t", r#"SELECT comptoir_join(CAST(-"a" AS TEXT), CAST("b" AS TEXT)) FROM "t""#),
         ("SELECT NOT a = b FROM t", r#"SELECT NOT ("a" = "b") FROM "t""#),
         ("SELECT a = b < c FROM t", r#"SELECT "a" = ("b" < "c") FROM "t""#),
         ("SELECT a < b IS NULL FROM t", r#"SELECT ("a" < "b") IS NULL FROM "t""#),

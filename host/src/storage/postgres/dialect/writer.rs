@@ -22,7 +22,7 @@ const OTHERS: [&str; 4] = ["pg_", "sqlite_", "information_schema", "comptoir_"];
 const ROW_IDS: [&str; 2] = ["rowid", "_rowid_"];
 
 /// Functions of one row: PostgreSQL takes `t.to_json` for `to_json(t)` if there is no such column.
-const FUNCTIONS_OF_A_ROW: [&str; 19] = [
+const FUNCTIONS_OF_A_ROW: &[&str] = &[
     "any_value",
     "array_agg",
     "concat",
@@ -33,6 +33,8 @@ const FUNCTIONS_OF_A_ROW: [&str; 19] = [
     "json_scalar",
     "json_serialize",
     "jsonb_agg",
+    "json_agg_strict",
+    "jsonb_agg_strict",
     "jsonb_build_array",
     "jsonb_build_object",
     "num_nonnulls",
@@ -66,7 +68,8 @@ impl<'l> Writer<'l> {
             functions: 0,
             likes: 0,
             subqueries: 0,
-            tables: BTreeSet::new(),
+            // What a change calls the rows that it meets.
+            tables: ["excluded", "old", "new"].map(String::from).into(),
             bare_columns: BTreeSet::new(),
         }
     }
@@ -155,8 +158,9 @@ impl<'l> Writer<'l> {
     /// Writes an alias for a subquery that has none: PostgreSQL wants one.
     pub(super) fn subquery_alias(&mut self) {
         self.subqueries += 1;
-        let alias = format!(" AS \"subquery {}\"", self.subqueries);
-        self.put(&alias);
+        let alias = format!("subquery {}", self.subqueries);
+        self.put(&format!(" AS \"{alias}\""));
+        self.tables.insert(alias);
     }
 
     /// Writes the name of a column where it is made or changed.

@@ -56,6 +56,10 @@ async fn what_sqlite_does_not_have_is_refused_before_it_reaches_the_server() {
         "SELECT CURRENT_TIMESTAMP",
         "SELECT gen_random_uuid()",
         "SELECT pg_notify('a', 'b')",
+        "SELECT CAST(\"subquery 1\" AS TEXT) FROM (SELECT 1 AS a, 2 AS b)",
+        "SELECT mugs FROM mugs",
+        "SELECT mugs.row_to_json FROM mugs",
+        "INSERT INTO mugs (id, stock) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET stock = length(CAST(excluded AS TEXT))",
         "SELECT lo_create(0)",
         "SELECT * FROM pg_class",
         "SELECT * FROM pg_catalog.pg_class",
@@ -90,10 +94,17 @@ async fn what_sqlite_does_not_have_is_refused_before_it_reaches_the_server() {
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
 async fn ever_new_statements_do_not_fill_the_servers_memory() {
     let shop = host(&service(), patient()).await;
-    for number in 0..400 {
+    for number in 0..300 {
         shop.query(sql(&format!("SELECT {number}"))).await.unwrap();
+        // A long one is compiled each time.
+        let long = format!("SELECT 1 WHERE {number} IN (1{})", ",1".repeat(3_000));
+        if number % 50 == 0 {
+            shop.query(sql(&long)).await.unwrap();
+        }
     }
-    let session = Session::lend(&shop.0.reader).await.unwrap();
+    let session = shop.0.lend(&shop.0.reader).await.unwrap();
     let compiled = session.number("SELECT count(*) FROM pg_prepared_statements").await.unwrap();
     assert!(compiled < 256, "{compiled} statements are compiled");
+    let longest = session.number("SELECT max(length(statement))::bigint FROM pg_prepared_statements").await.unwrap();
+    assert!(longest < 8_192, "one of {longest} bytes is compiled");
 }

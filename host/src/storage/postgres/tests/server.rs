@@ -17,6 +17,7 @@ async fn every_time_that_postgresql_leaves_open_is_set_on_each_connection() {
             ("default_transaction_read_only", only_reads),
             ("default_transaction_isolation", "read committed"),
             ("synchronous_commit", "on"),
+            ("standard_conforming_strings", "on"),
         ] {
             let set: String = client.query_one(&format!("SHOW {setting}"), &[]).await.unwrap().get(0);
             assert_eq!(set, value, "{setting}");
@@ -49,6 +50,32 @@ async fn a_role_that_was_left_behind_is_asked_for_by_name() {
     operator.batch_execute(&gone).await.unwrap();
     let refused = server().open(&service, patient()).await.err().unwrap();
     assert!(matches!(&refused, ServerError::Missing(missing) if *missing == role), "{refused}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_schema_that_was_dropped_is_not_begun_anew_unasked() {
+    let service = service();
+    drop(host(&service, patient()).await);
+    operator().await.batch_execute(&format!("DROP SCHEMA service_{service} CASCADE")).await.unwrap();
+    let refused = server().open(&service, patient()).await.err().unwrap();
+    assert!(matches!(refused, ServerError::Emptied(_)), "{refused}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_database_with_other_settings_changes_nothing_for_a_service() {
+    let (service, operator) = (service(), operator().await);
+    drop(host(&service, patient()).await);
+    let role: String =
+        operator.query_one("SELECT role FROM comptoir.logins WHERE service = $1", &[&service]).await.unwrap().get(0);
+    for setting in ["standard_conforming_strings = off", "backslash_quote = on", "statement_timeout = 0"] {
+        operator.batch_execute(&format!("ALTER ROLE \"{role}\" SET {setting}")).await.unwrap();
+    }
+    let shop = host(&service, patient()).await;
+    let escape = r"SELECT '\' AS a, ', (SELECT current_user::text) -- ' AS b";
+    let read = shop.query(sql(escape)).await.unwrap().values();
+    assert_eq!(read, [Value::Text("\\".into()), Value::Text(", (SELECT current_user::text) -- ".into())]);
 }
 
 #[test]
