@@ -26,8 +26,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Below the level `info`, these crates write out the arguments and results of host calls: tokens and passwords among them.
-const TELLTALES: [&str; 2] = ["wasmtime", "wit-bindgen"];
+/// Below the level `info`, these crates write out the arguments and results of host calls, and the parameters of statements:
+/// tokens, passwords and keys among them.
+const TELLTALES: [&str; 3] = ["wasmtime", "wit-bindgen", "tokio_postgres"];
 
 fn tells_secrets(what: &Metadata<'_>) -> bool {
     *what.level() > Level::INFO && TELLTALES.iter().any(|telltale| what.target().starts_with(telltale))
