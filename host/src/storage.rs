@@ -184,6 +184,16 @@ pub trait Storage: Send + Sync {
     /// fits is the caller's to decide.
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>>;
 
+    /// Runs migrations as [`migrate`](Storage::migrate) does, after [`check_additive`](Storage::check_additive) has passed them.
+    fn migrate_checked(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
+        self.migrate(migrations)
+    }
+
+    /// The version of the last migration that ran without that check, where the database knows it, for all hosts that serve on it.
+    fn unchecked_version(&self) -> BoxFuture<'_, Result<Option<u32>, StorageError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Whether the migrations above [`schema_version`](Storage::schema_version) leave everything as it is for a revision that
     /// was written before them. Changes nothing, runs none of them on the database, and holds up nobody.
     ///

@@ -35,7 +35,7 @@ impl Deployer {
         };
         self.fits_schema(served).await?;
         let version = version(&**storage).await.map_err(refuse)?;
-        let unchecked = self.unchecked(name, version)?;
+        let unchecked = self.unchecked(name, &**storage, version).await?.map_err(refuse)?;
         let last = u32::try_from(description.migrations.len()).unwrap_or(u32::MAX).max(version);
         self.record.note_texts(name, version, &texts(description))?;
         let checked = (in_use || storage.serves_other_hosts()) && version > 0;
@@ -45,7 +45,9 @@ impl Deployer {
             // Before the steps run: a crash in between must not make what serves refuse its own database.
             self.record.note_schema(name, KnownSchema { base: unchecked, latest: last })?;
         }
-        let known = match storage.migrate(description.migrations.clone()).await {
+        let migrations = description.migrations.clone();
+        let ran = if checked { storage.migrate_checked(migrations).await } else { storage.migrate(migrations).await };
+        let known = match ran {
             Ok(_) => KnownSchema { base: if checked { unchecked } else { last }, latest: last },
             Err(error) => {
                 self.record.note_schema(name, KnownSchema { base: unchecked, latest: version })?;
@@ -107,12 +109,22 @@ impl Deployer {
     }
 
     /// The version up to which the steps of a database were not checked to only add. Those that this host did not make
-    /// itself were not.
-    fn unchecked(&self, name: &str, version: u32) -> Result<u32, RecordError> {
-        Ok(match self.record.schema(name)? {
+    /// itself were not, unless the database knows it for all hosts.
+    async fn unchecked(
+        &self,
+        name: &str,
+        storage: &dyn Storage,
+        version: u32,
+    ) -> Result<Result<u32, String>, RecordError> {
+        match storage.unchecked_version().await {
+            Ok(Some(unchecked)) => return Ok(Ok(unchecked)),
+            Ok(None) => {}
+            Err(error) => return Ok(Err(error.to_string())),
+        }
+        Ok(Ok(match self.record.schema(name)? {
             Some(known) if version <= known.latest => known.base,
             _ => version,
-        })
+        }))
     }
 
     /// Refuses a component that does not work with the schema as it is.
@@ -123,7 +135,7 @@ impl Deployer {
         };
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
         let version = version(&**storage).await.map_err(refuse)?;
-        let unchecked = self.unchecked(name, version)?;
+        let unchecked = self.unchecked(name, &**storage, version).await?.map_err(refuse)?;
         let (first, last) = description.schema;
         if unchecked > last {
             return Err(refuse(format!(

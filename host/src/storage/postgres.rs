@@ -235,10 +235,10 @@ impl Shared {
         Err(StorageError::Busy)
     }
 
-    /// The version of the schema, as the last commit of any host left it.
-    async fn version(&self) -> Result<u32, StorageError> {
+    /// A version that a statement of the host's own gives, as the last commit of any host left it.
+    async fn version(&self, asked: &str) -> Result<u32, StorageError> {
         let session = self.lend(&self.reader).await?;
-        let version = session.number(migrate::VERSION).await?;
+        let version = session.number(asked).await?;
         session.done();
         u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("its schema has the version {version}")))
     }
@@ -294,7 +294,15 @@ impl Storage for PostgresStorage {
     }
 
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
-        Box::pin(async move { migrate::run(&self.0, &migrations).await })
+        Box::pin(async move { migrate::run(&self.0, &migrations, false).await })
+    }
+
+    fn migrate_checked(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
+        Box::pin(async move { migrate::run(&self.0, &migrations, true).await })
+    }
+
+    fn unchecked_version(&self) -> BoxFuture<'_, Result<Option<u32>, StorageError>> {
+        Box::pin(async move { self.0.version(migrate::UNCHECKED_VERSION).await.map(Some) })
     }
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
@@ -302,7 +310,7 @@ impl Storage for PostgresStorage {
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {
-        Box::pin(self.0.version())
+        Box::pin(self.0.version(migrate::VERSION))
     }
 
     fn serves_other_hosts(&self) -> bool {

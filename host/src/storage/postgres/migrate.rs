@@ -15,7 +15,8 @@ use crate::storage::{Migration, MigrationError, NotAdditive, StorageError};
 pub(super) const OWN: &str = "
     CREATE TABLE IF NOT EXISTS comptoir_migrations (
         version bigint PRIMARY KEY,
-        ran_at timestamptz NOT NULL DEFAULT now()
+        ran_at timestamptz NOT NULL DEFAULT now(),
+        checked boolean NOT NULL DEFAULT false
     );
     CREATE OR REPLACE FUNCTION comptoir_sum(numeric) RETURNS bigint IMMUTABLE RETURN CAST($1 AS bigint);
     CREATE OR REPLACE FUNCTION comptoir_sum(bigint) RETURNS bigint IMMUTABLE RETURN $1;
@@ -34,6 +35,10 @@ pub(super) const OWN: &str = "
 
 /// The version of the last one.
 pub(super) const VERSION: &str = "SELECT coalesce(max(version), 0) FROM comptoir_migrations";
+
+/// That of the last one that was not checked to only add.
+pub(super) const UNCHECKED_VERSION: &str =
+    "SELECT coalesce(max(version), 0) FROM comptoir_migrations WHERE NOT checked";
 
 /// Gives every generated id a beginning after those that migrations wrote down, as SQLite does of itself.
 const GO_ON_AFTER_IDS: &str = r#"
@@ -62,20 +67,25 @@ struct Translated {
 }
 
 /// Runs what is above the schema's version. Gives the versions that ran; an error means that nothing changed.
-pub(super) async fn run(shared: &Shared, migrations: &[Migration]) -> Result<Vec<u32>, MigrationError> {
+pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool) -> Result<Vec<u32>, MigrationError> {
     sqlite::check_numbering(migrations)?;
-    let translated = translate(migrations, shared.version().await?)?;
+    let translated = translate(migrations, shared.version(VERSION).await?)?;
     let mut session = shared.take_writer().await?;
     session.be_patient(shared.config.migration_deadline);
     // Given up, the connection is closed, and with it the transaction rolled back.
-    match timeout(shared.config.migration_deadline, run_on(session, shared, translated)).await {
+    match timeout(shared.config.migration_deadline, run_on(session, shared, translated, checked)).await {
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut.into()),
     }
 }
 
-async fn run_on(session: Session, shared: &Shared, migrations: Vec<Translated>) -> Result<Vec<u32>, MigrationError> {
-    let ran = apply(&session, shared, migrations).await;
+async fn run_on(
+    session: Session,
+    shared: &Shared,
+    migrations: Vec<Translated>,
+    checked: bool,
+) -> Result<Vec<u32>, MigrationError> {
+    let ran = apply(&session, shared, migrations, checked).await;
     match &ran {
         Ok(versions) if !versions.is_empty() => {
             session.command("COMMIT").await?;
@@ -90,7 +100,12 @@ async fn run_on(session: Session, shared: &Shared, migrations: Vec<Translated>) 
     ran
 }
 
-async fn apply(session: &Session, shared: &Shared, migrations: Vec<Translated>) -> Result<Vec<u32>, MigrationError> {
+async fn apply(
+    session: &Session,
+    shared: &Shared,
+    migrations: Vec<Translated>,
+    checked: bool,
+) -> Result<Vec<u32>, MigrationError> {
     let deadline = milliseconds(shared.config.migration_deadline);
     session
         .command(&format!(
@@ -104,7 +119,9 @@ async fn apply(session: &Session, shared: &Shared, migrations: Vec<Translated>) 
             let failed = |cause| MigrationError::Failed { version, statement: quote(number, &step.text), cause };
             session.command(&step.sql).await.map_err(failed)?;
         }
-        session.command(&format!("INSERT INTO comptoir_migrations (version) VALUES ({version})")).await?;
+        session
+            .command(&format!("INSERT INTO comptoir_migrations (version, checked) VALUES ({version}, {checked})"))
+            .await?;
         ran.push(version);
     }
     if !ran.is_empty() {
@@ -116,7 +133,7 @@ async fn apply(session: &Session, shared: &Shared, migrations: Vec<Translated>) 
 /// Whether the migrations above the schema's version only add. What the platform's SQL means is asked of SQLite, which runs the
 /// migrations before them on an empty database in memory.
 pub(super) async fn check_additive(shared: &Shared, migrations: Vec<Migration>) -> Result<(), NotAdditive> {
-    let version = shared.version().await.map_err(MigrationError::from)?;
+    let version = shared.version(VERSION).await.map_err(MigrationError::from)?;
     translate(&migrations, version)?;
     let work = tokio::task::spawn_blocking(move || sqlite::check_additive_after(version, &migrations));
     work.await.unwrap_or_else(|error| Err(MigrationError::Storage(StorageError::Unavailable(error.to_string())).into()))
