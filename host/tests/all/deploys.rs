@@ -20,6 +20,7 @@ mod signed;
 mod swaps;
 mod take_back;
 mod texts;
+mod two_hosts;
 
 use std::path::Path;
 use std::time::Duration;

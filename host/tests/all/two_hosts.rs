@@ -191,7 +191,6 @@ async fn when_one_of_two_hosts_is_killed_nothing_that_it_acknowledged_is_lost_an
             // All of them at the host that goes on, with the tokens that they have.
             let mut buyer = buyer.moved_to(&other.gateway);
             buyer.check(&mut findings).await;
-            assert!(buyer.acknowledged.values().sum::<u64>() > 0);
         }
         findings.extend(half_done(&outsider).await);
         assert_eq!(findings, [""; 0], "turn {turn}");
