@@ -28,6 +28,14 @@ test-postgres *filter: components guests
     folder=$(mktemp -d)
     password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     echo "$password" > "$folder/password"
+    # An authority, and the server's certificate that leads to it.
+    new_key=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+    "${new_key[@]}" -x509 -days 2 -subj /CN=authority -keyout "$folder/ca.key" -out "$folder/ca.pem" 2>/dev/null
+    "${new_key[@]}" -subj /CN=server -keyout "$folder/server.key" -out "$folder/server.csr" 2>/dev/null
+    openssl x509 -req -days 2 -in "$folder/server.csr" -CA "$folder/ca.pem" -CAkey "$folder/ca.key" -CAcreateserial \
+        -extfile <(echo subjectAltName=IP:127.0.0.1) -out "$folder/server.pem" 2>/dev/null
+    # The server's own user reads the key, the tests the rest.
+    chmod 600 "$folder"/*.key
     # The server does not run as root.
     as=(env "PATH=$PATH")
     if [ "$(id -u)" = 0 ]; then
@@ -37,10 +45,16 @@ test-postgres *filter: components guests
     in_folder() { (cd "$folder" && "${as[@]}" "$@"); }
     trap 'in_folder pg_ctl -D data -m immediate -s stop || true; rm -rf "$folder"' EXIT
     in_folder initdb -D data -U comptoir --pwfile=password --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null
-    # No port that something else may have, and no sync: nobody keeps what the tests write.
-    in_folder pg_ctl -D data -s -w -l log start -o \
-        "-c unix_socket_directories=$folder -c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=400"
-    export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@${folder//\//%2F}/postgres"
+    # No sync: nobody keeps what the tests write.
+    settings="-c unix_socket_directories=$folder -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off"
+    settings+=" -c max_connections=400 -c ssl=on -c ssl_cert_file=$folder/server.pem -c ssl_key_file=$folder/server.key"
+    # A port that nothing else has.
+    tried=0
+    until in_folder pg_ctl -D data -s -w -l log start -o "$settings -c port=$((port = 20000 + RANDOM % 12000))"; do
+        ((++tried < 5)) || { cat "$folder/log" >&2; exit 1; }
+    done
+    export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@127.0.0.1:$port/postgres"
+    export COMPTOIR_TEST_POSTGRES_AUTHORITY="$folder/ca.pem"
     cargo test --locked --workspace --exclude 'guest-*' --lib -- --include-ignored storage::postgres {{filter}}
     # Left out is what is about files, and about answers that are remembered: here none is.
     about_files="answers:: backup:: crashes:: no_token_and_no_password_lies each_installation a_backup_holds_every_key

@@ -38,8 +38,8 @@ const LONGEST_NAME: usize = 63;
 /// How long a connection may take to be made, and how long the server may say nothing on the wire.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How long it may take to find or make a service's role, in turn with other hosts that start.
-const LOGIN_TIME: Duration = Duration::from_secs(30);
+/// How long it may take until a service's schema can be used, in turn with other hosts that start.
+const OPEN_TIME: Duration = Duration::from_secs(30);
 
 /// What only the host's role reads.
 const OWN_SCHEMA: &str = "
@@ -175,10 +175,14 @@ impl PostgresServer {
     ///
     /// One sentence that says what was wrong with the server or its answers.
     pub async fn open(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
+        let opened = timeout(OPEN_TIME, self.open_at_length(service, config)).await;
+        opened.unwrap_or_else(|_| Err(ServerError::Refused(format!("it was not ready in {OPEN_TIME:?}"))))
+    }
+
+    async fn open_at_length(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
         let schema = format!("service_{service}");
         check_name(&schema)?;
-        let login = timeout(LOGIN_TIME, self.login(service, &schema)).await;
-        let login = login.map_err(|_| ServerError::Refused(format!("it said nothing for {LOGIN_TIME:?}")))??;
+        let login = self.login(service, &schema).await?;
         let mut as_service = self.config.clone();
         as_service.user(&login.role).password(&login.password).application_name(format!("comptoir {service}"));
         let reader = self.pool(&as_service, &settings(&schema, &config, true), config.readers, &config).await?;

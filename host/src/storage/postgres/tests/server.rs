@@ -78,6 +78,29 @@ async fn a_database_with_other_settings_changes_nothing_for_a_service() {
     assert_eq!(read, [Value::Text("\\".into()), Value::Text(", (SELECT current_user::text) -- ".into())]);
 }
 
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn with_an_authority_every_connection_is_encrypted_and_a_server_that_it_does_not_vouch_for_is_refused() {
+    let authority = std::env::var("COMPTOIR_TEST_POSTGRES_AUTHORITY").expect("`just test-postgres` makes one");
+    let service = service();
+    let server = PostgresServer::new(&url(), Some(Path::new(&authority))).unwrap();
+    let shop = server.open(&service, patient()).await.unwrap();
+    assert_eq!(shop.schema_version().await, Ok(0));
+    let asked = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = $1";
+    let connections = operator().await.query(asked, &[&format!("comptoir {service}")]).await.unwrap();
+    assert!(!connections.is_empty() && connections.iter().all(|connection| connection.get(0)));
+
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, other.cert.pem()).unwrap();
+    let elsewhere = url().replace("@127.0.0.1:", "@localhost:");
+    for (url, authority) in [(url(), file.path()), (elsewhere, Path::new(&authority))] {
+        let refused =
+            PostgresServer::new(&url, Some(authority)).unwrap().open(&service, patient()).await.err().unwrap();
+        assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
+    }
+}
+
 #[test]
 fn a_server_on_another_machine_needs_an_authority() {
     for near in [
