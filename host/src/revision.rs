@@ -66,6 +66,7 @@ use handler::Handler;
 pub use idle::{IDLE_INSTANCES, Idle};
 use instance::Instance;
 use memory::{Asked, Memory};
+use metered::Lately;
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
@@ -91,6 +92,7 @@ pub struct Revision {
     /// How many linear memories each instance has; at least one is counted.
     memories: u32,
     background: Arc<Background>,
+    lately: Arc<Lately>,
     idle: Option<Arc<Idle>>,
     memory: Option<Memory>,
     clock: Clock,
@@ -196,6 +198,7 @@ impl Revision {
             slots: parts.slots,
             memories,
             background: parts.background,
+            lately: Arc::default(),
             idle: parts.idle,
             memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
             clock: parts.clock,

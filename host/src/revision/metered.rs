@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,31 @@ use super::run::{Call, Ended};
 
 /// A guest that has computed for so long is moved to the background. Two ticks of the epoch, so that a short one never is.
 const LONG: Duration = Duration::from_millis(10);
+
+/// So many long calls of a revision in a row, and the next one begins in the background: until it is moved, a long one holds up
+/// whoever shares its thread, for two ticks of the epoch, or for as long as one instruction that fills 64 MiB takes.
+const LONG_IN_A_ROW: u32 = 3;
+
+/// How many calls of a revision were long since one was not.
+#[derive(Debug, Default)]
+pub(super) struct Lately(AtomicU32);
+
+impl Lately {
+    fn are_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= LONG_IN_A_ROW
+    }
+
+    fn long(&self) {
+        // It would take years to come around.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn short(&self) {
+        if self.0.load(Ordering::Relaxed) > 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+}
 
 /// The time that a future spent in its polls, readable from within one.
 ///
@@ -71,6 +96,7 @@ pub(super) struct Metered {
     place: Place,
     meter: Arc<Meter>,
     background: Arc<Background>,
+    lately: Arc<Lately>,
 }
 
 enum Place {
@@ -79,8 +105,21 @@ enum Place {
 }
 
 impl Metered {
-    pub(super) fn new(call: Call, meter: Arc<Meter>, background: Arc<Background>) -> Self {
-        Self { place: Place::Here(Timed { call: Some(call), meter: meter.clone() }), meter, background }
+    pub(super) fn new(call: Call, meter: Arc<Meter>, background: Arc<Background>, lately: Arc<Lately>) -> Self {
+        let timed = Timed { call: Some(call), meter: meter.clone() };
+        let place = if lately.are_long() {
+            meter.in_background.store(true, Ordering::Relaxed);
+            Place::Background(background.run(timed))
+        } else {
+            Place::Here(timed)
+        };
+        Self { place, meter, background, lately }
+    }
+
+    fn ended(&self) {
+        if self.meter.used() < LONG {
+            self.lately.short();
+        }
     }
 }
 
@@ -90,16 +129,31 @@ impl Future for Metered {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Place::Here(timed) = &mut self.place {
             let poll = Pin::new(&mut *timed).poll(context);
-            if poll.is_ready() || timed.meter.used() < LONG {
+            let is_long = timed.meter.used() >= LONG;
+            if is_long {
+                self.lately.long();
+            }
+            if poll.is_ready() {
+                self.ended();
                 return poll;
             }
+            if !is_long {
+                return poll;
+            }
+            let Place::Here(timed) = &mut self.place else { return poll };
             let moved = Timed { call: timed.call.take(), meter: timed.meter.clone() };
             self.meter.in_background.store(true, Ordering::Relaxed);
             self.place = Place::Background(self.background.run(moved));
         }
         match &mut self.place {
             Place::Here(_) => Poll::Pending,
-            Place::Background(moved) => Pin::new(moved).poll(context),
+            Place::Background(moved) => {
+                let poll = Pin::new(moved).poll(context);
+                if poll.is_ready() {
+                    self.ended();
+                }
+                poll
+            }
         }
     }
 }
@@ -119,5 +173,41 @@ impl Future for Timed {
         let poll = call.as_mut().poll(context);
         meter.end();
         poll
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A call that computes for so long and then fails; and the thread that it ended on.
+    async fn ends_on(lately: &Arc<Lately>, background: &Arc<Background>, computes: Duration) -> Option<String> {
+        let (meter, name) = (Arc::new(Meter::default()), Arc::new(Mutex::new(None)));
+        let told = name.clone();
+        let call = Box::pin(async move {
+            let began = clock_gettime(ClockId::ThreadCPUTime);
+            while Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - began).unwrap() < computes {
+                std::hint::spin_loop();
+            }
+            *told.lock().unwrap() = std::thread::current().name().map(str::to_owned);
+            Err(wasmtime::format_err!("it only computes"))
+        });
+        assert!(Metered::new(call, meter, background.clone(), lately.clone()).await.is_err());
+        name.lock().unwrap().take()
+    }
+
+    #[tokio::test]
+    async fn after_three_long_calls_the_next_one_begins_in_the_background_until_one_is_short() {
+        let (lately, background) = (Arc::new(Lately::default()), Arc::new(Background::new().unwrap()));
+        let in_background = Some("long-guests".to_owned());
+        for _ in 0..LONG_IN_A_ROW {
+            assert_ne!(ends_on(&lately, &background, 2 * LONG).await, in_background);
+        }
+        assert_eq!(ends_on(&lately, &background, 2 * LONG).await, in_background);
+        assert_eq!(ends_on(&lately, &background, Duration::ZERO).await, in_background);
+        assert_ne!(ends_on(&lately, &background, Duration::ZERO).await, in_background);
     }
 }

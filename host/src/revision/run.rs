@@ -142,7 +142,7 @@ impl Revision {
             };
             Ok(End { answer, basis, leftover })
         };
-        Box::pin(Metered::new(Box::pin(call), meter, self.background.clone()))
+        Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.lately.clone()))
     }
 
     /// Lets a guest that has answered go on, until it is done or its time is over.
