@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ground::Ground;
+use ground::{Ground, path_of};
 use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
 
 /// How long each attack goes on, in milliseconds, and by how many clients at the same time, unless told otherwise.
@@ -42,7 +42,7 @@ const CEILING: Duration = Duration::from_millis(50);
 
 /// What the sibling and the host noticed of an attack.
 struct Row {
-    name: String,
+    name: &'static str,
     attacks: u64,
     quiet: Duration,
     beside: Duration,
@@ -75,18 +75,17 @@ fn main() {
 /// Each attack for so long by so many, after a look at the sibling that is as long.
 async fn run(time: Duration, attackers: u64) -> Vec<Row> {
     let ground = Ground::open(&code::components()).await;
-    let hostile = VERDICTS.iter().map(|(name, ..)| format!("/hostile/{name}"));
-    let bare = code::ATTACKS.iter().map(|(name, ..)| format!("/{name}/x"));
-    let paths: Vec<String> = hostile.chain([ENDLESS.to_owned()]).chain(bare).collect();
+    let hostile = VERDICTS.iter().map(|(name, ..)| *name);
+    let names: Vec<_> = hostile.chain([ENDLESS]).chain(code::ATTACKS.iter().map(|(name, ..)| *name)).collect();
     let mut rows = Vec::new();
-    for path in &paths {
+    for name in &names {
         ground.forget_peak_memory();
         let (quiet, _) = sibling(&ground, time).await;
-        let attack = Attack::begin(&ground.url(path), attackers);
+        let attack = Attack::begin(&ground.url(&path_of(name)), attackers);
         let (beside, refused) = sibling(&ground, time).await;
-        let (name, attacks) = (path.trim_start_matches("/hostile/").trim_matches(['/', 'x']), attack.end().await);
-        rows.push(Row { name: name.to_owned(), attacks, quiet, beside, refused, peak_mib: ground.peak_memory_mib() });
-        eprintln!("{} of {} attacks", rows.len(), paths.len());
+        let attacks = attack.end().await;
+        rows.push(Row { name, attacks, quiet, beside, refused, peak_mib: ground.peak_memory_mib() });
+        eprintln!("{} of {} attacks", rows.len(), names.len());
     }
     rows
 }

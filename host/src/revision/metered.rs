@@ -43,7 +43,8 @@ impl Lately {
 ///
 /// This counts the host calls that a guest makes as the guest's own time. Waiting for a timer, a lock or another service is
 /// between polls and does not count. On its connection's thread time passes also while the operating system runs something
-/// else, which a cheap clock cannot tell; in the background, where that is the rule, the thread's own time is taken.
+/// else, or nothing of this process, which a cheap clock cannot tell: what was taken there counts for no more than what a call
+/// may take before it is moved. In the background the thread's own time is taken.
 #[derive(Debug)]
 pub(super) struct Meter {
     origin: Instant,
@@ -62,13 +63,21 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Time computed so far, with the poll that runs.
+    /// Time computed so far, with the poll that runs. Before the call is moved to the background no more than `LONG`.
     pub(super) fn used(&self) -> Duration {
         let running = match self.began.load(Ordering::Relaxed) {
             u64::MAX => 0,
             began => self.now().saturating_sub(began),
         };
-        Duration::from_nanos(self.spent.load(Ordering::Relaxed) + running)
+        let used = Duration::from_nanos(self.spent.load(Ordering::Relaxed) + running);
+        if self.in_background.load(Ordering::Relaxed) { used } else { used.min(LONG) }
+    }
+
+    /// From now on the call is polled in the background. To be called between polls.
+    fn move_to_background(&self) {
+        let here = u64::try_from(self.used().as_nanos()).unwrap_or(u64::MAX);
+        self.spent.store(here, Ordering::Relaxed);
+        self.in_background.store(true, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -108,7 +117,7 @@ impl Metered {
     pub(super) fn new(call: Call, meter: Arc<Meter>, background: Arc<Background>, lately: Arc<Lately>) -> Self {
         let timed = Timed { call: Some(call), meter: meter.clone() };
         let place = if lately.are_long() {
-            meter.in_background.store(true, Ordering::Relaxed);
+            meter.move_to_background();
             Place::Background(background.run(timed))
         } else {
             Place::Here(timed)
@@ -142,7 +151,7 @@ impl Future for Metered {
             }
             let Place::Here(timed) = &mut self.place else { return poll };
             let moved = Timed { call: timed.call.take(), meter: timed.meter.clone() };
-            self.meter.in_background.store(true, Ordering::Relaxed);
+            self.meter.move_to_background();
             self.place = Place::Background(self.background.run(moved));
         }
         match &mut self.place {
@@ -197,6 +206,22 @@ mod tests {
         });
         assert!(Metered::new(call, meter, background.clone(), lately.clone()).await.is_err());
         name.lock().unwrap().take()
+    }
+
+    #[test]
+    fn time_in_which_the_system_ran_something_else_is_not_the_guests() {
+        let meter = Meter::default();
+        meter.begin();
+        while meter.origin.elapsed() < 3 * LONG {}
+        assert_eq!(meter.used(), LONG);
+        meter.end();
+        meter.move_to_background();
+        assert_eq!(meter.used(), LONG);
+        meter.begin();
+        let began = clock_gettime(ClockId::ThreadCPUTime);
+        while Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - began).unwrap() < LONG {}
+        meter.end();
+        assert!(meter.used() >= 2 * LONG, "{:?}", meter.used());
     }
 
     #[tokio::test]

@@ -8,16 +8,42 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::code::ATTACKS;
+use super::verdicts::ends_by_time;
 use crate::harness::component;
 use crate::process::Process;
 
 /// An attack, the status that it is answered with, and what the answer says.
 pub type Verdict = (&'static str, u16, &'static str);
 
-/// What every attacker may use: little, so that the attacks are soon over, and few of the host's instances, because those that
-/// all services share are given to whoever asks first.
-const LIMITS: &str =
-    r#"limits = { cpu = "150ms", time = "2s", memory = "64 MiB", response = "8 MiB", concurrency = 16 }"#;
+/// Time for attackers that take all there is: little, so that the attacks are soon over.
+const BRIEF: &str = r#"cpu = "150ms", time = "2s""#;
+
+/// Time for attackers that end otherwise, which they do on the slowest machine.
+const AMPLE: &str = r#"cpu = "2m", time = "5m""#;
+
+/// What every attacker may use, and few of the host's instances, because those that all services share are given to whoever
+/// asks first.
+const LIMITS: &str = r#"memory = "64 MiB", response = "8 MiB", concurrency = 16"#;
+
+/// Where an attack is asked for.
+pub fn path_of(name: &str) -> String {
+    let is_bare_code = ATTACKS.iter().any(|(bare, ..)| *bare == name);
+    match (is_bare_code, ends_by_time(name)) {
+        (true, _) => format!("/{name}/x"),
+        (false, true) => format!("/hostile/{name}"),
+        (false, false) => format!("/patient/{name}"),
+    }
+}
+
+/// A service of the manifest that attacks; lines of its own may follow.
+fn attacker(name: &str, component: &str, ends_by_time: bool) -> String {
+    let time = if ends_by_time { BRIEF } else { AMPLE };
+    format!(
+        "[services.{name}]\ncomponent = {component:?}\nmounts = [\"/{name}\"]\naccess = \"public\"\n\
+         limits = {{ {LIMITS}, {time} }}\n"
+    )
+}
 
 pub struct Ground {
     process: Process,
@@ -29,21 +55,18 @@ impl Ground {
     /// Starts it; the components are those made of bare code, by the name of their service.
     pub async fn open(components: &[(&str, Vec<u8>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| component(name).display().to_string();
-        let mut services = format!(
-            "[services.hostile]\ncomponent = \"{}\"\nmounts = [\"/hostile\"]\naccess = \"public\"\ngrants = [\"storage\"]\n\
-             calls = [\"hostile\"]\n{LIMITS}\n\
-             [services.sibling]\ncomponent = \"{}\"\nmounts = [\"/sibling\"]\naccess = \"public\"\n",
-            file("guest_hostile"),
-            file("guest_plain_p2"),
-        );
+        let plain = component("guest_plain_p2").display().to_string();
+        let mut services =
+            format!("[services.sibling]\ncomponent = {plain:?}\nmounts = [\"/sibling\"]\naccess = \"public\"\n");
+        let hostile = component("guest_hostile").display().to_string();
+        for (name, by_time) in [("hostile", true), ("patient", false)] {
+            services += &attacker(name, &hostile, by_time);
+            services += &format!("grants = [\"storage\"]\ncalls = [\"{name}\"]\n");
+        }
         for (name, bytes) in components {
             let path = folder.path().join(format!("{name}.wasm"));
             std::fs::write(&path, bytes).unwrap();
-            services += &format!(
-                "[services.{name}]\ncomponent = \"{}\"\nmounts = [\"/{name}\"]\naccess = \"public\"\n{LIMITS}\n",
-                path.display()
-            );
+            services += &attacker(name, &path.display().to_string(), ends_by_time(name));
         }
         let process = Process::serve(folder.path(), &services).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -57,16 +80,16 @@ impl Ground {
     }
 
     /// How an attack was answered, where that is not its verdict.
-    pub async fn differs(&self, path: &str, (name, status, says): Verdict) -> Option<String> {
-        let (got, text) = self.get(path).await;
+    pub async fn differs(&self, (name, status, says): Verdict) -> Option<String> {
+        let (got, text) = self.get(&path_of(name)).await;
         let fits = got == status && text.as_ref().is_some_and(|text| text.contains(says));
         (!fits).then(|| format!("{name}: {got} {text:?}"))
     }
 
-    /// What is wrong where an answer should be cut short.
-    pub async fn is_whole(&self, path: &str) -> Option<String> {
-        let (status, text) = self.get(path).await;
-        text.map(|text| format!("{path}: {status} and {} bytes, complete", text.len()))
+    /// What is wrong where an attack's answer should be cut short.
+    pub async fn is_whole(&self, name: &str) -> Option<String> {
+        let (status, text) = self.get(&path_of(name)).await;
+        text.map(|text| format!("{name}: {status} and {} bytes, complete", text.len()))
     }
 
     /// Tries to write until somebody else lets go of the writer. False when that ends in anything but time.
@@ -75,6 +98,8 @@ impl Ground {
             match self.get("/hostile/write").await {
                 (200, Some(text)) if text == "done" => return true,
                 (200, Some(text)) if text == "busy" => {}
+                // It waited for longer than a guest may take.
+                (504, _) => {}
                 _ => return false,
             }
         }

@@ -1,5 +1,6 @@
 //! The attacks of `guest_hostile`, and what must come of each.
 
+use super::code::ATTACKS;
 use super::ground::Verdict;
 
 /// Peak of the host's resident memory, in MiB: thousands of times less than what the attacks ask for.
@@ -46,4 +47,12 @@ pub const VERDICTS: &[Verdict] = &[
 ];
 
 /// An attack whose answer has begun when it goes wrong: the client sees that it is not complete.
-pub const ENDLESS: &str = "/hostile/endless-body";
+pub const ENDLESS: &str = "endless-body";
+
+/// Whether an attack goes on until the host ends it. Any other comes to an end of its own, however slow the machine.
+pub fn ends_by_time(name: &str) -> bool {
+    let verdicts =
+        VERDICTS.iter().copied().chain(ATTACKS.iter().map(|(name, status, says, _)| (*name, *status, *says)));
+    let mut endless = verdicts.filter(|(_, status, _)| *status == 504).map(|(name, ..)| name);
+    name == ENDLESS || name == "spin-after-answer" || endless.any(|endless| endless == name)
+}
