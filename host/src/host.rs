@@ -25,7 +25,7 @@ use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway};
 use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
-use crate::passwords::{self, Passwords};
+use crate::passwords::Passwords;
 use crate::revision::{Background, IDLE_INSTANCES};
 use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
@@ -233,7 +233,7 @@ async fn platform(
     let Databases { storages, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
-    let passwords = Passwords::new(passwords::Limits::default());
+    let passwords = Passwords::new(manifest.passwords.limits());
     let passwords = Arc::new(passwords.asking(manifest.passwords.minimum).costing(manifest.passwords.work()));
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
     Ok(Platform { engines, tokens, passwords, audit, background, clock, folder: folder.path().to_owned(), storages })

@@ -4,7 +4,7 @@
 //!
 //! - **Bounded.** At most [`Limits::at_once`] computations run, each on a thread at low priority, so that a
 //!   storm of logins takes processor time and memory from no other request. [`Limits::waiting`] more wait for at most
-//!   [`Limits::wait`]; the rest hear [`PasswordError::Busy`] at once.
+//!   [`Limits::queue_time`]; the rest hear [`PasswordError::Busy`] at once.
 //! - **A hash from the database is hostile.** One that asks for more than the caps in `stored` is not computed.
 //! - **A failure does not say why.** Unknown name, wrong password, old format, unreadable hash: all do the same work,
 //!   and the answer leaves at a multiple of the same `floor`. Without that, a database with hashes of several kinds
@@ -54,7 +54,7 @@ pub struct Limits {
     /// How many may wait for one of those to end. Default 64.
     pub waiting: usize,
     /// How long each may wait. Default 5 s.
-    pub wait: Duration,
+    pub queue_time: Duration,
 }
 
 /// What a check found.
@@ -86,7 +86,7 @@ pub enum PasswordError {
 impl Default for Limits {
     fn default() -> Limits {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Limits { at_once: cores.min(4), waiting: 64, wait: Duration::from_secs(5) }
+        Limits { at_once: cores.min(4), waiting: 64, queue_time: Duration::from_secs(5) }
     }
 }
 

@@ -1,9 +1,12 @@
 //! What a new password must have, and what it costs to check one.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 
-use crate::passwords::{MINIMUM_CHARACTERS, WorkFactor};
+use super::limits::duration;
+use crate::passwords::{self, MINIMUM_CHARACTERS, WorkFactor};
 
 /// As short as ASVS allows at its first level, and as long as NIST SP 800-63B asks to be accepted at the least.
 const MINIMA: std::ops::RangeInclusive<u32> = MINIMUM_CHARACTERS..=64;
@@ -22,6 +25,9 @@ pub struct PasswordRules {
     /// How many times a check goes through its memory: 2 unless it is given, at most 10.
     #[serde(deserialize_with = "passes")]
     pub passes: u32,
+    /// How long a check waits for those before it, until its caller is turned away: 5 s unless it is given.
+    #[serde(deserialize_with = "duration")]
+    pub queue_time: Duration,
 }
 
 impl PasswordRules {
@@ -29,12 +35,18 @@ impl PasswordRules {
     pub fn work(self) -> WorkFactor {
         WorkFactor { memory_kib: (self.memory.as_u64() >> 10).try_into().unwrap_or(u32::MAX), passes: self.passes }
     }
+
+    /// How many are computed at once, and how many wait for how long.
+    pub fn limits(self) -> passwords::Limits {
+        passwords::Limits { queue_time: self.queue_time, ..passwords::Limits::default() }
+    }
 }
 
 impl Default for PasswordRules {
     fn default() -> Self {
         let WorkFactor { memory_kib, passes } = WorkFactor::default();
-        Self { minimum: MINIMUM_CHARACTERS, memory: ByteSize::kib(memory_kib.into()), passes }
+        let passwords::Limits { queue_time, .. } = passwords::Limits::default();
+        Self { minimum: MINIMUM_CHARACTERS, memory: ByteSize::kib(memory_kib.into()), passes, queue_time }
     }
 }
 

@@ -104,10 +104,10 @@ impl Queue {
         // Twenty milliseconds each, as shipped: a full queue has moved on within a second.
         let _place =
             Place::take(&self.meter.waiting, self.limits.waiting).ok_or_else(|| self.busy(Duration::from_secs(1)))?;
-        match timeout(self.limits.wait, Arc::clone(&self.meter.slots).acquire_owned()).await {
+        match timeout(self.limits.queue_time, Arc::clone(&self.meter.slots).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // Who has waited in vain should stay away at least as long again.
-            Err(_) => Err(self.busy(self.limits.wait)),
+            Err(_) => Err(self.busy(self.limits.queue_time)),
             Ok(Err(closed)) => Err(PasswordError::Failed(closed.to_string())),
         }
     }

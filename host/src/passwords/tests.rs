@@ -40,8 +40,8 @@ fn check(hash: &str, password: &str) -> Verdict {
     Stored::read(Some(hash)).check(password.as_bytes(), WORK)
 }
 
-fn one_at_once(waiting: usize, wait: Duration) -> Queue {
-    Queue::new(Limits { at_once: 1, waiting, wait })
+fn one_at_once(waiting: usize, queue_time: Duration) -> Queue {
+    Queue::new(Limits { at_once: 1, waiting, queue_time })
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn levelling_uses_more_processor_time_than_the_most_expensive_kind() {
 
 #[tokio::test]
 async fn computations_share_the_threads_and_so_the_memory_of_those_before_them() {
-    let queue = Queue::new(Limits { at_once: 2, waiting: 64, wait: Duration::from_secs(600) });
+    let queue = Queue::new(Limits { at_once: 2, waiting: 64, queue_time: Duration::from_secs(600) });
     let all = futures::future::join_all((0..20).map(|_| queue.run(|| std::thread::current().id()))).await;
     let threads: std::collections::HashSet<_> = all.into_iter().map(|done| done.unwrap().output).collect();
     assert!(threads.len() <= 2, "{threads:?}");

@@ -5,6 +5,7 @@ pub mod databases;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use comptoir::clock::Clock;
@@ -41,9 +42,12 @@ pub fn component(name: &str) -> PathBuf {
     file
 }
 
+/// What nothing takes on the slowest machine, unless it never ends.
+pub const AMPLE: Duration = Duration::from_secs(60);
+
 /// Passwords that are cheap to check, because nearly every test logs in. A manifest that is read may not ask for so little.
 fn cheap_passwords() -> PasswordRules {
-    PasswordRules { memory: ByteSize::kib(64), passes: 1, ..PasswordRules::default() }
+    PasswordRules { memory: ByteSize::kib(64), passes: 1, queue_time: AMPLE, ..PasswordRules::default() }
 }
 
 /// The shipped manifest, on ports that the system picks, with a small pool and cheap passwords.
@@ -53,8 +57,12 @@ pub fn shop_manifest() -> Manifest {
     let any_port = ([127, 0, 0, 1], 0).into();
     (manifest.listeners.gateway, manifest.listeners.admin, manifest.instances) = (any_port, any_port, 100);
     manifest.passwords = cheap_passwords();
+    (manifest.deploy.compile_time, manifest.deploy.probe_time) = (AMPLE, AMPLE);
     for (name, service) in &mut manifest.services {
         service.listen = Some(any_port);
+        let limits = &mut service.limits;
+        (limits.time, limits.cpu, limits.queue_time, limits.statement_time, limits.transaction_time) =
+            (AMPLE, AMPLE, AMPLE, AMPLE, AMPLE);
         service.component = component(name);
     }
     manifest

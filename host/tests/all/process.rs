@@ -34,9 +34,11 @@ pub struct Process {
 impl Process {
     /// Starts it with these services on a folder, and waits until it serves.
     pub async fn serve(folder: &Path, services: &str) -> Self {
-        let text =
-            format!("instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{services}");
-        let text = text + "\n" + &databases::manifest_lines(folder);
+        let text = format!(
+            "instances = 100\n[passwords]\nqueue_time = \"1m\"\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+             {services}\n{}",
+            databases::manifest_lines(folder)
+        );
         let (manifest, data, log) = (folder.join("comptoir.toml"), folder.join("data"), folder.join("log"));
         std::fs::write(&manifest, text).unwrap();
         let mut child = Command::new(program())

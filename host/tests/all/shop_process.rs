@@ -37,7 +37,8 @@ pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// The shipped manifest with the gateway as its only door, and its data where the suite keeps that of this folder.
+/// The shipped manifest with the gateway as its only door, ample time for passwords, and its data where the suite keeps that of
+/// this folder.
 fn manifest(folder: &Path) -> String {
     let shipped = include_str!("../../comptoir.toml");
     let lines = shipped.lines().filter(|line| !line.starts_with("listen = ")).map(|line| {
@@ -45,7 +46,7 @@ fn manifest(folder: &Path) -> String {
         let name = file.trim_end_matches(".wasm\"");
         format!("component = {:?}", component(name))
     });
-    lines.collect::<Vec<_>>().join("\n") + "\n" + &databases::manifest_lines(folder)
+    lines.collect::<Vec<_>>().join("\n") + "\n[passwords]\nqueue_time = \"1m\"\n" + &databases::manifest_lines(folder)
 }
 
 impl ShopProcess {
