@@ -24,7 +24,7 @@ pub use cache::CacheError;
 use cache::{Cache, Origin};
 
 /// How often a computing guest is interrupted: its time is checked, and other requests get their turn.
-const TICK: Duration = Duration::from_millis(5);
+pub const TICK: Duration = Duration::from_millis(2);
 
 /// Linear memory and table bytes of a freed slot that stay resident, to be reused without a page fault. Only with the
 /// kernel's `PAGEMAP_SCAN` (Linux 6.7), which finds the dirty pages; without it, keeping pages costs more than it saves.

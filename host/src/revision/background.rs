@@ -2,7 +2,7 @@
 //!
 //! A guest's call begins on the thread of its connection, where a short one is done before anything could be gained by moving
 //! it. One that goes on computing would hold up every other request of that thread for a turn after each of theirs. So it is
-//! moved here, where the operating system lets it run when nobody else wants to. Where the last three calls of a revision were long,
+//! moved here, where the operating system lets it run when nobody else wants to. Where the last two calls of a revision were long,
 //! the next one begins here.
 
 use std::io;

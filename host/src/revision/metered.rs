@@ -10,13 +10,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::background::{Background, Moved};
 use super::run::{Call, Ended};
+use crate::engine;
 
-/// A guest that has computed for so long is moved to the background. Two ticks of the epoch, so that a short one never is.
-const LONG: Duration = Duration::from_millis(10);
+/// A guest that has computed for so long is moved to the background when it is interrupted next: at its second tick at the latest.
+const LONG: Duration = engine::TICK;
 
 /// So many long calls of a revision in a row, and the next one begins in the background: until it is moved, a long one holds up
-/// whoever shares its thread, for two ticks of the epoch, or for as long as one instruction that fills 64 MiB takes.
-const LONG_IN_A_ROW: u32 = 3;
+/// whoever shares its thread, for two ticks of the epoch, or for as long as one instruction that fills 64 MiB takes. One alone
+/// may have been an accident.
+const LONG_IN_A_ROW: u32 = 2;
 
 /// How many calls of a revision were long since one was not.
 #[derive(Debug, Default)]
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_three_long_calls_the_next_one_begins_in_the_background_until_one_is_short() {
+    async fn after_two_long_calls_the_next_one_begins_in_the_background_until_one_is_short() {
         let (lately, background) = (Arc::new(Lately::default()), Arc::new(Background::new().unwrap()));
         let in_background = Some("long-guests".to_owned());
         for _ in 0..LONG_IN_A_ROW {

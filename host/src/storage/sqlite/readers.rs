@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::connection::{Blueprint, Connection, Role};
 use super::statement::{self, Prepared};
+use crate::priority;
 use crate::storage::basis::Basis;
 use crate::storage::{Rows, Statement, StorageError, Usage};
 
@@ -112,6 +113,8 @@ impl Readers {
         let work = tokio::task::spawn_blocking(move || {
             // The place belongs to the work, not to who waits for it: a caller that gives up does not free the thread.
             let _place = place;
+            // Nobody who answers at once waits for its slice. It gets no less of the processor, because its deadline goes on.
+            let _ = priority::go_behind(0);
             owner.query_at_length(&statement)
         });
         work.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
