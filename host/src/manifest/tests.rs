@@ -68,6 +68,17 @@ fn what_a_password_costs_to_check_is_what_is_shipped_or_more() {
 }
 
 #[test]
+fn a_password_waits_for_those_before_it_for_five_seconds_or_as_long_as_is_written() {
+    let waits = |written: &str| {
+        parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.limits().queue_time.as_millis())
+    };
+    assert_eq!((waits("").unwrap(), waits("queue_time = \"250ms\"").unwrap()), (5000, 250));
+    for refused in ["queue_time = 5", "queue_time = \"0s\"", "queue_time = \"25h\""] {
+        assert!(waits(refused).unwrap_err().line.is_some(), "{refused}");
+    }
+}
+
+#[test]
 fn a_password_has_eight_characters_or_as_many_more_as_are_written() {
     let minimum = |written: &str| parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.minimum);
     assert_eq!((parse(SOUND).unwrap().passwords.minimum, minimum("").unwrap()), (8, 8));

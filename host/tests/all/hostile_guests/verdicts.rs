@@ -51,8 +51,7 @@ pub const ENDLESS: &str = "endless-body";
 
 /// Whether an attack goes on until the host ends it. Any other comes to an end of its own, however slow the machine.
 pub fn ends_by_time(name: &str) -> bool {
-    let verdicts =
-        VERDICTS.iter().copied().chain(ATTACKS.iter().map(|(name, status, says, _)| (*name, *status, *says)));
-    let mut endless = verdicts.filter(|(_, status, _)| *status == 504).map(|(name, ..)| name);
-    name == ENDLESS || name == "spin-after-answer" || endless.any(|endless| endless == name)
+    let told = VERDICTS.iter().map(|(name, status, _)| (*name, *status));
+    let mut all = told.chain(ATTACKS.iter().map(|(name, status, ..)| (*name, *status)));
+    name == ENDLESS || name == "spin-after-answer" || all.any(|verdict| verdict == (name, 504))
 }
