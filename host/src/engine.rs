@@ -7,10 +7,11 @@
 //! as this host made it.
 
 mod cache;
+mod ticker;
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::types::ComponentItem;
@@ -22,9 +23,7 @@ use crate::manifest::Grant;
 
 pub use cache::CacheError;
 use cache::{Cache, Origin};
-
-/// How often a computing guest is interrupted: its time is checked, and other requests get their turn.
-pub const TICK: Duration = Duration::from_millis(2);
+pub use ticker::{TICK, Ticker};
 
 /// Linear memory and table bytes of a freed slot that stay resident, to be reused without a page fault. Only with the
 /// kernel's `PAGEMAP_SCAN` (Linux 6.7), which finds the dirty pages; without it, keeping pages costs more than it saves.
@@ -159,6 +158,7 @@ pub struct Engines {
     p2: Linker<Guest>,
     p3: Linker<Guest>,
     cache: Cache,
+    ticker: Arc<Ticker>,
 }
 
 /// Machine code that wasmtime's compiler made for one of these engines.
@@ -183,14 +183,19 @@ impl Engines {
             Err(_) => (engine(instances, Wasi::P2, Enabled::No)?, Enabled::No),
         };
         let p3 = engine(instances, Wasi::P3, scan)?;
-        start_ticking(&[&p2, &p3])?;
+        let ticker = start_ticking(&[&p2, &p3])?;
         let mut linkers = [Linker::new(&p2), Linker::new(&p3)];
         for linker in &mut linkers {
             guest::link_base(linker)?;
         }
         let [p2, mut p3] = linkers;
         guest::link_base_p3(&mut p3)?;
-        Ok(Self { p2, p3, cache: Cache::new(cache_folder) })
+        Ok(Self { p2, p3, cache: Cache::new(cache_folder), ticker })
+    }
+
+    /// What interrupts the guests on these engines.
+    pub fn ticker(&self) -> &Arc<Ticker> {
+        &self.ticker
     }
 
     /// What was compiled of a component before, if it is kept. `digest` is the component's SHA-256. Blocks on the disk.
@@ -320,19 +325,17 @@ fn pool(instances: u32, pagemap_scan: Enabled) -> PoolingAllocationConfig {
     pool
 }
 
-/// One thread moves the clock by which guests are interrupted, until the engines are gone.
-fn start_ticking(engines: &[&Engine]) -> std::io::Result<()> {
+/// Moves the clocks of these engines, until they are gone.
+fn start_ticking(engines: &[&Engine]) -> std::io::Result<Arc<Ticker>> {
     let engines: Vec<_> = engines.iter().map(|engine| engine.weak()).collect();
-    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
-        while let Some(alive) = engines.iter().map(wasmtime::EngineWeak::upgrade).collect::<Option<Vec<_>>>() {
-            for engine in &alive {
-                engine.increment_epoch();
-            }
-            drop(alive);
-            std::thread::sleep(TICK);
-        }
-    })?;
-    Ok(())
+    let tick = move || {
+        let alive = engines.iter().map(wasmtime::EngineWeak::upgrade).collect::<Option<Vec<_>>>();
+        alive.is_some_and(|alive| {
+            alive.iter().for_each(Engine::increment_epoch);
+            true
+        })
+    };
+    Ticker::start(tick).map(Arc::new)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ use wasmtime_wasi_http::ForbiddenHeaderFilter;
 use crate::answers::Answers;
 use crate::body::{Body, RequestBody};
 use crate::clock::Clock;
-use crate::engine::{Engines, Speaks, Wasi};
+use crate::engine::{Engines, Speaks, Ticker, Wasi};
 use crate::gate::Admitted;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::{Grant, Limits};
@@ -66,7 +66,7 @@ use handler::Handler;
 pub use idle::{IDLE_INSTANCES, Idle};
 use instance::Instance;
 use memory::{Asked, Memory};
-use metered::Lately;
+use metered::{Lately, Meter};
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
@@ -92,6 +92,7 @@ pub struct Revision {
     /// How many linear memories each instance has; at least one is counted.
     memories: u32,
     background: Arc<Background>,
+    ticker: Arc<Ticker>,
     lately: Arc<Lately>,
     idle: Option<Arc<Idle>>,
     memory: Option<Memory>,
@@ -198,6 +199,7 @@ impl Revision {
             slots: parts.slots,
             memories,
             background: parts.background,
+            ticker: engines.ticker().clone(),
             lately: Arc::default(),
             idle: parts.idle,
             memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
@@ -267,7 +269,7 @@ impl Revision {
         let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
         let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
-        instance.limit(&self.limits, &Arc::default());
+        instance.limit(&self.limits, &Arc::new(Meter::new(self.ticker.clone())));
         let asked = description::ask(self.handler.instance_pre(), instance.into_store(), &self.service);
         let described = tokio::time::timeout(self.limits.time, asked).await;
         described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {

@@ -43,8 +43,10 @@ impl Instance {
     /// Bounds the computing time of the next request, as this meter has it.
     pub(super) fn limit(&mut self, limits: &Limits, meter: &Arc<Meter>) {
         let (meter, limit) = (meter.clone(), limits.cpu);
+        meter.ticker().guest_computes();
         self.store.set_epoch_deadline(1);
         self.store.epoch_deadline_callback(move |_| {
+            meter.ticker().guest_computes();
             if meter.used() > limit {
                 return Err(ComputedTooLong(limit).into());
             }

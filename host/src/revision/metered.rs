@@ -10,10 +10,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::background::{Background, Moved};
 use super::run::{Call, Ended};
-use crate::engine;
+use crate::engine::{TICK, Ticker};
 
 /// A guest that has computed for so long is moved to the background when it is interrupted next: at its second tick at the latest.
-const LONG: Duration = engine::TICK;
+const LONG: Duration = TICK;
 
 /// So many long calls of a revision in a row, and the next one begins in the background: until it is moved, a long one holds up
 /// whoever shares its thread, for two ticks of the epoch, or for as long as one instruction that fills 64 MiB takes. One alone
@@ -55,16 +55,20 @@ pub(super) struct Meter {
     /// When the poll that runs began, in nanoseconds; `u64::MAX` between polls.
     began: AtomicU64,
     in_background: AtomicBool,
-}
-
-impl Default for Meter {
-    fn default() -> Self {
-        let (spent, began) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        Self { origin: Instant::now(), spent, began, in_background: AtomicBool::new(false) }
-    }
+    ticker: Arc<Ticker>,
 }
 
 impl Meter {
+    pub(super) fn new(ticker: Arc<Ticker>) -> Self {
+        let (spent, began) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Self { origin: Instant::now(), spent, began, in_background: AtomicBool::new(false), ticker }
+    }
+
+    /// What interrupts the guest.
+    pub(super) fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
     /// Time computed so far, with the poll that runs. Before the call is moved to the background no more than `LONG`.
     pub(super) fn used(&self) -> Duration {
         let running = match self.began.load(Ordering::Relaxed) {
@@ -93,6 +97,7 @@ impl Meter {
     }
 
     fn begin(&self) {
+        self.ticker.guest_computes();
         self.began.store(self.now(), Ordering::Relaxed);
     }
 
@@ -194,9 +199,13 @@ mod tests {
 
     use super::*;
 
+    fn meter() -> Meter {
+        Meter::new(Arc::new(Ticker::start(|| false).unwrap()))
+    }
+
     /// A call that computes for so long and then fails; and the thread that it ended on.
     async fn ends_on(lately: &Arc<Lately>, background: &Arc<Background>, computes: Duration) -> Option<String> {
-        let (meter, name) = (Arc::new(Meter::default()), Arc::new(Mutex::new(None)));
+        let (meter, name) = (Arc::new(meter()), Arc::new(Mutex::new(None)));
         let told = name.clone();
         let call = Box::pin(async move {
             let began = clock_gettime(ClockId::ThreadCPUTime);
@@ -212,7 +221,7 @@ mod tests {
 
     #[test]
     fn time_in_which_the_system_ran_something_else_is_not_the_guests() {
-        let meter = Meter::default();
+        let meter = meter();
         meter.begin();
         while meter.origin.elapsed() < 3 * LONG {}
         assert_eq!(meter.used(), LONG);

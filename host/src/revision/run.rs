@@ -128,7 +128,7 @@ impl Revision {
         permit: SlotPermit,
         sender: Sender,
     ) -> Call {
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(self.ticker.clone()));
         instance.limit(&self.limits, &meter);
         let handler = self.handler.clone();
         let call = async move {
