@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -47,7 +48,8 @@ pub(super) async fn serve(folder: &Path, group: usize) -> anyhow::Result<()> {
     let clock = Clock::default();
     let tokens = Tokens::open(folder, clock.clone())?;
     let database = Database::open(&folder.join("shop.db"), group)?;
-    let twin = Arc::new(Twin { database, tokens, passwords: Passwords::new(Limits::default()), clock });
+    let passwords = Passwords::new(Limits { queue_time: Duration::from_secs(60), ..Limits::default() });
+    let twin = Arc::new(Twin { database, tokens, passwords, clock });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "twin http://{}", listener.local_addr()?)?;
     loop {
