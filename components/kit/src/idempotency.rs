@@ -20,14 +20,19 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else.
+    /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else, and for more than one field: neither key says which request this is.
     pub fn of(request: &Request) -> Result<Option<IdempotencyKey>, Failure> {
-        match request.header_bytes("idempotency-key") {
-            Some(sent) => std::str::from_utf8(sent).ok().and_then(IdempotencyKey::parse).map(Some).ok_or_else(|| {
-                let why = "Idempotency-Key is a string of 1 to 255 visible ASCII characters, as in \"7d1f-42\".";
-                Failure::bad_request("INVALID_IDEMPOTENCY_KEY", why)
-            }),
-            None => Ok(None),
+        let invalid = |why: &'static str| Failure::bad_request("INVALID_IDEMPOTENCY_KEY", why);
+        let mut fields = request.header_fields("idempotency-key");
+        match (fields.next(), fields.next()) {
+            (None, _) => Ok(None),
+            (Some(sent), None) => {
+                let key = std::str::from_utf8(sent).ok().and_then(IdempotencyKey::parse);
+                key.map(Some).ok_or_else(|| {
+                    invalid("Idempotency-Key is a string of 1 to 255 visible ASCII characters, as in \"7d1f-42\".")
+                })
+            }
+            (Some(_), Some(_)) => Err(invalid("There is more than one Idempotency-Key: send one.")),
         }
     }
 

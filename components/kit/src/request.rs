@@ -126,8 +126,12 @@ impl Request {
 
     /// The same as it was sent, for a header that must not be taken for absent because nobody can read it.
     pub fn header_bytes(&self, name: &str) -> Option<&[u8]> {
-        let (_, value) = self.given.headers.iter().find(|(key, _)| key == name)?;
-        Some(value)
+        self.header_fields(name).next()
+    }
+
+    /// Every value of a header, in the order in which they were sent, for one that must not come twice.
+    pub fn header_fields(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.given.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 
     /// The body as a JSON object.

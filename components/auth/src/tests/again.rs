@@ -51,6 +51,11 @@ fn a_key_that_is_none_is_refused() {
         assert_eq!(with_key(bad, bob(PASSWORD)).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "{bad:?}");
     }
     assert_eq!(with_key(b"k\xff", bob(PASSWORD)).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "no UTF-8");
+    for (one, other) in [("k", "k"), ("k", "l"), ("k", ""), ("", "k")] {
+        let two = post("/auth/register", bob(PASSWORD)).with_header("idempotency-key", one);
+        let answer = two.with_header("idempotency-key", other).send();
+        assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two fields: {one:?} and {other:?}");
+    }
     assert_eq!(count(&database, "logins"), 1);
 }
 

@@ -37,6 +37,12 @@ fn a_key_belongs_to_one_user_and_one_order() {
         assert_eq!(with_key("ada", bad, 1, 1).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "{bad:?}");
     }
     assert_eq!(with_key("ada", b"k\xff", 1, 1).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "no UTF-8");
+    for other in ["k-2", "k-3", ""] {
+        let two =
+            post("/orders", json!({ "items": one(1, 1) })).by("ada", "user").with_header("idempotency-key", "k-2");
+        let answer = two.with_header("idempotency-key", other).send();
+        assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two fields, the second {other:?}");
+    }
     assert_eq!(stocks(), [5, 15, 20, 12, 18]);
 }
 

@@ -181,4 +181,10 @@ async fn of_fifty_orders_with_one_key_one_is_placed_and_the_key_is_its_buyers_al
     assert_ne!(order(&bob).await.succeeds(201)["id"], made[0].data()["id"]);
     assert_eq!((orders(&ada).await.len(), orders(&bob).await.len()), (1, 1));
     assert_eq!(stock(&ada).await[&1], seed()[&1] - 4);
+
+    for second in ["\"k-1\"", "\"k-2\""] {
+        let twice = bob.request(Method::POST, "/orders").header("idempotency-key", "\"k-1\"");
+        send(twice.header("idempotency-key", second).json(&items)).await.refuses(400, "INVALID_IDEMPOTENCY_KEY");
+    }
+    assert_eq!(orders(&bob).await.len(), 1);
 }
