@@ -94,7 +94,8 @@ fn show_order(request: &Request) -> Result<Response, Failure> {
 fn change_order(request: &Request) -> Result<Response, Failure> {
     let caller = request.user()?;
     let body = request.json_object("MISSING_STATUS")?;
-    let wanted = body.get("status").and_then(|status| status.as_str()).ok_or(Refusal::NoStatus)?;
+    let wanted = body.get("status").and_then(|status| status.as_str()).filter(|status| !status.is_empty());
+    let wanted = wanted.ok_or(Refusal::NoStatus)?;
     let id = request.id_param("id");
     // Another request may change the order between the look and the step. Then the step has no effect and this one looks
     // again. As no status is ever taken twice, that ends.

@@ -201,7 +201,7 @@ async fn a_status_is_one_of_five_texts() {
             change(client, id, status).await.refuses(400, "INVALID_STATUS");
             change(client, 999, status).await.refuses(404, "ORDER_NOT_FOUND");
         }
-        for status in [json!(null), json!(1), json!(true), json!(["paid"]), json!({})] {
+        for status in [json!(null), json!(""), json!(1), json!(true), json!(["paid"]), json!({})] {
             client.put(&path, json!({ "status": status })).await.refuses(400, "MISSING_STATUS");
             client.put("/orders/999", json!({ "status": status })).await.refuses(400, "MISSING_STATUS");
         }
