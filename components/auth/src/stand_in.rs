@@ -1,6 +1,6 @@
 //! The host and user, as a test sees them.
 //!
-//! Time stands still until a test moves it. Passwords are hashed to themselves. User is the real one, on a thread and a
+//! Time stands still until a test moves it, forwards or back. Passwords are hashed to themselves. User is the real one, on a thread and a
 //! database of its own.
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +25,11 @@ thread_local! {
 /// Lets time pass.
 pub(crate) fn wait_ms(ms: u64) {
     NOW_MS.set(NOW_MS.get() + ms);
+}
+
+/// Sets the clock back.
+pub(crate) fn set_back_ms(ms: u64) {
+    NOW_MS.set(NOW_MS.get() - ms);
 }
 
 /// Has the host refuse to hash anything, or not.

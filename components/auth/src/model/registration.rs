@@ -11,7 +11,7 @@
 use username::Username;
 
 /// Longer than a request may live, so whoever made a claim this old is gone.
-const CLAIM_MS: i64 = 60_000;
+const CLAIM_MS: u64 = 60_000;
 /// The operator's name. It stays theirs even if they delete themselves.
 pub(crate) const OPERATOR: &str = "admin";
 /// In Unicode characters (RFC 5321's path, without its brackets).
@@ -65,9 +65,9 @@ pub(crate) enum Refused {
 }
 
 impl Holder {
-    /// Whether the claim may still become a login by itself.
+    /// Whether the claim may still become a login by itself. One from the future is old too: the clock was set back.
     fn is_under_way(&self, now: i64) -> bool {
-        self.pending && now - self.claimed_at < CLAIM_MS
+        self.pending && now.abs_diff(self.claimed_at) < CLAIM_MS
     }
 }
 
@@ -141,6 +141,13 @@ mod tests {
     #[test]
     fn an_old_claim_is_taken_over_under_its_registration() {
         let answer = answer(&bob(), claimed(60_000), None, NOW);
+        assert_eq!(answer, Ok(Answer::TakeOver { registration: "r1".to_owned() }));
+    }
+
+    #[test]
+    fn a_claim_holds_a_name_no_longer_if_the_clock_is_set_back() {
+        assert_eq!(answer(&bob(), claimed(-59_999), None, NOW), Err(Refused::Taken));
+        let answer = answer(&bob(), claimed(-60_000), None, NOW);
         assert_eq!(answer, Ok(Answer::TakeOver { registration: "r1".to_owned() }));
     }
 

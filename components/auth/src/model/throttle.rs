@@ -9,6 +9,9 @@
 //! - **An address** (IPv4, or the /64 of IPv6) has a hundred failures in a quarter of an hour, whatever the names. A
 //!   success takes back its own attempt only. Loopback is not counted: behind a proxy on the same machine it is everybody.
 //!
+//! Neither refuses anybody for longer than a quarter of an hour if the clock is set back: a wait that would be longer cannot have
+//! begun before now, so it is dropped. What was counted stays counted.
+//!
 //! Clients are told of both quotas, and of the time when there is nothing left. What is left before that is not told of an
 //! account: its owner's success fills it up, so whoever sees the number sees that there is an owner.
 
@@ -87,7 +90,7 @@ impl Subject {
     /// # Errors
     /// The subject is refused for a while; nothing is to be stored.
     pub(crate) fn attempt(&self, before: Option<Attempts>, now: i64) -> Result<Attempts, TooMany> {
-        let before = before.filter(|attempts| now < attempts.forgotten_at);
+        let before = before.map(|stored| self.bounded(stored, now)).filter(|attempts| now < attempts.forgotten_at);
         if let Some(attempts) = before.filter(|attempts| now < attempts.refused_until) {
             let seconds = (attempts.refused_until - now + 999) / 1000;
             let retry_after_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
@@ -105,6 +108,20 @@ impl Subject {
                 Attempts { count, refused_until, forgotten_at }
             }
         })
+    }
+
+    /// Stored attempts without what only a clock that was set back can have made: a wait or a memory beyond the longest.
+    fn bounded(&self, stored: Attempts, now: i64) -> Attempts {
+        let (longest_wait, longest_memory) = match self {
+            Self::Account(_) => (ACCOUNT_LONGEST_DELAY_MS, ACCOUNT_LONGEST_DELAY_MS + ACCOUNT_MEMORY_MS),
+            Self::Address(_) => (ADDRESS_WINDOW_MS, ADDRESS_WINDOW_MS),
+        };
+        let is_possible = stored.refused_until <= now + longest_wait;
+        Attempts {
+            count: stored.count,
+            refused_until: if is_possible { stored.refused_until } else { 0 },
+            forgotten_at: stored.forgotten_at.min(now + longest_memory),
+        }
     }
 
     /// Takes back an attempt that was not evaluated, or, of an address, one that succeeded.
@@ -170,6 +187,26 @@ mod tests {
         let later = counted.refused_until + 60 * MINUTE_MS;
         assert_eq!(account().attempt(Some(counted), later).unwrap().count, 1);
         assert_eq!(account().attempt(Some(counted), later - 1).unwrap().count, 11);
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_a_quarter_of_an_hour_whatever_the_clock_did() {
+        let hour = 60 * MINUTE_MS;
+        for subject in [account(), address()] {
+            for set_back in [MINUTE_MS, 15 * MINUTE_MS, hour, 24 * hour, 40 * 365 * 24 * hour] {
+                let (_, counted, _) = exhaust(&subject, None, NOW);
+                let wait = |after| match subject.attempt(Some(counted), NOW - set_back + after) {
+                    Ok(_) => 0,
+                    Err(refusal) => refusal.retry_after_seconds,
+                };
+                let mut tries = (0..).map(|number| number * MINUTE_MS / 2);
+                let let_in_after = tries.find(|after| wait(*after) == 0).unwrap();
+                assert!(wait(0) <= 900 && let_in_after <= 15 * MINUTE_MS, "{subject:?}, set back by {set_back} ms");
+                // What was counted stays, so the wait begins anew after a few attempts.
+                let (taken, ..) = exhaust(&subject, Some(counted), NOW - set_back + let_in_after);
+                assert!(taken <= 10, "{subject:?}, set back by {set_back} ms: {taken} attempts");
+            }
+        }
     }
 
     #[test]

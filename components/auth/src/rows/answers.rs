@@ -5,10 +5,11 @@ use kit::{IdempotencyKey, params};
 
 use crate::model::registration::{Known, Once};
 
-/// What a key stands for, if anything.
+/// What a key stands for, if anything. An answer from further in the future than it would be kept counts as forgotten: the clock
+/// was set back.
 pub(crate) fn find(from: &impl Reads, once: &Once<'_>, now: i64) -> Result<Option<Known>> {
-    let sql = "SELECT fingerprint, answer FROM answers WHERE key = $1 AND given_at > $2";
-    let rows = from.query(sql, params![once.key, now - KEPT_MS])?;
+    let sql = "SELECT fingerprint, answer FROM answers WHERE key = $1 AND given_at > $2 AND given_at < $3";
+    let rows = from.query(sql, params![once.key, now - KEPT_MS, now + KEPT_MS])?;
     rows.first().map(|row| Ok(Known { fingerprint: row.at(0)?, answer: row.at(1)? })).transpose()
 }
 

@@ -1,7 +1,7 @@
 //! POST /auth/register with an Idempotency-Key: one account, however often it is asked for.
 
 use super::*;
-use crate::stand_in::{User, evaluated, hasher_is_busy, meanwhile, wait_ms};
+use crate::stand_in::{User, evaluated, hasher_is_busy, meanwhile, set_back_ms, wait_ms};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -57,6 +57,16 @@ fn a_key_that_is_none_is_refused() {
         assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two fields: {one:?} and {other:?}");
     }
     assert_eq!(count(&database, "logins"), 1);
+}
+
+#[test]
+fn a_key_from_before_the_clock_was_set_back_is_remembered_no_longer_than_a_day_more() {
+    install(&SERVICE);
+    assert_eq!(with_key("k", bob(PASSWORD)).status, 201);
+    set_back_ms(DAY_MS - 1);
+    assert!(is_replayed(&with_key("k", bob(PASSWORD))));
+    set_back_ms(1);
+    assert_eq!(with_key("k", json!({ "username": "eve", "password": PASSWORD })).status, 201);
 }
 
 #[test]
