@@ -159,7 +159,7 @@ fn email(body: &JsonObject) -> Result<JsonObject, Failure> {
     let mut profile = JsonObject::new();
     match body.get("email") {
         None | Some(JsonValue::Null) => {}
-        Some(JsonValue::String(email)) if model::registration::is_email(email) => {
+        Some(JsonValue::String(email)) if email::is_valid(email) => {
             profile.insert("email".to_owned(), email.as_str().into());
         }
         Some(_) => return Err(register::creation_failed("This is no email address.".to_owned())),

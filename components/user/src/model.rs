@@ -6,8 +6,6 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use kit::{Caller, JsonObject, JsonValue};
 use serde::Serialize;
 
-/// In Unicode characters (RFC 5321's path, without its brackets).
-const EMAIL_LIMIT_CHARS: usize = 254;
 const TEXT_LIMIT_CHARS: usize = 1000;
 
 /// What a profile holds besides its name. None leaves a field as it is, or empty in a new profile.
@@ -27,6 +25,7 @@ pub(crate) enum Refused {
     TooLong(&'static str, usize),
     /// U+0000, which not every database can hold.
     Nul(&'static str),
+    NotEmail,
 }
 
 impl<'a> Fields<'a> {
@@ -36,11 +35,11 @@ impl<'a> Fields<'a> {
     /// The first field that cannot be stored.
     pub(crate) fn read(body: &'a JsonObject) -> Result<Self, Refused> {
         Ok(Self {
-            email: field(body, "email", EMAIL_LIMIT_CHARS)?,
-            first_name: field(body, "first_name", TEXT_LIMIT_CHARS)?,
-            last_name: field(body, "last_name", TEXT_LIMIT_CHARS)?,
-            phone: field(body, "phone", TEXT_LIMIT_CHARS)?,
-            address: field(body, "address", TEXT_LIMIT_CHARS)?,
+            email: email(body)?,
+            first_name: field(body, "first_name")?,
+            last_name: field(body, "last_name")?,
+            phone: field(body, "phone")?,
+            address: field(body, "address")?,
         })
     }
 
@@ -56,6 +55,7 @@ impl fmt::Display for Refused {
             Self::NotText(field) => write!(formatter, "The field {field} must be a text."),
             Self::TooLong(field, limit) => write!(formatter, "The field {field} must have at most {limit} characters."),
             Self::Nul(field) => write!(formatter, "The field {field} must not contain U+0000."),
+            Self::NotEmail => formatter.write_str("The field email must be an email address, like bob@example.com."),
         }
     }
 }
@@ -73,11 +73,20 @@ pub(crate) fn tag(content: &impl Hash) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-fn field<'a>(body: &'a JsonObject, name: &'static str, limit_chars: usize) -> Result<Option<&'a str>, Refused> {
+fn email(body: &JsonObject) -> Result<Option<&str>, Refused> {
+    match field(body, "email")? {
+        Some(text) if !email::is_valid(text) => Err(Refused::NotEmail),
+        field => Ok(field),
+    }
+}
+
+fn field<'a>(body: &'a JsonObject, name: &'static str) -> Result<Option<&'a str>, Refused> {
     match body.get(name) {
         None | Some(JsonValue::Null) => Ok(None),
         Some(JsonValue::String(text)) if text.contains('\0') => Err(Refused::Nul(name)),
-        Some(JsonValue::String(text)) if text.chars().count() > limit_chars => Err(Refused::TooLong(name, limit_chars)),
+        Some(JsonValue::String(text)) if text.chars().count() > TEXT_LIMIT_CHARS => {
+            Err(Refused::TooLong(name, TEXT_LIMIT_CHARS))
+        }
         Some(JsonValue::String(text)) => Ok(Some(text)),
         Some(_) => Err(Refused::NotText(name)),
     }
@@ -133,13 +142,19 @@ mod tests {
 
     #[test]
     fn lengths_are_bounded_in_characters() {
-        for (field, limit) in
-            [("email", 254), ("first_name", 1000), ("last_name", 1000), ("phone", 1000), ("address", 1000)]
-        {
-            let fits = body(&json!({ field: "é".repeat(limit) }));
+        for field in ["first_name", "last_name", "phone", "address"] {
+            let fits = body(&json!({ field: "é".repeat(1000) }));
             assert!(Fields::read(&fits).is_ok(), "{field}");
-            let long = body(&json!({ field: "é".repeat(limit + 1) }));
-            assert_eq!(Fields::read(&long), Err(Refused::TooLong(field, limit)));
+            let long = body(&json!({ field: "é".repeat(1001) }));
+            assert_eq!(Fields::read(&long), Err(Refused::TooLong(field, 1000)));
+        }
+    }
+
+    #[test]
+    fn an_email_address_is_one() {
+        for text in ["", "nowhere", "bob@", "bob @example.com", &format!("{}@example.com", "x".repeat(250))] {
+            let body = body(&json!({ "email": text }));
+            assert_eq!(Fields::read(&body), Err(Refused::NotEmail), "{text:?}");
         }
     }
 

@@ -161,6 +161,8 @@ async fn a_user_that_cannot_be_made_is_refused_and_leaves_nothing_behind() {
         json!({ "username": "a\nb" }),
         json!({ "username": "x".repeat(151) }),
         json!({ "username": "marta", "email": 7 }),
+        json!({ "username": "marta", "email": "nowhere" }),
+        json!({ "username": "marta", "email": "marta@", "password": PASSWORD }),
         json!({ "username": "marta", "phone": "x".repeat(2000) }),
         json!({ "username": "marta", "password": "short" }),
         json!({ "username": "marta", "password": "" }),
@@ -228,6 +230,9 @@ async fn an_update_without_a_field_is_refused_before_the_row_is_looked_for() {
             json!({ "username": "eve", "id": 7, "role": "admin" }),
             json!({ "email": null, "first_name": null, "last_name": null, "phone": null, "address": null }),
             json!({ "email": 7 }),
+            json!({ "email": "" }),
+            json!({ "email": "nowhere" }),
+            json!({ "email": "marta@example..com", "phone": "1" }),
             json!({ "phone": ["+33"] }),
             json!({ "address": "x".repeat(5000) }),
         ] {

@@ -14,8 +14,6 @@ use username::Username;
 const CLAIM_MS: u64 = 60_000;
 /// The operator's name. It stays theirs even if they delete themselves.
 pub(crate) const OPERATOR: &str = "admin";
-/// In Unicode characters (RFC 5321's path, without its brackets).
-const EMAIL_LIMIT_CHARS: usize = 254;
 
 /// What is known of a name that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,11 +102,6 @@ pub(crate) fn answer(
     }
 }
 
-/// Whether a text may be an email address. Only a mail that arrives proves more.
-pub(crate) fn is_email(text: &str) -> bool {
-    text.contains('@') && text.chars().count() <= EMAIL_LIMIT_CHARS && !text.chars().any(char::is_control)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,16 +174,6 @@ mod tests {
         {
             let known = Known { fingerprint: once.fingerprint.clone(), answer: None };
             assert_eq!(answer(&bob(), None, Some((&other, known)), NOW), Err(Refused::Reused));
-        }
-    }
-
-    #[test]
-    fn an_email_address_has_an_at_sign_and_a_bound() {
-        assert!(is_email("bob@example.com"));
-        assert!(is_email(&format!("{}@example.com", "x".repeat(242))));
-        assert!(!is_email(&format!("{}@example.com", "x".repeat(243))));
-        for refused in ["", "bob", "bob@\nexample.com"] {
-            assert!(!is_email(refused), "{refused:?}");
         }
     }
 }

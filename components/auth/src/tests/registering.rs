@@ -52,6 +52,8 @@ fn what_the_policy_refuses_is_not_made() {
         json!({ "username": "x".repeat(151), "password": PASSWORD }),
         json!({ "username": "bo\u{7}b", "password": PASSWORD }),
         json!({ "username": "bob", "password": PASSWORD, "email": "nowhere" }),
+        json!({ "username": "bob", "password": PASSWORD, "email": "" }),
+        json!({ "username": "bob", "password": PASSWORD, "email": "bob@example..com" }),
         json!({ "username": "bob", "password": PASSWORD, "email": 7 }),
     ] {
         assert_eq!(register_with(body.clone()).outcome(), (400, "CREATION_FAILED"), "{body}");

@@ -163,7 +163,14 @@ async fn an_email_address_is_one_or_absent() {
         let user = shop.anon().log_in(name, PASSWORD).await;
         assert_eq!(user.get("/users/profile").await.data()["email"], email);
     }
-    for email in [json!("nonsense"), json!(7), json!({}), json!(format!("{}@example.com", "x".repeat(300)))] {
+    for email in [
+        json!("nonsense"),
+        json!(""),
+        json!("eve@-example.com"),
+        json!(7),
+        json!({}),
+        json!(format!("{}@example.com", "x".repeat(300))),
+    ] {
         let body = json!({ "username": "eve", "password": PASSWORD, "email": email });
         shop.anon().post("/auth/register", body).await.refuses(400, "CREATION_FAILED");
     }

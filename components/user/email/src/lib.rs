@@ -1,0 +1,78 @@
+//! Email addresses: which texts auth and user accept as one.
+//!
+//! Checks the form alone. Only a delivered mail proves that an address exists.
+
+use email_address::{EmailAddress, Options};
+
+/// The longest address in bytes: the path of RFC 5321 (section 4.5.3.1.3) without its angle brackets.
+pub const LIMIT_BYTES: usize = 254;
+
+/// Whether a text is one email address by RFC 5321 or, with letters of any script, RFC 6531.
+///
+/// A display name, an address literal (`bob@[192.0.2.1]`), white space and control characters are refused, because no shop needs
+/// them and mail headers and pages are easily confused by them.
+pub fn is_valid(text: &str) -> bool {
+    let options = Options::default().without_display_text().without_domain_literal();
+    text.len() <= LIMIT_BYTES
+        && !text.chars().any(|character| character.is_control() || character.is_whitespace())
+        && EmailAddress::parse_with_options(text, options).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_use_are_accepted() {
+        for address in [
+            "bob@example.com",
+            "a@b",
+            "bob+shop@mail.example.co.uk",
+            "o'neil_jr@example.com",
+            "\"bob@home\"@example.com",
+            "用户@例子.广告",
+            "bob@xn--bcher-kva.example",
+        ] {
+            assert!(is_valid(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_address_is_refused() {
+        for text in [
+            "",
+            "bob",
+            "@example.com",
+            "bob@",
+            "bob@@example.com",
+            "bob@example..com",
+            "bob@-example.com",
+            "bob@example.com.",
+            ".bob@example.com",
+            "bob @example.com",
+            " bob@example.com",
+            "bob@example.com\u{a0}",
+            "\"bob home\"@example.com",
+            "bob@\nexample.com",
+            "bob@exam\u{85}ple.com",
+            "bob@[192.0.2.1]",
+            "Bob <bob@example.com>",
+            "bob@example.com,eve@example.com",
+            "javascript:alert(1)@example.com",
+        ] {
+            assert!(!is_valid(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_limits_of_rfc_5321_are_inclusive_and_count_bytes() {
+        let local = |bytes: usize| format!("{}@example.com", "x".repeat(bytes));
+        assert!(is_valid(&local(64)) && !is_valid(&local(65)));
+        let domain = |bytes: usize| {
+            let labels = format!("{}.{}.{}.", "x".repeat(63), "x".repeat(63), "x".repeat(63));
+            format!("b@{labels}{}", "x".repeat(bytes - 2 - labels.len()))
+        };
+        assert!(is_valid(&domain(LIMIT_BYTES)) && !is_valid(&domain(LIMIT_BYTES + 1)));
+        assert!(is_valid(&format!("{}@b", "é".repeat(32))) && !is_valid(&format!("{}@b", "é".repeat(33))));
+    }
+}
