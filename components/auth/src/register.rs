@@ -54,8 +54,8 @@ struct Claimed {
 /// For a key: 409 while the first request is worked on, 422 for another one, 429 for too many with a wrong password.
 pub(crate) fn register(wanted: Wanted<'_>, answer: fn(&JsonValue) -> Response) -> Result<Response, Failure> {
     let Wanted { username, password, profile, key, address } = wanted;
-    let name = Username::parse(username).map_err(|refused| creation_failed(refused.to_string()))?;
-    password::check(password, name.as_str(), host::minimum_length())
+    let name = Username::of_new_account(username).map_err(|refused| creation_failed(refused.to_string()))?;
+    password::check(&password, name.as_str(), host::minimum_length())
         .map_err(|refused| creation_failed(refused.to_string()))?;
     let email = profile.get("email").and_then(JsonValue::as_str);
     let once = key.map(|key| Once::new(key.as_str(), &name, email));

@@ -65,7 +65,7 @@ fn show(request: &Request) -> Result<Response, Failure> {
 fn create(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_USERNAME)?;
     let name = match text(&body, "username").filter(|name| !name.trim().is_empty()) {
-        Some(name) => Username::parse(name).map_err(|refused| creation_failed(&refused))?,
+        Some(name) => Username::of_new_account(name).map_err(|refused| creation_failed(&refused))?,
         None => return Err(Failure::bad_request(MISSING_USERNAME, "The text username is missing.")),
     };
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
@@ -116,8 +116,8 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_USERNAME)?;
     let registration = text(&body, "registration").filter(|id| !id.is_empty());
     let registration = registration.ok_or_else(|| creation_failed(&"The text registration is missing."))?;
-    let name =
-        Username::parse(text(&body, "username").unwrap_or_default()).map_err(|refused| creation_failed(&refused))?;
+    let name = Username::of_new_account(text(&body, "username").unwrap_or_default())
+        .map_err(|refused| creation_failed(&refused))?;
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
     let conflict = || Failure::conflict("USERNAME_TAKEN", "The username is taken.");
     let rows = rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, conflict))?;

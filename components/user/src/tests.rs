@@ -106,6 +106,7 @@ fn what_cannot_be_stored_makes_no_profile() {
         json!({ "username": "x".repeat(151) }),
         json!({ "username": "bo\nb" }),
         json!({ "username": " bob" }),
+        json!({ "username": "b\u{43e}b" }),
         json!({ "username": "bob", "email": 7 }),
         json!({ "username": "bob", "email": "nowhere" }),
         json!({ "username": "bob", "email": "nowhere", "password": "a good one" }),

@@ -160,6 +160,8 @@ async fn a_user_that_cannot_be_made_is_refused_and_leaves_nothing_behind() {
         json!({ "username": "ADMIN" }),
         json!({ "username": "a\nb" }),
         json!({ "username": "x".repeat(151) }),
+        json!({ "username": "m\u{430}rta" }),
+        json!({ "username": "m\u{430}rta", "password": PASSWORD }),
         json!({ "username": "marta", "email": 7 }),
         json!({ "username": "marta", "email": "nowhere" }),
         json!({ "username": "marta", "email": "marta@", "password": PASSWORD }),

@@ -63,6 +63,16 @@ fn what_the_policy_refuses_is_not_made() {
 }
 
 #[test]
+fn an_account_from_before_names_had_to_be_of_one_script_still_logs_in() {
+    let database = install(&SERVICE);
+    register("bob");
+    let renamed = "UPDATE logins SET username = 'B\u{43e}b', name_key = 'b\u{43e}b' WHERE username = 'bob'";
+    database.execute(renamed, []).unwrap();
+    assert!(Client::log_in("b\u{43e}B", PASSWORD).refreshed().is_in());
+    assert_eq!(log_in("bob", PASSWORD).status, 401);
+}
+
+#[test]
 fn a_name_is_taken_once_however_it_is_spelled() {
     install(&SERVICE);
     assert_eq!(register("Zoë").status, 201);

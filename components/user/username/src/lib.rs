@@ -7,6 +7,7 @@
 
 use std::fmt;
 use unicode_normalization::UnicodeNormalization;
+use unicode_security::MixedScript as _;
 
 /// In Unicode characters: at most 600 bytes, which is what the subject of an access token holds.
 const LENGTH_LIMIT_CHARS: usize = 150;
@@ -29,6 +30,8 @@ pub enum Refused {
     ControlCharacter,
     /// White space at the start or the end.
     OuterWhitespace,
+    /// Letters of scripts that are not written together, as in `аdmin` with a Cyrillic `а`.
+    MixedScripts,
 }
 
 impl Username {
@@ -53,6 +56,18 @@ impl Username {
         Ok(Self { text: text.to_owned(), key })
     }
 
+    /// Takes a name for a new account: besides [`parse`](Self::parse), all its letters are of one script (UTS 39, section 5.1).
+    ///
+    /// Han counts as one script with kana, with bopomofo and with hangul, because names are written so. Digits, punctuation and
+    /// emoji go with every script. An account from before this rule keeps its name: `parse` still takes that.
+    ///
+    /// # Errors
+    /// The first rule that the text breaks.
+    pub fn of_new_account(text: &str) -> Result<Self, Refused> {
+        let name = Self::parse(text)?;
+        if text.is_single_script() { Ok(name) } else { Err(Refused::MixedScripts) }
+    }
+
     /// The name as it was typed.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -71,6 +86,7 @@ impl fmt::Display for Refused {
             Self::TooLong => "The username must have at most 150 characters.",
             Self::ControlCharacter => "The username must not contain control characters.",
             Self::OuterWhitespace => "The username must not start or end with white space.",
+            Self::MixedScripts => "The username must not mix scripts, such as Latin and Cyrillic letters.",
         })
     }
 }
@@ -151,6 +167,32 @@ mod tests {
         ] {
             assert_eq!(Username::parse(name), Err(rule), "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_letters_of_a_new_name_are_of_one_script() {
+        for name in [
+            "admin",
+            "Zoe\u{308}",
+            "Nguyễn Ái",
+            "Ольга 2",
+            "Йо́ж",
+            "σίσυφος",
+            "张伟",
+            "田中さんタロウ",
+            "김철수",
+            "नेहा",
+            "שָׁלוֹם",
+            "bob🦀",
+            "ａdmin",
+        ] {
+            assert_eq!(Username::of_new_account(name).map(|name| name.text).as_deref(), Ok(name));
+        }
+        for name in ["аdmin", "pаypal", "Ωmega", "bοb", "admin٠ا", "Łukasz 日本"] {
+            assert_eq!(Username::of_new_account(name), Err(Refused::MixedScripts), "{name}");
+            assert!(Username::parse(name).is_ok(), "{name} is still found if there is such an account");
+        }
+        assert_eq!(Username::of_new_account(" аdmin"), Err(Refused::OuterWhitespace));
     }
 
     #[test]
