@@ -26,6 +26,7 @@ mod tests;
 use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Request, Response};
 use serde_json::json;
 
+use model::password::Password;
 use model::throttle::LOGIN;
 use register::Wanted;
 use session::Scope;
@@ -59,7 +60,7 @@ const MISSING_PASSWORD: &str = "MISSING_PASSWORD";
 fn log_in(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
-    let pair = login::log_in(username, password, request.client_address())?;
+    let pair = login::log_in(username, &Password::new(password), request.client_address())?;
     // The success gave the account all of its attempts again.
     let (policy, unused) = (login::policy(), LOGIN.unused());
     Ok(Response::ok(&pair).with_header("ratelimit-policy", policy).with_header("ratelimit", unused))
@@ -111,7 +112,7 @@ fn register(request: &Request) -> Result<Response, Failure> {
     let key = IdempotencyKey::of(request)?;
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
-    let (profile, address) = (email(&body)?, request.client_address());
+    let (profile, address, password) = (email(&body)?, request.client_address(), Password::new(password));
     let wanted = Wanted { username, password, profile, key: key.as_ref(), address };
     register::register(wanted, |profile| {
         let created = json!({ "user_id": profile["id"], "username": profile["username"] });
@@ -127,7 +128,7 @@ fn make_login(request: &Request) -> Result<Response, Failure> {
     };
     // Whoever sends a password wants a login, so an empty one is refused by the policy like any short one.
     let [username, password] = ["username", "password"].map(|key| body.get(key).and_then(JsonValue::as_str));
-    let (username, password) = (username.unwrap_or_default(), password.unwrap_or_default());
+    let (username, password) = (username.unwrap_or_default(), Password::new(password.unwrap_or_default()));
     let wanted = Wanted { username, password, profile, key: None, address: None };
     register::register(wanted, Response::created)
 }
@@ -147,7 +148,7 @@ fn operator(_: &Request) -> Result<Response, Failure> {
 fn set_operator_password(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_PASSWORD)?;
     let password = required(&body, "password", MISSING_PASSWORD)?;
-    Ok(Response::ok(&operator::set_password(password)?))
+    Ok(Response::ok(&operator::set_password(&Password::new(password))?))
 }
 
 fn credentials(body: &JsonObject) -> Result<(&str, &str), Failure> {

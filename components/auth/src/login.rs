@@ -5,6 +5,7 @@ use kit::{Failure, Quota};
 use username::Username;
 
 use crate::host::{self, Event, PasswordError, Verdict};
+use crate::model::password::Password;
 use crate::model::throttle::{LOGIN, NETWORK, Subject, TooMany};
 use crate::rows::logins::Login;
 use crate::rows::{attempts, logins};
@@ -14,7 +15,7 @@ use crate::session::{self, TokenPair};
 ///
 /// # Errors
 /// 401 `INVALID_CREDENTIALS`, 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
-pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Result<TokenPair, Failure> {
+pub(crate) fn log_in(name: &str, password: &Password<'_>, address: Option<&str>) -> Result<TokenPair, Failure> {
     let now = host::now_ms();
     // What cannot be a username is nobody's, and is counted as it is.
     let key = Username::parse(name).map_or_else(|_| name.to_owned(), |name| name.key().to_owned());
@@ -24,7 +25,7 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
         return Err(invalid_credentials());
     };
     // If the hasher is too busy for a better hash, the old one does until the next login.
-    let better_hash = if verdict.outdated { host::hash(password).ok() } else { None };
+    let better_hash = if verdict.outdated { host::hash(password.prepared()).ok() } else { None };
     let (session, pair) = session::begin(&login, now)?;
 
     let tx = storage::begin()?;
@@ -41,20 +42,24 @@ pub(crate) fn log_in(name: &str, password: &str, address: Option<&str>) -> Resul
     Ok(pair)
 }
 
-/// Whether a password is that of a name. It counts as an attempt to log in, so that nobody guesses more here than there.
+/// The login of a name, if the password is right. It counts as an attempt to log in, so that nobody guesses more here than there.
 ///
 /// # Errors
 /// 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
-pub(crate) fn is_password(name: &Username, password: &str, address: Option<&str>) -> Result<bool, Failure> {
+pub(crate) fn authenticate(
+    name: &Username,
+    password: &Password<'_>,
+    address: Option<&str>,
+) -> Result<Option<Login>, Failure> {
     let subjects = subjects(name.key(), address);
     let attempt = count_attempt(&subjects, name.key(), host::now_ms())?;
-    if check_password(attempt, name.as_str(), password, &subjects)?.is_none() {
-        return Ok(false);
-    }
+    let Some((login, _)) = check_password(attempt, name.as_str(), password, &subjects)? else {
+        return Ok(None);
+    };
     let tx = storage::begin()?;
     count_success(&tx, &subjects)?;
     tx.commit()?;
-    Ok(true)
+    Ok(Some(login))
 }
 
 /// Whose attempt it is.
@@ -92,19 +97,12 @@ fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Attempt, F
 fn check_password(
     Attempt { login, last_of }: Attempt,
     name: &str,
-    password: &str,
+    password: &Password<'_>,
     subjects: &[Subject],
 ) -> Result<Option<(Login, Verdict)>, Failure> {
     let hash = login.as_ref().map(|login| login.password_hash.as_str());
-    let found = match host::verify(password, hash) {
-        Ok(verdict) => login.filter(|_| verdict.matches).map(|login| (login, verdict)),
-        // The policy lets nobody have a password of this length.
-        Err(PasswordError::TooLong) => None,
-        Err(PasswordError::Busy(seconds)) => {
-            give_back(subjects)?;
-            return Err(host::busy(seconds));
-        }
-    };
+    let verdict = verify(password, hash, subjects)?;
+    let found = login.filter(|_| verdict.matches).map(|login| (login, verdict));
     if found.is_none() {
         host::tell(Event::AuthnLoginFail, name);
         for locked in last_of {
@@ -114,6 +112,30 @@ fn check_password(
         }
     }
     Ok(found)
+}
+
+/// Compares each form of a password with a hash until one matches. Which forms there are depends on the password alone, so the
+/// work tells nothing about the account.
+fn verify(password: &Password<'_>, hash: Option<&str>, subjects: &[Subject]) -> Result<Verdict, Failure> {
+    let mut is_evaluated = false;
+    for form in password.forms() {
+        match host::verify(form, hash) {
+            Ok(Verdict { matches: true, outdated }) => {
+                return Ok(Verdict { matches: true, outdated: outdated || form != password.prepared() });
+            }
+            Ok(_) => is_evaluated = true,
+            // The policy lets nobody have a password of this length.
+            Err(PasswordError::TooLong) => {}
+            Err(PasswordError::Busy(seconds)) => {
+                // An attempt stays counted if one form was compared: it was a guess.
+                if !is_evaluated {
+                    give_back(subjects)?;
+                }
+                return Err(host::busy(seconds));
+            }
+        }
+    }
+    Ok(Verdict { matches: false, outdated: false })
 }
 
 /// Uncounts an attempt that was not evaluated.

@@ -4,7 +4,7 @@ use kit::{Failure, storage};
 use serde::Serialize;
 
 use crate::host::{self, Event};
-use crate::model::password;
+use crate::model::password::{self, Password};
 use crate::model::registration::OPERATOR;
 use crate::rows::logins;
 use crate::session;
@@ -25,11 +25,11 @@ pub(crate) fn operator() -> Result<Operator, Failure> {
 /// Gives the operator a password of their own, and ends the sessions that the old one began.
 ///
 /// # Errors
-/// 400 `PASSWORD_REFUSED` for one that the policy refuses.
-pub(crate) fn set_password(password: &str) -> Result<Operator, Failure> {
+/// 400 `PASSWORD_REFUSED` for one that the policy refuses; 409 or 503 if the profile cannot be made. It may be called again.
+pub(crate) fn set_password(password: &Password<'_>) -> Result<Operator, Failure> {
     password::check(password, OPERATOR, host::minimum_length())
         .map_err(|refused| Failure::bad_request("PASSWORD_REFUSED", refused.to_string()))?;
-    let hash = host::hash(password)?;
+    let hash = host::hash(password.prepared())?;
     let tx = storage::begin()?;
     let login_id = logins::set_operator_hash(&tx, &hash, host::now_ms())?;
     tx.commit()?;

@@ -10,7 +10,7 @@ use kit::storage::{self, Constraint, Database, Reads};
 use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Method, Response};
 use username::Username;
 
-use crate::model::password;
+use crate::model::password::{self, Password};
 use crate::model::registration::{self, Answer, Once, Refused};
 use crate::rows::answers;
 use crate::rows::logins::{self, Claim};
@@ -24,7 +24,7 @@ const USER: &str = "user";
 /// Somebody who wants an account.
 pub(crate) struct Wanted<'a> {
     pub(crate) username: &'a str,
-    pub(crate) password: &'a str,
+    pub(crate) password: Password<'a>,
     /// What the profile has besides the username.
     pub(crate) profile: JsonObject,
     /// By which the same request is known when it comes again.
@@ -61,12 +61,12 @@ pub(crate) fn register(wanted: Wanted<'_>, answer: fn(&JsonValue) -> Response) -
     let once = key.map(|key| Once::new(key.as_str(), &name, email));
     let claimed = match claim(&name, once.as_ref())? {
         Start::Claimed(claimed) => claimed,
-        Start::Again(body) if login::is_password(&name, password, address)? => {
+        Start::Again(body) if login::authenticate(&name, &password, address)?.is_some() => {
             return Ok(Response::replayed(201, body.into_bytes()));
         }
         Start::Again(_) => return Err(IdempotencyKey::reused()),
     };
-    let hash = host::hash(password).inspect_err(|_| claimed.give_up())?;
+    let hash = host::hash(password.prepared()).inspect_err(|_| claimed.give_up())?;
     let answer = answer(&make_profile(&name, &claimed, profile)?);
     if claimed.activate(&hash, once.as_ref(), &answer).inspect_err(|_| claimed.release())? {
         Ok(answer)

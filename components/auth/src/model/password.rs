@@ -1,9 +1,11 @@
-//! Which passwords a login may be made with.
+//! Which passwords a login may be made with, and in which form they are hashed.
 //!
-//! Length is what counts: no rules of composition, nothing cut or normalised. Refused are only those that a guesser
-//! tries first.
+//! Length is what counts: no rules of composition, nothing cut. Refused are only those that a guesser tries first.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use unicode_normalization::UnicodeNormalization as _;
 
 /// In Unicode characters. That is 4,096 bytes at most, which the host still hashes.
 const LONGEST: usize = 1024;
@@ -11,6 +13,46 @@ const LONGEST: usize = 1024;
 const COMMON: &str = include_str!("../common-passwords.txt");
 /// What a guesser who has seen the shop tries.
 const SERVICE_WORDS: [&str; 3] = ["comptoir", "comptoir1", "comptoir123"];
+
+/// A password that a client sent.
+///
+/// Keyboards and systems encode the same characters differently: macOS may send `é` as two code points, others send one. So a
+/// password is hashed in one form, OpaqueString's (RFC 8265, section 4.2.2): composed (NFC), and with U+0020 for the spaces of
+/// other scripts. Control characters and characters of a later Unicode version stay allowed, because passwords may contain them.
+pub(crate) struct Password<'a> {
+    typed: &'a str,
+    prepared: Cow<'a, str>,
+}
+
+impl<'a> Password<'a> {
+    pub(crate) fn new(typed: &'a str) -> Self {
+        let prepared = match typed.is_ascii() {
+            true => Cow::Borrowed(typed),
+            false => Cow::Owned(typed.chars().map(with_ascii_space).nfc().collect()),
+        };
+        Self { typed, prepared }
+    }
+
+    /// The form of new hashes.
+    pub(crate) fn prepared(&self) -> &str {
+        &self.prepared
+    }
+
+    /// What to compare with a hash: the prepared form, then what was typed if that differs. Hashes of what was typed are from
+    /// before passwords were prepared.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = &str> {
+        let typed = (self.typed != self.prepared).then_some(self.typed);
+        std::iter::once(self.prepared()).chain(typed)
+    }
+}
+
+/// U+0020 for any other character of Unicode's category Zs.
+fn with_ascii_space(character: char) -> char {
+    match character {
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
+        other => other,
+    }
+}
 
 /// Why a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +79,12 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Checks a password that somebody wants to have, where so many characters are wanted at the least.
+/// Checks a password that somebody wants to have, where so many characters are wanted at the least. Sees its prepared form.
 ///
 /// # Errors
 /// The first rule that the password breaks.
-pub(crate) fn check(password: &str, username: &str, minimum: u32) -> Result<(), Refused> {
+pub(crate) fn check(password: &Password<'_>, username: &str, minimum: u32) -> Result<(), Refused> {
+    let password = password.prepared();
     let length = password.chars().count();
     if length < minimum as usize {
         return Err(Refused::TooShort(minimum));
@@ -63,6 +106,34 @@ pub(crate) fn check(password: &str, username: &str, minimum: u32) -> Result<(), 
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    fn check(password: &str, username: &str, minimum: u32) -> Result<(), Refused> {
+        super::check(&Password::new(password), username, minimum)
+    }
+
+    #[test]
+    fn a_password_has_one_form_however_it_is_encoded() {
+        for (typed, prepared) in [
+            ("cafe\u{301} cre\u{300}me", "café crème"),
+            ("\u{1112}\u{1161}\u{11ab}", "한"),
+            ("\u{212b}ngstr\u{f6}m", "Ångström"),
+            ("a\u{3000}b\u{a0}c\u{2009}d", "a b c d"),
+        ] {
+            assert_eq!(Password::new(typed).prepared(), prepared);
+            assert_eq!(Password::new(typed).forms().collect::<Vec<_>>(), [prepared, typed]);
+            assert_eq!(Password::new(prepared).forms().collect::<Vec<_>>(), [prepared]);
+        }
+        // Neither case, width nor compatible forms are changed: that would make guessing easier.
+        for typed in ["Pass word", "Ｐａｓｓ", "ﬁ①²", "tab\there", "🦀\u{200d}🦀"] {
+            assert_eq!(Password::new(typed).forms().collect::<Vec<_>>(), [typed]);
+        }
+    }
+
+    #[test]
+    fn the_policy_sees_the_form_that_is_hashed() {
+        assert_eq!(check(&"e\u{301}".repeat(4), "bob", 8), Err(Refused::TooShort(8)));
+        assert_eq!(check(&"e\u{301}".repeat(1024), "bob", 8), Ok(()));
+    }
 
     #[test]
     fn the_limits_of_length_are_inclusive_and_count_characters() {

@@ -1,7 +1,7 @@
 //! POST /auth/login and the throttle.
 
 use super::*;
-use crate::stand_in::{evaluated, hasher_is_busy, meanwhile, tokens_are_unavailable, wait_ms};
+use crate::stand_in::{evaluated, hasher_is_busy, meanwhile, set_back_ms, tokens_are_unavailable, wait_ms};
 
 fn hash_of(database: &Connection, username: &str) -> String {
     let sql = "SELECT password_hash FROM logins WHERE username = $1";
@@ -83,6 +83,82 @@ fn an_outdated_hash_is_replaced_at_the_first_login() {
     Client::log_in("bob", "x");
     assert_eq!(hash_of(&database, "bob"), "new x");
     Client::log_in("bob", "x");
+}
+
+/// One password in two encodings: composed (NFC) and decomposed (NFD).
+const NFC: &str = "crème brûlée";
+const NFD: &str = "cre\u{300}me bru\u{302}le\u{301}e";
+
+#[test]
+fn a_password_is_the_same_however_it_is_encoded() {
+    let database = install(&SERVICE);
+    for (name, registered) in [("bob", NFC), ("eve", NFD)] {
+        let body = json!({ "username": name, "password": registered });
+        assert_eq!(post("/auth/register", body).send().status, 201);
+        assert_eq!(hash_of(&database, name), format!("new {NFC}"));
+        for typed in [NFC, NFD] {
+            Client::log_in(name, typed);
+        }
+        assert_eq!(log_in(name, "creme brulee").status, 401);
+    }
+}
+
+#[test]
+fn a_hash_of_what_was_typed_is_replaced_at_the_first_login() {
+    let database = install(&SERVICE);
+    register("bob");
+    for hash in [format!("new {NFD}"), format!("old {NFD}")] {
+        database.execute("UPDATE logins SET password_hash = $1 WHERE username = 'bob'", [&hash]).unwrap();
+        assert_eq!(log_in("bob", NFC).status, 401, "nobody knows that form from the composed one");
+        assert_eq!(hash_of(&database, "bob"), hash);
+        Client::log_in("bob", NFD);
+        assert_eq!(hash_of(&database, "bob"), format!("new {NFC}"));
+        Client::log_in("bob", NFC);
+    }
+}
+
+#[test]
+fn a_second_form_is_compared_for_every_name_alike_and_only_if_there_is_one() {
+    install(&SERVICE);
+    register("bob");
+    let compared = |name: &str, password: &str| {
+        let before = evaluated();
+        assert_eq!(log_in(name, password).status, 401);
+        evaluated() - before
+    };
+    for name in ["bob", "nobody"] {
+        assert_eq!((compared(name, "wrong"), compared(name, NFC), compared(name, NFD)), (1, 1, 2), "{name}");
+    }
+}
+
+#[test]
+fn a_guess_of_which_one_form_was_compared_counts() {
+    install(&SERVICE);
+    register("bob");
+    for _ in 0..10 {
+        meanwhile(|| hasher_is_busy(true));
+        assert_eq!(log_in("bob", NFD).outcome(), (503, "SERVICE_BUSY"));
+        hasher_is_busy(false);
+    }
+    assert_eq!(log_in("bob", PASSWORD).outcome(), (429, "TOO_MANY_ATTEMPTS"));
+}
+
+#[test]
+fn a_lock_lasts_no_longer_than_a_quarter_of_an_hour_after_the_clock_was_set_back() {
+    install(&SERVICE);
+    let from_there = |name: &str, password: &str| log_in_from("192.0.2.7", name, password);
+    for number in 0..100 {
+        from_there(["admin", &format!("guess{number}")][usize::from(number >= 10)], "wrong");
+    }
+    assert_eq!(from_there("admin", "admin").status, 429);
+    set_back_ms(24 * 3_600_000);
+    let mut minutes = 0;
+    while from_there("admin", "admin").status == 429 {
+        wait_ms(60_000);
+        minutes += 1;
+        assert!(minutes <= 15, "still refused");
+    }
+    assert_eq!(log_in_from("192.0.2.8", "admin", "admin").status, 200);
 }
 
 #[test]

@@ -55,6 +55,8 @@ fn what_the_policy_refuses_is_not_made() {
         json!({ "username": "bob", "password": PASSWORD, "email": "" }),
         json!({ "username": "bob", "password": PASSWORD, "email": "bob@example..com" }),
         json!({ "username": "bob", "password": PASSWORD, "email": 7 }),
+        json!({ "username": "bob", "password": "e\u{301}".repeat(7) }),
+        json!({ "username": "\u{430}dmin", "password": PASSWORD }),
     ] {
         assert_eq!(register_with(body.clone()).outcome(), (400, "CREATION_FAILED"), "{body}");
     }
