@@ -5,11 +5,12 @@
 //! auth sees no key, and no password outlives its request. Profiles are user's: auth has them made with a login, and user
 //! has logins ended with a profile.
 //!
-//! This file speaks HTTP. `login`, `session`, `register` and `operator` do what is asked, as `model` decides,
+//! This file speaks HTTP. `login`, `session`, `register`, `password` and `operator` do what is asked, as `model` decides,
 //! with what `rows` stores and `host` computes.
 
 mod login;
 mod operator;
+mod password;
 mod register;
 mod session;
 
@@ -43,6 +44,7 @@ kit::service! {
         post("/auth/verify", Public, verify),
         post("/auth/register", Public, register, ["idempotency-key", "x-client-address"]),
         post("/auth/logout", User, log_out),
+        put("/auth/password", User, change_password, ["x-client-address"]),
         get("/auth/sessions", User, sessions),
         delete("/auth/sessions", User, end_sessions),
         delete("/auth/sessions/{id}", User, end_session),
@@ -84,6 +86,13 @@ fn log_out(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_TOKEN).unwrap_or_default();
     session::log_out(request.user()?, text(&body, "refresh_token"))?;
     Ok(Response::message("You are logged out."))
+}
+
+fn change_password(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_object(MISSING_CREDENTIALS)?;
+    let [current, new] = ["current", "new"].map(|key| required(&body, key, MISSING_CREDENTIALS));
+    password::change(request, &Password::new(current?), &Password::new(new?))?;
+    Ok(Response::message("Your password was changed. Your other sessions are ended."))
 }
 
 fn sessions(request: &Request) -> Result<Response, Failure> {

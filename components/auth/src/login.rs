@@ -170,7 +170,8 @@ pub(crate) fn policy() -> String {
     Quota::policy(&[LOGIN, NETWORK])
 }
 
-fn invalid_credentials() -> Failure {
+/// What a client is told of a name and a password that do not belong together.
+pub(crate) fn invalid_credentials() -> Failure {
     Failure::unauthorized("INVALID_CREDENTIALS", "The username or the password is wrong.")
         .with_header("ratelimit-policy", policy())
 }

@@ -2,6 +2,7 @@
 
 mod again;
 mod audited;
+mod changing_password;
 mod logging_in;
 mod operating;
 mod own_sessions;

@@ -6,6 +6,7 @@ mod keys;
 mod login;
 mod logout;
 mod operator;
+mod password;
 mod refresh;
 mod register;
 mod register_again;

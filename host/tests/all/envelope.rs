@@ -83,6 +83,7 @@ async fn what_is_not_served_is_404_and_another_method_405_with_what_is_allowed()
         ("/openapi.json", "GET, HEAD, OPTIONS"),
         ("/auth/login", "OPTIONS, POST"),
         ("/auth/logout", "OPTIONS, POST"),
+        ("/auth/password", "OPTIONS, PUT"),
         ("/users", "GET, HEAD, OPTIONS, POST"),
         ("/users/1", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("/products", "GET, HEAD, OPTIONS"),

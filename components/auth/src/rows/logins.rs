@@ -105,6 +105,28 @@ pub(crate) fn release_claim(claim: &Claim) -> Result<()> {
     Ok(())
 }
 
+/// Gives a login another password. False if it is not active any more, or its password was changed since it was read.
+pub(crate) fn set_password(tx: &Transaction, login: &Login, password_hash: &str) -> Result<bool> {
+    let changed = tx.execute(
+        "UPDATE logins SET password_hash = $3, password_version = password_version + 1, development = 0
+         WHERE id = $1 AND password_version = $2 AND state = 'active'",
+        params![login.id, login.password_version, password_hash],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Whether the login of exactly this name is the only administrator's that lets in.
+pub(crate) fn is_last_admin(tx: &Transaction, username: &str) -> Result<bool> {
+    let rows = tx.query(
+        "SELECT 1 FROM logins
+         WHERE username = $1 AND role = 'admin' AND state = 'active' AND NOT EXISTS (
+             SELECT 1 FROM logins other WHERE other.role = 'admin' AND other.state = 'active' AND other.username <> $1
+         )",
+        params![username],
+    )?;
+    Ok(!rows.is_empty())
+}
+
 /// Bars a login, active or claimed, before its sessions are ended. None if there is none of exactly this name.
 pub(crate) fn begin_ending(username: &str) -> Result<Option<i64>> {
     execute("UPDATE logins SET state = 'ending' WHERE username = $1", params![username])?;

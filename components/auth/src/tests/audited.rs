@@ -97,6 +97,19 @@ fn a_new_password_of_the_operator_is_told_of_and_one_that_is_refused_is_not() {
 }
 
 #[test]
+fn a_user_who_changes_the_password_is_told_of_and_a_wrong_current_one_is_a_failed_login() {
+    install(&SERVICE);
+    let admin = Client::log_in("admin", "admin");
+    told();
+    admin.change_password("wrong", PASSWORD);
+    told_of(&[(Fail, "admin")]);
+    admin.change_password("admin", "short");
+    told_of(&[]);
+    assert_eq!(admin.change_password("admin", PASSWORD).status, 200);
+    told_of(&[(Change, "admin")]);
+}
+
+#[test]
 fn a_password_that_is_guessed_by_a_key_is_told_of_like_one_at_a_login() {
     install(&SERVICE);
     let with_key = |password: &str| {

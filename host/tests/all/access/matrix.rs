@@ -74,6 +74,14 @@ fn rows(user: &str, order: &str) -> Vec<Row> {
             Public((400, "CREATION_FAILED")),
         ),
         row("auth", post(), "/auth/logout", json!({ "refresh_token": "unknown" }), all(OK)),
+        row(
+            "auth",
+            put(),
+            "/auth/password",
+            json!({ "current": PASSWORD, "new": PASSWORD }),
+            // The seeded password is another one.
+            Bearer { owner: OK, other: OK, admin: (401, "INVALID_CREDENTIALS") },
+        ),
         row("auth", get(), "/auth/sessions", none.clone(), all(OK)),
         row("auth", delete(), "/auth/sessions", none.clone(), all(OK)),
         row("auth", delete(), "/auth/sessions/{id}", none.clone(), all((404, "SESSION_NOT_FOUND"))),

@@ -11,13 +11,14 @@ async fn send_broken(client: &Client, method: Method, path: &str) -> Answer {
 }
 
 /// Every path of the contract, with what `Allow` must list.
-const PATHS: [(&str, &[&str]); 14] = [
+const PATHS: [(&str, &[&str]); 15] = [
     ("/health", &["GET"]),
     ("/auth/login", &["POST"]),
     ("/auth/refresh", &["POST"]),
     ("/auth/verify", &["POST"]),
     ("/auth/logout", &["POST"]),
     ("/auth/register", &["POST"]),
+    ("/auth/password", &["PUT"]),
     ("/users", &["GET", "POST"]),
     ("/users/profile", &["GET"]),
     ("/users/1", &["GET", "PUT", "DELETE"]),
@@ -73,6 +74,7 @@ async fn a_token_is_asked_for_before_the_body_is_looked_at() {
     let marta = shop.user("marta").await;
     for (method, path) in [
         (Method::POST, "/auth/logout"),
+        (Method::PUT, "/auth/password"),
         (Method::POST, "/users"),
         (Method::PUT, "/users/1"),
         (Method::PUT, "/users/abc"),

@@ -7,11 +7,12 @@ use super::{raw, says_nothing_of_the_inside, wears_the_envelope};
 use crate::harness::Shop;
 
 /// Every route that reads a body, with a body in which `@` stands for the odd value. But for the logout: it always works.
-const ROUTES: [(Method, &str, &str); 9] = [
+const ROUTES: [(Method, &str, &str); 10] = [
     (Method::POST, "/auth/login", r#"{"username":@,"password":@}"#),
     (Method::POST, "/auth/refresh", r#"{"refresh_token":@}"#),
     (Method::POST, "/auth/verify", r#"{"token":@}"#),
     (Method::POST, "/auth/register", r#"{"username":@,"password":@,"email":@}"#),
+    (Method::PUT, "/auth/password", r#"{"current":@,"new":@}"#),
     (Method::POST, "/users", r#"{"username":@,"email":@,"password":@}"#),
     (Method::PUT, "/users/1", r#"{"email":@,"first_name":@,"address":@}"#),
     (Method::POST, "/orders", r#"{"items":@}"#),

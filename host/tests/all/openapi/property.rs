@@ -237,6 +237,8 @@ async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() 
     let known = BTreeMap::from([
         ("username", texts(&["ada"])),
         ("password", texts(&[PASSWORD])),
+        ("current", texts(&[PASSWORD])),
+        ("new", texts(&[PASSWORD])),
         ("email", texts(&["ada@example.com"])),
         ("token", texts(&[ada.access_token()])),
         ("refresh_token", texts(&[other.refresh_token()])),
@@ -251,10 +253,14 @@ async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() 
     let (end_own, rest): (Vec<_>, Vec<_>) =
         operations(&document).into_iter().partition(|(name, _)| name.ends_with("/logout"));
     let (end_all, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| name == "DELETE /auth/sessions");
+    let (end_others, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| name == "PUT /auth/password");
     let mut seen: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
-    for (asked, often, clients) in
-        [(&rest, ROUNDS, &clients[..]), (&end_own, ROUNDS / 2, &clients), (&end_all, ROUNDS / 2, &others)]
-    {
+    for (asked, often, clients) in [
+        (&rest, ROUNDS, &clients[..]),
+        (&end_others, ROUNDS, &clients),
+        (&end_own, ROUNDS / 2, &clients),
+        (&end_all, ROUNDS / 2, &others),
+    ] {
         for round in 0..often {
             for (name, operation) in asked {
                 if operation["tags"] == json!(["auth"]) && round % SLOW != 0 {

@@ -1,0 +1,152 @@
+//! PUT /auth/password: another password for those who know the current one.
+
+use super::*;
+use crate::stand_in::{ask_for, evaluated, hasher_is_busy, meanwhile, tokens_are_unavailable};
+
+const NEW: &str = "another good one";
+
+impl Client {
+    fn put_password(&self, body: JsonValue) -> kit::native::Call {
+        put("/auth/password", body).by(&self.username, "user").with_header("x-session-id", self.session())
+    }
+
+    pub(super) fn change_password(&self, current: &str, new: &str) -> Answer {
+        self.put_password(json!({ "current": current, "new": new })).send()
+    }
+}
+
+fn bob() -> Client {
+    assert_eq!(register("bob").status, 201);
+    Client::log_in("bob", PASSWORD)
+}
+
+#[test]
+fn a_changed_password_is_the_only_one_and_ends_the_callers_other_sessions() {
+    install(&SERVICE);
+    let here = bob();
+    let others = [Client::log_in("bob", PASSWORD), Client::log_in("bob", PASSWORD)];
+    let admin = Client::log_in("admin", "admin");
+    let answer = here.change_password(PASSWORD, NEW);
+    assert_eq!((answer.status, answer.body.get("data")), (200, None), "{}", answer.text);
+    assert!(answer.body["message"].is_string());
+    assert!(here.is_in() && here.refreshed().is_in() && admin.refreshed().is_in());
+    for other in &others {
+        assert!(!other.is_in());
+        assert_eq!(refresh(&other.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    }
+    assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS"));
+    Client::log_in("bob", NEW);
+}
+
+#[test]
+fn a_body_without_both_passwords_is_missing_credentials() {
+    install(&SERVICE);
+    let bob = bob();
+    let before = evaluated();
+    for body in [
+        json!({}),
+        json!({ "current": PASSWORD }),
+        json!({ "new": NEW }),
+        json!({ "current": "", "new": NEW }),
+        json!({ "current": PASSWORD, "new": "" }),
+        json!({ "current": PASSWORD, "new": null }),
+        json!({ "current": 7, "new": NEW }),
+        json!([]),
+    ] {
+        assert_eq!(bob.put_password(body.clone()).send().outcome(), (400, "MISSING_CREDENTIALS"), "{body}");
+    }
+    let no_json = bob.put_password(json!({})).with_body("text/plain", b"current=x").send();
+    assert_eq!(no_json.outcome(), (400, "MISSING_CREDENTIALS"));
+    assert_eq!(evaluated(), before);
+}
+
+#[test]
+fn a_password_that_the_policy_refuses_changes_nothing() {
+    install(&SERVICE);
+    let (bob, other) = (bob(), Client::log_in("bob", PASSWORD));
+    for new in ["short", "password", "comptoir", &"x".repeat(1025), &"e\u{301}".repeat(7)] {
+        assert_eq!(bob.change_password(PASSWORD, new).outcome(), (400, "CREATION_FAILED"), "{new}");
+    }
+    ask_for(17);
+    assert_eq!(bob.change_password(PASSWORD, NEW).outcome(), (400, "CREATION_FAILED"));
+    assert!(other.is_in());
+    Client::log_in("bob", PASSWORD);
+}
+
+#[test]
+fn guesses_at_the_current_password_count_as_guesses_at_a_login() {
+    install(&SERVICE);
+    let bob = bob();
+    for _ in 0..5 {
+        assert_eq!(bob.change_password("wrong", NEW).outcome(), (401, "INVALID_CREDENTIALS"));
+        assert_eq!(log_in("bob", "wrong").status, 401);
+    }
+    let before = evaluated();
+    let refused = bob.change_password(PASSWORD, NEW);
+    assert_eq!(refused.outcome(), (429, "TOO_MANY_ATTEMPTS"));
+    assert!(refused.headers.iter().any(|(name, value)| *name == "retry-after" && value == "60"));
+    assert_eq!(log_in("bob", PASSWORD).status, 429);
+    assert_eq!(evaluated(), before);
+    assert!(bob.is_in());
+}
+
+#[test]
+fn either_encoding_of_a_password_changes_it_and_the_composed_one_is_hashed() {
+    let database = install(&SERVICE);
+    let bob = bob();
+    assert_eq!(bob.change_password(PASSWORD, "cre\u{300}me caramel").status, 200);
+    let sql = "SELECT password_hash FROM logins WHERE username = 'bob'";
+    let hash: String = database.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(hash, "new crème caramel");
+    assert_eq!(bob.change_password("crème caramel", NEW).status, 200);
+}
+
+#[test]
+fn the_seeded_password_is_no_longer_in_force_once_its_owner_changed_it() {
+    install(&SERVICE);
+    assert_eq!(Client::log_in("admin", "admin").change_password("admin", NEW).status, 200);
+    assert_eq!(get("/internal/operator").send().body["data"]["development"], false);
+}
+
+#[test]
+fn of_two_changes_at_once_one_succeeds() {
+    install(&SERVICE);
+    let (here, there) = (bob(), Client::log_in("bob", PASSWORD));
+    meanwhile(move || assert_eq!(there.change_password(PASSWORD, NEW).status, 200));
+    assert_eq!(here.change_password(PASSWORD, "a third good one").outcome(), (401, "INVALID_CREDENTIALS"));
+    Client::log_in("bob", NEW);
+}
+
+#[test]
+fn a_login_with_the_old_password_does_not_outlive_the_change() {
+    install(&SERVICE);
+    let bob = bob();
+    meanwhile(move || assert_eq!(bob.change_password(PASSWORD, NEW).status, 200));
+    assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS"));
+}
+
+#[test]
+fn a_caller_whose_session_ended_meanwhile_changes_nothing() {
+    install(&SERVICE);
+    let bob = bob();
+    let ended = bob.put_password(json!({ "current": PASSWORD, "new": NEW })).whose_session_ended().send();
+    assert_eq!(ended.outcome(), (401, "INVALID_TOKEN"));
+    Client::log_in("bob", PASSWORD);
+}
+
+#[test]
+fn a_change_that_could_not_be_made_or_finished_says_so() {
+    install(&SERVICE);
+    let (here, there) = (bob(), Client::log_in("bob", PASSWORD));
+    hasher_is_busy(true);
+    assert_eq!(here.change_password(PASSWORD, NEW).outcome(), (503, "SERVICE_BUSY"));
+    hasher_is_busy(false);
+    Client::log_in("bob", PASSWORD);
+    tokens_are_unavailable(true);
+    let unfinished = here.change_password(PASSWORD, NEW);
+    assert_eq!(unfinished.outcome(), (503, "SERVICE_BUSY"));
+    assert!(unfinished.body["error"]["message"].as_str().unwrap().contains("scope=others"), "{}", unfinished.text);
+    tokens_are_unavailable(false);
+    assert!(there.is_in());
+    Client::log_in("bob", NEW);
+}
