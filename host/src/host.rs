@@ -251,10 +251,7 @@ async fn check_operator(
     if let Some(password) = password {
         let (status, answer) = gateway.call(service, Method::PUT, path, Some(&json!({ "password": password }))).await?;
         if !status.is_success() {
-            bail!(
-                "the operator's password was not set: {}",
-                answer["error"]["message"].as_str().unwrap_or("no reason given")
-            );
+            bail!("--operator-password-file: {}", answer["error"]["message"].as_str().unwrap_or("no reason given"));
         }
     }
     let (status, answer) = gateway.call(service, Method::GET, path, None).await?;

@@ -85,7 +85,8 @@ struct Serve {
     /// Serve the operator here instead. Loopback only.
     #[arg(long, env = "COMPTOIR_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    /// A file with a new password for the operator's login, set at this start.
+    /// A file with a new password for the operator's login, set at this start. Restores the login and its profile if they were
+    /// deleted.
     #[arg(long, env = "COMPTOIR_OPERATOR_PASSWORD_FILE", value_name = "FILE")]
     operator_password_file: Option<PathBuf>,
     /// Deploy a component whenever its file changes: for development, as `just dev` does.

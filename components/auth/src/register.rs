@@ -19,7 +19,7 @@ use crate::stand_in::peer;
 use crate::{host, login};
 
 /// The service that keeps profiles.
-const USER: &str = "user";
+pub(crate) const USER: &str = "user";
 
 /// Somebody who wants an account.
 pub(crate) struct Wanted<'a> {

@@ -22,7 +22,7 @@ use kit::storage::{self, Constraint, Database, Error, Rows};
 use kit::{Failure, JsonObject, JsonValue, Page, Request, Response, clock, condition};
 use username::Username;
 
-use crate::model::Fields;
+use crate::model::{Fields, Operator};
 use crate::rows::Profile;
 
 kit::service! {
@@ -39,6 +39,7 @@ kit::service! {
         put("/users/{id}", User, change, ["if-match"]),
         delete("/users/{id}", Admin, remove),
         post("/internal/profiles", Internal, create_registered),
+        put("/internal/operator", Internal, restore_operator),
     ],
 }
 
@@ -119,8 +120,20 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
     let name = Username::of_new_account(text(&body, "username").unwrap_or_default())
         .map_err(|refused| creation_failed(&refused))?;
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
-    let conflict = || Failure::conflict("USERNAME_TAKEN", "The username is taken.");
-    let rows = rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, conflict))?;
+    let rows =
+        rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, name_conflict))?;
+    Ok(Response::created(&Profile::first(&rows)?))
+}
+
+/// Makes the operator's profile again, as a new shop has it, if it was deleted.
+fn restore_operator(_: &Request) -> Result<Response, Failure> {
+    let Operator { registration, username, fields } = &model::OPERATOR;
+    if let Some(profile) = Profile::first(&rows::by_username(username)?)? {
+        return Ok(Response::ok(&profile));
+    }
+    let name = Username::parse(username).map_err(Failure::internal)?;
+    let rows =
+        rows::insert(Some(registration), &name, fields, &date()).map_err(|error| taken_or(error, name_conflict))?;
     Ok(Response::created(&Profile::first(&rows)?))
 }
 
@@ -153,6 +166,10 @@ fn date() -> String {
 
 fn not_found() -> Failure {
     Failure::not_found("USER_NOT_FOUND", "There is no such user.")
+}
+
+fn name_conflict() -> Failure {
+    Failure::conflict("USERNAME_TAKEN", "The username is taken.")
 }
 
 fn taken() -> Failure {

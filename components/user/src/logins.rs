@@ -33,11 +33,15 @@ pub(crate) fn make(name: &Username, password: &str, profile: &Fields<'_>) -> Res
 /// Has auth end the login of a name and all of its sessions. It is no error if there is none.
 ///
 /// # Errors
-/// 503 when it could not be done now.
+/// 409 `LAST_ADMIN` with auth's reason, 503 when it could not be done now.
 pub(crate) fn end(username: &str) -> Result<(), Failure> {
     let path = format!("/internal/logins/{}", kit::encode(username));
     match peer::call(AUTH, Method::Delete, &path, None)? {
         (200, _) => Ok(()),
+        (409, answer) => {
+            let why = answer["error"]["message"].as_str().unwrap_or("The login cannot be deleted.");
+            Err(Failure::conflict("LAST_ADMIN", why.to_owned()))
+        }
         (status, _) => Err(unavailable(status)),
     }
 }

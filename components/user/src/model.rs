@@ -18,6 +18,26 @@ pub(crate) struct Fields<'a> {
     pub(crate) address: Option<&'a str>,
 }
 
+/// The operator's profile, as the first migration seeds it.
+pub(crate) const OPERATOR: Operator = Operator {
+    registration: "operator",
+    username: "admin",
+    fields: Fields {
+        email: Some("admin@example.com"),
+        first_name: Some("Admin"),
+        last_name: Some("User"),
+        phone: None,
+        address: None,
+    },
+};
+
+/// What a profile of the operator is made of.
+pub(crate) struct Operator {
+    pub(crate) registration: &'static str,
+    pub(crate) username: &'static str,
+    pub(crate) fields: Fields<'static>,
+}
+
 /// Why a field is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {

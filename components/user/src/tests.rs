@@ -339,3 +339,32 @@ fn texts_in_sql_stay_texts() {
     let id = make(name);
     assert_eq!(as_admin(get(&format!("/users/{id}"))).body["data"]["username"], name);
 }
+
+#[test]
+fn the_last_administrator_is_not_deleted() {
+    install(&SERVICE);
+    let last = json!({ "success": false, "error": { "code": "LAST_ADMIN", "message": "The last one." } });
+    answers("auth", 409, last);
+    let answer = as_admin(delete("/users/1"));
+    assert_eq!((answer.outcome(), &answer.body["error"]["message"]), ((409, "LAST_ADMIN"), &"The last one.".into()));
+    assert_eq!(as_admin(get("/users/1")).status, 200);
+    assert!(asked().iter().all(|call| !call.what.contains("orders")), "no order loses its buyer");
+}
+
+#[test]
+fn the_operators_profile_is_made_again_as_a_new_shop_has_it_unless_it_is_there() {
+    let database = install(&SERVICE);
+    let restore = || put("/internal/operator", JsonValue::Null).with_body("", b"").send();
+    let seeded = as_admin(get("/users/1")).body["data"].clone();
+    let kept = restore();
+    assert_eq!((kept.status, &kept.body["data"]), (200, &seeded));
+    database.execute("DELETE FROM profiles", []).unwrap();
+    let restored = restore();
+    assert_eq!(restored.status, 201);
+    for member in ["username", "email", "first_name", "last_name", "phone", "address"] {
+        assert_eq!(restored.body["data"][member], seeded[member], "{member}");
+    }
+    database.execute("DELETE FROM profiles", []).unwrap();
+    make("Admin");
+    assert_eq!(restore().outcome(), (409, "USERNAME_TAKEN"));
+}

@@ -128,9 +128,9 @@ pub(crate) fn is_last_admin(tx: &Transaction, username: &str) -> Result<bool> {
 }
 
 /// Bars a login, active or claimed, before its sessions are ended. None if there is none of exactly this name.
-pub(crate) fn begin_ending(username: &str) -> Result<Option<i64>> {
-    execute("UPDATE logins SET state = 'ending' WHERE username = $1", params![username])?;
-    let rows = query("SELECT id FROM logins WHERE username = $1 AND state = 'ending'", params![username])?;
+pub(crate) fn begin_ending(tx: &Transaction, username: &str) -> Result<Option<i64>> {
+    tx.execute("UPDATE logins SET state = 'ending' WHERE username = $1", params![username])?;
+    let rows = tx.query("SELECT id FROM logins WHERE username = $1 AND state = 'ending'", params![username])?;
     rows.first().map(|row| row.at(0)).transpose()
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn set_operator_hash(tx: &Transaction, password_hash: &str, now: i64)
          VALUES ($1, $1, $2, 'admin', 'active', 'operator', $3, 0)
          ON CONFLICT (name_key) DO UPDATE
          SET password_hash = excluded.password_hash, password_version = logins.password_version + 1,
-             state = 'active', development = 0",
+             role = 'admin', state = 'active', development = 0",
         params![OPERATOR, password_hash, now],
     )?;
     let rows = tx.query("SELECT id FROM logins WHERE username = $1", params![OPERATOR])?;

@@ -1,7 +1,7 @@
 //! The operator's login, and the end of any.
 
 use super::*;
-use crate::stand_in::{ask_for, meanwhile, tokens_are_unavailable};
+use crate::stand_in::{User, ask_for, meanwhile, tokens_are_unavailable};
 
 fn operator() -> JsonValue {
     get("/internal/operator").send().body["data"].clone()
@@ -62,12 +62,67 @@ fn a_login_with_the_old_password_does_not_outlive_its_replacement() {
 
 #[test]
 fn an_operator_who_was_deleted_comes_back_with_a_password_of_their_own() {
-    install(&SERVICE);
+    let database = install(&SERVICE);
+    register("bob");
+    promote(&database, "bob");
     assert_eq!(end_login("admin").status, 200);
     assert_eq!(operator()["development"], false);
     assert_eq!(register("admin").outcome(), (400, "CREATION_FAILED"));
     assert_eq!(set_password(PASSWORD).status, 200);
     assert!(Client::log_in("admin", PASSWORD).access_token.starts_with("admin admin "));
+}
+
+#[test]
+fn the_operators_password_brings_a_deleted_profile_back_and_leaves_one_that_is_there() {
+    install(&SERVICE);
+    let profile = || peer::ask_user(Method::Get, "/users/profile", None).1["data"].clone();
+    let seeded = profile();
+    assert_eq!(set_password(PASSWORD).status, 200);
+    assert_eq!(profile(), seeded);
+    peer::lose_profiles();
+    assert_eq!(profiles(), [""; 0]);
+    for trouble in [User::IsAway, User::Fails(500)] {
+        peer::next(trouble);
+        assert_eq!(set_password(PASSWORD).status, 503, "{trouble:?}: nobody learns that the profile is missing");
+    }
+    assert_eq!(set_password(PASSWORD).status, 200);
+    for member in ["username", "email", "first_name", "last_name", "phone", "address"] {
+        assert_eq!(profile()[member], seeded[member], "{member}");
+    }
+}
+
+#[test]
+fn a_profile_with_a_name_like_the_operators_is_reported_and_the_password_is_set() {
+    install(&SERVICE);
+    peer::next(User::Fails(409));
+    let answer = set_password(PASSWORD);
+    assert_eq!(answer.outcome(), (409, "USERNAME_TAKEN"));
+    Client::log_in("admin", PASSWORD);
+}
+
+#[test]
+fn the_last_administrator_who_can_log_in_stays() {
+    let database = install(&SERVICE);
+    for name in ["bob", "eve"] {
+        register(name);
+    }
+    let admin = Client::log_in("admin", "admin");
+    assert_eq!(end_login("admin").outcome(), (409, "LAST_ADMIN"));
+    assert!(admin.refreshed().is_in());
+
+    // An administrator whose login is being ended cannot log in.
+    promote(&database, "eve");
+    Client::log_in("eve", PASSWORD);
+    tokens_are_unavailable(true);
+    assert_eq!(end_login("eve").status, 503);
+    tokens_are_unavailable(false);
+    assert_eq!(end_login("admin").outcome(), (409, "LAST_ADMIN"));
+    assert_eq!(end_login("eve").status, 200, "what broke off is finished");
+
+    promote(&database, "bob");
+    assert_eq!(end_login("admin").status, 200);
+    assert_eq!(end_login("bob").outcome(), (409, "LAST_ADMIN"));
+    Client::log_in("bob", PASSWORD);
 }
 
 #[test]

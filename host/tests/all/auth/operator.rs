@@ -3,7 +3,7 @@
 use comptoir::manifest::Manifest;
 
 use super::{assert_over, log_in};
-use crate::harness::{Client, Shop, shop_manifest};
+use crate::harness::{Client, PASSWORD, Shop, shop_manifest};
 
 const NEW_PASSWORD: &str = "the operator's own";
 
@@ -48,6 +48,30 @@ async fn the_host_is_reachable_from_elsewhere_only_with_a_password_that_is_not_k
     shop.start_again_as(open_to_all(Some("user")), None).await.expect("the new password stays");
     log_in(&shop.anon(), "admin", "admin").await.refuses(401, "INVALID_CREDENTIALS");
     shop.anon().log_in("admin", NEW_PASSWORD).await;
+}
+
+#[tokio::test]
+async fn an_operators_password_at_start_restores_a_login_and_a_profile_that_were_deleted() {
+    let mut shop = Shop::open().await;
+    shop.user("marta").await;
+    let seeded = shop.admin().await.get("/users/profile").await.data().clone();
+    shop.stop().await;
+    shop.change_rows("auth", "UPDATE logins SET role = 'admin' WHERE username = 'marta'").await;
+    shop.start_again().await;
+    let marta = shop.anon().log_in("marta", PASSWORD).await;
+    marta.delete("/users/1").await.succeeds(200);
+    log_in(&shop.anon(), "admin", "admin").await.refuses(401, "INVALID_CREDENTIALS");
+
+    for password in [NEW_PASSWORD, "another of the operator's"] {
+        shop.stop().await;
+        shop.start_again_as(shop_manifest(), Some(password)).await.expect("it starts");
+        let admin = shop.anon().log_in("admin", password).await;
+        let profile = admin.get("/users/profile").await.succeeds(200).clone();
+        for member in ["username", "email", "first_name", "last_name", "phone", "address"] {
+            assert_eq!(profile[member], seeded[member], "{member}");
+        }
+        assert_eq!(admin.get("/users").await.body["count"], 2);
+    }
 }
 
 #[tokio::test]

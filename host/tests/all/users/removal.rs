@@ -102,6 +102,47 @@ async fn a_deletion_that_breaks_off_bars_the_user_keeps_the_name_and_is_complete
     assert_eq!(shop.user("marta").await.get("/orders").await.succeeds(200), &json!([]));
 }
 
+/// A shop with a second administrator, `marta`. No route makes one.
+async fn with_two_administrators() -> (Shop, Client, Client) {
+    let mut shop = Shop::open().await;
+    shop.user("marta").await;
+    shop.stop().await;
+    shop.change_rows("auth", "UPDATE logins SET role = 'admin' WHERE username = 'marta'").await;
+    shop.start_again().await;
+    let (admin, marta) = (shop.admin().await, shop.anon().log_in("marta", PASSWORD).await);
+    (shop, admin, marta)
+}
+
+#[tokio::test]
+async fn the_last_administrator_is_not_deleted() {
+    let (shop, admin, marta) = with_two_administrators().await;
+    let (of_admin, of_marta) = (path_of(&admin).await, path_of(&marta).await);
+    marta.delete(&of_admin).await.succeeds(200);
+    assert_gone(&shop, &admin).await;
+    marta.post("/orders", json!({ "items": [{ "product_id": 1, "quantity": 1 }] })).await.succeeds(201);
+    marta.delete(&of_marta).await.refuses(409, "LAST_ADMIN");
+    assert_eq!(marta.get("/orders").await.body["count"], 1, "the orders are still hers");
+    marta.get("/users").await.succeeds(200);
+    shop.anon().log_in("marta", PASSWORD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_administrators_who_delete_each_other_one_stays() {
+    let (shop, admin, marta) = with_two_administrators().await;
+    let (of_admin, of_marta) = (path_of(&admin).await, path_of(&marta).await);
+    let deletions = (0..20).flat_map(|_| [admin.delete(&of_marta), marta.delete(&of_admin)]);
+    let answers = join_all(deletions).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    // Those who were too late meet the last administrator, no user of that id, or the end of their own session.
+    assert!(answers.iter().all(|answer| [200, 401, 404, 409].contains(&answer.status.as_u16())), "{answers:?}");
+    let mut let_in = 0;
+    for (username, password) in [("admin", "admin"), ("marta", PASSWORD)] {
+        let login = json!({ "username": username, "password": password });
+        let_in += usize::from(shop.anon().post("/auth/login", login).await.status == 200);
+    }
+    assert_eq!(let_in, 1);
+}
+
 #[tokio::test]
 async fn of_many_deletions_at_once_one_is_done() {
     let shop = Shop::open().await;
