@@ -19,6 +19,7 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::audit::Teller;
@@ -118,6 +119,9 @@ impl Excuse {
 }
 
 /// The data of one store.
+///
+/// Dropping it aborts the bodies of WASI 0.2 that the guest did not finish, however the guest ended. Otherwise their readers would
+/// take the end of the store for the end of the body.
 pub struct Guest {
     table: ResourceTable,
     wasi: WasiCtx,
@@ -197,6 +201,17 @@ impl Guest {
         match (&mut self.basis, basis) {
             (Some(known), Some(basis)) => known.join(basis),
             (known, _) => *known = None,
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let bodies = self.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>());
+        for body in bodies {
+            // An abort consumes the body, and the table gives only a reference.
+            let (other, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, other).abort();
         }
     }
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use super::Excuse;
 use futures::future::BoxFuture;
+use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::header::HeaderName;
 use wasmtime_wasi_http::{
@@ -77,7 +78,14 @@ impl WasiHttpHooks for Outgoing {
                 }
                 Ok(_) => {}
             }
-            Ok((answer?, done))
+            let answer = answer?.map(|body| {
+                let cut = move |error: Error| {
+                    excuse.give(|| format!("the answer to a call to {host} was cut short: {error}"));
+                    error
+                };
+                body.map_err(cut).boxed_unsync()
+            });
+            Ok((answer, done))
         })
     }
 

@@ -1,15 +1,18 @@
 //! What a guest answered, made safe to send.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::channel::oneshot;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
-use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
 use crate::body::{Body, full};
 
@@ -51,8 +54,50 @@ pub(super) fn whole(answer: Response<Bytes>, limit_bytes: usize) -> Result<(Resp
 ///
 /// # Errors
 /// Why it cannot be sent.
-pub(super) fn streaming(answer: Response<WasiBody>, limit_bytes: usize) -> Result<Response<Body>, String> {
-    Ok(checked(answer)?.map(|body| Limited::new(WithoutEmpty(body), limit_bytes).boxed_unsync()))
+pub(super) fn streaming(
+    answer: Response<WasiBody>,
+    limit_bytes: usize,
+    fate: Option<Fate>,
+) -> Result<Response<Body>, String> {
+    Ok(checked(answer)?.map(|body| Limited::new(Streamed { body, fate }, limit_bytes).boxed_unsync()))
+}
+
+/// Whether the store of a guest of WASI 0.3 is gone. Its bodies end like complete ones when their store is dropped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gone(Arc<AtomicBool>);
+
+/// Notes on drop that a store goes. To be dropped before the store is.
+#[derive(Debug)]
+pub(super) struct Going(Gone);
+
+impl Gone {
+    pub(super) fn going(&self) -> Going {
+        Going(self.clone())
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// How the guest of a streamed answer ends.
+#[derive(Debug)]
+pub(super) struct Fate {
+    pub(super) gone: Gone,
+    /// Whether it ended well.
+    pub(super) ended_well: oneshot::Receiver<bool>,
+}
+
+impl Fate {
+    /// Whether the body ended because its guest failed. An end that came while the store was there is the guest's own.
+    fn poll_failed(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if !self.gone.0.load(Ordering::SeqCst) {
+            return Poll::Ready(false);
+        }
+        Pin::new(&mut self.ended_well).poll(context).map(|well| !matches!(well, Ok(true)))
+    }
 }
 
 /// Takes nothing from a guest that would break the framing: an interim status, or a length that it only claims.
@@ -65,32 +110,37 @@ fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     Ok(answer)
 }
 
-/// A body whose empty chunks are left out. HTTP/2 takes those whatever the client's window, and so they would pile up in
-/// the host without end while a guest writes them to a client that does not read.
-struct WithoutEmpty(WasiBody);
+/// The body of an answer whose guest still runs.
+///
+/// Leaves out empty chunks. HTTP/2 takes those whatever the client's window, so they would pile up in the host while a guest
+/// writes them to a client that does not read.
+struct Streamed {
+    body: WasiBody,
+    /// None for WASI 0.2, whose unfinished bodies end with an error.
+    fate: Option<Fate>,
+}
 
-impl HttpBody for WithoutEmpty {
+impl HttpBody for Streamed {
     type Data = Bytes;
-    type Error = <WasiBody as HttpBody>::Error;
+    type Error = WasiError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
         loop {
             // A guest that only ever writes nothing does not keep this task: its channel makes way after some of them.
-            match ready!(Pin::new(&mut self.0).poll_frame(context)) {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                other => return Poll::Ready(other),
+                Some(frame) => return Poll::Ready(Some(frame)),
+                None => break,
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        let failed = self.fate.as_mut().map_or(Poll::Ready(false), |fate| fate.poll_failed(context));
+        failed.map(|failed| failed.then_some(Err(WasiError::HttpResponseIncomplete)))
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }

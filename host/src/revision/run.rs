@@ -14,6 +14,7 @@ use hyper::Response;
 use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
+use super::answer::{Fate, Gone};
 use super::handler::{self, Sender};
 use super::idle::{Leftover, Place};
 use super::instance::{ComputedTooLong, Instance, OutOfMemory};
@@ -22,6 +23,7 @@ use super::metered::{Meter, Metered};
 use super::slots::SlotPermit;
 use super::{Answer, Failure, FailureKind, Revision, answer};
 use crate::body::{Body, RequestBody};
+use crate::engine::Speaks;
 use crate::gate::Admitted;
 use crate::guest::bindings::handler::Response as Plain;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers};
@@ -72,7 +74,8 @@ impl Revision {
         let outgoing = Outgoing::new(peers, self.forbidden.clone(), excuse.clone());
         let instance = self.instance(place.as_ref(), grants, outgoing);
         let output = instance.output().clone();
-        let mut call = self.start((admitted, body), instance, place, permit, sender);
+        let gone = (self.speaks == Speaks::HttpP3).then(Gone::default);
+        let mut call = self.start((admitted, body), instance, place, permit, sender, gone.as_ref());
         let ended = tokio::select! {
             biased;
             ended = &mut call => ended,
@@ -83,8 +86,9 @@ impl Revision {
                     let end = ended.map_err(|error| self.fail(&error, &output))?;
                     return self.complete(answer::complete(answer, self.limit()), end, &output, excuse);
                 }
-                self.finish_beside(call, deadline, &output, request_id);
-                let streaming = answer::streaming(answer, self.limit());
+                let ended_well = self.finish_beside(call, deadline, &output, request_id);
+                let fate = gone.map(|gone| Fate { gone, ended_well });
+                let streaming = answer::streaming(answer, self.limit(), fate);
                 let streaming = streaming.map_err(|cause| self.bad_answer(&cause, &output))?;
                 return Ok((answered(streaming, &output, excuse), None));
             }
@@ -127,14 +131,17 @@ impl Revision {
         place: Option<Place>,
         permit: SlotPermit,
         sender: Sender,
+        gone: Option<&Gone>,
     ) -> Call {
         let meter = Arc::new(Meter::new(self.ticker.clone()));
         instance.limit(&self.limits, &meter);
-        let handler = self.handler.clone();
+        let (handler, going) = (self.handler.clone(), gone.map(Gone::going));
         let call = async move {
-            // In this order: whoever gets the slot next finds the memory free that was the instance's.
+            // In this order: whoever gets the slot next finds the memory free that was the instance's, and a body whose end is
+            // not the guest's own finds it noted that the store goes.
             let permit = permit;
             let mut instance = instance;
+            let _going = going;
             let (answer, basis) = instance.answer(&handler, admitted, body, sender).await?;
             let leftover = match place {
                 Some(place) if instance.guest().is_tidy() => Some(Leftover { place, instance, permit }),
@@ -145,12 +152,22 @@ impl Revision {
         Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.lately.clone()))
     }
 
-    /// Lets a guest that has answered go on, until it is done or its time is over.
-    fn finish_beside(&self, call: Call, deadline: Instant, output: &Output, request_id: Option<Arc<str>>) {
+    /// Lets a guest that has answered go on, until it is done or its time is over. Tells whether it ended well.
+    fn finish_beside(
+        &self,
+        mut call: Call,
+        deadline: Instant,
+        output: &Output,
+        request_id: Option<Arc<str>>,
+    ) -> oneshot::Receiver<bool> {
         let (service, faults, output, time) =
             (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
+        let (tell, ended_well) = oneshot::channel();
         tokio::spawn(async move {
-            let cause = match tokio::time::timeout_at(deadline, call).await {
+            let ended = tokio::time::timeout_at(deadline, &mut call).await;
+            // The reader of the answer may be gone.
+            let _ = tell.send(matches!(ended, Ok(Ok(_))));
+            let cause = match ended {
                 Ok(Ok(end)) => return end.put_away(),
                 Ok(Err(error)) => {
                     faults.traps.fetch_add(1, Ordering::Relaxed);
@@ -164,6 +181,7 @@ impl Revision {
             let (guest_output, request_id) = (output.to_log(), request_id.as_deref());
             tracing::warn!(request_id, %service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
         });
+        ended_well
     }
 
     /// An answer whose guest has ended, and what there is to remember of it: nothing where the guest printed, which giving

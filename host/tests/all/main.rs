@@ -37,6 +37,7 @@ mod properties;
 mod records;
 mod reuse;
 mod start;
+mod streams;
 mod tls;
 mod two_hosts;
 mod users;

@@ -1,0 +1,115 @@
+//! Answers that stream: a client can tell one that was cut off from a complete one.
+
+use comptoir::manifest::Manifest;
+use futures::future::join_all;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{AMPLE, Shop, manifest_of};
+
+/// What a complete body ends with in chunks (RFC 9112, section 7.1).
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// Bytes that the guests write before they come to their ending.
+const BYTES: usize = 16 << 16;
+
+/// How a guest ends after it wrote so much.
+const CUT_OFF: [&str; 4] = ["trap", "sleep", "spin", "grow"];
+
+/// Floods of both generations, and a service that passes on what another one streams. What does not end by time has ample
+/// time.
+fn streaming() -> Manifest {
+    let service = |name: &str, component: &str, limits: &str| {
+        format!(
+            "[services.{name}]\ncomponent = \"guest_{component}.wasm\"\nmounts = [\"/{name}\"]\naccess = \"public\"\n\
+             limits = {{ {limits} }}\n"
+        )
+    };
+    let brief = r#"time = "3s""#;
+    let ample = r#"cpu = "300ms", memory = "8 MiB", time = "2m""#;
+    let mut services = String::new();
+    for generation in ["p2", "p3"] {
+        services += &service(generation, &format!("flood_{generation}"), ample);
+        services += &service(&format!("brief-{generation}"), &format!("flood_{generation}"), brief);
+    }
+    services += &service("relay", "relay_p2", r#"cpu = "1m", time = "5s""#);
+    services += "public = [\"/relay\"]\ncalls = [\"relay\"]\n";
+    manifest_of(&services)
+}
+
+/// Where a guest of a generation comes to an ending.
+fn path(generation: &str, ending: &str) -> String {
+    let brief = if ending == "sleep" { "brief-" } else { "" };
+    format!("/{brief}{generation}/{ending}")
+}
+
+/// Whether an answer is complete over HTTP/1.1, and all that came of it.
+async fn over_http1(shop: &Shop, path: &str) -> (bool, usize) {
+    let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+    // A complete answer ends its connection too, so that both are read to the end.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is as good as a close.
+    let _ = tokio::time::timeout(AMPLE, stream.read_to_end(&mut answer)).await.expect("the connection ends");
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{path}: {}",
+        String::from_utf8_lossy(&answer[..answer.len().min(300)])
+    );
+    (answer.ends_with(LAST_CHUNK), answer.iter().filter(|byte| **byte == b'x').count())
+}
+
+/// The same over HTTP/2.
+async fn over_http2(shop: &Shop, path: &str) -> (bool, usize) {
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let mut answer = client.get(format!("http://{}{path}", shop.addresses().gateway)).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{path}");
+    let mut count = 0;
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => count += chunk.len(),
+            Ok(None) => return (true, count),
+            Err(_) => return (false, count),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_sees_that_an_answer_was_cut_off_whatever_ended_its_guest() {
+    let shop = Shop::with(streaming()).await;
+    let cases = ["p2", "p3"].map(|generation| CUT_OFF.map(|ending| path(generation, ending))).concat();
+    let seen =
+        join_all(cases.iter().map(async |path| (over_http1(&shop, path).await.0, over_http2(&shop, path).await.0)));
+    for (path, seen) in cases.iter().zip(seen.await) {
+        assert_eq!(seen, (false, false), "{path}: complete over HTTP/1.1 and over HTTP/2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_complete_if_its_guest_finished_it() {
+    let shop = Shop::with(streaming()).await;
+    for path in ["p2", "p3"].map(|generation| path(generation, "finish")) {
+        assert_eq!(over_http1(&shop, &path).await.0, true, "{path}");
+        assert_eq!(over_http2(&shop, &path).await, (true, BYTES), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_a_guest_leaves_without_finishing_it_is_incomplete() {
+    let shop = Shop::with(streaming()).await;
+    for ending in ["drop", "forget"] {
+        let path = path("p2", ending);
+        assert_eq!((over_http1(&shop, &path).await.0, over_http2(&shop, &path).await.0), (false, false), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_passed_on_from_a_service_that_dies_is_incomplete() {
+    let shop = Shop::with(streaming()).await;
+    for (ending, complete) in [("trap", false), ("sleep", false), ("finish", true)] {
+        let path = format!("/relay/{ending}");
+        let seen = (over_http1(&shop, &path).await.0, over_http2(&shop, &path).await.0);
+        assert_eq!(seen, (complete, complete), "{path}");
+    }
+}

@@ -1,0 +1,128 @@
+//! A component for WASI 0.2 that passes on what another service streams, here its own internal route: the end of the path says
+//! how that one ends its body.
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery,
+    reason = "generated"
+)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../../wit",
+        inline: "package test:relay; world relay {
+            include wasi:http/proxy@0.2.12;
+            include comptoir:platform/described@0.1.0;
+        }",
+        world: "test:relay/relay",
+        generate_all,
+    });
+}
+
+use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route, SchemaRange};
+use bindings::wasi::clocks::monotonic_clock;
+use bindings::wasi::http::outgoing_handler;
+use bindings::wasi::http::types::{
+    Fields, IncomingRequest, IncomingResponse, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam,
+};
+use bindings::wasi::io::streams::StreamError;
+
+/// Chunks before an ending, more than the host takes before somebody reads, and the bytes of each.
+const CHUNKS: usize = 1024;
+const CHUNK_BYTES: usize = 4096;
+
+const INTERNAL: &str = "/relay/internal/";
+
+struct Relay;
+
+impl service::Guest for Relay {
+    fn describe() -> Description {
+        let route =
+            |path: &str, access| Route { method: Method::Get, path: path.to_owned(), access, headers: Vec::new() };
+        Description {
+            name: "relay".to_owned(),
+            version: "1".to_owned(),
+            health: None,
+            routes: vec![
+                route("/relay/{ending}", Access::Public),
+                route(&format!("{INTERNAL}{{ending}}"), Access::Internal),
+            ],
+            migrations: Vec::new(),
+            schema: SchemaRange { minimum: 0, maximum: 0 },
+            probes: Vec::new(),
+            documentation: None,
+        }
+    }
+}
+
+impl bindings::exports::wasi::http::incoming_handler::Guest for Relay {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let path = request.path_with_query().unwrap_or_default();
+        match path.strip_prefix(INTERNAL) {
+            Some(ending) => stream(ending, out),
+            None => relay(path.trim_start_matches("/relay/"), out),
+        }
+    }
+}
+
+/// Begins an answer.
+fn begin(out: ResponseOutparam) -> OutgoingBody {
+    let response = OutgoingResponse::new(Fields::new());
+    let body = response.body().expect("the body is taken once");
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+fn stream(ending: &str, out: ResponseOutparam) {
+    let body = begin(out);
+    let stream = body.write().expect("the stream is taken once");
+    for _ in 0..CHUNKS {
+        stream.blocking_write_and_flush(&[b'x'; CHUNK_BYTES]).expect("the host takes the body");
+    }
+    drop(stream);
+    match ending {
+        "trap" => panic!("as asked"),
+        "sleep" => monotonic_clock::subscribe_duration(u64::MAX).block(),
+        _ => OutgoingBody::finish(body, None).expect("the body is complete"),
+    }
+}
+
+/// Passes on all that comes, and finishes only if the other one did.
+fn relay(ending: &str, out: ResponseOutparam) {
+    let answer = call(&format!("{INTERNAL}{ending}"));
+    let incoming = answer.consume().expect("the body is taken once");
+    let from = incoming.stream().expect("the stream is taken once");
+    let body = begin(out);
+    let to = body.write().expect("the stream is taken once");
+    loop {
+        match from.blocking_read(CHUNK_BYTES as u64) {
+            Ok(bytes) => to.blocking_write_and_flush(&bytes).expect("the host takes the body"),
+            Err(StreamError::Closed) => break,
+            Err(StreamError::LastOperationFailed(_)) => return,
+        }
+    }
+    drop(to);
+    OutgoingBody::finish(body, None).expect("the body is complete");
+}
+
+fn call(path: &str) -> IncomingResponse {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_authority(Some("relay.internal")).expect("an authority");
+    request.set_path_with_query(Some(path)).expect("a path");
+    OutgoingBody::finish(request.body().expect("the body is taken once"), None).expect("there is no body");
+    let answer = outgoing_handler::handle(request, None).expect("the host takes the call");
+    answer.subscribe().block();
+    answer.get().expect("it is there").expect("it is taken once").expect("the service answers")
+}
+
+#[allow(unsafe_code, reason = "generated")]
+mod export {
+    use super::{Relay, bindings};
+
+    bindings::export!(Relay with_types_in bindings);
+}
