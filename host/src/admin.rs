@@ -27,30 +27,23 @@ mod keys;
 mod metrics;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::audit::{Event, Note, Refused, Source};
-use crate::body::{Body, BodyReader, full};
+use crate::body::{Arriving, Body, full};
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::error::Error;
 use crate::gate::{Gate, REQUEST_ID};
 use crate::gateway::{Gateway, RequestIds};
+use crate::shares::Arrival;
 use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
 use crate::version::Versions;
 
 pub use deploys::SIGNATURE;
-
-/// Bytes of components that are being sent at one moment, all together.
-const UPLOADS_BYTES: u32 = 256 << 20;
-
-/// How long the body of a refused request may take to begin.
-const UNREAD_TIME: Duration = Duration::from_secs(1);
 
 /// Who acts here, in the audit log.
 const OPERATOR: &str = "operator";
@@ -66,7 +59,6 @@ pub struct Admin {
     gateway: Arc<Gateway>,
     platform: Arc<Platform>,
     metrics: Arc<Metrics>,
-    uploads: BodyReader,
     ids: RequestIds,
 }
 
@@ -79,14 +71,16 @@ impl Admin {
         platform: Arc<Platform>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let uploads = BodyReader::new(UPLOADS_BYTES);
-        Self { gate, deployer, gateway, platform, metrics, uploads, ids: RequestIds::default() }
+        Self { gate, deployer, gateway, platform, metrics, ids: RequestIds::default() }
     }
 
     /// Answers one request. What an order began, its line in the audit log included, is ended when the operator's connection
     /// breaks as well.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(self: Arc<Self>, arrival: Arrival, request: Request<Arriving>) -> Response<Body> {
         let id = self.ids.of(request.headers());
+        if !arrival.has_room {
+            return Error::Overloaded.to_response(&id);
+        }
         let changes = !request.method().is_safe() && self.check_token(request.headers()).is_ok();
         let answered = self.answer_and_tell(request, id.clone(), changes);
         if !changes {
@@ -97,7 +91,7 @@ impl Admin {
 
     async fn answer_and_tell(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         id: Arc<str>,
         changes: bool,
     ) -> Response<Body> {
@@ -139,7 +133,7 @@ impl Admin {
         self.platform.audit.flush().await;
     }
 
-    async fn answer(&self, request: Request<Incoming>, id: &Arc<str>) -> Result<Response<Body>, Error> {
+    async fn answer(&self, request: Request<Arriving>, id: &Arc<str>) -> Result<Response<Body>, Error> {
         let serving = self.deployer.current().load_full();
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -162,21 +156,15 @@ impl Admin {
                 Ok(deploys::success(&json!({ "data": version(&serving) })))
             }
             ["services", ref rest @ ..] => {
-                if let Err(error) = self.check_token(request.headers()) {
-                    return Err(self.unread(request, error).await);
-                }
+                self.check_token(request.headers())?;
                 self.services(request, rest, &serving, id).await
             }
             ["canary", ref rest @ ..] => {
-                if let Err(error) = self.check_token(request.headers()) {
-                    return Err(self.unread(request, error).await);
-                }
+                self.check_token(request.headers())?;
                 self.canary(&request, rest, &serving, id).await
             }
             ["keys", ref rest @ ..] => {
-                if let Err(error) = self.check_token(request.headers()) {
-                    return Err(self.unread(request, error).await);
-                }
+                self.check_token(request.headers())?;
                 self.keys(&request, rest, id).await
             }
             _ => Err(Error::NotFound),
@@ -199,13 +187,6 @@ impl Admin {
         };
         let disk = if writable { "writable" } else { "not writable" };
         json_answer(status, &json!({ "status": word, "services": services, "disk": disk }))
-    }
-
-    /// Throws away what is being sent with a request that is refused for another reason, as far as that is little: whoever
-    /// still sends then gets the answer, and not a broken connection.
-    async fn unread(&self, request: Request<Incoming>, error: Error) -> Error {
-        let _ = self.uploads.read(request.into_body(), 0, UNREAD_TIME).await;
-        error
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Error> {
@@ -232,7 +213,7 @@ fn version(serving: &Serving) -> Value {
 }
 
 /// Refuses a method that a path does not have. `GET` allows `HEAD`.
-fn only(request: &Request<Incoming>, methods: &[Method]) -> Result<(), Error> {
+fn only(request: &Request<Arriving>, methods: &[Method]) -> Result<(), Error> {
     let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
     if methods.contains(wanted) {
         return Ok(());

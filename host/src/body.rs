@@ -1,27 +1,29 @@
 //! Bodies: a request's is read whole before a guest is made, an answer's may stream.
 //!
 //! Reading first means that a client who sends slowly, or never ends, holds no instance, and that a body over the limit is
-//! answered with 413 whether or not its length was announced. What all requests hold at one moment is bounded by a budget
-//! that is claimed as bytes arrive, so that announcing a lot without sending it claims nothing.
+//! answered with 413 whether or not its length was announced. What a client, and all of them, hold at one moment is bounded. It is
+//! counted as bytes arrive, so that announcing a lot without sending it counts for nothing. The first bytes of each request are
+//! not counted: logins and orders go through while others fill the rest.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use hyper::Request;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use crate::shares::{Client, Kind, Share, UNCOUNTED_BYTES};
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
-/// How much of a body that is too large is read and thrown away, and how long that may take.
-const DRAIN_BYTES: usize = 16 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(1);
-
-/// What cuts an answer's body short. The connection ends with it, so that the client sees that something is missing.
+/// What cuts an answer's body short. The connection (HTTP/1.1) or the stream (HTTP/2) is reset, so that the client sees that
+/// something is missing.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body that is all there.
@@ -38,85 +40,119 @@ pub enum BodyRefusal {
     TooSlow,
     /// The connection broke, or the framing was wrong.
     Broken,
-    /// The host holds as many bytes of bodies as it may.
+    /// The client, or all clients, hold as many bytes of bodies as they may.
     Overloaded,
 }
 
-/// A request's body, and its share of the budget until it is dropped.
+/// The body of a request, as it arrives.
+#[derive(Debug)]
+pub struct Arriving {
+    body: Incoming,
+    /// Who sends it, and so holds what is read of it.
+    client: Client,
+    /// None if there is no body.
+    is_whole: Option<Arc<AtomicBool>>,
+}
+
+/// What the listener keeps of a body that it gave away: whether all of it was read.
+#[derive(Debug)]
+pub struct Remainder(Option<Arc<AtomicBool>>);
+
+impl Remainder {
+    /// Whether the client may still be sending some of it.
+    pub fn is_unread(&self) -> bool {
+        self.0.as_ref().is_some_and(|is_whole| !is_whole.load(Ordering::Relaxed))
+    }
+}
+
+impl Arriving {
+    /// A request whose body tells how far it was read.
+    pub fn watch(request: Request<Incoming>, client: Client) -> (Request<Self>, Remainder) {
+        let is_whole = (!request.body().is_end_stream()).then(Arc::default);
+        let remainder = Remainder(is_whole.clone());
+        (request.map(|body| Self { body, client, is_whole }), remainder)
+    }
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && self.body.is_end_stream()) {
+            self.is_whole.iter().for_each(|is_whole| is_whole.store(true, Ordering::Relaxed));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A request's body, and its share of the bytes that clients may hold, until it is dropped.
 #[derive(Debug, Default)]
 pub struct RequestBody {
     /// All of the body.
     pub bytes: Bytes,
-    _claim: Option<OwnedSemaphorePermit>,
+    _share: Option<Share>,
 }
 
 impl From<Bytes> for RequestBody {
-    /// A body that the host made or holds anyway; it claims nothing of the budget.
+    /// A body that the host made or holds anyway; it counts for nobody.
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, _claim: None }
+        Self { bytes, _share: None }
     }
 }
 
-/// Reads bodies within limits.
-#[derive(Debug, Clone)]
-pub struct BodyReader {
-    budget: Arc<Semaphore>,
+/// Reads a whole body.
+///
+/// # Errors
+/// `BodyRefusal`. The listener sees to it that a client which is still sending gets the answer.
+pub async fn read(mut body: Arriving, limit: usize, time: Duration) -> Result<RequestBody, BodyRefusal> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::default());
+    }
+    let read = tokio::time::timeout(time, read_frames(&mut body, limit)).await;
+    read.unwrap_or(Err(BodyRefusal::TooSlow))
 }
 
-impl BodyReader {
-    /// A reader whose bodies may hold so many bytes at one moment, all together. At most 4 GiB.
-    pub fn new(budget_bytes: u32) -> Self {
-        Self { budget: Arc::new(Semaphore::new(budget_bytes as usize)) }
+async fn read_frames(body: &mut Arriving, limit: usize) -> Result<RequestBody, BodyRefusal> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(BodyRefusal::TooLarge(limit));
     }
-
-    /// Reads a whole body.
-    ///
-    /// # Errors
-    /// `BodyRefusal`. Some of a body that is too large is read and thrown away, so that a client that is still sending gets
-    /// the answer and not a reset connection (RFC 9112, section 9.6).
-    pub async fn read(&self, mut body: Incoming, limit: usize, time: Duration) -> Result<RequestBody, BodyRefusal> {
-        if body.is_end_stream() {
-            return Ok(RequestBody::default());
-        }
-        let deadline = Instant::now() + time;
-        let read = tokio::time::timeout_at(deadline, self.read_frames(&mut body, limit)).await;
-        let read = read.unwrap_or(Err(BodyRefusal::TooSlow));
-        if matches!(read, Err(BodyRefusal::TooLarge(_))) {
-            let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body)).await;
-        }
-        read
-    }
-
-    async fn read_frames(&self, body: &mut Incoming, limit: usize) -> Result<RequestBody, BodyRefusal> {
-        if body.size_hint().lower() > limit as u64 {
+    let (mut share, mut bytes) = (None, Bytes::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyRefusal::Broken)?.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > limit {
             return Err(BodyRefusal::TooLarge(limit));
         }
-        let mut claim: Option<OwnedSemaphorePermit> = None;
-        let mut bytes = Bytes::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| BodyRefusal::Broken)?.into_data() else { continue };
-            if bytes.len() + data.len() > limit {
-                return Err(BodyRefusal::TooLarge(limit));
-            }
-            let wanted = u32::try_from(data.len()).map_err(|_| BodyRefusal::TooLarge(limit))?;
-            let more = self.budget.clone().try_acquire_many_owned(wanted).map_err(|_| BodyRefusal::Overloaded)?;
-            match &mut claim {
-                Some(claim) => claim.merge(more),
-                None => claim = Some(more),
-            }
-            bytes = append(bytes, data);
+        if !count(&mut share, &body.client, length) {
+            return Err(BodyRefusal::Overloaded);
         }
-        Ok(RequestBody { bytes, _claim: claim })
+        bytes = append(bytes, data);
     }
+    Ok(RequestBody { bytes, _share: share })
 }
 
-/// Reads on without keeping anything.
-async fn drain(body: &mut Incoming) {
-    let mut drained = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        drained += frame.data_ref().map_or(0, Bytes::len);
-        if drained > DRAIN_BYTES {
-            return;
+/// Brings a body's share to what so many bytes count for. False if that is too much.
+fn count(share: &mut Option<Share>, client: &Client, bytes: usize) -> bool {
+    let counted = bytes.saturating_sub(UNCOUNTED_BYTES);
+    match share {
+        _ if counted == 0 => true,
+        Some(share) => share.grow(counted - share.amount()),
+        None => {
+            *share = client.take(Kind::Bodies, counted);
+            share.is_some()
         }
     }
 }

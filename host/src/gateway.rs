@@ -14,24 +14,24 @@ mod request_id;
 mod trace;
 mod trace_parent;
 
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use crate::body::{Body, BodyReader, RequestBody, full};
+use crate::body::{self, Arriving, Body, RequestBody, full};
 use crate::deploy::{Deployment, Served, Serving};
 use crate::error::Error;
 use crate::gate::{Gate, Origin, REQUEST_ID};
 use crate::manifest::Grant;
 use crate::revision::Answer;
 use crate::route::{NoRoute, Route, RouteTable};
+use crate::shares::Arrival;
 use crate::telemetry::Metrics;
 
 use compression::Wish;
@@ -44,9 +44,6 @@ use trace_parent::TraceParent;
 
 /// Names the revision that answered.
 pub const REVISION: HeaderName = HeaderName::from_static("x-comptoir-revision");
-
-/// Bytes of request bodies that the host holds at one moment, all together.
-const BODY_BUDGET_BYTES: u32 = 256 << 20;
 
 /// Bytes of a request's target.
 const URI_LIMIT_BYTES: usize = 8 << 10;
@@ -71,7 +68,6 @@ pub enum Door {
 pub struct Gateway {
     serving: Arc<ArcSwap<Serving>>,
     gate: Gate,
-    bodies: BodyReader,
     ids: RequestIds,
     metrics: Arc<Metrics>,
     cors: Cors,
@@ -93,18 +89,18 @@ impl<E: Into<Error>> From<E> for Stop {
 impl Gateway {
     /// A gateway onto whatever the pointer names at the time of each request. Pages of these origins may read its answers.
     pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>, origins: &[String]) -> Self {
-        let (bodies, ids, cors) = (BodyReader::new(BODY_BUDGET_BYTES), RequestIds::default(), Cors::new(origins));
-        Self { serving, gate, bodies, ids, metrics, cors }
+        let (ids, cors) = (RequestIds::default(), Cors::new(origins));
+        Self { serving, gate, ids, metrics, cors }
     }
 
     /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
-    pub async fn handle(self: &Arc<Self>, door: &Door, client: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(self: &Arc<Self>, door: &Door, arrival: Arrival, request: Request<Arriving>) -> Response<Body> {
         let id = self.ids.of(request.headers());
         let (head, body) = request.into_parts();
         let (is_head, page) = (head.method == Method::HEAD, self.cors.page(&head.method, &head.headers));
         let mut trace = Trace::new(&self.metrics, &id, &head.method);
         trace.parent = TraceParent::of(&head.headers);
-        let answered = AssertUnwindSafe(self.answer(door, client, &id, head, body, &mut trace)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.answer(door, &arrival, &id, head, body, &mut trace)).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| {
             trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
             Err(Error::Internal.into())
@@ -123,12 +119,16 @@ impl Gateway {
     async fn answer(
         self: &Arc<Self>,
         door: &Door,
-        client: IpAddr,
+        arrival: &Arrival,
         id: &Arc<str>,
         mut head: Parts,
-        body: Incoming,
+        body: Arriving,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Stop> {
+        let client = arrival.client.address();
+        if !arrival.has_room {
+            return Err(Error::Overloaded.into());
+        }
         check_head(&head)?;
         let deployment = self.choose(&head.headers, client)?;
         if let (Door::Gateway, Some(own)) = (door, Own::at(head.uri.path())) {
@@ -157,7 +157,7 @@ impl Gateway {
         let wish = (!served.grants.contains(&Grant::Tokens)).then(|| Wish::of(&mut head.headers));
         let admitted = self.gate.admit(&route, head, origin)?;
         let limits = served.revision.limits();
-        let body = self.bodies.read(body, limits.body_bytes, limits.time).await.map_err(|refusal| Stop {
+        let body = body::read(body, limits.body_bytes, limits.time).await.map_err(|refusal| Stop {
             cause: Some(format!("the request's body: {refusal:?}")),
             ..Stop::from(refusal)
         })?;

@@ -53,6 +53,7 @@ pub struct Host {
     deployment: Arc<Deployment>,
     development_login: Option<String>,
     connections: Connections,
+    operators_connections: Connections,
     stop: watch::Sender<bool>,
     deployer: Arc<Deployer>,
     audit: Arc<Audit>,
@@ -109,8 +110,10 @@ impl Host {
         let (stop, stopping) = watch::channel(false);
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners, stopping, metrics.clone());
+        let operators_connections = connections.of_operator(listeners);
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
-        bound.serve(&connections, tls.as_ref(), &gateway, &Arc::new(admin));
+        bound.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
+        tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
         tokio::spawn(until_stopped(stop.subscribe(), tokens.follow_forever()));
         if options.watch {
             tokio::spawn(until_stopped(stop.subscribe(), deployer.clone().follow_files()));
@@ -122,6 +125,7 @@ impl Host {
             deployment,
             development_login,
             connections,
+            operators_connections,
             stop,
             deployer,
             audit,
@@ -148,9 +152,10 @@ impl Host {
     pub async fn shutdown(self) -> bool {
         self.stop.send_replace(true);
         self.deployer.stop();
-        let all_ended = self.connections.wait(self.manifest.listeners.shutdown_time).await;
+        let time = self.manifest.listeners.shutdown_time;
+        let (public, operators) = tokio::join!(self.connections.wait(time), self.operators_connections.wait(time));
         self.audit.close().await;
-        all_ended
+        public && operators
     }
 }
 
@@ -165,17 +170,24 @@ impl Bound {
         })
     }
 
-    fn serve(self, connections: &Connections, tls: Option<&Arc<Tls>>, gateway: &Arc<Gateway>, admin: &Arc<Admin>) {
+    fn serve(
+        self,
+        [connections, operators]: [&Connections; 2],
+        tls: Option<&Arc<Tls>>,
+        gateway: &Arc<Gateway>,
+        admin: &Arc<Admin>,
+    ) {
         let doors = self.services.into_iter().map(|(name, listener)| (Door::Service(name.into()), listener));
         for (door, listener) in std::iter::once((Door::Gateway, self.gateway)).chain(doors) {
             let (gateway, door) = (gateway.clone(), Arc::new(door));
-            tokio::spawn(connections.clone().serve(listener, tls.cloned(), move |client, request| {
+            tokio::spawn(connections.clone().serve(listener, tls.cloned(), move |arrival, request| {
                 let (gateway, door) = (gateway.clone(), door.clone());
-                async move { gateway.handle(&door, client, request).await }
+                async move { gateway.handle(&door, arrival, request).await }
             }));
         }
         let admin = admin.clone();
-        tokio::spawn(connections.clone().serve(self.admin, None, move |_, request| admin.clone().handle(request)));
+        let handle = move |arrival, request| admin.clone().handle(arrival, request);
+        tokio::spawn(operators.clone().serve(self.admin, None, handle));
     }
 }
 

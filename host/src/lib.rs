@@ -58,6 +58,7 @@ pub mod manifest;
 pub mod passwords;
 pub mod priority;
 pub mod route;
+pub mod shares;
 pub mod signature;
 pub mod storage;
 pub mod telemetry;

@@ -131,7 +131,9 @@ fn shipped() -> anyhow::Result<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml"))?;
     let lines = text.lines().filter(|line| !line.starts_with("listen =")).map(any_port);
     let text = lines.collect::<Vec<_>>().join("\n").replace("../target/wasm32-wasip2/component/", "");
-    Ok(text + "\n[passwords]\nqueue_time = \"1m\"\n")
+    // All clients of a bench have one address.
+    let shares = "[listeners]\nconnections_each = 16384\nrequests = 16384\nrequests_each = 16384\n";
+    Ok(text.replace("[listeners]\n", shares) + "\n[passwords]\nqueue_time = \"1m\"\n")
 }
 
 /// The same, without a memory of answers.

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
 use super::deploys::{apart, outcome, query, share, success, traffic};
 use super::{Admin, only};
-use crate::body::Body;
+use crate::body::{Arriving, Body};
 use crate::deploy::{Canary, Serving};
 use crate::error::Error;
 
 impl Admin {
     pub(super) async fn canary(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<Arriving>,
         path: &[&str],
         serving: &Serving,
         id: &Arc<str>,
@@ -47,7 +46,7 @@ impl Admin {
     }
 }
 
-fn reason(request: &Request<Incoming>) -> Result<String, Error> {
+fn reason(request: &Request<Arriving>) -> Result<String, Error> {
     only(request, &[Method::POST])?;
     Ok(query(request, &["reason"])?.remove("reason").unwrap_or_default())
 }

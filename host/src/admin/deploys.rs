@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Admin, InCharge, json_answer, only};
-use crate::body::{Body, BodyRefusal};
+use crate::body::{self, Arriving, Body, BodyRefusal};
 use crate::deploy::{DeployError, Order, Served, Serving, Share, ShareError, Step};
 use crate::error::Error;
 use crate::revision::RouteTraffic;
@@ -27,7 +26,7 @@ const HISTORY_LINES: u32 = 100;
 impl Admin {
     pub(super) async fn services(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         path: &[&str],
         serving: &Serving,
         id: &Arc<str>,
@@ -67,20 +66,17 @@ impl Admin {
         }
     }
 
-    async fn deploy(&self, request: Request<Incoming>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
+    async fn deploy(&self, request: Request<Arriving>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
         let query = query(&request, &["digest", "force", "reason", "canary"]);
         let query = query.and_then(|query| Ok((forces(&query)?, share(query.get("canary"))?, query)));
-        let (force, canary, mut query) = match query {
-            Ok(query) => query,
-            Err(error) => return Err(self.unread(request, error).await),
-        };
+        let (force, canary, mut query) = query?;
         let replaces = request.headers().get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()));
         let replaces = replaces.filter(|tag| tag != "*").map(|tag| tag.trim_matches('"').to_owned());
         let signature =
             request.headers().get(SIGNATURE).map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
         let limit = usize::try_from(self.deployer.component_limit_bytes()).unwrap_or(usize::MAX);
         let reason = query.remove("reason").unwrap_or_default();
-        let body = match self.uploads.read(request.into_body(), limit, UPLOAD_TIME).await {
+        let body = match body::read(request.into_body(), limit, UPLOAD_TIME).await {
             Err(BodyRefusal::TooLarge(_)) => {
                 let refused = self.deployer.refuse_unread(name, &reason);
                 return Ok(outcome(refused.map(|report| json!(report)), id));
@@ -138,7 +134,7 @@ pub(super) async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Sen
 }
 
 /// The parameters of a query, of which none may be unknown: a misspelt `force` must not pass for its absence.
-pub(super) fn query(request: &Request<Incoming>, known: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn query(request: &Request<Arriving>, known: &[&str]) -> Result<BTreeMap<String, String>, Error> {
     let pairs = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned();
     let query: BTreeMap<String, String> = pairs.collect();
     if query.keys().all(|name| known.contains(&name.as_str())) {

@@ -1,19 +1,18 @@
 //! The keys of access tokens, over HTTP.
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::deploys::{query, success};
 use super::{Admin, InCharge, json_answer, only};
-use crate::body::Body;
+use crate::body::{Arriving, Body};
 use crate::error::Error;
 use crate::tokens::KeyChangeError;
 
 impl Admin {
     pub(super) async fn keys(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<Arriving>,
         path: &[&str],
         id: &str,
     ) -> Result<Response<Body>, Error> {

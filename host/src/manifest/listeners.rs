@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use hyper::Uri;
 use serde::Deserialize;
 use toml::Spanned;
@@ -17,12 +18,27 @@ pub struct Listeners {
     pub gateway: SocketAddr,
     /// Serves the operator. Must be loopback.
     pub admin: SocketAddr,
-    /// Open connections on all listeners together. More wait in the kernel's queue.
+    /// Open connections on the public listeners together. More wait in the kernel's queue.
     pub connections: usize,
-    /// Open connections of one address, or of one /64 of IPv6. More are closed.
+    /// Open connections of one client: an address, or a /64 of IPv6. More are closed.
     pub connections_each: usize,
-    /// From the first byte of a request (or the last answer) to the end of its headers; the same for a TLS handshake.
+    /// Requests that are answered at one moment, on all public listeners. More are refused with 503.
+    pub requests: usize,
+    /// The same of one client.
+    pub requests_each: usize,
+    /// Bytes of request bodies in memory. More are refused with 503.
+    pub bodies_bytes: usize,
+    /// The same of one client.
+    pub bodies_each_bytes: usize,
+    /// Bytes of answers in memory that clients have not taken. While there are more, requests are refused with 503.
+    pub responses_bytes: usize,
+    /// The same of one client.
+    pub responses_each_bytes: usize,
+    /// From the first byte of a request to the end of its headers. The same for a TLS handshake, for the first request of a
+    /// connection, and for a client that takes nothing of its answer.
     pub header_time: Duration,
+    /// From an answer to the next request of its connection.
+    pub idle_time: Duration,
     /// What a shutdown gives to the requests that run.
     pub shutdown_time: Duration,
     /// With what the gateway and the services' own listeners speak TLS. Without it they do not; the admin listener never does.
@@ -50,10 +66,20 @@ pub(super) struct ListenersTable {
     pub(super) admin: SocketAddr,
     #[serde(default = "default_connections")]
     connections: usize,
-    /// All, where there is none: behind a proxy one address is everybody.
     connections_each: Option<usize>,
+    #[serde(default = "default_requests")]
+    requests: usize,
+    requests_each: Option<usize>,
+    #[serde(default = "default_bodies")]
+    bodies: ByteSize,
+    bodies_each: Option<ByteSize>,
+    #[serde(default = "default_responses")]
+    responses: ByteSize,
+    responses_each: Option<ByteSize>,
     #[serde(default = "default_header_time", deserialize_with = "limits::duration")]
     header_time: Duration,
+    #[serde(default = "default_idle_time", deserialize_with = "limits::duration")]
+    idle_time: Duration,
     #[serde(default = "default_shutdown_time", deserialize_with = "limits::duration")]
     shutdown_time: Duration,
     tls: Option<Spanned<TlsTable>>,
@@ -72,8 +98,24 @@ fn default_connections() -> usize {
     16_384
 }
 
+fn default_requests() -> usize {
+    8192
+}
+
+fn default_bodies() -> ByteSize {
+    ByteSize::mib(256)
+}
+
+fn default_responses() -> ByteSize {
+    ByteSize::mib(512)
+}
+
 fn default_header_time() -> Duration {
     Duration::from_secs(30)
+}
+
+fn default_idle_time() -> Duration {
+    Duration::from_secs(75)
 }
 
 fn default_shutdown_time() -> Duration {
@@ -82,18 +124,18 @@ fn default_shutdown_time() -> Duration {
 
 impl ListenersTable {
     pub(super) fn check(&self, at: usize, check: &Check<'_>) -> Result<Listeners, ManifestError> {
-        let Self { gateway, admin, connections, connections_each, header_time, shutdown_time, tls, cors } = self;
+        let Self { gateway, admin, header_time, idle_time, shutdown_time, tls, cors, .. } = self;
         if !admin.ip().is_loopback() {
             let message =
                 format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
             return Err(check.refuse(Some(at), &message));
         }
-        if !(1..=1_000_000).contains(connections) {
-            return Err(check.refuse(Some(at), "listeners.connections must be from 1 to 1000000"));
-        }
-        let connections_each = connections_each.unwrap_or(*connections);
-        if !(1..=*connections).contains(&connections_each) {
-            return Err(check.refuse(Some(at), "listeners.connections_each must be from 1 to listeners.connections"));
+        let connections = Limited::new("connections", self.connections, self.connections_each, 16);
+        let requests = Limited::new("requests", self.requests, self.requests_each, 8);
+        let bodies = Limited::bytes("bodies", self.bodies, self.bodies_each);
+        let responses = Limited::bytes("responses", self.responses, self.responses_each);
+        for limited in [&connections, &requests, &bodies, &responses] {
+            limited.check().map_err(|message| check.refuse(Some(at), &message))?;
         }
         if let Some(wrong) = cors.iter().find(|origin| !is_origin(origin.get_ref())) {
             let message = format!(
@@ -112,13 +154,57 @@ impl ListenersTable {
         Ok(Listeners {
             gateway: *gateway,
             admin: *admin,
-            connections: *connections,
-            connections_each,
+            connections: connections.total,
+            connections_each: connections.each,
+            requests: requests.total,
+            requests_each: requests.each,
+            bodies_bytes: bodies.total,
+            bodies_each_bytes: bodies.each,
+            responses_bytes: responses.total,
+            responses_each_bytes: responses.each,
             header_time: *header_time,
+            idle_time: *idle_time,
             shutdown_time: *shutdown_time,
             tls,
             cors: cors.iter().map(|origin| origin.get_ref().clone()).collect(),
         })
+    }
+}
+
+/// Something of which all clients together may hold so much, and one client so much.
+struct Limited {
+    name: &'static str,
+    total: usize,
+    each: usize,
+    is_bytes: bool,
+}
+
+/// Less could not hold a request of a usual size.
+const FEWEST_BYTES: usize = 1 << 20;
+
+impl Limited {
+    /// Unless the manifest says what one client may hold, it is this part of the total.
+    fn new(name: &'static str, total: usize, each: Option<usize>, part: usize) -> Self {
+        Self { name, total, each: each.unwrap_or((total / part).max(1)), is_bytes: false }
+    }
+
+    fn bytes(name: &'static str, total: ByteSize, each: Option<ByteSize>) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self { is_bytes: true, ..Self::new(name, bytes(total), each.map(bytes), 8) }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { name, total, each, is_bytes } = *self;
+        if !is_bytes && !(1..=1_000_000).contains(&total) {
+            return Err(format!("listeners.{name} must be from 1 to 1000000"));
+        }
+        if is_bytes && total < FEWEST_BYTES {
+            return Err(format!("listeners.{name} must be at least 1 MiB"));
+        }
+        if !(1..=total).contains(&each) {
+            return Err(format!("listeners.{name}_each must be from 1 to listeners.{name}"));
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +224,50 @@ fn is_origin(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Manifest;
+
+    fn listeners(lines: &str) -> Result<Listeners, ManifestError> {
+        let services = "[services.one]\ncomponent = \"one.wasm\"\nmounts = [\"/one\"]\n";
+        let addresses = "gateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"";
+        let text = format!("[listeners]\n{addresses}\n{lines}\n{services}");
+        Manifest::parse(Path::new("c.toml"), &text).map(|manifest| manifest.listeners)
+    }
+
+    #[test]
+    fn one_client_has_a_part_of_each_total_unless_the_manifest_says_how_much() {
+        let shipped = listeners("").unwrap();
+        assert_eq!((shipped.connections, shipped.connections_each), (16_384, 1024));
+        assert_eq!((shipped.requests, shipped.requests_each), (8192, 1024));
+        assert_eq!((shipped.bodies_bytes, shipped.bodies_each_bytes), (256 << 20, 32 << 20));
+        assert_eq!((shipped.responses_bytes, shipped.responses_each_bytes), (512 << 20, 64 << 20));
+        let few = listeners("connections = 4\nrequests = 1\nbodies = \"8 MiB\"").unwrap();
+        assert_eq!((few.connections_each, few.requests_each, few.bodies_each_bytes), (1, 1, 1 << 20));
+        let proxied = listeners("connections_each = 16384\nbodies_each = \"256 MiB\"").unwrap();
+        assert_eq!((proxied.connections_each, proxied.bodies_each_bytes), (16_384, 256 << 20));
+    }
+
+    #[test]
+    fn a_share_larger_than_the_total_or_none_at_all_is_refused() {
+        for (lines, key) in [
+            ("connections = 0", "listeners.connections must"),
+            ("requests = 1000001", "listeners.requests must"),
+            ("connections = 4\nconnections_each = 5", "listeners.connections_each"),
+            ("requests_each = 0", "listeners.requests_each"),
+            ("bodies = \"1 KiB\"", "listeners.bodies must"),
+            ("responses = \"1 MiB\"\nresponses_each = \"2 MiB\"", "listeners.responses_each"),
+        ] {
+            let refused = listeners(lines).unwrap_err();
+            assert!(refused.line.is_some() && refused.message.contains(key), "{lines}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_pause_between_requests_has_a_time_of_its_own() {
+        let times = |lines: &str| listeners(lines).map(|read| (read.header_time.as_secs(), read.idle_time.as_secs()));
+        assert_eq!(times("").unwrap(), (30, 75));
+        assert_eq!(times("idle_time = \"5m\"").unwrap(), (30, 300));
+        assert!(times("idle_time = \"0s\"").is_err());
+    }
 
     #[test]
     fn an_origin_is_what_a_browser_sends_and_nothing_else() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 29] = [
+const EDGES: [(&str, &[&str]); 30] = [
     (
         "admin",
         &[
@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 29] = [
             "gateway",
             "revision",
             "route",
+            "shares",
             "storage",
             "telemetry",
             "tokens",
@@ -26,7 +27,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("backup", &["storage"]),
     ("answers", &["body", "storage"]),
     ("audit", &["clock", "priority"]),
-    ("body", &[]),
+    ("body", &["shares"]),
     ("clock", &[]),
     (
         "deploy",
@@ -50,7 +51,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("engine", &["guest", "key_file", "manifest"]),
     ("error", &["body", "gate", "revision", "route"]),
     ("gate", &["audit", "route", "tokens"]),
-    ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "telemetry"]),
+    ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "shares", "telemetry"]),
     ("guest", &["audit", "clock", "manifest", "passwords", "storage", "tokens"]),
     (
         "host",
@@ -73,7 +74,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ),
     ("key_file", &[]),
     ("lib", &[]),
-    ("listener", &["body", "manifest", "telemetry"]),
+    ("listener", &["body", "manifest", "shares", "telemetry"]),
     ("client", &[]),
     ("main", &[]),
     ("manifest", &["passwords", "signature"]),
@@ -81,6 +82,7 @@ const EDGES: [(&str, &[&str]); 29] = [
     ("priority", &[]),
     ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "priority", "route", "storage"]),
     ("route", &[]),
+    ("shares", &[]),
     ("sign", &[]),
     ("signature", &["key_file"]),
     ("storage", &["priority"]),

@@ -3,6 +3,7 @@
 mod connections;
 mod floods;
 mod framing;
+mod shares;
 
 use std::pin::pin;
 use std::time::Duration;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Shop, manifest_of, shop_manifest};
+use crate::harness::{AMPLE, Shop, manifest_of, shop_manifest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_lets_a_running_request_end() {
@@ -46,6 +46,47 @@ async fn connections_that_send_nothing_or_half_a_head_are_closed() {
         // Ends only because the host closes the connection; a reset is as good.
         let _ = stream.read_to_end(&mut rest).await;
     }
+}
+
+/// A connection on which one request was answered.
+async fn used(shop: &Shop) -> TcpStream {
+    let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+    get_products(&mut stream).await;
+    stream
+}
+
+/// Asks for the products and reads all of the answer.
+async fn get_products(stream: &mut TcpStream) {
+    stream.write_all(b"GET /products/1 HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}}") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
+}
+
+/// Waits until the host closes; a reset is as good.
+async fn closes(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(AMPLE, stream.read_to_end(&mut Vec::new())).await.expect("the host closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_between_requests_may_last_longer_than_a_head() {
+    let mut manifest = shop_manifest();
+    (manifest.listeners.header_time, manifest.listeners.idle_time) = (Duration::from_millis(100), AMPLE);
+    let shop = Shop::with(manifest).await;
+    let (mut idle, mut slow) = (used(&shop).await, used(&shop).await);
+    slow.write_all(b"GET /prod").await.unwrap();
+    closes(slow).await;
+    get_products(&mut idle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_not_used_again_is_closed_after_the_idle_time() {
+    let mut manifest = shop_manifest();
+    manifest.listeners.idle_time = Duration::from_millis(100);
+    let shop = Shop::with(manifest).await;
+    closes(used(&shop).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,7 @@ mod plain;
 mod products;
 mod properties;
 mod records;
+mod refusals;
 mod reuse;
 mod start;
 mod streams;

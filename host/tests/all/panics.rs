@@ -152,9 +152,9 @@ impl Stand {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let anon = Client::new(&format!("http://{}", listener.local_addr().unwrap()));
         let connections = Connections::new(&listeners, stopping, metrics);
-        tokio::spawn(connections.serve(listener, None, move |client, request| {
+        tokio::spawn(connections.serve(listener, None, move |arrival, request| {
             let gateway = gateway.clone();
-            async move { gateway.handle(&Door::Gateway, client, request).await }
+            async move { gateway.handle(&Door::Gateway, arrival, request).await }
         }));
         Self { anon, fault, _stop: stop, _folder: folder }
     }

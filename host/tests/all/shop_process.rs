@@ -46,7 +46,12 @@ fn manifest(folder: &Path) -> String {
         let name = file.trim_end_matches(".wasm\"");
         format!("component = {:?}", component(name))
     });
-    lines.collect::<Vec<_>>().join("\n") + "\n[passwords]\nqueue_time = \"1m\"\n" + &databases::manifest_lines(folder)
+    // All clients of a test have one address.
+    let text = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("[listeners]\n", "[listeners]\nconnections_each = 16384\nbodies_each = \"256 MiB\"\n");
+    text + "\n[passwords]\nqueue_time = \"1m\"\n" + &databases::manifest_lines(folder)
 }
 
 impl ShopProcess {

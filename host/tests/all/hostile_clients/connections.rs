@@ -60,7 +60,7 @@ async fn clients_that_reset_at_any_moment_leave_nothing_behind() {
 }
 
 /// Waits until no service has an instance in use.
-async fn nothing_runs(shop: &Shop) {
+pub async fn nothing_runs(shop: &Shop) {
     let operator = shop.operator();
     let quiet = async {
         loop {

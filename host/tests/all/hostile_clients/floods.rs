@@ -13,21 +13,21 @@ use crate::shop_process::ShopProcess;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
+pub const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
 /// `:method GET, :scheme http, :path /products, :authority shop` (RFC 7541, appendix A).
 const GET_PRODUCTS: &[u8] = b"\x82\x86\x04\x09/products\x41\x04shop";
 
 /// The same for `POST /auth/verify`.
-const POST_VERIFY: &[u8] = b"\x83\x86\x04\x0c/auth/verify\x41\x04shop";
+pub const POST_VERIFY: &[u8] = b"\x83\x86\x04\x0c/auth/verify\x41\x04shop";
 
 /// Frames that a flood sends.
 const MANY: u32 = 50_000;
@@ -35,7 +35,7 @@ const MANY: u32 = 50_000;
 /// What a host may have grown by after all floods, in KiB. A reader of frames that kept what it is sent would have more.
 const GROWTH_KIB: u64 = 64 << 10;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend(stream.to_be_bytes());
@@ -44,7 +44,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The preface and empty settings.
-fn beginning() -> Vec<u8> {
+pub fn beginning() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
 }
 
@@ -52,7 +52,7 @@ fn beginning() -> Vec<u8> {
 type Flood = fn(u32) -> Vec<u8>;
 
 /// A request on a new stream.
-fn request(number: u32, flags: u8, fields: &[u8]) -> Vec<u8> {
+pub fn request(number: u32, flags: u8, fields: &[u8]) -> Vec<u8> {
     frame(HEADERS, flags, 2 * number + 1, fields)
 }
 

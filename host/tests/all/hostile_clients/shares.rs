@@ -1,0 +1,201 @@
+//! Clients that take all that they can get of what all clients share.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::floods::{END_HEADERS, END_STREAM, POST_VERIFY, RST_STREAM, beginning, frame, request};
+use super::{PATIENCE, beside};
+use crate::harness::{Client, Shop, manifest_of, shop_manifest};
+use crate::shop_process::ShopProcess;
+
+const SETTINGS: u8 = 4;
+
+/// A body of which the last byte is missing.
+async fn send_but_one(address: SocketAddr, length: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; length - 1]).await.unwrap();
+    stream
+}
+
+/// Asks until an answer has this status.
+async fn until_answered(client: &Client, path: &str, status: u16) {
+    let asking = async {
+        while client.get(path).await.status != status {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the answer comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_fills_its_share_of_bodies_takes_nothing_from_others_and_small_requests_need_none() {
+    let mut manifest = shop_manifest();
+    (manifest.listeners.bodies_bytes, manifest.listeners.bodies_each_bytes) = (4 << 20, 1_500_000);
+    let shop = Shop::with(manifest).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(send_but_one(shop.addresses().gateway, 1_000_000).await);
+    }
+    // At least one of them is held, and with it there is no room for another.
+    let large = json!({ "token": "x".repeat(900_000) });
+    let until = async |status: u16| {
+        let asking = async { while shop.anon().post("/auth/verify", large.clone()).await.status != status {} };
+        tokio::time::timeout(PATIENCE, asking).await.expect("the answer comes");
+    };
+    until(503).await;
+    shop.anon().calling_from(2).post("/auth/verify", large.clone()).await.refuses(401, "INVALID_TOKEN");
+    shop.admin().await;
+    drop(held);
+    until(401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_alone_may_exceed_its_clients_share() {
+    let mut manifest = shop_manifest();
+    manifest.listeners.bodies_each_bytes = 10_000;
+    let shop = Shop::with(manifest).await;
+    shop.anon().post("/auth/verify", json!({ "token": "x".repeat(900_000) })).await.refuses(401, "INVALID_TOKEN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_with_its_share_of_open_requests_is_refused_further_ones_and_others_are_served() {
+    let mut manifest = shop_manifest();
+    manifest.listeners.requests_each = 20;
+    let shop = Shop::with(manifest).await;
+    let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+    stream.write_all(&beginning()).await.unwrap();
+    for number in 0..20 {
+        stream.write_all(&request(number, END_HEADERS, POST_VERIFY)).await.unwrap();
+    }
+    let attacker = shop.anon();
+    beside(&shop.anon().calling_from(2), until_answered(&attacker, "/products", 503)).await;
+    attacker.get("/products").await.refuses(503, "OVERLOADED");
+    drop(stream);
+    until_answered(&attacker, "/products", 200).await;
+}
+
+/// A service with answers of two MiB, and a client of HTTP/2 that lets none of it come.
+async fn unread(manifest: impl FnOnce(&mut comptoir::manifest::Manifest)) -> (Shop, TcpStream) {
+    let mut records = manifest_of(
+        "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n",
+    );
+    manifest(&mut records);
+    let shop = Shop::with(records).await;
+    let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
+    stream.write_all(&beginning()).await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE of zero.
+    stream.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+    (shop, stream)
+}
+
+/// `GET /records/…`, method and scheme from the static table (RFC 7541, appendix A).
+fn get(path: &str) -> Vec<u8> {
+    let path = format!("/records/{path}");
+    [&[0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()], path.as_bytes(), b"\x41\x04shop"].concat()
+}
+
+/// Reads frames until one of a type comes, and gives its stream.
+async fn until_frame(stream: &mut TcpStream, kind: u8) -> u32 {
+    let reading = async {
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.expect("the connection lives");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+            if head[3] == kind {
+                return u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("the frame comes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_over_http2_that_its_client_does_not_take_is_given_up_while_others_go_on() {
+    for path in ["body", "small"] {
+        let change = |manifest: &mut comptoir::manifest::Manifest| {
+            manifest.listeners.header_time = std::time::Duration::from_millis(200);
+        };
+        let (_shop, mut stream) = unread(change).await;
+        stream.write_all(&request(0, END_HEADERS | END_STREAM, &get(path))).await.unwrap();
+        assert_eq!(until_frame(&mut stream, RST_STREAM).await, 1, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_with_its_share_of_unread_answers_is_refused_until_it_takes_them() {
+    let change = |manifest: &mut comptoir::manifest::Manifest| manifest.listeners.responses_each_bytes = 3 << 20;
+    let (shop, mut stream) = unread(change).await;
+    let attacker = shop.anon();
+    assert_eq!(attacker.get("/records/small").await.status, 200);
+    for number in 0..2 {
+        stream.write_all(&request(number, END_HEADERS | END_STREAM, &get("body"))).await.unwrap();
+    }
+    until_answered(&attacker, "/records/small", 503).await;
+    assert_eq!(attacker.calling_from(2).get("/records/small").await.status, 200);
+    drop(stream);
+    until_answered(&attacker, "/records/small", 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_of_an_answer_over_http1_is_given_up_too() {
+    let mut manifest = manifest_of(
+        "[services.flood]\ncomponent = \"guest_flood_p2.wasm\"\nmounts = [\"/flood\"]\naccess = \"public\"\n\
+         limits = { time = \"10m\", cpu = \"10m\", response = \"1 GiB\" }\n",
+    );
+    manifest.listeners.header_time = std::time::Duration::from_millis(200);
+    let shop = Shop::with(manifest).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(shop.addresses().gateway).await.unwrap();
+    stream.write_all(b"GET /flood/full HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 12]).await.unwrap();
+    super::connections::nothing_runs(&shop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_hold_every_connection_do_not_lock_the_operator_out() {
+    let mut manifest = shop_manifest();
+    manifest.listeners.connections = 4;
+    let shop = Shop::with(manifest).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(TcpStream::connect(shop.addresses().gateway).await.unwrap());
+    }
+    let answer = tokio::time::timeout(PATIENCE, shop.operator().get("/readyz")).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+}
+
+/// What a host may keep of a flood of two hundred MiB, in KiB.
+const KEPT_KIB: u64 = 64 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_a_flood_goes_back_to_the_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = ShopProcess::spawn(folder.path());
+    let gateway = process.serves().await.expect("it starts").gateway;
+    let client = Client::new(&gateway);
+    assert_eq!(client.get("/products").await.status, 200);
+    let before = process.resident_kib();
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(send_but_one(gateway.trim_start_matches("http://").parse().unwrap(), 1 << 20).await);
+    }
+    let until = async |is_there: fn(u64, u64) -> bool| {
+        let waiting = async {
+            while !is_there(process.resident_kib(), before) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("its memory grows or falls so far");
+    };
+    until(|now, before| now > before + 2 * KEPT_KIB).await;
+    drop(held);
+    until(|now, before| now < before + KEPT_KIB).await;
+    process.kill().await;
+}
