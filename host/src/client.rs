@@ -17,6 +17,8 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
+use crate::output::outln;
+
 /// One that a command sends, beside those that all do.
 type Header = (HeaderName, String);
 
@@ -280,7 +282,7 @@ impl Operator {
     /// Prints what the host did, or fails with what it said.
     fn print(&self, answer: &Value, print: fn(&Value)) -> anyhow::Result<()> {
         if self.json {
-            println!("{answer:#}");
+            outln!("{answer:#}");
         }
         if answer["success"] != true {
             bail!("{}", answer["error"]["message"].as_str().unwrap_or("the host gave no reason"));

@@ -26,6 +26,12 @@ pub enum KeyFileError {
         /// What the system said.
         source: io::Error,
     },
+    /// A new key was to be made where a file lies.
+    #[error("{} exists already: name a file that does not exist, because a key is never overwritten", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Others than its owner may use the file.
     #[error("{} has mode {mode:03o}: a key must be its owner's alone, set it to 600", path.display())]
     Exposed {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod client;
+mod output;
 mod sign;
 
 use std::io::{Read as _, Write as _};
@@ -19,6 +20,7 @@ use comptoir::manifest::Manifest;
 use comptoir::priority;
 use comptoir::telemetry::{LogFormat, start_log};
 use comptoir::version::Versions;
+use output::outln;
 use tokio::signal::unix::{SignalKind, signal};
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
@@ -165,6 +167,7 @@ fn main() -> ExitCode {
         Command::Compile(options) => compile(&options),
     };
     match ended {
+        Ok(()) if output::has_failed() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("{error:#}"));
@@ -198,24 +201,22 @@ fn run(options: &Serve) -> anyhow::Result<()> {
 
 fn back_up(options: &Backup) -> anyhow::Result<()> {
     let made = backup::create(&options.data, &options.folder)?;
-    println!("{}  {}", made.path.display(), size(&made.contents));
+    outln!("{}  {}", made.path.display(), size(&made.contents));
     if !made.contents.has_services() {
-        eprintln!(
-            "comptoir: no service's database is in it: back up those in PostgreSQL with pg_dump and pg_dumpall --roles-only"
-        );
+        say("no service's database is in it: back up those in PostgreSQL with pg_dump and pg_dumpall --roles-only");
     }
     Ok(())
 }
 
 fn restore(options: &Restore) -> anyhow::Result<()> {
     let contents = backup::restore(&options.backup, &options.data, options.replace)?;
-    println!("{}  {}, ready to be served", options.data.display(), size(&contents));
+    outln!("{}  {}, ready to be served", options.data.display(), size(&contents));
     Ok(())
 }
 
 fn verify(options: &Verify) -> anyhow::Result<()> {
     let audit::Verified { lines, last_hash } = audit::verify(&options.data, options.anchor.as_deref())?;
-    println!("{}  {lines} lines hold together  {last_hash}", options.data.display());
+    outln!("{}  {lines} lines hold together  {last_hash}", options.data.display());
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use clap::Args;
 use comptoir::signature::{self, SigningKey};
 use sha2::{Digest as _, Sha256};
 
+use crate::output::outln;
+
 /// `comptoir sign`
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
@@ -49,14 +51,14 @@ impl Sign {
         let path = signature::beside(component);
         std::fs::write(&path, format!("{}\n", signature.line()))
             .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}  {service} {version}, signed by {}", path.display(), key.public());
+        outln!("{}  {service} {version}, signed by {}", path.display(), key.public());
         Ok(())
     }
 }
 
 fn make_key(file: &Path) -> anyhow::Result<()> {
     let key = SigningKey::make(file)?;
-    println!("{}  keep it where the host is not; in its manifest, under [deploy]:", file.display());
-    println!("signers = [\"{}\"]", key.public());
+    outln!("{}  keep it where the host is not; in its manifest, under [deploy]:", file.display());
+    outln!("signers = [\"{}\"]", key.public());
     Ok(())
 }

@@ -110,8 +110,7 @@ impl SigningKey {
     /// `KeyFileError`, also where the file is there already.
     pub fn make(file: &Path) -> Result<Self, KeyFileError> {
         if file.exists() {
-            let source = std::io::ErrorKind::AlreadyExists.into();
-            return Err(KeyFileError::Io { path: file.to_owned(), source });
+            return Err(KeyFileError::Exists { path: file.to_owned() });
         }
         Key::open(file).map(|key| Self::of(&key))
     }

@@ -25,7 +25,9 @@ impl Admin {
                 let share = share.ok_or(Error::BadRequest("Give the share of the callers: ?share=20%25"))?;
                 let deployer = self.deployer.clone();
                 let set = apart(async move { deployer.set_canary_share(share).await }).await?;
-                Ok(outcome(set.map(|()| json!({ "share": share })), id))
+                let serving = self.deployer.current().load_full();
+                let now = serving.canary().map_or_else(|| json!({ "share": share }), canary);
+                Ok(outcome(set.map(|()| now), id))
             }
             [] => {
                 only(request, &[Method::GET, Method::POST])?;

@@ -42,7 +42,9 @@ impl Admin {
             [name] if request.method() == Method::PUT => self.deploy(request, name, id).await,
             [name] => {
                 only(&request, &[Method::GET, Method::PUT])?;
-                let served = serving.stable().services().get(name).ok_or(Error::NotFound)?;
+                let Some(served) = serving.stable().services().get(name) else {
+                    return Ok(outcome(Err(DeployError::UnknownService(name.to_owned())), id));
+                };
                 let mut answer = success(&json!({ "data": self.describe(name, served, serving) }));
                 if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", served.revision.digest())) {
                     answer.headers_mut().insert(ETAG, tag);

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::output::outln;
+
 fn short(digest: &Value) -> &str {
     digest.as_str().map_or("-", |digest| digest.get(..12).unwrap_or(digest))
 }
@@ -15,23 +17,23 @@ pub(super) fn report(report: &Value) {
     for step in report["steps"].as_array().into_iter().flatten() {
         #[allow(clippy::cast_precision_loss, reason = "microseconds for people")]
         let milliseconds = step["took_us"].as_u64().unwrap_or_default() as f64 / 1000.0;
-        println!(
+        outln!(
             "  {:<10} {milliseconds:>9.1} ms  {}",
             step["step"].as_str().unwrap_or_default(),
             step["note"].as_str().unwrap_or_default()
         );
     }
     for difference in report["differences"].as_array().into_iter().flatten() {
-        println!("  {}", difference.as_str().unwrap_or_default());
+        outln!("  {}", difference.as_str().unwrap_or_default());
     }
     let (service, from, to) =
         (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
     if let Some(share) = report["canary"].as_str() {
-        println!("{service}: {to} is tried on {share} of the callers, {from} serves the others");
+        outln!("{service}: {to} is tried on {share} of the callers, {from} serves the others");
     } else if report["changed"] == true {
-        println!("{service}: {from} -> {to}");
+        outln!("{service}: {from} -> {to}");
     } else {
-        println!("{service}: {to} is active already, nothing changed");
+        outln!("{service}: {to} is active already, nothing changed");
     }
 }
 
@@ -41,7 +43,7 @@ pub(super) fn reports(reports: &Value) {
 
 pub(super) fn aborted(aborted: &Value) {
     for service in aborted["services"].as_array().into_iter().flatten() {
-        println!("{}: the canary ended, everybody is served as before", service.as_str().unwrap_or_default());
+        outln!("{}: the canary ended, everybody is served as before", service.as_str().unwrap_or_default());
     }
 }
 
@@ -52,7 +54,7 @@ pub(super) fn history(lines: &Value) {
         let signed = line["signer"].as_str().map(|key| format!("signed by {key}")).unwrap_or_default();
         let why = [text("reason"), text("detail"), signed];
         let why = why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-        println!(
+        outln!(
             "{:>4}  {at}  {:<9} {:<12} {} -> {}  {:<11} {why}",
             line["id"],
             text("by"),
@@ -68,7 +70,7 @@ pub(super) fn status(services: &Value) {
     let one = std::slice::from_ref(services);
     for service in services.as_array().map_or(one, Vec::as_slice) {
         let text = |name: &str| service[name].as_str().unwrap_or_default();
-        println!(
+        outln!(
             "{}  {}  version {}  {}",
             text("service"),
             short(&service["revision"]),
@@ -77,11 +79,11 @@ pub(super) fn status(services: &Value) {
         );
         let canary = &service["canary"];
         if let Some(share) = canary["share"].as_str() {
-            println!("  {} is tried on {share} of the callers", short(&canary["revision"]));
+            outln!("  {} is tried on {share} of the callers", short(&canary["revision"]));
             traffic(canary);
         }
         for kept in service["kept"].as_array().into_iter().flatten() {
-            println!("  kept {}", short(kept));
+            outln!("  kept {}", short(kept));
         }
         traffic(service);
     }
@@ -90,12 +92,15 @@ pub(super) fn status(services: &Value) {
 /// What is tried, if anything is.
 pub(super) fn canary(canary: &Value) {
     let Some(share) = canary["share"].as_str() else {
-        println!("no canary is running");
+        outln!("no canary is running");
         return;
     };
-    println!("on {share} of the callers:");
+    outln!("on {share} of the callers:");
     for service in canary["services"].as_array().into_iter().flatten() {
-        println!("{}  {}", service["service"].as_str().unwrap_or_default(), short(&service["revision"]));
+        outln!("{}  {}", service["service"].as_str().unwrap_or_default(), short(&service["revision"]));
+        if service["traffic"].as_array().is_none_or(Vec::is_empty) {
+            outln!("  no requests yet");
+        }
         traffic(service);
     }
 }
@@ -107,7 +112,7 @@ pub(super) fn keys(keys: &Value) {
         let since = key["since"].as_i64().map_or_else(|| "the first start".to_owned(), moment);
         let does =
             key["until"].as_i64().map_or_else(|| signs(key, now), |until| format!("verifies until {}", moment(until)));
-        println!("{}  since {since}  {does}", key["id"].as_str().unwrap_or_default());
+        outln!("{}  since {since}  {does}", key["id"].as_str().unwrap_or_default());
     }
 }
 
@@ -118,7 +123,7 @@ fn signs(key: &Value, now: i64) -> String {
 fn traffic(of: &Value) {
     for route in of["traffic"].as_array().into_iter().flatten() {
         let median = route["median_us"].as_f64().unwrap_or_default() / 1000.0;
-        println!(
+        outln!(
             "  {:<32} {:>8} good {:>6} bad  median {median:.1} ms",
             route["route"].as_str().unwrap_or_default(),
             route["good"],

@@ -80,7 +80,7 @@ async fn a_service_that_the_manifest_does_not_name_is_unknown() {
         .refuses(404, "UNKNOWN_SERVICE");
     send(operator.request(Method::POST, "/services/absent/rollback")).await.refuses(404, "UNKNOWN_SERVICE");
     operator.get("/services/absent/history").await.refuses(404, "UNKNOWN_SERVICE");
-    operator.get("/services/absent").await.refuses(404, "NOT_FOUND");
+    operator.get("/services/absent").await.refuses(404, "UNKNOWN_SERVICE");
     operator.get("/services/variant/absent").await.refuses(404, "NOT_FOUND");
 }
 

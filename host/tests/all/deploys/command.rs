@@ -127,6 +127,63 @@ async fn a_command_that_fails_says_why_and_what_to_do() {
     assert!(closed.contains("admin.token: name the host's data folder with --data"), "{closed}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_output_nobody_reads_does_not_panic() {
+    let stand = Stand::open().await;
+    let files = tempfile::tempdir().unwrap();
+    let key = files.path().join("key").display().to_string();
+    let good = file(files.path(), "good-2");
+    let (admin, data) = (stand.shop.addresses().admin.to_string(), stand.shop.data.path().to_str().unwrap());
+    let operator = ["--admin", &admin, "--data", data];
+    let commands: [(&[&str], &[&str]); 7] = [
+        (&["status"], &operator),
+        (&["status", "--json"], &operator),
+        (&["history", "variant"], &operator),
+        (&["keys"], &operator),
+        (&["canary"], &operator),
+        (&["deploy", "variant", &good], &operator),
+        (&["sign", "--new-key", &key], &[]),
+    ];
+    for (command, rest) in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = tokio::process::Command::new(program()).args(command).args(rest).stdout(writer).output();
+        let output = child.await.unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{command:?}");
+    }
+    stand.serves(&digest(&variant("good-2"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_is_lost_to_a_full_disk_is_a_failure() {
+    let stand = Stand::open().await;
+    let (admin, data) = (stand.shop.addresses().admin.to_string(), stand.shop.data.path().to_str().unwrap());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let child = tokio::process::Command::new(program())
+        .args(["status", "--admin", &admin, "--data", data])
+        .stdout(full)
+        .output();
+    let output = child.await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("comptoir: cannot write to stdout: No space left"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_name_the_canarys_service_and_the_service_that_is_unknown() {
+    let stand = Stand::open().await;
+    stand.send("?canary=5%25", variant("good-2")).await.succeeds(200);
+    let candidate = format!("variant  {}\n  no requests yet\n", &digest(&variant("good-2"))[..12]);
+    for arguments in [&["canary", "20%"][..], &["canary"]] {
+        let said = succeeds(&command(&stand, arguments).await);
+        assert_eq!(said, format!("on 20% of the callers:\n{candidate}"), "{arguments:?}");
+    }
+    for name in ["status", "history", "rollback"] {
+        let output = command(&stand, &[name, "nope"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("there is no service `nope` in the manifest"), "{output:?}");
+    }
+}
+
 /// Files of compiled code in a cache.
 fn compiled(folder: &Path) -> usize {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());

@@ -345,7 +345,7 @@ async fn the_command_makes_keys_and_signatures_and_a_deploy_sends_what_lies_besi
     let public = SigningKey::read(Path::new(&path("fresh"))).unwrap().public().to_string();
     assert!(text(&made.stdout).contains(&format!("signers = [\"{public}\"]")), "{}", text(&made.stdout));
     let again = run(&["sign", "--new-key", &path("fresh")]).await;
-    assert!(!again.status.success() && text(&again.stderr).contains("fresh: entity already exists"));
+    assert!(!again.status.success() && text(&again.stderr).contains("fresh exists already: name a file that does not"));
     let keyless = run(&["sign", &path("new.wasm"), "--service", "variant", "--key", &path("absent")]).await;
     assert!(text(&keyless.stderr).contains("comptoir sign --new-key KEY"), "{}", text(&keyless.stderr));
 
