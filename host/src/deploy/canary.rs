@@ -99,7 +99,6 @@ impl Deployer {
             self.check_noted_time(name, served.revision.digest())?;
             let active = self.check_replaces(name, None)?;
             let entry = self.entry(name, Action::Promote, Some(active), served.revision.digest(), reason);
-            self.store(served).await?;
             entries.push((entry, served.clone()));
         }
         let mut olds = BTreeMap::new();

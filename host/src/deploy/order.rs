@@ -73,6 +73,7 @@ impl Deployer {
         let before = self.served(name);
         let mut report = self.report(line, before.as_ref(), &new);
         if report.from.as_deref() == Some(digest) {
+            self.store(&new).await?;
             self.record.end(line, "unchanged", "it is active already")?;
             report.changed = false;
         } else if let Some(share) = order.canary {

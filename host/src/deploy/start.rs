@@ -43,6 +43,7 @@ impl Deployer {
         for name in names {
             self.watch_again(name).await?;
         }
+        self.prune().await;
         Ok(())
     }
 
@@ -106,9 +107,14 @@ impl Deployer {
         };
         let shipped = shipped.ok().filter(|bytes| hex(&Sha256::digest(bytes)) == active);
         self.sign_active(name, &active, shipped.is_some()).await?;
-        let bytes: Arc<[u8]> = self.record.load(&active).map(Arc::from).or(shipped).ok_or_else(gone)?;
+        let stored = self.record.load(&active).map(Arc::from);
+        let is_stored = stored.is_some();
+        let bytes: Arc<[u8]> = stored.or(shipped).ok_or_else(gone)?;
         let served = self.stage(name, &bytes, &active, &mut Steps::default()).await?;
         self.migrate(&served, true).await?;
+        if !is_stored {
+            self.store(&served).await?;
+        }
         Ok((served, None))
     }
 

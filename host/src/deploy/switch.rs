@@ -60,7 +60,16 @@ impl Deployer {
         for ((line, served), before) in activate.iter().zip(&replaced) {
             self.note_activation(*line, served, before.clone());
         }
+        self.prune().await;
         Ok(replaced)
+    }
+
+    /// Removes the stored components that are not needed any more.
+    pub(super) async fn prune(&self) {
+        let record = self.record.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || record.prune()).await {
+            tracing::warn!(%error, "components that are not needed any more were not removed");
+        }
     }
 
     /// Keeps the revision before compiled, and forgets the oldest of those that are.
@@ -89,8 +98,9 @@ impl Deployer {
     ) -> Result<Vec<i64>, DeployError> {
         let mut begun = Vec::new();
         for (entry, served) in entries {
+            // The line comes first: it keeps the component from being pruned.
+            begun.push((self.record.begin(&entry)?, served.clone()));
             self.store(&served).await?;
-            begun.push((self.record.begin(&entry)?, served));
         }
         let lines: Vec<i64> = begun.iter().map(|(line, _)| *line).collect();
         if let Err(error) = self.switch(|serving| plan(serving, begun)).await {

@@ -124,3 +124,72 @@ fn a_component_that_was_only_refused_is_not_known() {
     record.end(later, "refused", "").unwrap();
     assert!(known());
 }
+
+/// A digest of a component that is told apart by its number.
+fn numbered(number: u32) -> String {
+    format!("{number:064}")
+}
+
+/// Stores and activates a component of a service.
+fn activate(record: &Record, service: &str, number: u32) {
+    let entry = Entry { service: service.to_owned(), ..entry(&numbered(number)) };
+    let line = record.begin(&entry).unwrap();
+    record.store(&entry.to, b"component").unwrap();
+    let (service, digest, before) = (entry.service, entry.to, record.active(service).unwrap());
+    let activated = vec![Activation { line, service, digest, before }];
+    let canary = record.canary().unwrap();
+    record.commit(&Change { activated, canary, ..Change::default() }).unwrap();
+}
+
+/// The numbers of the components that are stored.
+fn stored(data: &tempfile::TempDir) -> Vec<u32> {
+    let names = fs::read_dir(data.path().join("revisions")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut numbers: Vec<u32> =
+        names.filter_map(|name| name.strip_suffix(".wasm").map(|digest| digest.parse().unwrap())).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn each_service_keeps_its_last_components_whatever_the_clock_did() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    for number in [1, 2] {
+        activate(&record, "user", number);
+    }
+    for number in 101..=130 {
+        activate(&record, "orders", number);
+        // The newer a component is, the older its file looks.
+        let file = fs::File::options().write(true).open(record.artifact(&numbered(number))).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(u64::from(1000 - number))).unwrap();
+        record.prune().unwrap();
+        assert!(record.artifact(&numbered(number)).exists(), "{number} is active");
+    }
+    assert_eq!(stored(&data), [1, 2].into_iter().chain(111..=130).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_tried_or_being_stored_or_signed_stays_and_the_rest_goes() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    activate(&record, "orders", 1);
+    for number in [2, 3, 4, 5] {
+        record.store(&numbered(number), b"component").unwrap();
+    }
+    let canary = CanaryRecord { share: 500, candidates: vec![("orders".to_owned(), numbered(2), 9)] };
+    record.commit(&Change { canary: Some(canary), ..Change::default() }).unwrap();
+    record.begin(&entry(&numbered(3))).unwrap();
+    let refused = record.begin(&entry(&numbered(4))).unwrap();
+    record.end(refused, "refused", "").unwrap();
+    let folder = data.path().join("revisions");
+    let beside = |number, end| folder.join(format!("{}.{end}", numbered(number)));
+    let others = [beside(1, "wasm.sig"), folder.join("notes.txt")];
+    for path in others.iter().chain(&[beside(1, "partial"), beside(5, "wasm.sig")]) {
+        fs::write(path, "").unwrap();
+    }
+    record.prune().unwrap();
+    assert_eq!(stored(&data), [1, 2, 3]);
+    assert!(others.iter().all(|path| path.exists()));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 5, "no partial file, and no signature of what went");
+}

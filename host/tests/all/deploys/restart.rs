@@ -57,6 +57,28 @@ async fn a_restart_that_cannot_serve_what_was_active_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_active_is_stored_again_when_it_is_deployed_again_or_started_with() {
+    let mut stand = Stand::open().await;
+    let old = stand.active().await;
+    let new = stand.deployed("good-2").await;
+    let stored = |digest: &str| stand.shop.data.path().join("revisions").join(format!("{digest}.wasm"));
+    let (old_file, new_file) = (stored(&old), stored(&new));
+    for damage in [None, Some("damaged")] {
+        std::fs::remove_file(&new_file).unwrap();
+        damage.map(|damage| std::fs::write(&new_file, damage).unwrap());
+        assert_eq!(stand.deploy("good-2").await.succeeds(200)["changed"], false);
+        assert_eq!(std::fs::read(&new_file).unwrap(), variant("good-2"));
+    }
+    stand.shop.restart().await;
+    stand.serves(&new).await;
+    stand.roll_back("").await.succeeds(200);
+    std::fs::remove_file(&old_file).unwrap();
+    // The manifest names the same component.
+    stand.shop.restart().await;
+    assert_eq!(std::fs::read(&old_file).unwrap(), variant("good"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_file_in_the_manifest_is_taken_at_the_start_once_it_passes() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;

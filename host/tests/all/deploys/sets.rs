@@ -96,6 +96,35 @@ async fn a_set_of_which_one_goes_wrong_is_taken_back_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_deploys_of_one_service_leave_the_way_back_of_another() {
+    let mut shop = open().await;
+    let before = active(&shop).await;
+    let put = async |shop: &Shop, service: &str, component: Vec<u8>| {
+        let request = shop.operator().request(Method::PUT, &format!("/services/{service}"));
+        send(request.body(component)).await.succeeds(200).clone()
+    };
+    put(&shop, "variant", variant("good-2")).await;
+    for mark in 1..=21 {
+        put(&shop, "other", plain(mark)).await;
+    }
+    // As after a clock that went back: whatever else lies there looks newer than what is active.
+    let revisions = shop.data.path().join("revisions");
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 30);
+    for entry in std::fs::read_dir(&revisions).unwrap() {
+        std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(later).unwrap();
+    }
+    put(&shop, "other", plain(22)).await;
+    shop.restart().await;
+    assert_eq!(active(&shop).await, [digest(&plain(22)), digest(&variant("good-2"))]);
+    let back = send(shop.operator().request(Method::POST, "/services/variant/rollback")).await;
+    assert_eq!(back.succeeds(200)["to"], before[1]);
+    shop.restart().await;
+    assert_eq!(active(&shop).await[1], before[1]);
+    let kept = std::fs::read_dir(&revisions).unwrap().count();
+    assert!(kept <= 22, "{kept} components are kept for the two services");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_set_is_not_mixed_with_a_canary_that_runs() {
     let shop = open().await;
     let begun = shop.operator().request(Method::PUT, "/services/variant?canary=5%25").body(variant("good-3"));
