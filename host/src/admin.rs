@@ -7,16 +7,16 @@
 //! | Method and path | |
 //! |---|---|
 //! | `GET /health`, `/livez` | the host lives |
-//! | `GET /readyz` | the disk takes writes and every service answers its health question |
+//! | `GET /readyz` | the disk takes writes and every service answers its health question; `notes` name services that serve with an earlier revision or with none |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /version` | versions of the host and its parts; name, version and digest of every revision that serves |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
-//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary` |
+//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary`, `set` |
 //! | `POST /services/{name}/rollback` | goes back; in the query `to`, `reason` |
 //! | `GET /services/{name}/history` | the newest 100 lines |
 //! | `GET /canary` | what is tried, on which share of the callers, and how it does |
 //! | `POST /canary` | gives it to another share: in the query `share` |
-//! | `POST /canary/promote`, `/canary/abort` | ends it, for all of its services: in the query `reason` |
+//! | `POST /canary/promote`, `/canary/abort` | ends it, for all of its services: in the query `reason`, `set` |
 //! | `GET /keys` | the keys of access tokens: the one that signs, then those that still verify |
 //! | `POST /keys/rotate` | has a new one sign |
 //! | `DELETE /keys/{id}` | refuses at once all that it signed |
@@ -186,7 +186,12 @@ impl Admin {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready")
         };
         let disk = if writable { "writable" } else { "not writable" };
-        json_answer(status, &json!({ "status": word, "services": services, "disk": disk }))
+        let mut answer = json!({ "status": word, "services": services, "disk": disk });
+        let notes = self.deployer.noted();
+        if !notes.is_empty() {
+            answer["notes"] = json!(notes);
+        }
+        json_answer(status, &answer)
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 mod print;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -170,16 +171,14 @@ impl Deploy {
 }
 
 impl DeploySet {
-    /// Stages every component for nobody, then promotes them in one move. Where one is refused, none stays.
+    /// Stages every component for nobody, then promotes them in one move. If one is refused, none stays. The set has a name of its
+    /// own, so that another set at the same time is refused and not mixed with this one.
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let running = self.operator.ask(Method::GET, "/canary", Vec::new(), &[])?;
-        if running["data"].is_object() {
-            bail!("a canary is running: promote it or abort it first");
-        }
-        let staged = self.stage();
-        let query = encode(&[("reason", self.reason.as_str())]);
+        let set = format!("{:016x}", RandomState::new().build_hasher().finish());
+        let staged = self.stage(&set);
+        let query = encode(&[("reason", self.reason.as_str()), ("set", &set)]);
         if let Err(error) = staged {
-            // What was not staged cannot be aborted, and then nothing has to be.
+            // If nothing of this set was staged, nothing is aborted.
             let _ = self.operator.ask(Method::POST, &format!("/canary/abort?{query}"), Vec::new(), &[]);
             return Err(error);
         }
@@ -187,9 +186,9 @@ impl DeploySet {
         self.operator.print(&answer, print::reports)
     }
 
-    fn stage(&self) -> anyhow::Result<()> {
+    fn stage(&self, set: &str) -> anyhow::Result<()> {
         for (service, file) in &self.components {
-            let query = encode(&[("reason", self.reason.as_str()), ("canary", "0%")]);
+            let query = encode(&[("reason", self.reason.as_str()), ("canary", "0%"), ("set", set)]);
             let (component, signature) = read(file)?;
             let path = format!("/services/{service}?{query}");
             let answer = self.operator.ask(Method::PUT, &path, component, &signature)?;
@@ -233,7 +232,7 @@ impl Rollback {
         query.extend(self.to.as_deref().map(|to| ("to", to)));
         let path = format!("/services/{}/rollback?{}", self.service, encode(&query));
         let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
-        self.operator.print(&answer, print::report)
+        self.operator.print(&answer, print::rolled_back)
     }
 }
 

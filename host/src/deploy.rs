@@ -21,21 +21,28 @@
 //! A revision may be tried on a share of the callers before everybody gets it: it passes the same steps up to `probed`, and then
 //! stands beside what serves (`serving`), as a candidate. A caller is in the share by a hash of the user's name, or of the address of
 //! whoever shows no token. Candidates of several services make one canary: they are promoted in one transaction and one
-//! move of the pointer, or none is. So a set of components that belong together is staged for nobody, then promoted. One
-//! canary runs at a time, and survives a restart.
+//! move of the pointer, or none is. So a set of components that belong together is staged for nobody, then promoted. A set has a name:
+//! nothing else is added to it, and nothing else promotes it. One canary runs at a time, and survives a restart.
 //!
 //! # Probation
 //!
 //! For a time the host compares the new revision with the one before, route by route (`judge`). One that is clearly worse is
 //! taken back by the same transaction and the same pointer, and its digest is not activated again unless it is forced.
 //! What a failing database, a full house or another service did to it does not count. A canary is compared with what the revision
-//! in charge answers at the same time, for as long as it runs. A set is taken back as it came, as a whole.
+//! in charge answers at the same time, for as long as it runs. A set is taken back as it came, as a whole, also if the host was
+//! restarted meanwhile. A revert that fails is tried again until it succeeds or the host stops.
+//!
+//! # Starts
+//!
+//! A start serves what served last. A service whose active revision cannot start falls back to an earlier one, and one that has none
+//! is vacant: its paths answer 503 (`start`, `fallback`).
 
 mod canary;
 mod check;
 mod compile;
 mod deployment;
 mod documentation;
+mod fallback;
 mod follow;
 mod judge;
 mod order;
@@ -70,7 +77,7 @@ use crate::revision::{Background, Idle, Slots};
 use crate::storage::Storage;
 use crate::tokens::Tokens;
 
-pub use deployment::{Deployment, Document, Served};
+pub use deployment::{Deployment, Document, Served, Vacancy};
 pub use documentation::{Codes, Documentation, Operation};
 pub use order::Order;
 pub use record::{Line, Record, RecordError};
@@ -123,6 +130,7 @@ pub struct Deployer {
     lanes: BTreeMap<String, Lane>,
     compiler: Option<PathBuf>,
     current: Arc<ArcSwap<Serving>>,
+    notes: Mutex<BTreeMap<String, String>>,
     /// Held while the pointer is moved, so that two services' deploys do not undo each other.
     switching: tokio::sync::Mutex<()>,
     /// Set when the host stops: nothing is watched any more.
@@ -155,6 +163,7 @@ impl Deployer {
             record,
             compiler,
             current: Arc::default(),
+            notes: Mutex::default(),
             switching: tokio::sync::Mutex::default(),
             stopped: AtomicBool::new(false),
         })
@@ -216,12 +225,28 @@ impl Deployer {
         !self.is_stopped() && self.lanes[name].line.load(Ordering::Relaxed) == line
     }
 
-    fn check_replaces(&self, name: &str, replaces: Option<&str>) -> Result<String, DeployError> {
-        let active = self.served(name).map(|served| served.revision.digest().to_owned()).unwrap_or_default();
-        match replaces.filter(|replaces| *replaces != active) {
-            Some(_) => Err(DeployError::Changed { service: name.to_owned(), active }),
-            None => Ok(active),
+    /// The digest of the active revision, if there is one and it is the one that an order replaces.
+    fn check_replaces(&self, name: &str, replaces: Option<&str>) -> Result<Option<String>, DeployError> {
+        let active = self.served(name).map(|served| served.revision.digest().to_owned());
+        if replaces.is_some_and(|replaces| active.as_deref() != Some(replaces)) {
+            let active = active.unwrap_or_else(|| "no revision".to_owned());
+            return Err(DeployError::Changed { service: name.to_owned(), active });
         }
+        Ok(active)
+    }
+
+    /// What an operator should know of a service's start. The next activation of the service removes it.
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an operator should know of each service: why it has no revision, why it started with an earlier one, or which component
+    /// of the manifest is not active.
+    pub fn noted(&self) -> BTreeMap<String, String> {
+        let serving = self.current.load();
+        let vacant = serving.stable().vacant().iter();
+        let vacant = vacant.map(|(name, vacancy)| (name.to_string(), format!("no revision: {}", vacancy.reason)));
+        self.notes().clone().into_iter().chain(vacant).collect()
     }
 
     async fn stage(

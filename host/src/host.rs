@@ -92,7 +92,7 @@ impl Host {
         let record = Record::open(folder.path(), options.clock.clone())?;
         let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
-        let deployer = Deployer::new(manifest.clone(), platform.clone(), record, options.compiler);
+        let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default());
         let (audit, tokens) = (platform.audit.clone(), platform.tokens.clone());
@@ -103,7 +103,8 @@ impl Host {
         let addresses = bound.addresses(if tls.is_some() { "https" } else { "http" })?;
         let development_login = match &manifest.operator {
             Some(operator) => {
-                check_operator(&gateway, operator, &addresses, options.operator_password.as_deref()).await?
+                let password = options.operator_password.as_deref();
+                check_operator(&gateway, operator, &addresses, password, &record).await?
             }
             None => None,
         };
@@ -258,6 +259,7 @@ async fn check_operator(
     operator: &Operator,
     addresses: &Addresses,
     password: Option<&str>,
+    record: &Record,
 ) -> anyhow::Result<Option<String>> {
     let Operator { service, path } = operator;
     if let Some(password) = password {
@@ -267,14 +269,25 @@ async fn check_operator(
         }
     }
     let (status, answer) = gateway.call(service, Method::GET, path, None).await?;
+    let open = std::iter::once(addresses.gateway).chain(addresses.services.values().copied());
+    let open = open.into_iter().find(|address| !address.ip().is_loopback());
     if status != StatusCode::OK {
-        bail!("the service `{service}` answered {status} to {path}, which `operator` in the manifest names");
-    }
-    if answer["data"]["development"] != json!(true) {
+        let failed =
+            format!("the service `{service}` answered {status} to {path}, which `operator` in the manifest names");
+        // A service that fails keeps no other from serving, if its last answer allows what this host listens on.
+        let was_asked = record.operator_was_seeded()?.filter(|seeded| !seeded || open.is_none());
+        if !status.is_server_error() || was_asked.is_none() {
+            bail!("{failed}");
+        }
+        tracing::error!(service, "{failed}: the host starts because of what it answered before");
         return Ok(None);
     }
-    let open = std::iter::once(addresses.gateway).chain(addresses.services.values().copied());
-    if let Some(open) = open.into_iter().find(|address| !address.ip().is_loopback()) {
+    let is_seeded = answer["data"]["development"] == json!(true);
+    record.note_operator(is_seeded)?;
+    if !is_seeded {
+        return Ok(None);
+    }
+    if let Some(open) = open {
         bail!(
             "refusing to listen on {open}, which is not loopback, while the operator's password is the seeded one: set \
              another with --operator-password-file"

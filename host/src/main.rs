@@ -282,6 +282,9 @@ fn announce(host: &Host, data: &Path, took: std::time::Duration) {
         let own = addresses.services.get(&**name).map_or_else(String::new, |address| format!("{scheme}://{address}"));
         lines.push(format!("  {name:<8} {own:<22} {name}@{}", &served.revision.digest()[..12]));
     }
+    for (name, vacancy) in host.deployment().vacant() {
+        lines.push(format!("  {name:<8} has no revision: {}", vacancy.reason));
+    }
     lines.push(format!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display()));
     if let Some(username) = host.development_login() {
         lines.push(format!(

@@ -36,6 +36,20 @@ pub struct Route {
     pub headers: Option<Arc<[HeaderName]>>,
 }
 
+impl Route {
+    /// Routes for every method on a path and on all paths below it.
+    pub fn catch_alls(service: &Arc<str>, mount: &str, access: Access) -> [Self; 2] {
+        let below = format!("{}/{{*rest}}", mount.trim_end_matches('/'));
+        [mount, &below].map(|pattern| Self {
+            service: service.clone(),
+            method: None,
+            pattern: pattern.into(),
+            access,
+            headers: None,
+        })
+    }
+}
+
 /// Why no route was found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoRoute {
@@ -95,6 +109,14 @@ impl RouteTable {
             table.add(Arc::new(route))?;
         }
         Ok(table)
+    }
+
+    /// Adds routes, except those whose place is taken.
+    pub fn add_where_free(&mut self, routes: impl IntoIterator<Item = Route>) {
+        for route in routes {
+            // A refused route leaves the table as it was.
+            let _ = self.add(Arc::new(route));
+        }
     }
 
     fn add(&mut self, route: Arc<Route>) -> Result<(), RouteConflict> {
@@ -227,6 +249,17 @@ mod tests {
         let table = shop();
         assert_eq!(table.find(&Method::PUT, "/orders"), Err(NoRoute::Method("GET, HEAD, OPTIONS, POST".into())));
         assert_eq!(table.find(&Method::OPTIONS, "/orders"), Err(NoRoute::Options("GET, HEAD, OPTIONS, POST".into())));
+    }
+
+    #[test]
+    fn catch_alls_take_the_paths_that_nothing_else_serves() {
+        let mut table =
+            RouteTable::new(["/orders", "/orders/list"].map(|path| route("orders", &Method::GET, path))).unwrap();
+        table.add_where_free(Route::catch_alls(&"vacant".into(), "/orders", Access::Public));
+        let service = |path| table.find(&Method::GET, path).map(|route| route.service.to_string());
+        assert_eq!([service("/orders"), service("/orders/list")], [Ok("orders".into()), Ok("orders".into())]);
+        assert_eq!([service("/orders/li"), service("/orders/1/items")], [Ok("vacant".into()), Ok("vacant".into())]);
+        assert_eq!(table.find(&Method::DELETE, "/orders"), Err(NoRoute::Method("GET, HEAD, OPTIONS".into())));
     }
 
     #[test]

@@ -34,13 +34,13 @@ impl Admin {
                 Ok(success(&json!({ "data": serving.canary().map(canary) })))
             }
             ["promote"] => {
-                let (deployer, reason) = (self.deployer.clone(), reason(request)?);
-                let reports = apart(async move { deployer.promote(&reason).await }).await?;
+                let (deployer, (reason, set)) = (self.deployer.clone(), end(request)?);
+                let reports = apart(async move { deployer.promote(&reason, set.as_deref()).await }).await?;
                 Ok(outcome(reports.map(|reports| json!(reports)), id))
             }
             ["abort"] => {
-                let (deployer, reason) = (self.deployer.clone(), reason(request)?);
-                let aborted = apart(async move { deployer.abort(&reason).await }).await?;
+                let (deployer, (reason, set)) = (self.deployer.clone(), end(request)?);
+                let aborted = apart(async move { deployer.abort(&reason, set.as_deref()).await }).await?;
                 Ok(outcome(aborted.map(|services| json!({ "services": services })), id))
             }
             _ => Err(Error::NotFound),
@@ -48,9 +48,11 @@ impl Admin {
     }
 }
 
-fn reason(request: &Request<Arriving>) -> Result<String, Error> {
+/// Why a canary is ended, and which set is meant.
+fn end(request: &Request<Arriving>) -> Result<(String, Option<String>), Error> {
     only(request, &[Method::POST])?;
-    Ok(query(request, &["reason"])?.remove("reason").unwrap_or_default())
+    let mut query = query(request, &["reason", "set"])?;
+    Ok((query.remove("reason").unwrap_or_default(), query.remove("set")))
 }
 
 fn canary(canary: &Canary) -> Value {

@@ -20,6 +20,9 @@ const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// The signature of the component in the body: a line as `comptoir sign` writes it.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("x-comptoir-signature");
 
+/// Bytes of the name of a set.
+const SET_BYTES: usize = 64;
+
 /// Lines of a history.
 const HISTORY_LINES: u32 = 100;
 
@@ -35,13 +38,17 @@ impl Admin {
             [] => {
                 only(&request, &[Method::GET])?;
                 let services = serving.stable().services().iter();
-                let services: Vec<Value> =
-                    services.map(|(name, served)| self.describe(name, served, serving)).collect();
+                let services = services.map(|(name, served)| self.describe(name, served, serving));
+                let vacant = serving.stable().vacant().keys().map(|name| self.vacant(name, serving));
+                let services: Vec<Value> = services.chain(vacant).collect();
                 Ok(success(&json!({ "count": services.len(), "data": services })))
             }
             [name] if request.method() == Method::PUT => self.deploy(request, name, id).await,
             [name] => {
                 only(&request, &[Method::GET, Method::PUT])?;
+                if serving.stable().vacant().contains_key(name) {
+                    return Ok(success(&json!({ "data": self.vacant(name, serving) })));
+                }
                 let Some(served) = serving.stable().services().get(name) else {
                     return Ok(outcome(Err(DeployError::UnknownService(name.to_owned())), id));
                 };
@@ -69,8 +76,9 @@ impl Admin {
     }
 
     async fn deploy(&self, request: Request<Arriving>, name: &str, id: &Arc<str>) -> Result<Response<Body>, Error> {
-        let query = query(&request, &["digest", "force", "reason", "canary"]);
+        let query = query(&request, &["digest", "force", "reason", "canary", "set"]);
         let query = query.and_then(|query| Ok((forces(&query)?, share(query.get("canary"))?, query)));
+        let query = query.and_then(|query| set(&query.2, query.1).map(|()| query));
         let (force, canary, mut query) = query?;
         let replaces = request.headers().get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()));
         let replaces = replaces.filter(|tag| tag != "*").map(|tag| tag.trim_matches('"').to_owned());
@@ -93,6 +101,7 @@ impl Admin {
             replaces,
             force,
             canary,
+            set: query.remove("set"),
             reason,
         };
         let deployer = self.deployer.clone();
@@ -120,6 +129,17 @@ impl Admin {
             "instances": { "in_use": served.revision.slots().in_use(), "waiting": served.revision.slots().waiting() },
             "traffic": traffic(served),
             "canary": serving.canary().and_then(|canary| super::canary::candidate(canary, name)),
+            "note": self.deployer.noted().get(name),
+        })
+    }
+
+    /// A service without a revision.
+    fn vacant(&self, name: &str, serving: &Serving) -> Value {
+        json!({
+            "service": name,
+            "revision": null,
+            "canary": serving.canary().and_then(|canary| super::canary::candidate(canary, name)),
+            "note": self.deployer.noted().get(name),
         })
     }
 }
@@ -151,6 +171,17 @@ pub(super) fn share(text: Option<&String>) -> Result<Option<Share>, Error> {
     share.map_err(|_: ShareError| {
         Error::BadRequest("A share of the callers is written like 5% or 0.25%, as 5%25 in a URL")
     })
+}
+
+/// Checks the name of a set, and that its members are staged for nobody.
+fn set(query: &BTreeMap<String, String>, canary: Option<Share>) -> Result<(), Error> {
+    let Some(name) = query.get("set") else { return Ok(()) };
+    if name.is_empty() || name.len() > SET_BYTES || canary != Some(Share::NOBODY) {
+        return Err(Error::BadRequest(
+            "A set has a name of 1 to 64 bytes, and its members are staged with canary=0%25",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether an order is to be done in spite of what the host found before.
@@ -194,12 +225,14 @@ pub(super) fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<
         DeployError::UnknownService(_) => (StatusCode::NOT_FOUND, "UNKNOWN_SERVICE"),
         DeployError::Busy(_) => (StatusCode::CONFLICT, "DEPLOY_RUNNING"),
         DeployError::NothingBefore { .. } => (StatusCode::CONFLICT, "NOTHING_BEFORE"),
+        DeployError::WasLeft { .. } => (StatusCode::CONFLICT, "TARGET_NEEDED"),
         DeployError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "REVISION_CHANGED"),
         DeployError::Refused(refused) if refused.step == Step::Received => {
             (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")
         }
         DeployError::Refused(_) | DeployError::Crowded(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
         DeployError::CanaryRunning(_) => (StatusCode::CONFLICT, "CANARY_RUNNING"),
+        DeployError::SetRunning(_) => (StatusCode::CONFLICT, "SET_RUNNING"),
         DeployError::NoCanary => (StatusCode::CONFLICT, "NO_CANARY"),
         DeployError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "STOPPING"),
         DeployError::Record(_) => (StatusCode::SERVICE_UNAVAILABLE, "RECORD_UNAVAILABLE"),

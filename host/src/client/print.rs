@@ -14,6 +14,26 @@ fn moment(unix_seconds: i64) -> String {
 }
 
 pub(super) fn report(report: &Value) {
+    steps(report);
+    let (service, from, to) =
+        (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
+    if let Some(share) = report["canary"].as_str() {
+        outln!("{service}: {to} is tried on {share} of the callers, {from} serves the others");
+    } else if report["changed"] == true {
+        outln!("{service}: {from} -> {to}");
+    } else {
+        outln!("{service}: {to} is active already, nothing changed");
+    }
+}
+
+/// A rollback, with the revision that it went to.
+pub(super) fn rolled_back(report: &Value) {
+    steps(report);
+    let service = report["service"].as_str().unwrap_or_default();
+    outln!("{service}: rolled back to {}, from {}", short(&report["to"]), short(&report["from"]));
+}
+
+fn steps(report: &Value) {
     for step in report["steps"].as_array().into_iter().flatten() {
         #[allow(clippy::cast_precision_loss, reason = "microseconds for people")]
         let milliseconds = step["took_us"].as_u64().unwrap_or_default() as f64 / 1000.0;
@@ -25,15 +45,6 @@ pub(super) fn report(report: &Value) {
     }
     for difference in report["differences"].as_array().into_iter().flatten() {
         outln!("  {}", difference.as_str().unwrap_or_default());
-    }
-    let (service, from, to) =
-        (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
-    if let Some(share) = report["canary"].as_str() {
-        outln!("{service}: {to} is tried on {share} of the callers, {from} serves the others");
-    } else if report["changed"] == true {
-        outln!("{service}: {from} -> {to}");
-    } else {
-        outln!("{service}: {to} is active already, nothing changed");
     }
 }
 
@@ -77,6 +88,9 @@ pub(super) fn status(services: &Value) {
             text("version"),
             text("handler")
         );
+        if let Some(note) = service["note"].as_str() {
+            outln!("  note: {note}");
+        }
         let canary = &service["canary"];
         if let Some(share) = canary["share"].as_str() {
             outln!("  {} is tried on {share} of the callers", short(&canary["revision"]));

@@ -6,19 +6,31 @@ use std::sync::Arc;
 use super::record::{Action, Change, Ended};
 use super::report::{DeployError, Refused, Report, Step, Steps};
 use super::serving::{Canary, Candidate, Rollout, Serving, Share};
-use super::switch::Plan;
+use super::switch::{Plan, collision};
 use super::watch::{self, Probation};
-use super::{Deployer, Served};
+use super::{Deployer, Served, Vacancy};
+use crate::route::RouteConflict;
 
-/// Whether a service may be deployed now: put in charge where `canary` is none, or else tried on that share.
-pub(super) fn may_deploy(serving: &Serving, service: &str, canary: Option<Share>) -> Result<(), DeployError> {
+/// Whether a service may be deployed now: put in charge where `canary` is none, or else tried on that share, in a set or alone.
+pub(super) fn may_deploy(
+    serving: &Serving,
+    service: &str,
+    canary: Option<Share>,
+    set: Option<&str>,
+) -> Result<(), DeployError> {
     let Some(running) = serving.canary() else { return Ok(()) };
     let free = match canary {
         // What is tried already must not change under those who try it; what nobody tries yet may still be changed.
-        Some(_) => running.share() == Share::NOBODY,
+        Some(_) => running.share() == Share::NOBODY && running.set() == set,
         None => !running.candidates().contains_key(service),
     };
-    if free { Ok(()) } else { Err(DeployError::CanaryRunning(services(running))) }
+    if free { Ok(()) } else { Err(busy(running)) }
+}
+
+/// Why something else cannot be done while this canary runs.
+fn busy(running: &Canary) -> DeployError {
+    let services = services(running);
+    if running.set().is_some() { DeployError::SetRunning(services) } else { DeployError::CanaryRunning(services) }
 }
 
 fn services(canary: &Canary) -> String {
@@ -45,17 +57,18 @@ impl Deployer {
         line: i64,
         served: Served,
         share: Share,
+        set: Option<String>,
     ) -> Result<(), DeployError> {
         self.store(&served).await?;
         let switched = self.switch(|serving| {
             let name: Arc<str> = served.revision.service().into();
-            may_deploy(serving, &name, Some(share))?;
+            may_deploy(serving, &name, Some(share), set.as_deref())?;
             let mut candidates = serving.canary().map(|canary| canary.candidates().clone()).unwrap_or_default();
             let mut end = ended(&[line], "canary", "");
             if let Some(replaced) = candidates.insert(name, Candidate { line, served }) {
                 end.extend(ended(&[replaced.line], "replaced", ""));
             }
-            Ok(Plan { activate: Vec::new(), end, canary: Some(Rollout { share, candidates }) })
+            Ok(Plan { activate: Vec::new(), end, canary: Some(Rollout { share, set, candidates }) })
         });
         switched.await?;
         self.watch_canary();
@@ -70,6 +83,9 @@ impl Deployer {
         let mut was_tried = false;
         let switched = self.switch(|serving| {
             let canary = serving.canary().ok_or(DeployError::NoCanary)?;
+            if canary.set().is_some() {
+                return Err(busy(canary));
+            }
             was_tried = canary.share() > Share::NOBODY;
             let rollout = Rollout { share, ..canary.rollout().clone() };
             Ok(Plan { activate: Vec::new(), end: Vec::new(), canary: Some(rollout) })
@@ -82,53 +98,71 @@ impl Deployer {
         Ok(())
     }
 
-    /// Puts all candidates in charge in one move, and goes on watching them.
+    /// Puts all candidates in charge in one move, and goes on watching them. A candidate that is active already stays as it is. A set
+    /// is promoted by its name alone, because others cannot know whether it is complete.
     ///
     /// # Errors
     /// No canary runs, a deploy of one of its services does, the time of a candidate's signature is over, or the record cannot be
     /// written. Then all is as before.
-    pub async fn promote(self: &Arc<Self>, reason: &str) -> Result<Vec<Report>, DeployError> {
+    pub async fn promote(self: &Arc<Self>, reason: &str, set: Option<&str>) -> Result<Vec<Report>, DeployError> {
         let mut steps = Steps::default();
         let serving = self.current.load_full();
         let canary = serving.canary().ok_or(DeployError::NoCanary)?;
+        if canary.set() != set {
+            return Err(if set.is_some() { DeployError::NoCanary } else { busy(canary) });
+        }
         let tried = lines(canary);
-        let mut busy = Vec::new();
-        let mut entries = Vec::new();
-        for (name, Candidate { served, .. }) in canary.candidates() {
-            busy.push(self.begin_work(name)?);
+        let mut working = Vec::new();
+        let (mut entries, mut unchanged) = (Vec::new(), Vec::new());
+        for (name, Candidate { line, served }) in canary.candidates() {
+            working.push(self.begin_work(name)?);
             self.check_noted_time(name, served.revision.digest())?;
             let active = self.check_replaces(name, None)?;
-            let entry = self.entry(name, Action::Promote, Some(active), served.revision.digest(), reason);
+            if active.as_deref() == Some(served.revision.digest()) {
+                unchanged.push(*line);
+                continue;
+            }
+            let entry = self.entry(name, Action::Promote, active, served.revision.digest(), reason);
             entries.push((entry, served.clone()));
         }
         let mut olds = BTreeMap::new();
         let switched = self.switch_with_lines(entries, |serving, activate| {
             same(serving, &tried)?;
             olds.clone_from(serving.stable().services());
-            Ok(Plan { activate, end: ended(&tried, "promoted", ""), canary: None })
+            let promoted: Vec<i64> = tried.iter().filter(|line| !unchanged.contains(line)).copied().collect();
+            let mut end = ended(&promoted, "promoted", "");
+            end.extend(ended(&unchanged, "unchanged", "it is active already"));
+            Ok(Plan { activate, end, canary: None })
         });
-        let new_lines = switched.await?;
+        let mut new_lines = switched.await?.into_iter();
         steps.done(Step::Active, None);
         let steps = steps.into_taken();
         let mut reports = Vec::new();
         let mut changes = Vec::new();
-        for (line, (name, candidate)) in new_lines.into_iter().zip(canary.candidates()) {
+        for (name, Candidate { line, served }) in canary.candidates() {
             let old = olds.get(name);
-            let report = self.report(line, old, &candidate.served);
+            if unchanged.contains(line) {
+                reports.push(Report { changed: false, ..self.report(*line, old, served) });
+                continue;
+            }
+            let line = new_lines.next().unwrap_or_default();
+            let report = self.report(line, old, served);
             reports.push(Report { active_since: Some(self.now()), steps: steps.clone(), ..report });
-            changes.extend(old.map(|old| (line, candidate.served.clone(), old.clone())));
+            changes.extend(old.map(|old| (line, served.clone(), old.clone())));
         }
         tokio::spawn(watch::run(self.clone(), Probation::in_charge(changes, self.manifest.deploy.watch)));
         Ok(reports)
     }
 
-    /// Ends the canary: everybody is served by what is in charge. Gives the services whose candidates are gone.
+    /// Ends the canary, or only the set of that name: everybody is served by what is in charge. Gives the services whose candidates
+    /// are gone.
     ///
     /// # Errors
     /// No canary runs, or the record cannot be written.
-    pub async fn abort(&self, reason: &str) -> Result<Vec<String>, DeployError> {
+    pub async fn abort(&self, reason: &str, set: Option<&str>) -> Result<Vec<String>, DeployError> {
         let serving = self.current.load_full();
-        let canary = serving.canary().ok_or(DeployError::NoCanary)?;
+        let is_meant = |canary: &&Canary| set.is_none_or(|set| canary.set() == Some(set));
+        let canary = serving.canary().filter(is_meant).ok_or(DeployError::NoCanary)?;
         self.end_canary(&lines(canary), "aborted", reason).await?;
         Ok(canary.candidates().keys().map(ToString::to_string).collect())
     }
@@ -177,9 +211,32 @@ impl Deployer {
                 }
             };
         }
-        let share = Share::from_basis_points(record.share);
+        let (share, set) = (Share::from_basis_points(record.share), record.set.clone());
         change.canary = Some(record);
-        Ok(Some(Rollout { share, candidates }))
+        Ok(Some(Rollout { share, set, candidates }))
+    }
+
+    /// What serves after a start. A canary whose routes collide with those of a service is aborted.
+    pub(super) async fn with_last_canary(
+        &self,
+        services: BTreeMap<Arc<str>, Served>,
+        vacant: BTreeMap<Arc<str>, Vacancy>,
+        change: &mut Change,
+    ) -> Result<Serving, DeployError> {
+        let conflict = |conflict: RouteConflict| DeployError::from(collision(&conflict));
+        let Some(rollout) = self.last_canary(change).await? else {
+            return Serving::new(services, vacant, None).map_err(conflict);
+        };
+        let tried: Vec<i64> = rollout.candidates.values().map(|candidate| candidate.line).collect();
+        match Serving::new(services.clone(), vacant.clone(), Some(rollout)) {
+            Ok(serving) => Ok(serving),
+            Err(error) => {
+                tracing::error!(%error, "the canary was aborted: its routes collide with those of a service");
+                change.ended.extend(ended(&tried, "aborted", &error.to_string()));
+                change.canary = None;
+                Serving::new(services, vacant, None).map_err(conflict)
+            }
+        }
     }
 
     async fn last_candidate(&self, name: &str, digest: &str) -> Result<Served, DeployError> {

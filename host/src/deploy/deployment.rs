@@ -44,10 +44,20 @@ impl Served {
     }
 }
 
+/// A service that has no active revision.
+#[derive(Debug, Clone)]
+pub struct Vacancy {
+    /// Its path prefixes, which are answered with 503.
+    pub mounts: Vec<String>,
+    /// Why nothing serves it.
+    pub reason: String,
+}
+
 /// A complete picture of what the host serves. Never changed: whoever holds one sees routes and revisions that fit.
 #[derive(Default)]
 pub struct Deployment {
     services: BTreeMap<Arc<str>, Served>,
+    vacant: BTreeMap<Arc<str>, Vacancy>,
     gateway: RouteTable,
     doors: BTreeMap<Arc<str>, RouteTable>,
     internal: BTreeMap<Arc<str>, RouteTable>,
@@ -63,16 +73,21 @@ pub struct Document {
 }
 
 impl Deployment {
-    /// Builds the route tables for these services.
+    /// Builds the route tables for these services. The paths of the vacant ones have routes too, wherever nothing else is served; a
+    /// vacant service that has a revision by now is vacant no more.
     ///
     /// # Errors
     /// Two services that claim the same route.
-    pub fn new(services: BTreeMap<Arc<str>, Served>) -> Result<Self, RouteConflict> {
+    pub fn new(
+        services: BTreeMap<Arc<str>, Served>,
+        mut vacant: BTreeMap<Arc<str>, Vacancy>,
+    ) -> Result<Self, RouteConflict> {
+        vacant.retain(|name, _| !services.contains_key(name));
         let outside = |served: &Served| {
             let routes = served.routes.iter().filter(|route| route.access != Access::Internal);
             routes.cloned().collect::<Vec<_>>()
         };
-        let gateway = RouteTable::new(services.values().flat_map(outside))?;
+        let mut gateway = RouteTable::new(services.values().flat_map(outside))?;
         let mut doors = BTreeMap::new();
         let mut internal = BTreeMap::new();
         for (name, served) in &services {
@@ -85,12 +100,22 @@ impl Deployment {
             let calls = served.routes.iter().filter(|route| route.access == Access::Internal);
             internal.insert(name.clone(), RouteTable::new(calls.cloned())?);
         }
-        Ok(Self { services, gateway, doors, internal, document: OnceLock::new() })
+        for (name, Vacancy { mounts, .. }) in &vacant {
+            gateway.add_where_free(mounts.iter().flat_map(|mount| Route::catch_alls(name, mount, Access::Public)));
+            doors.insert(name.clone(), RouteTable::new(Route::catch_alls(name, "/", Access::Public))?);
+            internal.insert(name.clone(), RouteTable::new(Route::catch_alls(name, "/", Access::Internal))?);
+        }
+        Ok(Self { services, vacant, gateway, doors, internal, document: OnceLock::new() })
     }
 
-    /// All services, by name.
+    /// All services that have a revision, by name.
     pub fn services(&self) -> &BTreeMap<Arc<str>, Served> {
         &self.services
+    }
+
+    /// The services that have none.
+    pub fn vacant(&self) -> &BTreeMap<Arc<str>, Vacancy> {
+        &self.vacant
     }
 
     /// The routes of the gateway.

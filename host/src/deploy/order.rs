@@ -28,6 +28,8 @@ pub struct Order {
     pub force: bool,
     /// Try it on this share of the callers first, instead of putting it in charge.
     pub canary: Option<Share>,
+    /// The set that it belongs to: it is staged for nobody, until the whole set is promoted.
+    pub set: Option<String>,
     /// Why, for the history.
     pub reason: String,
 }
@@ -42,13 +44,13 @@ impl Deployer {
         let name = order.service.clone();
         let _busy = self.begin_work(&name)?;
         let active = self.check_replaces(&name, order.replaces.as_deref())?;
-        canary::may_deploy(&self.current.load(), &name, order.canary)?;
+        canary::may_deploy(&self.current.load(), &name, order.canary, order.set.as_deref())?;
         let bytes: Arc<[u8]> = std::mem::take(&mut order.bytes).into();
         let digest = hex(&Sha256::digest(&bytes));
         steps.done(Step::Received, None);
         let action = if order.canary.is_some() { Action::Canary } else { Action::Deploy };
         let signed = self.take_signature(&name, &digest, "the component", order.signature.as_deref());
-        let line = self.record.begin(&self.entry(&name, action, Some(active.clone()), &digest, &order.reason))?;
+        let line = self.record.begin(&self.entry(&name, action, active, &digest, &order.reason))?;
         let brought = match signed {
             Ok(()) => self.bring(&order, line, &bytes, &digest, steps).await,
             Err(refused) => Err(refused),
@@ -72,13 +74,14 @@ impl Deployer {
         let new = self.pass(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
         let before = self.served(name);
         let mut report = self.report(line, before.as_ref(), &new);
-        if report.from.as_deref() == Some(digest) {
+        report.changed = report.from.as_deref() != Some(digest);
+        if let Some(share) = order.canary.filter(|_| report.changed || order.set.is_some()) {
+            // A member of a set that is active already is staged like the others, so that nobody else changes it meanwhile.
+            self.begin_canary(line, new, share, order.set.clone()).await?;
+            report.canary = Some(share).filter(|_| report.changed);
+        } else if !report.changed {
             self.store(&new).await?;
             self.record.end(line, "unchanged", "it is active already")?;
-            report.changed = false;
-        } else if let Some(share) = order.canary {
-            self.begin_canary(line, new, share).await?;
-            report.canary = Some(share);
         } else {
             self.put_in_charge(order, line, new).await?;
             steps.done(Step::Active, None);
@@ -91,7 +94,7 @@ impl Deployer {
     async fn put_in_charge(self: &Arc<Self>, order: &Order, line: i64, new: Served) -> Result<(), DeployError> {
         self.store(&new).await?;
         let replaced = self.switch(|serving| {
-            canary::may_deploy(serving, &order.service, None)?;
+            canary::may_deploy(serving, &order.service, None, None)?;
             self.check_replaces(&order.service, order.replaces.as_deref())?;
             Ok(Plan::activate(serving, vec![(line, new.clone())]))
         });
@@ -147,7 +150,7 @@ impl Deployer {
     pub fn refuse_unread(&self, name: &str, reason: &str) -> Result<Report, DeployError> {
         self.lane(name)?;
         let active = self.check_replaces(name, None)?;
-        let line = self.record.begin(&self.entry(name, Action::Deploy, Some(active), "", reason))?;
+        let line = self.record.begin(&self.entry(name, Action::Deploy, active, "", reason))?;
         let limit = self.manifest.deploy.component;
         let reason = format!("it has more bytes than the limit of {limit}");
         let refused: DeployError = Refused { service: name.to_owned(), step: Step::Received, reason }.into();

@@ -5,7 +5,9 @@
 //! as interrupted. The components themselves lie beside, each under its digest.
 
 mod artifacts;
+mod changes;
 mod migrations;
+mod notes;
 mod signatures;
 
 use std::fs;
@@ -18,6 +20,7 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 
+pub(super) use changes::{Activation, CanaryRecord, Change, Ended, OnProbation};
 pub(super) use migrations::Text;
 
 /// Why the record cannot be read or written.
@@ -43,6 +46,8 @@ pub enum Action {
     Canary,
     /// An operator put in charge what was tried.
     Promote,
+    /// The host started an earlier revision, because the active one could not start.
+    Fallback,
 }
 
 impl Action {
@@ -54,6 +59,7 @@ impl Action {
             Self::Revert => "revert",
             Self::Canary => "canary",
             Self::Promote => "promote",
+            Self::Fallback => "fallback",
         }
     }
 }
@@ -84,7 +90,7 @@ pub struct Line {
     pub id: i64,
     /// Seconds since 1970-01-01 UTC.
     pub at: i64,
-    /// `start`, `deploy`, `rollback`, `revert`, `canary` or `promote`.
+    /// `start`, `deploy`, `rollback`, `revert`, `canary`, `promote` or `fallback`.
     pub action: String,
     /// The revision before.
     pub from: Option<String>,
@@ -112,44 +118,6 @@ pub struct KnownSchema {
     pub latest: u32,
 }
 
-/// One change of what serves.
-#[derive(Debug, Default)]
-pub(super) struct Change {
-    /// Revisions that become active.
-    pub(super) activated: Vec<Activation>,
-    /// Lines of the history that end otherwise.
-    pub(super) ended: Vec<Ended>,
-    /// The canary after it, if one runs then.
-    pub(super) canary: Option<CanaryRecord>,
-}
-
-/// A revision that becomes active.
-#[derive(Debug)]
-pub(super) struct Activation {
-    pub(super) line: i64,
-    pub(super) service: String,
-    pub(super) digest: String,
-    /// The digest that it really replaces, which may have changed since the line was begun.
-    pub(super) before: Option<String>,
-}
-
-/// How a line of the history ends.
-#[derive(Debug, Clone)]
-pub(super) struct Ended {
-    pub(super) line: i64,
-    pub(super) result: &'static str,
-    pub(super) detail: String,
-}
-
-/// A canary as a restart finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CanaryRecord {
-    /// Hundredths of a per cent of the callers.
-    pub(super) share: u16,
-    /// Service, digest and line of each revision on trial.
-    pub(super) candidates: Vec<(String, String, i64)>,
-}
-
 /// The record of one host. Clones share it.
 #[derive(Clone)]
 pub struct Record {
@@ -169,7 +137,8 @@ const SCHEMA: &str = "
         service TEXT PRIMARY KEY,
         digest TEXT NOT NULL,
         line INTEGER NOT NULL,
-        share INTEGER NOT NULL
+        share INTEGER NOT NULL,
+        set_name TEXT
     ) STRICT;
     CREATE TABLE IF NOT EXISTS schemas (
         service TEXT PRIMARY KEY,
@@ -193,7 +162,12 @@ const SCHEMA: &str = "
         reason TEXT NOT NULL,
         result TEXT NOT NULL,
         detail TEXT NOT NULL DEFAULT '',
-        signer TEXT
+        signer TEXT,
+        together INTEGER
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS notes (
+        name TEXT PRIMARY KEY,
+        text TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS signatures (
         service TEXT NOT NULL,
@@ -204,6 +178,10 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS history_of_service ON history (service, id);
     UPDATE history SET result = 'interrupted' WHERE result = 'running';
 ";
+
+/// Columns that a record of an earlier version may lack: table, name and type.
+const LATER_COLUMNS: [(&str, &str, &str); 3] =
+    [("history", "signer", "TEXT"), ("history", "together", "INTEGER"), ("canary", "set_name", "TEXT")];
 
 impl Record {
     /// Opens the record in a data folder, and marks what a crash cut off. Blocks on the disk.
@@ -224,9 +202,10 @@ impl Record {
             database.pragma_update(None, "journal_mode", "WAL")?;
             database.pragma_update(None, "synchronous", "FULL")?;
             database.execute_batch(SCHEMA)?;
-            // A record that was made before components were signed.
-            if database.prepare("SELECT signer FROM history").is_err() {
-                database.execute_batch("ALTER TABLE history ADD COLUMN signer TEXT")?;
+            for (table, column, kind) in LATER_COLUMNS {
+                if database.prepare(&format!("SELECT {column} FROM {table}")).is_err() {
+                    database.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {kind}"))?;
+                }
             }
             Ok(database)
         };
@@ -253,10 +232,11 @@ impl Record {
         found.map_err(|error| self.fail(error))
     }
 
-    /// Whether the history of a service knows a component otherwise than as refused: what was, may have been mended since around it.
+    /// Whether a deploy of this component ever came to its end. A refused one does not count, because its cause may be fixed by now.
+    /// Neither does an interrupted one, because nothing was decided about it.
     pub fn knows(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM history WHERE service = ?1
-                   AND (before = ?2 OR (after = ?2 AND result <> 'refused')))";
+                   AND (before = ?2 OR (after = ?2 AND result NOT IN ('refused', 'interrupted'))))";
         let found = self.database().query_row(sql, [service, digest], |row| row.get(0));
         found.map_err(|error| self.fail(error))
     }
@@ -281,6 +261,14 @@ impl Record {
             .query_row(sql, [service, digest], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
         let last = last.optional().map_err(|error| self.fail(error))?;
         Ok(last.filter(|(result, _)| result == "reverted").map(|(_, detail)| detail))
+    }
+
+    /// Whether a component was left by a rollback or a fallback, and has not been activated since.
+    pub fn was_left(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
+        let sql = "SELECT action IN ('rollback', 'fallback') FROM history WHERE service = ?1 AND before = ?2
+                   AND result IN ('active', 'kept', 'reverted') ORDER BY id DESC LIMIT 1";
+        let left = self.database().query_row(sql, [service, digest], |row| row.get(0)).optional();
+        left.map(Option::unwrap_or_default).map_err(|error| self.fail(error))
     }
 
     /// What is known of the schema of a service's database.
@@ -313,58 +301,6 @@ impl Record {
     pub fn end(&self, id: i64, result: &str, detail: &str) -> Result<(), RecordError> {
         let sql = "UPDATE history SET result = ?2, detail = ?3 WHERE id = ?1";
         self.database().execute(sql, params![id, result, detail]).map(drop).map_err(|error| self.fail(error))
-    }
-
-    /// Writes a change of what serves, in one transaction: the moment from which a restart serves it. Blocks on the disk.
-    pub(super) fn commit(&self, change: &Change) -> Result<(), RecordError> {
-        let mut database = self.database();
-        let mut write = || -> rusqlite::Result<()> {
-            let transaction = database.transaction()?;
-            for Activation { line, service, digest, before } in &change.activated {
-                transaction.execute(
-                    "INSERT INTO active (service, digest) VALUES (?1, ?2) ON CONFLICT (service) DO UPDATE SET digest = ?2",
-                    [service, digest],
-                )?;
-                let sql = "UPDATE history SET result = 'active', before = ?2 WHERE id = ?1";
-                transaction.execute(sql, params![line, before])?;
-            }
-            for Ended { line, result, detail } in &change.ended {
-                let sql = "UPDATE history SET result = ?2, detail = ?3 WHERE id = ?1";
-                transaction.execute(sql, params![line, result, detail])?;
-            }
-            transaction.execute("DELETE FROM canary", [])?;
-            if let Some(CanaryRecord { share, candidates }) = &change.canary {
-                for (service, digest, line) in candidates {
-                    let sql = "INSERT INTO canary (service, digest, line, share) VALUES (?1, ?2, ?3, ?4)";
-                    transaction.execute(sql, params![service, digest, line, share])?;
-                }
-            }
-            transaction.commit()
-        };
-        write().map_err(|error| self.fail(error))
-    }
-
-    /// The canary that ran last, if none ended it.
-    pub(super) fn canary(&self) -> Result<Option<CanaryRecord>, RecordError> {
-        let database = self.database();
-        let read = || -> rusqlite::Result<Vec<(String, String, i64, u16)>> {
-            let mut statement = database.prepare("SELECT service, digest, line, share FROM canary ORDER BY service")?;
-            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
-        };
-        let rows = read().map_err(|error| self.fail(error))?;
-        let share = rows.first().map(|(.., share)| *share);
-        let candidates = rows.into_iter().map(|(service, digest, line, _)| (service, digest, line)).collect();
-        Ok(share.map(|share| CanaryRecord { share, candidates }))
-    }
-
-    /// The line that put the active revision in charge and the revision before it, while the line's watch has not ended.
-    pub(super) fn on_probation(&self, service: &str) -> Result<Option<(i64, String)>, RecordError> {
-        let sql = "SELECT id, before FROM history WHERE service = ?1 AND result = 'active' AND before IS NOT NULL
-                   AND action IN ('deploy', 'promote')
-                   AND id = (SELECT max(id) FROM history WHERE service = ?1 AND result IN ('active', 'kept'))
-                   AND after = (SELECT digest FROM active WHERE service = ?1)";
-        let found = self.database().query_row(sql, [service], |row| Ok((row.get(0)?, row.get(1)?))).optional();
-        found.map_err(|error| self.fail(error))
     }
 
     /// The newest lines of a service, newest first.

@@ -77,6 +77,9 @@ pub enum DeployError {
     /// A canary of the service runs, or one that nothing can be added to.
     #[error("a canary of {0} is running: promote it or abort it first")]
     CanaryRunning(String),
+    /// A set that something else may not be added to, or that is not promoted alone, is being staged.
+    #[error("a set of {0} is being deployed: wait for it to end, or end it with `comptoir abort`")]
+    SetRunning(String),
     /// No canary runs, or not the one that was meant.
     #[error("no canary is running, or not the one that this was meant for: look at it again")]
     NoCanary,
@@ -90,6 +93,17 @@ pub enum DeployError {
         service: String,
         /// What was asked for.
         wanted: String,
+    },
+    /// The revision before was itself left by a rollback.
+    #[error(
+        "the revision before is {target}, which `{service}` was rolled back from: name the one to go to with `--to`, as \
+         `comptoir history {service}` lists them"
+    )]
+    WasLeft {
+        /// The service.
+        service: String,
+        /// The digest of the revision before.
+        target: String,
     },
     /// The component did not pass.
     #[error(transparent)]

@@ -14,12 +14,12 @@ impl Deployer {
         let mut steps = Steps::default();
         let _busy = self.begin_work(name)?;
         let active = self.check_replaces(name, None)?;
-        let served = self.before(name, &active, to, &mut steps).await?;
+        let served = self.before(name, active.as_deref(), to, &mut steps).await?;
         self.fits_schema(&served).await?;
         let mut report = self.report(0, self.served(name).as_ref(), &served);
-        let entry = self.entry(name, Action::Rollback, Some(active), served.revision.digest(), reason);
+        let entry = self.entry(name, Action::Rollback, active, served.revision.digest(), reason);
         let lines = self.switch_with_lines(vec![(entry, served)], |serving, activate| {
-            canary::may_deploy(serving, name, None)?;
+            canary::may_deploy(serving, name, None, None)?;
             Ok(Plan::activate(serving, activate))
         });
         report.id = lines.await?.pop().unwrap_or_default();
@@ -28,15 +28,17 @@ impl Deployer {
         Ok(report)
     }
 
-    /// The revision to go back to: one that is still compiled, or else one whose component is still on the disk.
+    /// The revision to go back to: one that is still compiled, or else one whose component is still on the disk. One that was itself
+    /// rolled back from must be named: going there is a step forward.
     async fn before(
         &self,
         name: &str,
-        active: &str,
+        active: Option<&str>,
         to: Option<&str>,
         steps: &mut Steps,
     ) -> Result<Served, DeployError> {
-        let matches = |digest: &str| digest != active && to.is_none_or(|to| to.len() >= 8 && digest.starts_with(to));
+        let matches =
+            |digest: &str| Some(digest) != active && to.is_none_or(|to| to.len() >= 8 && digest.starts_with(to));
         let kept: Vec<Served> =
             self.kept(name).iter().filter(|kept| matches(kept.revision.digest())).cloned().collect();
         let served_once = self.record.served_once(name)?;
@@ -46,6 +48,9 @@ impl Deployer {
             if let Err(refused) = self.was_not_taken_back(name, digest) {
                 taken_back.get_or_insert(refused);
                 continue;
+            }
+            if to.is_none() && self.record.was_left(name, digest)? {
+                return Err(DeployError::WasLeft { service: name.to_owned(), target: digest.to_owned() });
             }
             if let Some(kept) = kept.iter().find(|kept| kept.revision.digest() == digest) {
                 return Ok(kept.clone());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::deployment::{Deployment, Served};
+use super::deployment::{Deployment, Served, Vacancy};
 use crate::route::RouteConflict;
 
 /// What serves now. Never changed: a switch makes another.
@@ -26,9 +26,13 @@ impl Serving {
     ///
     /// # Errors
     /// Two services that claim the same route.
-    pub(super) fn new(services: BTreeMap<Arc<str>, Served>, rollout: Option<Rollout>) -> Result<Self, RouteConflict> {
-        let canary = rollout.map(|rollout| Canary::new(&services, rollout)).transpose()?;
-        Ok(Self { stable: Arc::new(Deployment::new(services)?), canary })
+    pub(super) fn new(
+        services: BTreeMap<Arc<str>, Served>,
+        vacant: BTreeMap<Arc<str>, Vacancy>,
+        rollout: Option<Rollout>,
+    ) -> Result<Self, RouteConflict> {
+        let canary = rollout.map(|rollout| Canary::new(&services, &vacant, rollout)).transpose()?;
+        Ok(Self { stable: Arc::new(Deployment::new(services, vacant)?), canary })
     }
 
     /// What serves everybody who is not part of the canary.
@@ -62,6 +66,8 @@ impl Serving {
 #[derive(Clone)]
 pub(super) struct Rollout {
     pub(super) share: Share,
+    /// The name of the set that is being staged. Nothing else may be added to it, and it alone promotes it.
+    pub(super) set: Option<String>,
     pub(super) candidates: BTreeMap<Arc<str>, Candidate>,
 }
 
@@ -81,10 +87,14 @@ pub struct Canary {
 }
 
 impl Canary {
-    fn new(stable: &BTreeMap<Arc<str>, Served>, rollout: Rollout) -> Result<Self, RouteConflict> {
+    fn new(
+        stable: &BTreeMap<Arc<str>, Served>,
+        vacant: &BTreeMap<Arc<str>, Vacancy>,
+        rollout: Rollout,
+    ) -> Result<Self, RouteConflict> {
         let mut services = stable.clone();
         services.extend(rollout.candidates.iter().map(|(name, candidate)| (name.clone(), candidate.served.clone())));
-        Ok(Self { deployment: Arc::new(Deployment::new(services)?), rollout })
+        Ok(Self { deployment: Arc::new(Deployment::new(services, vacant.clone())?), rollout })
     }
 
     pub(super) fn rollout(&self) -> &Rollout {
@@ -94,6 +104,11 @@ impl Canary {
     /// What serves the callers that are part of it.
     pub fn deployment(&self) -> &Arc<Deployment> {
         &self.deployment
+    }
+
+    /// The set that is being staged, if it is one.
+    pub(super) fn set(&self) -> Option<&str> {
+        self.rollout.set.as_deref()
     }
 
     /// The share of callers that are part of it.

@@ -127,8 +127,6 @@ fn routes(name: &str, service: &Service, description: Option<&Description>) -> V
         PlainAccess::User => Access::User,
         PlainAccess::Admin => Access::Admin,
     };
-    let route =
-        |pattern: String| Route { service: name.into(), method: None, pattern: pattern.into(), access, headers: None };
-    let below = |mount: &str| format!("{}/{{*rest}}", mount.trim_end_matches('/'));
-    service.mounts.iter().flat_map(|mount| [route(mount.clone()), route(below(mount))]).collect()
+    let name = name.into();
+    service.mounts.iter().flat_map(|mount| Route::catch_alls(&name, mount, access)).collect()
 }

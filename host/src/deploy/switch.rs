@@ -7,6 +7,7 @@ use super::record::{Action, Activation, CanaryRecord, Change, Ended, Entry};
 use super::report::{DeployError, Refused, Step};
 use super::serving::{Rollout, Serving};
 use super::{Deployer, Served};
+use crate::route::RouteConflict;
 
 /// What a switch changes, decided while no other switch runs.
 pub(super) struct Plan {
@@ -43,16 +44,12 @@ impl Deployer {
         for (_, served) in &activate {
             replaced.push(services.insert(served.revision.service().into(), served.clone()));
         }
-        let change = Change {
-            activated: activate.iter().zip(&replaced).map(|(new, before)| activation(new, before.as_ref())).collect(),
-            ended: end,
-            canary: canary.as_ref().map(canary_record),
-        };
-        let next = Serving::new(services, canary).map_err(|conflict| Refused {
-            service: conflict.service().unwrap_or("*").to_owned(),
-            step: Step::Active,
-            reason: conflict.to_string(),
-        })?;
+        let together = if activate.len() > 1 { activate.first().map(|(line, _)| *line) } else { None };
+        let activated = activate.iter().zip(&replaced);
+        let activated = activated.map(|(new, before)| activation(new, before.as_ref(), together)).collect();
+        let change = Change { activated, ended: end, canary: canary.as_ref().map(canary_record) };
+        let vacant = serving.stable().vacant().clone();
+        let next = Serving::new(services, vacant, canary).map_err(|conflict| collision(&conflict))?;
         let record = self.record.clone();
         let written = tokio::task::spawn_blocking(move || record.commit(&change)).await;
         written.map_err(|_| DeployError::Stopping)??;
@@ -76,6 +73,7 @@ impl Deployer {
     fn note_activation(&self, line: i64, served: &Served, before: Option<Served>) {
         let name = served.revision.service();
         self.lanes[name].line.store(line, Ordering::Relaxed);
+        self.notes().remove(name);
         if let Some(answers) = &self.lanes[name].answers {
             answers.forget();
         }
@@ -90,42 +88,51 @@ impl Deployer {
         kept.truncate(self.manifest.deploy.keep);
     }
 
-    /// Begins a line for each of these, and switches; where the switch cannot be, the lines say so.
+    /// Begins a line for each of these, and switches. If the switch fails, the lines say why.
     pub(super) async fn switch_with_lines(
         &self,
         entries: Vec<(Entry, Served)>,
         plan: impl FnOnce(&Serving, Vec<(i64, Served)>) -> Result<Plan, DeployError>,
     ) -> Result<Vec<i64>, DeployError> {
         let mut begun = Vec::new();
-        for (entry, served) in entries {
-            // The line comes first: it keeps the component from being pruned.
-            begun.push((self.record.begin(&entry)?, served.clone()));
-            self.store(&served).await?;
-        }
-        let lines: Vec<i64> = begun.iter().map(|(line, _)| *line).collect();
-        if let Err(error) = self.switch(|serving| plan(serving, begun)).await {
-            for line in &lines {
-                self.record.end(*line, "refused", &error.to_string())?;
+        let switched = async {
+            for (entry, served) in entries {
+                begun.push((self.record.begin(&entry)?, served.clone()));
+                self.store(&served).await?;
             }
-            return Err(error);
+            self.switch(|serving| plan(serving, begun.clone())).await
+        };
+        let switched = switched.await;
+        let lines: Vec<i64> = begun.iter().map(|(line, _)| *line).collect();
+        let Err(error) = switched else { return Ok(lines) };
+        let detail = error.to_string();
+        let ended = lines.into_iter().map(|line| Ended { line, result: "refused", detail: detail.clone() });
+        if let Err(unrecorded) = self.record.end_all(&ended.collect::<Vec<_>>()) {
+            tracing::error!(error = %unrecorded, "the history does not say that a change was refused");
         }
-        Ok(lines)
+        Err(error)
     }
 
     pub(super) fn entry(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Entry {
-        let by = if matches!(action, Action::Start | Action::Revert) { "host" } else { "operator" };
+        let by = if matches!(action, Action::Start | Action::Revert | Action::Fallback) { "host" } else { "operator" };
         let text = |text: &str| text.to_owned();
         let signer = self.signer(name, to);
         Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason), signer }
     }
 }
 
-fn activation((line, served): &(i64, Served), before: Option<&Served>) -> Activation {
+/// Why services whose routes collide cannot serve together.
+pub(super) fn collision(conflict: &RouteConflict) -> Refused {
+    Refused { service: conflict.service().unwrap_or("*").to_owned(), step: Step::Active, reason: conflict.to_string() }
+}
+
+fn activation((line, served): &(i64, Served), before: Option<&Served>, together: Option<i64>) -> Activation {
     Activation {
         line: *line,
         service: served.revision.service().to_owned(),
         digest: served.revision.digest().to_owned(),
         before: before.map(|before| before.revision.digest().to_owned()),
+        together,
     }
 }
 
@@ -133,5 +140,5 @@ fn canary_record(rollout: &Rollout) -> CanaryRecord {
     let candidates = rollout.candidates.iter();
     let candidates = candidates
         .map(|(name, candidate)| (name.to_string(), candidate.served.revision.digest().to_owned(), candidate.line));
-    CanaryRecord { share: rollout.share.basis_points(), candidates: candidates.collect() }
+    CanaryRecord { share: rollout.share.basis_points(), set: rollout.set.clone(), candidates: candidates.collect() }
 }

@@ -19,6 +19,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long there may be no request before the probes are made again: no traffic is no success.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long a revert that failed waits before it is tried again: at first, and at most. Each wait is twice the one before.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
 /// Probes that must fail one after the other to take a revision back.
 const FAILED_PROBES: usize = 2;
 
@@ -162,12 +166,38 @@ pub(super) async fn run(deployer: Arc<Deployer>, mut probation: Probation) {
             quiet_since = Instant::now();
         }
         if let Some(reason) = reason
-            && deployer.take_back(&probation, &reason).await
+            && take_back(&deployer, &mut probation, &reason).await
         {
             return;
         }
     }
-    deployer.keep(&probation).await;
+    deployer.keep(&probation);
+}
+
+/// Reverts until it succeeds: a disk may be full for seconds. False if somebody was faster, so that there is something else to watch.
+async fn take_back(deployer: &Deployer, probation: &mut Probation, reason: &str) -> bool {
+    let mut wait = FIRST_RETRY;
+    loop {
+        match deployer.take_back(probation, reason).await {
+            TakenBack::Done => return true,
+            TakenBack::Replaced => return false,
+            TakenBack::Failed => {}
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LAST_RETRY);
+        if !probation.goes_on(deployer) {
+            return true;
+        }
+    }
+}
+
+/// What came of an attempt to revert.
+enum TakenBack {
+    Done,
+    /// Somebody activated other revisions meanwhile.
+    Replaced,
+    /// The revisions go on serving.
+    Failed,
 }
 
 impl Deployer {
@@ -179,19 +209,21 @@ impl Deployer {
     }
 
     /// The end of a watch that found nothing.
-    async fn keep(&self, probation: &Probation) {
+    fn keep(&self, probation: &Probation) {
+        let kept = |line| Ended { line, result: "kept", detail: String::new() };
+        // All or none: a restart in between must not watch a part of a set.
+        let ended = self.record.end_all(&probation.lines().into_iter().map(kept).collect::<Vec<_>>());
         for change in &probation.changes {
             let (service, revision) = (change.service(), &change.new.revision.digest()[..12]);
-            match self.record.end(change.line, "kept", "") {
+            match &ended {
                 Ok(()) => tracing::info!(service, revision, "the new revision is kept"),
                 Err(error) => tracing::error!(service, %error, "the end of a watch was not recorded"),
             }
         }
     }
 
-    /// The end of a watch that found a new revision clearly worse. False when somebody was faster, so that there is
-    /// something else to watch.
-    async fn take_back(&self, probation: &Probation, reason: &str) -> bool {
+    /// Reverts once, because a watch found a new revision clearly worse.
+    async fn take_back(&self, probation: &Probation, reason: &str) -> TakenBack {
         let taken_back = match probation.phase {
             Phase::Canary => self.end_canary(&probation.lines(), "reverted", reason).await,
             Phase::InCharge(_) => self.revert(probation, reason).await,
@@ -201,13 +233,13 @@ impl Deployer {
             let to = &change.old.revision.digest()[..12];
             match &taken_back {
                 Ok(()) => tracing::warn!(service, from, to, reason, "a new revision did worse and was taken back"),
-                Err(DeployError::NoCanary | DeployError::Changed { .. }) => return false,
+                Err(DeployError::NoCanary | DeployError::Changed { .. }) => return TakenBack::Replaced,
                 Err(error) => {
-                    tracing::error!(service, from, to, reason, %error, "a new revision does worse, but could not be taken back");
+                    tracing::error!(service, from, to, reason, %error, "a new revision does worse, but the revert failed: it is tried again");
                 }
             }
         }
-        true
+        if taken_back.is_ok() { TakenBack::Done } else { TakenBack::Failed }
     }
 
     async fn revert(&self, probation: &Probation, reason: &str) -> Result<(), DeployError> {
@@ -219,7 +251,7 @@ impl Deployer {
         let switched = self.switch_with_lines(entries.collect(), |serving, activate| {
             for change in &probation.changes {
                 if !self.is_on_probation(change.service(), change.line) {
-                    let active = self.check_replaces(change.service(), None)?;
+                    let active = self.check_replaces(change.service(), None)?.unwrap_or_default();
                     return Err(DeployError::Changed { service: change.service().to_owned(), active });
                 }
             }

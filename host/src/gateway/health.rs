@@ -25,7 +25,8 @@ impl Gateway {
         response
     }
 
-    /// Asks every service, all at once. A service that has no health route is healthy while it has a revision.
+    /// Asks every service, all at once. A service that has no health route is healthy while it has a revision. A vacant one is
+    /// unhealthy.
     pub async fn health_of_services(
         self: &Arc<Self>,
         deployment: &Arc<Deployment>,
@@ -33,9 +34,11 @@ impl Gateway {
     ) -> (bool, Map<String, Value>) {
         let services = deployment.services();
         let asked = join_all(services.values().map(|served| self.is_healthy(deployment, served, id))).await;
-        let healthy = !asked.is_empty() && asked.iter().all(|healthy| *healthy);
-        let words = asked.into_iter().map(|healthy| Value::from(if healthy { "healthy" } else { "unhealthy" }));
-        (healthy, services.keys().map(ToString::to_string).zip(words).collect())
+        let vacant = deployment.vacant().keys();
+        let healthy = !asked.is_empty() && vacant.len() == 0 && asked.iter().all(|healthy| *healthy);
+        let asked = services.keys().zip(asked).chain(vacant.map(|name| (name, false)));
+        let word = |healthy| Value::from(if healthy { "healthy" } else { "unhealthy" });
+        (healthy, asked.map(|(name, healthy)| (name.to_string(), word(healthy))).collect())
     }
 
     async fn is_healthy(self: &Arc<Self>, deployment: &Arc<Deployment>, served: &Served, id: &Arc<str>) -> bool {

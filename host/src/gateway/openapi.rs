@@ -12,7 +12,7 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::body::{Body, full};
-use crate::deploy::{Codes, Deployment, Operation};
+use crate::deploy::{Codes, Deployment, Operation, Served};
 use crate::error::Error;
 use crate::route::{Access, Route};
 
@@ -41,11 +41,12 @@ fn make(deployment: &Deployment) -> Value {
         revisions.insert(name.to_string(), String::from_utf8_lossy(served.revision.label().as_bytes()).into());
     }
     for route in deployment.gateway().iter() {
-        let documentation = deployment.services().get(&route.service).map(|served| &served.documentation);
+        // The routes of a vacant service are not its own: they only answer 503.
+        let Some(Served { documentation, .. }) = deployment.services().get(&route.service) else { continue };
         let item = paths.entry(&*route.pattern).or_insert_with(|| json!({}));
         for method in methods(route) {
             let name = format!("{method} {}", route.pattern);
-            let documented = documentation.and_then(|documentation| documentation.operation(&name));
+            let documented = documentation.operation(&name);
             item[method.as_str().to_lowercase()] = operation(route, &method, documented, &hosts);
         }
     }

@@ -9,6 +9,7 @@ mod canary;
 mod command;
 mod crash;
 mod crowded;
+mod fallback;
 mod follow;
 mod load;
 mod refused;

@@ -110,15 +110,42 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_newer_than_its_component_is_refused() {
+async fn a_service_whose_database_is_newer_than_its_component_keeps_no_other_from_serving() {
     let mut shop = Shop::open().await;
     shop.stop().await;
     shop.set_schema_version("orders", 7).await;
-    let text = format!("{:#}", shop.start_again_as(shop_manifest(), None).await.unwrap_err());
-    assert!(
-        text.contains("the service `orders` could not be migrated: its database is at schema 7, newer than"),
-        "{text}"
+    shop.start_again_as(shop_manifest(), None).await.unwrap();
+    shop.admin().await.get("/users").await.succeeds(200);
+    shop.anon().get("/products").await.refuses(503, "SERVICE_UNAVAILABLE");
+    let ready = shop.operator().get("/readyz").await;
+    assert_eq!(
+        (ready.status.as_u16(), &ready.body["services"]["orders"]),
+        (503, &"unhealthy".into()),
+        "{}",
+        ready.text
     );
+    let note = ready.body["notes"]["orders"].as_str().unwrap();
+    assert!(note.contains("could not be migrated: its database is at schema 7, newer than"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_cannot_say_who_the_operator_is_keeps_no_other_from_serving_if_it_said_so_before() {
+    let mut shop = Shop::open().await;
+    shop.stop().await;
+    shop.set_schema_version("auth", 70).await;
+    shop.start_again_as(shop_manifest(), None).await.unwrap();
+    shop.anon().get("/products").await.succeeds(200);
+    shop.stop().await;
+
+    // The seeded password was the last that it had, so nobody but this machine may reach the host.
+    let mut open = shop_manifest();
+    open.listeners.gateway = ([0, 0, 0, 0], 0).into();
+    let text = format!("{:#}", shop.start_again_as(open, None).await.unwrap_err());
+    assert!(text.contains("the service `auth` answered 503") && text.contains("`operator` in the manifest"), "{text}");
+    let record = rusqlite::Connection::open(shop.data.path().join("deploys.db")).unwrap();
+    record.execute("DELETE FROM notes", []).unwrap();
+    let text = format!("{:#}", shop.start_again_as(shop_manifest(), None).await.unwrap_err());
+    assert!(text.contains("the service `auth` answered 503"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ fn entry(to: &str) -> Entry {
 
 fn activation(line: i64, to: &str) -> Change {
     let (service, digest) = ("orders".to_owned(), to.to_owned());
-    Change { activated: vec![Activation { line, service, digest, before: None }], ..Change::default() }
+    Change { activated: vec![Activation { line, service, digest, before: None, together: None }], ..Change::default() }
 }
 
 #[test]
@@ -27,7 +27,11 @@ fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let line = record.begin(&entry("bb")).unwrap();
-    let canary = CanaryRecord { share: 500, candidates: vec![("orders".to_owned(), "bb".to_owned(), line)] };
+    let canary = CanaryRecord {
+        share: 500,
+        set: Some("both".to_owned()),
+        candidates: vec![("orders".to_owned(), "bb".to_owned(), line)],
+    };
     let ended = vec![Ended { line, result: "canary", detail: String::new() }];
     record.commit(&Change { ended, canary: Some(canary.clone()), ..Change::default() }).unwrap();
     drop(record);
@@ -51,7 +55,8 @@ fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_
     let results: Vec<_> =
         record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
     assert_eq!(results, [("bb".into(), "interrupted".into()), ("aa".into(), "active".into())]);
-    assert!(record.knows("orders", "bb").unwrap() && !record.knows("orders", "cc").unwrap());
+    assert!(record.knows("orders", "aa").unwrap() && !record.knows("orders", "cc").unwrap());
+    assert!(!record.knows("orders", "bb").unwrap(), "nothing was decided about it");
 }
 
 #[test]
@@ -81,11 +86,15 @@ fn a_stored_component_is_read_back_only_whole() {
 }
 
 #[test]
-fn a_record_that_was_made_before_components_were_signed_goes_on() {
+fn a_record_that_an_earlier_version_made_goes_on() {
     let data = tempfile::tempdir().unwrap();
     drop(Record::open(data.path(), Clock::default()).unwrap());
     let old = Connection::open(data.path().join("deploys.db")).unwrap();
-    old.execute_batch("ALTER TABLE history DROP COLUMN signer; DROP TABLE signatures").unwrap();
+    old.execute_batch(
+        "ALTER TABLE history DROP COLUMN signer; ALTER TABLE history DROP COLUMN together;
+        ALTER TABLE canary DROP COLUMN set_name; DROP TABLE signatures; DROP TABLE notes",
+    )
+    .unwrap();
     let sql = "INSERT INTO history (at, service, action, after, by, reason, result) VALUES (1, 'orders', 'start', 'aa', '', '', '')";
     old.execute(sql, []).unwrap();
     drop(old);
@@ -93,6 +102,7 @@ fn a_record_that_was_made_before_components_were_signed_goes_on() {
     record.begin(&Entry { signer: Some("a key".to_owned()), ..entry("bb") }).unwrap();
     let signers: Vec<_> = record.history("orders", 10).unwrap().into_iter().map(|line| line.signer).collect();
     assert_eq!(signers, [Some("a key".to_owned()), None]);
+    assert_eq!((record.canary().unwrap(), record.operator_was_seeded().unwrap()), (None, None));
 }
 
 #[test]
@@ -136,7 +146,7 @@ fn activate(record: &Record, service: &str, number: u32) {
     let line = record.begin(&entry).unwrap();
     record.store(&entry.to, b"component").unwrap();
     let (service, digest, before) = (entry.service, entry.to, record.active(service).unwrap());
-    let activated = vec![Activation { line, service, digest, before }];
+    let activated = vec![Activation { line, service, digest, before, together: None }];
     let canary = record.canary().unwrap();
     record.commit(&Change { activated, canary, ..Change::default() }).unwrap();
 }
@@ -177,7 +187,7 @@ fn what_is_tried_or_being_stored_or_signed_stays_and_the_rest_goes() {
     for number in [2, 3, 4, 5] {
         record.store(&numbered(number), b"component").unwrap();
     }
-    let canary = CanaryRecord { share: 500, candidates: vec![("orders".to_owned(), numbered(2), 9)] };
+    let canary = CanaryRecord { share: 500, set: None, candidates: vec![("orders".to_owned(), numbered(2), 9)] };
     record.commit(&Change { canary: Some(canary), ..Change::default() }).unwrap();
     record.begin(&entry(&numbered(3))).unwrap();
     let refused = record.begin(&entry(&numbered(4))).unwrap();
@@ -192,4 +202,30 @@ fn what_is_tried_or_being_stored_or_signed_stays_and_the_rest_goes() {
     assert_eq!(stored(&data), [1, 2, 3]);
     assert!(others.iter().all(|path| path.exists()));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 5, "no partial file, and no signature of what went");
+}
+
+#[test]
+fn the_members_of_a_set_are_on_probation_together() {
+    let data = tempfile::tempdir().unwrap();
+    let record = Record::open(data.path(), Clock::default()).unwrap();
+    let begin = |service: &str, to: &str| {
+        record.begin(&Entry { service: service.to_owned(), action: Action::Promote, ..entry(to) }).unwrap()
+    };
+    let activated = |service: &str, line, digest: &str, together| {
+        let (service, digest, before) = (service.to_owned(), digest.to_owned(), Some("before".to_owned()));
+        Activation { line, service, digest, before, together }
+    };
+    let [user, orders, auth] = ["user", "orders", "auth"].map(|service| begin(service, "aa"));
+    let set = vec![activated("user", user, "aa", Some(user)), activated("orders", orders, "aa", Some(user))];
+    record.commit(&Change { activated: set, ..Change::default() }).unwrap();
+    let alone = vec![activated("auth", auth, "aa", None)];
+    record.commit(&Change { activated: alone, ..Change::default() }).unwrap();
+    let groups = || {
+        let groups = record.on_probation().unwrap().into_iter();
+        groups.map(|group| group.into_iter().map(|member| member.service).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(groups(), [vec!["orders", "user"], vec!["auth"]]);
+    let kept = |line| Ended { line, result: "kept", detail: String::new() };
+    record.end_all(&[kept(user), kept(orders)]).unwrap();
+    assert_eq!(groups(), [["auth"]]);
 }

@@ -50,7 +50,8 @@ async fn the_commands_deploy_go_back_and_tell_for_people() {
     let again = succeeds(&command(&stand, &["deploy", "variant", &file(files.path(), "more")]).await);
     assert!(again.ends_with(&format!("variant: {} is active already, nothing changed\n", &new[..12])), "{again}");
     let rollback = succeeds(&command(&stand, &["rollback", "variant", "--to", &old[..8]]).await);
-    assert!(rollback.ends_with(&format!("variant: {} -> {}\n", &new[..12], &old[..12])), "{rollback}");
+    let expected = format!("variant: rolled back to {}, from {}\n", &old[..12], &new[..12]);
+    assert!(rollback.ends_with(&expected), "{rollback}");
 
     let history = succeeds(&command(&stand, &["history", "variant"]).await);
     let results: Vec<_> = history.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();

@@ -57,6 +57,53 @@ async fn a_restart_that_cannot_serve_what_was_active_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_the_manifest_that_was_active_before_is_said_not_to_be_active() {
+    let mut stand = Stand::open().await;
+    let old = stand.active().await;
+    let file = stand.shop.data.path().join("built.wasm");
+    let said = async |stand: &Stand| {
+        let ready = stand.shop.operator().get("/readyz").await;
+        assert_eq!(ready.status, 200, "{}", ready.text);
+        assert_eq!(ready.body["notes"]["variant"], stand.status().await["note"]);
+        ready.body["notes"]["variant"].as_str().unwrap_or_default().to_owned()
+    };
+    std::fs::write(&file, variant("good-2")).unwrap();
+    stand.shop.stop().await;
+    stand.shop.start_again_as(with_component(&file), None).await.unwrap();
+    let new = digest(&variant("good-2"));
+    stand.serves(&new).await;
+    assert_eq!(said(&stand).await, "");
+
+    std::fs::write(&file, variant("good")).unwrap();
+    stand.shop.restart().await;
+    stand.serves(&new).await;
+    let note = said(&stand).await;
+    for part in [&old[..12], &new[..12], &format!("comptoir deploy variant {}", file.display())] {
+        assert!(note.contains(part), "`{part}` is not in: {note}");
+    }
+    assert_eq!(stand.deployed("good").await, old);
+    assert_eq!(said(&stand).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_deploy_was_interrupted_is_taken_from_the_manifest() {
+    let mut stand = Stand::open().await;
+    let file = stand.shop.data.path().join("built.wasm");
+    std::fs::write(&file, variant("good-2")).unwrap();
+    let new = digest(&variant("good-2"));
+    stand.shop.stop().await;
+    let record = rusqlite::Connection::open(stand.shop.data.path().join("deploys.db")).unwrap();
+    let begun = "INSERT INTO history (at, service, action, after, by, reason, result)
+                 VALUES (1, 'variant', 'deploy', ?1, 'operator', '', 'running')";
+    record.execute(begun, [&new]).unwrap();
+    drop(record);
+    stand.shop.start_again_as(with_component(&file), None).await.unwrap();
+    stand.serves(&new).await;
+    let history = stand.history().await;
+    assert_eq!([&history[0]["action"], &history[1]["result"]], ["start", "interrupted"], "{history:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_active_is_stored_again_when_it_is_deployed_again_or_started_with() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
@@ -88,6 +135,11 @@ async fn a_new_file_in_the_manifest_is_taken_at_the_start_once_it_passes() {
     stand.shop.stop().await;
     stand.shop.start_again_as(with_component(&file), None).await.unwrap();
     stand.serves(&old).await;
+    let line = &stand.history().await[0];
+    assert_eq!([&line["action"], &line["result"]], ["start", "refused"], "{line:#}");
+    let ready = stand.shop.operator().get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert!(ready.body["notes"]["variant"].as_str().unwrap().contains("the probe GET /health"), "{}", ready.text);
 
     std::fs::write(&file, variant("good-2")).unwrap();
     stand.shop.restart().await;

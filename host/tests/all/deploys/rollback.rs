@@ -17,8 +17,28 @@ async fn a_rollback_serves_the_revision_before_at_once_and_after_a_restart() {
     assert_eq!([&line["action"], &line["result"], &line["reason"]], ["rollback", "active", "a feeling"]);
     stand.shop.restart().await;
     stand.serves(&old).await;
-    stand.roll_back("").await.succeeds(200);
+    stand.roll_back(&format!("?to={new}")).await.succeeds(200);
     stand.serves(&new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_rollback_goes_no_step_forward_unless_its_target_is_named() {
+    let mut stand = Stand::open().await;
+    let first = stand.active().await;
+    let second = stand.deployed("good-2").await;
+    stand.roll_back("").await.succeeds(200);
+    for _ in 0..2 {
+        let refused = stand.roll_back("").await;
+        refused.refuses(409, "TARGET_NEEDED");
+        let message = refused.body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(&second) && message.contains("--to"), "{message}");
+        stand.serves(&first).await;
+        stand.shop.restart().await;
+    }
+    // Once it is activated again it is a revision like any other.
+    stand.roll_back(&format!("?to={second}")).await.succeeds(200);
+    stand.deployed("good-3").await;
+    assert_eq!(stand.roll_back("").await.succeeds(200)["to"], second);
 }
 
 #[tokio::test(flavor = "multi_thread")]

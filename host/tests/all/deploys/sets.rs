@@ -1,7 +1,7 @@
 //! Several components in one deploy: all of them or none.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{digest, manifest_text, variant};
 use crate::harness::{Shop, component, manifest_of, send};
@@ -93,6 +93,96 @@ async fn a_set_of_which_one_goes_wrong_is_taken_back_as_a_whole() {
         let lines = shop.operator().get(&format!("/services/{service}/history")).await;
         assert_eq!([&lines.data()[0]["action"], &lines.data()[1]["result"]], ["revert", "reverted"], "{service}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_tear_a_set_apart_that_is_watched() {
+    let mut shop = open().await;
+    let before = active(&shop).await;
+    let set = deploy_set(&shop, &plain(1), &variant("fails-post")).await;
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    shop.restart().await;
+    assert_eq!(active(&shop).await, [digest(&plain(1)), digest(&variant("fails-post"))]);
+    while newest(&shop, "variant").await["action"] != "revert" {
+        shop.anon().post("/variant/items", json!({ "name": "one" })).await;
+    }
+    for service in ["other", "variant"] {
+        let lines = shop.operator().get(&format!("/services/{service}/history")).await;
+        assert_eq!([&lines.data()[0]["action"], &lines.data()[1]["result"]], ["revert", "reverted"], "{service}");
+    }
+    shop.restart().await;
+    assert_eq!(active(&shop).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sets_at_once_activate_one_of_them_or_both_in_turn_and_never_a_mixture() {
+    let shop = open().await;
+    for round in 0..4_u8 {
+        let before = active(&shop).await;
+        let sets = [1, 2].map(|side| (plain(10 * side + round), variant(&format!("good side-{side}-{round}"))));
+        let [one, two] = &sets;
+        let (first, second) = tokio::join!(deploy_set(&shop, &one.0, &one.1), deploy_set(&shop, &two.0, &two.1));
+        let after = active(&shop).await;
+        let [one, two] = sets.map(|(plain, variant)| [digest(&plain), digest(&variant)]);
+        let succeeded: Vec<_> =
+            [(first, one), (second, two)].into_iter().filter(|(set, _)| set.status.success()).collect();
+        let expected: Vec<_> = succeeded.iter().map(|(_, digests)| digests).collect();
+        assert!(expected.contains(&&after) || (expected.is_empty() && after == before), "{after:?} of {expected:?}");
+        assert_eq!(shop.operator().get("/canary").await.succeeds(200), &Value::Null, "nothing stays staged");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_is_staged_is_nobody_elses_until_it_ends() {
+    let mut shop = open().await;
+    let stage = async |shop: &Shop, service: &str, query: &str, component: Vec<u8>| {
+        let path = format!("/services/{service}?{query}");
+        send(shop.operator().request(Method::PUT, &path).body(component)).await
+    };
+    let order = async |shop: &Shop, path: &str| send(shop.operator().request(Method::POST, path)).await;
+    stage(&shop, "other", "canary=0%25&set=one", plain(1)).await.succeeds(200);
+    for restarted in [false, true] {
+        if restarted {
+            shop.restart().await;
+        }
+        stage(&shop, "variant", "canary=0%25&set=two", variant("good-2")).await.refuses(409, "SET_RUNNING");
+        stage(&shop, "variant", "canary=0%25", variant("good-2")).await.refuses(409, "SET_RUNNING");
+        stage(&shop, "other", "", plain(2)).await.refuses(409, "SET_RUNNING");
+        order(&shop, "/canary/promote").await.refuses(409, "SET_RUNNING");
+        order(&shop, "/canary?share=5%25").await.refuses(409, "SET_RUNNING");
+        order(&shop, "/canary/promote?set=two").await.refuses(409, "NO_CANARY");
+        order(&shop, "/canary/abort?set=two").await.refuses(409, "NO_CANARY");
+    }
+    stage(&shop, "variant", "canary=0%25&set=one", variant("good-2")).await.succeeds(200);
+    order(&shop, "/canary/promote?set=one").await.succeeds(200);
+    assert_eq!(active(&shop).await, [digest(&plain(1)), digest(&variant("good-2"))]);
+
+    stage(&shop, "other", "canary=0%25&set=three", plain(3)).await.succeeds(200);
+    order(&shop, "/canary/abort").await.succeeds(200);
+    for query in ["canary=5%25&set=four", "set=four", "canary=0%25&set="] {
+        stage(&shop, "other", query, plain(3)).await.refuses(400, "BAD_REQUEST");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_in_which_nothing_or_only_one_is_new_succeeds_and_what_is_active_gets_no_line_of_a_promotion() {
+    let shop = open().await;
+    let before = active(&shop).await;
+    let other = std::fs::read(component("guest_plain_p2")).unwrap();
+    let same = deploy_set(&shop, &other, &variant("good")).await;
+    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stderr));
+    assert!(String::from_utf8_lossy(&same.stdout).contains("variant: "), "{same:?}");
+    assert_eq!(active(&shop).await, before);
+    for service in ["other", "variant"] {
+        let line = newest(&shop, service).await;
+        assert_eq!([&line["action"], &line["result"]], ["canary", "unchanged"], "{line:#}");
+    }
+    let one = deploy_set(&shop, &other, &variant("good-2")).await;
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    assert_eq!(active(&shop).await, [before[0].clone(), digest(&variant("good-2"))]);
+    assert_eq!(newest(&shop, "other").await["result"], "unchanged");
+    assert_eq!(newest(&shop, "variant").await["action"], "promote");
+    assert_eq!(shop.operator().get("/canary").await.succeeds(200), &Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,29 @@ async fn a_revision_that_is_wrong_only_when_two_requests_meet_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revert_that_the_disk_does_not_take_is_tried_again_until_it_does() {
+    let stand = Stand::with(long_watch()).await;
+    let old = stand.active().await;
+    let bad = stand.deployed("fails-post").await;
+    let record = rusqlite::Connection::open(stand.shop.data.path().join("deploys.db")).unwrap();
+    record.busy_timeout(super::PATIENCE).unwrap();
+    // As a full disk would: every line of a revert fails, and this counts how many were tried.
+    let full = "CREATE TABLE tried (at INTEGER);
+        CREATE TRIGGER full BEFORE INSERT ON history WHEN NEW.action = 'revert'
+        BEGIN INSERT INTO tried VALUES (1); SELECT RAISE(FAIL, 'database or disk is full'); END;";
+    record.execute_batch(full).unwrap();
+    let tried = || record.query_row("SELECT count(*) FROM tried", [], |row| row.get::<_, u32>(0)).unwrap();
+    while tried() == 0 {
+        stand.add("one").await;
+    }
+    stand.serves(&bad).await;
+    record.execute_batch("DROP TRIGGER full; DROP TABLE tried").unwrap();
+    let history = taken_back(&stand).await;
+    assert_eq!([&history[0]["from"], &history[0]["to"], &history[1]["result"]], [&bad, &old, "reverted"]);
+    stand.serves(&old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_does_not_end_the_watch() {
     let mut stand = Stand::with(long_watch()).await;
     let old = stand.active().await;

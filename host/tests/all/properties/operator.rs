@@ -37,7 +37,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     let methods = select(vec![Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS]);
     const PATHS: &[&str] =
         &["services", "canary", "orders", "rollback", "history", "promote", "abort", "keys", "rotate", "readyz", "x"];
-    const NAMES: &[&str] = &["share", "to", "reason", "force", "digest", "canary"];
+    const NAMES: &[&str] = &["share", "to", "reason", "force", "digest", "canary", "set"];
     let path = prop::collection::vec(word(PATHS), 0..4);
     let query = prop::collection::vec((word(NAMES), value()), 0..3);
     (methods, path, query, bytes(), prop::option::weighted(0.2, "[!-~]{0,60}"))

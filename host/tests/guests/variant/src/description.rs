@@ -1,5 +1,7 @@
 //! What variants say of themselves.
 
+use std::time::{Duration, SystemTime};
+
 use kit::bindings::exports::comptoir::platform::service::{
     Access, Description, Method, Migration, Probe, Route, SchemaRange,
 };
@@ -8,6 +10,10 @@ use crate::{SERVICE, is};
 
 pub(crate) fn describe() -> Description {
     assert!(!is("describe-traps"), "describe-traps");
+    assert!(!(is("traps-later") && it_is_later()), "traps-later");
+    if is("hangs-later") && it_is_later() {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
     let mut said = SERVICE.describe();
     said.health = Some("/health".to_owned());
     said.routes.retain(|route| route.path != "/health");
@@ -39,6 +45,11 @@ pub(crate) fn describe() -> Description {
         said.probes.push(Probe { method: Method::Post, path, caller: None, body: Some(body) });
     }
     said
+}
+
+/// Whether the year 2100 has begun.
+fn it_is_later() -> bool {
+    SystemTime::now() > SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800)
 }
 
 /// What the words say of `GET /variant/items`, well or badly.

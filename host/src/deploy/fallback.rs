@@ -1,0 +1,172 @@
+//! What a start does about services whose revision cannot start: an earlier revision, as the others of its set, or none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::record::{Action, Entry};
+use super::report::{DeployError, Steps};
+use super::start::{Start, Starts};
+use super::switch::collision;
+use super::{Deployer, Deployment, Served};
+
+/// Earlier revisions that are tried, newest first. Each may take as long as a component may take to describe itself.
+const TRIED: usize = 3;
+
+/// Characters of a reason that are noted. A component decides how long its own reasons are.
+const REASON_CHARACTERS: usize = 1000;
+
+/// A text with a bounded length.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(REASON_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl Deployer {
+    /// What a service starts with: as it should, or else with an earlier revision.
+    ///
+    /// # Errors
+    /// Why it cannot start as it should, if no earlier revision can serve either.
+    pub(super) async fn start_or_fall_back(&self, name: &str) -> Result<Start, DeployError> {
+        let error = match self.start(name).await {
+            Err(error) if !matches!(error, DeployError::Record(_)) => error,
+            started => return started,
+        };
+        let reason = shortened(&format!("the active revision could not start: {error}"));
+        self.fall_back(name, &reason).await?.ok_or(error)
+    }
+
+    /// The newest earlier revision that can serve. The record makes it the active one, so a restart serves it too.
+    async fn fall_back(&self, name: &str, reason: &str) -> Result<Option<Start>, DeployError> {
+        let Some(active) = self.record.active(name)? else { return Ok(None) };
+        let Some(served) = self.earlier(name, &active).await? else { return Ok(None) };
+        let digest = served.revision.digest();
+        let (from, to) = (&active[..12], &digest[..12]);
+        tracing::error!(service = name, from, to, reason, "an earlier revision serves instead of the active one");
+        let note = format!("revision {to} serves instead of {from}: {reason}");
+        let entry = self.entry(name, Action::Fallback, Some(active.clone()), digest, reason);
+        Ok(Some(Start { served, entry: Some(entry), note: Some(note) }))
+    }
+
+    async fn earlier(&self, name: &str, active: &str) -> Result<Option<Served>, DeployError> {
+        let mut tried = 0;
+        for digest in self.record.served_once(name)?.into_iter().filter(|digest| digest != active) {
+            if tried == TRIED {
+                break;
+            }
+            if self.record.reverted(name, &digest)?.is_some() {
+                continue;
+            }
+            let Some(bytes) = self.record.load(&digest) else { continue };
+            tried += 1;
+            let staged = async {
+                let served = self.stage(name, &bytes.into(), &digest, &mut Steps::default()).await?;
+                self.fits_schema(&served).await?;
+                Ok::<_, DeployError>(served)
+            };
+            match staged.await {
+                Ok(served) => return Ok(Some(served)),
+                Err(error @ DeployError::Record(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(service = name, revision = &digest[..12], %error, "an earlier revision cannot serve either");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A set that is still watched falls back as a whole if one of it does.
+    pub(super) async fn fall_back_together(&self, starts: &mut Starts) -> Result<(), DeployError> {
+        let has_left = |start: &Result<Start, DeployError>| match start {
+            Ok(Start { entry, .. }) => entry.as_ref().is_some_and(|entry| entry.action == Action::Fallback),
+            Err(_) => true,
+        };
+        for set in self.record.on_probation()? {
+            let left = set.iter().find(|member| starts.get(&member.service).is_some_and(has_left));
+            let Some(left) = left.map(|left| left.service.clone()) else { continue };
+            for member in set.into_iter().filter(|member| member.service != left) {
+                // A new component of the manifest takes the place of what was deployed with the set.
+                let is_as_before = |start: &Start| start.entry.is_none();
+                let Some(Ok(start)) = starts.get(&member.service) else { continue };
+                if !is_as_before(start) {
+                    continue;
+                }
+                let reason = format!("`{left}`, which was deployed with it, could not start");
+                if let Some(start) = self.fall_back(&member.service, &reason).await? {
+                    starts.insert(member.service, Ok(start));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out services whose routes collide. Those that served together last come first, so what is new gives way: a new component
+    /// to the active revision of its service, and a new service to all others.
+    pub(super) async fn settle_collisions(&self, starts: &mut Starts) -> Result<(), DeployError> {
+        let is_new = |start: &Start| start.entry.is_some();
+        let mut order: Vec<String> =
+            starts.iter().filter(|(_, start)| start.is_ok()).map(|(name, _)| name.clone()).collect();
+        order.sort_by_key(|name| starts[name].as_ref().is_ok_and(is_new));
+        let serves = |starts: &Starts, names: &[String]| {
+            let served = names.iter().filter_map(|name| Some((name, starts.get(name)?.as_ref().ok()?)));
+            let served = served.map(|(name, start)| (Arc::from(name.as_str()), start.served.clone())).collect();
+            Deployment::new(served, BTreeMap::new()).map(drop)
+        };
+        // As a rule all fit, and one table shows it.
+        if serves(starts, &order).is_ok() {
+            return Ok(());
+        }
+        let mut settled: Vec<String> = Vec::new();
+        for name in order {
+            settled.push(name.clone());
+            let Err(conflict) = serves(starts, &settled) else { continue };
+            let refused = DeployError::from(collision(&conflict));
+            let active = self.record.active(&name)?;
+            let start = match active.filter(|_| starts[&name].as_ref().is_ok_and(is_new)) {
+                Some(active) => self.start_again(&name, &active, None).await.map(|served| Start {
+                    served,
+                    entry: None,
+                    note: Some(shortened(&refused.to_string())),
+                }),
+                None => Err(refused),
+            };
+            starts.insert(name.clone(), start);
+            if let Err(conflict) = serves(starts, &settled) {
+                starts.insert(name, Err(collision(&conflict).into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes into the history that a start refused a component, unless the newest line says so already.
+    pub(super) fn note_refused(&self, name: &str, digest: &str, reason: &str) -> Result<(), DeployError> {
+        let newest = self.record.history(name, 1)?.pop();
+        let is_known = newest.is_some_and(|line| {
+            (&*line.action, &*line.result, &*line.to, &*line.detail) == ("start", "refused", digest, reason)
+        });
+        if is_known {
+            return Ok(());
+        }
+        let from = self.record.active(name)?;
+        let entry: Entry = self.entry(name, Action::Start, from, digest, "the host started");
+        let line = self.record.begin(&entry)?;
+        Ok(self.record.end(line, "refused", reason)?)
+    }
+
+    /// What to say of a component of the manifest that the history knows and that is not active.
+    pub(super) fn inactive_file(&self, name: &str, digest: &str, active: &str) -> Result<Option<String>, DeployError> {
+        if digest == active {
+            return Ok(None);
+        }
+        let file = self.manifest.services[name].component.display();
+        let (shown, active) = (&digest[..12], &active[..12]);
+        let force = if self.record.reverted(name, digest)?.is_some() { " --force" } else { "" };
+        let note = format!(
+            "the component in {file} ({shown}) is not active, {active} is: a start activates only files that were never deployed. \
+             To activate it: comptoir deploy {name} {file}{force}"
+        );
+        tracing::warn!(service = name, "{note}");
+        Ok(Some(note))
+    }
+}
