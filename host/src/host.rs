@@ -28,7 +28,7 @@ use crate::manifest::{Manifest, Operator, Reuse, Service};
 use crate::passwords::Passwords;
 use crate::revision::{Background, IDLE_INSTANCES};
 use crate::storage::folder::DataFolder;
-use crate::telemetry::Metrics;
+use crate::telemetry::{DroppedLines, Metrics};
 use databases::Databases;
 
 /// What a host is started with, beside its manifest.
@@ -44,6 +44,8 @@ pub struct Options {
     pub watch: bool,
     /// The time of day that host and guests see.
     pub clock: Clock,
+    /// What the log counts of the lines that it drops, for the metrics and the log itself.
+    pub dropped_lines: Option<DroppedLines>,
 }
 
 /// A host that serves. Dropping it without `shutdown` stops its listeners at the end of the process.
@@ -94,7 +96,7 @@ impl Host {
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
         deployer.start_all().await?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::default().with_dropped_lines(options.dropped_lines.clone()));
         let (audit, tokens) = (platform.audit.clone(), platform.tokens.clone());
         let gate = Gate::new(tokens.clone(), Arc::new(admin_token), audit.clone());
         let origins = &manifest.listeners.cors;
@@ -116,6 +118,9 @@ impl Host {
         bound.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
         tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
         tokio::spawn(until_stopped(stop.subscribe(), tokens.follow_forever()));
+        if let Some(dropped_lines) = options.dropped_lines {
+            tokio::spawn(until_stopped(stop.subscribe(), dropped_lines.report_forever()));
+        }
         if options.watch {
             tokio::spawn(until_stopped(stop.subscribe(), deployer.clone().follow_files()));
         }

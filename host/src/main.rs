@@ -3,6 +3,7 @@
 mod client;
 mod output;
 mod sign;
+mod system;
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -18,10 +19,10 @@ use comptoir::engine::{self, Wasi};
 use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
 use comptoir::priority;
-use comptoir::telemetry::{LogFormat, start_log};
+use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
 use output::outln;
-use tokio::signal::unix::{SignalKind, signal};
+use system::Signals;
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
 
@@ -35,7 +36,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the services of a manifest until SIGTERM or ctrl-c.
+    /// Serve the services of a manifest until SIGTERM, SIGHUP or ctrl-c.
     Serve(Serve),
     /// Send a component to a running host and put it in charge of a service.
     Deploy(client::Deploy),
@@ -150,7 +151,7 @@ struct Compile {
 
 fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
-        Command::Serve(options) => run(&options),
+        Command::Serve(options) => return run(&options),
         Command::Deploy(command) => command.run(),
         Command::DeploySet(command) => command.run(),
         Command::Canary(command) => command.run(),
@@ -176,24 +177,43 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Serve) -> anyhow::Result<()> {
-    start_log(options.log_format, &options.log).context("--log cannot be read")?;
+/// Serves. All that it says goes through the log, so that a stderr that nobody reads does not stop it.
+fn run(options: &Serve) -> ExitCode {
+    let log = match Log::start(options.log_format, &options.log) {
+        Ok(log) => log,
+        Err(error) => {
+            say(&format!("--log cannot be read: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve_manifest(options, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
     let mut manifest = Manifest::read(&options.manifest)?;
     manifest.listeners.gateway = options.gateway.unwrap_or(manifest.listeners.gateway);
     if let Some(admin) = options.admin {
         anyhow::ensure!(admin.ip().is_loopback(), "--admin {admin}: the admin listener must be on loopback");
         manifest.listeners.admin = admin;
     }
+    system::raise_descriptor_limit(manifest.listeners.connections);
     let operator_password = options.operator_password_file.as_deref().map(read_password).transpose()?;
     let started_with = Options {
         operator_password,
         cache: options.cache.clone(),
         watch: options.watch,
         compiler: Some(std::env::current_exe().context("this program cannot find itself")?),
+        dropped_lines: Some(log.dropped_lines()),
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(manifest, &options.data, started_with));
+    let ended = runtime.block_on(serve(manifest, &options.data, started_with, log));
     // A thread that compiles or hashes is not waited for: what it makes, nobody wants any more.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
@@ -245,25 +265,21 @@ fn read_password(file: &Path) -> anyhow::Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-async fn serve(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<()> {
+async fn serve(manifest: Manifest, data: &Path, options: Options, log: &Log) -> anyhow::Result<()> {
     // Before the start, so that a signal during it is not lost.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::new()?;
     let began = std::time::Instant::now();
-    say("starting; a component that was never seen is compiled first");
+    log.say("starting; a component that was never seen is compiled first");
     let start = Host::start(manifest, data, options);
     let host = tokio::select! {
         host = start => host?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        () = signals.any() => return Ok(()),
     };
     announce(&host, data, began.elapsed());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    say("stopping; running requests may end");
+    signals.any().await;
+    log.say("stopping; running requests may end");
     if !host.shutdown().await {
-        say("some requests did not end in time and were cut off");
+        log.say("some requests did not end in time and were cut off");
     }
     Ok(())
 }
@@ -273,6 +289,7 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "comptoir: {text}");
 }
 
+/// Prints where the host listens, on a thread of its own: a stdout that nobody reads must not stop the host.
 fn announce(host: &Host, data: &Path, took: std::time::Duration) {
     let addresses = host.addresses();
     let mut lines = vec![format!("Comptoir serves after {} ms", took.as_millis())];
@@ -291,5 +308,8 @@ fn announce(host: &Host, data: &Path, took: std::time::Duration) {
             "  {username}/{username} is a development login: everybody knows it, so this host listens on loopback only"
         ));
     }
-    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+    let print = move || {
+        let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+    };
+    let _ = std::thread::Builder::new().name("announce".to_owned()).spawn(print);
 }

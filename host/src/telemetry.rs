@@ -1,7 +1,12 @@
 //! What the operator sees: the log, and the numbers at `/metrics`.
 //!
 //! One line a request, at the edge. Messages read alone, fields are for queries; no token, password or body is in either.
+//!
+//! No request waits for the log: lines wait in a bounded queue for the thread that writes them. If nobody reads stderr, the queue
+//! fills up, and further lines are dropped and counted.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tracing::{Level, Metadata};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -34,22 +40,110 @@ fn tells_secrets(what: &Metadata<'_>) -> bool {
     *what.level() > Level::INFO && TELLTALES.iter().any(|telltale| what.target().starts_with(telltale))
 }
 
-/// Starts the log on stderr. `filter` is a level such as `info`, or directives as tracing-subscriber reads them; whatever it
-/// says, what would tell a secret stays out.
-///
-/// # Errors
-/// When the filter cannot be read.
-pub fn start_log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
-    let discreet = filter_fn(|what| !tells_secrets(what));
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
-    let lines = match format {
-        LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
-    };
-    tracing_subscriber::registry().with(lines.with_filter(discreet)).with(filter).try_init()?;
-    Ok(())
+/// Lines that wait for their writer. A line has about 300 bytes, or more if a guest printed something.
+const QUEUED_LINES: usize = 4096;
+
+/// How long the end of the program waits until the queued lines are written.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
+
+/// How often dropped lines are reported.
+const REPORT_TIME: Duration = Duration::from_secs(1);
+
+/// The log on stderr. Dropping it writes the queued lines, as far as somebody reads them within two seconds.
+pub struct Log {
+    lines: NonBlocking,
+    guard: Option<WorkerGuard>,
+}
+
+impl Log {
+    /// Starts the log, and reports panics in it. `filter` is a level such as `info`, or directives as tracing-subscriber reads
+    /// them; whatever it says, what would tell a secret stays out.
+    ///
+    /// # Errors
+    /// When the filter cannot be read.
+    pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<Self> {
+        let filter = EnvFilter::try_new(filter)?;
+        let discreet = filter_fn(|what| !tells_secrets(what));
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
+        let (queued, guard) = queue.finish(std::io::stderr());
+        let lines = tracing_subscriber::fmt::layer().with_writer(queued.clone()).with_ansi(colours);
+        let lines = match format {
+            LogFormat::Text => lines.with_target(false).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        };
+        tracing_subscriber::registry().with(lines.with_filter(discreet)).with(filter).try_init()?;
+        report_panics(queued.clone());
+        Ok(Self { lines: queued, guard: Some(guard) })
+    }
+
+    /// Tells the operator something, whatever the filter says.
+    pub fn say(&self, text: &str) {
+        // Fails only if the writer is gone.
+        let _ = self.lines.clone().write_all(format!("comptoir: {text}\n").as_bytes());
+    }
+
+    /// The count of lines that nobody read in time.
+    pub fn dropped_lines(&self) -> DroppedLines {
+        DroppedLines(self.lines.error_counter())
+    }
+}
+
+impl Drop for Log {
+    /// Flushes on another thread: the guard itself may wait without end for a stderr that nobody reads.
+    fn drop(&mut self) {
+        let guard = self.guard.take();
+        let (flushed, done) = std::sync::mpsc::channel();
+        let flush = move || {
+            drop(guard);
+            let _ = flushed.send(());
+        };
+        if std::thread::Builder::new().name("log-flush".to_owned()).spawn(flush).is_ok() {
+            let _ = done.recv_timeout(FLUSH_TIME);
+        }
+    }
+}
+
+/// Writes panics where all other lines go. The standard hook writes to stderr itself, and waits until somebody reads it.
+fn report_panics(lines: NonBlocking) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let mut text = format!("comptoir: the thread `{}` {panic}\n", thread.name().unwrap_or("unnamed"));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            text.push_str(&format!("{backtrace}\n"));
+        }
+        let _ = lines.clone().write_all(text.as_bytes());
+    }));
+}
+
+/// How many lines of the log were dropped because stderr was not read in time.
+#[derive(Debug, Clone)]
+pub struct DroppedLines(ErrorCounter);
+
+impl DroppedLines {
+    /// Since the program started.
+    pub fn count(&self) -> u64 {
+        self.0.dropped_lines() as u64
+    }
+
+    /// Logs the count whenever it has grown, once a second at most.
+    pub async fn report_forever(self) {
+        let mut reported = 0;
+        loop {
+            tokio::time::sleep(REPORT_TIME).await;
+            let dropped = self.count();
+            if dropped > reported {
+                let lines = dropped - reported;
+                tracing::warn!(
+                    lines,
+                    total = dropped,
+                    "the log dropped {lines} lines because stderr was not read in time"
+                );
+                reported = dropped;
+            }
+        }
+    }
 }
 
 /// A label value that is shared, not copied, when a request is counted.
@@ -86,6 +180,8 @@ pub struct Metrics {
     latency: Family<Labels, Histogram, fn() -> Histogram>,
     /// Connections that were accepted, on all listeners.
     pub connections: AtomicU64,
+    /// Lines that the log dropped; none without a log of this program's own.
+    dropped_lines: Option<DroppedLines>,
 }
 
 impl Default for Metrics {
@@ -94,11 +190,17 @@ impl Default for Metrics {
             requests: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             connections: AtomicU64::new(0),
+            dropped_lines: None,
         }
     }
 }
 
 impl Metrics {
+    /// Shows the lines that a log dropped, too.
+    pub fn with_dropped_lines(self, dropped_lines: Option<DroppedLines>) -> Self {
+        Self { dropped_lines, ..self }
+    }
+
     /// Counts an answered request.
     pub fn request(&self, labels: &Labels, duration: Duration) {
         self.requests.get_or_create(labels).inc();
@@ -116,5 +218,8 @@ impl Metrics {
         let connections = Counter::<u64>::default();
         connections.inc_by(self.connections.load(Ordering::Relaxed));
         registry.register("comptoir_connections", "Accepted connections", connections);
+        let dropped = Counter::<u64>::default();
+        dropped.inc_by(self.dropped_lines.as_ref().map_or(0, DroppedLines::count));
+        registry.register("comptoir_log_dropped_lines", "Lines of the log that nobody read in time", dropped);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 31] = [
+const EDGES: [(&str, &[&str]); 32] = [
     (
         "admin",
         &[
@@ -87,6 +87,7 @@ const EDGES: [(&str, &[&str]); 31] = [
     ("sign", &["output"]),
     ("signature", &["key_file"]),
     ("storage", &["priority"]),
+    ("system", &[]),
     ("telemetry", &[]),
     ("tokens", &["clock", "key_file", "storage"]),
     ("version", &[]),

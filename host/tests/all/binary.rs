@@ -4,6 +4,8 @@ mod exhausted;
 mod failing;
 mod flood;
 mod kept_code;
+mod system;
+mod unread;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -169,7 +171,7 @@ async fn a_trace_that_is_valid_is_found_in_the_log_of_its_request_and_of_the_cal
 
 #[tokio::test]
 async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut program = Program::start().await;
         let url = format!("{}/unruly/nap", program.gateway);
         let running = tokio::spawn(async move { get(&url, "nap").await.status() });

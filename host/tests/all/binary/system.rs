@@ -1,0 +1,58 @@
+//! What the program makes of the limits and signals that it is started with.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use tokio::process::Command;
+
+use super::{Program, UNRULY, serve};
+
+/// The program, started after these commands of a shell.
+async fn started_after(commands: &str) -> Program {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let serving = serve(&folder, UNRULY);
+    Program::spawn(after(commands, &serving), &folder).await
+}
+
+fn after(commands: &str, serving: &Command) -> Command {
+    let serving = serving.as_std();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{commands}; exec \"$0\" \"$@\"")])
+        .arg(serving.get_program())
+        .args(serving.get_args());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// What stands after a word at the beginning of a line in a file of the process.
+fn told(program: &Program, file: &str, word: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{}/{file}", program.process.id().unwrap())).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(word)).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let program = started_after("ulimit -Sn 256").await;
+    let limits = told(&program, "limits", "Max open files");
+    let limits: Vec<&str> = limits.split_whitespace().collect();
+    assert_eq!(limits[0], limits[1]);
+    assert_ne!(limits[0], "256");
+}
+
+#[tokio::test]
+async fn a_host_that_may_not_open_enough_descriptors_for_its_connections_says_so_with_numbers() {
+    let mut program = started_after("ulimit -n 600").await;
+    let line = program.until_logged(|line| line["message"].to_string().contains("open descriptors")).await;
+    assert_eq!((&line["level"], &line["limit"], &line["needed"]), (&"WARN".into(), &600.into(), &16_896.into()));
+    let message = line["message"].as_str().unwrap();
+    assert!(message.contains("600 open descriptors, too few for the manifest's 16384 connections"), "{message}");
+    assert!(message.contains("raise the hard limit to 16896") && message.ends_with("to 88 or less"), "{message}");
+}
+
+#[tokio::test]
+async fn a_program_that_was_started_with_hangups_ignored_goes_on_ignoring_them() {
+    let ignores = |program: &Program| u64::from_str_radix(&told(program, "status", "SigIgn:"), 16).unwrap() & 1 == 1;
+    assert!(ignores(&started_after("trap '' HUP").await));
+    assert!(!ignores(&started_after("true").await));
+}
