@@ -10,16 +10,29 @@ pub(crate) const LIMIT_BYTES: usize = 1 << 20;
 /// Why a body was refused, for the client to read.
 pub(crate) type Why = Cow<'static, str>;
 
+/// Characters of a wrong content type that the refusal shows.
+const SHOWN_CHARACTERS: usize = 64;
+
 /// Accepts `application/json` and `application/…+json` in any case and with any parameters.
-pub(crate) fn check_content_type(content_type: Option<&str>) -> Result<(), Why> {
+pub(crate) fn check_content_type(content_type: Option<&[u8]>) -> Result<(), Why> {
     let Some(content_type) = content_type else {
-        return Err("A JSON body with Content-Type: application/json is needed.".into());
+        return Err("The body has no Content-Type. Send application/json.".into());
     };
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.strip_prefix("application/") {
+    let content_type = String::from_utf8_lossy(content_type);
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let lower = essence.to_ascii_lowercase();
+    match lower.strip_prefix("application/") {
         Some(subtype) if subtype == "json" || (subtype.len() > 5 && subtype.ends_with("+json")) => Ok(()),
-        _ => Err("The body's Content-Type is not application/json.".into()),
+        _ => Err(format!("The body's Content-Type is {}. Send application/json.", shown(essence)).into()),
     }
+}
+
+/// A text of the client's, cut to some characters, with quotes around it and nothing in it that a terminal or a page acts on.
+fn shown(text: &str) -> String {
+    let cut = if text.chars().count() > SHOWN_CHARACTERS { "…" } else { "" };
+    let plain = |character: char| if character.is_ascii_graphic() || character == ' ' { character } else { '?' };
+    let shown: String = text.chars().take(SHOWN_CHARACTERS).map(plain).collect();
+    format!("\"{shown}{cut}\"")
 }
 
 /// Parses a body that must be an object.
@@ -59,7 +72,7 @@ mod tests {
             "application/vnd.api+json",
             "application/problem+json; charset=utf-8",
         ] {
-            assert_eq!(check_content_type(Some(accepted)), Ok(()), "{accepted}");
+            assert_eq!(check_content_type(Some(accepted.as_bytes())), Ok(()), "{accepted}");
         }
     }
 
@@ -67,9 +80,21 @@ mod tests {
     fn other_content_types_are_refused() {
         for refused in ["", "text/json", "text/plain", "application/jsonp", "application/+json", "json", "application"]
         {
-            assert!(check_content_type(Some(refused)).is_err(), "{refused}");
+            assert!(check_content_type(Some(refused.as_bytes())).is_err(), "{refused}");
         }
         assert!(check_content_type(None).is_err());
+    }
+
+    #[test]
+    fn the_refusal_names_the_type_that_came_and_the_one_that_is_wanted() {
+        let why = |sent: &[u8]| check_content_type(Some(sent)).unwrap_err().into_owned();
+        assert_eq!(
+            why(b"text/plain; charset=utf-8"),
+            "The body's Content-Type is \"text/plain\". Send application/json."
+        );
+        assert_eq!(why(b"a\xff\x1b[31m<b>"), "The body's Content-Type is \"a??[31m<b>\". Send application/json.");
+        let long = format!("x/{}", "y".repeat(1000));
+        assert_eq!(why(long.as_bytes()).chars().count(), why(b"").chars().count() + 65);
     }
 
     #[test]

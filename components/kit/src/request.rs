@@ -49,9 +49,10 @@ impl Request {
     }
 
     /// The first value that the query has for a name, decoded, or as it stands if it is badly encoded. None if there is none.
+    /// A name that the client encoded is the same name (RFC 3986, section 6.2.2.2).
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let pairs = self.split_target().1.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+        let mut pairs = self.split_target().1.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let (_, value) = pairs.find(|(key, _)| path::decode(key).as_deref() == Some(name))?;
         Some(path::decode(value).unwrap_or(Cow::Borrowed(value)))
     }
 
@@ -134,6 +135,11 @@ impl Request {
         self.given.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 
+    /// All values of a header, in the order in which they were sent.
+    pub fn all_header_bytes<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.given.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
+    }
+
     /// The body as a JSON object.
     ///
     /// Of a key that came twice, the last value counts. Nesting is limited to 128 levels, the body to 1 MiB.
@@ -143,7 +149,7 @@ impl Request {
     /// 400 with the given code, and a message that says what was wrong: no body, another content type than
     /// `application/json` or `application/…+json`, not JSON, or not an object. 413 for a body that is too long.
     pub fn json_object(&self, code: &'static str) -> Result<JsonObject, Failure> {
-        body::check_content_type(self.header("content-type")).map_err(|why| Failure::bad_request(code, why))?;
+        body::check_content_type(self.header_bytes("content-type")).map_err(|why| Failure::bad_request(code, why))?;
         if self.given.body.len() > body::LIMIT_BYTES {
             return Err(Failure::new(413, "BODY_TOO_LARGE", "The body is longer than 1 MiB."));
         }

@@ -37,7 +37,7 @@ kit::service! {
         get("/users/profile", User, own),
         get("/users/{id}", User, show),
         put("/users/{id}", User, change, ["if-match"]),
-        delete("/users/{id}", Admin, remove),
+        delete("/users/{id}", Admin, remove, ["if-match"]),
         post("/internal/profiles", Internal, create_registered),
         put("/internal/operator", Internal, restore_operator),
     ],
@@ -102,6 +102,7 @@ fn remove(request: &Request) -> Result<Response, Failure> {
     let id = id(request)?;
     let rows = rows::by_id(&Database, id)?;
     let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
+    condition::check_if_match(request, &model::tag(&profile))?;
     // The login goes first, so that no order is placed after the others are forgotten. If that or the rest fails, the
     // profile is still there to be deleted again. While it is, nobody can register its name.
     logins::end(profile.username)?;

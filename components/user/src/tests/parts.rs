@@ -27,6 +27,21 @@ fn a_change_of_what_was_changed_meanwhile_is_refused() {
 }
 
 #[test]
+fn a_user_that_was_changed_meanwhile_is_not_deleted() {
+    install(&SERVICE);
+    let path = format!("/users/{}", make("bob"));
+    others_answer();
+    let seen = header(&as_admin(get(&path)), "etag").to_owned();
+    assert_eq!(change(&path, &seen, "1").status, 200);
+    let late = as_admin(delete(&path).with_header("if-match", &seen));
+    assert_eq!(late.outcome(), (412, "PRECONDITION_FAILED"));
+    let now = header(&as_admin(get(&path)), "etag").to_owned();
+    // Two fields are one list.
+    let listed = delete(&path).with_header("if-match", "\"x\"").with_header("if-match", now);
+    assert_eq!(as_admin(listed).status, 200);
+}
+
+#[test]
 fn a_tag_is_strong_the_same_wherever_the_profile_is_read_and_no_other_profiles() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
