@@ -1,8 +1,11 @@
 //! What a component documents of its routes, for the document that the gateway serves: OpenAPI 3.1 and JSON Schema.
 //!
 //! `wit/service.wit` says how a component writes it. The operations are held to the routes and the references to the schemas, so
-//! that what is served has neither an operation nor a reference that leads nowhere. Schemas get their service's name in
+//! that what is served has neither an operation nor a reference that leads nowhere. Members that are not listed in `members` are
+//! left out, so that nothing leads to another server. Schemas get their service's name in
 //! front, `orders.Order`, so that two services may each have an `Order`.
+
+mod members;
 
 use std::collections::BTreeMap;
 
@@ -75,6 +78,7 @@ impl Documentation {
                 return Err(format!("names a schema `{name}`: use letters, digits and _"));
             }
             adopt(&mut schema).map_err(|why| format!("of the schema `{name}` {why}"))?;
+            members::SCHEMA.keep_in(&mut schema);
             documentation.schemas.insert(format!("{service}.{name}"), schema);
         }
         Ok(documentation)
@@ -112,6 +116,7 @@ impl Operation {
             return Err("has `responses` that are no object, or `parameters` that are no list".to_owned());
         }
         object.values_mut().try_for_each(adopt)?;
+        members::OPERATION.keep(&mut object);
         Ok(Self { object, errors })
     }
 }

@@ -64,6 +64,12 @@ fn documentation() -> Option<String> {
         ("doc-name", r#"{"operations": {}, "schemas": {"an item": {}}}"#),
         ("doc-status", r#"{"operations": {"GET /variant/items": {"errors": {"200": {"FINE": ""}}}}}"#),
         ("doc-codes", r#"{"operations": {"GET /variant/items": {"errors": {"404": ["ABSENT"]}}}}"#),
+        (
+            "doc-elsewhere",
+            r#"{"operations": {"GET /variant/items": {"summary": "Lists", "servers": [{"url": "https://evil.example"}],
+                "externalDocs": {"url": "https://evil.example"}, "responses": {"200": {"description": "All",
+                "links": {"next": {"operationRef": "https://evil.example"}}}}}}}"#,
+        ),
         ("doc-answers", r#"{"operations": {"GET /variant/items": {"responses": []}}}"#),
     ];
     if is("doc-long") {
