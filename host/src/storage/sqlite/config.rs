@@ -36,6 +36,9 @@ pub struct SqliteConfig {
     /// From three quarters of it on, page caches stop growing; at the whole, statements fail. SQLite keeps one number for the
     /// process, and the lowest one set holds.
     pub heap_bytes: u64,
+    /// The same, from which on a statement is stopped that runs longer than `inline_budget`: sorts and temporary tables grow in
+    /// memory, and one large statement must not make the small ones of other services fail. Default 256 MiB.
+    pub heap_bytes_of_long: u64,
     /// Bounds on each statement.
     pub limits: SqliteLimits,
 }
@@ -92,6 +95,7 @@ impl Default for SqliteConfig {
             database_bytes: 1 << 30,
             wal_bytes: 64 << 20,
             heap_bytes: 512 << 20,
+            heap_bytes_of_long: 256 << 20,
             limits: SqliteLimits::default(),
         }
     }

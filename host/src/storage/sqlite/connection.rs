@@ -79,6 +79,7 @@ pub(super) struct Connection {
     pub(super) asked: Arc<Asked>,
     pub(super) tables: Tables,
     deadline: Arc<Deadline>,
+    inline_budget: Duration,
     wal_frames: Arc<AtomicU32>,
 }
 
@@ -88,6 +89,9 @@ struct Deadline {
     origin: Instant,
     /// Nanoseconds from `origin`; the maximum means never.
     at: AtomicU64,
+    /// Nanoseconds from `origin`, from which on it is stopped as well if SQLite has allocated more than so many bytes.
+    long: AtomicU64,
+    heap_bytes: i64,
 }
 
 impl Blueprint {
@@ -168,7 +172,9 @@ impl Blueprint {
             .collect::<rusqlite::Result<Vec<String>>>()?;
         let author = if role.migrates() { Author::Migration } else { Author::Guest };
         let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
-        let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
+        // A migration sorts in files: an index of a large table needs more than memory has.
+        let heap_bytes = if role == Role::Migrator { u64::MAX } else { self.config.heap_bytes_of_long };
+        let deadline = Arc::new(Deadline::new(heap_bytes));
         let wal_frames = Arc::new(AtomicU32::new(0));
         let asked = Arc::new(Asked::new(role == Role::Writer));
         let (judge, notes, watch, frames) = (policy.clone(), asked.clone(), deadline.clone(), wal_frames.clone());
@@ -183,7 +189,8 @@ impl Blueprint {
             notes.note(&context.action);
             judge.judge(&context)
         }))?;
-        Ok(Connection { raw, policy, asked, tables: Tables::default(), deadline, wal_frames })
+        let inline_budget = self.config.inline_budget;
+        Ok(Connection { raw, policy, asked, tables: Tables::default(), deadline, inline_budget, wal_frames })
     }
 
     fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
@@ -224,6 +231,9 @@ impl Blueprint {
             config.heap_bytes,
             config.heap_bytes / 4 * 3,
         ))?;
+        if role != Role::Migrator {
+            raw.execute_batch("PRAGMA temp_store = MEMORY")?;
+        }
         let page_bytes: u32 = raw.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let bytes = if role == Role::Sandbox { SANDBOX_BYTES } else { config.database_bytes };
         let pages = (bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);
@@ -274,8 +284,8 @@ impl Blueprint {
 impl Connection {
     /// Runs statements that SQLite interrupts at a moment.
     pub(super) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
-        let nanoseconds = moment.saturating_duration_since(self.deadline.origin).as_nanos();
-        self.deadline.at.store(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.deadline.long.store(self.deadline.nanoseconds_to(Instant::now() + self.inline_budget), Ordering::Relaxed);
+        self.deadline.at.store(self.deadline.nanoseconds_to(moment), Ordering::Relaxed);
         let result = work();
         self.deadline.at.store(u64::MAX, Ordering::Relaxed);
         result
@@ -293,10 +303,30 @@ impl Connection {
 }
 
 impl Deadline {
+    fn new(heap_bytes: u64) -> Self {
+        let (at, long) = (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX));
+        Self { origin: Instant::now(), at, long, heap_bytes: i64::try_from(heap_bytes).unwrap_or(i64::MAX) }
+    }
+
+    fn nanoseconds_to(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn is_over(&self) -> bool {
         let at = self.at.load(Ordering::Relaxed);
-        at != u64::MAX && self.origin.elapsed().as_nanos() > u128::from(at)
+        if at == u64::MAX {
+            return false;
+        }
+        let now = self.nanoseconds_to(Instant::now());
+        now > at || (now > self.long.load(Ordering::Relaxed) && allocated_bytes() > self.heap_bytes)
     }
+}
+
+/// What SQLite has allocated in this process.
+#[allow(unsafe_code, reason = "no safe crate has this call")]
+fn allocated_bytes() -> i64 {
+    // SAFETY: it reads a number under a lock of SQLite's own.
+    unsafe { rusqlite::ffi::sqlite3_memory_used() }
 }
 
 /// Closes every door that SQLite leaves open for the sake of old programs.

@@ -106,6 +106,20 @@ async fn a_write_that_is_stopped_ends_its_transaction() {
 }
 
 #[tokio::test]
+async fn a_sort_that_takes_too_much_memory_is_stopped_and_a_smaller_one_is_not() {
+    let config = SqliteConfig { heap_bytes_of_long: 128 << 20, statement_deadline: LONG, ..SqliteConfig::default() };
+    let shop = Shop::open(config).await;
+    let sorted = |rows: u32| {
+        format!(
+            "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {rows})
+             SELECT length(v) FROM (SELECT hex(zeroblob(100000)) || n AS v FROM c) ORDER BY v"
+        )
+    };
+    assert_eq!(shop.query(&sorted(2_000), &[]).await, Err(StorageError::TimedOut));
+    assert_eq!(shop.query(&sorted(50), &[]).await.unwrap().values().len(), 50);
+}
+
+#[tokio::test]
 async fn nested_queries_fit_on_a_small_stack() {
     let shop = Shop::new().await;
     let nested = |depth: usize| format!("{}SELECT 1{}", "SELECT * FROM (".repeat(depth), ")".repeat(depth));
