@@ -22,6 +22,7 @@ use comptoir::priority;
 use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
 use output::outln;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use system::Signals;
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
@@ -145,6 +146,9 @@ struct Compile {
     /// Bytes of address space.
     #[arg(long)]
     memory: u64,
+    /// Seconds of the processor.
+    #[arg(long)]
+    seconds: u64,
     #[arg(long)]
     wasi: String,
 }
@@ -244,20 +248,28 @@ fn size(contents: &Contents) -> String {
     format!("{} files, {}", contents.files.len(), bytesize::ByteSize::b(contents.bytes()))
 }
 
-/// Gives itself the lowest priority and a bound on memory before it looks at what it is given.
+/// Gives itself the lowest priority, bounds on memory and time, and an end with its host, before it looks at what it is given.
 fn compile(options: &Compile) -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
     priority::go_behind(19).context("its priority cannot be lowered")?;
     // There niceness is the whole process's, which is what is wanted here.
     #[cfg(not(target_os = "linux"))]
     rustix::process::nice(19).context("its priority cannot be lowered")?;
-    let limit = Some(options.memory);
-    setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).context("its memory cannot be bounded")?;
+    // The signal comes when the thread ends that started this process. The host starts it on a thread of its runtime, and those end
+    // with the host. Elsewhere than on Linux the bound on its time must do.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("it cannot be bound to its host")?;
+    limit(Resource::As, options.memory).context("its memory cannot be bounded")?;
+    limit(Resource::Cpu, options.seconds).context("its time cannot be bounded")?;
     let wasi = if options.wasi == "0.3" { Wasi::P3 } else { Wasi::P2 };
     let mut component = Vec::new();
     std::io::stdin().lock().read_to_end(&mut component)?;
     let code = engine::compile_apart(wasi, &component)?;
     std::io::stdout().lock().write_all(&code).context("nobody takes what was compiled")
+}
+
+fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {

@@ -69,6 +69,8 @@ async fn in_a_process(compiler: &Path, rules: &DeployRules, wasi: Wasi, bytes: &
     let limit = rules.compile_memory;
     let mut command = Command::new(compiler);
     command.arg("compile").arg("--memory").arg(limit.as_u64().to_string());
+    // It runs on one thread, so it never has more of the processor than time passes. Its host may be killed, and then ends it no more.
+    command.arg("--seconds").arg((rules.compile_time.as_secs() + 1).to_string());
     command.arg("--wasi").arg(match wasi {
         Wasi::P2 => "0.2",
         Wasi::P3 => "0.3",

@@ -5,6 +5,7 @@ use std::process::Output;
 
 use comptoir::host::Options;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{Stand, digest, manifest, refuses, variant};
 use crate::harness::Shop;
@@ -259,4 +260,42 @@ async fn what_a_compiler_finds_wrong_is_the_reason() {
         (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
     let answer = stand.send("", wat::parse_str(invalid).unwrap()).await;
     refuses(&answer, 422, "DEPLOY_REFUSED", "compiled", "type mismatch");
+}
+
+/// Whether a process runs. One that ended and was not waited for does not.
+fn runs(process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or_default().starts_with('Z'))
+}
+
+/// Something that starts a compiler, waits for it and tells its id. The compiler gets no component until the pipe is written to.
+async fn starts_a_compiler(pipe: &Path) -> (tokio::process::Child, String) {
+    let compile = "\"$0\" compile --memory 4294967296 --seconds 60 --wasi 0.2 < \"$1\" > /dev/null & echo $!; wait";
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", compile]).arg(program()).arg(pipe).stdout(std::process::Stdio::piped());
+    let mut shell = shell.kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    let compiler = lines.next_line().await.unwrap().unwrap();
+    (shell, compiler)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compiler_ends_when_the_host_that_started_it_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("component");
+    let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await.unwrap();
+    assert!(made.success());
+    let (mut host, compiler) = starts_a_compiler(&pipe).await;
+    // Opens when the compiler's side is open, and is never written to.
+    let component = tokio::fs::OpenOptions::new().write(true).open(&pipe).await.unwrap();
+    let bound = format!("/proc/{compiler}/limits");
+    while !std::fs::read_to_string(&bound).unwrap().contains("Max cpu time              60                   60") {
+        tokio::task::yield_now().await;
+    }
+    assert!(runs(&compiler), "it waits for its component");
+    host.kill().await.unwrap();
+    while runs(&compiler) {
+        tokio::task::yield_now().await;
+    }
+    drop(component);
 }
