@@ -304,7 +304,8 @@ impl Revision {
             answer
         });
         let outcome = match &answer {
-            Ok(answer) if !answer.response.status().is_server_error() => Outcome::Good,
+            Ok(answer) if answer.response.status().is_client_error() => Outcome::Refusal,
+            Ok(answer) if !answer.response.status().is_server_error() => Outcome::Success,
             Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotItsFault,
             _ if excuse.cause().is_some() => Outcome::NotItsFault,
             _ => Outcome::Bad,

@@ -18,6 +18,9 @@ const LEAST_BAD: u64 = 3;
 /// Answers of either revision below which nothing is said about latency.
 const LEAST_TIMED: u64 = 50;
 
+/// Refusals (4xx) below which nothing is said of a route that has no success any more.
+const LEAST_REFUSED: u64 = 20;
+
 /// How many times slower the median must be, and by how many microseconds.
 const SLOWER: f64 = 4.0;
 const SLOWER_US: f64 = 5_000.0;
@@ -34,6 +37,21 @@ pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic], lag: Duration) -
     new.iter().find_map(|new| {
         let old = old.iter().find(|old| old.route == new.route);
         fails_more(old, new).or_else(|| is_slower(old?, new, lag))
+    })
+}
+
+/// Why the new revision has a route on which nobody succeeds any more, or none: an answer of 404 to everything is no failure by
+/// itself, and no revision either. Clients can cause refusals, so their callers must have had some time for a success.
+pub(super) fn refuses_all(old: &[RouteTraffic], new: &[RouteTraffic]) -> Option<String> {
+    new.iter().filter(|new| new.refused >= LEAST_REFUSED && new.refused == new.good).find_map(|new| {
+        let old = old.iter().find(|old| old.route == new.route)?;
+        let (succeeded, before) = (old.good.saturating_sub(old.refused), old.good + old.bad);
+        let (lower, _) = wilson(succeeded, before);
+        let (_, upper) = wilson(0, new.good + new.bad);
+        (succeeded > 0 && upper < lower).then(|| {
+            let all = new.good + new.bad;
+            format!("{} succeeded in none of {all} requests, the one before in {succeeded} of {before}", new.route)
+        })
     })
 }
 
@@ -115,6 +133,25 @@ mod tests {
         assert!(worse(&old, &[of("GET /orders", 60, 0, 10)], NO_LAG).is_some());
         assert_eq!(worse(&old, &[of("GET /orders", 60, 0, 4)], NO_LAG), None);
         assert_eq!(worse(&old, &[of("GET /orders", 40, 0, 10)], NO_LAG), None);
+    }
+
+    #[test]
+    fn a_route_that_had_successes_and_refuses_everything_is_worse() {
+        let of = |good: u64, refused: u64| {
+            let mut traffic = of("GET /orders", good, 0, 2);
+            traffic.refused = refused;
+            [traffic]
+        };
+        assert_eq!(
+            refuses_all(&of(1000, 0), &of(20, 20)).unwrap_or_default(),
+            "GET /orders succeeded in none of 20 requests, the one before in 1000 of 1000"
+        );
+        assert_eq!(refuses_all(&of(1000, 0), &of(19, 19)), None, "too few to say");
+        assert_eq!(refuses_all(&of(1000, 0), &of(1000, 999)), None, "one succeeded");
+        assert_eq!(refuses_all(&of(1000, 1000), &of(1000, 1000)), None, "it never succeeded");
+        assert_eq!(refuses_all(&[], &of(1000, 1000)), None, "nobody used it before");
+        assert_eq!(refuses_all(&of(1000, 950), &of(40, 40)), None, "a success may still come");
+        assert!(refuses_all(&of(1000, 950), &of(400, 400)).is_some());
     }
 
     #[test]

@@ -26,10 +26,16 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Probes that must fail one after the other to take a revision back.
 const FAILED_PROBES: usize = 2;
 
+/// How long callers have for a first success, unless the watch is shorter. Clients can cause refusals: without this, some in the
+/// first moments of a good revision would take it back.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// New revisions that are watched together, and taken back together.
 pub(super) struct Probation {
     changes: Vec<Change>,
     phase: Phase,
+    /// From then on a route without any success counts.
+    settled: Instant,
 }
 
 /// A revision that may be taken back for another.
@@ -58,9 +64,10 @@ impl Change {
     }
 
     /// Why the new revision is clearly worse, or none.
-    fn worse(&self, lag: Duration) -> Option<String> {
+    fn worse(&self, lag: Duration, is_settled: bool) -> Option<String> {
         let old = since(&self.old_before, self.old.revision.traffic().snapshot());
-        judge::worse(&old, &since(&self.new_before, self.new.revision.traffic().snapshot()), lag)
+        let new = since(&self.new_before, self.new.revision.traffic().snapshot());
+        judge::worse(&old, &new, lag).or_else(|| judge::refuses_all(&old, &new).filter(|_| is_settled))
     }
 
     /// Requests that the new revision answered.
@@ -96,7 +103,17 @@ impl Probation {
             new,
             old,
         });
-        Self { changes: changes.collect(), phase }
+        let mut settled = Instant::now() + SETTLE;
+        if let Phase::InCharge(end) = phase {
+            settled = settled.min(end);
+        }
+        Self { changes: changes.collect(), phase, settled }
+    }
+
+    /// Why one of the new revisions is clearly worse, or none.
+    fn worse(&self, lag: Duration) -> Option<String> {
+        let is_settled = Instant::now() >= self.settled;
+        self.changes.iter().find_map(|change| change.worse(lag, is_settled))
     }
 
     fn lines(&self) -> Vec<i64> {
@@ -150,7 +167,7 @@ pub(super) async fn run(deployer: Arc<Deployer>, mut probation: Probation) {
         if !probation.goes_on(&deployer) {
             return;
         }
-        let mut reason = probation.changes.iter().find_map(|change| change.worse(lags.median()));
+        let mut reason = probation.worse(lags.median());
         let all = probation.changes.iter().map(Change::answered).sum();
         if all != answered {
             (answered, quiet_since) = (all, Instant::now());

@@ -30,6 +30,9 @@ pub(crate) fn misbehave() -> Result<(), Failure> {
     if is("fails-some") && chance() % 10 < 3 {
         return Err(Failure::internal("fails-some"));
     }
+    if is("finds-nothing") {
+        return Err(Failure::not_found("NOT_FOUND", "finds-nothing"));
+    }
     assert!(!is("traps"), "traps");
     if is("slow") {
         std::thread::sleep(Duration::from_millis(40));
