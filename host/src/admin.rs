@@ -148,7 +148,7 @@ impl Admin {
             }
             ["metrics"] => {
                 only(&request, &[Method::GET])?;
-                Ok(metrics_answer(metrics::encode(&self.metrics, &serving, &self.platform)))
+                Ok(metrics_answer(metrics::encode(&self.metrics, &serving, &self.deployer, &self.platform)))
             }
             ["version"] => {
                 only(&request, &[Method::GET])?;

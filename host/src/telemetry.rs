@@ -6,14 +6,18 @@
 //! fills up, and further lines are dropped and counted.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
+};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tracing::{Level, Metadata};
@@ -156,6 +160,9 @@ impl EncodeLabelValue for Shared {
     }
 }
 
+/// In place of a service, route or revision where there is none.
+pub const NO_LABEL: &str = "-";
+
 /// What requests are counted by. Patterns and revisions are few; paths and users are not among them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Labels {
@@ -173,27 +180,31 @@ pub struct Labels {
 const BUCKETS: [f64; 14] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+/// Series of requests at most. A component chooses its statuses, so they could be many: what comes beyond is counted without
+/// route and revision.
+const SERIES: usize = 10_000;
+
+/// The requests of one set of labels.
+#[derive(Debug)]
+struct Series {
+    requests: Counter,
+    latency: Histogram,
+}
+
 /// The numbers that are counted as things happen. Those that can be read when somebody asks are
 /// read then.
+#[derive(Debug, Default)]
 pub struct Metrics {
-    requests: Family<Labels, Counter>,
-    latency: Family<Labels, Histogram, fn() -> Histogram>,
+    requests: Arc<Requests>,
     /// Connections that were accepted, on all listeners.
     pub connections: AtomicU64,
     /// Lines that the log dropped; none without a log of this program's own.
     dropped_lines: Option<DroppedLines>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            requests: Family::default(),
-            latency: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            connections: AtomicU64::new(0),
-            dropped_lines: None,
-        }
-    }
-}
+/// Answered requests, by their labels.
+#[derive(Debug, Default)]
+struct Requests(RwLock<HashMap<Labels, Series>>);
 
 impl Metrics {
     /// Shows the lines that a log dropped, too.
@@ -203,23 +214,117 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn request(&self, labels: &Labels, duration: Duration) {
-        self.requests.get_or_create(labels).inc();
-        self.latency.get_or_create(labels).observe(duration.as_secs_f64());
+        self.requests.count(labels, duration);
+    }
+
+    /// Forgets the requests of revisions that are gone: of all but those whose first twelve digits are among these.
+    pub fn keep_revisions(&self, revisions: &HashSet<String>) {
+        let mut series = self.requests.0.write().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|labels, _| &*labels.revision.0 == NO_LABEL || revisions.contains(&*labels.revision.0));
     }
 
     /// Adds these numbers to a page.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("comptoir_requests", "Answered requests", self.requests.clone());
-        registry.register(
-            "comptoir_request_duration_seconds",
-            "From the request's head to the answer's",
-            self.latency.clone(),
-        );
+        registry.register_collector(Box::new(self.requests.clone()));
         let connections = Counter::<u64>::default();
         connections.inc_by(self.connections.load(Ordering::Relaxed));
         registry.register("comptoir_connections", "Accepted connections", connections);
         let dropped = Counter::<u64>::default();
         dropped.inc_by(self.dropped_lines.as_ref().map_or(0, DroppedLines::count));
         registry.register("comptoir_log_dropped_lines", "Lines of the log that nobody read in time", dropped);
+    }
+}
+
+impl Requests {
+    fn count(&self, labels: &Labels, duration: Duration) {
+        if let Some(series) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(labels) {
+            return series.count(duration);
+        }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let labels = if all.len() < SERIES { labels.clone() } else { labels.without_route_and_revision() };
+        all.entry(labels).or_default().count(duration);
+    }
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self { requests: Counter::default(), latency: Histogram::new(BUCKETS) }
+    }
+}
+
+impl Series {
+    fn count(&self, duration: Duration) {
+        self.requests.inc();
+        self.latency.observe(duration.as_secs_f64());
+    }
+}
+
+impl Labels {
+    fn without_route_and_revision(&self) -> Self {
+        let none = || Shared(NO_LABEL.into());
+        Self { service: self.service.clone(), route: none(), revision: none(), status: self.status }
+    }
+}
+
+impl Collector for Requests {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let help = "Answered requests";
+        let mut requests = encoder.encode_descriptor("comptoir_requests", help, None, MetricType::Counter)?;
+        for (labels, series) in &*all {
+            series.requests.encode(requests.encode_family(labels)?)?;
+        }
+        let (name, help) = ("comptoir_request_duration_seconds", "From the request's head to the answer's");
+        let mut latency = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, series) in &*all {
+            series.latency.encode(latency.encode_family(labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(metrics: &Metrics) -> String {
+        let (mut registry, mut page) = (Registry::default(), String::new());
+        metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        page
+    }
+
+    fn labels(revision: &str, status: u16) -> Labels {
+        let shared = |text: &str| Shared(text.into());
+        Labels { service: shared("orders"), route: shared("/orders"), revision: shared(revision), status }
+    }
+
+    #[test]
+    fn the_series_of_revisions_that_are_gone_are_dropped_and_the_hosts_own_stay() {
+        let metrics = Metrics::default();
+        for revision in ["0123456789ab", "ba9876543210", NO_LABEL] {
+            metrics.request(&labels(revision, 200), Duration::from_millis(3));
+        }
+        assert!(page(&metrics).contains(
+            "comptoir_requests_total{service=\"orders\",route=\"/orders\",revision=\"ba9876543210\",status=\"200\"} 1"
+        ));
+        metrics.keep_revisions(&HashSet::from(["0123456789ab".to_owned()]));
+        let page = page(&metrics);
+        assert!(!page.contains("ba9876543210"), "{page}");
+        for revision in ["0123456789ab", NO_LABEL] {
+            let count = format!("duration_seconds_count{{service=\"orders\",route=\"/orders\",revision=\"{revision}\"");
+            assert!(page.contains(&count), "{page}");
+        }
+    }
+
+    #[test]
+    fn series_are_bounded_and_what_comes_beyond_is_still_counted() {
+        let metrics = Metrics::default();
+        for number in 0..2 * SERIES {
+            metrics.request(&labels(&format!("{number:012}"), 200), Duration::ZERO);
+        }
+        let beyond = labels("", 200).without_route_and_revision();
+        let all = metrics.requests.0.read().unwrap();
+        assert_eq!((all.len(), all[&beyond].requests.get()), (SERIES + 1, SERIES as u64));
     }
 }

@@ -1,5 +1,6 @@
 //! The text at `/metrics`: what was counted, and what is read at this moment.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -8,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::deploy::{Deployment, Platform, Served, Serving};
+use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,7 +30,8 @@ struct Asked {
 }
 
 /// Everything that is known, in the Prometheus text format (OpenMetrics 1.0).
-pub(super) fn encode(metrics: &Metrics, serving: &Serving, platform: &Platform) -> String {
+pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, platform: &Platform) -> String {
+    metrics.keep_revisions(&known_revisions(serving, deployer));
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     services(&mut registry, serving);
@@ -42,6 +44,13 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, platform: &Platform) 
         Ok(()) => page,
         Err(error) => format!("# the metrics could not be written: {error}\n"),
     }
+}
+
+/// The first digits of the revisions that answer, or may again without being compiled.
+fn known_revisions(serving: &Serving, deployer: &Deployer) -> HashSet<String> {
+    let kept = serving.stable().services().keys().flat_map(|name| deployer.kept_digests(name));
+    let digests = serving.all().map(|served| served.revision.digest().to_owned()).chain(kept);
+    digests.map(|digest| digest[..12].to_owned()).collect()
 }
 
 fn services(registry: &mut Registry, serving: &Serving) {

@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 
 use super::TraceParent;
 use crate::route::Route;
-use crate::telemetry::{Labels, Metrics, Shared};
+use crate::telemetry::{Labels, Metrics, NO_LABEL, Shared};
 
 /// The status that is logged for a request whose client went away before its answer: nobody is sent it.
 const CLIENT_GONE: u16 = 499;
@@ -54,7 +54,7 @@ impl Drop for Trace {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let status = self.status.map_or(CLIENT_GONE, |status| status.as_u16());
-        let (request_id, method, none) = (&*self.id, &self.method, "-");
+        let (request_id, method, none) = (&*self.id, &self.method, NO_LABEL);
         let service = self.route.as_ref().map_or(none, |route| &route.service);
         let route = self.route.as_ref().map_or(none, |route| &route.pattern);
         let revision = self.revision.as_ref().and_then(|label| label.to_str().ok()).unwrap_or(none);
