@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use comptoir::admin::SIGNATURE;
 use comptoir::deploy::Share;
+use comptoir::printable::{printable, printable_json};
 use comptoir::signature::{self, Signature};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -281,13 +282,13 @@ impl Operator {
     /// Prints what the host did, or fails with what it said.
     fn print(&self, answer: &Value, print: fn(&Value)) -> anyhow::Result<()> {
         if self.json {
-            outln!("{answer:#}");
+            outln!("{}", printable_json(&format!("{answer:#}")));
         }
         if answer["success"] != true {
-            bail!("{}", answer["error"]["message"].as_str().unwrap_or("the host gave no reason"));
+            bail!("{}", printable(answer["error"]["message"].as_str().unwrap_or("the host gave no reason")));
         }
         if !self.json {
-            print(&answer["data"]);
+            print(&for_terminal(&answer["data"]));
         }
         Ok(())
     }
@@ -304,6 +305,18 @@ async fn send(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Resul
     drop(sender);
     let _ = connection.await;
     serde_json::from_slice(&body).context("the answer is not that of a Comptoir host")
+}
+
+/// The same data, of which no text makes a terminal do anything but show it.
+fn for_terminal(data: &Value) -> Value {
+    match data {
+        Value::String(text) => printable(text).into(),
+        Value::Array(values) => values.iter().map(for_terminal).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, member)| (printable(name).into_owned(), for_terminal(member))).collect()
+        }
+        other => other.clone(),
+    }
 }
 
 fn service_and_file(text: &str) -> Result<(String, PathBuf), String> {

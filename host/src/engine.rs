@@ -20,6 +20,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::guest::{self, Guest, PARTS};
 use crate::manifest::Grant;
+use crate::printable::excerpt;
 
 pub use cache::CacheError;
 use cache::{Cache, Origin};
@@ -29,6 +30,15 @@ pub use ticker::{TICK, Ticker};
 /// kernel's `PAGEMAP_SCAN` (Linux 6.7), which finds the dirty pages; without it, keeping pages costs more than it saves.
 const KEEP_MEMORY_BYTES: usize = 1 << 20;
 const KEEP_TABLE_BYTES: usize = 64 << 10;
+
+/// Imports and exports that a component may have, each. A service of a dozen grants has about fifty.
+const NAMES: usize = 500;
+
+/// Bytes of the name of an import or export.
+const NAME_BYTES: usize = 512;
+
+/// Exports that a refusal lists.
+const LISTED: usize = 10;
 
 /// Which generation of WASI a component is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +106,9 @@ pub enum NotAService {
          exports: {0}"
     )]
     WrongWorld(String),
+    /// More imports or exports than a service needs, or longer names.
+    #[error("{0}: build it with fewer interfaces")]
+    TooManyNames(String),
 }
 
 /// Reads a component's imports and exports.
@@ -106,7 +119,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
     // One sentence for people: what follows the first line is a dump of bytes.
     let garbage = |error: wasmparser::BinaryReaderError| {
         let text = error.message();
-        NotAService::Garbage(text.split(" - expected").next().unwrap_or(text).trim().to_owned())
+        NotAService::Garbage(excerpt(text.split(" - expected").next().unwrap_or(text).trim(), NAME_BYTES))
     };
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
@@ -117,12 +130,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
             Payload::End(_) => depth -= 1,
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    imports.push(import.map_err(garbage)?.name.name.to_owned());
+                    add_name(&mut imports, import.map_err(garbage)?.name.name, "imports")?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
-                    exports.push(export.map_err(garbage)?.name.name.to_owned());
+                    add_name(&mut exports, export.map_err(garbage)?.name.name, "exports")?;
                 }
             }
             _ => {}
@@ -136,8 +149,28 @@ pub fn inspect(bytes: &[u8]) -> Result<Anatomy, NotAService> {
     let may = |speaks: &Speaks| *speaks != Speaks::Plain || describes_itself;
     let all = [Speaks::Plain, Speaks::HttpP2, Speaks::HttpP3].into_iter();
     let found = all.filter(may).find(|speaks| has(&format!("{}.", speaks.interface())));
-    let speaks = found.ok_or_else(|| NotAService::WrongWorld(exports.join(", ")))?;
+    let speaks = found.ok_or_else(|| NotAService::WrongWorld(list(&exports)))?;
     Ok(Anatomy { speaks, describes_itself, imports })
+}
+
+fn add_name(names: &mut Vec<String>, name: &str, what: &str) -> Result<(), NotAService> {
+    if names.len() == NAMES {
+        return Err(NotAService::TooManyNames(format!("it has more than {NAMES} {what}")));
+    }
+    if name.len() > NAME_BYTES {
+        let bytes = name.len();
+        return Err(NotAService::TooManyNames(format!(
+            "a name of its {what} has {bytes} bytes, more than {NAME_BYTES}"
+        )));
+    }
+    names.push(name.to_owned());
+    Ok(())
+}
+
+/// The first few names, and how many more there are.
+fn list(names: &[String]) -> String {
+    let shown = names[..names.len().min(LISTED)].join(", ");
+    if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
 }
 
 /// The functions that a component imports of an interface of this platform, such as `passwords`.
@@ -367,5 +400,25 @@ mod tests {
         assert_eq!(anatomy.speaks, Speaks::HttpP2);
         assert!(!anatomy.describes_itself);
         assert_eq!(anatomy.imports, ["wasi:sockets/tcp@0.2.6"]);
+    }
+
+    #[test]
+    fn imports_and_exports_are_bounded_in_number_and_length_and_so_is_the_refusal() {
+        let refusal = |parts: String| {
+            let refused = inspect(&wat::parse_str(format!("(component {parts})")).unwrap()).unwrap_err();
+            let text = refused.to_string();
+            assert!(text.len() < 8_000, "{} bytes", text.len());
+            text
+        };
+        let imports =
+            |count: usize| (0..count).map(|n| format!("(import \"a:b/i{n}\" (instance))")).collect::<String>();
+        let exports =
+            |count: usize| (0..count).map(|n| format!("(export \"a:b/e{n}\" (instance $x))")).collect::<String>();
+        assert!(refusal(imports(NAMES + 1)).contains("more than 500 imports"));
+        assert!(refusal(imports(NAMES)).contains("it exports neither"));
+        assert!(refusal(format!("(instance $x) {}", exports(NAMES + 1))).contains("more than 500 exports"));
+        assert!(refusal(format!("(instance $x) {}", exports(NAMES))).ends_with("a:b/e9 and 490 more"));
+        let long = format!("(import \"a:b/{}\" (instance))", "x".repeat(NAME_BYTES));
+        assert!(refusal(long).contains("has 516 bytes, more than 512"));
     }
 }

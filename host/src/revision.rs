@@ -66,7 +66,7 @@ use handler::Handler;
 pub use idle::{IDLE_INSTANCES, Idle};
 use instance::Instance;
 use memory::{Asked, Memory};
-use metered::{Lately, Meter};
+use metered::{Lately, Meter, in_background};
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
@@ -263,15 +263,20 @@ impl Revision {
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
         let patience = self.limits.queue_time + self.limits.time;
         let slot = self.slots.acquire(self.memories, patience).await;
-        // Held until the instance's memory is free: what is made later is dropped before.
-        let _slot = slot.ok_or(DescriptionError::Busy(patience))?;
+        let slot = slot.ok_or(DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
         let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
-        instance.limit(&self.limits, &Arc::new(Meter::new(self.ticker.clone())));
-        let asked = description::ask(self.handler.instance_pre(), instance.into_store(), &self.service);
-        let described = tokio::time::timeout(self.limits.time, asked).await;
+        let meter = Arc::new(Meter::new(self.ticker.clone()));
+        instance.limit(&self.limits, &meter);
+        let (handler, service) = (self.handler.clone(), self.service.clone());
+        let asked = async move {
+            // Dropped after the store: who gets the slot next finds the memory free.
+            let _slot = slot;
+            description::ask(handler.instance_pre(), instance.into_store(), &service).await
+        };
+        let described = tokio::time::timeout(self.limits.time, in_background(asked, meter, &self.background)).await;
         described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
             Some(text) => error.with_output(&text),
             None => error,

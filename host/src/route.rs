@@ -3,6 +3,7 @@
 //! A table is built once for a deployment and never changed. There is one for the gateway, one for each service's own
 //! listener and one for the calls between services, so a route that a table lacks does not exist on that way in.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
@@ -96,6 +97,8 @@ impl RouteConflict {
 pub struct RouteTable {
     paths: matchit::Router<usize>,
     routes: Vec<Vec<Arc<Route>>>,
+    /// The place in `routes` of each shape.
+    slots: HashMap<String, usize>,
 }
 
 impl RouteTable {
@@ -120,19 +123,17 @@ impl RouteTable {
     }
 
     fn add(&mut self, route: Arc<Route>) -> Result<(), RouteConflict> {
-        let shape = shape(&route.pattern).ok_or_else(|| RouteConflict::Pattern(route.pattern.clone()))?;
-        let slot = match self.paths.insert(&shape, self.routes.len()) {
-            Ok(()) => {
+        let wrong = || RouteConflict::Pattern(route.pattern.clone());
+        let shape = shape(&route.pattern).ok_or_else(wrong)?;
+        let slot = match self.slots.get(&shape) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.routes.len();
+                self.paths.insert(&shape, slot).map_err(|_| wrong())?;
                 self.routes.push(Vec::new());
-                self.routes.len() - 1
+                self.slots.insert(shape, slot);
+                slot
             }
-            Err(matchit::InsertError::Conflict { .. }) => {
-                match self.routes.iter().position(|at| self::shape(&at[0].pattern).as_ref() == Some(&shape)) {
-                    Some(slot) => slot,
-                    None => return Err(RouteConflict::Pattern(route.pattern.clone())),
-                }
-            }
-            Err(_) => return Err(RouteConflict::Pattern(route.pattern.clone())),
         };
         let clashes = |other: &&Arc<Route>| {
             other.service != route.service
@@ -267,6 +268,19 @@ mod tests {
         let table = shop();
         for path in ["/", "/order", "/orders/", "//orders", "/orders/1/2", "/users"] {
             assert_eq!(table.find(&Method::GET, path), Err(NoRoute::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_long_routes_on_two_hundred_paths_are_each_found() {
+        let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let path = |number: usize| format!("/{}/{{id}}/{number}", "x".repeat(480));
+        let routes = (0..200).flat_map(|number| methods.iter().map(move |method| route("long", method, &path(number))));
+        let table = RouteTable::new(routes).unwrap();
+        assert_eq!((table.routes.len(), table.iter().count()), (200, 1000));
+        for (number, method) in (0..200).flat_map(|number| methods.iter().map(move |method| (number, method))) {
+            let found = table.find(method, &path(number).replace("{id}", "7")).unwrap();
+            assert_eq!((&*found.pattern, found.method.as_ref()), (&*path(number), Some(method)));
         }
     }
 

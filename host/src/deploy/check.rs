@@ -1,5 +1,6 @@
 //! Whether a component keeps to what the manifest allows: its imports and its routes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Served;
@@ -8,6 +9,9 @@ use crate::manifest::{Grant, Manifest, Reuse, Service, is_inside};
 use crate::passwords::MINIMUM_CHARACTERS;
 use crate::revision::Description;
 use crate::route::{Access, Route};
+
+/// Imports that one refusal explains.
+const EXPLAINED: usize = 10;
 
 /// What has to be there for an import to be linked.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,7 +72,11 @@ pub(super) fn imports(
             Some(format!("{component} imports `{import}`, {rest}"))
         })
         .collect();
-    if refusals.is_empty() { Ok(()) } else { Err(refusals.join("; ")) }
+    match refusals.len() {
+        0 => Ok(()),
+        count if count <= EXPLAINED => Err(refusals.join("; ")),
+        count => Err(format!("{}; and {} more imports", refusals[..EXPLAINED].join("; "), count - EXPLAINED)),
+    }
 }
 
 /// Refuses a component of WASI 0.3 whose instances were to be used again.
@@ -127,23 +135,20 @@ pub(super) fn routes(name: &str, service: &Service, manifest: &Path, description
 pub(super) fn differences(before: &Served, after: &Served) -> Vec<String> {
     let name =
         |route: &Route| format!("{} {}", route.method.as_ref().map_or("*", hyper::Method::as_str), route.pattern);
+    let by_name = |routes: &[Route]| routes.iter().map(|route| (name(route), route.access)).collect::<BTreeMap<_, _>>();
+    let (olds, news) = (by_name(&before.routes), by_name(&after.routes));
     let mut differences = Vec::new();
     for route in &after.routes {
-        match before.routes.iter().find(|old| name(old) == name(route)) {
+        match olds.get(&name(route)) {
             None => differences.push(format!("route added: {} ({:?})", name(route), route.access).to_owned()),
-            Some(old) if old.access != route.access => {
-                differences.push(format!(
-                    "route access changed: {} from {:?} to {:?}",
-                    name(route),
-                    old.access,
-                    route.access
-                ));
+            Some(old) if *old != route.access => {
+                differences.push(format!("route access changed: {} from {old:?} to {:?}", name(route), route.access));
             }
             Some(_) => {}
         }
     }
-    let gone = before.routes.iter().filter(|old| !after.routes.iter().any(|route| name(route) == name(old)));
-    differences.extend(gone.map(|old| format!("route removed: {}", name(old))));
+    let gone = olds.keys().filter(|name| !news.contains_key(*name));
+    differences.extend(gone.map(|name| format!("route removed: {name}")));
     let added = after.imports.iter().filter(|import| !before.imports.contains(import));
     differences.extend(added.map(|import| format!("import added: {import}")));
     let removed = before.imports.iter().filter(|import| !after.imports.contains(import));
@@ -195,6 +200,14 @@ mod tests {
         );
         assert_eq!(refusal("grants = [\"tokens\"]", "comptoir:platform/tokens@0.1.0"), None);
         assert!(refusal("", "wasi:http/outgoing-handler@0.2.12").unwrap().contains("in `calls` in [services.orders]"));
+    }
+
+    #[test]
+    fn a_refusal_of_many_imports_explains_ten_and_counts_the_others() {
+        let many: Vec<String> = (0..500).map(|number| format!("wasi:sockets/tcp{number}@0.2.6")).collect();
+        let refused = imports("orders", &service(""), "o.wasm", Path::new("c.toml"), &many).unwrap_err();
+        assert!(refused.contains("tcp9@") && !refused.contains("tcp10@"), "{refused}");
+        assert!(refused.ends_with("; and 490 more imports"), "{refused}");
     }
 
     #[test]

@@ -7,15 +7,18 @@
 
 mod members;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use crate::revision::Description;
-use crate::route::Access;
+use crate::route::{Access, Route};
 
 /// Bytes of the text.
 const LIMIT_BYTES: usize = 256 << 10;
+
+/// Bytes of the errors of all operations. Those that are common to all count once for each.
+const ERRORS_BYTES: usize = 1 << 20;
 
 /// How a component refers to its schemas, and so does the whole document.
 const SCHEMAS: &str = "#/components/schemas/";
@@ -62,11 +65,19 @@ impl Documentation {
         }
         let written: Written = serde_json::from_str(text)
             .map_err(|error| format!("is not {{\"operations\": {{…}}, \"schemas\": {{…}}}} in JSON: {error}"))?;
-        let names: Vec<String> = written.schemas.keys().cloned().collect();
+        let names: HashSet<String> = written.schemas.keys().cloned().collect();
+        let routes = operations(description);
+        if bytes_of(&written.errors).saturating_mul(written.operations.len()) > ERRORS_BYTES {
+            return Err(format!(
+                "has `errors` for each of its {} operations that come to more than {ERRORS_BYTES} bytes: write them where they \
+                 belong",
+                written.operations.len()
+            ));
+        }
         let adopt = |value: &mut Value| adopt(value, service, &names);
         let mut documentation = Self::default();
         for (name, object) in written.operations {
-            if !has_route(description, &name) {
+            if !routes.contains(&name) {
                 return Err(format!("has the operation `{name}`, which is none of the routes that clients may call"));
             }
             let operation = Operation::read(object, &written.errors, adopt);
@@ -121,20 +132,24 @@ impl Operation {
     }
 }
 
-fn has_route(description: &Description, name: &str) -> bool {
-    description.routes.iter().filter(|route| route.access != Access::Internal).any(|route| {
-        let method = route.method.as_ref().map_or("*", hyper::Method::as_str);
-        name.split_once(' ') == Some((method, &route.pattern))
-    })
+/// The names of the routes that clients may call, like `POST /orders`.
+fn operations(description: &Description) -> HashSet<String> {
+    let routes = description.routes.iter().filter(|route| route.access != Access::Internal);
+    let method = |route: &Route| route.method.as_ref().map_or("*", hyper::Method::as_str).to_owned();
+    routes.map(|route| format!("{} {}", method(route), route.pattern)).collect()
+}
+
+fn bytes_of(codes: &Codes) -> usize {
+    codes.values().flatten().map(|(code, why)| code.len() + why.len()).sum()
 }
 
 /// Puts the service's name before every schema that is referred to. JSON nests at most 128 deep, and so does this.
-fn adopt(value: &mut Value, service: &str, names: &[String]) -> Result<(), String> {
+fn adopt(value: &mut Value, service: &str, names: &HashSet<String>) -> Result<(), String> {
     match value {
         Value::Array(values) => values.iter_mut().try_for_each(|value| adopt(value, service, names)),
         Value::Object(members) => members.iter_mut().try_for_each(|(name, member)| match member {
             Value::String(target) if name == "$ref" => {
-                let schema = target.strip_prefix(SCHEMAS).filter(|schema| names.iter().any(|name| name == schema));
+                let schema = target.strip_prefix(SCHEMAS).filter(|schema| names.contains(*schema));
                 let schema = schema.ok_or_else(|| {
                     format!("refers to `{target}`, which is none of its schemas: write `{SCHEMAS}` and a name")
                 })?;
@@ -144,5 +159,44 @@ fn adopt(value: &mut Value, service: &str, names: &[String]) -> Result<(), Strin
             member => adopt(member, service, names),
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(errors_bytes: usize, operations: usize) -> Result<Documentation, String> {
+        let route = |number: usize| Route {
+            service: "orders".into(),
+            method: Some(hyper::Method::GET),
+            pattern: format!("/orders/{number}").into(),
+            access: Access::User,
+            headers: None,
+        };
+        let named = |number: usize| (format!("GET /orders/{number}"), Value::Object(Map::new()));
+        let written = serde_json::json!({
+            "operations": (0..operations).map(named).collect::<Map<_, _>>(),
+            "errors": { "400": { "WRONG": "x".repeat(errors_bytes) } },
+        });
+        let description = Description {
+            name: "orders".to_owned(),
+            version: "1".to_owned(),
+            health: None,
+            routes: (0..operations).map(route).collect(),
+            migrations: Vec::new(),
+            schema: (0, 0),
+            probes: Vec::new(),
+            documentation: Some(written.to_string()),
+        };
+        Documentation::read("orders", &description)
+    }
+
+    #[test]
+    fn errors_that_are_common_to_many_operations_are_bounded_in_their_sum() {
+        let documentation = read(1_000, 1_000).unwrap();
+        assert_eq!(documentation.operation("GET /orders/999").unwrap().errors[&400]["WRONG"].len(), 1_000);
+        let refused = read(100_000, 1_000).unwrap_err();
+        assert!(refused.contains("come to more than 1048576 bytes"), "{refused}");
     }
 }

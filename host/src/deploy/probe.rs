@@ -10,8 +10,12 @@ use tokio::time::Instant;
 use super::Served;
 use crate::body::RequestBody;
 use crate::gate::Gate;
+use crate::printable::excerpt;
 use crate::revision::{FailureKind, Probe};
 use crate::route::{Access, Route};
+
+/// Bytes that are told of why a probe failed: what the guest printed is part of it.
+const WHY_BYTES: usize = 8 << 10;
 
 /// Why a revision was not found fit.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,5 +84,6 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
             format!("failed: {}{}", failure.cause, printed.unwrap_or_default())
         }
     };
+    let why = excerpt(&why, WHY_BYTES);
     Err(if excuse.cause().is_some() { Unfit::Surroundings(why) } else { Unfit::Itself(why) })
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::record::RecordError;
 use super::serving::Share;
+use crate::printable::excerpt;
 
 /// How far a component got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,9 +46,12 @@ impl Step {
     }
 }
 
-/// Why a component does not serve.
+/// Bytes of a reason that are shown. A reason repeats what a component says, and goes into the log, the history and the answer.
+const REASON_BYTES: usize = 8 << 10;
+
+/// Why a component does not serve. Shown on one line, with an excerpt of the reason.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the service `{service}` could not be {}: {reason}", step.word())]
+#[error("the service `{service}` could not be {}: {}", step.word(), excerpt(reason, REASON_BYTES))]
 pub struct Refused {
     /// The service that it was meant for.
     pub service: String,
@@ -183,4 +187,21 @@ pub struct Report {
     pub steps: Vec<StepTaken>,
     /// Routes and imports that came, went or changed their access.
     pub differences: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_of_any_length_becomes_one_short_line_without_control_characters() {
+        let reason = "the import \u{1b}]0;x\u{7}\n".repeat(500_000);
+        let refused = Refused { service: "orders".to_owned(), step: Step::Linked, reason };
+        let shown = DeployError::from(refused).to_string();
+        assert!(
+            shown.starts_with(r"the service `orders` could not be linked: the import \u{1b}]0;x\u{7}\nthe"),
+            "{shown}"
+        );
+        assert!(shown.len() < 9_000 && !shown.contains(char::is_control), "{} bytes", shown.len());
+    }
 }

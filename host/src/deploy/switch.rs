@@ -49,7 +49,9 @@ impl Deployer {
         let activated = activated.map(|(new, before)| activation(new, before.as_ref(), together)).collect();
         let change = Change { activated, ended: end, canary: canary.as_ref().map(canary_record) };
         let vacant = serving.stable().vacant().clone();
-        let next = Serving::new(services, vacant, canary).map_err(|conflict| collision(&conflict))?;
+        // Tables of a thousand routes take a while, in which others are answered.
+        let next = tokio::task::spawn_blocking(move || Serving::new(services, vacant, canary)).await;
+        let next = next.map_err(|_| DeployError::Stopping)?.map_err(|conflict| collision(&conflict))?;
         let record = self.record.clone();
         let written = tokio::task::spawn_blocking(move || record.commit(&change)).await;
         written.map_err(|_| DeployError::Stopping)??;

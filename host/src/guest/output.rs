@@ -11,6 +11,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::printable::printable;
+
 /// The output of one instance. Clones write to the same place.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -55,24 +57,12 @@ impl Output {
         if kept.bytes.is_empty() && kept.dropped_bytes == 0 {
             return None;
         }
-        let mut text = String::with_capacity(kept.bytes.len());
-        for character in String::from_utf8_lossy(&kept.bytes).trim_end().chars() {
-            if character.is_control() || is_invisible(character) {
-                text.extend(character.escape_default());
-            } else {
-                text.push(character);
-            }
-        }
+        let mut text = printable(String::from_utf8_lossy(&kept.bytes).trim_end()).into_owned();
         if kept.dropped_bytes > 0 {
             text.push_str(&format!(" … and {} bytes more", kept.dropped_bytes));
         }
         Some(text)
     }
-}
-
-/// Characters that reorder or hide the text around them (Unicode's bidirectional and zero-width controls).
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 impl IsTerminal for Output {

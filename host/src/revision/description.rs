@@ -8,14 +8,31 @@ use hyper::header::HeaderName;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
+use super::instance::ComputedTooLong;
 use crate::gate;
 use crate::guest::Guest;
 use crate::guest::bindings::{DescribedIndices, service};
+use crate::printable::{excerpt, is_printable};
 use crate::route::{Access, Route};
 use crate::storage::Migration;
 
-/// Routes that one component may declare, and migrations.
+/// Routes that one component may declare, and migrations, and probes.
 const PARTS: usize = 1000;
+
+/// Characters of a component's name and of its version.
+const NAME_CHARACTERS: usize = 100;
+
+/// Bytes and segments of a route's path, and of the health path. Each switch builds tables of all routes of all services.
+const PATH_BYTES: usize = 512;
+const SEGMENTS: usize = 32;
+
+/// Request headers that a route may ask for: as many as a request may have. And bytes of the name of one.
+const HEADERS: usize = 100;
+const HEADER_BYTES: usize = 128;
+
+/// Bytes of the path and query of a probe, as of a request's target, and of the name of its caller.
+const TARGET_BYTES: usize = 8 << 10;
+const CALLER_BYTES: usize = 1 << 10;
 
 /// What a component says it is.
 #[derive(Debug, Clone)]
@@ -60,6 +77,9 @@ pub enum DescriptionError {
     /// `describe` did not return.
     #[error("its `describe` did not return in time")]
     TookTooLong,
+    /// `describe` computed without end.
+    #[error("its `describe` computed for longer than the `cpu` of its limits allows")]
+    ComputedTooLong,
     /// It could not be asked.
     #[error("no instance became free within {0:?} to ask it what it is: send it again when the service is less busy")]
     Busy(Duration),
@@ -83,7 +103,10 @@ pub(super) async fn ask(
     mut store: Store<Guest>,
     service: &Arc<str>,
 ) -> Result<Description, DescriptionError> {
-    let trapped = |error: wasmtime::Error| DescriptionError::Trapped(format!("{error:#}"));
+    let trapped = |error: wasmtime::Error| match error.is::<ComputedTooLong>() {
+        true => DescriptionError::ComputedTooLong,
+        false => DescriptionError::Trapped(format!("{error:#}")),
+    };
     let instance = pre.instantiate_async(&mut store).await.map_err(trapped)?;
     let described = DescribedIndices::new(pre).and_then(|indices| indices.load(&mut store, &instance));
     let described = described.map_err(trapped)?;
@@ -96,6 +119,12 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
     if said.routes.len() > PARTS || said.migrations.len() > PARTS || said.probes.len() > PARTS {
         return wrong(format!("more than {PARTS} routes, migrations or probes"));
     }
+    check_label("name", &said.name).and_then(|()| check_label("version", &said.version))?;
+    if let Some(health) = &said.health {
+        check_path("health path", health)?;
+    }
+    said.routes.iter().try_for_each(|route| check_path("route", &route.path))?;
+    said.probes.iter().try_for_each(check_probe)?;
     let (minimum, maximum) = (said.schema.minimum, said.schema.maximum);
     if minimum > maximum {
         return wrong(format!("the schema range {minimum} to {maximum} is empty"));
@@ -133,6 +162,35 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
     })
 }
 
+/// A name or a version is shown to people, on one line.
+fn check_label(what: &str, text: &str) -> Result<(), DescriptionError> {
+    if text.chars().count() <= NAME_CHARACTERS && text.chars().all(is_printable) {
+        return Ok(());
+    }
+    let rule = format!("at most {NAME_CHARACTERS} characters, none of them a control character");
+    Err(DescriptionError::Wrong(format!("the {what} `{}` does not fit: {rule}", excerpt(text, NAME_CHARACTERS))))
+}
+
+fn check_path(what: &str, path: &str) -> Result<(), DescriptionError> {
+    let wrong = |why: String| DescriptionError::Wrong(format!("the {what} `{}` {why}", excerpt(path, NAME_CHARACTERS)));
+    let segments = path.split('/').count() - 1;
+    if path.len() > PATH_BYTES || segments > SEGMENTS {
+        let limits = format!("more than {PATH_BYTES} or {SEGMENTS}");
+        return Err(wrong(format!("has {} bytes and {segments} segments: {limits}", path.len())));
+    }
+    if path.chars().all(is_printable) { Ok(()) } else { Err(wrong("has a control character".to_owned())) }
+}
+
+fn check_probe(probe: &service::Probe) -> Result<(), DescriptionError> {
+    let caller_bytes = probe.caller.as_ref().map_or(0, String::len);
+    if probe.path.len() <= TARGET_BYTES && caller_bytes <= CALLER_BYTES && probe.path.chars().all(is_printable) {
+        return Ok(());
+    }
+    let rule =
+        format!("at most {TARGET_BYTES} bytes of a path without control characters, and {CALLER_BYTES} of a caller");
+    Err(DescriptionError::Wrong(format!("the probe `{}` does not fit: {rule}", excerpt(&probe.path, NAME_CHARACTERS))))
+}
+
 fn method(declared: service::Method) -> Method {
     match declared {
         service::Method::Get => Method::GET,
@@ -148,6 +206,10 @@ fn probe(declared: service::Probe) -> Probe {
 }
 
 fn route(declared: service::Route, service: &Arc<str>) -> Result<Route, DescriptionError> {
+    if declared.headers.len() > HEADERS {
+        let (path, count) = (&declared.path, declared.headers.len());
+        return Err(DescriptionError::Wrong(format!("the route {path} asks for {count} headers, more than {HEADERS}")));
+    }
     let headers = declared.headers.iter().map(|name| header(name, &declared.path)).collect::<Result<_, _>>()?;
     Ok(Route {
         service: service.clone(),
@@ -165,7 +227,11 @@ fn route(declared: service::Route, service: &Arc<str>) -> Result<Route, Descript
 
 /// A header that a route may ask for.
 fn header(name: &str, path: &str) -> Result<HeaderName, DescriptionError> {
-    let wrong = |why: &str| DescriptionError::Wrong(format!("the header `{name}` of the route {path} {why}"));
+    let shown = excerpt(name, HEADER_BYTES);
+    let wrong = |why: &str| DescriptionError::Wrong(format!("the header `{shown}` of the route {path} {why}"));
+    if name.len() > HEADER_BYTES {
+        return Err(wrong(&format!("has a name of {} bytes, more than {HEADER_BYTES}", name.len())));
+    }
     let lower = HeaderName::from_lowercase(name.as_bytes());
     let header = lower.map_err(|_| wrong("is no header's name in lower case"))?;
     if gate::is_reserved(&header) {

@@ -116,8 +116,18 @@ pub(super) struct Metered {
 }
 
 enum Place {
-    Here(Timed),
+    Here(Timed<Ended>),
     Background(Moved<Ended>),
+}
+
+/// Runs a call in the background from its beginning: what it computes is measured there from the first poll on.
+pub(super) fn in_background<T: Send + 'static>(
+    call: impl Future<Output = T> + Send + 'static,
+    meter: Arc<Meter>,
+    background: &Background,
+) -> Moved<T> {
+    meter.move_to_background();
+    background.run(Timed { call: Some(Box::pin(call)), meter })
 }
 
 impl Metered {
@@ -175,13 +185,13 @@ impl Future for Metered {
 }
 
 /// A call whose polls are timed. Without a call once that was moved.
-struct Timed {
-    call: Option<Call>,
+struct Timed<T> {
+    call: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     meter: Arc<Meter>,
 }
 
-impl Future for Timed {
-    type Output = Ended;
+impl<T> Future for Timed<T> {
+    type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { call: Some(call), meter } = &mut *self else { return Poll::Pending };

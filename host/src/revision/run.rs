@@ -27,10 +27,14 @@ use crate::engine::Speaks;
 use crate::gate::Admitted;
 use crate::guest::bindings::handler::Response as Plain;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers};
+use crate::printable::excerpt;
 use crate::storage::basis::Basis;
 
 /// How long the end of a guest is waited for once it has answered. One that goes on for longer streams its answer.
 const END_TIME: Duration = Duration::from_millis(5);
+
+/// Bytes that are told of why a guest failed.
+const CAUSE_BYTES: usize = 8 << 10;
 
 /// How a call ended well.
 pub(super) struct End {
@@ -228,8 +232,8 @@ fn answered(response: Response<Body>, output: &Output, excuse: &Excuse) -> Answe
     Answer { response, output: output.to_log(), excuse: excuse.cause().map(str::to_owned) }
 }
 
-/// What went wrong first, then where.
+/// What went wrong first, then where. The backtrace names functions as the component does.
 fn causes(error: &wasmtime::Error) -> String {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    causes.into_iter().rev().collect::<Vec<_>>().join("; ")
+    excerpt(&causes.into_iter().rev().collect::<Vec<_>>().join("; "), CAUSE_BYTES)
 }

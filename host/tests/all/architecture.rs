@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 32] = [
+const EDGES: [(&str, &[&str]); 33] = [
     (
         "admin",
         &[
@@ -41,6 +41,7 @@ const EDGES: [(&str, &[&str]); 32] = [
             "guest",
             "manifest",
             "passwords",
+            "printable",
             "revision",
             "route",
             "signature",
@@ -48,11 +49,11 @@ const EDGES: [(&str, &[&str]); 32] = [
             "tokens",
         ],
     ),
-    ("engine", &["guest", "key_file", "manifest"]),
+    ("engine", &["guest", "key_file", "manifest", "printable"]),
     ("error", &["body", "gate", "revision", "route"]),
     ("gate", &["audit", "route", "tokens"]),
     ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "shares", "telemetry"]),
-    ("guest", &["audit", "clock", "manifest", "passwords", "storage", "tokens"]),
+    ("guest", &["audit", "clock", "manifest", "passwords", "printable", "storage", "tokens"]),
     (
         "host",
         &[
@@ -80,8 +81,24 @@ const EDGES: [(&str, &[&str]); 32] = [
     ("manifest", &["passwords", "signature"]),
     ("output", &[]),
     ("passwords", &["priority"]),
+    ("printable", &[]),
     ("priority", &[]),
-    ("revision", &["answers", "body", "clock", "engine", "gate", "guest", "manifest", "priority", "route", "storage"]),
+    (
+        "revision",
+        &[
+            "answers",
+            "body",
+            "clock",
+            "engine",
+            "gate",
+            "guest",
+            "manifest",
+            "printable",
+            "priority",
+            "route",
+            "storage",
+        ],
+    ),
     ("route", &[]),
     ("shares", &[]),
     ("sign", &["output"]),

@@ -29,6 +29,18 @@ const HANDLES_NOTHING: &str = r#"(component
     (instance $handler)
     (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
 
+/// Four megabytes of imports.
+fn imports_much() -> String {
+    imports_of_names(&"x".repeat(400), 10_000)
+}
+
+fn imports_of_names(name: &str, count: usize) -> String {
+    let imports: String = (0..count).map(|number| format!("(import \"a:b/{name}{number}\" (instance))")).collect();
+    format!(
+        r#"(component {imports} (instance $handler) (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#
+    )
+}
+
 fn text(component: &str) -> Vec<u8> {
     wat::parse_str(component).unwrap()
 }
@@ -49,6 +61,14 @@ fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
         (text(HANDLES_NOTHING), "linked", "handle"),
         (text(TRAPS_AT_START), "described", "unreachable"),
         (variant("describe-traps"), "described", "describe-traps"),
+        (variant("long-version"), "described", "does not fit: at most 100 characters"),
+        (variant("red-version"), "described", r"the version `\u{1b}[31m1.0` does not fit"),
+        (variant("long-route"), "described", "has 515 bytes and 3 segments: more than 512 or 32"),
+        (variant("deep-route"), "described", "and 33 segments: more than 512 or 32"),
+        (variant("long-probe"), "described", "does not fit: at most 8192 bytes of a path"),
+        (text(&imports_much()), "verified", "it has more than 500 imports: build it with fewer interfaces"),
+        (text(&imports_of_names(&"x".repeat(4_000), 100)), "verified", "bytes, more than 512: build it with fewer"),
+        (text(&imports_of_names("x", 400)), "linked", "and 390 more imports"),
         (variant("newer"), "described", "its migrations end at schema 1, outside of its range 5 to 5"),
         (variant("outside"), "described", "the route GET /elsewhere is outside of its mounts (/variant)"),
         (variant("secret"), "described", "the route GET /variant/secret is public, which `public` in"),
@@ -83,6 +103,7 @@ async fn thirty_bad_components_are_refused_with_a_reason_each_while_the_old_one_
         let sent = digest(&component);
         let answer = stand.send("?reason=a+try", component).await;
         refuses(&answer, 422, "DEPLOY_REFUSED", step, reason);
+        assert!(answer.text.len() < 20_000, "{step}, {reason}: an answer of {} bytes", answer.text.len());
         let line = &stand.history().await[0];
         assert_eq!([&line["action"], &line["result"], &line["reason"]], ["deploy", "refused", "a try"], "{line:#}");
         assert_eq!([&line["from"], &line["to"], &line["by"]], [&old, &sent, "operator"], "{line:#}");
@@ -92,6 +113,28 @@ async fn thirty_bad_components_are_refused_with_a_reason_each_while_the_old_one_
     load.end().await.lost_nothing();
     stand.serves(&old).await;
     assert_eq!(stand.status().await["kept"], serde_json::json!([]), "nothing of them stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_describe_computes_without_end_is_refused_after_its_computing_time() {
+    // Were it bounded by its whole time alone, nobody would wait for the end of this test.
+    let stand = Stand::with(manifest("", "cpu = \"200ms\", time = \"1h\"")).await;
+    let old = stand.active().await;
+    let answer = stand.deploy("describe-loops").await;
+    refuses(&answer, 422, "DEPLOY_REFUSED", "described", "its `describe` computed for longer than");
+    stand.serves(&old).await;
+    stand.deployed("good-2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_with_a_thousand_long_routes_serves_and_others_are_switched_beside_it() {
+    let stand = Stand::open().await;
+    let many = stand.deployed("many-routes").await;
+    stand.serves(&many).await;
+    assert!(stand.status().await["routes"].as_array().unwrap().len() > 980);
+    let report = stand.deploy("good-2").await;
+    let gone = report.succeeds(200)["differences"].as_array().unwrap().len();
+    assert_eq!(gone, 980, "each route that is gone is told");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,9 @@ pub(crate) fn describe() -> Description {
     if is("hangs-later") && it_is_later() {
         std::thread::sleep(Duration::from_secs(3600));
     }
+    while is("describe-loops") {
+        std::hint::spin_loop();
+    }
     let mut said = SERVICE.describe();
     said.health = Some("/health".to_owned());
     said.routes.retain(|route| route.path != "/health");
@@ -25,6 +28,25 @@ pub(crate) fn describe() -> Description {
     }
     if is("more") {
         said.routes.push(public("/variant/items/more"));
+    }
+    if is("long-version") {
+        said.version = "1".repeat(101);
+    }
+    if is("red-version") {
+        said.version = "\u{1b}[31m1.0".to_owned();
+    }
+    if is("long-route") {
+        said.routes.push(public(&format!("/variant/items/{}", "x".repeat(500))));
+    }
+    if is("deep-route") {
+        said.routes.push(public(&format!("/variant/items{}", "/{x}".repeat(31))));
+    }
+    if is("many-routes") {
+        said.routes.extend((0..980).map(|number| public(&format!("/variant/items/{}/{number}", "x".repeat(480)))));
+    }
+    if is("long-probe") {
+        let path = format!("/variant/items?{}", "x".repeat(8 << 10));
+        said.probes.push(Probe { method: Method::Get, path, caller: None, body: None });
     }
     let second = [
         ("destructive", "DROP TABLE flags;"),
