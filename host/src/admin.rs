@@ -180,13 +180,15 @@ impl Admin {
         if let Ok(Err(error)) = checked {
             tracing::error!(request_id = &**id, %error, "the data folder takes no writes: make room on its disk");
         }
-        let (status, word) = if healthy && writable {
+        let reset = self.platform.engines.reset();
+        let (status, word) = if healthy && writable && reset.is_safe {
             (StatusCode::OK, "ready")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready")
         };
         let disk = if writable { "writable" } else { "not writable" };
-        let mut answer = json!({ "status": word, "services": services, "disk": disk });
+        let memory = json!({ "reset": reset.way(), "safe": reset.is_safe, "reason": reset.reason });
+        let mut answer = json!({ "status": word, "services": services, "disk": disk, "memory": memory });
         let notes = self.deployer.noted();
         if !notes.is_empty() {
             answer["notes"] = json!(notes);

@@ -7,6 +7,7 @@
 //! as this host made it.
 
 mod cache;
+mod page_scan;
 mod ticker;
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -24,10 +25,12 @@ use crate::printable::excerpt;
 
 pub use cache::CacheError;
 use cache::{Cache, Origin};
+use page_scan::PageScan;
+pub use page_scan::Reset;
 pub use ticker::{TICK, Ticker};
 
-/// Linear memory and table bytes of a freed slot that stay resident, to be reused without a page fault. Only with the
-/// kernel's `PAGEMAP_SCAN` (Linux 6.7), which finds the dirty pages; without it, keeping pages costs more than it saves.
+/// Linear memory and table bytes of a freed slot that stay resident, to be reused without a page fault. Only if the written pages are
+/// scanned for (`page_scan`); without that, keeping pages costs more than it saves.
 const KEEP_MEMORY_BYTES: usize = 1 << 20;
 const KEEP_TABLE_BYTES: usize = 64 << 10;
 
@@ -192,6 +195,7 @@ pub struct Engines {
     p3: Linker<Guest>,
     cache: Cache,
     ticker: Arc<Ticker>,
+    page_scan: Arc<PageScan>,
 }
 
 /// Machine code that wasmtime's compiler made for one of these engines.
@@ -210,12 +214,11 @@ impl Engines {
     /// # Errors
     /// When the address space is not to be had.
     pub fn new(cache_folder: &Path, instances: u32) -> anyhow::Result<Self> {
-        // An older kernel refuses the first.
-        let (p2, scan) = match engine(instances, Wasi::P2, Enabled::Yes) {
-            Ok(engine) => (engine, Enabled::Yes),
-            Err(_) => (engine(instances, Wasi::P2, Enabled::No)?, Enabled::No),
-        };
-        let p3 = engine(instances, Wasi::P3, scan)?;
+        let is_available = PoolingAllocationConfig::is_pagemap_scan_available();
+        let page_scan = Arc::new(PageScan::choose(Path::new("/"), is_available));
+        let scans = page_scan.now().scans;
+        let (p2, p3) = (engine(instances, Wasi::P2, scans)?, engine(instances, Wasi::P3, scans)?);
+        PageScan::watch(&page_scan)?;
         let ticker = start_ticking(&[&p2, &p3])?;
         let mut linkers = [Linker::new(&p2), Linker::new(&p3)];
         for linker in &mut linkers {
@@ -223,12 +226,17 @@ impl Engines {
         }
         let [p2, mut p3] = linkers;
         guest::link_base_p3(&mut p3)?;
-        Ok(Self { p2, p3, cache: Cache::new(cache_folder), ticker })
+        Ok(Self { p2, p3, cache: Cache::new(cache_folder), ticker, page_scan })
     }
 
     /// What interrupts the guests on these engines.
     pub fn ticker(&self) -> &Arc<Ticker> {
         &self.ticker
+    }
+
+    /// How the memory of freed instances is reset.
+    pub fn reset(&self) -> Reset {
+        self.page_scan.now()
     }
 
     /// What was compiled of a component before, if it is kept. `digest` is the component's SHA-256. Blocks on the disk.
@@ -314,9 +322,9 @@ pub fn compile_apart(wasi: Wasi, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
     Engine::new(&config)?.precompile_component(bytes)
 }
 
-fn engine(instances: u32, wasi: Wasi, pagemap_scan: Enabled) -> wasmtime::Result<Engine> {
+fn engine(instances: u32, wasi: Wasi, scans: bool) -> wasmtime::Result<Engine> {
     let mut config = config(wasi);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, pagemap_scan)));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, scans)));
     Engine::new(&config)
 }
 
@@ -340,7 +348,7 @@ fn config(wasi: Wasi) -> Config {
 
 /// Whoever makes an instance has a place for each of its memories, which are costly; of what is cheap there is enough for as many
 /// instances, each with as much of it as it may have.
-fn pool(instances: u32, pagemap_scan: Enabled) -> PoolingAllocationConfig {
+fn pool(instances: u32, scans: bool) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(PARTS))
@@ -351,8 +359,8 @@ fn pool(instances: u32, pagemap_scan: Enabled) -> PoolingAllocationConfig {
         .max_memories_per_component(PARTS)
         .max_tables_per_component(PARTS)
         .max_memory_size(1 << 32)
-        .pagemap_scan(pagemap_scan);
-    if pagemap_scan != Enabled::No {
+        .pagemap_scan(if scans { Enabled::Yes } else { Enabled::No });
+    if scans {
         pool.linear_memory_keep_resident(KEEP_MEMORY_BYTES).table_keep_resident(KEEP_TABLE_BYTES);
     }
     pool

@@ -44,6 +44,11 @@ fn tells_secrets(what: &Metadata<'_>) -> bool {
     *what.level() > Level::INFO && TELLTALES.iter().any(|telltale| what.target().starts_with(telltale))
 }
 
+/// wasmtime's warning at each reset of an instance slot whose scan fails, which `engine::page_scan` may want and then says once.
+fn repeats_itself(what: &Metadata<'_>) -> bool {
+    what.target().starts_with("wasmtime") && what.target().ends_with("::pagemap")
+}
+
 /// Lines that wait for their writer. A line has about 300 bytes, or more if a guest printed something.
 const QUEUED_LINES: usize = 4096;
 
@@ -67,7 +72,7 @@ impl Log {
     /// When the filter cannot be read.
     pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(filter)?;
-        let discreet = filter_fn(|what| !tells_secrets(what));
+        let discreet = filter_fn(|what| !tells_secrets(what) && !repeats_itself(what));
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
         let (queued, guard) = queue.finish(std::io::stderr());

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
+use crate::engine::Reset;
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -21,6 +22,12 @@ struct Service {
 struct Revision {
     service: String,
     revision: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Way {
+    reset: &'static str,
+    reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +46,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     databases(&mut registry, platform);
     passwords(&mut registry, platform);
     audit(&mut registry, platform);
+    memory(&mut registry, &platform.engines.reset());
     let mut page = String::new();
     match text::encode(&mut page, &registry) {
         Ok(()) => page,
@@ -112,6 +120,16 @@ fn databases(registry: &mut Registry, platform: &Platform) {
     registry.register("comptoir_sql_transaction_statements", "Statements inside of transactions", in_transactions);
     registry.register("comptoir_sql_commits", "Transactions acknowledged as durable", commits);
     registry.register("comptoir_sql_syncs", "Groups of commits made durable at once", syncs);
+}
+
+fn memory(registry: &mut Registry, reset: &Reset) {
+    let ways = Family::<Way, Gauge>::default();
+    ways.get_or_create(&Way { reset: reset.way(), reason: reset.reason.clone() }).set(i64::from(reset.is_safe));
+    registry.register(
+        "comptoir_memory_reset_safe",
+        "How freed memory is reset: 0 if another guest may read some",
+        ways,
+    );
 }
 
 fn audit(registry: &mut Registry, platform: &Platform) {

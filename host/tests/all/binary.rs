@@ -150,6 +150,23 @@ async fn a_request_that_went_well_is_one_line_without_a_cause() {
 }
 
 #[tokio::test]
+async fn how_freed_memory_is_reset_and_why_is_in_the_log_in_readyz_and_in_the_metrics() {
+    let mut program = Program::start().await;
+    let chosen = "chose how the memory of freed instances is reset";
+    let line = program.until_logged(|line| line["message"] == chosen).await;
+    let (reset, reason) = (line["reset"].as_str().unwrap(), line["reason"].as_str().unwrap());
+    assert!(["written pages", "whole memory"].contains(&reset) && !reason.is_empty(), "{line}");
+    let ready = get(&format!("{}/readyz", program.admin), "ready").await;
+    assert_eq!(ready.status(), 200);
+    let ready: Value = serde_json::from_str(&ready.text().await.unwrap()).unwrap();
+    let expected = serde_json::json!({ "reset": reset, "safe": true, "reason": reason });
+    assert_eq!(ready["memory"], expected, "{ready}");
+    let metrics = get(&format!("{}/metrics", program.admin), "metrics").await.text().await.unwrap();
+    let expected = format!("comptoir_memory_reset_safe{{reset=\"{reset}\",reason=\"{reason}\"}} 1");
+    assert!(metrics.contains(&expected), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_trace_that_is_valid_is_found_in_the_log_of_its_request_and_of_the_calls_that_it_led_to() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let mut command = serve(&folder, UNRULY);
