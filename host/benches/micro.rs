@@ -138,7 +138,7 @@ fn before_the_guest(criterion: &mut Criterion) {
     let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()), audit);
     let client = Some([127, 0, 0, 1].into());
     let request_id = "badacaaf-0000000b".into();
-    let origin = Origin { client, request_id: &request_id, trace_parent: None, shows_session: false };
+    let origin = Origin { client, request_id: &request_id, trace_parent: None, shows_session: false, secure: false };
     for (name, path, token) in
         [("gate, nobody", "/products", None), ("gate, a token", "/users/1", Some(&*authorization))]
     {

@@ -1,8 +1,8 @@
 //! The operator's listener: health, readiness, metrics, what is deployed, and deploys.
 //!
-//! On loopback only. What tells nothing but that the host lives needs no token; the rest needs the one in the data folder's
-//! `admin.token`, which is made at the first start and readable by its owner alone. No user token opens it, and no guest
-//! reaches it, because a guest reaches nothing but services.
+//! On loopback only, and only for hosts of loopback and those that the manifest lists. What tells nothing but that the host lives
+//! needs no token; the rest needs the one in the data folder's `admin.token`, which is made at the first start and readable by its
+//! owner alone. No user token opens it, and no guest reaches it, because a guest reaches nothing but services.
 //!
 //! | Method and path | |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /version` | versions of the host and its parts; name, version and digest of every revision that serves |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
-//! | `PUT /services/{name}` | deploys the component in the body; `If-Match`, `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary`, `set` |
+//! | `PUT /services/{name}` | deploys the component in the body; `If-Match` (one or more digests of the active revision), `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary`, `set` |
 //! | `POST /services/{name}/rollback` | goes back; in the query `to`, `reason` |
 //! | `GET /services/{name}/history` | the newest 100 lines |
 //! | `GET /canary` | what is tried, on which share of the callers, and how it does |
@@ -26,6 +26,7 @@ mod deploys;
 mod keys;
 mod metrics;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -37,7 +38,7 @@ use crate::body::{Arriving, Body, full};
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::error::Error;
 use crate::gate::{Gate, REQUEST_ID};
-use crate::gateway::{Gateway, RequestIds};
+use crate::gateway::{Gateway, Hosts, RequestIds, normalise};
 use crate::shares::Arrival;
 use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
@@ -60,6 +61,7 @@ pub struct Admin {
     platform: Arc<Platform>,
     metrics: Arc<Metrics>,
     ids: RequestIds,
+    hosts: Hosts,
 }
 
 impl Admin {
@@ -70,8 +72,9 @@ impl Admin {
         gateway: Arc<Gateway>,
         platform: Arc<Platform>,
         metrics: Arc<Metrics>,
+        hosts: Hosts,
     ) -> Self {
-        Self { gate, deployer, gateway, platform, metrics, ids: RequestIds::default() }
+        Self { gate, deployer, gateway, platform, metrics, ids: RequestIds::default(), hosts }
     }
 
     /// Answers one request. What an order began, its line in the audit log included, is ended when the operator's connection
@@ -81,8 +84,11 @@ impl Admin {
         if !arrival.has_room {
             return Error::Overloaded.to_response(&id);
         }
-        let changes = !request.method().is_safe() && self.check_token(request.headers()).is_ok();
-        let answered = self.answer_and_tell(request, id.clone(), changes);
+        let (mut head, body) = request.into_parts();
+        let readable = normalise(&mut head).and_then(|()| self.hosts.check(&head));
+        let request = Request::from_parts(head, body);
+        let changes = readable.is_ok() && !request.method().is_safe() && self.check_token(request.headers()).is_ok();
+        let answered = self.answer_and_tell(request, readable, arrival.client.address(), id.clone(), changes);
         if !changes {
             return answered.await;
         }
@@ -92,16 +98,21 @@ impl Admin {
     async fn answer_and_tell(
         self: Arc<Self>,
         request: Request<Arriving>,
+        readable: Result<(), Error>,
+        client: IpAddr,
         id: Arc<str>,
         changes: bool,
     ) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let asked = format!("{method} {}", request.uri());
-        let answered = self.answer(request, &id).await;
+        let answered = match readable {
+            Ok(()) => self.answer(request, &id).await,
+            Err(error) => Err(error),
+        };
         let is_stranger = matches!(answered, Err(Error::InvalidToken));
         let mut response = answered.unwrap_or_else(|error| error.to_response(&id));
         let status = response.status().as_u16();
-        tracing::info!(request_id = &*id, %method, path, status, "admin request");
+        tracing::info!(request_id = &*id, client = %client.to_canonical(), %method, path, status, "admin request");
         if is_stranger {
             self.tell_refusal(&asked, &id);
         } else if changes {

@@ -4,7 +4,7 @@
 //! code, what a client may read and which headers go with it. The cause that an operator needs travels beside it to the log.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -29,6 +29,10 @@ pub enum Error {
     UriTooLong,
     /// The headers are more than the host reads.
     HeadersTooLarge,
+    /// A listener on loopback was asked for a host that the manifest does not list.
+    ForeignHost,
+    /// The body is in a coding that is not undone here.
+    UnsupportedCoding,
     /// No bearer token.
     MissingToken,
     /// A token that is not good.
@@ -72,13 +76,15 @@ pub struct Row {
 
 impl Error {
     /// One of every cause, for those who list what the host answers.
-    pub fn each() -> [Self; 18] {
+    pub fn each() -> [Self; 20] {
         [
             Self::NotFound,
             Self::MethodNotAllowed { allow: "GET".to_owned() },
             Self::BadRequest("The request cannot be read"),
             Self::UriTooLong,
             Self::HeadersTooLarge,
+            Self::ForeignHost,
+            Self::UnsupportedCoding,
             Self::MissingToken,
             Self::InvalidToken,
             Self::Forbidden,
@@ -113,6 +119,20 @@ impl Error {
                 "HEADERS_TOO_LARGE",
                 "The headers are larger than 32 KiB or more than 100",
             ),
+            Self::ForeignHost => row(
+                StatusCode::MISDIRECTED_REQUEST,
+                "FOREIGN_HOST",
+                "This listener is on loopback and does not answer to this host: ask for localhost, or list the host under \
+                 `hosts` in [listeners] of the manifest",
+            ),
+            Self::UnsupportedCoding => Row {
+                header: Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+                ..row(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "UNSUPPORTED_CONTENT_ENCODING",
+                    "Send the body as it is, without Content-Encoding",
+                )
+            },
             Self::MissingToken => Row {
                 header: bearer,
                 ..row(StatusCode::UNAUTHORIZED, "MISSING_TOKEN", "Send an access token: Authorization: Bearer <token>")
@@ -240,6 +260,8 @@ mod tests {
                 "400 BAD_REQUEST",
                 "414 URI_TOO_LONG",
                 "431 HEADERS_TOO_LARGE",
+                "421 FOREIGN_HOST",
+                "415 UNSUPPORTED_CONTENT_ENCODING accept-encoding: identity",
                 "401 MISSING_TOKEN www-authenticate: Bearer",
                 "401 INVALID_TOKEN www-authenticate: Bearer",
                 "403 FORBIDDEN",

@@ -47,6 +47,7 @@ pub struct Admitted {
     source: Source,
     unless: Option<HeaderValue>,
     session: Option<Session>,
+    secure: bool,
 }
 
 impl Admitted {
@@ -73,6 +74,11 @@ impl Admitted {
     /// The session of its caller, if it has a caller.
     pub fn session(&self) -> Option<&Session> {
         self.session.as_ref()
+    }
+
+    /// Whether the client speaks TLS with the host.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// The same once its body is there, which may have taken a while: as if it had come with its body at once.
@@ -125,7 +131,8 @@ impl Admitted {
             describe_origin(&mut head.headers, route, origin);
         }
         let source = origin.map(Origin::source).unwrap_or_default();
-        Self { route: route.clone(), head, source, unless, session: None }
+        let secure = origin.is_some_and(|origin| origin.secure);
+        Self { route: route.clone(), head, source, unless, session: None, secure }
     }
 }
 
@@ -160,6 +167,8 @@ pub struct Origin<'a> {
     pub trace_parent: Option<&'a HeaderValue>,
     /// Whether the service may see which session the caller's token belongs to.
     pub shows_session: bool,
+    /// Whether the client speaks TLS with the host.
+    pub secure: bool,
 }
 
 impl Origin<'_> {

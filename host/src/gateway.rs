@@ -6,7 +6,10 @@
 mod choose;
 mod compression;
 mod cors;
+mod envelope;
+mod head;
 mod health;
+mod hosts;
 mod openapi;
 mod own;
 mod peers;
@@ -20,15 +23,17 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use hyper::body::Body as _;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 
 use crate::body::{self, Arriving, Body, RequestBody, full};
 use crate::deploy::{Deployment, Served, Serving};
 use crate::error::Error;
 use crate::gate::{Gate, Origin, REQUEST_ID};
-use crate::manifest::Grant;
+use crate::manifest::{Grant, Manifest};
 use crate::revision::Answer;
 use crate::route::{NoRoute, Route, RouteTable};
 use crate::shares::Arrival;
@@ -36,6 +41,9 @@ use crate::telemetry::Metrics;
 
 use compression::Wish;
 use cors::Cors;
+pub use head::normalise;
+pub use hosts::Hosts;
+use hosts::LoopbackDoors;
 use own::Own;
 use peers::PeerCalls;
 pub use request_id::RequestIds;
@@ -45,14 +53,7 @@ use trace_parent::TraceParent;
 /// Names the revision that answered.
 pub const REVISION: HeaderName = HeaderName::from_static("x-comptoir-revision");
 
-/// Bytes of a request's target.
-const URI_LIMIT_BYTES: usize = 8 << 10;
-
-/// Bytes and number of a request's header fields.
-const HEADERS_LIMIT_BYTES: usize = 32 << 10;
-const HEADERS_LIMIT: usize = 100;
-
-/// What a page may send to a component that takes every method.
+/// What a page may send to a component that takes every method, and what the server as a whole answers.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Which listener a request came in by.
@@ -71,6 +72,9 @@ pub struct Gateway {
     ids: RequestIds,
     metrics: Arc<Metrics>,
     cors: Cors,
+    doors: LoopbackDoors,
+    /// Whether its listeners speak TLS.
+    secure: bool,
 }
 
 /// Why a request ended early, with what the log should say beside the answer.
@@ -87,20 +91,27 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Gateway {
-    /// A gateway onto whatever the pointer names at the time of each request. Pages of these origins may read its answers.
-    pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>, origins: &[String]) -> Self {
-        let (ids, cors) = (RequestIds::default(), Cors::new(origins));
-        Self { serving, gate, ids, metrics, cors }
+    /// A gateway onto whatever the pointer names at the time of each request, on the listeners of this manifest.
+    pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>, manifest: &Manifest) -> Self {
+        let ids = RequestIds::default();
+        let listeners = &manifest.listeners;
+        let (cors, doors) = (Cors::new(&listeners.cors, &listeners.cors_headers), LoopbackDoors::new(manifest));
+        Self { serving, gate, ids, metrics, cors, doors, secure: listeners.tls.is_some() }
     }
 
     /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
     pub async fn handle(self: &Arc<Self>, door: &Door, arrival: Arrival, request: Request<Arriving>) -> Response<Body> {
         let id = self.ids.of(request.headers());
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let readable = normalise(&mut head);
         let (is_head, page) = (head.method == Method::HEAD, self.cors.page(&head.method, &head.headers));
-        let mut trace = Trace::new(&self.metrics, &id, &head.method);
+        let mut trace = Trace::new(&self.metrics, &id, &head, arrival.client.address());
         trace.parent = TraceParent::of(&head.headers);
-        let answered = AssertUnwindSafe(self.answer(door, &arrival, &id, head, body, &mut trace)).catch_unwind().await;
+        let answered = async {
+            readable?;
+            self.answer(door, &arrival, &id, head, body, &mut trace).await
+        };
+        let answered = AssertUnwindSafe(answered).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| {
             trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
             Err(Error::Internal.into())
@@ -111,7 +122,7 @@ impl Gateway {
             stop.error.to_response(&id)
         });
         finish(&mut response, &id, trace.revision.as_ref());
-        self.cors.tell(page, response.headers_mut());
+        self.cors.tell(page, &mut response);
         trace.status = Some(response.status());
         if is_head { without_body(response) } else { response }
     }
@@ -129,7 +140,10 @@ impl Gateway {
         if !arrival.has_room {
             return Err(Error::Overloaded.into());
         }
-        check_head(&head)?;
+        self.doors.check(door, &head)?;
+        if head::is_about_server(&head) {
+            return Ok(options(METHODS));
+        }
         let deployment = self.choose(&head.headers, client)?;
         if let (Door::Gateway, Some(own)) = (door, Own::at(head.uri.path())) {
             return Ok(self.answer_own(own, &deployment, id, &head).await?);
@@ -139,7 +153,7 @@ impl Gateway {
             Door::Service(service) => deployment.door(service),
         };
         let route = match find(table, &head) {
-            Err(NoRoute::Options(allow)) => return Ok(options(&allow)),
+            Err(NoRoute::Options(allow)) => return Ok(cors::reading(options(&allow), table, &head)),
             // A guest that takes every method is not asked either: a browser sends no token yet.
             Ok(_) if self.cors.page(&head.method, &head.headers).is_preflight => return Ok(options(METHODS)),
             found => found?,
@@ -153,9 +167,12 @@ impl Gateway {
             request_id: id,
             trace_parent: parent.map(TraceParent::header),
             shows_session: served.grants.contains(&Grant::Tokens),
+            secure: self.secure,
         };
         let wish = (!served.grants.contains(&Grant::Tokens)).then(|| Wish::of(&mut head.headers));
+        let readable = check_coding(&route, &head.headers, &body);
         let admitted = self.gate.admit(&route, head, origin)?;
+        readable?;
         let limits = served.revision.limits();
         let body = body::read(body, limits.body_bytes, limits.time).await.map_err(|refusal| Stop {
             cause: Some(format!("the request's body: {refusal:?}")),
@@ -174,6 +191,10 @@ impl Gateway {
         if response.status() == StatusCode::FORBIDDEN {
             self.gate.tell_refusal_of_service(&asked);
         }
+        let response = envelope::name_request(response, id).await.map_err(|error| Stop {
+            cause: Some(format!("the answer's body: {error}")),
+            ..Stop::from(Error::Internal)
+        })?;
         match wish {
             Some(wish) => wish.grant(response).await.map_err(|error| Stop {
                 cause: Some(format!("the answer was not compressed: {error}")),
@@ -210,25 +231,22 @@ fn find(table: Option<&RouteTable>, head: &Parts) -> Result<Arc<Route>, NoRoute>
     table.ok_or(NoRoute::Path)?.find(&head.method, head.uri.path()).cloned()
 }
 
-/// Refuses what is too large to look at, an HTTP/1.1 request without a host, and a target that is no path (RFC 9112, section 3.2).
-fn check_head(head: &Parts) -> Result<(), Error> {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > URI_LIMIT_BYTES {
-        return Err(Error::UriTooLong);
-    }
-    let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if bytes > HEADERS_LIMIT_BYTES || head.headers.len() > HEADERS_LIMIT {
-        return Err(Error::HeadersTooLarge);
-    }
-    let hosts = head.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
-        return Err(Error::BadRequest("Send exactly one Host header"));
-    }
-    let is_authority = head.uri.scheme().is_none() && head.uri.authority().is_some();
-    if is_authority && head.method != Method::CONNECT {
-        return Err(Error::BadRequest("Send a path that begins with a slash"));
-    }
-    Ok(())
+/// Refuses a body in a coding that the component would not undo (RFC 9110, section 8.4; RFC 7694): a component whose route describes
+/// its headers, and not this one, takes every body as it is.
+fn check_coding(route: &Route, headers: &HeaderMap, body: &Incoming) -> Result<(), Error> {
+    let reads_coding = route.headers.as_ref().is_none_or(|read| read.contains(&CONTENT_ENCODING));
+    if reads_coding || body.is_end_stream() { Ok(()) } else { refuse_codings(headers) }
+}
+
+/// Refuses every coding of a body but `identity`.
+///
+/// # Errors
+/// `Error::UnsupportedCoding`.
+pub fn refuse_codings(headers: &HeaderMap) -> Result<(), Error> {
+    let values =
+        headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let is_plain = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    if values.map(<[u8]>::trim_ascii).all(is_plain) { Ok(()) } else { Err(Error::UnsupportedCoding) }
 }
 
 fn options(allow: &str) -> Response<Body> {

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::deploy::{Deployer, Deployment, Platform, Record};
 use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
-use crate::gateway::{Door, Gateway};
+use crate::gateway::{Door, Gateway, Hosts};
 use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
 use crate::passwords::Passwords;
@@ -99,8 +99,7 @@ impl Host {
         let metrics = Arc::new(Metrics::default().with_dropped_lines(options.dropped_lines.clone()));
         let (audit, tokens) = (platform.audit.clone(), platform.tokens.clone());
         let gate = Gate::new(tokens.clone(), Arc::new(admin_token), audit.clone());
-        let origins = &manifest.listeners.cors;
-        let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone(), origins);
+        let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone(), &manifest);
         let gateway = Arc::new(gateway);
         let addresses = bound.addresses(if tls.is_some() { "https" } else { "http" })?;
         let development_login = match &manifest.operator {
@@ -114,7 +113,8 @@ impl Host {
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners, stopping, metrics.clone());
         let operators_connections = connections.of_operator(listeners);
-        let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics);
+        let hosts = Hosts::new(&listeners.hosts);
+        let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics, hosts);
         bound.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
         tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
         tokio::spawn(until_stopped(stop.subscribe(), tokens.follow_forever()));

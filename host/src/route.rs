@@ -3,11 +3,15 @@
 //! A table is built once for a deployment and never changed. There is one for the gateway, one for each service's own
 //! listener and one for the calls between services, so a route that a table lacks does not exist on that way in.
 
+mod normal;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::HeaderName;
+
+pub use normal::{normal_path, normal_pattern, normal_query};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

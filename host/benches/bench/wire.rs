@@ -31,7 +31,7 @@ impl Request {
             0 => String::new(),
             length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
         };
-        Self(format!("{method} {path} HTTP/1.1\r\nhost: shop\r\n{token}{body}\r\n{json}").into_bytes())
+        Self(format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{token}{body}\r\n{json}").into_bytes())
     }
 }
 

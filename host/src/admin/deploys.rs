@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{ETAG, HeaderName, HeaderValue, IF_MATCH};
+use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use super::{Admin, InCharge, json_answer, only};
 use crate::body::{self, Arriving, Body, BodyRefusal};
 use crate::deploy::{DeployError, Order, Served, Serving, Share, ShareError, Step};
 use crate::error::Error;
+use crate::gateway::refuse_codings;
 use crate::revision::RouteTraffic;
 
 /// What sending a component may take.
@@ -80,8 +81,8 @@ impl Admin {
         let query = query.and_then(|query| Ok((forces(&query)?, share(query.get("canary"))?, query)));
         let query = query.and_then(|query| set(&query.2, query.1).map(|()| query));
         let (force, canary, mut query) = query?;
-        let replaces = request.headers().get(IF_MATCH).map(|tag| String::from_utf8_lossy(tag.as_bytes()));
-        let replaces = replaces.filter(|tag| tag != "*").map(|tag| tag.trim_matches('"').to_owned());
+        refuse_codings(request.headers())?;
+        let replaces = self.replaces(name, request.headers());
         let signature =
             request.headers().get(SIGNATURE).map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
         let limit = usize::try_from(self.deployer.component_limit_bytes()).unwrap_or(usize::MAX);
@@ -107,6 +108,18 @@ impl Admin {
         let deployer = self.deployer.clone();
         let report = apart(async move { deployer.deploy(order).await }).await?;
         Ok(outcome(report.map(|report| json!(report)), id))
+    }
+
+    /// The digest of the revision that a deploy may replace, by `If-Match`; none if it may replace any. Of several, the one that is
+    /// active now counts: the deployer compares it again, so a revision that is activated meanwhile is not replaced.
+    fn replaces(&self, name: &str, headers: &HeaderMap) -> Option<String> {
+        let wanted = headers.get(IF_MATCH).map(HeaderValue::as_bytes).filter(|tags| tags.trim_ascii() != b"*")?;
+        let serving = self.deployer.current().load();
+        let active = serving.stable().services().get(name).map(|served| served.revision.digest().to_owned());
+        let named = strong_tags(wanted);
+        // A list without a strong tag names no revision.
+        let other = || named.first().map_or("none", String::as_str).to_owned();
+        Some(active.filter(|active| named.contains(active)).unwrap_or_else(other))
     }
 
     fn describe(&self, name: &str, served: &Served, serving: &Serving) -> Value {
@@ -142,6 +155,14 @@ impl Admin {
             "note": self.deployer.noted().get(name),
         })
     }
+}
+
+/// The strong tags of a list, without their quotes. Digests have no comma, so none of theirs is cut in two.
+fn strong_tags(list: &[u8]) -> Vec<String> {
+    let list = String::from_utf8_lossy(list);
+    let tags = list.split(',').map(|tag| tag.trim().trim_matches('"'));
+    // A weak tag matches nothing here: the comparison is the strong one (RFC 9110, section 13.1.1).
+    tags.filter(|tag| !tag.is_empty() && !tag.starts_with("W/")).map(str::to_owned).collect()
 }
 
 /// What a revision answered, route by route.

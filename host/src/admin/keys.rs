@@ -1,5 +1,6 @@
 //! The keys of access tokens, over HTTP.
 
+use hyper::header::IF_MATCH;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
@@ -28,6 +29,15 @@ impl Admin {
             }
             [key] => {
                 only(request, &[Method::DELETE])?;
+                // A key has no entity tag, so only `*` names one.
+                if request.headers().get(IF_MATCH).is_some_and(|tags| tags.as_bytes().trim_ascii() != b"*") {
+                    return Ok(refuse(
+                        StatusCode::PRECONDITION_FAILED,
+                        "PRECONDITION_FAILED",
+                        "A key has no entity tag",
+                        id,
+                    ));
+                }
                 self.platform.tokens.disable_key(key).await
             }
             _ => return Err(Error::NotFound),
@@ -61,6 +71,10 @@ fn refusal(error: &KeyChangeError, id: &str) -> Response<Body> {
             (StatusCode::SERVICE_UNAVAILABLE, "KEYS_UNAVAILABLE")
         }
     };
-    let error = json!({ "code": code, "message": error.to_string(), "request_id": id });
+    refuse(status, code, &error.to_string(), id)
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str, id: &str) -> Response<Body> {
+    let error = json!({ "code": code, "message": message, "request_id": id });
     json_answer(status, &json!({ "success": false, "error": error }))
 }

@@ -30,7 +30,7 @@ fn head(headers: &[(&str, &str)]) -> Parts {
 
 fn origin() -> Origin<'static> {
     static ID: LazyLock<Arc<str>> = LazyLock::new(|| "id".into());
-    Origin { client: None, request_id: &ID, trace_parent: None, shows_session: false }
+    Origin { client: None, request_id: &ID, trace_parent: None, shows_session: false, secure: false }
 }
 
 #[test]

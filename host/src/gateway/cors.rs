@@ -4,15 +4,31 @@
 //! allowed: a page sends its token in `authorization`, and there is no cookie that a browser could add. What a guest says
 //! about CORS is dropped, because it is the operator who decides.
 
-use hyper::Method;
+use std::sync::Arc;
+
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderName,
     HeaderValue, ORIGIN, VARY,
 };
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
 
-/// What a page may send beside what every page may.
-const SENT: &str = "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-request-id";
+use crate::body::Body;
+use crate::route::RouteTable;
+
+/// What a page may send to any route, beside what every page may.
+const SENT: [&str; 9] = [
+    "authorization",
+    "baggage",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "traceparent",
+    "tracestate",
+    "x-request-id",
+];
 
 /// What a page may read beside what every page may.
 const READ: &str = "etag, idempotency-replayed, link, location, ratelimit, ratelimit-policy, retry-after, x-comptoir-revision, \
@@ -24,6 +40,23 @@ const PREFLIGHT_SECONDS: &str = "600";
 /// The origins that are let in.
 pub(super) struct Cors {
     origins: Box<[HeaderValue]>,
+    /// The headers that a page may send to any route.
+    sent: Vec<String>,
+}
+
+/// The headers that the route of a preflight reads, on its answer.
+#[derive(Clone)]
+struct Read(Arc<[HeaderName]>);
+
+/// Notes on the answer to `OPTIONS` which headers the route reads that a preflight asks about.
+pub(super) fn reading(mut response: Response<Body>, table: Option<&RouteTable>, head: &Parts) -> Response<Body> {
+    let wanted = head.headers.get(ACCESS_CONTROL_REQUEST_METHOD);
+    let wanted = wanted.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let route = wanted.zip(table).and_then(|(method, table)| table.find(&method, head.uri.path()).ok());
+    if let Some(headers) = route.and_then(|route| route.headers.clone()) {
+        response.extensions_mut().insert(Read(headers));
+    }
+    response
 }
 
 /// What a request says of the page that it comes from.
@@ -35,9 +68,12 @@ pub(super) struct Page {
 }
 
 impl Cors {
-    /// Lets in these origins. What is no header's value is nobody's origin.
-    pub(super) fn new(origins: &[String]) -> Self {
-        Self { origins: origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect() }
+    /// Lets in these origins, which may also send these headers. What is no header's value is nobody's origin.
+    pub(super) fn new(origins: &[String], headers: &[String]) -> Self {
+        Self {
+            origins: origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            sent: SENT.iter().map(|name| (*name).to_owned()).chain(headers.iter().cloned()).collect(),
+        }
     }
 
     /// Looks at where a request comes from.
@@ -53,7 +89,9 @@ impl Cors {
     }
 
     /// Tells the page's browser, and caches on the way, what holds for an answer.
-    pub(super) fn tell(&self, page: Page, headers: &mut HeaderMap) {
+    pub(super) fn tell(&self, page: Page, response: &mut Response<Body>) {
+        let read = response.extensions_mut().remove::<Read>();
+        let headers = response.headers_mut();
         let foreign: Vec<HeaderName> =
             headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
         for name in foreign {
@@ -72,7 +110,18 @@ impl Cors {
         if let Some(methods) = headers.get(ALLOW).cloned() {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         }
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(SENT));
+        if let Ok(sent) = HeaderValue::from_str(&self.sent_to(read.as_ref())) {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, sent);
+        }
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+    }
+
+    /// The headers that a page may send to a route which reads these.
+    fn sent_to(&self, read: Option<&Read>) -> String {
+        let read = read.iter().flat_map(|Read(names)| names.iter().map(HeaderName::as_str));
+        let mut names: Vec<&str> = self.sent.iter().map(String::as_str).chain(read).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
     }
 }

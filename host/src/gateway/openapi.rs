@@ -179,6 +179,7 @@ fn headers(status: u16) -> Value {
     match status {
         401 => header("WWW-Authenticate", json!({ "const": "Bearer" })),
         405 => header("Allow", json!({ "type": "string" })),
+        415 => header("Accept-Encoding", json!({ "const": "identity" })),
         429 => json!({
             "Retry-After": { "schema": retry_after() },
             "RateLimit-Policy": { "description": "How often it may be asked.", "schema": { "type": "string" } },
@@ -235,7 +236,7 @@ fn own_paths() -> Map<String, Value> {
     });
     let own = |summary: &str, responses: Value| {
         let mut object = json!({ "summary": summary, "tags": ["gateway"], "security": [], "responses": responses });
-        for status in [400, 403, 404, 414, 431, 500] {
+        for status in [400, 403, 404, 414, 421, 431, 500] {
             object["responses"][status.to_string()] = json!({ "$ref": format!("#/components/responses/{status}") });
         }
         json!({ "get": object })

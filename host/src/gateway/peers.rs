@@ -12,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use wasmtime_wasi_http::{Error as CallError, WasiBody};
 
-use super::{Gateway, TraceParent, own_body};
+use super::{Gateway, TraceParent, head, own_body};
 use crate::body::{Body, RequestBody};
 use crate::deploy::Deployment;
 use crate::error::Error;
@@ -93,14 +93,15 @@ impl Call {
         }
     }
 
-    async fn answer(&self, service: &str, head: Parts, body: RequestBody) -> Result<Response<Body>, Error> {
+    async fn answer(&self, service: &str, mut head: Parts, body: RequestBody) -> Result<Response<Body>, Error> {
+        head::normalise_target(&mut head.uri)?;
         let table = self.deployment.internal(service).ok_or(Error::NotFound)?;
         let route = table.find(&head.method, head.uri.path())?;
         let served = self.deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         let shows_session = served.grants.contains(&Grant::Tokens);
         let parent = self.trace_parent.as_ref();
         let trace_parent = parent.map(TraceParent::header);
-        let origin = Origin { client: None, request_id: &self.request_id, trace_parent, shows_session };
+        let origin = Origin { client: None, request_id: &self.request_id, trace_parent, shows_session, secure: false };
         let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?;
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, parent, self.depth);
         let answered = served.revision.answer(admitted, body, peers).await;

@@ -1,9 +1,11 @@
 //! What is known of a request, filled in as it goes: one line of log and one count when it is over, however it ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::TraceParent;
@@ -13,11 +15,16 @@ use crate::telemetry::{Labels, Metrics, NO_LABEL, Shared};
 /// The status that is logged for a request whose client went away before its answer: nobody is sent it.
 const CLIENT_GONE: u16 = 499;
 
+/// Characters of a path that are logged. A query is not: it may hold a secret.
+const PATH_LIMIT: usize = 1024;
+
 /// A request on its way. Dropping it writes it down.
 pub(super) struct Trace {
     metrics: Arc<Metrics>,
     id: Arc<str>,
     method: Method,
+    path: String,
+    client: IpAddr,
     started: Instant,
     /// The trace that it belongs to, where its client named one.
     pub(super) parent: Option<TraceParent>,
@@ -34,11 +41,13 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    pub(super) fn new(metrics: &Arc<Metrics>, id: &Arc<str>, method: &Method) -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>, id: &Arc<str>, head: &Parts, client: IpAddr) -> Self {
         Self {
             metrics: metrics.clone(),
             id: id.clone(),
-            method: method.clone(),
+            method: head.method.clone(),
+            path: head.uri.path().chars().take(PATH_LIMIT).collect(),
+            client: client.to_canonical(),
             started: Instant::now(),
             parent: None,
             route: None,
@@ -55,6 +64,7 @@ impl Drop for Trace {
         let duration = self.started.elapsed();
         let status = self.status.map_or(CLIENT_GONE, |status| status.as_u16());
         let (request_id, method, none) = (&*self.id, &self.method, NO_LABEL);
+        let (path, client) = (&*self.path, &self.client);
         let service = self.route.as_ref().map_or(none, |route| &route.service);
         let route = self.route.as_ref().map_or(none, |route| &route.pattern);
         let revision = self.revision.as_ref().and_then(|label| label.to_str().ok()).unwrap_or(none);
@@ -64,7 +74,8 @@ impl Drop for Trace {
         macro_rules! line {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
-                    request_id, trace_id, service, revision, %method, route, status, duration_us, guest_output, cause, $message
+                    request_id, trace_id, %client, service, revision, %method, path, route, status, duration_us, guest_output,
+                    cause, $message
                 )
             };
         }

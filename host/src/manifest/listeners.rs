@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use hyper::Uri;
+use hyper::header::HeaderName;
+use hyper::http::uri::Authority;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -45,6 +47,10 @@ pub struct Listeners {
     pub tls: Option<Tls>,
     /// Whose pages may read answers in a browser: origins, exactly as a browser sends them.
     pub cors: Vec<String>,
+    /// Headers that these pages may send to any route, beside those that routes read. In lower case.
+    pub cors_headers: Vec<String>,
+    /// Hosts that listeners on loopback answer to beside those of loopback, in lower case; `*` is any, but for the admin listener.
+    pub hosts: Vec<String>,
 }
 
 /// The files of a certificate.
@@ -85,6 +91,10 @@ pub(super) struct ListenersTable {
     tls: Option<Spanned<TlsTable>>,
     #[serde(default)]
     cors: Vec<Spanned<String>>,
+    #[serde(default)]
+    cors_headers: Vec<Spanned<String>>,
+    #[serde(default)]
+    hosts: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +134,7 @@ fn default_shutdown_time() -> Duration {
 
 impl ListenersTable {
     pub(super) fn check(&self, at: usize, check: &Check<'_>) -> Result<Listeners, ManifestError> {
-        let Self { gateway, admin, header_time, idle_time, shutdown_time, tls, cors, .. } = self;
+        let Self { gateway, admin, header_time, idle_time, shutdown_time, tls, .. } = self;
         if !admin.ip().is_loopback() {
             let message =
                 format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
@@ -137,14 +147,7 @@ impl ListenersTable {
         for limited in [&connections, &requests, &bodies, &responses] {
             limited.check().map_err(|message| check.refuse(Some(at), &message))?;
         }
-        if let Some(wrong) = cors.iter().find(|origin| !is_origin(origin.get_ref())) {
-            let message = format!(
-                "cors names `{}`, which is no origin: write scheme, host and, where it is not the scheme's own, port, such as \
-                 \"https://shop.example\"",
-                wrong.get_ref()
-            );
-            return Err(check.refuse(Some(wrong.span().start), &message));
-        }
+        self.check_names(check)?;
         let folder = check.file.parent().unwrap_or(Path::new("."));
         let tls = tls.as_ref().map(|tls| Tls {
             certificate: folder.join(&tls.get_ref().certificate),
@@ -166,9 +169,52 @@ impl ListenersTable {
             idle_time: *idle_time,
             shutdown_time: *shutdown_time,
             tls,
-            cors: cors.iter().map(|origin| origin.get_ref().clone()).collect(),
+            cors: self.cors.iter().map(|origin| origin.get_ref().clone()).collect(),
+            cors_headers: lower(&self.cors_headers),
+            hosts: lower(&self.hosts),
         })
     }
+
+    /// Refuses what is no origin, header or host.
+    fn check_names(&self, check: &Check<'_>) -> Result<(), ManifestError> {
+        type List<'a> = (&'static str, &'a [Spanned<String>], fn(&str) -> bool, &'static str);
+        let lists: [List<'_>; 3] = [
+            (
+                "cors",
+                &self.cors,
+                is_origin,
+                "is no origin: write scheme, host and, where it is not the scheme's own, port, such as \"https://shop.example\"",
+            ),
+            (
+                "cors_headers",
+                &self.cors_headers,
+                |name| HeaderName::try_from(name).is_ok(),
+                "is no header's name: write one such as \"x-shop-client\"",
+            ),
+            (
+                "hosts",
+                &self.hosts,
+                is_host,
+                "is no host: write a name or an address without scheme and port, such as \"shop.example\", or \"*\" for any",
+            ),
+        ];
+        for (key, names, is_good, why) in lists {
+            if let Some(wrong) = names.iter().find(|name| !is_good(name.get_ref())) {
+                let message = format!("{key} names `{}`, which {why}", wrong.get_ref());
+                return Err(check.refuse(Some(wrong.span().start), &message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lower(names: &[Spanned<String>]) -> Vec<String> {
+    names.iter().map(|name| name.get_ref().to_ascii_lowercase()).collect()
+}
+
+/// Whether `Host` could name it, without a port; or the word for any.
+fn is_host(text: &str) -> bool {
+    text == "*" || text.parse::<Authority>().is_ok_and(|authority| authority.host() == text && !text.contains('*'))
 }
 
 /// Something of which all clients together may hold so much, and one client so much.
@@ -294,6 +340,18 @@ mod tests {
             "https://shop.example https://other.example",
         ] {
             assert!(!is_origin(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_without_a_port() {
+        for host in ["shop.example", "Shop.Example", "10.0.0.1", "[2001:db8::1]", "localhost", "*"] {
+            assert!(is_host(host), "{host}");
+        }
+        for other in
+            ["", "https://shop.example", "shop.example:443", "shop.example/", "me@shop.example", "*.example", "a b"]
+        {
+            assert!(!is_host(other), "{other}");
         }
     }
 }

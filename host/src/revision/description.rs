@@ -13,7 +13,7 @@ use crate::gate;
 use crate::guest::Guest;
 use crate::guest::bindings::{DescribedIndices, service};
 use crate::printable::{excerpt, is_printable};
-use crate::route::{Access, Route};
+use crate::route::{Access, Route, normal_pattern};
 use crate::storage::Migration;
 
 /// Routes that one component may declare, and migrations, and probes.
@@ -149,7 +149,7 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
     Ok(Description {
         name: said.name,
         version: said.version,
-        health: said.health,
+        health: said.health.map(|health| normal_pattern(&health)),
         routes,
         migrations: said
             .migrations
@@ -214,7 +214,7 @@ fn route(declared: service::Route, service: &Arc<str>) -> Result<Route, Descript
     Ok(Route {
         service: service.clone(),
         method: Some(method(declared.method)),
-        pattern: declared.path.into(),
+        pattern: normal_pattern(&declared.path).into(),
         access: match declared.access {
             service::Access::Public => Access::Public,
             service::Access::User => Access::User,

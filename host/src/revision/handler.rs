@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use futures::channel::oneshot;
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{AsContextMut as _, Engine, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme as SchemeP2;
 use wasmtime_wasi_http::p2::bindings::{Proxy as ProxyP2, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, WasiBody, WasiHttpView as _};
@@ -91,11 +92,11 @@ impl Exports {
                 drop(sender);
                 plain(handled, store, admitted.head(), &body.bytes).await.map(Some)
             }
-            Self::P2(proxy) => p2(proxy, store, wasi(admitted, body), sender).await.map(|()| None),
+            Self::P2(proxy) => p2(proxy, store, wasi(admitted, body)?, sender).await.map(|()| None),
             Self::P3(proxy) => {
                 // It may sleep without being noted, so nothing can be said of what its answer rests on.
                 store.data_mut().basis();
-                p3(proxy, store, wasi(admitted, body), sender).await.map(|()| None)
+                p3(proxy, store, wasi(admitted, body)?, sender).await.map(|()| None)
             }
         }
     }
@@ -152,23 +153,27 @@ fn field(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), &'stat
     Ok((name, value))
 }
 
-/// A request for `wasi:http`: `HEAD` becomes `GET`, since the host drops the body, and the authority is always there.
-fn wasi(admitted: Admitted, body: RequestBody) -> Request<WasiBody> {
+/// A request for `wasi:http`: `HEAD` becomes `GET`, since the host drops the body, and scheme and authority are always there.
+/// The scheme is that of the connection, whatever the client says.
+fn wasi(admitted: Admitted, body: RequestBody) -> wasmtime::Result<Request<WasiBody>> {
     use http_body_util::BodyExt as _;
 
+    let scheme = if admitted.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
     let mut head = admitted.into_head();
     if head.method == Method::HEAD {
         head.method = Method::GET;
     }
-    if head.uri.authority().is_none() && !has_readable_host(&head.headers) {
+    let mut parts = head.uri.into_parts();
+    let named = parts.authority.take().or_else(|| Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok());
+    let authority = named.unwrap_or_else(|| {
         head.headers.insert(HOST, HeaderValue::from_static("localhost"));
-    }
+        Authority::from_static("localhost")
+    });
+    (parts.scheme, parts.authority) = (Some(scheme), Some(authority));
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    head.uri = Uri::from_parts(parts)?;
     let body = http_body_util::Full::new(body.bytes).map_err(|never| match never {}).boxed_unsync();
-    Request::from_parts(head, body)
-}
-
-fn has_readable_host(headers: &HeaderMap) -> bool {
-    headers.get(HOST).is_some_and(|host| host.to_str().is_ok())
+    Ok(Request::from_parts(head, body))
 }
 
 /// Calls `wasi:http/incoming-handler@0.2`.
@@ -178,8 +183,10 @@ async fn p2(
     request: Request<WasiBody>,
     sender: Sender,
 ) -> wasmtime::Result<()> {
+    let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
+    let scheme = if is_https { SchemeP2::Https } else { SchemeP2::Http };
     let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let request = http.new_incoming_request(scheme, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
         // The receiver is gone when the request ran out of time: then nobody wants the answer.
         let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));

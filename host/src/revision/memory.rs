@@ -48,6 +48,7 @@ impl Memory {
         }
         let head = admitted.head();
         let mut question = Question::new(self.number);
+        question.add(&[u8::from(admitted.is_secure())]);
         question.add(head.uri.path_and_query()?.as_str().as_bytes());
         for (name, value) in &head.headers {
             question.add(name.as_str().as_bytes());

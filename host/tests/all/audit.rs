@@ -101,7 +101,7 @@ async fn an_order_has_its_line_even_if_the_operator_goes_before_it_is_done() {
     orders.extend([0, 2, 1, b'x']);
     let operator = shop.operator();
     let head = format!(
-        "PUT /services/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        "PUT /services/orders HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
         operator.access_token(),
         orders.len()
     );

@@ -40,7 +40,7 @@ struct Program {
 fn manifest(folder: &TempDir, services: &str) -> PathBuf {
     let built = component("guest_unruly").parent().unwrap().to_owned();
     let services = services.replace("component = \"", &format!("component = \"{}/", built.display()));
-    let listeners = "[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"";
+    let listeners = "[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nhosts = [\"*\"]";
     let file = folder.path().join("comptoir.toml");
     std::fs::write(&file, format!("instances = 50\n{listeners}\n{services}")).unwrap();
     file
@@ -147,6 +147,23 @@ async fn a_request_that_went_well_is_one_line_without_a_cause() {
     let line = program.logged("fine-1").await;
     assert_eq!((&line["level"], line["status"].as_u64()), (&Value::from("INFO"), Some(200)), "{line}");
     assert!(line.get("cause").is_none() && !line.to_string().contains("secret"), "{line}");
+    assert_eq!((&line["path"], &line["client"]), (&"/unruly/headers".into(), &"127.0.0.1".into()), "{line}");
+}
+
+#[tokio::test]
+async fn the_log_has_the_path_and_the_client_of_requests_without_a_route_and_of_the_operators() {
+    let mut program = Program::start().await;
+    let missing = get(&format!("{}/no/such%2Fpath?token=secret", program.gateway), "nowhere-1").await;
+    assert_eq!(missing.status(), 404);
+    let line = program.logged("nowhere-1").await;
+    assert_eq!((&line["path"], &line["client"]), (&"/no/such%2Fpath".into(), &"127.0.0.1".into()), "{line}");
+    assert!(!line.to_string().contains("secret"), "{line}");
+    get(&format!("{}/livez", program.admin), "alive-1").await;
+    let line = program.logged("alive-1").await;
+    assert_eq!((&line["path"], &line["client"]), (&"/livez".into(), &"127.0.0.1".into()), "{line}");
+    let long = format!("/{}", "a".repeat(5000));
+    get(&format!("{}{long}", program.gateway), "long-1").await;
+    assert_eq!(program.logged("long-1").await["path"], long[..1024]);
 }
 
 #[tokio::test]

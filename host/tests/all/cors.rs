@@ -120,3 +120,24 @@ async fn a_component_that_takes_every_method_is_not_asked_about_preflights() {
     preflight(&shop, "/closed/x", "https://evil.example").await.refuses(401, "MISSING_TOKEN");
     from(&shop, Method::GET, "/closed/x", &[SHOP]).await.refuses(401, "MISSING_TOKEN");
 }
+
+#[tokio::test]
+async fn a_page_may_send_what_the_route_reads_what_the_manifest_lists_and_trace_headers() {
+    let service =
+        "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n";
+    let mut manifest = manifest_of(service);
+    manifest.listeners.cors = vec![SHOP.to_owned()];
+    manifest.listeners.cors_headers = vec!["x-campaign".to_owned()];
+    let shop = Shop::with(manifest).await;
+    let answer = preflight(&shop, "/records/x", SHOP).await;
+    let allowed: Vec<&str> = answer.header("access-control-allow-headers").split(", ").collect();
+    for name in ["x-shop-client", "x-campaign", "traceparent", "tracestate", "baggage", "authorization"] {
+        assert_eq!(allowed.iter().filter(|allowed| **allowed == name).count(), 1, "{name} in {allowed:?}");
+    }
+    assert!(!allowed.contains(&"x-other"));
+    // A method that the path does not have reads nothing.
+    let other = shop.anon().request(Method::OPTIONS, "/records/x").header("origin", SHOP);
+    let other = send(other.header("access-control-request-method", "PATCH")).await;
+    assert!(!other.header("access-control-allow-headers").contains("x-shop-client"));
+    assert!(other.header("access-control-allow-headers").contains("x-campaign"));
+}

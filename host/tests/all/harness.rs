@@ -56,6 +56,7 @@ pub fn shop_manifest() -> Manifest {
     let mut manifest = Manifest::read(&file).expect("the shipped manifest is sound");
     let any_port = ([127, 0, 0, 1], 0).into();
     (manifest.listeners.gateway, manifest.listeners.admin, manifest.instances) = (any_port, any_port, 100);
+    manifest.listeners.hosts = vec!["*".to_owned()];
     manifest.passwords = cheap_passwords();
     (manifest.deploy.compile_time, manifest.deploy.probe_time) = (AMPLE, AMPLE);
     for (name, service) in &mut manifest.services {
@@ -77,7 +78,9 @@ pub fn manifest_of(services: &str) -> Manifest {
 pub fn try_manifest_of(services: &str) -> Result<Manifest, comptoir::manifest::ManifestError> {
     let text = format!("instances = 100\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{services}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-wasip2/component");
-    Manifest::parse(&folder.join("comptoir.toml"), &text)
+    let mut manifest = Manifest::parse(&folder.join("comptoir.toml"), &text)?;
+    manifest.listeners.hosts = vec!["*".to_owned()];
+    Ok(manifest)
 }
 
 /// Options whose compiled code is kept between tests and runs.

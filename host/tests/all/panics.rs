@@ -144,11 +144,11 @@ impl Stand {
             storages: BTreeMap::from([("unruly".to_owned(), storage)]),
         };
         let (record, listeners) = (Record::open(path, clock).unwrap(), manifest.listeners.clone());
-        let deployer = Deployer::new(manifest, Arc::new(platform), record, None);
+        let deployer = Deployer::new(manifest.clone(), Arc::new(platform), record, None);
         deployer.start_all().await.unwrap();
         let gate = Gate::new(tokens, Arc::new(AdminToken::open(&path.join("admin.token")).unwrap()), audit);
         let (metrics, (stop, stopping)) = (Arc::default(), watch::channel(false));
-        let gateway = Arc::new(Gateway::new(deployer.current(), gate, Arc::clone(&metrics), &[]));
+        let gateway = Arc::new(Gateway::new(deployer.current(), gate, Arc::clone(&metrics), &manifest));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let anon = Client::new(&format!("http://{}", listener.local_addr().unwrap()));
         let connections = Connections::new(&listeners, stopping, metrics);

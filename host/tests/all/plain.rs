@@ -51,3 +51,18 @@ async fn a_component_that_describes_nothing_is_closed_unless_the_manifest_opens_
     shop.anon().get("/closed/x").await.refuses(401, "MISSING_TOKEN");
     shop.anon().get("/elsewhere").await.refuses(404, "NOT_FOUND");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_either_generation_sees_scheme_and_authority() {
+    let shop = Shop::with(manifest_of(PLAIN)).await;
+    let newer = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let gateway = shop.addresses().gateway;
+    for (mount, seen) in [("older", "0.2 Some(Scheme::Http)"), ("newer", "0.3 Some(Scheme::Http)")] {
+        let expected = format!("{seen} Some(\"{gateway}\")");
+        assert_eq!(shop.anon().get(&format!("/{mount}/origin")).await.text, expected, "HTTP/1.1");
+        let answer = newer.get(format!("http://{gateway}/{mount}/origin")).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), expected, "HTTP/2");
+        let named = shop.anon().request(Method::GET, &format!("/{mount}/origin")).header("host", "shop.example");
+        assert_eq!(send(named).await.text, format!("{seen} Some(\"shop.example\")"));
+    }
+}

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, crypto};
 
-use crate::harness::{Shop, options, shop_manifest};
+use crate::harness::{Shop, manifest_of, options, shop_manifest};
 
 /// Longer than anything here takes, and reached only where something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,8 +87,13 @@ async fn shake(
 
 /// The status of `GET /products`, in the version of HTTP that was agreed on.
 async fn products(stream: TlsStream<TcpStream>) -> (u16, Version) {
+    let (status, version, _) = get(stream, "https://localhost/products").await;
+    (status, version)
+}
+
+async fn get(stream: TlsStream<TcpStream>, url: &str) -> (u16, Version, String) {
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let request = Request::get("https://localhost/products").header("host", "localhost");
+    let request = Request::get(url).header("host", "localhost");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let io = TokioIo::new(stream);
     let response = if is_h2 {
@@ -101,8 +106,29 @@ async fn products(stream: TlsStream<TcpStream>) -> (u16, Version) {
         sender.send_request(request).await.unwrap()
     };
     let (status, version) = (response.status().as_u16(), response.version());
-    response.into_body().collect().await.unwrap();
-    (status, version)
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, version, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn a_component_behind_tls_sees_https_whatever_the_client_says() {
+    let files = Files::new();
+    let trusted = files.renew();
+    let service = |name: &str, guest: &str| {
+        format!("[services.{name}]\ncomponent = \"{guest}.wasm\"\nmounts = [\"/{name}\"]\naccess = \"public\"\n")
+    };
+    let mut manifest = manifest_of(&(service("older", "guest_plain_p2") + &service("newer", "guest_plain_p3")));
+    manifest.listeners.tls = files.manifest().listeners.tls;
+    let shop = Shop::with(manifest).await;
+    for (mount, seen) in [("older", "0.2 Some(Scheme::Https)"), ("newer", "0.3 Some(Scheme::Https)")] {
+        for protocol in [&b"h2"[..], b"http/1.1"] {
+            for scheme in ["https", "http"] {
+                let stream = shake(shop.addresses().gateway, &trusted, &[&TLS13], &[protocol]).await.unwrap();
+                let (status, _, text) = get(stream, &format!("{scheme}://localhost/{mount}/origin")).await;
+                assert_eq!((status, text), (200, format!("{seen} Some(\"localhost\")")), "{protocol:?} {scheme}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

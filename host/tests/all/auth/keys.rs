@@ -82,6 +82,9 @@ async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_r
 async fn the_tokens_of_a_disabled_key_are_refused_at_once_and_after_a_restart_and_its_sessions_go_on() {
     let mut shop = Shop::open().await;
     let leaked = shop.user("marta").await;
+    let conditional = shop.operator().request(Method::DELETE, &format!("/keys/{}", kid(&leaked)));
+    send(conditional.header("if-match", "\"a tag\"")).await.refuses(412, "PRECONDITION_FAILED");
+    leaked.get("/orders").await.succeeds(200);
     let keys = ids(&shop.operator().delete(&format!("/keys/{}", kid(&leaked))).await);
     assert!(keys.len() == 1 && keys[0] != kid(&leaked));
     leaked.get("/orders").await.refuses(401, "INVALID_TOKEN");

@@ -204,3 +204,34 @@ async fn revisions_beyond_the_kept_ones_are_let_go() {
     refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "not a WebAssembly component");
     assert_eq!(stand.status().await["kept"], json!([before[1], before[2]]), "a refusal pushes nothing out");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_may_name_several_revisions_of_which_the_active_one_is_enough() {
+    let stand = Stand::open().await;
+    let first = stand.active().await;
+    let order = |tags: &[&str], words: &str| {
+        let request = stand.shop.operator().request(Method::PUT, "/services/variant").body(variant(words));
+        send(tags.iter().fold(request, |request, tag| request.header("if-match", *tag)))
+    };
+    let (other, active) = (format!("\"{}\"", "0".repeat(64)), format!("\"{first}\""));
+    for tags in [&[&*other][..], &[&format!("W/{active}")], &[""], &[&format!("{other}, \"x\"")]] {
+        order(tags, "good second").await.refuses(412, "REVISION_CHANGED");
+    }
+    assert_eq!(stand.active().await, first);
+    order(&[&format!("{other}, {active}")], "good second").await.succeeds(200);
+    let second = format!("\"{}\"", stand.active().await);
+    assert_ne!(second, active);
+    order(&[&other, &second], "good third").await.succeeds(200);
+    order(&["*"], "good fourth").await.succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_takes_nothing_that_leads_elsewhere_from_a_component() {
+    let stand = Stand::open().await;
+    stand.deployed("doc-elsewhere").await;
+    let document = stand.shop.anon().get("/openapi.json").await;
+    assert_eq!(document.body["paths"]["/variant/items"]["get"]["summary"], "Lists", "{}", document.text);
+    for absent in ["evil.example", "servers", "externalDocs", "links"] {
+        assert!(!document.text.contains(absent), "{absent}: {}", document.text);
+    }
+}

@@ -1,4 +1,5 @@
-//! A component for WASI 0.2 that knows nothing of Comptoir: it answers with the method and the path.
+//! A component for WASI 0.2 that knows nothing of Comptoir: it answers with the method and the path, or with scheme and
+//! authority.
 
 #[allow(
     missing_docs,
@@ -26,7 +27,12 @@ struct Plain;
 
 impl bindings::exports::wasi::http::incoming_handler::Guest for Plain {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
-        let text = format!("0.2 {:?} {}", request.method(), request.path_with_query().unwrap_or_default());
+        let path = request.path_with_query().unwrap_or_default();
+        let text = if path.ends_with("/origin") {
+            format!("0.2 {:?} {:?}", request.scheme(), request.authority())
+        } else {
+            format!("0.2 {:?} {path}", request.method())
+        };
         let response = OutgoingResponse::new(Fields::new());
         let body = response.body().expect("the body is taken once");
         ResponseOutparam::set(out, Ok(response));

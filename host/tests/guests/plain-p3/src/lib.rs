@@ -1,4 +1,5 @@
-//! A component for WASI 0.3 that knows nothing of Comptoir: it answers with the method and the path, in two chunks.
+//! A component for WASI 0.3 that knows nothing of Comptoir: it answers with the method and the path, or with scheme and
+//! authority, in chunks.
 
 #[allow(
     missing_docs,
@@ -25,7 +26,12 @@ struct Plain;
 
 impl bindings::exports::wasi::http::handler::Guest for Plain {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        let text = format!("0.3 {:?} {}", request.get_method(), request.get_path_with_query().unwrap_or_default());
+        let path = request.get_path_with_query().unwrap_or_default();
+        let text = if path.ends_with("/origin") {
+            format!("0.3 {:?} {:?}", request.get_scheme(), request.get_authority())
+        } else {
+            format!("0.3 {:?} {path}", request.get_method())
+        };
         let (mut body, contents) = bindings::wit_stream::new();
         let (trailers_sent, trailers) = bindings::wit_future::new(|| Ok(None));
         let (response, _) = Response::new(Fields::new(), Some(contents), trailers);

@@ -1,4 +1,4 @@
-//! A component that answers in records what is no HTTP: each path is a fault of its own.
+//! A component that answers in records what is no HTTP: each path is a fault of its own. Some are none: they show the request.
 
 #[allow(
     missing_docs,
@@ -23,11 +23,18 @@ use bindings::exports::comptoir::platform::service::{self, Access, Description, 
 
 const PATH: &str = "/records/{fault}";
 
+const HEADERS: [&str; 5] = ["cookie", "host", "if-match", "tracestate", "x-shop-client"];
+
 struct Records;
 
 impl service::Guest for Records {
     fn describe() -> Description {
-        let route = |method| Route { method, path: PATH.to_owned(), access: Access::Public, headers: Vec::new() };
+        let route = |method| Route {
+            method,
+            path: PATH.to_owned(),
+            access: Access::Public,
+            headers: HEADERS.map(str::to_owned).to_vec(),
+        };
         Description {
             name: "records".to_owned(),
             version: "1".to_owned(),
@@ -55,10 +62,25 @@ impl handler::Guest for Records {
             "many" => answer(200, &[("x-a", "a"); 20_000]),
             "large" => answer(200, &[("x-a", &"a".repeat(1 << 20))]),
             "body" => Response { status: 200, headers: Vec::new(), body: vec![b'a'; 2 << 20] },
+            "headers" => Response { status: 200, headers: Vec::new(), body: shown(&request.headers) },
+            "error" => error(r#"{"success":false, "error":{"code":"NO_RECORD","message":"No."}}"#),
+            "own-id" => error(r#"{"success":false,"error":{"code":"NO_RECORD","message":"No.","request_id":"own"}}"#),
+            "no-envelope" => error(r#"{"problem":"No."}"#),
             "huge" => Response { status: 200, headers: Vec::new(), body: vec![b'a'; 5 << 20] },
             _ => answer(200, &[("x-asked", &format!("{:?} {}", request.method, request.target))]),
         }
     }
+}
+
+/// One line for each field.
+fn shown(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let line = |(name, value): &(String, Vec<u8>)| format!("{name}: {}\n", String::from_utf8_lossy(value));
+    headers.iter().map(line).collect::<String>().into_bytes()
+}
+
+fn error(body: &str) -> Response {
+    let headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
+    Response { status: 404, headers, body: body.as_bytes().to_vec() }
 }
 
 fn answer(status: u16, headers: &[(&str, &str)]) -> Response {

@@ -1,0 +1,151 @@
+//! Which host names a listener on loopback answers to.
+//!
+//! A page in a browser on the same machine may give its own name an address of loopback (DNS rebinding). Its requests are then of
+//! one origin with it, and it reads the answers. They carry its name in `Host`, so a listener on loopback answers names of loopback
+//! and those that the manifest lists. A listener on other addresses is meant for anyone, and does not ask.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::header::HOST;
+use hyper::http::request::Parts;
+
+use super::Door;
+use super::head::authority;
+use crate::error::Error;
+use crate::manifest::Manifest;
+
+/// Stands for every name in the manifest.
+const ANY: &str = "*";
+
+/// The names of loopback, and those that the manifest lists.
+#[derive(Debug)]
+pub struct Hosts {
+    listed: Box<[String]>,
+}
+
+impl Hosts {
+    /// These names beside loopback's. `*` is none: the admin listener never answers to every name.
+    pub fn new(listed: &[String]) -> Self {
+        Self { listed: listed.iter().filter(|name| *name != ANY).cloned().collect() }
+    }
+
+    /// Refuses a request for another host. One that names none passes: no browser sends it.
+    ///
+    /// # Errors
+    /// `Error::ForeignHost`.
+    pub fn check(&self, head: &Parts) -> Result<(), Error> {
+        match authority(head) {
+            Some(authority) if self.include(authority.host()) => Ok(()),
+            None if !head.headers.contains_key(HOST) => Ok(()),
+            _ => Err(Error::ForeignHost),
+        }
+    }
+
+    fn include(&self, host: &str) -> bool {
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        is_loopback(&name) || self.listed.contains(&name)
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => name == "localhost" || name.ends_with(".localhost"),
+    }
+}
+
+/// The listeners of a gateway that ask for a host name.
+#[derive(Debug)]
+pub(super) struct LoopbackDoors {
+    hosts: Hosts,
+    gateway: bool,
+    services: BTreeSet<Arc<str>>,
+}
+
+impl LoopbackDoors {
+    /// Those that the manifest puts on loopback, unless it answers to every name.
+    pub(super) fn new(manifest: &Manifest) -> Self {
+        let asks = !manifest.listeners.hosts.iter().any(|name| name == ANY);
+        let on_loopback =
+            manifest.services.iter().filter(|(_, service)| service.listen.is_some_and(|at| at.ip().is_loopback()));
+        Self {
+            hosts: Hosts::new(&manifest.listeners.hosts),
+            gateway: asks && manifest.listeners.gateway.ip().is_loopback(),
+            services: on_loopback.filter(|_| asks).map(|(name, _)| name.as_str().into()).collect(),
+        }
+    }
+
+    /// Refuses a request for a foreign host at a door that asks.
+    ///
+    /// # Errors
+    /// `Error::ForeignHost`.
+    pub(super) fn check(&self, door: &Door, head: &Parts) -> Result<(), Error> {
+        let asks = match door {
+            Door::Gateway => self.gateway,
+            Door::Service(name) => self.services.contains(name),
+        };
+        if asks { self.hosts.check(head) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use hyper::Request;
+
+    use super::*;
+
+    fn asked(host: &str) -> Result<(), Error> {
+        let hosts = Hosts::new(&["shop.example".to_owned(), "*".to_owned()]);
+        hosts.check(&Request::get("/").header(HOST, host).body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn names_of_loopback_and_listed_ones_are_answered() {
+        for host in [
+            "localhost",
+            "LocalHost:8000",
+            "localhost.",
+            "shop.localhost:1",
+            "127.0.0.1",
+            "127.8.9.10:8000",
+            "[::1]:8000",
+            "[::ffff:127.0.0.1]",
+            "shop.example",
+            "Shop.Example:443",
+        ] {
+            assert_eq!(asked(host), Ok(()), "{host}");
+        }
+        assert_eq!(
+            Hosts::new(&[]).check(&Request::get("/").body(()).unwrap().into_parts().0),
+            Ok(()),
+            "no host at all"
+        );
+    }
+
+    #[test]
+    fn other_names_are_foreign() {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.evil.example",
+            "evil.example:8000",
+            "128.0.0.1",
+            "0.0.0.0",
+            "10.0.0.1",
+            "[::2]",
+            "[::]",
+            "sub.shop.example",
+            "*",
+            "two words",
+        ] {
+            assert_eq!(asked(host), Err(Error::ForeignHost), "{host}");
+        }
+    }
+}
