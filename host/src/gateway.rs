@@ -233,7 +233,7 @@ fn find(table: Option<&RouteTable>, head: &Parts) -> Result<Arc<Route>, NoRoute>
 
 /// Refuses a body in a coding that the component would not undo (RFC 9110, section 8.4; RFC 7694): a component whose route describes
 /// its headers, and not this one, takes every body as it is.
-fn check_coding(route: &Route, headers: &HeaderMap, body: &Incoming) -> Result<(), Error> {
+fn check_coding(route: &Route, headers: &HeaderMap, body: &Arriving) -> Result<(), Error> {
     let reads_coding = route.headers.as_ref().is_none_or(|read| read.contains(&CONTENT_ENCODING));
     if reads_coding || body.is_end_stream() { Ok(()) } else { refuse_codings(headers) }
 }
