@@ -95,6 +95,8 @@ impl LoopbackDoors {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::path::Path;
+
     use hyper::Request;
 
     use super::*;
@@ -147,5 +149,23 @@ mod tests {
         ] {
             assert_eq!(asked(host), Err(Error::ForeignHost), "{host}");
         }
+    }
+
+    #[test]
+    fn only_listeners_on_loopback_ask_and_none_if_every_host_is_listed() {
+        let asking = |gateway: &str, hosts: &str| {
+            let text = format!(
+                "[listeners]\ngateway = \"{gateway}:0\"\nadmin = \"127.0.0.1:0\"\nhosts = {hosts}\n[services.one]\n\
+                 component = \"one.wasm\"\nmounts = [\"/one\"]\nlisten = \"[::1]:0\"\n[services.two]\n\
+                 component = \"two.wasm\"\nmounts = [\"/two\"]\nlisten = \"0.0.0.0:0\"\n"
+            );
+            let doors = LoopbackDoors::new(&Manifest::parse(Path::new("c.toml"), &text).unwrap());
+            let foreign = Request::get("/").header(HOST, "evil.example").body(()).unwrap().into_parts().0;
+            let service = |name: &str| Door::Service(name.into());
+            [Door::Gateway, service("one"), service("two")].map(|door| doors.check(&door, &foreign).is_err())
+        };
+        assert_eq!(asking("127.0.0.1", "[]"), [true, true, false]);
+        assert_eq!(asking("0.0.0.0", "[]"), [false, true, false]);
+        assert_eq!(asking("127.0.0.1", "[\"*\"]"), [false, false, false]);
     }
 }

@@ -27,10 +27,15 @@ fn has(answer: &str, text: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn spellings_of_one_path_are_one_path_for_router_gate_cache_and_component() {
     let shop = Shop::open().await;
-    assert!(has(&exchange(&shop, "GET /products", "").await, "x-comptoir-cache: miss"));
+    // On PostgreSQL no answer is remembered.
+    let (first, again) = if shop.database.is_none() { ("miss", "hit") } else { ("bypass", "bypass") };
+    assert!(has(&exchange(&shop, "GET /products", "").await, &format!("x-comptoir-cache: {first}")));
     for path in ["/%70roducts", "/%70%72oducts", "/orders/../products", "/orders/%2e%2E/products", "/./products"] {
         let answer = exchange(&shop, &format!("GET {path}"), "").await;
-        assert!(answer.starts_with("HTTP/1.1 200 ") && has(&answer, "x-comptoir-cache: hit"), "{path}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && has(&answer, &format!("x-comptoir-cache: {again}")),
+            "{path}: {answer}"
+        );
     }
     // What is closed under its usual name is closed under every other.
     for path in ["/%6frders", "/products/../orders", "/products/%2e%2e/orders", "/products/.%2E/orders"] {
