@@ -8,7 +8,7 @@ use comptoir::host::Host;
 use tokio::sync::watch;
 
 use super::*;
-use crate::harness::{options, shop_manifest};
+use crate::harness::{options, send, shop_manifest};
 use crate::process::run;
 
 const CLIENTS: usize = 3;

@@ -13,9 +13,9 @@ async fn flood(program: &Program) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/nowhere", program.gateway);
     let answers = futures::stream::iter(0..REQUESTS).map(|_| client.get(&url).send()).buffer_unordered(32);
-    let missing =
+    let answered =
         answers.filter(|answer| std::future::ready(answer.as_ref().is_ok_and(|answer| answer.status() == 404)));
-    assert_eq!(missing.count().await, REQUESTS);
+    assert_eq!(answered.count().await, REQUESTS);
 }
 
 async fn dropped_lines(program: &Program) -> u64 {

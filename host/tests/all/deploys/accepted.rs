@@ -214,7 +214,7 @@ async fn a_deploy_may_name_several_revisions_of_which_the_active_one_is_enough()
         send(tags.iter().fold(request, |request, tag| request.header("if-match", *tag)))
     };
     let (other, active) = (format!("\"{}\"", "0".repeat(64)), format!("\"{first}\""));
-    for tags in [&[&*other][..], &[&format!("W/{active}")], &[""], &[&format!("{other}, \"x\"")]] {
+    for tags in [&[&*other][..], &[&*format!("W/{active}")], &[""], &[&*format!("{other}, \"x\"")]] {
         order(tags, "good second").await.refuses(412, "REVISION_CHANGED");
     }
     assert_eq!(stand.active().await, first);
