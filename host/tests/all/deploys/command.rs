@@ -1,7 +1,7 @@
 //! The commands of the program, and the process in which it compiles.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use comptoir::host::Options;
 use serde_json::Value;
@@ -129,6 +129,13 @@ async fn a_command_that_fails_says_why_and_what_to_do() {
     assert!(closed.contains("admin.token: name the host's data folder with --data"), "{closed}");
 }
 
+/// Runs a command whose stdout is this.
+async fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(program());
+    command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+    command.spawn().unwrap().wait_with_output().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_whose_output_nobody_reads_does_not_panic() {
     let stand = Stand::open().await;
@@ -149,8 +156,8 @@ async fn a_command_whose_output_nobody_reads_does_not_panic() {
     for (command, rest) in commands {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let child = tokio::process::Command::new(program()).args(command).args(rest).stdout(writer).output();
-        let output = child.await.unwrap();
+        let arguments = [command, rest].concat();
+        let output = run_into(writer, &arguments).await;
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{command:?}");
     }
     stand.serves(&digest(&variant("good-2"))).await;
@@ -161,11 +168,7 @@ async fn output_that_is_lost_to_a_full_disk_is_a_failure() {
     let stand = Stand::open().await;
     let (admin, data) = (stand.shop.addresses().admin.to_string(), stand.shop.data.path().to_str().unwrap());
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let child = tokio::process::Command::new(program())
-        .args(["status", "--admin", &admin, "--data", data])
-        .stdout(full)
-        .output();
-    let output = child.await.unwrap();
+    let output = run_into(full, &["status", "--admin", &admin, "--data", data]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("comptoir: cannot write to stdout: No space left"), "{output:?}");
 }
