@@ -35,8 +35,12 @@ use session::Scope;
 kit::service! {
     name: "auth-service",
     health: "/auth/health",
-    migrations: [include_str!("../migrations/1.sql"), include_str!("../migrations/2.sql")],
-    schema: 2..=2,
+    migrations: [
+        include_str!("../migrations/1.sql"),
+        include_str!("../migrations/2.sql"),
+        include_str!("../migrations/3.sql"),
+    ],
+    schema: 3..=3,
     documentation: include_str!("../openapi.json"),
     routes: [
         post("/auth/login", Public, log_in, ["x-client-address"]),

@@ -3,6 +3,7 @@
 //! Instants are milliseconds since 1970-01-01 UTC.
 
 pub(crate) mod password;
+pub(crate) mod refresh_token;
 pub(crate) mod registration;
 pub(crate) mod rotation;
 pub(crate) mod throttle;

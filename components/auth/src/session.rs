@@ -8,12 +8,13 @@ use kit::{Caller, Failure};
 use serde::Serialize;
 
 use crate::host::{self, AccessToken, Event, TokenError};
+use crate::model::refresh_token::Origin;
 use crate::model::rotation::Judgement;
 use crate::model::{self, rotation};
 use crate::rows::logins::Login;
-use crate::rows::sessions::{self, Found, NewToken};
+use crate::rows::sessions::{self, Found, MOST_SESSIONS, NewToken};
 
-/// How many sessions a login may have. A further one ends the oldest.
+/// How many sessions a login may have. A further one ends the oldest. So a list of them is one page.
 const SESSIONS_LIMIT: u32 = 1000;
 
 /// What a client gets to prove itself with.
@@ -33,6 +34,7 @@ pub(crate) struct Session {
     login_id: i64,
     id: String,
     digest: String,
+    family_digest: String,
     now: i64,
 }
 
@@ -64,16 +66,17 @@ pub(crate) enum Scope {
 
 /// Begins a session: nobody has its tokens before it is opened.
 pub(crate) fn begin(login: &Login, now: i64) -> Result<(Session, TokenPair), Failure> {
-    let id = host::unique_id();
+    let (id, family) = (host::unique_id(), host::unique_id());
     let access = host::issue(&login.username, &login.role, &id).map_err(host::token_failure)?;
-    let (pair, digest) = pair(access, now);
-    Ok((Session { login_id: login.id, id, digest, now }, pair))
+    let (pair, digest) = pair(access, Origin { session: &id, family: &family }, now);
+    Ok((Session { login_id: login.id, id, digest, family_digest: model::digest(&family), now }, pair))
 }
 
 impl Session {
     /// Stores the session. Gives older ones that the login has too many of, to be ended after the commit.
     pub(crate) fn open(&self, tx: &Transaction) -> storage::Result<Vec<String>> {
-        sessions::open(tx, self.login_id, new_token(&self.id, &self.digest, 1, self.now))?;
+        let Session { id, digest, family_digest, now, .. } = self;
+        sessions::open(tx, self.login_id, new_token(id, digest, family_digest, 1, *now))?;
         sessions::tidy(tx, self.now)?;
         sessions::surplus(tx, self.login_id, SESSIONS_LIMIT)
     }
@@ -86,32 +89,51 @@ impl Session {
 pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
     let now = host::now_ms();
     let digest = model::digest(refresh_token);
-    let found = sessions::find_token(&digest)?.ok_or_else(invalid_token)?;
+    let Some(found) = sessions::find_token(&digest)? else {
+        // Not stored, but of a session's family: older than the tokens that are.
+        return Err(match forgotten(refresh_token)? {
+            Some((session, username)) => end_stolen(&session, &username)?,
+            None => invalid_token(),
+        });
+    };
     match found.token.judge(now) {
-        Judgement::Rotate => rotate(&found, &digest, now),
+        Judgement::Rotate => rotate(&found, refresh_token, &digest, now),
         Judgement::Refuse => Err(invalid_token()),
-        Judgement::EndSession => {
-            host::tell(Event::AuthnTokenReuse, &found.username);
-            eprintln!("a used refresh token came back: the session of {:?} is ended", found.username);
-            end(&found.session)?;
-            Err(invalid_token())
-        }
+        Judgement::EndSession => Err(end_stolen(&found.session, &found.username)?),
     }
 }
 
-fn rotate(found: &Found, digest: &str, now: i64) -> Result<TokenPair, Failure> {
+/// The session of a token that is not stored any more, and whose it is.
+fn forgotten(refresh_token: &str) -> Result<Option<(String, String)>, Failure> {
+    let Some(Origin { session, family }) = Origin::of(refresh_token) else { return Ok(None) };
+    let owner = sessions::owner_of_family(session, &model::digest(family))?;
+    Ok(owner.map(|username| (session.to_owned(), username)))
+}
+
+/// Ends a session of which two parties have tokens. Gives what the one that came is told.
+fn end_stolen(session: &str, username: &str) -> Result<Failure, Failure> {
+    host::tell(Event::AuthnTokenReuse, username);
+    eprintln!("a used refresh token came back: the session of {username:?} is ended");
+    end(session)?;
+    Ok(invalid_token())
+}
+
+fn rotate(found: &Found, refresh_token: &str, digest: &str, now: i64) -> Result<TokenPair, Failure> {
     let access = match host::issue(&found.username, &found.role, &found.session) {
         Ok(access) => access,
         Err(TokenError::SessionEnded) => {
-            sessions::delete(&found.session)?;
+            delete(&found.session)?;
             return Err(invalid_token());
         }
         Err(error) => return Err(host::token_failure(error)),
     };
-    let (pair, successor) = pair(access, now);
+    // A token of before families is the last of its kind in its session.
+    let family = Origin::of(refresh_token).map_or_else(host::unique_id, |origin| origin.family.to_owned());
+    let (pair, successor) = pair(access, Origin { session: &found.session, family: &family }, now);
     let tx = storage::begin()?;
     let generation = found.token.generation + 1;
-    if !sessions::rotate(&tx, digest, new_token(&found.session, &successor, generation, now))? {
+    let family_digest = model::digest(&family);
+    if !sessions::rotate(&tx, digest, new_token(&found.session, &successor, &family_digest, generation, now))? {
         // Another request with the same token was quicker, a moment ago: a race, not theft.
         return Err(invalid_token());
     }
@@ -125,8 +147,12 @@ pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<()
     let Some(refresh_token) = refresh_token else {
         return end(own(caller)?);
     };
-    match sessions::find_token(&model::digest(refresh_token))? {
-        Some(found) if found.username == caller.username => end(&found.session),
+    let found = match sessions::find_token(&model::digest(refresh_token))? {
+        Some(found) => Some((found.session, found.username)),
+        None => forgotten(refresh_token)?,
+    };
+    match found {
+        Some((session, username)) if username == caller.username => end(&session),
         _ => Ok(()),
     }
 }
@@ -135,7 +161,7 @@ pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<()
 pub(crate) fn list(caller: &Caller) -> Result<Vec<Open>, Failure> {
     let own = own(caller)?;
     let date = |ms: i64| kit::clock::date_time(ms.div_euclid(1000));
-    let open = sessions::beside(own, host::now_ms())?.into_iter().map(|session| Open {
+    let open = sessions::beside(own, host::now_ms(), SESSIONS_LIMIT)?.into_iter().map(|session| Open {
         current: session.id == own,
         date_creation: date(session.created_at),
         date_last_use: date(session.refreshed_at),
@@ -162,9 +188,12 @@ pub(crate) fn end_one(caller: &Caller, id: &str) -> Result<(), Failure> {
 /// 503 when not all could be ended.
 pub(crate) fn end_several(caller: &Caller, scope: Scope) -> Result<(), Failure> {
     let own = own(caller)?;
-    if scope != Scope::Local {
-        let all = sessions::beside(own, i64::MIN)?;
-        all.iter().filter(|session| session.id != own).try_for_each(|session| end(&session.id))?;
+    if scope != Scope::Local
+        && let Some(login_id) = sessions::login_of(own)?
+    {
+        let mut others = sessions::of_login(login_id)?;
+        others.retain(|session| session != own);
+        end_sessions(&others)?;
     }
     if scope == Scope::Others { Ok(()) } else { end(own) }
 }
@@ -181,7 +210,27 @@ fn own(caller: &Caller) -> Result<&str, Failure> {
 /// 503 when it could not be ended.
 pub(crate) fn end(session: &str) -> Result<(), Failure> {
     host::revoke(session)?;
-    Ok(sessions::delete(session)?)
+    delete(session)
+}
+
+/// Deletes the rows of a session that has ended. What is too much for one request is left to later ones.
+fn delete(session: &str) -> Result<(), Failure> {
+    if !sessions::delete(&[session.to_owned()])? {
+        sessions::expire(session)?;
+    }
+    Ok(())
+}
+
+/// Ends sessions, and deletes all of their rows.
+///
+/// # Errors
+/// 503 when not all could be ended, or there was more to delete than one request should: the next goes on from there.
+fn end_sessions(sessions: &[String]) -> Result<(), Failure> {
+    sessions.iter().try_for_each(|session| host::revoke(session))?;
+    if sessions::delete(sessions)? && sessions.len() < MOST_SESSIONS {
+        return Ok(());
+    }
+    Err(Failure::unavailable("SERVICE_BUSY", "Not all of the sessions are deleted yet: send this again.", 1))
 }
 
 /// Ends sessions that a login has too many of. What cannot be ended now is left to the next login.
@@ -198,7 +247,7 @@ pub(crate) fn end_surplus(sessions: &[String]) {
 /// # Errors
 /// 503 when not all could be ended.
 pub(crate) fn end_all(login_id: i64) -> Result<(), Failure> {
-    sessions::of_login(login_id)?.iter().try_for_each(|session| end(session))
+    end_sessions(&sessions::of_login(login_id)?)
 }
 
 /// What a client is told of every token that is not good: the host's words, so that it learns nothing about others.
@@ -207,8 +256,8 @@ pub(crate) fn invalid_token() -> Failure {
 }
 
 /// The pair as the client gets it, and the digest of its refresh token.
-fn pair(access: AccessToken, now: i64) -> (TokenPair, String) {
-    let refresh_token = host::secret();
+fn pair(access: AccessToken, origin: Origin<'_>, now: i64) -> (TokenPair, String) {
+    let refresh_token = origin.token(&host::secret());
     let digest = model::digest(&refresh_token);
     let pair = TokenPair {
         access_token: access.token,
@@ -220,6 +269,6 @@ fn pair(access: AccessToken, now: i64) -> (TokenPair, String) {
     (pair, digest)
 }
 
-fn new_token<'a>(session: &'a str, digest: &'a str, generation: i64, now: i64) -> NewToken<'a> {
-    NewToken { session, digest, generation, issued_at: now, expires_at: now + rotation::LIFETIME_MS }
+fn new_token<'a>(session: &'a str, digest: &'a str, family_digest: &'a str, generation: i64, now: i64) -> NewToken<'a> {
+    NewToken { session, digest, family_digest, generation, issued_at: now, expires_at: now + rotation::LIFETIME_MS }
 }

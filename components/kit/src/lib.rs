@@ -60,11 +60,11 @@ pub mod native;
 pub use clock::now;
 pub use failure::Failure;
 pub use idempotency::IdempotencyKey;
-pub use page::Page;
+pub use page::{Next, Page};
 pub use path::{decode, encode};
 pub use quota::Quota;
 pub use request::{Caller, Request};
-pub use response::Response;
+pub use response::{List, Response};
 pub use service::{Access, Handler, Method, Probe, Route, Service};
 
 /// A JSON object as a client sent it. Of a key that came twice, the last value counts.

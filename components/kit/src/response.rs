@@ -32,11 +32,18 @@ impl Response {
 
     /// 200 with a list as `data`, and its length as `count`.
     pub fn list(items: &[impl Serialize]) -> Response {
-        let mut response = Response::with_data(200, items);
-        if response.open {
-            response.append(b",\"count\":", &items.len());
+        let mut list = List::default();
+        items.iter().for_each(|item| list.push(item));
+        list.finish()
+    }
+
+    /// The same, with the `total` of a list of which this is a page.
+    #[must_use]
+    pub(crate) fn with_total(mut self, total: i64) -> Response {
+        if self.open {
+            self.append(b",\"total\":", &total);
         }
-        response
+        self
     }
 
     /// 200 with a `message` and no `data`.
@@ -100,6 +107,44 @@ impl Response {
         if let Err(error) = serde_json::to_writer(&mut self.body, value) {
             *self = Failure::internal(error).into();
         }
+    }
+}
+
+/// A list that is written item by item: what an item was read from may go before the next is read.
+#[derive(Clone, Debug)]
+pub struct List {
+    response: Response,
+    count: u32,
+}
+
+impl Default for List {
+    fn default() -> List {
+        let mut body = Vec::with_capacity(1024);
+        body.extend_from_slice(b"{\"success\":true,\"data\":[");
+        List { response: Response { status: 200, headers: Vec::new(), body, open: true }, count: 0 }
+    }
+}
+
+impl List {
+    /// Adds an item.
+    pub fn push(&mut self, item: &(impl Serialize + ?Sized)) {
+        if self.response.open {
+            self.response.append(if self.count == 0 { b"" } else { b"," }, item);
+            self.count += 1;
+        }
+    }
+
+    /// How many items there are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// 200 with the list as `data`, and its length as `count`.
+    pub fn finish(mut self) -> Response {
+        if self.response.open {
+            self.response.append(b"],\"count\":", &self.count);
+        }
+        self.response
     }
 }
 

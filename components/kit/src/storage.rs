@@ -54,6 +54,28 @@ pub fn begin() -> Result<Transaction> {
     host::begin().map(Transaction)
 }
 
+/// Rows that one batch of [`in_batches`] changes at the most. That many take milliseconds, far less than a statement may.
+const BATCH_ROWS: u32 = 500;
+/// Batches of one request: 200,000 rows, which take some seconds.
+const BATCHES: u32 = 400;
+
+/// Changes any number of rows, a batch at a time. `batch` changes at most so many rows, in a transaction of its own, and says
+/// whether none are left. So what was done stays done if a later batch fails, and others write in between.
+///
+/// False if rows are left after as many batches as one request should run: then the next request goes on from there.
+///
+/// # Errors
+///
+/// What `batch` gives.
+pub fn in_batches(mut batch: impl FnMut(u32) -> Result<bool>) -> Result<bool> {
+    for _ in 0..BATCHES {
+        if batch(BATCH_ROWS)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Where a statement can read: the [`Database`] as it was committed, or a [`Transaction`] with its own writes.
 pub trait Reads {
     /// Reads rows.

@@ -15,9 +15,10 @@
 pub mod model;
 mod rows;
 
-use kit::{Caller, Failure, IdempotencyKey, Page, Probe, Request, Response, condition, storage};
+use kit::storage::{self, Row};
+use kit::{Caller, Failure, IdempotencyKey, List, Next, Page, Probe, Request, Response, condition};
 
-use model::{Cart, Order, Power, Product, Refusal, Status, Step};
+use model::{Cart, Order, Power, Refusal, Status, Step};
 use rows::Error;
 
 kit::service! {
@@ -39,13 +40,12 @@ kit::service! {
 }
 
 fn list_products(request: &Request) -> Result<Response, Failure> {
-    let page = Page::of(request)?;
-    let rows = page.map_or_else(rows::products, rows::products_of)?;
-    let products = rows.iter().map(rows::product).collect::<Result<Vec<Product<'_>>, _>>()?;
-    Ok(match page {
-        Some(page) => page.of_items(request.path(), products, |product| product.id),
-        None => Response::list(&products),
-    })
+    let write = |row: Row<'_>, list: &mut List| {
+        let product = rows::product(row)?;
+        list.push(&product);
+        Ok(product.id)
+    };
+    Page::of(request)?.by_id(request.path(), rows::products_above, write, rows::count_products)
 }
 
 fn show_product(request: &Request) -> Result<Response, Failure> {
@@ -57,9 +57,12 @@ fn show_product(request: &Request) -> Result<Response, Failure> {
 
 fn list_orders(request: &Request) -> Result<Response, Failure> {
     let buyer = &request.user()?.username;
-    let Some(page) = Page::of(request)? else { return Ok(Response::list(&rows::orders_of(buyer)?)) };
+    let page = Page::of(request)?;
     let (orders, more) = rows::page_of(buyer, page)?.ok_or_else(|| Page::refused("after names no order of yours"))?;
-    let next = orders.last().filter(|_| more).map(|order| order.id);
+    let next = match orders.last().filter(|_| more) {
+        Some(last) => Some(Next { after: last.id, total: rows::count_orders(buyer)? }),
+        None => None,
+    };
     Ok(page.answer(request.path(), Response::list(&orders), next))
 }
 
@@ -128,10 +131,14 @@ fn take_step(request: &Request, order: &Order, to: Status) -> Result<bool, Failu
 /// Takes a name off its orders before somebody else may have it. Called again, it goes on where it broke off.
 fn forget_buyer(request: &Request) -> Result<Response, Failure> {
     // A name that cannot be decoded is nobody's.
-    if let Some(username) = request.param("username") {
-        rows::forget_buyer(&username)?;
+    let Some(username) = request.param("username") else {
+        return Ok(Response::message("The name has no orders any more."));
+    };
+    if rows::forget_buyer(&username)? {
+        Ok(Response::message("The name has no orders any more."))
+    } else {
+        Err(Failure::unavailable("SERVICE_BUSY", "Not all orders of the name are changed yet: send this again.", 1))
     }
-    Ok(Response::message("The name has no orders any more."))
 }
 
 /// An order, with the tag by which a client says which state of it was seen.

@@ -1,5 +1,7 @@
 //! Products and orders as rows. Holds every statement of the service.
 
+use std::ops::RangeInclusive;
+
 use kit::storage::{self, Reads, Row, Rows, Transaction};
 use kit::{IdempotencyKey, Page, params};
 
@@ -26,16 +28,16 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// All products by id, to be read with [`product`].
-pub(crate) fn products() -> storage::Result<Rows> {
-    storage::query("SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id", &[])
+/// So many products whose ids are above one, by id, to be read with [`product`].
+pub(crate) fn products_above(id: i64, limit: u32) -> storage::Result<Rows> {
+    let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products
+               WHERE id > $1 ORDER BY id LIMIT $2";
+    storage::query(sql, params![id, limit])
 }
 
-/// One product more than a part has, by id, to be read with [`product`].
-pub(crate) fn products_of(page: Page) -> storage::Result<Rows> {
-    let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products
-               WHERE $1 IS NULL OR id > $1 ORDER BY id LIMIT $2";
-    storage::query(sql, params![page.after, page.limit + 1])
+/// How many products there are.
+pub(crate) fn count_products() -> storage::Result<i64> {
+    one_number(&storage::query("SELECT count(*) FROM products", &[])?)
 }
 
 /// The product with an id, or no row, to be read with [`product`].
@@ -56,45 +58,76 @@ pub(crate) fn product(row: Row<'_>) -> storage::Result<Product<'_>> {
     })
 }
 
-/// The LIMIT of the statement in [`orders_of`]. The host gives no more than 10,000 rows at once.
-const LISTED_ITEMS_LIMIT: usize = 5_000;
+/// Items on a page of orders. The page ends with the order that reaches it.
+const ITEMS_LIMIT: usize = 10_000;
+/// Rows that one statement reads for such a page. At least one order is whole among them.
+const ITEMS_AT_ONCE: RangeInclusive<u32> = 200..=2_000;
+/// Orders of one buyer that are counted: counting more would take longer than a list may.
+const COUNTED_ORDERS: u32 = 100_000;
+/// Later than any order.
+const LATEST: (&str, i64) = ("9999-12-31 23:59:59", i64::MAX);
 
-/// A user's orders, newest first. Of those placed in the same second, the one placed later is first.
+/// A page of a user's orders, newest first, and whether there are more. Of those placed in the same second, the one placed later
+/// is first. None if the page is to begin after an order that the user does not have.
 ///
-/// As many of the newest as have fewer than 5,000 items together: one answer must not grow without end.
-pub(crate) fn orders_of(username: &str) -> storage::Result<Vec<Order>> {
+/// The page ends early if its orders have very many items together: an answer must not grow without end.
+pub(crate) fn page_of(username: &str, page: Page) -> storage::Result<Option<(Vec<Order>, bool)>> {
+    let Some(mut before) = first_place(username, page)? else { return Ok(None) };
+    let rows_at_once = (page.limit * 4).clamp(*ITEMS_AT_ONCE.start(), *ITEMS_AT_ONCE.end());
+    let (mut orders, mut items) = (Vec::new(), 0);
+    loop {
+        let (some, is_end) = orders_before(username, &before, rows_at_once)?;
+        for order in some {
+            if orders.len() == page.limit as usize || items >= ITEMS_LIMIT {
+                return Ok(Some((orders, true)));
+            }
+            items += order.items.len();
+            before = (order.date_creation.clone(), order.id);
+            orders.push(order);
+        }
+        if is_end {
+            return Ok(Some((orders, false)));
+        }
+    }
+}
+
+/// Where a page begins in the order of its list.
+fn first_place(username: &str, page: Page) -> storage::Result<Option<(String, i64)>> {
+    let Some(after) = page.after else { return Ok(Some((LATEST.0.to_owned(), LATEST.1))) };
+    let sql = "SELECT date_creation FROM orders WHERE id = $1 AND user_id = $2";
+    let rows = storage::query(sql, params![after, username])?;
+    rows.first().map(|row| Ok((row.get("date_creation")?, after))).transpose()
+}
+
+/// The whole orders in so many rows of items, and whether the list ends with them.
+fn orders_before(username: &str, before: &(String, i64), rows_at_once: u32) -> storage::Result<(Vec<Order>, bool)> {
     let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
                       i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
                FROM orders AS o JOIN order_items AS i ON i.order_id = o.id
-               WHERE o.user_id = $1
+               WHERE o.user_id = $1 AND (o.date_creation, o.id) < ($2, $3)
                ORDER BY o.date_creation DESC, o.id DESC, i.product_id
-               LIMIT 5000";
-    let rows = storage::query(sql, params![username])?;
-    let mut orders = orders(&rows)?;
-    if rows.len() == LISTED_ITEMS_LIMIT {
-        // The last order may have been cut in two.
-        orders.pop();
+               LIMIT $4";
+    let rows = storage::query(sql, params![username, before.0.as_str(), before.1, rows_at_once])?;
+    let mut some = orders(&rows)?;
+    if rows.len() < rows_at_once as usize {
+        return Ok((some, true));
     }
-    Ok(orders)
+    // The last order may have been cut in two.
+    some.pop();
+    if some.is_empty() {
+        return Err(storage::Error::Invalid(format!("an order has {rows_at_once} items or more")));
+    }
+    Ok((some, false))
 }
 
-/// A part of a user's orders, newest first, and whether there are more. None if it is to begin after an order that the user
-/// does not have.
-pub(crate) fn page_of(username: &str, page: Page) -> storage::Result<Option<(Vec<Order>, bool)>> {
-    let Page { limit, after } = page;
-    if let Some(after) = after
-        && storage::query("SELECT 1 FROM orders WHERE id = $1 AND user_id = $2", params![after, username])?.is_empty()
-    {
-        return Ok(None);
-    }
-    let sql = "SELECT id FROM orders
-               WHERE user_id = $1 AND ($2 IS NULL OR (date_creation, id) < (SELECT date_creation, id FROM orders WHERE id = $2))
-               ORDER BY date_creation DESC, id DESC LIMIT $3";
-    let rows = storage::query(sql, params![username, after, limit + 1])?;
-    let more = rows.len() > limit as usize;
-    let ids = rows.iter().take(limit as usize).map(|row| row.get("id")).collect::<storage::Result<Vec<i64>>>()?;
-    let orders = ids.into_iter().filter_map(|id| order(id).transpose()).collect::<storage::Result<Vec<Order>>>()?;
-    Ok(Some((orders, more)))
+/// How many orders a user has. Of very many, only so many are counted.
+pub(crate) fn count_orders(username: &str) -> storage::Result<i64> {
+    let sql = "SELECT count(*) FROM (SELECT id FROM orders WHERE user_id = $1 LIMIT $2) AS counted";
+    one_number(&storage::query(sql, params![username, COUNTED_ORDERS])?)
+}
+
+fn one_number(rows: &Rows) -> storage::Result<i64> {
+    rows.first().map_or(Ok(0), |row| row.at(0))
 }
 
 /// The order with an id, whoever's it is.
@@ -144,6 +177,9 @@ fn item(row: Row<'_>, order_id: i64) -> storage::Result<Item> {
     })
 }
 
+/// Expired answers that a keyed order deletes. It adds one, so this keeps up.
+const EXPIRED_AT_ONCE: u32 = 20;
+
 /// The order and the answer that a buyer's key stands for: the cart as text, and the whole body.
 pub(crate) fn answered(
     transaction: &Transaction,
@@ -151,13 +187,18 @@ pub(crate) fn answered(
     key: &IdempotencyKey,
     now: i64,
 ) -> storage::Result<Option<(String, Vec<u8>)>> {
-    transaction.execute("DELETE FROM answers WHERE given_at <= $1", params![now - IdempotencyKey::KEPT_SECONDS])?;
-    let sql = "SELECT cart, answer FROM answers WHERE user_id = $1 AND key = $2";
-    let rows = transaction.query(sql, params![buyer, key.as_str()])?;
+    let expired = now - IdempotencyKey::KEPT_SECONDS;
+    transaction.execute(
+        "DELETE FROM answers
+         WHERE (user_id, key) IN (SELECT user_id, key FROM answers WHERE given_at <= $1 ORDER BY given_at LIMIT $2)",
+        params![expired, EXPIRED_AT_ONCE],
+    )?;
+    let sql = "SELECT cart, answer FROM answers WHERE user_id = $1 AND key = $2 AND given_at > $3";
+    let rows = transaction.query(sql, params![buyer, key.as_str(), expired])?;
     rows.first().map(|row| Ok((row.get("cart")?, row.get::<&str>("answer")?.as_bytes().to_vec()))).transpose()
 }
 
-/// Keeps an answer for the next request with its key.
+/// Keeps an answer for the next request with its key. An expired one may still be there in its place.
 pub(crate) fn remember(
     transaction: &Transaction,
     buyer: &str,
@@ -166,7 +207,9 @@ pub(crate) fn remember(
     answer: &[u8],
     now: i64,
 ) -> storage::Result<()> {
-    let sql = "INSERT INTO answers (user_id, key, cart, answer, given_at) VALUES ($1, $2, $3, $4, $5)";
+    let sql = "INSERT INTO answers (user_id, key, cart, answer, given_at) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (user_id, key) DO UPDATE
+               SET cart = excluded.cart, answer = excluded.answer, given_at = excluded.given_at";
     let answer = String::from_utf8_lossy(answer);
     transaction.execute(sql, params![buyer, key.as_str(), &cart.to_string(), &*answer, now]).map(drop)
 }
@@ -242,16 +285,16 @@ pub(crate) fn change_status(transaction: &Transaction, order: &Order, to: Status
     Ok(true)
 }
 
-/// How many orders lose their buyer in one statement.
-const FORGOTTEN_AT_ONCE: u32 = 1000;
-
-/// Puts [`FORMER_BUYER`] in the place of a buyer, in parts: each is kept, also when a later one fails.
-pub(crate) fn forget_buyer(username: &str) -> storage::Result<()> {
-    storage::execute("DELETE FROM answers WHERE user_id = $1", params![username])?;
-    let sql = "UPDATE orders SET user_id = $1 WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
-    let changes = || storage::execute(sql, params![FORMER_BUYER, username, FORGOTTEN_AT_ONCE]);
-    while changes()? == u64::from(FORGOTTEN_AT_ONCE) {}
-    Ok(())
+/// Puts [`FORMER_BUYER`] in the place of a buyer, in batches: each is kept, also when a later one fails. False if there is more to do
+/// than one request should.
+pub(crate) fn forget_buyer(username: &str) -> storage::Result<bool> {
+    let answers =
+        "DELETE FROM answers WHERE user_id = $1 AND key IN (SELECT key FROM answers WHERE user_id = $1 LIMIT $2)";
+    let orders = "UPDATE orders SET user_id = $1 WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
+    Ok(storage::in_batches(|rows| Ok(storage::execute(answers, params![username, rows])? < u64::from(rows)))?
+        && storage::in_batches(|rows| {
+            Ok(storage::execute(orders, params![FORMER_BUYER, username, rows])? < u64::from(rows))
+        })?)
 }
 
 #[cfg(test)]

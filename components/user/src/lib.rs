@@ -18,8 +18,8 @@ mod tests;
 
 use std::fmt::Display;
 
-use kit::storage::{self, Constraint, Database, Error, Rows};
-use kit::{Failure, JsonObject, JsonValue, Page, Request, Response, clock, condition};
+use kit::storage::{self, Constraint, Database, Error, Row, Rows};
+use kit::{Failure, JsonObject, JsonValue, List, Page, Request, Response, clock, condition};
 use username::Username;
 
 use crate::model::{Fields, Operator};
@@ -48,9 +48,12 @@ const CREATION_FAILED: &str = "CREATION_FAILED";
 const UPDATE_FAILED: &str = "UPDATE_FAILED";
 
 fn list(request: &Request) -> Result<Response, Failure> {
-    let Some(page) = Page::of(request)? else { return Ok(Response::list(&Profile::all(&rows::all()?)?)) };
-    let profiles = [rows::page(page)?];
-    Ok(page.of_items(request.path(), Profile::all(&profiles)?, |profile| profile.id))
+    let write = |row: Row<'_>, list: &mut List| {
+        let profile = Profile::read(row)?;
+        list.push(&profile);
+        Ok(profile.id)
+    };
+    Page::of(request)?.by_id(request.path(), rows::above, write, rows::count)
 }
 
 fn own(request: &Request) -> Result<Response, Failure> {

@@ -1,7 +1,7 @@
 //! User's table: every statement that it runs. Decides nothing.
 
+use kit::params;
 use kit::storage::{Reads, Result, Row, Rows, Transaction, begin, execute, query};
-use kit::{Page, params};
 use serde::Serialize;
 use username::Username;
 
@@ -34,12 +34,8 @@ impl<'a> Profile<'a> {
         rows.first().map(Self::read).transpose()
     }
 
-    /// The profiles in all rows of all pages.
-    pub(crate) fn all(pages: &'a [Rows]) -> Result<Vec<Self>> {
-        pages.iter().flat_map(Rows::iter).map(Self::read).collect()
-    }
-
-    fn read(row: Row<'a>) -> Result<Self> {
+    /// The profile in a row.
+    pub(crate) fn read(row: Row<'a>) -> Result<Self> {
         Ok(Self {
             id: row.at(0)?,
             username: row.at(1)?,
@@ -54,34 +50,14 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// How many profiles are read at once: even the longest possible ones are less than the 4 MiB that the host gives back.
-const AT_ONCE: u32 = 200;
-
-/// So many profiles at most, by id, of those behind one.
-fn behind(id: i64, limit: u32) -> Result<Rows> {
+/// So many profiles whose ids are above one, by id.
+pub(crate) fn above(id: i64, limit: u32) -> Result<Rows> {
     query(concat!("SELECT ", columns!(), " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2"), params![id, limit])
 }
 
-/// One profile more than a part has, by id.
-pub(crate) fn page(page: Page) -> Result<Rows> {
-    behind(page.after.unwrap_or_default(), page.limit + 1)
-}
-
-/// Every profile, by id.
-pub(crate) fn all() -> Result<Vec<Rows>> {
-    let mut pages = Vec::new();
-    let mut last_id = 0;
-    loop {
-        let page = behind(last_id, AT_ONCE)?;
-        let is_last = page.len() < AT_ONCE as usize;
-        if let Some(row) = page.iter().last() {
-            last_id = row.at(0)?;
-        }
-        pages.push(page);
-        if is_last {
-            return Ok(pages);
-        }
-    }
+/// How many profiles there are.
+pub(crate) fn count() -> Result<i64> {
+    query("SELECT count(*) FROM profiles", &[])?.first().map_or(Ok(0), |row| row.at(0))
 }
 
 /// The profile of an id.

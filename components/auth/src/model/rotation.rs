@@ -3,6 +3,8 @@
 //! A session's tokens form a line: each use makes the next generation, and only the newest is good. An older one means
 //! that two parties hold tokens of the session, so it ends, for both. One case is innocent: a client that sends the same
 //! token twice at once, or lost the answer, presents the immediate parent a moment later.
+//!
+//! The newest token and its parent are stored. What is older is known by its family ([`super::refresh_token`]).
 
 /// Each new token is good for this long: 30 days.
 pub(crate) const LIFETIME_MS: i64 = 30 * 24 * 3600 * 1000;

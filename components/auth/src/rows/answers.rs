@@ -13,8 +13,13 @@ pub(crate) fn find(from: &impl Reads, once: &Once<'_>, now: i64) -> Result<Optio
     rows.first().map(|row| Ok(Known { fingerprint: row.at(0)?, answer: row.at(1)? })).transpose()
 }
 
-/// Keeps a key for a registration that begins, and forgets some of the old ones: more than one adds, so it keeps up.
+/// Keeps a key for a registration that begins, and forgets some of the old ones: more than one adds, so it keeps up. A registration
+/// that is taken over has the key of the request that took it over, so a login has one.
 pub(crate) fn begin(tx: &Transaction, once: &Once<'_>, registration: &str, now: i64) -> Result<()> {
+    tx.execute(
+        "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE registration = $1 LIMIT 20)",
+        params![registration],
+    )?;
     tx.execute(
         "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE given_at <= $1 LIMIT 20)",
         params![now - KEPT_MS],

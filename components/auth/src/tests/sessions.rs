@@ -1,7 +1,7 @@
 //! POST /auth/refresh, /auth/verify and /auth/logout.
 
 use super::*;
-use crate::model;
+use crate::model::{self, refresh_token::Origin};
 use crate::stand_in::{meanwhile, tokens_are_unavailable, wait_ms};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 fn stored_texts(database: &Connection) -> String {
     let mut texts = String::new();
     for (table, columns) in
-        [("logins", "registration"), ("sessions", "id"), ("refresh_tokens", "digest"), ("attempts", "digest")]
+        [("logins", "registration"), ("sessions", "id || family"), ("refresh_tokens", "digest"), ("attempts", "digest")]
     {
         let mut statement = database.prepare(&format!("SELECT {columns} FROM {table}")).unwrap();
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
@@ -175,8 +175,13 @@ fn no_token_is_stored_only_digests() {
     log_in("whoever", "wrong");
     let stored = stored_texts(&database);
     for token in [&first.refresh_token, &second.refresh_token] {
-        assert!(!stored.contains(token.as_str()));
+        // A revision that knows of no families finds it by its digest too.
         assert!(stored.contains(&model::digest(token)));
+        let origin = Origin::of(token).unwrap();
+        let secret = token.rsplit('.').next().unwrap();
+        for part in [token.as_str(), origin.family, secret] {
+            assert!(!stored.contains(part), "{part}");
+        }
     }
     assert!(!stored.contains("whoever"));
 }
@@ -240,4 +245,98 @@ fn a_logout_that_the_host_cannot_record_is_no_success() {
     tokens_are_unavailable(false);
     assert_eq!(client.log_out(None).status, 200);
     assert!(!client.is_in());
+}
+
+/// Makes the session of a client what it was before families, with so many used tokens: the first of them, and the newest.
+fn without_family(database: &Connection, client: &Client, used: i64) -> (String, String) {
+    let session = client.session();
+    let (first, newest) = ("A".repeat(43), "B".repeat(43));
+    database.execute("DELETE FROM refresh_tokens WHERE session_id = ?1", [session]).unwrap();
+    database.execute("UPDATE sessions SET family = NULL, generation = ?2 + 1 WHERE id = ?1", (session, used)).unwrap();
+    let line = "INSERT INTO refresh_tokens (digest, session_id, generation, issued_at, expires_at, used_at)
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= ?2)
+                SELECT CASE i WHEN 1 THEN ?3 WHEN ?2 + 1 THEN ?4 ELSE printf('%s %020d', ?1, i) END, ?1, i, 1700000000000,
+                       1702592000000, CASE WHEN i <= ?2 THEN 1700000000000 END
+                FROM n";
+    database.execute(line, (session, used, model::digest(&first), model::digest(&newest))).unwrap();
+    (first, newest)
+}
+
+#[test]
+fn a_session_has_two_refresh_tokens_however_often_it_is_refreshed_and_an_older_one_ends_it() {
+    let database = install(&SERVICE);
+    let first = Client::log_in("admin", "admin");
+    let mut newest = first.clone();
+    for _ in 0..500 {
+        newest = newest.refreshed();
+        assert!(count(&database, "refresh_tokens") <= 2);
+    }
+    assert!(newest.is_in());
+    assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert_eq!(refresh(&newest.refresh_token).outcome(), (401, "INVALID_TOKEN"));
+    assert!(!newest.is_in());
+    assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
+}
+
+#[test]
+fn whoever_knows_a_session_but_no_token_of_it_cannot_end_it() {
+    install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    let other = Client::log_in("admin", "admin");
+    let family = Origin::of(&other.refresh_token).unwrap().family;
+    for origin in [Origin { session: client.session(), family: "x" }, Origin { session: client.session(), family }] {
+        assert_eq!(refresh(&origin.token("x")).outcome(), (401, "INVALID_TOKEN"));
+    }
+    assert!(client.refreshed().is_in());
+}
+
+#[test]
+fn a_token_of_before_families_is_exchanged_and_ends_its_session_when_it_comes_again() {
+    let database = install(&SERVICE);
+    for reused_is_first in [true, false] {
+        let client = Client::log_in("admin", "admin");
+        let (first, newest) = without_family(&database, &client, 3);
+        let refreshed = Client { refresh_token: newest.clone(), ..client }.refreshed().refreshed();
+        assert!(Origin::of(&refreshed.refresh_token).is_some());
+        let reused = if reused_is_first { first } else { newest };
+        assert_eq!(refresh(&reused).outcome(), (401, "INVALID_TOKEN"));
+        assert!(!refreshed.is_in());
+        assert_eq!(count(&database, "sessions"), 0);
+    }
+}
+
+#[test]
+fn a_session_of_a_hundred_thousand_tokens_is_ended_by_a_logout() {
+    let database = install(&SERVICE);
+    let client = Client::log_in("admin", "admin");
+    without_family(&database, &client, 100_000);
+    assert_eq!(client.log_out(None).status, 200);
+    assert!(!client.is_in());
+    assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
+}
+
+#[test]
+fn rows_of_an_ended_session_that_one_request_does_not_delete_go_with_later_ones() {
+    let database = install(&SERVICE);
+    let other = Client::log_in("admin", "admin");
+    let client = Client::log_in("admin", "admin");
+    let (_, newest) = without_family(&database, &client, 200_050);
+    assert_eq!(client.log_out(None).status, 200);
+    assert!(!client.is_in());
+    assert_eq!(count(&database, "refresh_tokens"), 1 + 51);
+    assert_eq!(refresh(&newest).outcome(), (401, "INVALID_TOKEN"));
+    other.refreshed();
+    assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (1, 2));
+}
+
+#[test]
+fn a_login_with_more_tokens_than_one_request_deletes_is_gone_after_the_next() {
+    let database = install(&SERVICE);
+    register("bob");
+    without_family(&database, &Client::log_in("bob", PASSWORD), 200_050);
+    let bob = Client::log_in("bob", PASSWORD);
+    assert_eq!(end_login("bob").outcome(), (503, "SERVICE_BUSY"));
+    assert!(!bob.is_in(), "its sessions have ended all the same");
+    assert_eq!(end_login("bob").status, 200);
+    assert_eq!((count(&database, "logins"), count(&database, "refresh_tokens")), (1, 0));
 }

@@ -64,6 +64,22 @@ fn an_answer_is_forgotten_after_a_day_and_with_its_buyer() {
 }
 
 #[test]
+fn a_keyed_order_deletes_a_few_of_very_many_expired_answers() {
+    let database = start();
+    let expired = "INSERT INTO answers (user_id, key, cart, answer, given_at)
+                   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+                   SELECT 'bob', 'k-' || i, '', '', i FROM n";
+    database.execute(expired, []).unwrap();
+    assert_eq!(with_key("ada", "k-1", 1, 1).status, 201);
+    let left = || database.query_row("SELECT count(*) FROM answers", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(left(), 300_000 - 20 + 1);
+    let mine = with_key("bob", "k-300000", 2, 1);
+    assert_eq!((mine.status, header(&mine, "idempotency-replayed")), (201, None), "{}", mine.text);
+    assert_eq!(header(&with_key("bob", "k-300000", 2, 1), "idempotency-replayed"), Some("true"));
+    assert_eq!(left(), 300_000 - 40 + 1);
+}
+
+#[test]
 fn a_list_in_parts_has_every_order_once_in_the_order_of_the_whole() {
     let database = start();
     database.execute("UPDATE products SET stock = 1000", []).unwrap();

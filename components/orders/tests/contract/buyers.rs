@@ -62,6 +62,29 @@ fn a_buyer_of_very_many_orders_is_forgotten_in_all_of_them() {
 }
 
 #[test]
+fn a_buyer_of_more_than_one_request_changes_is_forgotten_by_the_next() {
+    let database = start();
+    let many = "INSERT INTO orders (user_id, total_cents, status, date_creation)
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200001)
+                SELECT 'ada', 0, 'pending', '2024-01-01 00:00:00' FROM n";
+    database.execute(many, []).unwrap();
+    let keys = "INSERT INTO answers (user_id, key, cart, answer, given_at)
+                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+                SELECT 'ada', 'k-' || i, '', '', 0 FROM n";
+    database.execute(keys, []).unwrap();
+    let refused = delete("/internal/buyers/ada").send();
+    assert_eq!(refused.outcome(), (503, "SERVICE_BUSY"));
+    assert!(refused.headers.iter().any(|(name, _)| *name == "retry-after"));
+    let left = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table} WHERE user_id = 'ada'");
+        database.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((left("answers"), left("orders")), (0, 1));
+    assert_eq!(delete("/internal/buyers/ada").send().status, 200);
+    assert_eq!(left("orders"), 0);
+}
+
+#[test]
 fn a_name_without_orders_and_one_that_is_none_are_forgotten_too() {
     start();
     for name in ["nobody", "%ff"] {

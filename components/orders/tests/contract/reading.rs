@@ -1,6 +1,6 @@
 //! Who sees which orders, and in what order.
 
-use kit::native::get;
+use kit::native::{Answer, get};
 use serde_json::json;
 
 use super::{one, order, set_status, start};
@@ -50,12 +50,55 @@ fn an_order_is_listed_whole_or_not_at_all() {
         database.execute(sql, [id]).unwrap();
     }
     let lines: Vec<_> = (6..=99).map(|id| json!({ "product_id": id, "quantity": 1 })).collect();
-    for _ in 0..60 {
+    for _ in 0..120 {
         assert_eq!(order("ada", json!(lines)).status, 201);
     }
     let answer = get("/orders").by("ada", "user").send();
-    assert_eq!(answer.body["count"], 5_000 / lines.len());
+    // The one that brings the items to 10,000 is the last.
+    assert_eq!((&answer.body["count"], &answer.body["total"]), (&json!(10_000 / lines.len() + 1), &json!(120)));
     let listed = answer.body["data"].as_array().unwrap();
     assert!(listed.iter().all(|order| order["items"].as_array().unwrap().len() == lines.len()));
-    assert_eq!(listed[0]["id"], 60);
+    assert_eq!(listed[0]["id"], 120);
+    let rest = get(&next(&answer).unwrap()).by("ada", "user").send();
+    assert_eq!((&rest.body["data"][0]["id"], &rest.body["count"]), (&json!(13), &json!(13)));
+    assert_eq!((rest.body.get("total"), next(&rest)), (None, None));
+}
+
+/// Where the next page is.
+fn next(answer: &Answer) -> Option<String> {
+    let (_, link) = answer.headers.iter().find(|(name, _)| *name == "link")?;
+    Some(link[1..link.find('>').unwrap()].to_owned())
+}
+
+#[test]
+fn a_list_of_more_than_a_thousand_orders_is_given_in_pages_with_their_total() {
+    let database = start();
+    let orders = "INSERT INTO orders (user_id, total_cents, status, date_creation)
+                  WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2001)
+                  SELECT 'ada', 1, 'pending', '2024-01-01 00:00:0' || (i % 7) FROM n";
+    database.execute(orders, []).unwrap();
+    let items = "INSERT INTO order_items (order_id, product_id, product_name, quantity, price_cents)
+                 SELECT id, 1, 'Thing', 1, 1 FROM orders";
+    database.execute(items, []).unwrap();
+    let (mut pages, mut path) = (Vec::new(), Some("/orders".to_owned()));
+    while let Some(here) = path {
+        let page = get(&here).by("ada", "user").send();
+        let list = page.body["data"].as_array().unwrap();
+        let ids = list.iter().map(|order| (order["date_creation"].to_string(), order["id"].as_i64().unwrap()));
+        path = next(&page);
+        assert_eq!(page.body["total"], path.as_ref().map_or(json!(null), |_| json!(2001)));
+        pages.push(ids.collect::<Vec<_>>());
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 1]);
+    let whole = pages.concat();
+    assert!(whole.is_sorted_by(|before, after| before > after), "newest first, each once");
+}
+
+#[test]
+fn a_deep_page_of_orders_is_found_by_the_index() {
+    let database = start();
+    let plan = "EXPLAIN QUERY PLAN SELECT id FROM orders
+                WHERE user_id = ?1 AND (date_creation, id) < (?2, ?3) ORDER BY date_creation DESC, id DESC LIMIT ?4";
+    let plan: String = database.query_row(plan, [1, 2, 3, 4], |row| row.get("detail")).unwrap();
+    assert!(plan.contains("orders_of_a_user (user_id=? AND (date_creation,id)<(?,?))"), "{plan}");
 }

@@ -112,3 +112,24 @@ fn a_part_that_is_none_is_refused_and_without_one_the_list_is_whole() {
         assert_eq!(header(&answer, "link").is_empty(), query != "limit=1", "{query}");
     }
 }
+
+#[test]
+fn a_list_of_more_than_a_thousand_users_is_given_in_pages_with_their_total() {
+    let database = install(&SERVICE);
+    let profiles = "INSERT INTO profiles (username, name_key, date_creation, date_update)
+                    WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 2001)
+                    SELECT 'user ' || i, 'user ' || i, '2025-01-01 00:00:00', '2025-01-01 00:00:00' FROM n";
+    database.execute(profiles, []).unwrap();
+    let (mut ids, mut counts, mut path) = (Vec::new(), Vec::new(), Some("/users".to_owned()));
+    while let Some(here) = path {
+        let page = as_admin(get(&here));
+        let users = page.body["data"].as_array().unwrap();
+        assert_eq!(page.body["count"], users.len());
+        counts.push(users.len());
+        ids.extend(users.iter().map(|user| user["id"].as_i64().unwrap()));
+        let link = header(&page, "link").split_once('<').map(|(_, rest)| rest.split('>').next().unwrap().to_owned());
+        assert_eq!(page.body["total"], link.as_ref().map_or(json!(null), |_| json!(2001)), "{here}");
+        path = link;
+    }
+    assert_eq!((counts, ids), (vec![1000, 1000, 1], (1..=2001).collect::<Vec<i64>>()));
+}
