@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use super::handler::{Exports, Handler, Sender};
 use super::metered::Meter;
@@ -14,8 +14,11 @@ use crate::guest::{Guest, Output};
 use crate::manifest::Limits;
 use crate::storage::basis::Basis;
 
-/// Bytes that one call may copy out of a guest: lists and strings of a host call's arguments, or of an answer in plain records.
+/// Bytes that one host call may copy out of a guest: lists and strings of its arguments.
 const HOST_CALL_BYTES: usize = 4 << 20;
+
+/// Bytes that an answer in plain records may have beside its body: its header fields, and what is counted for each.
+const ANSWER_HEAD_BYTES: usize = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the guest computed for longer than {0:?}")]
@@ -40,8 +43,27 @@ impl Instance {
         Self { store, exports: None, requests: 0 }
     }
 
+    /// Bounds what the guest's answer may copy, apart from what its host calls may. Both have one setting in the store, so it
+    /// changes as the guest is entered and left.
+    fn limit_copies(&mut self, response_bytes: u64) {
+        let response_bytes = usize::try_from(response_bytes).unwrap_or(usize::MAX);
+        let answer_bytes = response_bytes.saturating_add(ANSWER_HEAD_BYTES);
+        // A host call may enter the guest again, to have it allocate.
+        let mut depth = 0_usize;
+        self.store.call_hook(move |mut store, hook| {
+            match hook {
+                CallHook::CallingWasm => depth += 1,
+                CallHook::ReturningFromWasm => depth = depth.saturating_sub(1),
+                CallHook::CallingHost | CallHook::ReturningFromHost => return Ok(()),
+            }
+            store.set_hostcall_fuel(if depth == 0 { answer_bytes } else { HOST_CALL_BYTES });
+            Ok(())
+        });
+    }
+
     /// Bounds the computing time of the next request, as this meter has it.
     pub(super) fn limit(&mut self, limits: &Limits, meter: &Arc<Meter>) {
+        self.limit_copies(limits.response_bytes);
         let (meter, limit) = (meter.clone(), limits.cpu);
         meter.ticker().guest_computes();
         self.store.set_epoch_deadline(1);

@@ -41,6 +41,18 @@ async fn an_answer_that_is_no_http_is_refused_with_its_reason_in_the_log_alone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_be_as_long_as_the_manifest_allows() {
+    for (response, status) in [("64 MiB", 200), ("5 MiB", 200), ("4 MiB", 500)] {
+        let shop = Shop::with(manifest_of(&RECORDS.replace("1 MiB", response))).await;
+        for _ in 0..2 {
+            let answer = shop.anon().get("/records/huge").await;
+            assert_eq!(answer.status, status, "{response}");
+            assert!(status != 200 || answer.text.len() == 5 << 20, "{} bytes", answer.text.len());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn length_and_the_hosts_own_fields_are_not_the_guests_to_set() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let anon = shop.anon();
