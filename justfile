@@ -192,6 +192,10 @@ crash-lab kills="200": components
 hostile-lab milliseconds="1500" attackers="4": components guests
     cargo bench --locked -p comptoir --bench hostile_lab -- {{milliseconds}} {{attackers}}
 
+# Fill each table that clients can fill with a million rows, a few minutes, and use the shop with the limits that it ships with
+rows-lab: components
+    cargo test --locked -p comptoir --test all -- --ignored --test-threads 1 million::
+
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
     rm -rf data

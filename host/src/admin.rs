@@ -7,7 +7,7 @@
 //! | Method and path | |
 //! |---|---|
 //! | `GET /health`, `/livez` | the host lives |
-//! | `GET /readyz` | the disk takes writes and every service answers its health question; `notes` name services that serve with an earlier revision or with none |
+//! | `GET /readyz` | the disk and every database take writes, and every service answers its health question; `notes` name services that serve with an earlier revision or with none |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /version` | versions of the host and its parts; name, version and digest of every revision that serves |
 //! | `GET /services`, `/services/{name}` | what serves, since when, how it does |
@@ -29,6 +29,7 @@ mod metrics;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -182,9 +183,13 @@ impl Admin {
         }
     }
 
-    /// 200 when the disk takes writes and every service has a revision that answers its health question, its database included.
+    /// 200 when the disk and every database take writes and every service has a revision that answers its health question.
     async fn readiness(&self, deployment: &Arc<Deployment>, id: &Arc<str>) -> Response<Body> {
-        let (healthy, services) = self.gateway.health_of_services(deployment, id).await;
+        let (mut healthy, mut services) = self.gateway.health_of_services(deployment, id).await;
+        for service in self.refusing_writes(id).await {
+            healthy = false;
+            services.insert(service, "refuses writes".into());
+        }
         let folder = self.platform.folder.clone();
         let checked = tokio::task::spawn_blocking(move || DataFolder::check_writes(&folder)).await;
         let writable = matches!(checked, Ok(Ok(())));
@@ -205,6 +210,16 @@ impl Admin {
             answer["notes"] = json!(notes);
         }
         json_answer(status, &answer)
+    }
+
+    /// The services whose databases take no writes.
+    async fn refusing_writes(&self, id: &Arc<str>) -> Vec<String> {
+        let checks = self.platform.storages.iter().map(|(service, storage)| async move {
+            let error = storage.check_writes().await.err()?;
+            tracing::error!(request_id = &**id, service, %error, "{service}: the database takes no writes");
+            Some(service.clone())
+        });
+        join_all(checks).await.into_iter().flatten().collect()
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Error> {

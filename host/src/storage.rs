@@ -18,6 +18,7 @@ pub mod basis;
 #[cfg(test)]
 mod contract;
 pub mod folder;
+mod migrating;
 pub mod postgres;
 pub mod rehearsal;
 mod rows;
@@ -31,6 +32,7 @@ use thiserror::Error;
 
 use basis::Basis;
 
+pub use migrating::Waits;
 pub use rows::Rows;
 
 /// One value of a parameter.
@@ -187,6 +189,21 @@ pub trait Storage: Send + Sync {
     /// Runs migrations as [`migrate`](Storage::migrate) does, after [`check_additive`](Storage::check_additive) has passed them.
     fn migrate_checked(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
         self.migrate(migrations)
+    }
+
+    /// Who waited for the last run of migrations.
+    fn migration_waits(&self) -> Waits {
+        Waits::default()
+    }
+
+    /// Whether the database takes writes, tried with one that changes nothing. One that is busy takes them, and so does one that
+    /// cannot be tried.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Unavailable`] with the cause.
+    fn check_writes(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(async { Ok(()) })
     }
 
     /// The version of the last migration that ran without that check, where the database knows it, for all hosts that serve on it.

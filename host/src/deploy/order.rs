@@ -136,8 +136,8 @@ impl Deployer {
             None => self.stage(name, bytes, "the component", steps).await?,
         };
         self.fits_texts(&served).await?;
-        self.migrate(&served, true).await?;
-        steps.done(Step::Migrated, None);
+        let note = self.migrate(&served, true).await?;
+        steps.done(Step::Migrated, note);
         let probes = self.probe(&served).await?;
         steps.done(Step::Probed, Some(format!("{probes} probes")));
         Ok(served)

@@ -9,24 +9,26 @@
 //! another schema than the database has, so it is refused: every change of a text counts, be it of a space. What served before texts
 //! were remembered may return, whatever its texts are.
 
+use std::time::{Duration, Instant};
+
 use sha2::{Digest as _, Sha256};
 
 use super::record::{KnownSchema, RecordError, Text};
 use super::report::{Refused, Step, Steps};
 use super::{DeployError, Deployer, Served, hex};
 use crate::revision::Description;
-use crate::storage::{Migration, Storage};
+use crate::storage::{Migration, Storage, Waits};
 
 impl Deployer {
     /// Brings the service's database to the schema that a component works with. `in_use` says that another revision serves on
-    /// it, or may again: then the new steps may only add, as they may where other hosts serve on it.
-    pub(super) async fn migrate(&self, served: &Served, in_use: bool) -> Result<(), DeployError> {
-        let Some(description) = &served.description else { return Ok(()) };
+    /// it, or may again: then the new steps may only add, as they may where other hosts serve on it. Says what was done, if anything.
+    pub(super) async fn migrate(&self, served: &Served, in_use: bool) -> Result<Option<String>, DeployError> {
+        let Some(description) = &served.description else { return Ok(None) };
         let name = served.revision.service();
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
         let Some(storage) = self.platform.storages.get(name) else {
             return match description.migrations.len() {
-                0 => Ok(()),
+                0 => Ok(None),
                 count => Err(refuse(format!(
                     "it brings {count} migrations but has no database: add \"storage\" to `grants` in [services.{name}]"
                 ))
@@ -46,6 +48,7 @@ impl Deployer {
             self.record.note_schema(name, KnownSchema { base: unchecked, latest: last })?;
         }
         let migrations = description.migrations.clone();
+        let began = Instant::now();
         let ran = if checked { storage.migrate_checked(migrations).await } else { storage.migrate(migrations).await };
         let known = match ran {
             Ok(_) => KnownSchema { base: if checked { unchecked } else { last }, latest: last },
@@ -55,10 +58,13 @@ impl Deployer {
             }
         };
         self.record.note_schema(name, known)?;
-        if last > version {
-            tracing::info!(service = name, from = version, to = last, "the schema was migrated");
+        if last == version {
+            return Ok(None);
         }
-        Ok(())
+        let note =
+            format!("schema {version} to {last} in {}; {}", tenths(began.elapsed()), waits(storage.migration_waits()));
+        tracing::info!(service = name, from = version, to = last, "{name}: migrated {note}");
+        Ok(Some(note))
     }
 
     /// Refuses a component whose migrations have other texts than those that ran.
@@ -152,6 +158,19 @@ impl Deployer {
         }
         Ok(())
     }
+}
+
+/// Who waited for a migration, in words.
+fn waits(Waits { writes, longest }: Waits) -> String {
+    match writes {
+        0 => "no write waited".to_owned(),
+        1 => format!("1 write waited for {}", tenths(longest)),
+        writes => format!("{writes} writes waited, the longest for {}", tenths(longest)),
+    }
+}
+
+fn tenths(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 async fn version(storage: &dyn Storage) -> Result<u32, String> {

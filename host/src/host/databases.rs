@@ -41,6 +41,9 @@ async fn in_files(manifest: &Manifest, folder: &DataFolder, clock: &Clock) -> an
             statement_deadline: limits.statement_time,
             transaction_lease: limits.transaction_time,
             database_bytes: limits.database_bytes,
+            migration_wait: limits.time,
+            // The other half of the instances goes on reading.
+            waiting_for_migrations: limits.concurrency.div_ceil(2),
             ..SqliteConfig::default()
         };
         let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(path, config)).await?;
@@ -83,6 +86,8 @@ fn config(limits: &Limits) -> PostgresConfig {
     PostgresConfig {
         statement_deadline: limits.statement_time,
         transaction_lease: limits.transaction_time,
+        migration_wait: limits.time,
+        waiting_for_migrations: limits.concurrency.div_ceil(2),
         ..PostgresConfig::default()
     }
 }

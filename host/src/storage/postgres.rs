@@ -41,6 +41,11 @@
 //! used without them. A text or blob has no more than a mebibyte, as in SQLite; a row of a result is read whole before it is
 //! weighed, and may have 32 of them.
 //!
+//! # Migrations
+//!
+//! A migration has a lock of its own beside the writer's. A call that waited in vain asks for that lock: if a migration of any host
+//! has it, the call waits on. Reads do so too, because a migration may lock the table that they read.
+//!
 //! The server may go without a word. What waits for it ends some seconds after all that it should have ended itself.
 
 mod config;
@@ -67,12 +72,13 @@ use sha2::{Digest as _, Sha256};
 pub use self::config::{PostgresConfig, PostgresLimits};
 use self::dialect::Translated;
 pub use self::server::{PostgresServer, ServerError};
-use self::session::{Call, Given, Session, Wanted};
+use self::session::{Call, Session, Wanted};
 use self::transaction::Held;
 use self::value::Parameter;
 use super::basis::Basis;
+use super::migrating::{Migrating, Place};
 use super::{
-    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Value,
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Value, Waits,
 };
 
 /// Translated statements that are kept, and the bytes of their texts at most.
@@ -99,6 +105,9 @@ struct Shared {
     writer: Pool,
     /// The number of the lock that the writer of this schema has, in all hosts.
     writer_lock: i64,
+    /// The number of the lock that a migration of this schema has, in all hosts.
+    migration_lock: i64,
+    migrating: Arc<Migrating>,
     /// How many wait for the writer in this host.
     waiting: AtomicUsize,
     config: PostgresConfig,
@@ -119,12 +128,16 @@ impl quick_cache::Weighter<String, Arc<Translated>> for ByLength {
 impl PostgresStorage {
     /// A schema that is there, with what the host keeps in it.
     async fn new(schema: &str, Pools { reader, writer }: Pools, config: PostgresConfig) -> Result<Self, StorageError> {
-        let digest = Sha256::digest(format!("comptoir: the writer of {schema}"));
-        let writer_lock = i64::from_be_bytes(digest[..8].try_into().expect("it has 32 bytes"));
+        let lock = |of: &str| {
+            let digest = Sha256::digest(format!("comptoir: {of} of {schema}"));
+            i64::from_be_bytes(digest[..8].try_into().expect("it has 32 bytes"))
+        };
         let shared = Shared {
             reader,
             writer,
-            writer_lock,
+            writer_lock: lock("the writer"),
+            migration_lock: lock("the migration"),
+            migrating: Migrating::new(config.waiting_for_migrations, config.migration_wait),
             waiting: AtomicUsize::new(0),
             config,
             usage: Usage::default(),
@@ -192,22 +205,31 @@ impl Shared {
         if call.translated.writes {
             return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
         }
-        let mut given = None;
+        let mut patience = Patience::new(self);
+        loop {
+            match self.read_once(&call).await {
+                // It may have waited for a table that a migration has locked.
+                Err(StorageError::Busy | StorageError::TimedOut) if patience.goes_on().await => {}
+                result => return result.inspect_err(|error| self.count_refusal(error)),
+            }
+        }
+    }
+
+    async fn read_once(&self, call: &Call) -> Result<Rows, StorageError> {
         for _ in 0..2 {
-            let session = self.lend(&self.reader).await.inspect_err(|error| self.count_refusal(error))?;
+            let session = self.lend(&self.reader).await?;
             let began = Instant::now();
-            let ran = session.run(&call, Wanted::Rows, &self.config.limits).await;
+            let ran = session.run(call, Wanted::Rows, &self.config.limits).await;
             self.usage.add_sql_time(began.elapsed());
             if !matches!(ran, Err(StorageError::TooLarge(_) | StorageError::Unavailable(_))) {
                 // With an error, nothing of a read is left; of what was too large, the rest would still arrive.
                 session.done();
             }
-            given = ran?;
-            if given.is_some() {
-                break;
+            if let Some(given) = ran? {
+                return Ok(given.rows());
             }
         }
-        given.map(Given::rows).ok_or(StorageError::Busy)
+        Err(StorageError::Busy)
     }
 
     async fn write(&self, statement: Statement) -> Result<u64, StorageError> {
@@ -243,6 +265,36 @@ impl Shared {
         u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("its schema has the version {version}")))
     }
 
+    /// Whether a migration of any host is under way.
+    async fn is_migrating(&self) -> Result<bool, StorageError> {
+        let session = self.lend(&self.reader).await?;
+        let lock = self.migration_lock;
+        let sql = format!("SELECT CASE WHEN pg_try_advisory_xact_lock_shared({lock}) THEN 0 ELSE 1 END::bigint");
+        let is_locked = session.number(&sql).await? == 1;
+        session.done();
+        Ok(is_locked)
+    }
+
+    /// Tries a write that changes nothing.
+    async fn check_writes(&self) -> Result<(), StorageError> {
+        let session = match self.take_writer_once().await {
+            Err(StorageError::Busy) => return Ok(()),
+            taken => taken?,
+        };
+        match session.command(migrate::WRITE_NOTHING).await {
+            Ok(()) => {
+                session.command("COMMIT").await?;
+                session.done();
+                Ok(())
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                transaction::give_up(session, &error).await;
+                Err(StorageError::Unavailable(cause))
+            }
+        }
+    }
+
     fn count_refusal(&self, error: &StorageError) {
         if matches!(error, StorageError::Busy) {
             Usage::count(&self.usage.refusals);
@@ -260,6 +312,43 @@ impl Shared {
         for pool in [&self.reader, &self.writer] {
             pool.manager().statement_caches.clear();
         }
+    }
+}
+
+/// How long one call waits: as long as ever, and longer while migrations are under way.
+struct Patience<'s> {
+    shared: &'s Shared,
+    began: tokio::time::Instant,
+    from: tokio::time::Instant,
+    place: Option<Place<'s>>,
+}
+
+impl<'s> Patience<'s> {
+    /// Of a call that begins.
+    fn new(shared: &'s Shared) -> Self {
+        let now = tokio::time::Instant::now();
+        Self { shared, began: now, from: now, place: None }
+    }
+
+    /// Called when the call has waited in vain. Whether that was for a migration of this host, which has ended by then, or of
+    /// another.
+    async fn goes_on(&mut self) -> bool {
+        let Shared { migrating, config, .. } = self.shared;
+        if let Some(ended) = migrating.outlast(self.began, self.from).await {
+            self.from = ended;
+            return true;
+        }
+        self.from = tokio::time::Instant::now();
+        if migrating.is_running() || self.from >= self.began + config.migration_wait {
+            return false;
+        }
+        if !self.shared.is_migrating().await.unwrap_or(false) {
+            return false;
+        }
+        if self.place.is_none() {
+            self.place = migrating.place();
+        }
+        self.place.is_some()
     }
 }
 
@@ -311,6 +400,14 @@ impl Storage for PostgresStorage {
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {
         Box::pin(self.0.version(migrate::VERSION))
+    }
+
+    fn migration_waits(&self) -> Waits {
+        self.0.migrating.waits()
+    }
+
+    fn check_writes(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(self.0.check_writes())
     }
 
     fn serves_other_hosts(&self) -> bool {

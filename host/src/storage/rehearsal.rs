@@ -54,6 +54,10 @@ impl Storage for Rehearsal {
         Box::pin(async move { Err(denied.into()) })
     }
 
+    fn check_writes(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        self.storage.check_writes()
+    }
+
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
         self.storage.check_additive(migrations)
     }

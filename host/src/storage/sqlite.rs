@@ -69,7 +69,9 @@ pub(super) use self::policy::{Opening, opening};
 use self::readers::Readers;
 use self::writer::Writer;
 use super::basis::Basis;
-use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
+use super::{
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Waits,
+};
 
 /// The oldest SQLite without the bug of WAL that can lose a commit.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -169,6 +171,14 @@ impl Storage for SqliteStorage {
 
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
         Box::pin(self.writer.migrate(migrations))
+    }
+
+    fn migration_waits(&self) -> Waits {
+        self.writer.migration_waits()
+    }
+
+    fn check_writes(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(self.writer.check())
     }
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {

@@ -126,6 +126,7 @@ async fn a_service_that_takes_every_instance_that_it_can_get_leaves_the_others_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
     let shop = Shop::with(unruly(r#"database = "32 KiB""#)).await;
+    assert_eq!(shop.operator().get("/readyz").await.status, 200);
     let mut written = 0;
     let refused = loop {
         let answer = shop.anon().post("/unruly/notes", json!({})).await;
@@ -137,6 +138,9 @@ async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
     };
     refused.refuses(503, "STORAGE_UNAVAILABLE");
     assert_eq!(shop.anon().get("/unruly/notes").await.succeeds(200)["notes"], written);
+    let readiness = shop.operator().get("/readyz").await;
+    assert_eq!((readiness.status.as_u16(), &readiness.body["services"]["unruly"]), (503, &json!("refuses writes")));
+    assert_eq!(readiness.body["disk"], "writable");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ mod hostile_guests;
 mod hosts;
 mod http;
 mod limits;
+mod million;
 mod openapi;
 mod orders;
 mod original_client;

@@ -17,6 +17,10 @@ pub struct PostgresConfig {
     pub readers: usize,
     /// How long one run of migrations may take. Default 60 s.
     pub migration_deadline: Duration,
+    /// How long a call waits for migrations to end, counted from its beginning. Default 30 s.
+    pub migration_wait: Duration,
+    /// How many calls wait for migrations; any other waits as long as ever. Default 64.
+    pub waiting_for_migrations: usize,
     /// Bounds on each statement.
     pub limits: PostgresLimits,
 }
@@ -47,6 +51,8 @@ impl Default for PostgresConfig {
             waiting_writes: 1_024,
             readers: 8,
             migration_deadline: Duration::from_secs(60),
+            migration_wait: Duration::from_secs(30),
+            waiting_for_migrations: 64,
             limits: PostgresLimits::default(),
         }
     }

@@ -36,6 +36,10 @@ pub(super) const OWN: &str = "
 /// The version of the last one.
 pub(super) const VERSION: &str = "SELECT coalesce(max(version), 0) FROM comptoir_migrations";
 
+/// Changes a row to what it is.
+pub(super) const WRITE_NOTHING: &str = "UPDATE comptoir_migrations SET ran_at = ran_at
+    WHERE version = (SELECT max(version) FROM comptoir_migrations)";
+
 /// That of the last one that was not checked to only add.
 pub(super) const UNCHECKED_VERSION: &str =
     "SELECT coalesce(max(version), 0) FROM comptoir_migrations WHERE NOT checked";
@@ -70,7 +74,8 @@ struct Translated {
 pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool) -> Result<Vec<u32>, MigrationError> {
     sqlite::check_numbering(migrations)?;
     let translated = translate(migrations, shared.version(VERSION).await?)?;
-    let mut session = shared.take_writer().await?;
+    let _running = shared.migrating.begin();
+    let mut session = shared.take_writer_once().await?;
     session.be_patient(shared.config.migration_deadline);
     // Given up, the connection is closed, and with it the transaction rolled back.
     match timeout(shared.config.migration_deadline, run_on(session, shared, translated, checked)).await {
@@ -109,7 +114,9 @@ async fn apply(
     let deadline = milliseconds(shared.config.migration_deadline);
     session
         .command(&format!(
-            "SET LOCAL statement_timeout = {deadline}; SET LOCAL idle_in_transaction_session_timeout = {deadline}"
+            "SET LOCAL statement_timeout = {deadline}; SET LOCAL idle_in_transaction_session_timeout = {deadline}; \
+             SELECT pg_advisory_xact_lock({})",
+            shared.migration_lock
         ))
         .await?;
     let current = session.number(VERSION).await?;

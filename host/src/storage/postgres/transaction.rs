@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::Shared;
 use super::session::{Call, Given, Session, Wanted};
+use super::{Patience, Shared};
 use crate::storage::{Rows, Statement, StorageError, Transaction, Usage};
 
 /// A transaction that holds the writer. Dropping it rolls back.
@@ -46,6 +46,18 @@ impl Shared {
 
     async fn wait_for_writer(&self) -> Result<Session, StorageError> {
         let _seat = Seat::take(&self.waiting, self.config.waiting_writes)?;
+        self.migrating.note_write();
+        let mut patience = Patience::new(self);
+        loop {
+            match self.take_writer_once().await {
+                Err(StorageError::Busy) if patience.goes_on().await => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for the writer no longer than for another write.
+    pub(super) async fn take_writer_once(&self) -> Result<Session, StorageError> {
         let session = self.lend(&self.writer).await?;
         let (lock, deadline) = (self.writer_lock, milliseconds(self.config.statement_deadline));
         // What waits for a lock is not late: `lock_timeout` bounds it.

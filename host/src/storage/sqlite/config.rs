@@ -25,6 +25,10 @@ pub struct SqliteConfig {
     pub group_window: Duration,
     /// How long one run of migrations may take. Default 60 s.
     pub migration_deadline: Duration,
+    /// How long a write waits for migrations to end, counted from its beginning. Default 30 s.
+    pub migration_wait: Duration,
+    /// How many writes wait for migrations; any other waits for the writer as long as ever. Default 64.
+    pub waiting_for_migrations: usize,
     /// How long the check of the structure may take when a database is opened. Default 500 ms.
     pub check_time: Duration,
     /// The size of the database file at most, in bytes; writes beyond it fail as on a full disk. Default 1 GiB.
@@ -91,6 +95,8 @@ impl Default for SqliteConfig {
             group_size: 64,
             group_window: Duration::from_millis(5),
             migration_deadline: Duration::from_secs(60),
+            migration_wait: Duration::from_secs(30),
+            waiting_for_migrations: 64,
             check_time: Duration::from_millis(500),
             database_bytes: 1 << 30,
             wal_bytes: 64 << 20,

@@ -43,8 +43,10 @@ fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version
         .map_err(|error| connection.translate(&error))?;
     let mut ran = Vec::new();
     for migration in migrations.iter().filter(|migration| migration.version > current) {
-        apply(connection, migration)?;
-        check_references(connection, migration)?;
+        // It reads every row that refers to another, and the writer is held meanwhile.
+        if !apply(connection, migration)? {
+            check_references(connection, migration)?;
+        }
         host(connection, &format!("PRAGMA user_version = {}", migration.version))?;
         ran.push(migration.version);
     }
@@ -54,10 +56,29 @@ fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version
     Ok(ran)
 }
 
-fn apply(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
+/// Runs a migration. True if none of its statements can have broken a reference.
+fn apply(connection: &Connection, migration: &Migration) -> Result<bool, MigrationError> {
+    let mut keeps = true;
     each_statement(connection, migration, |number, statement| {
-        run_to_end(statement).map_err(|error| failed(connection, migration, number, &text(statement), &error))
-    })
+        let sql = text(statement);
+        keeps &= keeps_references(&sql);
+        run_to_end(statement).map_err(|error| failed(connection, migration, number, &sql, &error))
+    })?;
+    Ok(keeps)
+}
+
+/// Whether a statement leaves all references as they are: it makes an index or a view, or adds a column that refers to nothing. Of
+/// any other, and of one whose names look like something else, nothing is known.
+fn keeps_references(sql: &str) -> bool {
+    let sql = policy::past_comments(sql).to_ascii_uppercase();
+    let words: Vec<&str> = sql.split_ascii_whitespace().take(3).collect();
+    match words[..] {
+        ["CREATE", "INDEX" | "VIEW", _] | ["CREATE", "UNIQUE", "INDEX"] => true,
+        ["ALTER", "TABLE", _] => {
+            sql.contains(" ADD ") && !["REFERENCES", "RENAME", "DROP"].iter().any(|word| sql.contains(word))
+        }
+        _ => false,
+    }
 }
 
 /// Compiles a migration's statements one after the other, each when those before it have been visited.
@@ -146,5 +167,39 @@ pub(super) fn beginning(text: &str) -> String {
     match line.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keeps_references;
+
+    #[test]
+    fn indexes_views_and_columns_that_refer_to_nothing_keep_references() {
+        for sql in [
+            "CREATE INDEX i ON t (a)",
+            "-- Why.\ncreate unique index i on t (a)",
+            "CREATE VIEW v AS SELECT 1",
+            "ALTER TABLE t ADD COLUMN a TEXT",
+            "alter table t add a INTEGER NOT NULL DEFAULT 0 CHECK (a >= 0)",
+        ] {
+            assert!(keeps_references(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn any_other_statement_may_break_references() {
+        for sql in [
+            "",
+            "CREATE TABLE t (a INTEGER REFERENCES u (id))",
+            "ALTER TABLE t ADD COLUMN a INTEGER DEFAULT 1 REFERENCES u (id)",
+            "ALTER TABLE t RENAME TO \" ADD \"",
+            "ALTER TABLE t DROP COLUMN a",
+            "DROP TABLE t",
+            "UPDATE t SET a = 7",
+            "DELETE FROM t",
+        ] {
+            assert!(!keeps_references(sql), "{sql}");
+        }
     }
 }

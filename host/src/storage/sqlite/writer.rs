@@ -9,12 +9,13 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::thread::CHECKPOINT_BYTES;
 use self::transaction::Held;
 use super::connection::Blueprint;
-use crate::storage::{Migration, MigrationError, Statement, StorageError, Usage};
+use crate::storage::migrating::{Migrating, Running};
+use crate::storage::{Migration, MigrationError, Statement, StorageError, Usage, Waits};
 
 /// The writing side of a database.
 pub(super) struct Writer {
@@ -22,6 +23,7 @@ pub(super) struct Writer {
     usage: Arc<Usage>,
     queue: Mutex<Option<Sender<Job>>>,
     waiting: Arc<AtomicUsize>,
+    migrating: Arc<Migrating>,
 }
 
 /// Something for the writer to do.
@@ -35,7 +37,8 @@ struct Job {
 enum Work {
     Execute(Statement, oneshot::Sender<Result<u64, StorageError>>),
     Begin(oneshot::Sender<Result<Held, StorageError>>),
-    Migrate(Vec<Migration>, oneshot::Sender<Result<Vec<u32>, MigrationError>>),
+    Migrate(Vec<Migration>, Running, oneshot::Sender<Result<Vec<u32>, MigrationError>>),
+    Check(oneshot::Sender<Result<(), StorageError>>),
 }
 
 /// Settles between an owner that has waited enough and the writer that gets to the job: whoever takes it first has it.
@@ -48,29 +51,49 @@ struct Seat(Arc<AtomicUsize>);
 impl Writer {
     /// A writer that has not started.
     pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>) -> Self {
-        Self { blueprint, usage, queue: Mutex::default(), waiting: Arc::default() }
+        let config = &blueprint.config;
+        let migrating = Migrating::new(config.waiting_for_migrations, config.migration_wait);
+        Self { blueprint, usage, queue: Mutex::default(), waiting: Arc::default(), migrating }
     }
 
     /// Runs one statement as a transaction of its own.
     pub(super) async fn execute(&self, statement: Statement) -> Result<u64, StorageError> {
-        self.submit(|reply| Work::Execute(statement, reply)).await.ok_or(StorageError::Busy)?
+        self.migrating.note_write();
+        self.submit(|reply| Work::Execute(statement, reply), true).await.ok_or(StorageError::Busy)?
     }
 
     /// Takes the writer for a transaction.
     pub(super) async fn begin(&self) -> Result<Held, StorageError> {
-        self.submit(Work::Begin).await.ok_or(StorageError::Busy)?
+        self.migrating.note_write();
+        self.submit(Work::Begin, true).await.ok_or(StorageError::Busy)?
     }
 
     /// Brings the schema up to the end of a list.
     pub(super) async fn migrate(&self, migrations: Vec<Migration>) -> Result<Vec<u32>, MigrationError> {
         super::migrate::check_numbering(&migrations)?;
-        self.submit(|reply| Work::Migrate(migrations, reply)).await.ok_or(StorageError::Busy)?
+        let running = self.migrating.begin();
+        self.submit(|reply| Work::Migrate(migrations, running, reply), false).await.ok_or(StorageError::Busy)?
     }
 
-    /// Queues a job and waits for its answer. None if it never ran, because too many wait or it waited too long.
+    /// Who waited for the last run of migrations.
+    pub(super) fn migration_waits(&self) -> Waits {
+        self.migrating.waits()
+    }
+
+    /// Tries a write that changes nothing. A writer that is busy writes.
+    pub(super) async fn check(&self) -> Result<(), StorageError> {
+        match self.submit(Work::Check, false).await {
+            None | Some(Err(StorageError::Busy)) => Ok(()),
+            Some(checked) => checked,
+        }
+    }
+
+    /// Queues a job and waits for its answer, and for migrations to end if it is patient. None if it never ran, because too many
+    /// wait or it waited too long.
     async fn submit<T, E: From<StorageError>>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Work,
+        patient: bool,
     ) -> Option<Result<T, E>> {
         let Some(seat) = Seat::take(&self.waiting, self.blueprint.config.waiting_writes) else {
             Usage::count(&self.usage.refusals);
@@ -79,14 +102,28 @@ impl Writer {
         let (reply, mut answer) = oneshot::channel();
         let claim = Arc::new(Claim::default());
         self.send(Job { work: work(reply), claim: claim.clone(), _seat: seat });
-        let answered = match timeout(self.blueprint.config.longest_wait, &mut answer).await {
-            Ok(answered) => answered,
-            Err(_) if claim.take() => {
+        let began = Instant::now();
+        let mut from = began;
+        let answered = loop {
+            if let Ok(answered) = timeout_at(from + self.blueprint.config.longest_wait, &mut answer).await {
+                break answered;
+            }
+            if patient {
+                tokio::select! {
+                    biased;
+                    answered = &mut answer => break answered,
+                    ended = self.migrating.outlast(began, from) => if let Some(ended) = ended {
+                        from = ended;
+                        continue;
+                    }
+                }
+            }
+            if claim.take() {
                 Usage::count(&self.usage.refusals);
                 return None;
             }
             // It runs, and what runs is bounded.
-            Err(_) => answer.await,
+            break answer.await;
         };
         Some(answered.unwrap_or_else(|_| Err(StorageError::Unavailable("the writer stopped".into()).into())))
     }

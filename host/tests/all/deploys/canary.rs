@@ -70,7 +70,11 @@ async fn a_larger_share_only_moves_callers_to_the_new_revision_and_a_restart_mov
 async fn both_revisions_write_and_read_on_the_expanded_schema_while_a_canary_runs() {
     let stand = Stand::with(manifest("watch = \"10m\"", "")).await;
     let (old, new) = (stand.active().await, digest(&variant("additive")));
-    stand.send("?canary=50%25", variant("additive")).await.succeeds(200);
+    let report = stand.send("?canary=50%25", variant("additive")).await;
+    let steps = report.succeeds(200)["steps"].as_array().unwrap().clone();
+    let migrated = steps.iter().find(|step| step["step"] == "migrated").unwrap();
+    let note = migrated["note"].as_str().unwrap();
+    assert!(note.starts_with("schema 1 to 2 in ") && note.ends_with(" s; no write waited"), "{note}");
     let schema = stand.shop.schema_version("variant").await;
     assert_eq!((schema, &stand.status().await["schema"]), (2, &json!(1)), "the old one knows nothing of it");
     let mut wrote = BTreeSet::new();

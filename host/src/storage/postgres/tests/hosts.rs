@@ -99,3 +99,29 @@ async fn a_host_that_is_dropped_in_a_transaction_frees_the_writer() {
     assert_eq!(other.execute(sql(SELL_ONE)).await, Ok(1));
     assert_eq!(stock(&other).await, [Value::Integer(9)]);
 }
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn calls_of_this_host_and_of_another_wait_for_a_migration_longer_than_for_a_write() {
+    let service = service();
+    let short = Duration::from_millis(100);
+    let quick = PostgresConfig { longest_wait: short, statement_deadline: short, ..patient() };
+    let (one, other) = (Arc::new(host(&service, patient()).await), host(&service, quick).await);
+    let first = "CREATE TABLE mugs (id INTEGER PRIMARY KEY, stock INTEGER NOT NULL) STRICT; \
+                 INSERT INTO mugs (id, stock) VALUES (1, 10)";
+    // It locks the table, and then takes much longer than the other host waits.
+    let second = "ALTER TABLE mugs ADD COLUMN price INTEGER; CREATE TABLE numbers (i INTEGER NOT NULL) STRICT; \
+                  WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) \
+                  INSERT INTO numbers (i) SELECT i FROM n; CREATE INDEX by_i ON numbers (i)";
+    let list = [(1, first), (2, second)].map(|(version, sql)| Migration { version, sql: sql.into() });
+    let migrated = tokio::spawn({
+        let one = one.clone();
+        async move { one.migrate(list.to_vec()).await }
+    });
+    while !other.0.is_migrating().await.unwrap() && !migrated.is_finished() {}
+    let here = one.execute(sql(SELL_ONE));
+    let (here, there, read) = tokio::join!(here, other.execute(sql(SELL_ONE)), other.query(sql("SELECT 1 FROM mugs")));
+    assert_eq!((here, there), (Ok(1), Ok(1)));
+    assert_eq!(read.unwrap().values(), [Value::Integer(1)]);
+    assert_eq!(migrated.await.unwrap(), Ok(vec![2]));
+}

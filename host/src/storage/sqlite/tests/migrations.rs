@@ -130,3 +130,46 @@ async fn a_migration_waits_for_its_turn() {
     assert_eq!(migration.await, Ok(vec![2]));
     assert_eq!(shop.stock().await, 18);
 }
+
+#[tokio::test]
+async fn a_write_waits_for_a_migration_longer_than_for_another_write() {
+    let (longest_wait, waiting_for_migrations) = (Duration::from_millis(500), 1);
+    let shop = Shop::open(SqliteConfig { longest_wait, waiting_for_migrations, ..SqliteConfig::default() }).await;
+    let outsider = shop.outsider();
+    // While this has the lock, the migration does not end.
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let list = vec![schema(), step(2, "ALTER TABLE numbers ADD COLUMN m INTEGER")];
+    let migrated = shop.storage.migrate(list);
+    let patient = shop.execute(SELL_ONE, &[]);
+    let impatient = async {
+        // The one place is taken, so this one tells that both have waited for as long as for another write.
+        let refused = shop.execute(SELL_ONE, &[]).await;
+        outsider.execute_batch("COMMIT").unwrap();
+        refused
+    };
+    let (migrated, patient, impatient) = futures::future::join3(migrated, patient, impatient).await;
+    assert_eq!((migrated, patient, impatient), (Ok(vec![2]), Ok(1), Err(StorageError::Busy)));
+    let waits = shop.storage.migration_waits();
+    assert_eq!(waits.writes, 2);
+    assert!(waits.longest >= longest_wait, "{waits:?}");
+    assert_eq!(shop.stock().await, 9);
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_a_migration_gives_up_in_the_end() {
+    let (longest_wait, migration_wait) = (Duration::from_millis(1), Duration::from_millis(2));
+    let shop = Shop::open(SqliteConfig { longest_wait, migration_wait, ..SqliteConfig::default() }).await;
+    let outsider = shop.outsider();
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let migrated = shop.storage.migrate(vec![schema(), step(2, "ALTER TABLE numbers ADD COLUMN m INTEGER")]);
+    let written = async {
+        let written = shop.execute(SELL_ONE, &[]).await;
+        outsider.execute_batch("COMMIT").unwrap();
+        written
+    };
+    let (migrated, written) = futures::future::join(migrated, written).await;
+    // On a slow machine the writer's thread may not have begun with the migration in time.
+    assert!(matches!(migrated, Ok(_) | Err(MigrationError::Storage(StorageError::Busy))), "{migrated:?}");
+    assert_eq!(written, Err(StorageError::Busy));
+    assert_eq!(shop.stock().await, 10);
+}

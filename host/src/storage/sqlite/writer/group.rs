@@ -10,6 +10,9 @@ use crate::storage::sqlite::connection::{Blueprint, Connection};
 use crate::storage::sqlite::statement::Prepared;
 use crate::storage::{Statement, StorageError, Usage};
 
+/// With fewer pages left, a database is taken for full: a write of a few rows takes some in each table and index.
+const FEWEST_PAGES: i64 = 8;
+
 /// Tells the owner of a transaction what became of the group.
 type Acknowledgement = Box<dyn FnOnce(&Result<(), StorageError>) + Send>;
 
@@ -83,6 +86,25 @@ impl<'c> Group<'c> {
         let connection = self.connection;
         let defers = connection.policy.as_host(|| connection.raw.query_row(DEFERS, [], |row| row.get(0)));
         self.solitary = defers.map_err(|error| connection.translate(&error))?;
+        Ok(())
+    }
+
+    /// Tries a write of its own that changes nothing, and looks whether there is room for another. To be called between groups.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        let connection = self.connection;
+        let number = |pragma: &str| connection.raw.query_row(pragma, [], |row| row.get::<_, i64>(0));
+        let is_full = || -> rusqlite::Result<bool> {
+            let version = number("PRAGMA user_version")?;
+            // Writes the first page of the file whatever the version was.
+            connection.raw.execute_batch(&format!("PRAGMA user_version = {version}"))?;
+            let most = number("PRAGMA max_page_count")?;
+            let free = most - number("PRAGMA page_count")? + number("PRAGMA freelist_count")?;
+            Ok(free < (most / 64).clamp(1, FEWEST_PAGES))
+        };
+        if connection.policy.as_host(is_full).map_err(|error| connection.translate(&error))? {
+            let full = "it is as large as it may be: raise `limits.database`, or delete some of its rows";
+            return Err(StorageError::Unavailable(full.into()));
+        }
         Ok(())
     }
 

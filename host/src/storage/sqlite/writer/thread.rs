@@ -40,11 +40,11 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
     let mut log = Log::new(connection, blueprint);
     let mut next = Some(first);
     while let Some(job) = next.take() {
-        perform(job, &mut group, blueprint, usage);
+        perform(job, &mut group, &log, blueprint, usage);
         while group.has_room()
             && let Ok(job) = queue.try_recv()
         {
-            perform(job, &mut group, blueprint, usage);
+            perform(job, &mut group, &log, blueprint, usage);
         }
         group.settle();
         if group.is_broken() {
@@ -55,9 +55,9 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
     }
 }
 
-fn perform(job: Job, group: &mut Group<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
     // Before the job is claimed: while another process holds the lock, its owner may still give up.
-    if matches!(job.work, Work::Migrate(..)) {
+    if matches!(job.work, Work::Migrate(..) | Work::Check(..)) {
         group.settle();
     } else if let Err(error) = group.open() {
         return job.refuse(error);
@@ -65,10 +65,15 @@ fn perform(job: Job, group: &mut Group<'_>, blueprint: &Blueprint, usage: &Arc<U
     match job.claim() {
         Some(Work::Execute(statement, reply)) => execute(&statement, reply, group, blueprint, usage),
         Some(Work::Begin(reply)) => transaction::serve(group, reply, &blueprint.config, usage),
-        Some(Work::Migrate(migrations, reply)) => {
+        Some(Work::Migrate(migrations, running, reply)) => {
             let result = migrate::run(blueprint, &migrations);
-            let _ = reply.send(result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into)));
+            let result = result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into));
+            // Here, because whoever waits for the migration waits for this too. The next write would be held up by it.
+            log.move_what_can_be();
+            drop(running);
+            let _ = reply.send(result);
         }
+        Some(Work::Check(reply)) => drop(reply.send(group.check())),
         None => {}
     }
 }
@@ -112,7 +117,11 @@ impl Job {
         match self.claim() {
             Some(Work::Execute(_, reply)) => drop(reply.send(Err(error))),
             Some(Work::Begin(reply)) => drop(reply.send(Err(error))),
-            Some(Work::Migrate(_, reply)) => drop(reply.send(Err(error.into()))),
+            Some(Work::Migrate(_, running, reply)) => {
+                drop(running);
+                let _ = reply.send(Err(error.into()));
+            }
+            Some(Work::Check(reply)) => drop(reply.send(Err(error))),
             None => {}
         }
     }
@@ -152,7 +161,7 @@ impl<'c> Log<'c> {
         if bytes < CHECKPOINT_BYTES {
             return;
         }
-        let (frames, moved) = self.checkpoint(CheckpointMode::PASSIVE).unwrap_or((0, 0));
+        let (frames, moved) = self.move_what_can_be();
         if bytes < self.insist_at_bytes || frames == moved && bytes < self.limit_bytes {
             return;
         }
@@ -170,6 +179,11 @@ impl<'c> Log<'c> {
                 bytes + self.limit_bytes / 4
             }
         };
+    }
+
+    /// Moves what no reader needs any more, and gives how long the log is and how much of it was moved.
+    fn move_what_can_be(&self) -> (i32, i32) {
+        self.checkpoint(CheckpointMode::PASSIVE).unwrap_or((0, 0))
     }
 
     fn checkpoint(&self, mode: CheckpointMode) -> rusqlite::Result<(i32, i32)> {
