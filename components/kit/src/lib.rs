@@ -30,7 +30,7 @@
 //! - The kit knows no business noun: no user, token, product or order.
 //! - Every answer but the health's wears the envelope: `{"success":true,…}` or `{"success":false,"error":{…}}`.
 //! - The cause of a 5xx goes to the log (stderr), never into the answer.
-//! - What a component does not call is not imported: linking the kit asks for no grant. Interfaces that few services may use
+//! - What a component does not call is not imported: linking the kit asks for no grant, storage included. Interfaces that few services may use
 //!   (passwords, tokens) are absent; a component that has them generates them itself.
 //! - Everything builds natively too, so that decisions are tested without a host. Calling the host natively panics, unless
 //!   the feature `native` puts a stand-in there.
@@ -74,8 +74,9 @@ pub type JsonValue = serde_json::Value;
 
 /// Declares the component: one table that both describes it to the host and dispatches its requests.
 ///
-/// `health` is the path of the health answer. `migrations` lists the SQL of version 1, 2, … in order. `schema` gives the
-/// versions of the schema that the code works with. A route is `method("path", Access, function)`, with [`Route`]'s
+/// `health` is the path of the health answer. `migrations` lists the SQL of version 1, 2, … in order; a service without them has no
+/// database, and needs no grant of storage. `schema` gives the versions of the schema that the code works with: without it, the
+/// version of the last migration alone. A route is `method("path", Access, function)`, with [`Route`]'s
 /// constructors as methods and [`Access`]'s names; its function is a [`Handler`]. One that reads headers of the request beyond
 /// its caller and its body names them last: `post("/login", Public, log_in, ["x-client-address"])`. `documentation` is a JSON text
 /// that says what the routes take and give: `include_str!("../openapi.json")`. The version is the crate's own.
@@ -85,11 +86,19 @@ pub type JsonValue = serde_json::Value;
 macro_rules! service {
     (@optional) => { None };
     (@optional $value:expr) => { Some($value) };
+    (@database) => { None };
+    (@database $($migration:expr),+) => { Some($crate::storage::answers) };
+    (@schema [$($migration:expr),*]) => {{
+        const MIGRATIONS: &[&str] = &[$($migration),*];
+        const LAST: u32 = MIGRATIONS.len() as u32;
+        LAST..=LAST
+    }};
+    (@schema [$($migration:expr),*] $minimum:literal..=$maximum:literal) => { $minimum..=$maximum };
     (
         name: $name:expr,
         health: $health:expr,
-        migrations: [$($migration:expr),* $(,)?],
-        schema: $minimum:literal..=$maximum:literal,
+        $(migrations: [$($migration:expr),* $(,)?],)?
+        $(schema: $minimum:literal..=$maximum:literal,)?
         $(probes: [$($probe:expr),* $(,)?],)?
         $(documentation: $documentation:expr,)?
         routes: [$($method:ident($path:expr, $access:ident, $handler:expr $(, [$($header:literal),+])?)),* $(,)?] $(,)?
@@ -99,8 +108,9 @@ macro_rules! service {
             name: $name,
             version: env!("CARGO_PKG_VERSION"),
             health: $health,
-            migrations: &[$($migration),*],
-            schema: $minimum..=$maximum,
+            migrations: &[$($($migration),*)?],
+            schema: $crate::service!(@schema [$($($migration),*)?] $($minimum..=$maximum)?),
+            database: $crate::service!(@database $($($migration),*)?),
             probes: &[$($($probe),*)?],
             documentation: $crate::service!(@optional $($documentation)?),
             routes: &[$(

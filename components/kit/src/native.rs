@@ -4,7 +4,7 @@
 //! host's limits, gate or routes: those are the host's to test.
 //!
 //! ```
-//! # kit::service! { name: "hello-service", health: "/health", migrations: [], schema: 0..=0,
+//! # kit::service! { name: "hello-service", health: "/health",
 //! #     routes: [get("/hello", User, hello)] }
 //! # fn hello(request: &kit::Request) -> Result<kit::Response, kit::Failure> {
 //! #     Ok(kit::Response::ok(&request.user()?.username))

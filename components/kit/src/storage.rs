@@ -36,6 +36,15 @@ pub fn query(sql: &str, params: &[Value]) -> Result<Rows> {
     host::query(sql, params).and_then(Rows::unpack)
 }
 
+/// Whether the database answers, for the health of a [`Service`](crate::Service).
+///
+/// # Errors
+///
+/// See [`Error`].
+pub fn answers() -> Result<()> {
+    query("SELECT 1", &[]).map(drop)
+}
+
 /// Writes in a transaction of its own, and gives the number of rows changed. Once it returns, the write is durable.
 ///
 /// # Errors

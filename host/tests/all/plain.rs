@@ -1,6 +1,7 @@
+use comptoir::engine::inspect;
 use reqwest::Method;
 
-use crate::harness::{Shop, manifest_of, send};
+use crate::harness::{Shop, component, manifest_of, send};
 
 const PLAIN: &str = r#"
 [services.older]
@@ -65,4 +66,18 @@ async fn a_component_of_either_generation_sees_scheme_and_authority() {
         let named = shop.anon().request(Method::GET, &format!("/{mount}/origin")).header("host", "shop.example");
         assert_eq!(send(named).await.text, format!("{seen} Some(\"shop.example\")"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_the_kit_without_a_database_imports_no_storage_and_needs_no_grant() {
+    let imports = inspect(&std::fs::read(component("guest_stateless")).unwrap()).unwrap().imports;
+    assert!(imports.iter().all(|import| !import.starts_with("comptoir:platform/storage")), "{imports:?}");
+    let services = "[services.stateless]\ncomponent = \"guest_stateless.wasm\"\nmounts = [\"/stateless\"]\n\
+                    public = [\"/stateless\"]\nlisten = \"127.0.0.1:0\"\n";
+    let shop = Shop::with(manifest_of(services)).await;
+    assert_eq!(shop.anon().get("/stateless/Ada").await.succeeds(200), "Hello, Ada.");
+    assert_eq!(
+        shop.door("stateless").get("/health").await.text,
+        r#"{"status":"healthy","service":"stateless-service"}"#
+    );
 }
