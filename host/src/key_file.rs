@@ -1,4 +1,4 @@
-//! Keys, as a rule in files: 32 random bytes each, made when they are first asked for, their owner's alone (mode 0600).
+//! Keys, as a rule in files: 32 random bytes each, made when they are first asked for, their owner's alone (mode 0600, or as `permissions` says).
 //!
 //! Knows nothing of what a key is for.
 
@@ -6,8 +6,10 @@ use std::ffi::OsString;
 use std::fmt::{self, Debug, Formatter};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::permissions;
 
 /// What HMAC-SHA-256 asks for (RFC 7518 section 3.2), and what every key here has.
 pub const KEY_BYTES: usize = 32;
@@ -158,8 +160,7 @@ fn read(path: &Path) -> Result<Key, KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if let Some(mode) = permissions::exposed(&metadata) {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
     if !metadata.is_file() || metadata.len() != KEY_BYTES as u64 {

@@ -56,6 +56,7 @@ pub mod gate;
 pub mod key_file;
 pub mod manifest;
 pub mod passwords;
+pub mod permissions;
 pub mod printable;
 pub mod priority;
 pub mod route;

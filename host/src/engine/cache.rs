@@ -5,16 +5,21 @@
 //! over what it was made from and for. The key lies in the folder, as `mac-key`. The folder must be this user's alone, mode
 //! 0700.
 //!
+//! Kubernetes opens the folders of a volume to a group (`fsGroup`) each time that it mounts it, and sets their setgid bit. Others may
+//! have read the key and written code meanwhile. So the folder is emptied, gets a new key, and is this user's alone again.
+//!
 //! A file is named by the component's SHA-256 and the engine's settings, and holds the code as wasmtime serializes it, then
 //! the mark. It is there whole or not at all, also after a power cut.
 //!
 //! Nothing here is needed: what is lost, or cannot be trusted, is compiled again. Beyond [`LIMIT_BYTES`] the files go that were not
 //! used for longest.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -24,6 +29,9 @@ use crate::key_file::{Key, KeyFileError};
 
 /// What all files may have together. A component's code has two to five times its own bytes.
 const LIMIT_BYTES: u64 = 512 << 20;
+
+/// What Kubernetes sets on the folders of a volume that it gives to a group.
+const SETGID: u32 = 0o2000;
 
 /// The file of the key.
 const KEY: &str = "mac-key";
@@ -89,12 +97,14 @@ pub enum CacheError {
 pub(super) struct Cache {
     folder: PathBuf,
     limit_bytes: u64,
+    /// Held while the folder is looked at, so that it is emptied once.
+    looking: Mutex<()>,
 }
 
 impl Cache {
     /// A folder, which is made when it is first used.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), limit_bytes: LIMIT_BYTES }
+        Self { folder: folder.to_owned(), limit_bytes: LIMIT_BYTES, looking: Mutex::default() }
     }
 
     /// The code that is kept of a component, if there is any. Blocks on the disk.
@@ -148,13 +158,33 @@ impl Cache {
     /// The key, once the folder is found to be this user's alone.
     fn key(&self) -> Result<Key, CacheError> {
         let failed = |source| CacheError::Io { path: self.folder.clone(), source };
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
-        let metadata = fs::symlink_metadata(&self.folder).map_err(failed)?;
+        let look = || fs::symlink_metadata(&self.folder).map_err(failed);
+        let mut metadata = look()?;
+        let is_own = |metadata: &Metadata| metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
+        if is_own(&metadata) && metadata.mode() & SETGID != 0 && metadata.mode() & 0o007 == 0 {
+            self.renew().map_err(failed)?;
+            metadata = look()?;
+        }
         let mode = metadata.mode() & 0o777;
-        if !metadata.is_dir() || mode & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
+        if !is_own(&metadata) || mode & 0o077 != 0 {
             return Err(CacheError::Folder { folder: self.folder.clone(), mode });
         }
         Ok(Key::open(&self.folder.join(KEY))?)
+    }
+
+    /// Closes the folder to its group and removes the key and all code. The setgid bit goes last: until then, the next look begins anew.
+    fn renew(&self) -> io::Result<()> {
+        fs::set_permissions(&self.folder, Permissions::from_mode(SETGID | 0o700))?;
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() && is_of_a_cache(&entry.file_name()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        File::open(&self.folder)?.sync_all()?;
+        fs::set_permissions(&self.folder, Permissions::from_mode(0o700))
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -196,6 +226,12 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// Whether a file has a name that a cache gives: the key's, that of code, or one of theirs while they are written.
+fn is_of_a_cache(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(KEY.as_bytes()) || name.get(64) == Some(&b'-') && name[..64].iter().all(u8::is_ascii_hexdigit)
 }
 
 /// What makes and verifies the mark of some code. Every part before the code has one length, or ends with a zero.

@@ -1,14 +1,16 @@
 //! The operator's token.
 
 use std::fmt::{self, Debug, Formatter};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use subtle::ConstantTimeEq as _;
+
+use crate::permissions;
 
 /// What shows that a request is the operator's. Cannot be printed.
 pub struct AdminToken(String);
@@ -20,7 +22,7 @@ impl AdminToken {
     /// A file that others may read, and whatever keeps the file from being read or written.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         match fs::metadata(file) {
-            Ok(metadata) => read(file, metadata.permissions().mode() & 0o777).map(Self),
+            Ok(metadata) => read(file, &metadata).map(Self),
             Err(_) => make(file).map(Self),
         }
     }
@@ -37,9 +39,9 @@ impl Debug for AdminToken {
     }
 }
 
-fn read(file: &Path, mode: u32) -> anyhow::Result<String> {
+fn read(file: &Path, metadata: &Metadata) -> anyhow::Result<String> {
     let shown = file.display();
-    if mode & 0o077 != 0 {
+    if let Some(mode) = permissions::exposed(metadata) {
         bail!("{shown} has mode {mode:03o}: the admin token must be its owner's alone, set it to 600");
     }
     let token = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?.trim().to_owned();

@@ -16,6 +16,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
 
+use crate::permissions;
+
 /// What a client may choose to speak, the host's favourite first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -54,7 +56,7 @@ pub enum TlsError {
         cause: io::Error,
     },
     /// Others may read the key.
-    #[error("the key {} has mode {mode:03o}: it must be its owner's alone, set it to 600", path.display())]
+    #[error("the key {} has mode {mode:03o}: it must be its owner's alone, set it to 600 (640 if root owns it)", path.display())]
     KeyExposed {
         /// The file.
         path: PathBuf,
@@ -130,8 +132,7 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         return Err(missing(certificate, "certificate"));
     }
     let (mut pem, metadata) = read(key)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if let Some(mode) = permissions::exposed(&metadata) {
         return Err(TlsError::KeyExposed { path: key.to_owned(), mode });
     }
     let private = PrivateKeyDer::from_pem_slice(&pem);

@@ -5,13 +5,18 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::permissions;
+
 /// The lock's file.
 pub const LOCK: &str = "lock";
+
+/// The folder of compiled code, unless the host is told another one. Its owner decides whether it can be trusted.
+pub const CACHE: &str = "cache";
 
 /// There while a backup is being put back: what is beside it belongs partly to the backup, partly to what was before.
 pub const RESTORING: &str = "restoring";
@@ -35,7 +40,10 @@ pub enum FolderError {
         cause: io::Error,
     },
     /// Someone but its owner may write there.
-    #[error("the data folder {} has mode {mode:03o}, which lets others write to it: run `chmod 700` on it", path.display())]
+    #[error(
+        "the data folder {} has mode {mode:03o}, which lets others write to it: run `chmod 700` on it, or name a folder in it, which \
+         this host then makes", path.display()
+    )]
     Open {
         /// The folder as it was given.
         path: PathBuf,
@@ -105,8 +113,8 @@ impl DataFolder {
         make(path).map_err(unusable)?;
         // Resolved once: a path that changes its meaning later does not move the databases.
         let resolved = path.canonicalize().map_err(unusable)?;
-        let mode = resolved.metadata().map_err(unusable)?.mode() & 0o777;
-        if mode & 0o022 != 0 {
+        let metadata = resolved.metadata().map_err(unusable)?;
+        if let Some(mode) = permissions::open_to_others(&metadata) {
             return Err(FolderError::Open { path: path.to_owned(), mode });
         }
         let lock = OpenOptions::new()
@@ -117,10 +125,19 @@ impl DataFolder {
             .open(resolved.join(LOCK))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: resolved, lock }),
-            Err(TryLockError::WouldBlock) => Err(FolderError::Taken { path: path.to_owned() }),
-            Err(TryLockError::Error(cause)) => Err(unusable(cause)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::Taken { path: path.to_owned() }),
+            Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
         }
+        if permissions::is_shared_volume(&metadata) {
+            let changed = permissions::take_from_group(&resolved, CACHE).map_err(unusable)?;
+            tracing::info!(
+                changed,
+                "the data folder {} is a volume that is shared with a group: its files are now this user's alone",
+                path.display()
+            );
+        }
+        Ok(Self { path: resolved, lock })
     }
 
     /// The folder: absolute, without symbolic links.
@@ -176,7 +193,7 @@ fn make(path: &Path) -> io::Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs::{Permissions, set_permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -207,6 +224,33 @@ mod tests {
         set_permissions(outer.path(), Permissions::from_mode(0o770)).unwrap();
         let refusal = DataFolder::open(outer.path()).unwrap_err();
         assert!(matches!(refusal, FolderError::Open { mode: 0o770, .. }), "{refusal}");
+    }
+
+    #[test]
+    fn what_a_shared_volume_gives_to_the_group_is_taken_away_again() {
+        let outer = tempfile::tempdir().unwrap();
+        let at = |name: &str| outer.path().join(name);
+        std::fs::create_dir(at("revisions")).unwrap();
+        std::fs::create_dir(at(CACHE)).unwrap();
+        for file in ["key", "revisions/one.wasm", "cache/mac-key", "open"] {
+            std::fs::write(at(file), "x").unwrap();
+        }
+        // As kubelet does it for fsGroup: reading and writing for the group, and setgid for folders.
+        let given = [
+            ("key", 0o660),
+            ("revisions/one.wasm", 0o660),
+            ("cache/mac-key", 0o660),
+            ("open", 0o664),
+            ("revisions", 0o2770),
+        ];
+        for (name, mode) in given.into_iter().chain([(CACHE, 0o2770), ("", 0o2770)]) {
+            set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+        }
+        DataFolder::open(outer.path()).unwrap();
+        let mode = |name| at(name).metadata().unwrap().mode() & 0o7777;
+        assert_eq!((mode("key"), mode("revisions"), mode("revisions/one.wasm")), (0o600, 0o700, 0o600));
+        assert_eq!(mode("open"), 0o664, "a file that anybody may read stays a fault");
+        assert_eq!((mode(CACHE), mode("cache/mac-key")), (0o2770, 0o660), "the cache must see that it was open");
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn what_a_crash_left_of_a_key_is_not_used() {
 
 #[test]
 fn a_key_that_others_may_read_or_write_is_refused() {
-    for exposed in [0o644, 0o640, 0o620, 0o604, 0o601] {
+    for exposed in [0o644, 0o660, 0o620, 0o604, 0o601] {
         let folder = TempDir::new().unwrap();
         open(folder.path(), &Clock::default());
         let path = folder.path().join("signing.key");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 33] = [
+const EDGES: [(&str, &[&str]); 34] = [
     (
         "admin",
         &[
@@ -51,7 +51,7 @@ const EDGES: [(&str, &[&str]); 33] = [
     ),
     ("engine", &["guest", "key_file", "manifest", "printable"]),
     ("error", &["body", "gate", "revision", "route"]),
-    ("gate", &["audit", "route", "tokens"]),
+    ("gate", &["audit", "permissions", "route", "tokens"]),
     ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "shares", "telemetry"]),
     ("guest", &["audit", "clock", "manifest", "passwords", "printable", "storage", "tokens"]),
     (
@@ -73,14 +73,15 @@ const EDGES: [(&str, &[&str]); 33] = [
             "tokens",
         ],
     ),
-    ("key_file", &[]),
+    ("key_file", &["permissions"]),
     ("lib", &[]),
-    ("listener", &["body", "manifest", "shares", "telemetry"]),
+    ("listener", &["body", "manifest", "permissions", "shares", "telemetry"]),
     ("client", &["output"]),
     ("main", &[]),
     ("manifest", &["passwords", "signature"]),
     ("output", &[]),
     ("passwords", &["priority"]),
+    ("permissions", &[]),
     ("printable", &[]),
     ("priority", &[]),
     (
@@ -103,7 +104,7 @@ const EDGES: [(&str, &[&str]); 33] = [
     ("shares", &[]),
     ("sign", &["output"]),
     ("signature", &["key_file"]),
-    ("storage", &["priority"]),
+    ("storage", &["permissions", "priority"]),
     ("system", &[]),
     ("telemetry", &[]),
     ("tokens", &["clock", "key_file", "storage"]),

@@ -1,5 +1,5 @@
-use std::fs::{Permissions, set_permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::fs::set_permissions;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -129,15 +129,32 @@ fn nothing_is_loaded_from_or_kept_in_a_folder_that_others_may_enter() {
 }
 
 #[test]
+fn a_folder_that_a_volume_opened_to_a_group_is_emptied_gets_a_new_key_and_is_closed() {
+    let (_outer, cache) = filled();
+    let key = fs::read(cache.folder.join(KEY)).unwrap();
+    fs::write(cache.folder.join("mac-key.new"), "prepared by somebody else").unwrap();
+    fs::write(cache.folder.join("notes"), "no file of a cache").unwrap();
+    set_permissions(&cache.folder, Permissions::from_mode(0o2770)).unwrap();
+    assert!(cache.take(origin(1)).unwrap().is_none(), "code that others could write is not loaded");
+    assert_eq!(names(&cache), [cache.folder.join("notes")]);
+    assert_eq!(cache.folder.metadata().unwrap().mode() & 0o7777, 0o700);
+    assert_ne!(fs::read(cache.folder.join(KEY)).unwrap(), key);
+    cache.put(origin(1), CODE).unwrap();
+    assert_eq!(cache.take(origin(1)).unwrap().unwrap(), CODE, "it is used again");
+    set_permissions(&cache.folder, Permissions::from_mode(0o2777)).unwrap();
+    assert!(matches!(cache.take(origin(1)).unwrap_err(), CacheError::Folder { mode: 0o777, .. }));
+}
+
+#[test]
 fn a_link_to_a_folder_and_a_key_that_others_may_read_are_refused() {
     let (outer, cache) = filled();
     let link = outer.path().join("link");
     symlink(&cache.folder, &link).unwrap();
     let refused = Cache::new(&link).take(origin(1)).unwrap_err();
     assert!(matches!(refused, CacheError::Folder { .. }), "{refused}");
-    set_permissions(cache.folder.join(KEY), Permissions::from_mode(0o640)).unwrap();
+    set_permissions(cache.folder.join(KEY), Permissions::from_mode(0o660)).unwrap();
     let refused = cache.take(origin(1)).unwrap_err();
-    assert!(matches!(refused, CacheError::Key(KeyFileError::Exposed { mode: 0o640, .. })), "{refused}");
+    assert!(matches!(refused, CacheError::Key(KeyFileError::Exposed { mode: 0o660, .. })), "{refused}");
 }
 
 #[test]

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use super::config::PostgresConfig;
 use super::fault::with_causes;
 use super::transaction::milliseconds;
 use super::{Pools, PostgresStorage};
+use crate::permissions;
 use crate::storage::StorageError;
 
 /// The oldest that ends what a client that is gone has left running (`client_connection_check_interval`).
@@ -134,8 +134,7 @@ impl PostgresServer {
     pub fn read(url: &Path, authority: Option<&Path>) -> Result<Self, ServerError> {
         let unreadable = |cause| ServerError::Unreadable { path: url.to_owned(), cause };
         let mut file = File::open(url).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if let Some(mode) = permissions::exposed(&file.metadata().map_err(unreadable)?) {
             return Err(ServerError::Exposed { path: url.to_owned(), mode });
         }
         let mut text = String::new();

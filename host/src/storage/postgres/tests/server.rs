@@ -129,8 +129,8 @@ fn a_connection_string_is_read_from_a_file_of_its_owners_alone() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "postgres://c:secret@localhost/shop\n").unwrap();
     assert!(PostgresServer::read(file.path(), None).is_ok());
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(matches!(PostgresServer::read(file.path(), None), Err(ServerError::Exposed { mode: 0o640, .. })));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(matches!(PostgresServer::read(file.path(), None), Err(ServerError::Exposed { mode: 0o660, .. })));
     let nothing = Path::new("/there/is/nothing");
     assert!(matches!(PostgresServer::read(nothing, None), Err(ServerError::Unreadable { .. })));
 }
