@@ -46,7 +46,9 @@ mod fallback;
 mod follow;
 mod judge;
 mod order;
+mod precheck;
 mod probe;
+mod progress;
 mod record;
 mod report;
 mod rollback;
@@ -80,10 +82,12 @@ use crate::tokens::Tokens;
 pub use deployment::{Deployment, Document, Served, Vacancy};
 pub use documentation::{Codes, Documentation, Operation};
 pub use order::Order;
+pub use precheck::faults as component_faults;
 pub use record::{Line, Record, RecordError};
 pub use report::{DeployError, Refused, Report, Step, StepTaken};
 pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};
 
+use progress::Progress;
 use report::Steps;
 use stage::Stage;
 
@@ -129,6 +133,7 @@ pub struct Deployer {
     record: Record,
     lanes: BTreeMap<String, Lane>,
     compiler: Option<PathBuf>,
+    progress: Progress,
     current: Arc<ArcSwap<Serving>>,
     notes: Mutex<BTreeMap<String, String>>,
     /// Held while the pointer is moved, so that two services' deploys do not undo each other.
@@ -158,6 +163,7 @@ impl Deployer {
         let lanes = services.map(|((name, service), slots)| (name.clone(), lane(service, slots))).collect();
         Arc::new(Self {
             lanes,
+            progress: Progress::of(manifest.services.len()),
             manifest,
             platform,
             record,
@@ -266,6 +272,7 @@ impl Deployer {
             idle: self.lanes[name].idle.as_ref(),
             answers: self.lanes[name].answers.as_ref(),
             compiler: self.compiler.as_ref(),
+            progress: &self.progress,
             origin: origin.to_owned(),
         };
         stage.run(bytes, steps).await

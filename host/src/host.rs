@@ -1,9 +1,11 @@
 //! A host from start to shutdown: what is made, in which order, and how it ends.
 //!
 //! Everything that can be wrong with the surroundings is found before a client can connect: the manifest, the data folder, the
-//! components, their databases, the ports, and an operator's login that everybody knows.
+//! components, their databases, the ports, and an operator's login that everybody knows. Ports are taken first and listened on last:
+//! until the host can serve, a client is refused instead of left waiting.
 
 mod databases;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +15,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use hyper::{Method, StatusCode};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
@@ -27,9 +28,12 @@ use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
 use crate::passwords::Passwords;
 use crate::revision::{Background, IDLE_INSTANCES};
-use crate::storage::folder::DataFolder;
+use crate::storage::folder::{CACHE, DataFolder};
 use crate::telemetry::{DroppedLines, Metrics};
 use databases::Databases;
+use surroundings::{Listening, Surroundings};
+
+pub use surroundings::check;
 
 /// What a host is started with, beside its manifest.
 #[derive(Debug, Clone, Default)]
@@ -75,13 +79,6 @@ pub struct Addresses {
     pub services: BTreeMap<String, SocketAddr>,
 }
 
-/// Listeners that are bound and not yet served.
-struct Bound {
-    gateway: TcpListener,
-    admin: TcpListener,
-    services: Vec<(String, TcpListener)>,
-}
-
 impl Host {
     /// Starts a host. When this returns, it serves.
     ///
@@ -89,9 +86,8 @@ impl Host {
     /// One sentence that says what was wrong with the surroundings and what to do. Nothing serves then.
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
         let folder = DataFolder::open(data)?;
-        let tls = tls(&manifest)?;
-        let bound = bind(&manifest).await?;
         let record = Record::open(folder.path(), options.clock.clone())?;
+        let Surroundings { tls, bound } = Surroundings::open(&manifest, &record, &options.clock)?;
         let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
@@ -101,7 +97,7 @@ impl Host {
         let gate = Gate::new(tokens.clone(), Arc::new(admin_token), audit.clone());
         let gateway = Gateway::new(deployer.current(), gate.clone(), metrics.clone(), &manifest);
         let gateway = Arc::new(gateway);
-        let addresses = bound.addresses(if tls.is_some() { "https" } else { "http" })?;
+        let addresses = bound.addresses(if tls.is_some() { "https" } else { "http" });
         let development_login = match &manifest.operator {
             Some(operator) => {
                 let password = options.operator_password.as_deref();
@@ -115,7 +111,7 @@ impl Host {
         let operators_connections = connections.of_operator(listeners);
         let hosts = Hosts::new(&listeners.hosts);
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics, hosts);
-        bound.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
+        bound.listen()?.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
         tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
         tokio::spawn(until_stopped(stop.subscribe(), tokens.follow_forever()));
         if let Some(dropped_lines) = options.dropped_lines {
@@ -165,17 +161,7 @@ impl Host {
     }
 }
 
-impl Bound {
-    fn addresses(&self, scheme: &'static str) -> anyhow::Result<Addresses> {
-        let services = self.services.iter().map(|(name, listener)| Ok((name.clone(), listener.local_addr()?)));
-        Ok(Addresses {
-            scheme,
-            gateway: self.gateway.local_addr()?,
-            admin: self.admin.local_addr()?,
-            services: services.collect::<anyhow::Result<_>>()?,
-        })
-    }
-
+impl Listening {
     fn serve(
         self,
         [connections, operators]: [&Connections; 2],
@@ -205,35 +191,6 @@ async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Ou
     }
 }
 
-/// The certificate that the manifest names.
-fn tls(manifest: &Manifest) -> anyhow::Result<Option<Arc<Tls>>> {
-    let Some(tls) = &manifest.listeners.tls else { return Ok(None) };
-    let opened = Tls::open(&tls.certificate, &tls.key);
-    let opened = opened.with_context(|| format!("{}:{}: listeners.tls", manifest.file.display(), tls.line))?;
-    Ok(Some(Arc::new(opened)))
-}
-
-/// Takes every port before anything slow or lasting happens, so that a port that is taken is found at once.
-async fn bind(manifest: &Manifest) -> anyhow::Result<Bound> {
-    let mut services = Vec::new();
-    for (name, service) in &manifest.services {
-        if let Some(address) = service.listen {
-            services.push((name.clone(), listen(address, &format!("the service `{name}`")).await?));
-        }
-    }
-    Ok(Bound {
-        gateway: listen(manifest.listeners.gateway, "the gateway").await?,
-        admin: listen(manifest.listeners.admin, "the admin listener").await?,
-        services,
-    })
-}
-
-async fn listen(address: SocketAddr, whose: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("{whose} cannot listen on {address}: stop what uses that port, or give another one in the manifest")
-    })
-}
-
 /// Memories of instances that there may be at one moment: of those that have a slot, and of those that wait to be used again.
 fn instances(manifest: &Manifest) -> u32 {
     let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { IDLE_INSTANCES };
@@ -246,7 +203,7 @@ async fn platform(
     cache: Option<PathBuf>,
     clock: Clock,
 ) -> anyhow::Result<Platform> {
-    let cache = cache.unwrap_or_else(|| folder.path().join("cache"));
+    let cache = cache.unwrap_or_else(|| folder.path().join(CACHE));
     let engines = Engines::new(&cache, instances(manifest)).context("the WebAssembly engine cannot start")?;
     let Databases { storages, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());

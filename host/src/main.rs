@@ -15,9 +15,11 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use comptoir::audit;
 use comptoir::backup::{self, Contents};
+use comptoir::clock::Clock;
 use comptoir::engine::{self, Wasi};
-use comptoir::host::{Host, Options};
+use comptoir::host::{self, Host, Options};
 use comptoir::manifest::Manifest;
+use comptoir::permissions;
 use comptoir::priority;
 use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
@@ -39,6 +41,8 @@ struct CommandLine {
 enum Command {
     /// Serve the services of a manifest until SIGTERM, SIGHUP or ctrl-c.
     Serve(Serve),
+    /// Check a manifest and the files that it names, as a first start does.
+    Check(Check),
     /// Send a component to a running host and put it in charge of a service.
     Deploy(client::Deploy),
     /// Send several components and put all of them in charge in one move, or none.
@@ -105,6 +109,13 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
+struct Check {
+    /// What to check.
+    #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
+    manifest: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct Backup {
     /// Where the backup is put, as a folder named by this moment; made where it is missing.
     folder: PathBuf,
@@ -156,6 +167,7 @@ struct Compile {
 fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
         Command::Serve(options) => return run(&options),
+        Command::Check(options) => check(&options),
         Command::Deploy(command) => command.run(),
         Command::DeploySet(command) => command.run(),
         Command::Canary(command) => command.run(),
@@ -201,10 +213,14 @@ fn run(options: &Serve) -> ExitCode {
 
 fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
     let mut manifest = Manifest::read(&options.manifest)?;
-    manifest.listeners.gateway = options.gateway.unwrap_or(manifest.listeners.gateway);
+    if let Some(gateway) = options.gateway {
+        manifest.listeners.gateway = gateway;
+        manifest.source.forget("listeners.gateway");
+    }
     if let Some(admin) = options.admin {
         anyhow::ensure!(admin.ip().is_loopback(), "--admin {admin}: the admin listener must be on loopback");
         manifest.listeners.admin = admin;
+        manifest.source.forget("listeners.admin");
     }
     system::raise_descriptor_limit(manifest.listeners.connections);
     let operator_password = options.operator_password_file.as_deref().map(read_password).transpose()?;
@@ -221,6 +237,13 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
     // A thread that compiles or hashes is not waited for: what it makes, nobody wants any more.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
+}
+
+fn check(options: &Check) -> anyhow::Result<()> {
+    let manifest = Manifest::read(&options.manifest)?;
+    host::check(&manifest, &Clock::default())?;
+    outln!("{} is sound", options.manifest.display());
+    Ok(())
 }
 
 fn back_up(options: &Backup) -> anyhow::Result<()> {
@@ -273,7 +296,16 @@ fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let unreadable = || format!("cannot read {}", file.display());
+    let mut opened = std::fs::File::open(file).with_context(unreadable)?;
+    if let Some(mode) = permissions::exposed(&opened.metadata().with_context(unreadable)?) {
+        anyhow::bail!(
+            "{} has mode {mode:03o}: a password stands in it, so it must be its owner's alone, set it to 600 (640 if root owns it)",
+            file.display()
+        );
+    }
+    let mut text = String::new();
+    opened.read_to_string(&mut text).with_context(unreadable)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use wasmtime::component::Component;
 
 use super::Platform;
+use super::progress::Progress;
 use super::stage::Stage;
 use crate::engine::{Compiled, Engines, Wasi};
 use crate::manifest::DeployRules;
@@ -34,10 +35,14 @@ pub(super) async fn run(
 ) -> Result<Component, String> {
     let (platform, service) = (stage.platform, stage.name);
     match aside(platform, move |engines| engines.load_kept(wasi, digest)).await? {
-        Ok(Some(component)) => return Ok(component),
+        Ok(Some(component)) => {
+            stage.progress.loaded();
+            return Ok(component);
+        }
         Ok(None) => {}
         Err(error) => tracing::warn!(service, %error, "kept code was refused: the component is compiled again"),
     }
+    let began = Progress::compiling(service, bytes.len());
     let compiled = if let Some(compiler) = stage.compiler {
         in_a_process(compiler, &stage.manifest.deploy, wasi, bytes).await?
     } else {
@@ -50,6 +55,7 @@ pub(super) async fn run(
         Ok::<_, String>((component, engines.keep(wasi, digest, &compiled)))
     });
     let (component, kept) = loaded.await??;
+    stage.progress.compiled(service, began);
     if let Err(error) = kept {
         tracing::warn!(service, %error, "compiled code was not kept: the next start compiles the component again");
     }

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::report::{DeployError, Refused, Step};
 use super::{Deployer, hex};
+use crate::manifest::Manifest;
 use crate::signature::{self, Signature, SignatureError};
 
 /// The signature that lies beside a component's file, if one does.
@@ -29,6 +30,16 @@ pub(super) async fn beside(file: &Path) -> Result<Option<String>, String> {
 
 fn refused(name: &str, reason: String) -> Refused {
     Refused { service: name.to_owned(), step: Step::Verified, reason }
+}
+
+/// What is wrong with a component's signature, and what helps.
+pub(super) fn unfit(manifest: &Manifest, name: &str, origin: &str, why: &str) -> Refused {
+    let manifest = manifest.file.display();
+    let reason = format!(
+        "{origin}: {why}. Sign it with a key of `signers` in {manifest}: `comptoir sign FILE --service {name} --key KEY` \
+         writes the signature beside the file"
+    );
+    refused(name, reason)
 }
 
 impl Deployer {
@@ -56,14 +67,8 @@ impl Deployer {
         Ok(checked.map_err(refuse)?)
     }
 
-    /// What is wrong with a component's signature, and what helps.
     fn unfit(&self, name: &str, origin: &str, why: &str) -> Refused {
-        let manifest = self.manifest.file.display();
-        let reason = format!(
-            "{origin}: {why}. Sign it with a key of `signers` in {manifest}: `comptoir sign FILE --service {name} --key KEY` \
-             writes the signature beside the file"
-        );
-        refused(name, reason)
+        unfit(&self.manifest, name, origin, why)
     }
 
     /// Takes the signature beside the file that the manifest names for a service, which has these bytes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, compile, hex};
 use crate::answers::Answers;
@@ -26,6 +27,7 @@ pub(super) struct Stage<'a> {
     pub(super) answers: Option<&'a Arc<Answers>>,
     /// The program that compiles in a process of its own; in this one where there is none.
     pub(super) compiler: Option<&'a PathBuf>,
+    pub(super) progress: &'a Progress,
     /// Where the bytes come from, for messages.
     pub(super) origin: String,
 }

@@ -19,7 +19,7 @@ use super::fallback::shortened;
 use super::record::{Action, Activation, Change, Entry, OnProbation};
 use super::report::{DeployError, Refused, Step, Steps};
 use super::watch::{self, Probation};
-use super::{Deployer, Served, hex};
+use super::{Deployer, Served, hex, precheck};
 
 /// What one service starts with.
 pub(super) struct Start {
@@ -127,7 +127,7 @@ impl Deployer {
     pub(super) async fn start(&self, name: &str) -> Result<Start, DeployError> {
         let file = &self.manifest.services[name].component;
         let active = self.record.active(name)?;
-        let shipped = self.read(name, file).await;
+        let shipped = self.read(name, file);
         let Some(active) = active else {
             let bytes = shipped?;
             self.take_signature_beside(name, &bytes).await?;
@@ -197,18 +197,9 @@ impl Deployer {
         Ok(served)
     }
 
-    async fn read(&self, name: &str, file: &Path) -> Result<Arc<[u8]>, Refused> {
-        let shown = file.display();
-        let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Received, reason };
-        let missing = |error: std::io::Error| {
-            refuse(format!("cannot read {shown}: {error}. Build the components with `just build`"))
-        };
-        let length = tokio::fs::metadata(file).await.map_err(missing)?.len();
-        let limit = self.manifest.deploy.component;
-        if length > limit.as_u64() {
-            return Err(refuse(format!("{shown} has {length} bytes, more than the limit of {limit}")));
-        }
-        Ok(tokio::fs::read(file).await.map_err(missing)?.into())
+    /// Blocks on the disk: nobody is served yet.
+    fn read(&self, name: &str, file: &Path) -> Result<Arc<[u8]>, Refused> {
+        precheck::read(&self.manifest, name, file).map(Arc::from)
     }
 }
 

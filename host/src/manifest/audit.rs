@@ -3,6 +3,8 @@
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 
+use super::limits;
+
 /// A smaller file would hold a few lines.
 const SMALLEST: ByteSize = ByteSize::kib(64);
 
@@ -22,7 +24,7 @@ impl Default for AuditRules {
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    let size = ByteSize::deserialize(deserializer)?;
+    let size = limits::size(deserializer)?;
     if size >= SMALLEST {
         return Ok(size);
     }

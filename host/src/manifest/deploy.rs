@@ -13,11 +13,13 @@ use crate::signature::PublicKey;
 #[serde(deny_unknown_fields, default)]
 pub struct DeployRules {
     /// Bytes of a component's file.
+    #[serde(deserialize_with = "limits::size")]
     pub component: ByteSize,
     /// What compiling one may take.
     #[serde(deserialize_with = "limits::duration")]
     pub compile_time: Duration,
     /// Bytes of memory that compiling one may take.
+    #[serde(deserialize_with = "limits::size")]
     pub compile_memory: ByteSize,
     /// What its health and all of its probes may take together.
     #[serde(deserialize_with = "limits::duration")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
+use toml::Value;
 
 /// The limits of one service, all of them set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,9 @@ impl Default for Limits {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsTable {
+    #[serde(deserialize_with = "some_size")]
     body: Option<ByteSize>,
+    #[serde(deserialize_with = "some_size")]
     response: Option<ByteSize>,
     #[serde(deserialize_with = "some_duration")]
     time: Option<Duration>,
@@ -69,11 +72,13 @@ pub struct LimitsTable {
     concurrency: Option<usize>,
     #[serde(deserialize_with = "some_duration")]
     queue_time: Option<Duration>,
+    #[serde(deserialize_with = "some_size")]
     log: Option<ByteSize>,
     #[serde(deserialize_with = "some_duration")]
     statement_time: Option<Duration>,
     #[serde(deserialize_with = "some_duration")]
     transaction_time: Option<Duration>,
+    #[serde(deserialize_with = "some_size")]
     database: Option<ByteSize>,
     #[serde(deserialize_with = "answers")]
     answers: Option<ByteSize>,
@@ -111,11 +116,11 @@ const MOST_INSTANCES: usize = 10_000;
 
 /// A duration as people write it, `"10s"` or `"250ms"`; more than zero, at most a day.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match humantime::parse_duration(&text) {
-        Ok(duration) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
+    let written = Value::deserialize(deserializer)?;
+    match written.as_str().map(humantime::parse_duration) {
+        Some(Ok(duration)) if !duration.is_zero() && duration <= LONGEST => Ok(duration),
         _ => Err(serde::de::Error::custom(format!(
-            "`{text}` is not a duration: write one such as \"10s\" or \"250ms\", at most a day"
+            "{written} is not a duration: write one such as \"10s\" or \"250ms\", at most a day"
         ))),
     }
 }
@@ -124,8 +129,30 @@ fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Du
     duration(deserializer).map(Some)
 }
 
+/// A size as people write it, `"64 KiB"`, or a number of bytes.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    let written = Value::deserialize(deserializer)?;
+    as_size(&written).ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "{written} is not a size: write one such as \"64 KiB\", \"1 MiB\" or \"4 GiB\""
+        ))
+    })
+}
+
+fn as_size(written: &Value) -> Option<ByteSize> {
+    match written {
+        Value::String(text) => text.parse().ok(),
+        Value::Integer(bytes) => u64::try_from(*bytes).ok().map(ByteSize::b),
+        _ => None,
+    }
+}
+
+fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    size(deserializer).map(Some)
+}
+
 fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
-    let size = ByteSize::deserialize(deserializer)?;
+    let size = size(deserializer)?;
     if (ByteSize::kib(64)..=ByteSize::gib(4)).contains(&size) {
         return Ok(Some(size));
     }
@@ -137,12 +164,12 @@ const FEWEST_ANSWERS: ByteSize = ByteSize::kib(64);
 
 /// A size, or `"off"`.
 fn answers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match text.parse() {
-        _ if text == "off" => Ok(Some(ByteSize::b(0))),
-        Ok(size) if size >= FEWEST_ANSWERS => Ok(Some(size)),
+    let written = Value::deserialize(deserializer)?;
+    match as_size(&written) {
+        _ if written.as_str() == Some("off") => Ok(Some(ByteSize::b(0))),
+        Some(size) if size >= FEWEST_ANSWERS => Ok(Some(size)),
         _ => Err(serde::de::Error::custom(format!(
-            "answers is `{text}`: write \"off\", or a size such as \"16 MiB\", at least {FEWEST_ANSWERS}"
+            "answers is {written}: write \"off\", or a size such as \"16 MiB\", at least {FEWEST_ANSWERS}"
         ))),
     }
 }

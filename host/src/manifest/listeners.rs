@@ -1,17 +1,17 @@
 //! The listeners of a manifest.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use hyper::Uri;
 use hyper::header::HeaderName;
 use hyper::http::uri::Authority;
-use serde::Deserialize;
-use toml::Spanned;
+use serde::{Deserialize, Deserializer};
+use toml::{Spanned, Value};
 
-use super::{Check, ManifestError, limits};
+use super::{Check, limits};
 
 /// The host's own listeners and what they accept.
 #[derive(Debug, Clone)]
@@ -60,15 +60,15 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key, in PEM. Must be its owner's alone.
     pub key: PathBuf,
-    /// Where the manifest names them, for messages: a line number.
-    pub line: usize,
 }
 
 /// `[listeners]` as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenersTable {
+    #[serde(deserialize_with = "address")]
     pub(super) gateway: SocketAddr,
+    #[serde(deserialize_with = "address")]
     pub(super) admin: SocketAddr,
     #[serde(default = "default_connections")]
     connections: usize,
@@ -88,7 +88,7 @@ pub(super) struct ListenersTable {
     idle_time: Duration,
     #[serde(default = "default_shutdown_time", deserialize_with = "limits::duration")]
     shutdown_time: Duration,
-    tls: Option<Spanned<TlsTable>>,
+    tls: Option<TlsTable>,
     #[serde(default)]
     cors: Vec<Spanned<String>>,
     #[serde(default)]
@@ -133,28 +133,30 @@ fn default_shutdown_time() -> Duration {
 }
 
 impl ListenersTable {
-    pub(super) fn check(&self, at: usize, check: &Check<'_>) -> Result<Listeners, ManifestError> {
+    /// None if there is a fault, which is reported.
+    pub(super) fn check(&self, check: &Check) -> Option<Listeners> {
         let Self { gateway, admin, header_time, idle_time, shutdown_time, tls, .. } = self;
+        let mut is_sound = self.check_names(check);
+        let mut refuse = |key: &str, message: &str| {
+            is_sound = false;
+            check.report_at(key, message);
+        };
         if !admin.ip().is_loopback() {
             let message =
                 format!("listeners.admin is {admin}: the admin listener must be on loopback, such as 127.0.0.1:8010");
-            return Err(check.refuse(Some(at), &message));
+            refuse("listeners.admin", &message);
         }
         let connections = Limited::new("connections", self.connections, self.connections_each, 16);
         let requests = Limited::new("requests", self.requests, self.requests_each, 8);
         let bodies = Limited::bytes("bodies", self.bodies, self.bodies_each);
         let responses = Limited::bytes("responses", self.responses, self.responses_each);
         for limited in [&connections, &requests, &bodies, &responses] {
-            limited.check().map_err(|message| check.refuse(Some(at), &message))?;
+            if let Err((key, message)) = limited.check() {
+                refuse(&key, &message);
+            }
         }
-        self.check_names(check)?;
-        let folder = check.file.parent().unwrap_or(Path::new("."));
-        let tls = tls.as_ref().map(|tls| Tls {
-            certificate: folder.join(&tls.get_ref().certificate),
-            key: folder.join(&tls.get_ref().key),
-            line: check.line(tls.span().start),
-        });
-        Ok(Listeners {
+        let tls = tls.as_ref().map(|tls| Tls { certificate: check.path(&tls.certificate), key: check.path(&tls.key) });
+        is_sound.then(|| Listeners {
             gateway: *gateway,
             admin: *admin,
             connections: connections.total,
@@ -175,8 +177,8 @@ impl ListenersTable {
         })
     }
 
-    /// Refuses what is no origin, header or host.
-    fn check_names(&self, check: &Check<'_>) -> Result<(), ManifestError> {
+    /// Whether all origins, headers and hosts are well-formed. Those that are not are reported.
+    fn check_names(&self, check: &Check) -> bool {
         type List<'a> = (&'static str, &'a [Spanned<String>], fn(&str) -> bool, &'static str);
         let lists: [List<'_>; 3] = [
             (
@@ -198,13 +200,14 @@ impl ListenersTable {
                 "is no host: write a name or an address without scheme and port, such as \"shop.example\", or \"*\" for any",
             ),
         ];
+        let mut is_sound = true;
         for (key, names, is_good, why) in lists {
-            if let Some(wrong) = names.iter().find(|name| !is_good(name.get_ref())) {
-                let message = format!("{key} names `{}`, which {why}", wrong.get_ref());
-                return Err(check.refuse(Some(wrong.span().start), &message));
+            for wrong in names.iter().filter(|name| !is_good(name.get_ref())) {
+                is_sound = false;
+                check.report(Some(wrong.span()), &format!("{key} names `{}`, which {why}", wrong.get_ref()));
             }
         }
-        Ok(())
+        is_sound
     }
 }
 
@@ -239,19 +242,41 @@ impl Limited {
         Self { is_bytes: true, ..Self::new(name, bytes(total), each.map(bytes), 8) }
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// # Errors
+    /// The key that is wrong, and what it must be.
+    fn check(&self) -> Result<(), (String, String)> {
         let Self { name, total, each, is_bytes } = *self;
+        let key = format!("listeners.{name}");
         if !is_bytes && !(1..=1_000_000).contains(&total) {
-            return Err(format!("listeners.{name} must be from 1 to 1000000"));
+            let message = format!("{key} must be from 1 to 1000000");
+            return Err((key, message));
         }
         if is_bytes && total < FEWEST_BYTES {
-            return Err(format!("listeners.{name} must be at least 1 MiB"));
+            let message = format!("{key} must be at least 1 MiB");
+            return Err((key, message));
         }
         if !(1..=total).contains(&each) {
-            return Err(format!("listeners.{name}_each must be from 1 to listeners.{name}"));
+            return Err((format!("{key}_each"), format!("{key}_each must be from 1 to {key}")));
         }
         Ok(())
     }
+}
+
+/// An IP address and a port.
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let written = Value::deserialize(deserializer)?;
+    let text = written.as_str().unwrap_or_default();
+    text.parse().map_err(|_| {
+        // Most often the host is a name, and the port is right.
+        let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or(8000);
+        serde::de::Error::custom(format!(
+            "{written} is not an address: write an IP address and a port, such as \"127.0.0.1:{port}\" or \"[::1]:{port}\""
+        ))
+    })
+}
+
+pub(super) fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
 }
 
 /// Whether a browser could send it: it writes scheme and host in lower case, and no port that the scheme implies (RFC 6454,

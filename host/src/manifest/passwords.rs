@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 
-use super::limits::duration;
+use super::limits::{duration, size};
 use crate::passwords::{self, MINIMUM_CHARACTERS, WorkFactor};
 
 /// As short as ASVS allows at its first level, and as long as NIST SP 800-63B asks to be accepted at the least.
@@ -63,7 +63,7 @@ fn minimum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
 }
 
 fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
-    let size = ByteSize::deserialize(deserializer)?;
+    let size = size(deserializer)?;
     let [least, most] = [WorkFactor::LEAST, WorkFactor::MOST].map(|work| ByteSize::kib(work.memory_kib.into()));
     if (least..=most).contains(&size) {
         return Ok(size);

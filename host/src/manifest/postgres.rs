@@ -1,6 +1,6 @@
 //! Where the services' data is, if it is not in the data folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -27,13 +27,12 @@ pub(super) struct PostgresTable {
 }
 
 impl PostgresTable {
-    pub(super) fn read(table: &Spanned<Self>, check: &Check<'_>) -> Postgres {
-        let folder = check.file.parent().unwrap_or(Path::new("."));
+    pub(super) fn read(table: &Spanned<Self>, check: &Check) -> Postgres {
         let Self { url, authority } = table.get_ref();
         Postgres {
-            url: folder.join(url),
-            authority: authority.as_ref().map(|authority| folder.join(authority)),
-            line: check.line(table.span().start),
+            url: check.path(url),
+            authority: authority.as_ref().map(|authority| check.path(authority)),
+            line: check.source().line(table.span().start),
         }
     }
 }

@@ -61,10 +61,10 @@ fn what_a_password_costs_to_check_is_what_is_shipped_or_more() {
     assert_eq!((parse(SOUND).unwrap().passwords.work(), work("").unwrap()), (cost(19456, 2), cost(19456, 2)));
     assert_eq!(work("memory = \"64 MiB\"\npasses = 3").unwrap(), cost(65536, 3));
     for refused in ["memory = \"18 MiB\"", "memory = \"257 MiB\"", "memory = 19456", "passes = 1", "passes = 11"] {
-        assert!(work(refused).unwrap_err().line.is_some(), "{refused}");
+        assert!(work(refused).unwrap_err().faults[0].line.is_some(), "{refused}");
     }
     let refused = work("memory = \"18 MiB\"").unwrap_err();
-    assert!(refused.message.contains("from \"19.0 MiB\" to \"256.0 MiB\""), "{refused}");
+    assert!(refused.to_string().contains("from \"19.0 MiB\" to \"256.0 MiB\""), "{refused}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_password_waits_for_those_before_it_for_five_seconds_or_as_long_as_is_writte
     };
     assert_eq!((waits("").unwrap(), waits("queue_time = \"250ms\"").unwrap()), (5000, 250));
     for refused in ["queue_time = 5", "queue_time = \"0s\"", "queue_time = \"25h\""] {
-        assert!(waits(refused).unwrap_err().line.is_some(), "{refused}");
+        assert!(waits(refused).unwrap_err().faults[0].line.is_some(), "{refused}");
     }
 }
 
@@ -87,10 +87,10 @@ fn a_password_has_eight_characters_or_as_many_more_as_are_written() {
     }
     for written in ["7", "65", "-1", "4294967296", "15.5", "\"15\""] {
         let refused = minimum(&format!("minimum = {written}")).unwrap_err();
-        assert!(refused.line.is_some(), "{refused}");
+        assert!(refused.faults[0].line.is_some(), "{refused}");
     }
     let refused = minimum("minimum = 7").unwrap_err();
-    assert!(refused.message.contains("from 8 to 64"), "{refused}");
+    assert!(refused.to_string().contains("from 8 to 64"), "{refused}");
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn the_shipped_manifest_is_sound() {
 #[test]
 fn each_mistake_is_refused_with_its_line_and_what_to_write() {
     let table = [
-        ("admin = \"127.0.0.1:8010\"", "admin = \"0.0.0.0:8010\"", 2, "must be on loopback"),
-        ("gateway = \"127.0.0.1:8000\"", "gateway = \"localhost\"", 3, "invalid socket address"),
+        ("admin = \"127.0.0.1:8010\"", "admin = \"0.0.0.0:8010\"", 4, "must be on loopback"),
+        ("gateway = \"127.0.0.1:8000\"", "gateway = \"localhost\"", 3, "such as \"127.0.0.1:8000\""),
         ("time = \"5s\"", "time = \"soon\"", 7, "write one such as \"10s\""),
-        ("body = \"64 KiB\"", "bodies = \"64 KiB\"", 8, "unknown field `bodies`"),
+        ("body = \"64 KiB\"", "bodies = \"64 KiB\"", 8, "unknown field `bodies`: did you mean `body`?"),
         ("grants = [\"storage\"]", "grants = [\"sockets\"]", 14, "unknown variant `sockets`"),
         ("[limits]", "[audit]\nfile = \"1 KiB\"\n[limits]", 7, "at least 64.0 KiB"),
         ("[limits]", "[deploy]\nsigners = [\"a key\"]\n[limits]", 7, "an Ed25519 public key of 32 bytes in base64"),
@@ -119,8 +119,8 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         (
             "mounts = [\"/users\"]",
             "mounts = [\"/users\"]\nlisten = \"127.0.0.1:8000\"",
-            17,
-            "another listener's address already",
+            20,
+            "127.0.0.1:8000 of service `user` is the address of the gateway already",
         ),
         (
             "admin = \"127.0.0.1:8010\"",
@@ -144,9 +144,60 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
     for (right, wrong, line, message) in table {
         assert!(SOUND.contains(right), "the sound manifest lacks {right}");
         let error = parse(&SOUND.replacen(right, wrong, 1)).expect_err(wrong);
-        assert_eq!(error.line, Some(line), "{wrong}: {error}");
+        let lines: Vec<_> = error.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [Some(line)], "{wrong}: {error}");
         assert!(error.to_string().contains(message), "{wrong}: {error}");
         assert!(error.to_string().starts_with("shop/comptoir.toml:"), "{error}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_each_with_its_line() {
+    let mistakes = [
+        ("gateway = \"127.0.0.1:8000\"", "gateway = \"localhost:9000\"", 3, "such as \"127.0.0.1:9000\""),
+        ("time = \"5s\"", "time = 5", 7, "5 is not a duration: write one such as \"10s\""),
+        ("body = \"64 KiB\"", "body = \"1 MegaByte\"", 8, "\"1 MegaByte\" is not a size: write one such as \"64 KiB\""),
+        ("component = \"orders.wasm\"", "component = \"orders.wasm\"\ngrant = []", 12, "did you mean `grants`?"),
+        ("public = [\"/products\"]", "public = [\"/product\"]", 14, "(/orders, /products): did you mean `/products`?"),
+        ("mounts = [\"/users\"]", "mount = [\"/users\"]", 20, "unknown field `mount`: did you mean `mounts`?"),
+        (
+            "calls = [\"orders\"]",
+            "calls = [\"order\"]\n\n[operater]",
+            23,
+            "unknown key `operater`: did you mean `operator`?",
+        ),
+    ];
+    let replace = |text: String, (right, wrong, ..): &(&str, &str, usize, &str)| text.replacen(right, wrong, 1);
+    let error = parse(&mistakes.iter().fold(SOUND.to_owned(), replace)).unwrap_err();
+    let lines: Vec<_> = error.faults.iter().map(|fault| fault.line.unwrap()).collect();
+    assert_eq!(lines, mistakes.map(|(_, _, line, _)| line), "{error}");
+    for (fault, (_, _, _, message)) in error.faults.iter().zip(mistakes) {
+        assert!(fault.message.contains(message), "{message}: {error}");
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_in_its_line_with_carets_under_it() {
+    let error = parse(&SOUND.replacen("body = \"64 KiB\"", "bodi = \"64 KiB\"", 1)).unwrap_err().to_string();
+    assert!(error.contains("unknown field `bodi`: did you mean `body`? Expected one of `body`, `response`"), "{error}");
+    assert!(error.ends_with("\n  |\n8 | bodi = \"64 KiB\"\n  | ^^^^"), "{error}");
+}
+
+#[test]
+fn what_is_no_toml_is_refused_with_the_line_of_each_error() {
+    let error = parse(&SOUND.replacen("time = \"5s\"", "time = ", 1).replacen("[services.user]", "[services.user", 1));
+    let error = error.unwrap_err();
+    let lines: Vec<_> = error.faults.iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [Some(7), Some(17)], "{error}");
+}
+
+#[test]
+fn a_manifest_without_listeners_and_services_is_told_what_to_write() {
+    let error = parse("").unwrap_err().to_string();
+    for said in
+        ["there is no [listeners]: write one, with gateway = \"127.0.0.1:8000\"", "at least one [services.<name>]"]
+    {
+        assert!(error.contains(said), "{error}");
     }
 }
 

@@ -4,6 +4,7 @@ mod exhausted;
 mod failing;
 mod flood;
 mod kept_code;
+mod starting;
 mod system;
 mod unread;
 

@@ -3,8 +3,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use comptoir::clock::Clock;
-use comptoir::host::Host;
+use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
+use tokio::net::unix::pipe;
 
 use crate::harness::{Shop, manifest_of, options, shop_manifest, try_manifest_of};
 
@@ -84,9 +85,34 @@ async fn a_port_that_is_taken_is_named_with_its_listener() {
     manifest.services.get_mut("orders").unwrap().listen = Some(taken.local_addr().unwrap());
     let text = complaint(manifest).await;
     assert!(
-        text.starts_with(&format!("the service `orders` cannot listen on {}", taken.local_addr().unwrap())),
+        text.contains(&format!("the service `orders` cannot listen on {}: ", taken.local_addr().unwrap())),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_refused_and_does_not_hang_while_a_first_start_compiles() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (compiler, begun) = (folder.path().join("compiler"), folder.path().join("begun"));
+    assert!(std::process::Command::new("mkfifo").arg(&begun).status().unwrap().success());
+    // It says that it compiles, and never ends.
+    std::fs::write(&compiler, format!("#!/bin/sh\necho compiling > {}\nexec sleep 100000\n", begun.display())).unwrap();
+    std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut manifest = manifest_of("[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\n");
+    // An address that no other test uses.
+    let gateway = TcpListener::bind("127.91.7.3:0").unwrap().local_addr().unwrap();
+    manifest.listeners.gateway = gateway;
+    let options = Options { compiler: Some(compiler), ..Options::default() };
+    let start = async { Host::start(manifest, data.path(), options).await.err() };
+    let begun = pipe::OpenOptions::new().read_write(true).open_receiver(&begun).unwrap();
+    let look = async {
+        begun.readable().await.unwrap();
+        tokio::net::TcpStream::connect(gateway).await.unwrap_err().kind()
+    };
+    tokio::select! {
+        ended = start => panic!("it ended: {ended:?}"),
+        kind = look => assert_eq!(kind, std::io::ErrorKind::ConnectionRefused),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,6 +133,35 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let text = complaint_on(shop_manifest(), folder.path()).await;
     assert!(text.contains("lets others write to it: run `chmod 700` on it"), "{text}");
+}
+
+/// Lets the group read and write all of a folder, as Kubernetes does for `fsGroup` each time that it mounts a volume.
+fn give_to_group(folder: &Path) {
+    let give = |path: &Path, bits: u32| {
+        let mode = path.metadata().unwrap().permissions().mode();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | bits)).unwrap();
+    };
+    give(folder, 0o2770);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { give_to_group(&path) } else { give(&path, 0o660) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_kubernetes_gave_to_a_group_is_served_and_its_secrets_are_the_owners_alone_again() {
+    let services =
+        "[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"public\"\n";
+    // Compiled code in the data folder too.
+    let mut shop = Shop::with_options(manifest_of(services), |options| Options { cache: None, ..options }).await;
+    shop.stop().await;
+    give_to_group(shop.data.path());
+    shop.start_again().await;
+    assert_eq!(shop.anon().get("/plain/x").await.text, "0.2 Method::Get /plain/x");
+    for name in ["admin.token", "cache", "cache/mac-key"] {
+        let mode = shop.data.path().join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,7 @@ impl Files {
     fn manifest(&self) -> Manifest {
         let mut manifest = shop_manifest();
         let (certificate, key) = (self.path("certificate.pem"), self.path("key.pem"));
-        manifest.listeners.tls = Some(Tls { certificate, key, line: 7 });
+        manifest.listeners.tls = Some(Tls { certificate, key });
         manifest
     }
 }
@@ -284,8 +284,8 @@ async fn files_that_cannot_be_used_are_refused_at_start_with_the_manifests_line_
     };
     refuses("cannot read certificate.pem").await;
     files.renew();
-    fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o640)).unwrap();
-    refuses("the key key.pem has mode 640: it must be its owner's alone, set it to 600").await;
+    fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o660)).unwrap();
+    refuses("the key key.pem has mode 660: it must be its owner's alone, set it to 600").await;
     files.put("key.pem", "no key");
     refuses("key.pem holds no private key in PEM: name the file that does").await;
     files.renew();

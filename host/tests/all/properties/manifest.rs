@@ -53,8 +53,11 @@ fn holds(text: &str) -> Result<(), TestCaseError> {
         }
         Err(error) => {
             let (said, lines) = (error.to_string(), text.lines().count() + 1);
-            prop_assert!(said.starts_with("shop/comptoir.toml:") && !error.message.is_empty(), "{said}");
-            prop_assert!(error.line.is_none_or(|line| (1..=lines).contains(&line)), "{said} of {lines} lines");
+            prop_assert!(said.starts_with("shop/comptoir.toml:") && !error.faults.is_empty(), "{said}");
+            for fault in &error.faults {
+                prop_assert!(!fault.message.is_empty(), "{said}");
+                prop_assert!(fault.line.is_none_or(|line| (1..=lines).contains(&line)), "{said} of {lines} lines");
+            }
         }
     }
     Ok(())

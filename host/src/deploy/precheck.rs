@@ -1,0 +1,106 @@
+//! What can be said of all components before the first of them is compiled: their files, signatures and imports.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::record::Record;
+use super::report::{Refused, Step};
+use super::{check, hex, signed};
+use crate::engine;
+use crate::manifest::{Fault, Manifest, Service};
+use crate::signature::{self, Signature};
+
+/// Why a component cannot serve, and the key of the service's table in the manifest that says what it should be.
+type Unfit = (&'static str, Refused);
+
+/// The faults that keep services from starting, at most one of each. Without a record as at a first start.
+///
+/// A service that served before starts if the manifest still grants what its active revision imports, whatever its file is.
+pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fault> {
+    let services = manifest.services.iter();
+    let unfit = services.filter_map(|(name, service)| {
+        let component = Component { manifest, name, service };
+        let active = record.and_then(|record| Some((record, record.active(name).ok()??)));
+        let (key, refused) = match active {
+            None => component.check_first(now).err()?,
+            Some((record, active)) => {
+                // A revision that is gone is a fault of the data folder, not of the manifest.
+                let bytes = record.load(&active)?;
+                let unfit = component.check_imports(&bytes, &active).err()?;
+                component.read().and_then(|bytes| component.check_imports(&bytes, &component.origin())).err()?;
+                unfit
+            }
+        };
+        Some(manifest.source.fault(&format!("services.{name}.{key}"), refused.to_string()))
+    });
+    unfit.collect()
+}
+
+struct Component<'a> {
+    manifest: &'a Manifest,
+    name: &'a str,
+    service: &'a Service,
+}
+
+impl Component<'_> {
+    fn origin(&self) -> String {
+        self.service.component.display().to_string()
+    }
+
+    fn refuse(&self, step: Step, reason: String) -> Refused {
+        Refused { service: self.name.to_owned(), step, reason }
+    }
+
+    /// The file that a first start compiles.
+    fn check_first(&self, now: u64) -> Result<(), Unfit> {
+        let bytes = self.read()?;
+        self.check_signature(&bytes, now)?;
+        self.check_imports(&bytes, &self.origin())
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Unfit> {
+        read(self.manifest, self.name, &self.service.component).map_err(|refused| ("component", refused))
+    }
+
+    fn check_signature(&self, bytes: &[u8], now: u64) -> Result<(), Unfit> {
+        let signers = &self.manifest.deploy.signers;
+        if signers.is_empty() {
+            return Ok(());
+        }
+        let unfit = |why: &str| ("component", signed::unfit(self.manifest, self.name, &self.origin(), why));
+        let line = std::fs::read_to_string(signature::beside(&self.service.component));
+        let line = line.map_err(|_| unfit("it has no signature"))?;
+        let signature = Signature::read(&line);
+        signature
+            .and_then(|signature| {
+                signature.check(signers, self.name, &hex(&Sha256::digest(bytes)))?;
+                signature.check_time(now)
+            })
+            .map_err(|error| unfit(&error.to_string()))
+    }
+
+    fn check_imports(&self, bytes: &[u8], origin: &str) -> Result<(), Unfit> {
+        let (name, service, file) = (self.name, self.service, &self.manifest.file);
+        let anatomy = engine::inspect(bytes)
+            .map_err(|error| ("component", self.refuse(Step::Verified, format!("{origin}: {error}"))))?;
+        check::imports(name, service, origin, file, &anatomy.imports)
+            .map_err(|reason| ("grants", self.refuse(Step::Linked, reason)))?;
+        check::reuse(name, service, file, anatomy.speaks.wasi())
+            .map_err(|reason| ("reuse", self.refuse(Step::Linked, reason)))
+    }
+}
+
+/// The bytes of a component's file, which must be within the manifest's limit. Blocks on the disk.
+pub(super) fn read(manifest: &Manifest, name: &str, file: &Path) -> Result<Vec<u8>, Refused> {
+    let shown = file.display();
+    let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Received, reason };
+    let missing =
+        |error: std::io::Error| refuse(format!("cannot read {shown}: {error}. Build the components with `just build`"));
+    let length = std::fs::metadata(file).map_err(missing)?.len();
+    let limit = manifest.deploy.component;
+    if length > limit.as_u64() {
+        return Err(refuse(format!("{shown} has {length} bytes, more than the limit of {limit}")));
+    }
+    std::fs::read(file).map_err(missing)
+}

@@ -1,0 +1,206 @@
+//! What a manifest must satisfy beyond the types of its values. Collects faults.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::listeners::ListenersTable;
+use super::{Fault, HOST_NAME, Limits, ManifestError, Operator, Service, ServiceTable, Source, is_inside};
+
+/// How alike two words must be for one to be suggested for the other: as clap has it for options.
+const ALIKE: f64 = 0.7;
+
+/// A check under way.
+pub(super) struct Check {
+    source: Source,
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl Check {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, faults: RefCell::default() }
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Notes where the values of the text are.
+    pub(super) fn note(&mut self, root: &DeTable<'_>) {
+        self.source.note(root);
+    }
+
+    /// Reports a fault in a part of the text, or in the manifest as a whole.
+    pub(super) fn report(&self, span: Option<Range<usize>>, message: &str) {
+        let message = message.trim_end();
+        let fault = span.map_or_else(|| Fault::of_the_whole(message), |span| self.source.fault_at(&span, message));
+        self.faults.borrow_mut().push(fault);
+    }
+
+    /// Reports a fault in the value of a dotted key.
+    pub(super) fn report_at(&self, key: &str, message: &str) {
+        self.faults.borrow_mut().push(self.source.fault(key, message));
+    }
+
+    /// A path of the manifest, which is relative to its folder.
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
+        self.source.file().parent().unwrap_or(Path::new(".")).join(path)
+    }
+
+    /// What was checked, if it has no fault.
+    pub(super) fn finish(self) -> Result<Source, ManifestError> {
+        if self.faults.borrow().is_empty() { Ok(self.source) } else { Err(self.refuse()) }
+    }
+
+    pub(super) fn refuse(self) -> ManifestError {
+        self.source.refuse(self.faults.into_inner())
+    }
+
+    pub(super) fn instances(&self, instances: u32) {
+        if !(1..=10_000).contains(&instances) {
+            self.report_at("instances", "instances must be from 1 to 10000");
+        }
+    }
+
+    pub(super) fn operator(&self, operator: Option<&Operator>, names: &BTreeSet<String>) {
+        if let Some(Operator { service, .. }) = operator
+            && !names.contains(service)
+        {
+            let message = format!(
+                "operator.service names `{service}`, which is not a service here{}",
+                did_you_mean(service, names)
+            );
+            self.report_at("operator.service", &message);
+        }
+    }
+
+    pub(super) fn mounts_are_unique(&self, services: &BTreeMap<Spanned<String>, ServiceTable>) {
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, table) in services {
+            for mount in table.mounts.get_ref() {
+                if let Some(other) = seen.insert(mount.get_ref(), name.get_ref()) {
+                    let message = format!(
+                        "the mount `{}` of service `{}` belongs to service `{other}` already: give each mount to one service",
+                        mount.get_ref(),
+                        name.get_ref()
+                    );
+                    self.report(Some(mount.span()), &message);
+                }
+            }
+        }
+    }
+
+    pub(super) fn addresses_are_unique(
+        &self,
+        listeners: Option<&ListenersTable>,
+        services: &BTreeMap<Spanned<String>, ServiceTable>,
+    ) {
+        let own = |listeners: &ListenersTable| {
+            let admin = ("listeners.admin".to_owned(), listeners.admin, "the admin listener".to_owned());
+            [("listeners.gateway".to_owned(), listeners.gateway, "the gateway".to_owned()), admin]
+        };
+        let of_service = |(name, table): (&Spanned<String>, &ServiceTable)| {
+            let name = name.get_ref();
+            Some((format!("services.{name}.listen"), table.listen?, format!("service `{name}`")))
+        };
+        let all = listeners.map(own).into_iter().flatten().chain(services.iter().filter_map(of_service));
+        let mut seen: BTreeMap<SocketAddr, String> = BTreeMap::new();
+        for (key, address, whose) in all.filter(|(_, address, _)| address.port() != 0) {
+            if let Some(other) = seen.get(&address) {
+                let message =
+                    format!("{address} of {whose} is the address of {other} already: give each listener its own");
+                self.report_at(&key, &message);
+            }
+            seen.entry(address).or_insert(whose);
+        }
+    }
+
+    pub(super) fn service(
+        &self,
+        name: &Spanned<String>,
+        table: &ServiceTable,
+        names: &BTreeSet<String>,
+        defaults: Limits,
+    ) -> Service {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !name.get_ref().bytes().all(is_plain) || name.get_ref().is_empty() || name.get_ref() == HOST_NAME {
+            let message =
+                format!("the service name `{}` must be of a-z, 0-9 and -, and not `{HOST_NAME}`", name.get_ref());
+            self.report(Some(name.span()), &message);
+        }
+        self.mounts(table);
+        for call in table.calls.iter().filter(|call| !names.contains(call.get_ref())) {
+            let hint = did_you_mean(call.get_ref(), names);
+            let message = format!("calls names `{}`, which is not a service of this manifest{hint}", call.get_ref());
+            self.report(Some(call.span()), &message);
+        }
+        let own = |paths: &[Spanned<String>]| paths.iter().map(|path| path.get_ref().clone()).collect();
+        Service {
+            component: self.path(&table.component),
+            listen: table.listen,
+            mounts: own(table.mounts.get_ref()),
+            public: own(&table.public),
+            access: table.access,
+            grants: table.grants.clone(),
+            calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
+            reuse: table.reuse,
+            limits: table.limits.over(defaults),
+            line: self.source.line(name.span().start),
+        }
+    }
+
+    /// Whether mounts and public paths are path prefixes, and each public one is under a mount.
+    fn mounts(&self, table: &ServiceTable) {
+        let mounts = table.mounts.get_ref();
+        if mounts.is_empty() {
+            let message = "mounts is empty: write at least one path prefix, such as mounts = [\"/orders\"]";
+            self.report(Some(table.mounts.span()), message);
+        }
+        let wrong = mounts.iter().chain(&table.public).filter(|path| !is_prefix(path.get_ref()));
+        for path in wrong.clone() {
+            let message = format!(
+                "`{}` is not a path prefix: write it with a leading and no trailing slash, such as \"/orders\"",
+                path.get_ref()
+            );
+            self.report(Some(path.span()), &message);
+        }
+        // Under a mount that is wrong nothing is.
+        if wrong.count() > 0 || mounts.is_empty() {
+            return;
+        }
+        let is_outside =
+            |path: &&Spanned<String>| !mounts.iter().any(|mount| is_inside(path.get_ref(), mount.get_ref()));
+        for path in table.public.iter().filter(is_outside) {
+            let mounts: Vec<&str> = mounts.iter().map(|mount| mount.get_ref().as_str()).collect();
+            let hint = did_you_mean(path.get_ref(), mounts.iter().copied());
+            let message = format!(
+                "public names `{}`, which is under none of the mounts ({}){hint}",
+                path.get_ref(),
+                mounts.join(", ")
+            );
+            self.report(Some(path.span()), &message);
+        }
+    }
+}
+
+fn is_prefix(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    text == "/" || (text.starts_with('/') && !text.ends_with('/') && text.bytes().all(plain))
+}
+
+/// The word that is most like another, if one is.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |known: &str| strsim::jaro(&word.to_lowercase(), known);
+    let alike = known.into_iter().map(|known| (likeness(known), known)).filter(|(likeness, _)| *likeness > ALIKE);
+    alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+}
+
+fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>) -> String {
+    let near = nearest(word, known.into_iter().map(AsRef::as_ref));
+    near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
+}
