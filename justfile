@@ -2,6 +2,15 @@
 
 target := "wasm32-wasip2"
 
+# What `just run` and `just dev` serve: `just manifest=shop.toml dev`.
+manifest := env("COMPTOIR_MANIFEST", "host/comptoir.toml")
+
+# The components that it names and that are built here: it names them target/wasm32-wasip2/component/NAME.wasm.
+components := shell('sed -nE "s|^[^#]*component *= *[^#]*$2/component/([A-Za-z0-9_-]+)[.]wasm.*|\\1|p" "$1" | sort -u | xargs', manifest, target)
+
+# Their packages, for cargo, which turns a - of a package's name into the _ of a file's.
+packages := replace(replace_regex(components, '(\S+)', "-p '$1'"), "_", "[_-]")
+
 # A panic of a component names the file of a library. Without this that is a path of whoever built it, and differs elsewhere.
 export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := "--remap-path-prefix=" + trim_end_match(env("CARGO_HOME", home_directory() / ".cargo"), "/") + "=/cargo"
 
@@ -11,7 +20,7 @@ default:
 
 # Build everything and serve the shop on http://127.0.0.1:8000
 run *arguments: build
-    target/release/comptoir serve --manifest host/comptoir.toml --data data {{arguments}}
+    target/release/comptoir serve --manifest {{quote(manifest)}} --data data {{arguments}}
 
 # Run every test; `just test NAME` runs those whose names contain it
 test *filter: components guests
@@ -70,8 +79,8 @@ fuzz cases="10000": components guests
 check: toolchain
     cargo fmt --all --check
     cargo clippy --locked --workspace --exclude 'guest-*' --all-targets -- -D warnings
-    cargo clippy --locked --profile component --target {{target}} -p auth -p user -p orders -p 'guest-*' -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit -p auth -p user -p orders
+    cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit {{packages}}
 
 # Licences, banned crates and sources of all that is built in. The first time it installs cargo-deny, which takes some minutes
 deny:
@@ -87,11 +96,11 @@ advisories:
 build: components
     cargo build --locked --release -p comptoir
 
-# Build the shop's components: target/wasm32-wasip2/component/*.wasm
+# Build the components that the manifest names: target/wasm32-wasip2/component/*.wasm
 components: toolchain
-    cargo build --locked --profile component --target {{target}} -p auth -p user -p orders
+    cargo build --locked --profile component --target {{target}} {{packages}}
 
-# Build the shop's components twice, as they were committed, in folders and with a cargo home of other names, and compare them
+# Build the manifest's components twice, as they were committed, in folders and with a cargo home of other names, and compare them
 reproduce: toolchain
     #!/usr/bin/env bash
     set -euo pipefail
@@ -104,7 +113,7 @@ reproduce: toolchain
     git clone --quiet . "$folder/another/place"
     (cd "$folder/one" && just components)
     (cd "$folder/another/place" && CARGO_HOME="$folder/another-home" just components)
-    for component in auth user orders; do
+    for component in {{components}}; do
         built=target/{{target}}/component/$component.wasm
         cmp "$folder/one/$built" "$folder/another/place/$built"
         (cd "$folder/one" && sha256sum "$built")
@@ -118,7 +127,7 @@ guests: toolchain
 dev *arguments: build
     #!/usr/bin/env bash
     set -u
-    target/release/comptoir serve --manifest host/comptoir.toml --data data --watch {{arguments}} &
+    target/release/comptoir serve --manifest {{quote(manifest)}} --data data --watch {{arguments}} &
     host=$!
     trap 'kill "$host" 2>/dev/null; wait "$host"' EXIT
     stamp=$(mktemp)
@@ -126,7 +135,7 @@ dev *arguments: build
         if [ -n "$(find components wit -type f -newer "$stamp" -print -quit)" ]; then
             touch "$stamp"
             echo "building the components"
-            just components || echo "not built: the old revisions go on serving"
+            just manifest={{quote(manifest)}} components || echo "not built: the old revisions go on serving"
         fi
         sleep 0.3
     done

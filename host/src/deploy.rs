@@ -140,6 +140,8 @@ pub struct Deployer {
     switching: tokio::sync::Mutex<()>,
     /// Set when the host stops: nothing is watched any more.
     stopped: AtomicBool,
+    /// Set in development, when changed files are deployed: a revert is said loudly.
+    follows_files: AtomicBool,
 }
 
 impl Deployer {
@@ -172,6 +174,7 @@ impl Deployer {
             notes: Mutex::default(),
             switching: tokio::sync::Mutex::default(),
             stopped: AtomicBool::new(false),
+            follows_files: AtomicBool::new(false),
         })
     }
 

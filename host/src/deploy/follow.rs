@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::{DeployError, Deployer, Order, signed};
@@ -24,6 +25,7 @@ impl Deployer {
     /// alone from one look to the next; one that does not pass leaves the old revision serving, and the log says why. What found the
     /// host too busy is tried again.
     pub fn follow_files(self: Arc<Self>) -> impl Future<Output = ()> + Send {
+        self.follows_files.store(true, Ordering::Relaxed);
         let mut deployed = self.stamps();
         let mut before = deployed.clone();
         async move {
@@ -39,6 +41,24 @@ impl Deployer {
                 before = now;
             }
         }
+    }
+
+    /// Says loudly that a revision was reverted, if this host follows files: who just built it looks at a terminal, not for a line
+    /// of the log, and must not take the old revision for the new one.
+    pub(super) fn announce_revert(&self, service: &str, from: &str, to: &str, reason: &str) {
+        if !self.follows_files.load(Ordering::Relaxed) {
+            return;
+        }
+        let file = self.manifest.services[service].component.display();
+        tracing::error!(
+            service,
+            from,
+            to,
+            "{service}: REVERTED. Your last build, {from}, serves no more; {to} serves again.\n  \
+             why:  {reason}\n  \
+             next: correct the component and build it again: it is deployed when its file changes.\n        \
+             To serve {from} as it is: comptoir deploy {service} {file} --force"
+        );
     }
 
     /// When each component's file was changed, and its length; and the same of its signature, which may come later.

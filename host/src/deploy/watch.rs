@@ -249,7 +249,10 @@ impl Deployer {
             let (service, from) = (change.service(), &change.new.revision.digest()[..12]);
             let to = &change.old.revision.digest()[..12];
             match &taken_back {
-                Ok(()) => tracing::warn!(service, from, to, reason, "a new revision did worse and was taken back"),
+                Ok(()) => {
+                    tracing::warn!(service, from, to, reason, "a new revision did worse and was taken back");
+                    self.announce_revert(service, from, to, reason);
+                }
                 Err(DeployError::NoCanary | DeployError::Changed { .. }) => return TakenBack::Replaced,
                 Err(error) => {
                     tracing::error!(service, from, to, reason, %error, "a new revision does worse, but the revert failed: it is tried again");

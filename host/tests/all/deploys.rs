@@ -41,7 +41,7 @@ const MARKER_BYTES: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The component whose marker has these words. Words that it does not know change nothing but its digest.
-fn variant(words: &str) -> Vec<u8> {
+pub(crate) fn variant(words: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component("guest_variant")).unwrap();
     let found: Vec<usize> =
         bytes.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK).map(|(at, _)| at).collect();
