@@ -9,6 +9,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 mod harness;
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -152,9 +153,9 @@ fn before_the_guest(criterion: &mut Criterion) {
         });
     }
     let services = shop.deployment().services().clone();
-    let pointer = ArcSwap::from_pointee(Deployment::new(services.clone()).unwrap());
+    let pointer = ArcSwap::from_pointee(Deployment::new(services.clone(), BTreeMap::new()).unwrap());
     criterion.bench_function("swap", |bencher| {
-        bencher.iter(|| pointer.store(Arc::new(Deployment::new(services.clone()).unwrap())));
+        bencher.iter(|| pointer.store(Arc::new(Deployment::new(services.clone(), BTreeMap::new()).unwrap())));
     });
     runtime.block_on(shop.stop());
 }

@@ -127,9 +127,8 @@ fn normalise_host(head: &mut Parts) -> Result<(), Error> {
     let Some(authority) = head.uri.authority() else { return Ok(()) };
     match head.headers.get(HOST) {
         Some(host) if head.version == Version::HTTP_2 => {
-            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) {
-                return Err(Error::BadRequest("Send the same host in :authority and Host"));
-            }
+            let is_same = host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+            return is_same.then_some(()).ok_or(Error::BadRequest("Send the same host in :authority and Host"));
         }
         Some(_) => {
             let host = HeaderValue::from_str(authority.as_str());

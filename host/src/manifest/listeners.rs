@@ -294,8 +294,10 @@ fn is_origin(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::manifest::Manifest;
+    use crate::manifest::{Manifest, ManifestError};
 
     fn listeners(lines: &str) -> Result<Listeners, ManifestError> {
         let services = "[services.one]\ncomponent = \"one.wasm\"\nmounts = [\"/one\"]\n";
@@ -328,7 +330,7 @@ mod tests {
             ("responses = \"1 MiB\"\nresponses_each = \"2 MiB\"", "listeners.responses_each"),
         ] {
             let refused = listeners(lines).unwrap_err();
-            assert!(refused.line.is_some() && refused.message.contains(key), "{lines}: {refused}");
+            assert!(refused.faults[0].line.is_some() && refused.faults[0].message.contains(key), "{lines}: {refused}");
         }
     }
 

@@ -145,7 +145,7 @@ fn check(said: service::Description, service: &Arc<str>) -> Result<Description, 
     if let Some(health) = said.health.as_ref().filter(|health| !health.starts_with('/') || health.contains('{')) {
         return wrong(format!("the health path `{health}` is not a plain path"));
     }
-    let routes = said.routes.into_iter().map(|declared| route(declared, service)).collect::<Result<_, _>>()?;
+    let routes = said.routes.iter().map(|declared| route(declared, service)).collect::<Result<_, _>>()?;
     Ok(Description {
         name: said.name,
         version: said.version,
@@ -205,7 +205,7 @@ fn probe(declared: service::Probe) -> Probe {
     Probe { method: method(declared.method), path: declared.path, caller: declared.caller, body: declared.body }
 }
 
-fn route(declared: service::Route, service: &Arc<str>) -> Result<Route, DescriptionError> {
+fn route(declared: &service::Route, service: &Arc<str>) -> Result<Route, DescriptionError> {
     if declared.headers.len() > HEADERS {
         let (path, count) = (&declared.path, declared.headers.len());
         return Err(DescriptionError::Wrong(format!("the route {path} asks for {count} headers, more than {HEADERS}")));

@@ -26,9 +26,10 @@ pub(crate) struct Password<'a> {
 
 impl<'a> Password<'a> {
     pub(crate) fn new(typed: &'a str) -> Self {
-        let prepared = match typed.is_ascii() {
-            true => Cow::Borrowed(typed),
-            false => Cow::Owned(typed.chars().map(with_ascii_space).nfc().collect()),
+        let prepared = if typed.is_ascii() {
+            Cow::Borrowed(typed)
+        } else {
+            Cow::Owned(typed.chars().map(with_ascii_space).nfc().collect())
         };
         Self { typed, prepared }
     }

@@ -63,7 +63,8 @@ pub(crate) enum Refused {
 }
 
 impl Holder {
-    /// Whether the claim may still become a login by itself. One from the future is old too: the clock was set back.
+    /// Whether the claim may still become a login by itself. A claim from further in the future is old too: the clock was set
+    /// back.
     fn is_under_way(&self, now: i64) -> bool {
         self.pending && now.abs_diff(self.claimed_at) < CLAIM_MS
     }

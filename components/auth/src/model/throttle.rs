@@ -9,8 +9,8 @@
 //! - **An address** (IPv4, or the /64 of IPv6) has a hundred failures in a quarter of an hour, whatever the names. A
 //!   success takes back its own attempt only. Loopback is not counted: behind a proxy on the same machine it is everybody.
 //!
-//! Neither refuses anybody for longer than a quarter of an hour if the clock is set back: a wait that would be longer cannot have
-//! begun before now, so it is dropped. What was counted stays counted.
+//! If the clock is set back, a stored wait ends further in the future than it should. A wait of more than a quarter of an hour is
+//! dropped then. What was counted stays counted.
 //!
 //! Clients are told of both quotas, and of the time when there is nothing left. What is left before that is not told of an
 //! account: its owner's success fills it up, so whoever sees the number sees that there is an owner.

@@ -9,8 +9,8 @@ pub const LIMIT_BYTES: usize = 254;
 
 /// Whether a text is one email address by RFC 5321 or, with letters of any script, RFC 6531.
 ///
-/// A display name, an address literal (`bob@[192.0.2.1]`), white space and control characters are refused, because no shop needs
-/// them and mail headers and pages are easily confused by them.
+/// Refuses display names, address literals (`bob@[192.0.2.1]`), white space and control characters: no shop needs them, and they
+/// confuse mail headers and pages.
 pub fn is_valid(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
     text.len() <= LIMIT_BYTES

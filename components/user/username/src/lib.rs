@@ -58,8 +58,8 @@ impl Username {
 
     /// Takes a name for a new account: besides [`parse`](Self::parse), all its letters are of one script (UTS 39, section 5.1).
     ///
-    /// Han counts as one script with kana, with bopomofo and with hangul, because names are written so. Digits, punctuation and
-    /// emoji go with every script. An account from before this rule keeps its name: `parse` still takes that.
+    /// Han goes with kana, bopomofo or hangul, because names are written so. Digits, punctuation and emoji go with every script.
+    /// An account from before this rule keeps its name: `parse` still takes it.
     ///
     /// # Errors
     /// The first rule that the text breaks.

@@ -57,16 +57,18 @@ async fn a_failed_login_does_not_tell_who_has_an_account() {
 }
 
 #[tokio::test]
-async fn a_password_counts_to_its_last_byte_and_as_it_was_typed() {
+async fn a_password_counts_to_its_last_byte_in_either_form_of_unicode() {
     let shop = Shop::open().await;
     // Longer than the 72 bytes at which bcrypt stops reading; with letters that Unicode can write in two ways.
     let password = format!("  é{}🦀 ", "x".repeat(80));
     let made = shop.anon().post("/auth/register", json!({ "username": "marta", "password": password })).await;
     made.succeeds(201);
-    log_in(&shop.anon(), "marta", &password).await.succeeds(200);
+    for same in [&password, &password.replace('é', "e\u{301}")] {
+        log_in(&shop.anon(), "marta", same).await.succeeds(200);
+    }
     let others = [
         password.trim().to_owned(),
-        password.replace('é', "e\u{301}"),
+        password.replace('é', "e"),
         password.replace('x', "X"),
         password[..73].to_owned(),
         format!("{password}x"),
