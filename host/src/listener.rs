@@ -106,8 +106,15 @@ impl Connections {
         Self::within(limits, listeners, self.stopping.clone(), self.metrics.clone())
     }
 
-    fn within(limits: Limits, listeners: &Listeners, stopping: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
+    fn within(
+        mut limits: Limits,
+        listeners: &Listeners,
+        stopping: watch::Receiver<bool>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let limit = limits.connections.total.min(Semaphore::MAX_PERMITS);
+        // Connections beyond the total wait for a place and are not refused.
+        limits.connections.total = usize::MAX;
         let times = Times { head: listeners.header_time, idle: listeners.idle_time };
         Self { places: Arc::new(Semaphore::new(limit)), limit, clients: Clients::new(limits), times, stopping, metrics }
     }

@@ -44,7 +44,9 @@ impl bindings::exports::wasi::http::handler::Guest for Flood {
         let (response, _) = Response::new(Fields::new(), Some(contents), trailers);
         wit_bindgen::spawn_local(async move {
             while is_endless && !matches!(body.write(chunk.clone()).await, (StreamResult::Dropped, _)) {}
-            body.write_all(chunk.repeat(CHUNKS)).await;
+            for _ in 0..CHUNKS {
+                body.write_all(chunk.clone()).await;
+            }
             end(&name).await;
             drop(body);
             let _ = trailers_sent.write(Ok(None)).await;
