@@ -4,6 +4,9 @@
 //! passes over a page that is not present at this moment, which one in swap is not: the next guest in the slot would read it. So the
 //! scan is used only while nothing can be swapped out. Otherwise wasmtime gives all pages of the slot back to the kernel.
 //!
+//! The kernel also moves pages in memory, and then they are not present for some microseconds. That is left open, and `SECURITY.md` says
+//! so: every usual kernel does it, and an instance whose memory is reset as a whole costs five to ten times as much.
+//!
 //! The pool cannot be changed while it serves. But wasmtime falls back to a whole reset when a scan fails, so scans are made to fail
 //! once something can be swapped out.
 
@@ -96,10 +99,11 @@ impl PageScan {
 
 fn watch(watched: &Weak<PageScan>) {
     let swaps = File::open("/proc/swaps").ok();
-    loop {
-        wait(swaps.as_ref());
-        let Some(scan) = watched.upgrade().filter(|scan| scan.now().scans) else { return };
+    // Checked before the first wait: swap space that was added before the file was opened is no change of it.
+    while let Some(scan) = watched.upgrade().filter(|scan| scan.now().scans) {
         scan.check(Path::new("/"));
+        drop(scan);
+        wait(swaps.as_ref());
     }
 }
 
