@@ -100,5 +100,5 @@ fn a_deep_page_of_orders_is_found_by_the_index() {
     let plan = "EXPLAIN QUERY PLAN SELECT id FROM orders
                 WHERE user_id = ?1 AND (date_creation, id) < (?2, ?3) ORDER BY date_creation DESC, id DESC LIMIT ?4";
     let plan: String = database.query_row(plan, [1, 2, 3, 4], |row| row.get("detail")).unwrap();
-    assert!(plan.contains("orders_of_a_user (user_id=? AND (date_creation,id)<(?,?))"), "{plan}");
+    assert!(plan.contains("orders_of_a_user (user_id=? AND date_creation<?)"), "{plan}");
 }
