@@ -11,13 +11,9 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line.
 pub(crate) fn print_line(line: Arguments<'_>) {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            if !FAILED.swap(true, Ordering::Relaxed) {
-                let _ = writeln!(std::io::stderr(), "comptoir: cannot write to stdout: {error}");
-            }
-        }
-        _ => {}
+    let Err(error) = writeln!(std::io::stdout(), "{line}") else { return };
+    if error.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) {
+        let _ = writeln!(std::io::stderr(), "comptoir: cannot write to stdout: {error}");
     }
 }
 
