@@ -90,7 +90,7 @@ async fn a_client_sees_that_an_answer_was_cut_off_whatever_ended_its_guest() {
 async fn an_answer_is_complete_if_its_guest_finished_it() {
     let shop = Shop::with(streaming()).await;
     for path in ["p2", "p3"].map(|generation| path(generation, "finish")) {
-        assert_eq!(over_http1(&shop, &path).await.0, true, "{path}");
+        assert!(over_http1(&shop, &path).await.0, "{path}");
         assert_eq!(over_http2(&shop, &path).await, (true, BYTES), "{path}");
     }
 }

@@ -275,7 +275,7 @@ fn runs(process: &str) -> bool {
 async fn starts_a_compiler(pipe: &Path) -> (tokio::process::Child, String) {
     let compile = "\"$0\" compile --memory 4294967296 --seconds 60 --wasi 0.2 < \"$1\" > /dev/null & echo $!; wait";
     let mut shell = tokio::process::Command::new("sh");
-    shell.args(["-c", compile]).arg(program()).arg(pipe).stdout(std::process::Stdio::piped());
+    shell.args(["-c", compile]).arg(program()).arg(pipe).stdout(Stdio::piped());
     let mut shell = shell.kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
     let compiler = lines.next_line().await.unwrap().unwrap();
