@@ -112,7 +112,9 @@ async fn what_is_active_is_stored_again_when_it_is_deployed_again_or_started_wit
     let (old_file, new_file) = (stored(&old), stored(&new));
     for damage in [None, Some("damaged")] {
         std::fs::remove_file(&new_file).unwrap();
-        damage.map(|damage| std::fs::write(&new_file, damage).unwrap());
+        if let Some(damage) = damage {
+            std::fs::write(&new_file, damage).unwrap();
+        }
         assert_eq!(stand.deploy("good-2").await.succeeds(200)["changed"], false);
         assert_eq!(std::fs::read(&new_file).unwrap(), variant("good-2"));
     }
