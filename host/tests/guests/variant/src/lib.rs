@@ -29,7 +29,7 @@ static SERVICE: Service = Service {
     migrations: &["CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
          CREATE TABLE flags (name TEXT PRIMARY KEY) STRICT;"],
     schema: 1..=1,
-    database: Some(kit::storage::answers),
+    database: Some(storage::answers),
     probes: &[],
     documentation: None,
     routes: &[
