@@ -65,9 +65,9 @@ test-postgres *filter: components guests
     export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@127.0.0.1:$port/postgres"
     export COMPTOIR_TEST_POSTGRES_AUTHORITY="$folder/ca.pem"
     cargo test --locked --workspace --exclude 'guest-*' --lib -- --include-ignored storage::postgres {{filter}}
-    # Left out is what is about files, and about answers that are remembered: here none is.
+    # Left out is what is about files, about answers that are remembered (here none is), and what fills tables for minutes.
     about_files="answers:: backup:: crashes:: no_token_and_no_password_lies each_installation a_backup_holds_every_key
-        a_full_database a_database_that_fails_is_not a_file_that_is_no_database whose_session_ends_while_it_waits_for_the_writer"
+        a_full_database a_database_that_fails_is_not a_file_that_is_no_database whose_session_ends_while_it_waits_for_the_writer million::"
     RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test --locked --workspace --exclude 'guest-*' --test all -- \
         --include-ignored $(printf -- '--skip %s ' $about_files) {{filter}}
 
@@ -203,7 +203,7 @@ hostile-lab milliseconds="1500" attackers="4": components guests
 
 # Fill each table that clients can fill with a million rows, a few minutes, and use the shop with the limits that it ships with
 rows-lab: components
-    cargo test --locked -p comptoir --test all -- --ignored --test-threads 1 million::
+    cargo test --locked --workspace --exclude 'guest-*' --test all -- --ignored --test-threads 1 million::
 
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
