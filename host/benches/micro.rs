@@ -83,7 +83,7 @@ fn sandboxes(runtime: &Runtime, folder: &Path) -> Shop {
 }
 
 fn head(path: &str, token: Option<&str>) -> Parts {
-    let request = Request::get(path).header("host", "shop").header("accept", "*/*");
+    let request = Request::get(path).header("host", "localhost").header("accept", "*/*");
     let request = token.into_iter().fold(request, |request, token| request.header("authorization", token));
     request.body(()).unwrap().into_parts().0
 }

@@ -219,7 +219,7 @@ impl Lab {
 
     fn request(&self, is_post: bool) -> Request<Full<Bytes>> {
         let request =
-            Request::builder().uri("/orders").header("host", "shop").header("content-type", "application/json");
+            Request::builder().uri("/orders").header("host", "localhost").header("content-type", "application/json");
         let request = request.header("authorization", format!("Bearer {}", self.token));
         if is_post {
             let body = r#"{"items":[{"product_id":2,"quantity":1}]}"#;

@@ -9,7 +9,7 @@ use super::report::{Refused, Step};
 use super::{check, hex, signed};
 use crate::engine;
 use crate::manifest::{Fault, Manifest, Service};
-use crate::signature::{self, Signature};
+use crate::signature::Signature;
 
 /// Why a component cannot serve, and the key of the service's table in the manifest that says what it should be.
 type Unfit = (&'static str, Refused);
@@ -69,8 +69,9 @@ impl Component<'_> {
             return Ok(());
         }
         let unfit = |why: &str| ("component", signed::unfit(self.manifest, self.name, &self.origin(), why));
-        let line = std::fs::read_to_string(signature::beside(&self.service.component));
-        let line = line.map_err(|_| unfit("it has no signature"))?;
+        let line = signed::beside(&self.service.component);
+        let line = line.map_err(|why| ("component", self.refuse(Step::Verified, why)))?;
+        let line = line.ok_or_else(|| unfit("it has no signature"))?;
         let signature = Signature::read(&line);
         signature
             .and_then(|signature| {

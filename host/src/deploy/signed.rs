@@ -19,9 +19,9 @@ use crate::signature::{self, Signature, SignatureError};
 ///
 /// # Errors
 /// Which file cannot be read, and why.
-pub(super) async fn beside(file: &Path) -> Result<Option<String>, String> {
+pub(super) fn beside(file: &Path) -> Result<Option<String>, String> {
     let path = signature::beside(file);
-    match tokio::fs::read_to_string(&path).await {
+    match std::fs::read_to_string(&path) {
         Ok(line) => Ok(Some(line)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
@@ -77,7 +77,7 @@ impl Deployer {
             return Ok(());
         }
         let file = &self.manifest.services[name].component;
-        let line = beside(file).await.map_err(|why| refused(name, why))?;
+        let line = beside(file).map_err(|why| refused(name, why))?;
         self.take_signature(name, &hex(&Sha256::digest(bytes)), &file.display().to_string(), line.as_deref())
     }
 
@@ -92,7 +92,7 @@ impl Deployer {
             Err(DeployError::Refused(unsigned)) => unsigned,
             checked => return checked,
         };
-        let line = beside(&file).await.map_err(|why| refused(name, why))?.ok_or(unsigned)?;
+        let line = beside(&file).map_err(|why| refused(name, why))?.ok_or(unsigned)?;
         self.take_signature(name, active, &origin, Some(&line))
     }
 

@@ -126,7 +126,7 @@ async fn a_body_over_the_limit_is_413_whether_or_not_its_length_is_announced() {
     answer.refuses(401, "MISSING_TOKEN");
 
     let head = format!(
-        "POST /orders HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\nauthorization: Bearer {}\r\n",
+        "POST /orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer {}\r\n",
         ada.access_token()
     );
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
@@ -158,10 +158,11 @@ async fn a_target_or_headers_that_are_too_large_are_refused() {
         wears_the_envelope(&answer);
     }
     let many = |count: usize| (0..count).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
-    let (head, _) = raw(&shop, format!("GET /products HTTP/1.1\r\nhost: shop\r\n{}\r\n", many(99)).as_bytes()).await;
+    let (head, _) =
+        raw(&shop, format!("GET /products HTTP/1.1\r\nhost: localhost\r\n{}\r\n", many(99)).as_bytes()).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     for count in [100, 120] {
-        let request = format!("GET /products HTTP/1.1\r\nhost: shop\r\n{}\r\n", many(count));
+        let request = format!("GET /products HTTP/1.1\r\nhost: localhost\r\n{}\r\n", many(count));
         let (head, body) = raw(&shop, request.as_bytes()).await;
         assert!(head.starts_with("HTTP/1.1 431 "), "{count} headers and the host: {head}");
         assert_eq!(body["error"]["code"], "HEADERS_TOO_LARGE", "{count} headers and the host");
@@ -200,8 +201,7 @@ async fn head_answers_with_the_headers_of_get_and_no_body() {
     }
     send(anon.request(Method::HEAD, "/auth/login")).await;
     // No byte of a body comes on the wire either: the next answer follows at once.
-    let twice =
-        "HEAD /products HTTP/1.1\r\nhost: shop\r\n\r\nGET /nothing HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
+    let twice = "HEAD /products HTTP/1.1\r\nhost: localhost\r\n\r\nGET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     stream.write_all(twice.as_bytes()).await.unwrap();
     let mut answers = String::new();

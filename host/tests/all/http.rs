@@ -25,7 +25,7 @@ async fn a_shutdown_lets_a_running_request_end() {
 async fn a_shutdown_closes_connections_that_wait_for_a_further_request() {
     let mut shop = Shop::open().await;
     let mut idle = TcpStream::connect(shop.addresses().gateway).await.unwrap();
-    idle.write_all(b"GET /products HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /products HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 15];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK");
@@ -57,7 +57,7 @@ async fn used(shop: &Shop) -> TcpStream {
 
 /// Asks for the products and reads all of the answer.
 async fn get_products(stream: &mut TcpStream) {
-    stream.write_all(b"GET /products/1 HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /products/1 HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"}}") {
         assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{}", String::from_utf8_lossy(&answer));
@@ -95,7 +95,7 @@ async fn a_body_that_never_ends_holds_no_instance_and_is_given_up() {
     manifest.services.get_mut("auth").unwrap().limits.time = Duration::from_millis(200);
     let shop = Shop::with(manifest).await;
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
-    stream.write_all(b"POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: 50\r\n\r\n{").await.unwrap();
+    stream.write_all(b"POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n{").await.unwrap();
     let mut answer = vec![0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 408");
@@ -105,8 +105,8 @@ async fn a_body_that_never_ends_holds_no_instance_and_is_given_up() {
 async fn conflicting_lengths_and_a_missing_host_are_refused() {
     let shop = Shop::open().await;
     let heads = [
-        "POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
-        "POST /auth/login HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        "POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        "POST /auth/login HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         "GET /products HTTP/1.1\r\n\r\n",
         "GET /products HTTP/1.1\r\nhost: one\r\nhost: two\r\n\r\n",
     ];

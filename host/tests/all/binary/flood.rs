@@ -29,7 +29,7 @@ impl Deaf {
     /// A GET in a stream: END_STREAM and END_HEADERS; method and scheme from HPACK's table, path and authority as they are.
     async fn get(&mut self, stream: u32, path: &str) {
         let text = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
-        let block = [vec![0x82, 0x86], text(4, path), text(1, "shop")].concat();
+        let block = [vec![0x82, 0x86], text(4, path), text(1, "localhost")].concat();
         self.frame(1, 5, stream, &block).await;
     }
 

@@ -127,12 +127,18 @@ async fn a_service_without_any_revision_answers_503_on_its_paths_and_the_others_
 async fn a_new_service_that_cannot_serve_keeps_no_other_from_serving() {
     let mut shop = Shop::with(sound()).await;
     shop.stop().await;
-    let more = "[services.third]\ncomponent = \"absent.wasm\"\nmounts = [\"/third\"]\n";
-    shop.start_again_as(manifest("", &component("guest_variant"), more), None).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let third = folder.path().join("third.wasm");
+    std::fs::write(&third, variant("describe-traps")).unwrap();
+    let more = format!(
+        "[services.third]\ncomponent = \"{}\"\nmounts = [\"/third\"]\ngrants = [\"storage\"]\n",
+        third.display()
+    );
+    shop.start_again_as(manifest("", &component("guest_variant"), &more), None).await.unwrap();
     serves(&shop, &digest(&variant("good"))).await;
     shop.anon().get("/third/x").await.refuses(503, "SERVICE_UNAVAILABLE");
     let ready = shop.operator().get("/readyz").await;
-    assert!(ready.body["notes"]["third"].as_str().unwrap().contains("absent.wasm"), "{}", ready.text);
+    assert!(ready.body["notes"]["third"].as_str().unwrap().contains("describe-traps"), "{}", ready.text);
 }
 
 /// A service whose catch-all is the route that the variant `more` adds.

@@ -27,7 +27,7 @@ impl Wire {
     /// Status and revision, after the whole body was read.
     pub async fn send(&mut self, method: &str, path: &str) -> Result<(u16, String), String> {
         let body = if method == "POST" { r#"{"name":"load"}"# } else { "" };
-        let request = hyper::Request::builder().method(method).uri(path).header("host", "load");
+        let request = hyper::Request::builder().method(method).uri(path).header("host", "localhost");
         let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
         self.0.ready().await.map_err(|error| format!("not ready: {error}"))?;
         let response = self.0.send_request(request.map_err(|error| error.to_string())?).await;

@@ -139,15 +139,15 @@ async fn a_path_that_names_no_row_is_not_found() {
 async fn odd_heads_get_an_answer_that_is_no_server_error() {
     let shop = Shop::open().await;
     let requests: [&[u8]; 9] = [
-        b"GET http://elsewhere.example/products HTTP/1.1\r\nhost: shop\r\n\r\n",
+        b"GET http://elsewhere.example/products HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET /products HTTP/1.0\r\n\r\n",
         b"GET /products HTTP/1.1\r\nhost: \xff\xfe\r\n\r\n",
         b"GET /products HTTP/1.1\r\nhost:\r\n\r\n",
-        b"GET /orders HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer \xff\r\n\r\n",
-        b"GET /orders HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
-        b"GET /products HTTP/1.1\r\nhost: shop\r\nx-odd: \xe9\xff\r\ncookie: a=\x80\r\n\r\n",
-        b"POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-type: \xff\r\ncontent-length: 2\r\n\r\n{}",
-        b"CONNECT shop:80 HTTP/1.1\r\nhost: shop\r\n\r\n",
+        b"GET /orders HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer \xff\r\n\r\n",
+        b"GET /orders HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
+        b"GET /products HTTP/1.1\r\nhost: localhost\r\nx-odd: \xe9\xff\r\ncookie: a=\x80\r\n\r\n",
+        b"POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: \xff\r\ncontent-length: 2\r\n\r\n{}",
+        b"CONNECT shop:80 HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ];
     for request in requests {
         let (head, body) = raw(&shop, request).await;

@@ -10,7 +10,7 @@ use super::{PATIENCE, address, beside, statuses};
 use crate::harness::{Client, Shop, shop_manifest};
 use crate::shop_process::ShopProcess;
 
-const GET: &[u8] = b"GET /products HTTP/1.1\r\nhost: shop\r\n\r\n";
+const GET: &[u8] = b"GET /products HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 async fn connect(shop: &Shop) -> TcpStream {
     TcpStream::connect(address(shop)).await.expect("a connection")
@@ -39,7 +39,7 @@ async fn a_client_that_closes_its_sending_half_gets_its_answer_or_is_taken_to_be
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_reset_at_any_moment_leave_nothing_behind() {
     let shop = Shop::open().await;
-    let post = b"POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n{\"username\":";
+    let post = b"POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n{\"username\":";
     let attack = async {
         for sent in [&GET[..10], GET, post, &GET.repeat(50), &[GET, post].concat(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
         {
@@ -84,7 +84,7 @@ async fn bodies_that_come_one_byte_at_a_time_hold_no_instance() {
     manifest.services.get_mut("auth").unwrap().limits.time = Duration::from_millis(500);
     manifest.services.get_mut("auth").unwrap().limits.concurrency = 2;
     let shop = Shop::with(manifest).await;
-    let head = b"POST /auth/verify HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n";
+    let head = b"POST /auth/verify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n";
     let slow = async || {
         let mut stream = connect(&shop).await;
         stream.write_all(head).await.unwrap();

@@ -4,7 +4,7 @@ use super::{address, beside, exchange, statuses};
 use crate::harness::Shop;
 
 /// What an attacker wants another reader to take for a request. Its answer would name it.
-const SMUGGLED: &str = "GET /products HTTP/1.1\r\nhost: shop\r\nx-request-id: smuggled\r\n\r\n";
+const SMUGGLED: &str = "GET /products HTTP/1.1\r\nhost: localhost\r\nx-request-id: smuggled\r\n\r\n";
 
 /// Heads after `POST /auth/verify HTTP/1.1`, whose lengths contradict one another or cannot be read.
 const HEADS: [&str; 29] = [
@@ -58,22 +58,22 @@ const CHUNKS: [&str; 13] = [
 
 /// Request lines and fields that are no HTTP.
 const LINES: [&str; 12] = [
-    "\0\r\nhost: shop",
-    "GET\r\nhost: shop",
-    "GET /products\r\nhost: shop",
-    "GET  /products HTTP/1.1\r\nhost: shop",
-    "GET /products  HTTP/1.1\r\nhost: shop",
-    "GET /pro ducts HTTP/1.1\r\nhost: shop",
-    "GET /products HTTP/1.1 \r\nhost: shop",
-    "GET /products HTTP/1.10\r\nhost: shop",
-    "GET /products HTTP/3.0\r\nhost: shop",
-    "GET /products http/1.1\r\nhost: shop",
-    "G(T /products HTTP/1.1\r\nhost: shop",
-    "GET /products HTTP/1.1\r\nhost: shop\r\n x: folded",
+    "\0\r\nhost: localhost",
+    "GET\r\nhost: localhost",
+    "GET /products\r\nhost: localhost",
+    "GET  /products HTTP/1.1\r\nhost: localhost",
+    "GET /products  HTTP/1.1\r\nhost: localhost",
+    "GET /pro ducts HTTP/1.1\r\nhost: localhost",
+    "GET /products HTTP/1.1 \r\nhost: localhost",
+    "GET /products HTTP/1.10\r\nhost: localhost",
+    "GET /products HTTP/3.0\r\nhost: localhost",
+    "GET /products http/1.1\r\nhost: localhost",
+    "G(T /products HTTP/1.1\r\nhost: localhost",
+    "GET /products HTTP/1.1\r\nhost: localhost\r\n x: folded",
 ];
 
 /// A request after which the host closes.
-const LAST: &str = "GET /products HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
+const LAST: &str = "GET /products HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// Asserts that a request was refused, and that what came after it on the connection was not taken for another one.
 fn refused(sent: &str, answers: &str) {
@@ -86,11 +86,12 @@ async fn a_request_whose_length_is_in_doubt_is_refused_with_all_that_follows() {
     let shop = Shop::open().await;
     let attack = async {
         for head in HEADS {
-            let sent = format!("POST /auth/verify HTTP/1.1\r\nhost: shop\r\n{head}\r\n\r\n{{}}\r\n0\r\n\r\n{SMUGGLED}");
+            let sent =
+                format!("POST /auth/verify HTTP/1.1\r\nhost: localhost\r\n{head}\r\n\r\n{{}}\r\n0\r\n\r\n{SMUGGLED}");
             refused(&sent, &exchange(&address(&shop), sent.as_bytes()).await);
         }
         for body in CHUNKS {
-            let head = "POST /auth/verify HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json";
+            let head = "POST /auth/verify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
             let sent = format!("{head}\r\ntransfer-encoding: chunked\r\n\r\n{body}{SMUGGLED}");
             refused(&sent, &exchange(&address(&shop), sent.as_bytes()).await);
         }
@@ -115,7 +116,7 @@ async fn a_length_beside_chunks_is_not_believed_and_the_connection_ends_with_the
             format!("content-length: {length}\r\ntransfer-encoding: chunked"),
             format!("transfer-encoding: chunked\r\ncontent-length: {length}"),
         ] {
-            let sent = format!("POST /auth/verify HTTP/1.1\r\nhost: shop\r\n{head}\r\n\r\n{chunks}{SMUGGLED}");
+            let sent = format!("POST /auth/verify HTTP/1.1\r\nhost: localhost\r\n{head}\r\n\r\n{chunks}{SMUGGLED}");
             refused(&sent, &exchange(&address(&shop), sent.as_bytes()).await);
         }
     }
@@ -127,7 +128,8 @@ async fn a_refused_request_ends_its_connection_or_is_read_to_its_end() {
     // What follows a body is a request of its own, and what is in a body is none.
     for (path, status) in [("/nowhere", 404), ("/orders", 401), ("/auth/verify", 400)] {
         let body = SMUGGLED;
-        let sent = format!("POST {path} HTTP/1.1\r\nhost: shop\r\ncontent-length: {}\r\n\r\n{body}{LAST}", body.len());
+        let sent =
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}{LAST}", body.len());
         let answers = exchange(&address(&shop), sent.as_bytes()).await;
         let seen = statuses(&answers);
         assert!(seen == [status, 200] || seen == [status], "{path}: {seen:?}");
@@ -139,7 +141,7 @@ async fn a_refused_request_ends_its_connection_or_is_read_to_its_end() {
 async fn a_target_that_is_no_path_is_refused() {
     let shop = Shop::open().await;
     for target in ["products", "shop:80", "products?a=b"] {
-        let sent = format!("GET {target} HTTP/1.1\r\nhost: shop\r\n\r\n{LAST}");
+        let sent = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n{LAST}");
         let seen = statuses(&exchange(&address(&shop), sent.as_bytes()).await);
         assert!(seen == [400, 200] || seen == [400], "{target}: {seen:?}");
     }
@@ -152,7 +154,7 @@ async fn a_hundred_requests_in_one_write_are_answered_in_their_order() {
         .map(|number| {
             let close = if number == 99 { "connection: close\r\n" } else { "" };
             format!(
-                "GET /products/{} HTTP/1.1\r\nhost: shop\r\nx-request-id: turn-{number}-\r\n{close}\r\n",
+                "GET /products/{} HTTP/1.1\r\nhost: localhost\r\nx-request-id: turn-{number}-\r\n{close}\r\n",
                 number % 9
             )
         })

@@ -16,7 +16,7 @@ const SETTINGS: u8 = 4;
 /// A body of which the last byte is missing.
 async fn send_but_one(address: SocketAddr, length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("POST /auth/login HTTP/1.1\r\nhost: shop\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!("POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&vec![b' '; length - 1]).await.unwrap();
     stream
@@ -153,7 +153,7 @@ async fn a_client_that_takes_nothing_of_an_answer_over_http1_is_given_up_too() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(shop.addresses().gateway).await.unwrap();
-    stream.write_all(b"GET /flood/full HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /flood/full HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     stream.read_exact(&mut [0; 12]).await.unwrap();
     super::connections::nothing_runs(&shop).await;
 }

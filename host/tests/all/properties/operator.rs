@@ -65,8 +65,10 @@ async fn holds(shop: &Shop, asked: Asked) -> Result<(), TestCaseError> {
     let answer = send(request.body(asked.body)).await;
     let status = answer.status.as_u16();
     prop_assert!(status < 500, "{} {}", status, answer.text);
-    let guarded = path.first().is_some_and(|first| ["services", "canary", "keys"].contains(&first.as_str()));
-    prop_assert!(!guarded || asked.token.is_none() || status == 401, "{} {}", status, answer.text);
+    // `..` leads elsewhere, and a target that is too long is refused before its token is looked at.
+    let guarded = path.first().is_some_and(|first| ["services", "canary", "keys"].contains(&first.as_str()))
+        && path.iter().all(|segment| segment != "..");
+    prop_assert!(!guarded || asked.token.is_none() || [401, 414].contains(&status), "{} {}", status, answer.text);
     if status >= 400 && asked.method != Method::HEAD {
         prop_assert_eq!(&answer.body["success"], false, "{}", answer.text);
         prop_assert!(answer.body["error"]["code"].is_string(), "{}", answer.text);

@@ -19,7 +19,7 @@ impl Late {
     async fn begin(shop: &Shop, client: &Client, what: &str, body: &'static str) -> Self {
         let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
         let head = format!(
-            "{what} HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+            "{what} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
             client.access_token(),
             body.len(),
