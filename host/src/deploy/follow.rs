@@ -72,7 +72,7 @@ impl Deployer {
     async fn deploy_file(self: &Arc<Self>, name: &str) -> bool {
         let file = &self.manifest.services[name].component;
         let Ok(bytes) = tokio::fs::read(file).await else { return true };
-        let signature = match signed::beside(file).await {
+        let signature = match signed::beside(file) {
             Ok(signature) => signature,
             Err(error) => {
                 tracing::error!(service = name, error, "the old revision goes on serving");
