@@ -106,6 +106,28 @@ pub struct RequestBody {
     _share: Option<Share>,
 }
 
+/// The bytes of a body, which count for their client until the last of them is dropped.
+struct Counted {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl RequestBody {
+    /// The bytes, which take the share of the budget with them.
+    pub fn into_bytes(self) -> Bytes {
+        match self._share {
+            Some(share) => Bytes::from_owner(Counted { bytes: self.bytes, _share: share }),
+            None => self.bytes,
+        }
+    }
+}
+
 impl From<Bytes> for RequestBody {
     /// A body that the host made or holds anyway; it counts for nobody.
     fn from(bytes: Bytes) -> Self {

@@ -226,8 +226,12 @@ async fn check_operator(
     let Operator { service, path } = operator;
     if let Some(password) = password {
         let (status, answer) = gateway.call(service, Method::PUT, path, Some(&json!({ "password": password }))).await?;
-        if !status.is_success() {
-            bail!("--operator-password-file: {}", answer["error"]["message"].as_str().unwrap_or("no reason given"));
+        let why = answer["error"]["message"].as_str().unwrap_or("no reason given");
+        // A service that cannot do it now keeps no other from serving. Whether this host may serve is decided below.
+        if status.is_server_error() || status == StatusCode::CONFLICT {
+            tracing::error!(service, "--operator-password-file: {why}");
+        } else if !status.is_success() {
+            bail!("--operator-password-file: {why}");
         }
     }
     let (status, answer) = gateway.call(service, Method::GET, path, None).await?;

@@ -48,6 +48,9 @@ const HEAD_BUFFER_BYTES: usize = 128 << 10;
 /// Header fields that hyper reads of an HTTP/1 request: more than the gateway accepts, for the same reason.
 const HEAD_FIELDS: usize = 128;
 
+/// How long a host that stops still reads what comes after a refusal, so that the refusal arrives.
+const STOP_LINGER: Duration = Duration::from_secs(1);
+
 /// Requests at one moment on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
@@ -184,7 +187,15 @@ impl Connections {
         if activity.has_unread()
             && let Ok(stream) = comes_back.try_recv()
         {
-            socket::linger(stream).await;
+            let mut stopping = self.stopping.clone();
+            let stopped = async {
+                let _ = stopping.wait_for(|stop| *stop).await;
+                tokio::time::sleep(STOP_LINGER).await;
+            };
+            tokio::select! {
+                () = socket::linger(stream) => {}
+                () = stopped => {}
+            }
         }
     }
 
@@ -218,14 +229,14 @@ impl Connections {
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stopping = self.stopping.clone();
-        let close = tokio::select! {
+        let (close, is_late) = tokio::select! {
             biased;
-            _ = stopping.wait_for(|stop| *stop) => "the host stops",
+            _ = stopping.wait_for(|stop| *stop) => ("the host stops", false),
             ended = connection.as_mut() => return log_end(ended, activity),
-            () = activity.expired(&self.times) => "its client let its time pass",
+            () = activity.expired(&self.times) => ("its client let its time pass", true),
         };
         tracing::debug!(client = %client.address(), "closing a connection: {close}");
-        if activity.is_blocked() {
+        if is_late && activity.is_blocked() {
             return;
         }
         connection.as_mut().graceful_shutdown();

@@ -269,6 +269,7 @@ impl Revision {
         let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
         let meter = Arc::new(Meter::new(self.ticker.clone()));
+        // A description may not copy as much as an answer: it has the bound of a host call.
         instance.limit(&self.limits, &meter);
         let (handler, service) = (self.handler.clone(), self.service.clone());
         let asked = async move {
@@ -309,8 +310,8 @@ impl Revision {
             answer
         });
         let outcome = match &answer {
-            Ok(answer) if answer.response.status().is_client_error() => Outcome::Refusal,
-            Ok(answer) if !answer.response.status().is_server_error() => Outcome::Success,
+            Ok(answer) if matches!(answer.response.status().as_u16(), 404 | 405 | 410) => Outcome::NotFound,
+            Ok(answer) if !answer.response.status().is_server_error() => Outcome::Answered,
             Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotItsFault,
             _ if excuse.cause().is_some() => Outcome::NotItsFault,
             _ => Outcome::Bad,

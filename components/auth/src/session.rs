@@ -91,7 +91,7 @@ pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
     let digest = model::digest(refresh_token);
     let Some(found) = sessions::find_token(&digest)? else {
         // Not stored, but of a session's family: older than the tokens that are.
-        return Err(match forgotten(refresh_token)? {
+        return Err(match forgotten(refresh_token, now)? {
             Some((session, username)) => end_stolen(&session, &username)?,
             None => invalid_token(),
         });
@@ -104,9 +104,9 @@ pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
 }
 
 /// The session of a token that is not stored any more, and whose it is.
-fn forgotten(refresh_token: &str) -> Result<Option<(String, String)>, Failure> {
+fn forgotten(refresh_token: &str, now: i64) -> Result<Option<(String, String)>, Failure> {
     let Some(Origin { session, family }) = Origin::of(refresh_token) else { return Ok(None) };
-    let owner = sessions::owner_of_family(session, &model::digest(family))?;
+    let owner = sessions::owner_of_family(session, &model::digest(family), now)?;
     Ok(owner.map(|username| (session.to_owned(), username)))
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<()
     };
     let found = match sessions::find_token(&model::digest(refresh_token))? {
         Some(found) => Some((found.session, found.username)),
-        None => forgotten(refresh_token)?,
+        None => forgotten(refresh_token, host::now_ms())?,
     };
     match found {
         Some((session, username)) if username == caller.username => end(&session),
@@ -192,8 +192,9 @@ pub(crate) fn end_several(caller: &Caller, scope: Scope) -> Result<(), Failure> 
         && let Some(login_id) = sessions::login_of(own)?
     {
         let mut others = sessions::of_login(login_id)?;
+        let are_all = others.len() < MOST_SESSIONS;
         others.retain(|session| session != own);
-        end_sessions(&others)?;
+        end_sessions(&others, are_all)?;
     }
     if scope == Scope::Others { Ok(()) } else { end(own) }
 }
@@ -221,13 +222,13 @@ fn delete(session: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends sessions, and deletes all of their rows.
+/// Ends sessions, and deletes all of their rows. `are_all` says whether there are no others to end.
 ///
 /// # Errors
 /// 503 when not all could be ended, or there was more to delete than one request should: the next goes on from there.
-fn end_sessions(sessions: &[String]) -> Result<(), Failure> {
+fn end_sessions(sessions: &[String], are_all: bool) -> Result<(), Failure> {
     sessions.iter().try_for_each(|session| host::revoke(session))?;
-    if sessions::delete(sessions)? && sessions.len() < MOST_SESSIONS {
+    if sessions::delete(sessions)? && are_all {
         return Ok(());
     }
     Err(Failure::unavailable("SERVICE_BUSY", "Not all of the sessions are deleted yet: send this again.", 1))
@@ -247,7 +248,8 @@ pub(crate) fn end_surplus(sessions: &[String]) {
 /// # Errors
 /// 503 when not all could be ended.
 pub(crate) fn end_all(login_id: i64) -> Result<(), Failure> {
-    end_sessions(&sessions::of_login(login_id)?)
+    let sessions = sessions::of_login(login_id)?;
+    end_sessions(&sessions, sessions.len() < MOST_SESSIONS)
 }
 
 /// What a client is told of every token that is not good: the host's words, so that it learns nothing about others.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value};
 
 use crate::revision::Description;
-use crate::route::{Access, Route};
+use crate::route::{Access, Route, normal_pattern};
 
 /// Bytes of the text.
 const LIMIT_BYTES: usize = 256 << 10;
@@ -77,6 +77,7 @@ impl Documentation {
         let adopt = |value: &mut Value| adopt(value, service, &names);
         let mut documentation = Self::default();
         for (name, object) in written.operations {
+            let name = normal(name);
             if !routes.contains(&name) {
                 return Err(format!("has the operation `{name}`, which is none of the routes that clients may call"));
             }
@@ -133,6 +134,14 @@ impl Operation {
 }
 
 /// The names of the routes that clients may call, like `POST /orders`.
+/// An operation's name with the path as its route has it.
+fn normal(name: String) -> String {
+    match name.split_once(' ') {
+        Some((method, path)) => format!("{method} {}", normal_pattern(path)),
+        None => name,
+    }
+}
+
 fn operations(description: &Description) -> HashSet<String> {
     let routes = description.routes.iter().filter(|route| route.access != Access::Internal);
     let method = |route: &Route| route.method.as_ref().map_or("*", hyper::Method::as_str).to_owned();

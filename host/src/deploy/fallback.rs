@@ -30,7 +30,8 @@ impl Deployer {
     /// Why it cannot start as it should, if no earlier revision can serve either.
     pub(super) async fn start_or_fall_back(&self, name: &str) -> Result<Start, DeployError> {
         let error = match self.start(name).await {
-            Err(error) if !matches!(error, DeployError::Record(_)) => error,
+            // A busy host says nothing of the component. The service is vacant then, and the record stays as it is.
+            Err(error) if !matches!(error, DeployError::Record(_) | DeployError::Crowded(_)) => error,
             started => return started,
         };
         let reason = shortened(&format!("the active revision could not start: {error}"));

@@ -18,8 +18,8 @@ const LEAST_BAD: u64 = 3;
 /// Answers of either revision below which nothing is said about latency.
 const LEAST_TIMED: u64 = 50;
 
-/// Refusals (4xx) below which nothing is said of a route that has no success any more.
-const LEAST_REFUSED: u64 = 20;
+/// Answers of 404 below which nothing is said of a route that answers nothing else.
+const LEAST_NOT_FOUND: u64 = 20;
 
 /// How many times slower the median must be, and by how many microseconds.
 const SLOWER: f64 = 4.0;
@@ -40,17 +40,22 @@ pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic], lag: Duration) -
     })
 }
 
-/// Why the new revision has a route on which nobody succeeds any more, or none: an answer of 404 to everything is no failure by
-/// itself, and no revision either. Clients can cause refusals, so their callers must have had some time for a success.
-pub(super) fn refuses_all(old: &[RouteTraffic], new: &[RouteTraffic]) -> Option<String> {
-    new.iter().filter(|new| new.refused >= LEAST_REFUSED && new.refused == new.good).find_map(|new| {
+/// Why the new revision has a route that answers 404 to everything, or none. That is no failure by itself, and no revision either.
+///
+/// Only paths without parameters count: on any other, a client can ask for what does not exist, and could make the host revert.
+pub(super) fn finds_nothing(old: &[RouteTraffic], new: &[RouteTraffic]) -> Option<String> {
+    let finds_nothing = |new: &&RouteTraffic| new.not_found >= LEAST_NOT_FOUND && new.not_found == new.good;
+    new.iter().filter(|new| !new.route.contains('{')).filter(finds_nothing).find_map(|new| {
         let old = old.iter().find(|old| old.route == new.route)?;
-        let (succeeded, before) = (old.good.saturating_sub(old.refused), old.good + old.bad);
-        let (lower, _) = wilson(succeeded, before);
-        let (_, upper) = wilson(0, new.good + new.bad);
-        (succeeded > 0 && upper < lower).then(|| {
-            let all = new.good + new.bad;
-            format!("{} succeeded in none of {all} requests, the one before in {succeeded} of {before}", new.route)
+        let (found, before) = (old.good.saturating_sub(old.not_found), old.good + old.bad);
+        let (lower, _) = wilson(found, before);
+        let all = new.good + new.bad;
+        let (_, upper) = wilson(0, all);
+        (found > 0 && upper < lower).then(|| {
+            format!(
+                "{} found nothing in all of {all} requests, the one before something in {found} of {before}",
+                new.route
+            )
         })
     })
 }
@@ -136,22 +141,33 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_had_successes_and_refuses_everything_is_worse() {
-        let of = |good: u64, refused: u64| {
-            let mut traffic = of("GET /orders", good, 0, 2);
-            traffic.refused = refused;
+    fn a_path_that_had_something_and_is_not_found_any_more_is_worse() {
+        let at = |route: &str, good: u64, not_found: u64| {
+            let mut traffic = of(route, good, 0, 2);
+            traffic.not_found = not_found;
             [traffic]
         };
+        let of = |good, not_found| at("GET /orders", good, not_found);
         assert_eq!(
-            refuses_all(&of(1000, 0), &of(20, 20)).unwrap_or_default(),
-            "GET /orders succeeded in none of 20 requests, the one before in 1000 of 1000"
+            finds_nothing(&of(1000, 0), &of(20, 20)).unwrap_or_default(),
+            "GET /orders found nothing in all of 20 requests, the one before something in 1000 of 1000"
         );
-        assert_eq!(refuses_all(&of(1000, 0), &of(19, 19)), None, "too few to say");
-        assert_eq!(refuses_all(&of(1000, 0), &of(1000, 999)), None, "one succeeded");
-        assert_eq!(refuses_all(&of(1000, 1000), &of(1000, 1000)), None, "it never succeeded");
-        assert_eq!(refuses_all(&[], &of(1000, 1000)), None, "nobody used it before");
-        assert_eq!(refuses_all(&of(1000, 950), &of(40, 40)), None, "a success may still come");
-        assert!(refuses_all(&of(1000, 950), &of(400, 400)).is_some());
+        assert_eq!(finds_nothing(&of(1000, 0), &of(19, 19)), None, "too few to say");
+        assert_eq!(finds_nothing(&of(1000, 0), &of(1000, 999)), None, "one had another answer");
+        assert_eq!(finds_nothing(&of(1000, 1000), &of(1000, 1000)), None, "it never had anything");
+        assert_eq!(finds_nothing(&[], &of(1000, 1000)), None, "nobody used it before");
+        assert_eq!(finds_nothing(&of(1000, 950), &of(40, 40)), None, "something may still come");
+        assert!(finds_nothing(&of(1000, 950), &of(400, 400)).is_some());
+    }
+
+    #[test]
+    fn clients_who_ask_for_what_does_not_exist_make_no_revision_worse() {
+        let at = |good: u64, not_found: u64| {
+            let mut traffic = of("GET /products/{id}", good, 0, 2);
+            traffic.not_found = not_found;
+            [traffic]
+        };
+        assert_eq!(finds_nothing(&at(1000, 100), &at(1000, 1000)), None);
     }
 
     #[test]

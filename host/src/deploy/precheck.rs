@@ -27,7 +27,8 @@ pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fau
             Some((record, active)) => {
                 // A revision that is gone is a fault of the data folder, not of the manifest.
                 let bytes = record.load(&active)?;
-                let unfit = component.check_imports(&bytes, &active).err()?;
+                // One that cannot be read any more gives way to an earlier revision.
+                let unfit = component.check_imports(&bytes, &active).err().filter(|(key, _)| *key != "component")?;
                 component.read().and_then(|bytes| component.check_imports(&bytes, &component.origin())).err()?;
                 unfit
             }

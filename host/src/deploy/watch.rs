@@ -67,7 +67,7 @@ impl Change {
     fn worse(&self, lag: Duration, is_settled: bool) -> Option<String> {
         let old = since(&self.old_before, self.old.revision.traffic().snapshot());
         let new = since(&self.new_before, self.new.revision.traffic().snapshot());
-        judge::worse(&old, &new, lag).or_else(|| judge::refuses_all(&old, &new).filter(|_| is_settled))
+        judge::worse(&old, &new, lag).or_else(|| judge::finds_nothing(&old, &new).filter(|_| is_settled))
     }
 
     /// Requests that the new revision answered.
@@ -191,13 +191,14 @@ pub(super) async fn run(deployer: Arc<Deployer>, mut probation: Probation) {
     deployer.keep(&probation);
 }
 
-/// Reverts until it succeeds: a disk may be full for seconds. False if somebody was faster, so that there is something else to watch.
+/// Reverts until it succeeds, because a disk may be full for seconds, or until it cannot succeed any more. False if somebody was faster, so that there is something else to watch.
 async fn take_back(deployer: &Deployer, probation: &mut Probation, reason: &str) -> bool {
     let mut wait = FIRST_RETRY;
     loop {
         match deployer.take_back(probation, reason).await {
             TakenBack::Done => return true,
             TakenBack::Replaced => return false,
+            TakenBack::Impossible => return true,
             TakenBack::Failed => {}
         }
         tokio::time::sleep(wait).await;
@@ -213,6 +214,8 @@ enum TakenBack {
     Done,
     /// Somebody activated other revisions meanwhile.
     Replaced,
+    /// The old revisions cannot serve any more, because another service took one of their routes.
+    Impossible,
     /// The revisions go on serving.
     Failed,
 }
@@ -254,6 +257,10 @@ impl Deployer {
                     self.announce_revert(service, from, to, reason);
                 }
                 Err(DeployError::NoCanary | DeployError::Changed { .. }) => return TakenBack::Replaced,
+                Err(error @ DeployError::Refused(_)) => {
+                    tracing::error!(service, from, to, reason, %error, "a new revision does worse, and cannot be reverted: deploy one that can serve");
+                    return TakenBack::Impossible;
+                }
                 Err(error) => {
                     tracing::error!(service, from, to, reason, %error, "a new revision does worse, but the revert failed: it is tried again");
                 }

@@ -28,7 +28,8 @@ pub struct Hosts {
 impl Hosts {
     /// These names beside loopback's. `*` is none: the admin listener never answers to every name.
     pub fn new(listed: &[String]) -> Self {
-        Self { listed: listed.iter().filter(|name| *name != ANY).cloned().collect() }
+        let bare = |name: &String| name.strip_suffix('.').unwrap_or(name).to_owned();
+        Self { listed: listed.iter().filter(|name| *name != ANY).map(bare).collect() }
     }
 
     /// Refuses a request for another host. One that names none passes: no browser sends it.

@@ -172,7 +172,7 @@ fn wasi(admitted: Admitted, body: RequestBody) -> wasmtime::Result<Request<WasiB
     (parts.scheme, parts.authority) = (Some(scheme), Some(authority));
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     head.uri = Uri::from_parts(parts)?;
-    let body = http_body_util::Full::new(body.bytes).map_err(|never| match never {}).boxed_unsync();
+    let body = http_body_util::Full::new(body.into_bytes()).map_err(|never| match never {}).boxed_unsync();
     Ok(Request::from_parts(head, body))
 }
 

@@ -45,7 +45,7 @@ impl Instance {
 
     /// Bounds what the guest's answer may copy, apart from what its host calls may. Both have one setting in the store, so it
     /// changes as the guest is entered and left.
-    fn limit_copies(&mut self, response_bytes: u64) {
+    pub(super) fn limit_copies(&mut self, response_bytes: u64) {
         let response_bytes = usize::try_from(response_bytes).unwrap_or(usize::MAX);
         let answer_bytes = response_bytes.saturating_add(ANSWER_HEAD_BYTES);
         // A host call may enter the guest again, to have it allocate.
@@ -63,7 +63,6 @@ impl Instance {
 
     /// Bounds the computing time of the next request, as this meter has it.
     pub(super) fn limit(&mut self, limits: &Limits, meter: &Arc<Meter>) {
-        self.limit_copies(limits.response_bytes);
         let (meter, limit) = (meter.clone(), limits.cpu);
         meter.ticker().guest_computes();
         self.store.set_epoch_deadline(1);

@@ -138,6 +138,7 @@ impl Revision {
         gone: Option<&Gone>,
     ) -> Call {
         let meter = Arc::new(Meter::new(self.ticker.clone()));
+        instance.limit_copies(self.limits.response_bytes);
         instance.limit(&self.limits, &meter);
         let (handler, going) = (self.handler.clone(), gone.map(Gone::going));
         let call = async move {

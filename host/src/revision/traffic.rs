@@ -14,10 +14,10 @@ const FIRST_CLASS_US: f64 = 16.0;
 /// What became of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered with 2xx or 3xx.
-    Success,
-    /// It was answered with 4xx, which is no fault of the service's by itself.
-    Refusal,
+    /// It was answered with 2xx, 3xx or 4xx.
+    Answered,
+    /// It was answered with 404, 405 or 410: the component has nothing there. That is no fault of the service's by itself.
+    NotFound,
     /// It was answered with 2xx or 3xx out of the memory of answers: how long that took says nothing about the revision.
     Remembered,
     /// The guest trapped, ran out of time, or answered 5xx.
@@ -30,15 +30,15 @@ pub enum Outcome {
 #[derive(Debug)]
 struct Counts {
     good: AtomicU64,
-    refused: AtomicU64,
+    not_found: AtomicU64,
     bad: AtomicU64,
     latencies: [AtomicU64; CLASSES],
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        let (good, refused, bad) = Default::default();
-        Self { good, refused, bad, latencies: std::array::from_fn(|_| AtomicU64::new(0)) }
+        let (good, not_found, bad) = Default::default();
+        Self { good, not_found, bad, latencies: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
@@ -49,8 +49,8 @@ pub struct RouteTraffic {
     pub route: String,
     /// Requests that were answered well.
     pub good: u64,
-    /// Those of them that were refused with 4xx.
-    pub refused: u64,
+    /// Those of them that were answered with 404, 405 or 410.
+    pub not_found: u64,
     /// Requests that went wrong.
     pub bad: u64,
     latencies: Vec<u64>,
@@ -82,7 +82,7 @@ impl RouteTraffic {
         Self {
             route: self.route.clone(),
             good: self.good - before.good,
-            refused: self.refused - before.refused,
+            not_found: self.not_found - before.not_found,
             bad: self.bad - before.bad,
             latencies: latencies.collect(),
         }
@@ -92,7 +92,7 @@ impl RouteTraffic {
     pub(crate) fn of(route: &str, good: u64, bad: u64, latency: Duration) -> Self {
         let counts = Counts::default();
         counts.latencies[class(latency)].store(good, Ordering::Relaxed);
-        Self { route: route.to_owned(), good, refused: 0, bad, latencies: read(&counts.latencies) }
+        Self { route: route.to_owned(), good, not_found: 0, bad, latencies: read(&counts.latencies) }
     }
 }
 
@@ -111,10 +111,10 @@ impl Traffic {
         let counts = self.counts(route);
         let add = |count: &AtomicU64| count.fetch_add(1, Ordering::Relaxed);
         match outcome {
-            Outcome::Success | Outcome::Refusal => {
+            Outcome::Answered | Outcome::NotFound => {
                 add(&counts.latencies[class(latency)]);
-                if outcome == Outcome::Refusal {
-                    add(&counts.refused);
+                if outcome == Outcome::NotFound {
+                    add(&counts.not_found);
                 }
                 add(&counts.good);
             }
@@ -129,7 +129,7 @@ impl Traffic {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         let all = routes.iter().map(|((method, pattern), counts)| RouteTraffic {
             route: format!("{} {pattern}", method.as_ref().map_or("*", hyper::Method::as_str)),
-            refused: counts.refused.load(Ordering::Relaxed),
+            not_found: counts.not_found.load(Ordering::Relaxed),
             good: counts.good.load(Ordering::Relaxed),
             bad: counts.bad.load(Ordering::Relaxed),
             latencies: read(&counts.latencies),
@@ -185,12 +185,12 @@ mod tests {
             access: crate::route::Access::User,
             headers: None,
         };
-        traffic.count(&route, Outcome::Success, Duration::from_millis(1));
-        traffic.count(&route, Outcome::Refusal, Duration::from_millis(1));
+        traffic.count(&route, Outcome::Answered, Duration::from_millis(1));
+        traffic.count(&route, Outcome::NotFound, Duration::from_millis(1));
         traffic.count(&route, Outcome::Bad, Duration::from_millis(1));
         traffic.count(&route, Outcome::NotItsFault, Duration::from_millis(1));
         traffic.count(&route, Outcome::Remembered, Duration::from_millis(1));
         let [only] = &traffic.snapshot()[..] else { panic!("one route") };
-        assert_eq!((only.route.as_str(), only.good, only.refused, only.bad, only.timed()), ("* /orders", 3, 1, 1, 2));
+        assert_eq!((only.route.as_str(), only.good, only.not_found, only.bad, only.timed()), ("* /orders", 3, 1, 1, 2));
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{AMPLE, Shop, manifest_of, shop_manifest};
 
@@ -19,6 +19,30 @@ async fn a_shutdown_lets_a_running_request_end() {
     }
     assert!(shop.stop().await, "every request ended in time");
     running.await.unwrap().succeeds(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_lets_a_client_take_the_rest_of_a_large_answer() {
+    let mut manifest = manifest_of(
+        "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n",
+    );
+    manifest.listeners.shutdown_time = AMPLE;
+    let mut shop = Shop::with(manifest).await;
+    let gateway = shop.addresses().gateway;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(gateway).await.unwrap();
+    stream.write_all(b"GET /records/body HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 12]).await.unwrap();
+    let stopping = tokio::spawn(async move { shop.stop().await });
+    while TcpStream::connect(gateway).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let mut answer = Vec::new();
+    tokio::time::timeout(AMPLE, stream.read_to_end(&mut answer)).await.expect("the connection ends").unwrap();
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    assert_eq!(answer.len() - head, 2 << 20, "the answer was cut off");
+    assert!(stopping.await.unwrap(), "every request ended in time");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,12 +78,12 @@ pub(crate) fn find_token(digest: &str) -> Result<Option<Found>> {
     }))
 }
 
-/// Whose the session is that has tokens of this family, if its login is active.
-pub(crate) fn owner_of_family(session: &str, family_digest: &str) -> Result<Option<String>> {
+/// Whose the session is that has tokens of this family, if it has not expired and its login is active.
+pub(crate) fn owner_of_family(session: &str, family_digest: &str, now: i64) -> Result<Option<String>> {
     let rows = query(
         "SELECT l.username FROM sessions s JOIN logins l ON l.id = s.login_id
-         WHERE s.id = $1 AND s.family = $2 AND l.state = 'active'",
-        params![session, family_digest],
+         WHERE s.id = $1 AND s.family = $2 AND s.expires_at > $3 AND l.state = 'active'",
+        params![session, family_digest, now],
     )?;
     rows.first().map(|row| row.at(0)).transpose()
 }

@@ -37,11 +37,11 @@ pub struct SqliteConfig {
     pub wal_bytes: u64,
     /// What SQLite may allocate in this process, all databases together, in bytes. Default 512 MiB.
     ///
-    /// From three quarters of it on, page caches stop growing; at the whole, statements fail. SQLite keeps one number for the
-    /// process, and the lowest one set holds.
+    /// At the whole, statements fail. SQLite keeps one number for the process, and the lowest one set holds.
     pub heap_bytes: u64,
     /// The same, from which on a statement is stopped that runs longer than `inline_budget`: sorts and temporary tables grow in
-    /// memory, and one large statement must not make the small ones of other services fail. Default 256 MiB.
+    /// memory, and one large statement must not make the small ones of other services fail. From three quarters of it on, page
+    /// caches give memory back, so that they alone stop no statement. Default 256 MiB.
     pub heap_bytes_of_long: u64,
     /// Bounds on each statement.
     pub limits: SqliteLimits,

@@ -229,7 +229,7 @@ impl Blueprint {
              PRAGMA soft_heap_limit = {};",
             super::writer::CHECKPOINT_BYTES * 2,
             config.heap_bytes,
-            config.heap_bytes / 4 * 3,
+            config.heap_bytes.min(config.heap_bytes_of_long) / 4 * 3,
         ))?;
         if role != Role::Migrator {
             raw.execute_batch("PRAGMA temp_store = MEMORY")?;

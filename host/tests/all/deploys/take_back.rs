@@ -67,7 +67,7 @@ async fn a_revision_that_fails_only_post_is_taken_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_answers_404_to_everything_is_taken_back() {
-    is_taken_back("finds-nothing", "/variant/items succeeded in none of").await;
+    is_taken_back("finds-nothing", "/variant/items found nothing in all of").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
