@@ -1,7 +1,8 @@
 //! Lists in pages: `?limit=…` and `?after=…`, and the `Link` to the next page (RFC 8288).
 //!
 //! A request that names no limit gets up to 1,000 items, which is all of most lists. If there are more, the answer says so with a
-//! `Link` to the next page and the `total` of the list. No list is read or written without a bound.
+//! `Link` to the next page and the `total` of the list. A page of very long items ends earlier, after 8 MiB. No list is read or
+//! written without a bound.
 //!
 //! What stands after `after` is a cursor: opaque to clients, of one list alone, and with a check by which one that was changed, cut
 //! off or taken from another list is refused. The check has no key. Whoever computes one names a place in a list that they may see
@@ -16,6 +17,10 @@ const WHOLE: u32 = 1_000;
 
 /// Items of a page at the most, if the request names a limit. A larger limit counts as this one.
 const LIMIT: u32 = 100;
+
+/// Bytes of a page after which no further item is added. A component has 64 MiB of memory unless the manifest says otherwise, and a
+/// body needs three times its length while it grows.
+const BYTES: usize = 8 << 20;
 
 /// Rows that one statement reads. The host bounds a result to 4 MiB, so a row of such a list may have 20 KiB.
 const ROWS_AT_ONCE: u32 = 200;
@@ -78,7 +83,7 @@ impl Page {
             let wanted = (self.limit + 1 - list.count()).min(ROWS_AT_ONCE);
             let rows = read(last, wanted)?;
             for row in rows.iter() {
-                if list.count() == self.limit {
+                if list.count() == self.limit || list.bytes() >= BYTES {
                     return Ok(self.answer(path, list.finish(), Some(Next { after: last, total: total()? })));
                 }
                 last = write(row, &mut list)?;

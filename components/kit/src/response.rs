@@ -139,6 +139,11 @@ impl List {
         self.count
     }
 
+    /// How long the answer is so far.
+    pub fn bytes(&self) -> usize {
+        self.response.body.len()
+    }
+
     /// 200 with the list as `data`, and its length as `count`.
     pub fn finish(mut self) -> Response {
         if self.response.open {

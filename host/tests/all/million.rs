@@ -85,7 +85,7 @@ async fn a_million_profiles_are_listed_in_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "fills tables for a minute: `just rows-lab`"]
-async fn a_thousand_of_the_longest_profiles_are_one_answer() {
+async fn a_thousand_of_the_longest_profiles_are_listed_in_a_few_pages() {
     let shop = shop().await;
     let admin = shop.admin().await;
     // Each character is four bytes, or six once it is escaped.
@@ -98,10 +98,15 @@ async fn a_thousand_of_the_longest_profiles_are_one_answer() {
          SELECT '{name}' || i, '{name}' || i, {texts}, '2025-01-01 00:00:00', '2025-01-01 00:00:00' FROM n"
     );
     shop.change_rows("user", &sql).await;
-    let answer = admin.get("/users").await;
-    answer.succeeds(200);
-    assert_eq!((&answer.body["count"], answer.body.get("total")), (&json!(1000), None));
-    assert!(answer.text.len() > 10 << 20, "{} bytes", answer.text.len());
+    let (mut path, mut listed) = (Some("/users".to_owned()), 0);
+    while let Some(here) = path {
+        let answer = admin.get(&here).await;
+        answer.succeeds(200);
+        listed += answer.body["count"].as_u64().unwrap();
+        path = answer.body.get("total").map(|_| next(&answer));
+        assert!(path.is_none() || answer.text.len() > 8 << 20, "{} bytes", answer.text.len());
+    }
+    assert_eq!(listed, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,3 +133,23 @@ fn a_list_of_more_than_a_thousand_users_is_given_in_pages_with_their_total() {
     }
     assert_eq!((counts, ids), (vec![1000, 1000, 1], (1..=2001).collect::<Vec<i64>>()));
 }
+
+#[test]
+fn a_page_of_very_long_profiles_ends_after_eight_mebibytes() {
+    let database = install(&SERVICE);
+    let profiles = "INSERT INTO profiles
+                        (username, name_key, first_name, last_name, phone, address, date_creation, date_update)
+                    WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 1000),
+                        long(text) AS (SELECT replace(printf('%.*c', 1000, 'x'), 'x', '€'))
+                    SELECT 'user ' || i, 'user ' || i, text, text, text, text, '2025-01-01 00:00:00', '2025-01-01 00:00:00'
+                    FROM n, long";
+    database.execute(profiles, []).unwrap();
+    let first = as_admin(get("/users"));
+    assert_eq!(first.status, 200, "{}", first.body);
+    let users = first.body["data"].as_array().unwrap();
+    assert_eq!((&first.body["count"], &first.body["total"]), (&json!(users.len()), &json!(1000)));
+    assert!((650..700).contains(&users.len()), "{}", users.len());
+    let link = header(&first, "link").split_once('<').unwrap().1.split('>').next().unwrap().to_owned();
+    let rest = as_admin(get(&link));
+    assert_eq!((&rest.body["count"], &rest.body["total"]), (&json!(1000 - users.len()), &json!(null)));
+}
