@@ -98,7 +98,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Puts all candidates in charge in one move, and goes on watching them. A candidate that is active already stays as it is. A set
+    /// Activates all candidates in one move, and goes on watching them. A candidate that is active already stays as it is. A set
     /// is promoted by its name alone, because others cannot know whether it is complete.
     ///
     /// # Errors

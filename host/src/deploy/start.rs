@@ -90,7 +90,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Goes on watching what was put in charge shortly before the host ended: sets as a whole.
+    /// Goes on watching what was activated shortly before the host ended: sets as a whole.
     async fn watch_all_again(self: &Arc<Self>) -> Result<(), DeployError> {
         for set in self.record.on_probation()? {
             let mut changes = Vec::new();

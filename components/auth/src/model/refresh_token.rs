@@ -1,6 +1,6 @@
 //! How a refresh token is written: `session.family.secret`.
 //!
-//! The session's id finds the session. The family is in every token of a session and in nothing else, so whoever presents it once
+//! The session's id finds the session. The family is in every token of a session and in nothing else, so a client that presents it once
 //! had a token of the session. The secret is the token's own: without it, the family lets nobody in. Of the family and of the whole
 //! token, digests alone are stored.
 //!

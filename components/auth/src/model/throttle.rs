@@ -202,7 +202,7 @@ mod tests {
                 let mut tries = (0..).map(|number| number * MINUTE_MS / 2);
                 let let_in_after = tries.find(|after| wait(*after) == 0).unwrap();
                 assert!(wait(0) <= 900 && let_in_after <= 15 * MINUTE_MS, "{subject:?}, set back by {set_back} ms");
-                // What was counted stays, so the wait begins anew after a few attempts.
+                // What was counted stays, so the wait begins again after a few attempts.
                 let (taken, ..) = exhaust(&subject, Some(counted), NOW - set_back + let_in_after);
                 assert!(taken <= 10, "{subject:?}, set back by {set_back} ms: {taken} attempts");
             }

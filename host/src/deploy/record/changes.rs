@@ -4,7 +4,7 @@ use rusqlite::{Transaction, params};
 
 use super::{Record, RecordError};
 
-/// One change of what serves.
+/// One change of the active revisions.
 #[derive(Debug, Default)]
 pub(in crate::deploy) struct Change {
     /// Revisions that become active.
