@@ -19,24 +19,24 @@
 //! login of its account, which replaces it.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::WorkFactor;
 use super::queue::go_behind_answers;
-use super::stored::{Stored, references};
+use super::stored::{Stored, pbkdf2, references};
 
 /// For a machine that cannot measure.
 const FALLBACK: Duration = Duration::from_millis(250);
 
 /// How many PBKDF2 iterations are computed between two looks at the clock: about a millisecond.
-const STEP_ITERATIONS: u32 = 10_000;
+const STEP_ITERATIONS: NonZero<u32> = NonZero::new(10_000).unwrap();
 
 /// What the most expensive kind of hash costs, once it is known.
 pub(super) type Cost = watch::Receiver<Option<Duration>>;
@@ -66,7 +66,7 @@ pub(super) fn level(cost: &Cost, began: Duration) {
         return;
     };
     while processor_time().saturating_sub(began) < target {
-        std::hint::black_box(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(b"password", b"salt", STEP_ITERATIONS));
+        pbkdf2(b"password", b"salt", STEP_ITERATIONS, &mut [0; 32]);
     }
 }
 

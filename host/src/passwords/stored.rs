@@ -4,10 +4,10 @@
 //! a row could otherwise make the host compute for hours.
 
 use std::cell::RefCell;
+use std::num::NonZero;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::{Verdict, WorkFactor};
@@ -60,7 +60,7 @@ pub(super) enum Stored<'a> {
         hex: &'a str,
     },
     Pbkdf2 {
-        iterations: u32,
+        iterations: NonZero<u32>,
         salt: &'a str,
         hex: &'a str,
     },
@@ -103,12 +103,17 @@ impl<'a> Stored<'a> {
             }
             Stored::Pbkdf2 { iterations, salt, hex } => {
                 let mut key = [0; PBKDF2_KEY_BYTES];
-                pbkdf2::pbkdf2_hmac::<Sha256>(password, salt.as_bytes(), *iterations, &mut key);
+                pbkdf2(password, salt.as_bytes(), *iterations, &mut key);
                 (is_hex_of(&key, hex), true)
             }
         };
         Verdict { matches, outdated: matches && behind }
     }
+}
+
+/// PBKDF2 with HMAC-SHA-256 (RFC 8018, section 5.2). Fills `key`.
+pub(super) fn pbkdf2(password: &[u8], salt: &[u8], iterations: NonZero<u32>, key: &mut [u8]) {
+    ring::pbkdf2::derive(ring::pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, key);
 }
 
 /// A new Argon2id hash as a PHC string, with a fresh salt of 16 bytes. The error is the cause, for the log.
@@ -181,8 +186,8 @@ fn read_werkzeug(text: &str) -> Option<Stored<'_>> {
             Stored::Scrypt { params: scrypt_params(n, r, p)?, salt, hex }
         }
         "pbkdf2" if method.next()? == "sha256" => {
-            let iterations = number(method.next()?)?;
-            (1..=PBKDF2_ITERATIONS_CAP).contains(&iterations).then_some(Stored::Pbkdf2 { iterations, salt, hex })?
+            let iterations = NonZero::new(number(method.next()?)?)?;
+            (iterations.get() <= PBKDF2_ITERATIONS_CAP).then_some(Stored::Pbkdf2 { iterations, salt, hex })?
         }
         _ => return None,
     };
