@@ -11,6 +11,12 @@ components := shell('sed -nE "s|^[^#]*component *= *[^#]*$2/component/([A-Za-z0-
 # Their packages, for cargo, which turns a - of a package's name into the _ of a file's.
 packages := replace(replace_regex(components, '(\S+)', "-p '$1'"), "_", "[_-]")
 
+# The host's packages for cargo. Always these, because with others cargo unites other features and compiles wasmtime again.
+host_packages := "--locked --workspace --exclude 'guest-*'"
+
+# What `just run` serves and the recipes for a running host use.
+comptoir := "target/debug/comptoir"
+
 # A panic of a component names the file of a library. Without this that is a path of whoever built it, and differs elsewhere.
 export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := "--remap-path-prefix=" + trim_end_match(env("CARGO_HOME", home_directory() / ".cargo"), "/") + "=/cargo"
 
@@ -20,12 +26,12 @@ default:
 
 # Build everything and serve the shop on http://127.0.0.1:8000
 run *arguments: build
-    target/release/comptoir serve --manifest {{quote(manifest)}} --data data {{arguments}}
+    {{comptoir}} serve --manifest {{quote(manifest)}} --data data {{arguments}}
 
 # Run every test; `just test NAME` runs those whose names contain it
 test *filter: components guests
     # Half of the tests' time is waiting, so two at once for each processor.
-    RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test --locked --workspace --exclude 'guest-*' -- {{filter}}
+    RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test {{host_packages}} -- {{filter}}
 
 # Run the suite on PostgreSQL, on a server of its own that goes afterwards; needs its programs (Debian: apt-get install postgresql)
 test-postgres *filter: components guests
@@ -64,21 +70,21 @@ test-postgres *filter: components guests
     done
     export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@127.0.0.1:$port/postgres"
     export COMPTOIR_TEST_POSTGRES_AUTHORITY="$folder/ca.pem"
-    cargo test --locked --workspace --exclude 'guest-*' --lib -- --include-ignored storage::postgres {{filter}}
+    cargo test {{host_packages}} --lib -- --include-ignored storage::postgres {{filter}}
     # Left out is what is about files, about answers that are remembered (here none is), and what fills tables for minutes.
     about_files="answers:: backup:: crashes:: no_token_and_no_password_lies each_installation a_backup_holds_every_key
         a_full_database a_database_that_fails_is_not a_file_that_is_no_database whose_session_ends_while_it_waits_for_the_writer million::"
-    RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test --locked --workspace --exclude 'guest-*' --test all -- \
+    RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test {{host_packages}} --test all -- \
         --include-ignored $(printf -- '--skip %s ' $about_files) {{filter}}
 
 # Try what must hold whatever is asked with so many cases of each: a few are in `just test`
 fuzz cases="10000": components guests
-    PROPTEST_CASES={{cases}} cargo test --locked --workspace --exclude 'guest-*' --test all -- properties::
+    PROPTEST_CASES={{cases}} cargo test {{host_packages}} --test all -- properties::
 
 # Format, lints with warnings refused, documentation
 check: toolchain
     cargo fmt --all --check
-    cargo clippy --locked --workspace --exclude 'guest-*' --all-targets -- -D warnings
+    cargo clippy {{host_packages}} --all-targets -- -D warnings
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit {{packages}}
 
@@ -92,9 +98,16 @@ advisories:
     @command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
     cargo deny --workspace --locked --config .ci/deny.toml check advisories
 
-# Build the components and the host, optimised: target/release/comptoir
+# Build the components and the host for development: target/debug/comptoir
 build: components
-    cargo build --locked --release -p comptoir
+    @[ -e {{comptoir}} ] || echo "The first build compiles the host's 400 dependencies: about ten minutes on two cores."
+    cargo build {{host_packages}} --bin comptoir
+
+# Build the archive for other machines, optimised: target/dist/comptoir-VERSION-ARCHITECTURE-linux.tar.gz
+dist: components
+    @[ -e target/release/comptoir ] || echo "The first optimised build takes about half an hour on two cores."
+    cargo build {{host_packages}} --release --bin comptoir
+    host/packaging/package target/release/comptoir target/dist
 
 # Build the components that the manifest names: target/wasm32-wasip2/component/*.wasm
 components: toolchain
@@ -127,7 +140,7 @@ guests: toolchain
 dev *arguments: build
     #!/usr/bin/env bash
     set -u
-    target/release/comptoir serve --manifest {{quote(manifest)}} --data data --watch {{arguments}} &
+    {{comptoir}} serve --manifest {{quote(manifest)}} --data data --watch {{arguments}} &
     host=$!
     trap 'kill "$host" 2>/dev/null; wait "$host"' EXIT
     stamp=$(mktemp)
@@ -143,51 +156,51 @@ dev *arguments: build
 # Build one component and put it in charge in the running host
 upgrade service *arguments: toolchain
     cargo build --locked --quiet --profile component --target {{target}} -p {{service}}
-    target/release/comptoir deploy {{service}} target/{{target}}/component/{{service}}.wasm {{arguments}}
+    {{comptoir}} deploy {{service}} target/{{target}}/component/{{service}}.wasm {{arguments}}
 
 # Go back to the revision before, at once
 rollback service *arguments:
-    target/release/comptoir rollback {{service}} {{arguments}}
+    {{comptoir}} rollback {{service}} {{arguments}}
 
 # What is tried on a share of the callers (`just upgrade orders --canary 5%`), or another share for it
 canary *arguments:
-    target/release/comptoir canary {{arguments}}
+    {{comptoir}} canary {{arguments}}
 
 # Put what is tried in charge
 promote *arguments:
-    target/release/comptoir promote {{arguments}}
+    {{comptoir}} promote {{arguments}}
 
 # End what is tried: everybody is served as before
 abort *arguments:
-    target/release/comptoir abort {{arguments}}
+    {{comptoir}} abort {{arguments}}
 
 # What became of a service's revisions
 history service *arguments:
-    target/release/comptoir history {{service}} {{arguments}}
+    {{comptoir}} history {{service}} {{arguments}}
 
 # What serves now, and how it does
 status *arguments:
-    target/release/comptoir status {{arguments}}
+    {{comptoir}} status {{arguments}}
 
 # Swap a component under load, 1,000 times unless told otherwise, and print what that cost
 swap-lab swaps="1000": components
-    cargo bench --locked -p comptoir --bench swap_lab -- {{swaps}}
+    cargo bench {{host_packages}} --bench swap_lab -- {{swaps}}
 
 # Refuse logins of every kind, 300 times each unless told otherwise, and print whether their time tells who has an account
 timing-lab samples="300": components
-    cargo bench --locked -p comptoir --bench timing_lab -- {{samples}}
+    cargo bench {{host_packages}} --bench timing_lab -- {{samples}}
 
 # Compare with a native server, about five minutes: `just bench --help` lists the parts; --quick, --url flask=127.0.0.1:5000
 bench *arguments: components guests
-    cargo bench --locked -p comptoir --bench bench -- {{arguments}}
+    cargo bench {{host_packages}} --bench bench -- {{arguments}}
 
 # Measure the parts of a request in process; `just bench-micro NAME` those whose names contain it
 bench-micro *filter: components guests
-    cargo bench --locked -p comptoir --bench micro -- {{filter}}
+    cargo bench {{host_packages}} --bench micro -- {{filter}}
 
 # Go through every benchmark once, briefly, to see that each works
 bench-once: components guests
-    cargo test --locked --workspace --exclude 'guest-*' --bench bench --bench micro
+    cargo test {{host_packages}} --bench bench --bench micro
 
 # Install the server that `just bench` also compares with. Takes some minutes
 bench-tools:
@@ -195,15 +208,15 @@ bench-tools:
 
 # Kill a serving host, 200 times unless told otherwise, cut its power, fill its disk, stop it, and print what it kept of its word
 crash-lab kills="200": components
-    cargo bench --locked -p comptoir --bench crash_lab -- {{kills}}
+    cargo bench {{host_packages}} --bench crash_lab -- {{kills}}
 
 # Run every attack of the hostile components beside load on a sibling, and print what that and the host's memory notice
 hostile-lab milliseconds="1500" attackers="4": components guests
-    cargo bench --locked -p comptoir --bench hostile_lab -- {{milliseconds}} {{attackers}}
+    cargo bench {{host_packages}} --bench hostile_lab -- {{milliseconds}} {{attackers}}
 
 # Fill each table that clients can fill with a million rows, a few minutes, and use the shop with the limits that it ships with
 rows-lab: components
-    cargo test --locked --workspace --exclude 'guest-*' --test all -- --ignored --test-threads 1 million::
+    cargo test {{host_packages}} --test all -- --ignored --test-threads 1 million::
 
 # Delete the databases, the keys and the compiled code of the shop
 clean-data:
