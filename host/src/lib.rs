@@ -19,50 +19,54 @@
 //! - `deploy` is the only writer of the deployment.
 //! - Signing keys and password hashes are computed on in the host and never enter a guest.
 //! - `route`, `gate`, `storage`, `tokens` and `passwords` know no wasm and no HTTP status: `error` turns what they say into one.
-//! - Nothing points up: a module uses those that stand below it here.
+//! - A module uses only modules that are listed below it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
-// The object graph, and what comes before and after serving.
+// A module uses only modules that stand below it, and a leaf uses none: `tests/all/architecture.rs` reads this list.
+
+// Builds everything else, serves, and stops.
 pub mod host;
 
-// What an operator does with a host's data, whether it serves or not.
-pub mod backup;
-
-// What is asked of the host: by the operator in a file, by clients, by the operator over HTTP.
+// What the operator and the clients ask for.
 pub mod admin;
 pub mod gateway;
-pub mod listener;
 
-// From a cause to an answer.
+// Turns every failure into an HTTP response.
 pub mod error;
 
-// What serves, and how it comes to serve.
+// Brings revisions into service, judges them and rolls them back.
 pub mod deploy;
-pub mod revision;
 
-// The sandbox.
+// A compiled component, and what runs it.
+pub mod revision;
 pub mod engine;
+
+// The interfaces that a component may import.
 pub mod guest;
 
-// What need not be asked twice.
-pub mod answers;
+// What comes before a revision: connections, access control, the manifest.
+pub mod listener;
+pub mod gate;
+pub mod manifest;
 
-// Leaves.
+// What a revision's answer may be taken from or stored in.
+pub mod answers;
+pub mod backup;
+pub mod signature;
+pub mod tokens;
 pub mod audit;
 pub mod body;
-pub mod clock;
-pub mod gate;
 pub mod key_file;
-pub mod manifest;
 pub mod passwords;
+pub mod storage;
+
+// Leaves.
+pub mod clock;
 pub mod permissions;
 pub mod printable;
 pub mod priority;
 pub mod route;
 pub mod shares;
-pub mod signature;
-pub mod storage;
 pub mod telemetry;
-pub mod tokens;
 pub mod version;

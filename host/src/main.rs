@@ -1,6 +1,7 @@
 //! The command line.
 
 mod client;
+mod manual;
 mod output;
 mod sign;
 mod system;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use comptoir::audit;
 use comptoir::backup::{self, Contents};
 use comptoir::clock::Clock;
@@ -70,6 +71,11 @@ enum Command {
     /// What is done with a host's audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// Print the script that completes these commands in a shell.
+    Completions(manual::Completions),
+    /// Write the man pages of these commands.
+    #[command(hide = true)]
+    Man(manual::Man),
     /// Compile the component on stdin to machine code on stdout: what `serve` starts for each that it does not know.
     #[command(hide = true)]
     Compile(Compile),
@@ -181,6 +187,8 @@ fn main() -> ExitCode {
         Command::Backup(options) => back_up(&options),
         Command::Restore(options) => restore(&options),
         Command::Audit(Audit::Verify(options)) => verify(&options),
+        Command::Completions(command) => command.run(CommandLine::command()),
+        Command::Man(command) => command.run(CommandLine::command()),
         Command::Compile(options) => compile(&options),
     };
     match ended {

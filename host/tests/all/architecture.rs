@@ -1,182 +1,104 @@
-//! The edges between the host's modules, as the crate's documentation draws them.
+//! The law of the host's modules: `lib.rs` lists them in topological order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which modules each module may use. What is absent here is forbidden.
-const EDGES: [(&str, &[&str]); 34] = [
-    (
-        "admin",
-        &[
-            "audit",
-            "body",
-            "deploy",
-            "engine",
-            "error",
-            "gate",
-            "gateway",
-            "revision",
-            "route",
-            "shares",
-            "storage",
-            "telemetry",
-            "tokens",
-            "version",
-        ],
-    ),
-    ("backup", &["storage"]),
-    ("answers", &["body", "storage"]),
-    ("audit", &["clock", "priority"]),
-    ("body", &["shares"]),
-    ("clock", &[]),
-    (
-        "deploy",
-        &[
-            "answers",
-            "audit",
-            "body",
-            "clock",
-            "engine",
-            "gate",
-            "guest",
-            "manifest",
-            "passwords",
-            "printable",
-            "revision",
-            "route",
-            "signature",
-            "storage",
-            "tokens",
-        ],
-    ),
-    ("engine", &["guest", "key_file", "manifest", "printable"]),
-    ("error", &["body", "gate", "revision", "route"]),
-    ("gate", &["audit", "permissions", "route", "tokens"]),
-    ("gateway", &["body", "deploy", "error", "gate", "guest", "manifest", "revision", "route", "shares", "telemetry"]),
-    ("guest", &["audit", "clock", "manifest", "passwords", "printable", "storage", "tokens"]),
-    (
-        "host",
-        &[
-            "admin",
-            "audit",
-            "clock",
-            "deploy",
-            "engine",
-            "gate",
-            "gateway",
-            "listener",
-            "manifest",
-            "passwords",
-            "revision",
-            "storage",
-            "telemetry",
-            "tokens",
-        ],
-    ),
-    ("key_file", &["permissions"]),
-    ("lib", &[]),
-    ("listener", &["body", "manifest", "permissions", "shares", "telemetry"]),
-    ("client", &["output"]),
-    ("main", &[]),
-    ("manifest", &["passwords", "signature"]),
-    ("output", &[]),
-    ("passwords", &["priority"]),
-    ("permissions", &[]),
-    ("printable", &[]),
-    ("priority", &[]),
-    (
-        "revision",
-        &[
-            "answers",
-            "body",
-            "clock",
-            "engine",
-            "gate",
-            "guest",
-            "manifest",
-            "printable",
-            "priority",
-            "route",
-            "storage",
-        ],
-    ),
-    ("route", &[]),
-    ("shares", &[]),
-    ("sign", &["output"]),
-    ("signature", &["key_file"]),
-    ("storage", &["permissions", "priority"]),
-    ("system", &[]),
-    ("telemetry", &[]),
-    ("tokens", &["clock", "key_file", "storage"]),
-    ("version", &[]),
-];
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_stem().is_some_and(|name| name == "tests") {
-            continue;
-        }
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
+/// The files of `src` without those of tests.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = entries.filter(|path| path.file_stem().is_some_and(|name| name != "tests"));
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// The modules that each module names after `crate::`, tests and comments left out.
-fn edges() -> BTreeMap<String, BTreeSet<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in files {
-        let first = file.strip_prefix(&root).unwrap().iter().next().unwrap().to_str().unwrap();
-        let module = first.trim_end_matches(".rs").to_owned();
-        let text = std::fs::read_to_string(&file).unwrap();
-        let uses = edges.entry(module.clone()).or_default();
-        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for used in line.split("crate::").skip(1) {
-                let name: String =
-                    used.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
-                if name != module && !name.is_empty() {
-                    uses.insert(name);
-                }
-            }
-        }
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The module of a file, as a path: `revision::slots`.
+fn module(file: &Path) -> String {
+    file.strip_prefix(source()).unwrap().with_extension("").to_str().unwrap().replace('/', "::")
+}
+
+/// What a file says, without comments and unit tests.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The path within the crate that a word of a module's code names.
+fn within_crate(module: &str, word: &str) -> String {
+    let (mut at, mut word) = (module, word);
+    if let Some(path) = word.strip_prefix("crate::") {
+        return path.to_owned();
     }
-    edges
+    while let Some(path) = word.strip_prefix("super::") {
+        (at, word) = (at.rsplit_once("::").map_or("", |(parent, _)| parent), path);
+    }
+    format!("{at}::{word}")
+}
+
+/// Each module with those that it imports. Importing from a parent does not count: a module shares its types with its children.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let codes: BTreeMap<String, String> = files(&source()).iter().map(|file| (module(file), code(file))).collect();
+    let of = |module: &str, code: &str| {
+        let words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != ':');
+        let paths = words.filter(|word| word.contains("::")).map(|word| within_crate(module, word));
+        let prefixes =
+            |path: String| path.match_indices("::").map(|(end, _)| path[..end].to_owned()).collect::<Vec<_>>();
+        let used = paths.filter_map(|path| prefixes(path).into_iter().rfind(|prefix| codes.contains_key(prefix)));
+        used.filter(|used| used != module && !module.starts_with(&format!("{used}::"))).collect()
+    };
+    codes.iter().map(|(module, code)| (module.clone(), of(module, code))).collect()
+}
+
+/// The lines of `lib.rs` that declare modules: those before `// Leaves`, and those after it.
+fn listed() -> (Vec<String>, Vec<String>) {
+    let text = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let (above, leaves) = text.split_once("// Leaves").expect("lib.rs has a line `// Leaves`");
+    let modules = |text: &str| {
+        let names = text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+        names.map(str::to_owned).collect()
+    };
+    (modules(above), modules(leaves))
 }
 
 #[test]
-fn modules_use_only_what_stands_below_them() {
-    let edges = edges();
-    let allowed: BTreeMap<&str, BTreeSet<&str>> =
-        EDGES.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
-    for (module, uses) in &edges {
-        let allowed =
-            allowed.get(module.as_str()).unwrap_or_else(|| panic!("the module {module} has no line in this test"));
-        for used in uses {
-            assert!(allowed.contains(used.as_str()), "{module} uses {used}, which the architecture does not have");
-        }
+fn a_module_imports_only_modules_listed_below_it_and_a_leaf_none() {
+    let (above, leaves) = listed();
+    let top = |module: &str| module.split("::").next().unwrap().to_owned();
+    let place = |module: &str| above.iter().chain(&leaves).position(|listed| *listed == top(module));
+    for (module, used) in imports().iter().flat_map(|(module, used)| used.iter().map(move |used| (module, used))) {
+        let (Some(from), Some(to)) = (place(module), place(used)) else { continue };
+        assert!(from <= to, "{module} imports {used}, which lib.rs lists above it");
+        assert!(from == to || from < above.len(), "{module} imports {used}, but lib.rs lists it as a leaf");
     }
 }
 
 #[test]
-fn the_leaves_know_no_wasm_and_no_http_status() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    for leaf in ["route", "gate", "storage", "tokens", "passwords"] {
-        files.push(root.join(format!("{leaf}.rs")));
-        if root.join(leaf).is_dir() {
-            sources(&root.join(leaf), &mut files);
+fn no_files_import_each_other_in_a_cycle() {
+    let mut left = imports();
+    loop {
+        let imported: BTreeSet<String> = left.values().flatten().cloned().collect();
+        let free = left.iter().find(|(module, used)| used.is_empty() || !imported.contains(*module));
+        let Some(free) = free.map(|(module, _)| module.clone()) else { break };
+        left.remove(&free);
+        for used in left.values_mut() {
+            used.remove(&free);
         }
     }
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
+    assert!(left.is_empty(), "these files are in a cycle, or between two: {left:#?}");
+}
+
+#[test]
+fn the_lower_modules_know_no_wasm_and_no_http_status() {
+    let knows_none = ["route", "gate", "tokens", "passwords"];
+    let is_one = |file: &PathBuf| knows_none.iter().any(|name| module(file).split("::").next() == Some(*name));
+    for file in files(&source()).iter().filter(|file| is_one(file)) {
+        let text = fs::read_to_string(file).unwrap();
         for word in ["wasmtime", "StatusCode"] {
-            assert!(!text.contains(word), "{} knows {word}", file.display());
+            assert!(!text.contains(word), "{} names {word}", file.display());
         }
     }
 }
