@@ -81,12 +81,17 @@ test-postgres *filter: components guests
 fuzz cases="10000": components guests
     PROPTEST_CASES={{cases}} cargo test {{host_packages}} --test all -- properties::
 
-# Format, lints with warnings refused, documentation
+# Format, documents, lints with warnings refused, documentation
 check: toolchain
     cargo fmt --all --check
+    .ci/documents
     cargo clippy {{host_packages}} --all-targets -- -D warnings
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit {{packages}}
+
+# Print 72 random comments and messages with file and line, to judge whether they read well. The same seed prints the same ones
+prose-sample seed:
+    @.ci/prose-sample {{seed}}
 
 # Licences, banned crates and sources of all that is built in. The first time it installs cargo-deny, which takes some minutes
 deny:
@@ -183,16 +188,16 @@ status *arguments:
     {{comptoir}} status {{arguments}}
 
 # Swap a component under load, 1,000 times unless told otherwise, and print what that cost
-swap-lab swaps="1000": components
-    cargo bench {{host_packages}} --bench swap_lab -- {{swaps}}
+swap-lab *arguments: components
+    .ci/measured swap-lab {{arguments}} -- cargo bench {{host_packages}} --bench swap_lab --
 
 # Refuse logins of every kind, 300 times each unless told otherwise, and print whether their time tells who has an account
-timing-lab samples="300": components
-    cargo bench {{host_packages}} --bench timing_lab -- {{samples}}
+timing-lab *arguments: components
+    .ci/measured timing-lab {{arguments}} -- cargo bench {{host_packages}} --bench timing_lab --
 
 # Compare with a native server, about five minutes: `just bench --help` lists the parts; --quick, --url flask=127.0.0.1:5000
 bench *arguments: components guests
-    cargo bench {{host_packages}} --bench bench -- {{arguments}}
+    .ci/measured bench {{arguments}} -- cargo bench {{host_packages}} --bench bench --
 
 # Measure the parts of a request in process; `just bench-micro NAME` those whose names contain it
 bench-micro *filter: components guests
@@ -207,12 +212,12 @@ bench-tools:
     cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features run,serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
 
 # Kill a serving host, 200 times unless told otherwise, cut its power, fill its disk, stop it, and print what it kept of its word
-crash-lab kills="200": components
-    cargo bench {{host_packages}} --bench crash_lab -- {{kills}}
+crash-lab *arguments: components
+    .ci/measured crash-lab {{arguments}} -- cargo bench {{host_packages}} --bench crash_lab --
 
 # Run every attack of the hostile components beside load on a sibling, and print what that and the host's memory notice
-hostile-lab milliseconds="1500" attackers="4": components guests
-    cargo bench {{host_packages}} --bench hostile_lab -- {{milliseconds}} {{attackers}}
+hostile-lab *arguments: components guests
+    .ci/measured hostile-lab {{arguments}} -- cargo bench {{host_packages}} --bench hostile_lab --
 
 # Fill each table that clients can fill with a million rows, a few minutes, and use the shop with the limits that it ships with
 rows-lab: components
