@@ -102,3 +102,36 @@ fn the_lower_modules_know_no_wasm_and_no_http_status() {
         }
     }
 }
+
+/// The names of all dependencies in a Cargo.toml.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    let sections = targets.filter_map(toml::Value::as_table).chain([manifest]);
+    let found = sections.flat_map(|section| tables.iter().filter_map(|name| section.get(*name)?.as_table()));
+    found.flat_map(toml::Table::keys).cloned().collect()
+}
+
+/// All Rust code in a folder.
+fn all_code(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let files = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    folders.iter().map(|folder| all_code(folder)).chain(files.map(|file| fs::read_to_string(file).unwrap())).collect()
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let workspace: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap().iter().filter_map(toml::Value::as_str);
+    for package in members.filter(|member| !member.ends_with('*')).map(|member| root.join(member)) {
+        let manifest: toml::Table = fs::read_to_string(package.join("Cargo.toml")).unwrap().parse().unwrap();
+        let code: String = ["src", "tests", "benches"].map(|part| all_code(&package.join(part))).concat();
+        for dependency in dependencies(&manifest) {
+            let name = dependency.trim_start_matches("comptoir-").replace('-', "_");
+            let is_used = [format!("{name}::"), format!("use {name};")].iter().any(|path| code.contains(path));
+            assert!(is_used, "{} uses {dependency} nowhere: remove it from its Cargo.toml", package.display());
+        }
+    }
+}
