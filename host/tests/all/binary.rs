@@ -1,5 +1,6 @@
 //! The program itself: what it prints and logs, its signals and its exit codes, and what it needs of the system.
 
+mod archive;
 mod development;
 mod exhausted;
 mod failing;
