@@ -22,6 +22,7 @@ mod compression;
 mod cors;
 mod crashes;
 mod deploys;
+mod documents;
 mod envelope;
 mod heads;
 mod hostile_clients;

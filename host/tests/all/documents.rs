@@ -1,0 +1,221 @@
+//! The documents are true: README's transcript is run, its service is built, and every `comptoir` command that they name exists.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use comptoir::manifest::Manifest;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_comptoir");
+
+/// Runs before the commands of a transcript. The recipe `upgrade` builds the component first; here the next one lies there already.
+const PRELUDE: &str = r#"
+comptoir() { "$program" "$@"; }
+just() {
+    case $1 in
+        upgrade) comptoir deploy "$2" "$2.wasm" "${@:3}" ;;
+        *) comptoir "$@" ;;
+    esac
+}
+"#;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The fenced blocks of a document in this language.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    let block = |rest: &str| rest.split("```").next().map(str::to_owned);
+    document.split(&opening).skip(1).filter_map(block).collect()
+}
+
+/// A command of a transcript, and the lines that it should print. If the document shows none, any will do.
+struct Step {
+    command: String,
+    expected: Vec<String>,
+}
+
+fn steps(transcript: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for line in transcript.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("$ ") {
+            Some(command) => steps.push(Step { command: command.to_owned(), expected: Vec::new() }),
+            None => steps.last_mut().expect("a transcript begins with a command").expected.push(line.to_owned()),
+        }
+    }
+    steps
+}
+
+/// Whether a line is what the document shows. In JSON, `…` stands for any text. Elsewhere a word with a digit stands for any other.
+fn is_like(shown: &str, printed: &str) -> bool {
+    if shown.starts_with('{') {
+        let mut rest = printed;
+        let mut pieces = shown.split('…').peekable();
+        let mut is_first = true;
+        while let Some(piece) = pieces.next() {
+            let found = if pieces.peek().is_none() && !is_first {
+                rest.ends_with(piece).then(|| rest.len() - piece.len())
+            } else {
+                rest.find(piece).filter(|at| !is_first || *at == 0)
+            };
+            let Some(at) = found else { return false };
+            rest = &rest[at + piece.len()..];
+            is_first = false;
+        }
+        return rest.is_empty();
+    }
+    let (shown, printed): (Vec<_>, Vec<_>) = (shown.split_whitespace().collect(), printed.split_whitespace().collect());
+    let has_digit = |word: &str| word.bytes().any(|byte| byte.is_ascii_digit());
+    let alike = |(shown, printed): (&&str, &&str)| shown == printed || (has_digit(shown) && has_digit(printed));
+    shown.len() == printed.len() && shown.iter().zip(&printed).all(alike)
+}
+
+/// The shop on ports that the system picks. Dropping it kills it.
+struct Serving {
+    process: Child,
+    gateway: String,
+    admin: String,
+}
+
+impl Serving {
+    fn start(folder: &Path) -> Self {
+        let shipped = read("host/comptoir.toml").replace("\"../", &format!("\"{}/", root().display()));
+        let shipped: Vec<&str> = shipped.lines().filter(|line| !line.starts_with("listen = ")).collect();
+        std::fs::write(folder.join("comptoir.toml"), shipped.join("\n")).unwrap();
+        let mut process = Command::new(PROGRAM)
+            .args(["serve", "--log", "error", "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--manifest", "comptoir.toml", "--data", "data", "--cache"])
+            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut url = |of: &str| loop {
+            let line = lines.next().expect("the program says where it serves").unwrap();
+            if let Some(rest) = line.trim().strip_prefix(of) {
+                break rest.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        let (gateway, admin) = (url("gateway"), url("admin").replace("http://", ""));
+        Self { process, gateway, admin }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_transcript_of_the_readme_is_what_a_newcomer_sees() {
+    let readme = read("README.md");
+    let folder = tempfile::tempdir().unwrap();
+    let host = Serving::start(folder.path());
+    // The next version of orders: the same code and an empty custom section named "v" (WebAssembly core specification, 5.5.3).
+    let mut next = std::fs::read(root().join("target/wasm32-wasip2/component/orders.wasm")).unwrap();
+    next.extend([0, 2, 1, b'v']);
+    std::fs::write(folder.path().join("orders.wasm"), next).unwrap();
+
+    let steps: Vec<Step> = blocks(&readme, "console").iter().flat_map(|block| steps(block)).collect();
+    assert!(steps.len() > 5, "README has a transcript");
+    let setup = blocks(&readme, "bash").concat().replace("http://127.0.0.1:8000", &host.gateway);
+    let mut script = format!("{PRELUDE}{setup}");
+    for Step { command, .. } in &steps {
+        script += &format!("echo; echo '<next>'; {command}\n");
+    }
+    let ran = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(folder.path())
+        .env("program", PROGRAM)
+        .env("COMPTOIR_ADMIN", &host.admin)
+        .env("COMPTOIR_DATA", "data")
+        .output()
+        .expect("bash runs");
+    let (printed, complaints) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(complaints.is_empty(), "{complaints}");
+    let printed: Vec<&str> = printed.split("<next>\n").skip(1).collect();
+    assert_eq!(printed.len(), steps.len(), "each command ran");
+    for (Step { command, expected }, printed) in steps.iter().zip(printed) {
+        let lines: Vec<&str> = printed.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        assert!(!lines.is_empty(), "`{command}` prints something");
+        let is_as_shown = lines.len() == expected.len() && expected.iter().zip(&lines).all(|(a, b)| is_like(a, b));
+        assert!(
+            expected.is_empty() || is_as_shown,
+            "`{command}` printed\n{printed}\nREADME shows\n{}",
+            expected.join("\n")
+        );
+    }
+}
+
+#[test]
+fn the_service_of_the_readme_is_one_that_the_tests_build() {
+    let readme = read("README.md");
+    let built = read("host/tests/guests/stateless/src/lib.rs");
+    let (_, code) = built.split_once("\nuse kit").expect("the guest uses the kit");
+    assert_eq!(blocks(&readme, "rust"), [format!("use kit{code}")]);
+    let listeners = "[listeners]\ngateway = \"127.0.0.1:8000\"\nadmin = \"127.0.0.1:8010\"\n";
+    for table in blocks(&readme, "toml") {
+        Manifest::parse(Path::new("comptoir.toml"), &format!("{listeners}{table}")).unwrap();
+    }
+}
+
+/// What `--help` says of a command.
+fn help(words: &[&str]) -> String {
+    let ran = Command::new(PROGRAM).args(words).arg("--help").output().expect("the program runs");
+    assert!(ran.status.success(), "there is no `comptoir {}`", words.join(" "));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// The `comptoir` commands of a document: in code blocks, and in backticks. The options in a row of a table belong to its command. A
+/// name in capitals stands for any command.
+fn commands(document: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in document.lines() {
+        let line = line.trim_start().trim_start_matches("$ ").replace("./comptoir", "comptoir");
+        if line.starts_with("comptoir ") {
+            found.push(line);
+        } else if line.starts_with("| `comptoir ") {
+            found.push(line.replace(['`', '|', ',', '.'], " ").trim().to_owned());
+        } else {
+            let quoted = line.split('`').skip(1).step_by(2).filter(|text| text.starts_with("comptoir "));
+            found.extend(quoted.map(str::to_owned));
+        }
+    }
+    found.retain(|command| !command["comptoir ".len()..].starts_with(char::is_uppercase));
+    found
+}
+
+#[test]
+fn every_command_and_option_that_a_document_names_exists() {
+    let documents = ["README.md", "SECURITY.md", "host/docs/architecture.md", "host/docs/operating.md"];
+    let mut helps = BTreeMap::new();
+    let mut checked = 0;
+    for document in documents {
+        for command in commands(&read(document)) {
+            let words: Vec<&str> =
+                command.split_whitespace().skip(1).take_while(|word| !word.starts_with('#')).collect();
+            let is_nested =
+                matches!(words[..], ["audit" | "keys", second, ..] if !second.starts_with('-') && second.is_ascii());
+            let is_keys_alone = is_nested && words[0] == "keys" && !matches!(words[1], "rotate" | "disable");
+            let length = if is_nested && !is_keys_alone { 2 } else { 1 };
+            let name = words[..length.min(words.len())].iter().filter(|word| !word.starts_with('-')).copied();
+            let name: Vec<&str> = name.collect();
+            let help = helps.entry(name.join(" ")).or_insert_with(|| help(&name));
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(help.contains(option), "{document}: `comptoir {}` has no {option}: {command}", name.join(" "));
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "the documents name commands");
+}
