@@ -15,12 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use comptoir::audit::Audit;
 use comptoir::body::RequestBody;
 use comptoir::clock::Clock;
 use comptoir::deploy::{Deployment, Served};
-use comptoir::gate::{AdminToken, Gate, Origin};
+use comptoir::gate::{AdminToken, Admitted, Gate, Origin};
 use comptoir::route::Route;
 use comptoir::storage::sqlite::{SqliteConfig, SqliteStorage};
 use comptoir::storage::{Statement, Storage as _};
@@ -95,16 +94,33 @@ fn found<'d>(deployment: &'d Deployment, path: &str) -> (Arc<Route>, &'d Served)
     (route, served)
 }
 
-/// Asks a revision as the host's probe does, and reads the answer to its end. Bytes of the body, or none without an answer.
-async fn answer(route: &Arc<Route>, served: &Served, path: &str) -> Option<usize> {
-    let admitted = Gate::admit_probe(route, head(path, None), Some("admin"));
-    let answer = served.revision.answer(admitted, RequestBody::from(Bytes::new()), None).await.ok()?;
+/// A request of the user `admin` that has passed the gate.
+fn admitted(gate: &Gate, authorization: &str, route: &Arc<Route>, path: &str) -> Admitted {
+    let request_id = "badacaaf-0000000b".into();
+    let origin =
+        Origin { client: None, request_id: &request_id, trace_parent: None, shows_session: false, secure: false };
+    gate.admit(route, head(path, Some(authorization)), origin).unwrap().with_body(RequestBody::default()).unwrap()
+}
+
+/// A gate, and what the user `admin` sends in `authorization`.
+fn gate(folder: &Path) -> (Gate, String) {
+    let tokens = Arc::new(Tokens::open(folder, Clock::default()).unwrap());
+    let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
+    let audit = Audit::open(folder, Clock::default(), u64::MAX).unwrap();
+    (Gate::new(tokens, Arc::new(AdminToken::open(&folder.join("admin.token")).unwrap()), audit), authorization)
+}
+
+/// Sends a request to a revision and reads the response to its end. Returns the length of the body, None without a response.
+async fn answer(admitted: Admitted, served: &Served) -> Option<usize> {
+    let answer = served.revision.answer(admitted, None).await.ok()?;
     Some(answer.response.into_body().collect().await.unwrap().to_bytes().len())
 }
 
 fn revisions(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
+    let gate_folder = tempfile::tempdir().unwrap();
+    let (gate, authorization) = gate(gate_folder.path());
     let hosts = [sandboxes(&runtime, folder.path()), runtime.block_on(Shop::with(shop_manifest()))];
     let cases = [
         (0, "instantiate, empty call, drop", "/silent", false),
@@ -115,9 +131,11 @@ fn revisions(criterion: &mut Criterion) {
     ];
     for (host, name, path, answers) in cases {
         let (route, served) = found(hosts[host].deployment(), path);
-        assert_eq!(runtime.block_on(answer(&route, served, path)).is_some(), answers, "{path}");
+        let request = || admitted(&gate, &authorization, &route, path);
+        assert_eq!(runtime.block_on(answer(request(), served)).is_some(), answers, "{path}");
         criterion.bench_function(name, |bencher| {
-            bencher.to_async(&runtime).iter(|| answer(&route, served, path));
+            let answer = |request| answer(request, served);
+            bencher.to_async(&runtime).iter_batched(request, answer, BatchSize::SmallInput);
         });
     }
     for mut host in hosts {
@@ -133,10 +151,7 @@ fn before_the_guest(criterion: &mut Criterion) {
         bencher.iter(|| routes.find(&Method::GET, black_box("/users/1")).cloned());
     });
     let folder = tempfile::tempdir().unwrap();
-    let tokens = Arc::new(Tokens::open(folder.path(), Clock::default()).unwrap());
-    let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
-    let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
-    let gate = Gate::new(tokens, Arc::new(AdminToken::open(&folder.path().join("admin.token")).unwrap()), audit);
+    let (gate, authorization) = gate(folder.path());
     let client = Some([127, 0, 0, 1].into());
     let request_id = "badacaaf-0000000b".into();
     let origin = Origin { client, request_id: &request_id, trace_parent: None, shows_session: false, secure: false };

@@ -38,8 +38,9 @@ use crate::audit::{Event, Note, Refused, Source};
 use crate::body::{Arriving, Body, full};
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::error::Error;
-use crate::gate::{Gate, REQUEST_ID};
-use crate::gateway::{Gateway, Hosts, RequestIds, normalise};
+use crate::gate::Gate;
+use crate::gateway::{Gateway, Hosts, RequestIds};
+use crate::head::{REQUEST_ID, normalise};
 use crate::shares::Arrival;
 use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
@@ -86,7 +87,7 @@ impl Admin {
             return Error::Overloaded.to_response(&id);
         }
         let (mut head, body) = request.into_parts();
-        let readable = normalise(&mut head).and_then(|()| self.hosts.check(&head));
+        let readable = normalise(&mut head).map_err(Error::from).and_then(|()| self.hosts.check(&head));
         let request = Request::from_parts(head, body);
         let changes = readable.is_ok() && !request.method().is_safe() && self.check_token(request.headers()).is_ok();
         let answered = self.answer_and_tell(request, readable, arrival.client.address(), id.clone(), changes);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::body::{Body, BodyRefusal, full};
 use crate::gate::Refusal;
+use crate::head::HeadError;
 use crate::revision::{Failure, FailureKind};
 use crate::route::NoRoute;
 
@@ -202,6 +203,16 @@ impl From<Refusal> for Error {
             Refusal::MissingToken => Self::MissingToken,
             Refusal::InvalidToken => Self::InvalidToken,
             Refusal::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
+impl From<HeadError> for Error {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::UriTooLong => Self::UriTooLong,
+            HeadError::HeadersTooLarge => Self::HeadersTooLarge,
+            HeadError::Ambiguous(what_to_send) => Self::BadRequest(what_to_send),
         }
     }
 }

@@ -1,71 +1,67 @@
-//! The way of a request: route, gate, revision, answer.
+//! The way of a client's request: route, gate, body, revision, response.
 //!
-//! Each request takes one deployment, everybody's or the canary's, and keeps it to the end, through the calls that its guest makes
-//! to other services, so that it never meets two versions of a service.
+//! Each request uses one deployment, the stable one or the canary's, from its route to the last byte of its response. The calls
+//! that its guest makes to other services use it too. So a request never meets two revisions of one service.
 
-mod choose;
-mod compression;
+mod access_log;
+mod coding;
 mod cors;
+mod encoding;
 mod envelope;
-mod head;
 mod health;
 mod hosts;
 mod openapi;
 mod own;
 mod peers;
 mod request_id;
-mod trace;
+mod respond;
+mod stop;
 mod trace_parent;
+mod version;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
-use hyper::body::Body as _;
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::body::{self, Arriving, Body, RequestBody, full};
+use crate::body::{self, Arriving, Body};
 use crate::deploy::{Deployment, Served, Serving};
 use crate::error::Error;
-use crate::gate::{Gate, Origin, REQUEST_ID};
+use crate::gate::{Gate, Origin};
+use crate::head::{is_about_server, normalise};
 use crate::manifest::{Grant, Manifest};
-use crate::revision::Answer;
 use crate::route::{NoRoute, Route, RouteTable};
 use crate::shares::Arrival;
 use crate::telemetry::Metrics;
 
-use compression::Wish;
+use access_log::AccessLogEntry;
+use coding::check_coding;
+pub use coding::refuse_codings;
 use cors::Cors;
-pub use head::normalise;
+use encoding::AcceptedEncodings;
 pub use hosts::Hosts;
 use hosts::LoopbackDoors;
 use own::Own;
 use peers::PeerCalls;
 pub use request_id::RequestIds;
-use trace::Trace;
+pub use respond::REVISION;
+use respond::{METHODS, options};
+use stop::Stop;
 use trace_parent::TraceParent;
 
-/// Names the revision that answered.
-pub const REVISION: HeaderName = HeaderName::from_static("x-comptoir-revision");
-
-/// What a page may send to a component that takes every method, and what the server as a whole answers.
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-
-/// Which listener a request came in by.
+/// The listener that a request arrived on.
 #[derive(Debug, Clone)]
 pub enum Door {
-    /// The routes of all services.
+    /// The gateway's listener, with the routes of all services.
     Gateway,
-    /// One service's own listener.
+    /// The listener of one service.
     Service(Arc<str>),
 }
 
-/// Answers requests.
+/// Answers the requests of clients.
 pub struct Gateway {
     serving: Arc<ArcSwap<Serving>>,
     gate: Gate,
@@ -73,25 +69,30 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     cors: Cors,
     doors: LoopbackDoors,
-    /// Whether its listeners speak TLS.
+    /// Whether the listeners speak TLS.
     secure: bool,
 }
 
-/// Why a request ended early, with what the log should say beside the answer.
-struct Stop {
-    error: Error,
-    cause: Option<String>,
-    output: Option<String>,
+/// One request, with what the host found out about it before it is routed.
+struct Incoming {
+    id: Arc<str>,
+    /// In its normal form.
+    head: Parts,
+    body: Arriving,
+    arrival: Arrival,
+    trace_parent: Option<TraceParent>,
+    is_preflight: bool,
 }
 
-impl<E: Into<Error>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), cause: None, output: None }
-    }
+/// What a request's method and path lead to.
+enum Found {
+    Route(Arc<Route>),
+    /// The path exists, and the host itself answers `OPTIONS`.
+    Options(Response<Body>),
 }
 
 impl Gateway {
-    /// A gateway onto whatever the pointer names at the time of each request, on the listeners of this manifest.
+    /// A gateway that answers each request with the deployment that the pointer names at that moment.
     pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>, manifest: &Manifest) -> Self {
         let ids = RequestIds::default();
         let listeners = &manifest.listeners;
@@ -99,112 +100,104 @@ impl Gateway {
         Self { serving, gate, ids, metrics, cors, doors, secure: listeners.tls.is_some() }
     }
 
-    /// Answers one request, whatever happens on the way. Every answer names the request and, if one answered, the revision.
+    /// Answers one request, also if the host panics meanwhile. Every response names the request and the revision that answered.
     pub async fn handle(self: &Arc<Self>, door: &Door, arrival: Arrival, request: Request<Arriving>) -> Response<Body> {
         let id = self.ids.of(request.headers());
         let (mut head, body) = request.into_parts();
-        let readable = normalise(&mut head);
-        let (is_head, page) = (head.method == Method::HEAD, self.cors.page(&head.method, &head.headers));
-        let mut trace = Trace::new(&self.metrics, &id, &head, arrival.client.address());
-        trace.parent = TraceParent::of(&head.headers);
+        let normalised = normalise(&mut head);
+        let (is_head, cross_origin) = (head.method == Method::HEAD, self.cors.request(&head));
+        let trace_parent = TraceParent::of(&head.headers);
+        let mut log = AccessLogEntry::new(&self.metrics, &id, &head, arrival.client.address(), trace_parent.clone());
+        let is_preflight = cross_origin.is_preflight;
+        let incoming = Incoming { id: id.clone(), head, body, arrival, trace_parent, is_preflight };
         let answered = async {
-            readable?;
-            self.answer(door, &arrival, &id, head, body, &mut trace).await
+            normalised?;
+            self.answer(door, incoming, &mut log).await
         };
-        let answered = AssertUnwindSafe(answered).catch_unwind().await;
-        let answered = answered.unwrap_or_else(|_| {
-            trace.cause = Some("the host panicked: the message is on its stderr".to_owned());
-            Err(Error::Internal.into())
-        });
-        let mut response = answered.unwrap_or_else(|stop: Stop| {
-            trace.cause = stop.cause.or(trace.cause.take());
-            trace.output = stop.output.or(trace.output.take());
+        let answered = AssertUnwindSafe(answered).catch_unwind().await.unwrap_or_else(|_| Err(Stop::panic()));
+        let mut response = answered.unwrap_or_else(|stop| {
+            log.note(stop.cause, stop.output);
             stop.error.to_response(&id)
         });
-        finish(&mut response, &id, trace.revision.as_ref());
-        self.cors.tell(page, &mut response);
-        trace.status = Some(response.status());
-        if is_head { without_body(response) } else { response }
+        respond::name(&mut response, &id, log.revision.as_ref());
+        self.cors.finish(cross_origin, &mut response);
+        log.status = Some(response.status());
+        if is_head { respond::without_body(response) } else { response }
     }
 
+    /// The way of one request. Each step either leads to the next one or ends the request.
     async fn answer(
         self: &Arc<Self>,
         door: &Door,
-        arrival: &Arrival,
-        id: &Arc<str>,
-        mut head: Parts,
-        body: Arriving,
-        trace: &mut Trace,
+        incoming: Incoming,
+        log: &mut AccessLogEntry,
     ) -> Result<Response<Body>, Stop> {
+        let Incoming { id, mut head, body, arrival, trace_parent, is_preflight } = incoming;
         let client = arrival.client.address();
+        // A client with too many requests is refused first, so that a flood costs little.
         if !arrival.has_room {
             return Err(Error::Overloaded.into());
         }
+        // A page that rebinds its name to loopback must reach nothing, not even the gateway's own paths.
         self.doors.check(door, &head)?;
-        if head::is_about_server(&head) {
+        // `OPTIONS *` asks about the server, so it has no route.
+        if is_about_server(&head) {
             return Ok(options(METHODS));
         }
+        // From here on the request uses one deployment, whatever is deployed meanwhile.
         let deployment = self.choose(&head.headers, client)?;
-        if let (Door::Gateway, Some(own)) = (door, Own::at(head.uri.path())) {
-            return Ok(self.answer_own(own, &deployment, id, &head).await?);
+        // No service can have the gateway's own paths, so the route table does not know them.
+        if let Some(own) = Own::at(door, head.uri.path()) {
+            return Ok(self.answer_own(own, &deployment, &id, &head).await?);
         }
-        let table = match door {
-            Door::Gateway => Some(deployment.gateway()),
-            Door::Service(service) => deployment.door(service),
+        // The route decides about everything that follows: service, access and visible headers.
+        let route = match find(table(&deployment, door), &head, is_preflight)? {
+            Found::Route(route) => log.route.insert(route).clone(),
+            Found::Options(response) => return Ok(response),
         };
-        let route = match find(table, &head) {
-            Err(NoRoute::Options(allow)) => return Ok(cors::reading(options(&allow), table, &head)),
-            // A guest that takes every method is not asked either: a browser sends no token yet.
-            Ok(_) if self.cors.page(&head.method, &head.headers).is_preflight => return Ok(options(METHODS)),
-            found => found?,
-        };
-        trace.route = Some(route.clone());
+        // A service without a revision still has its routes, and answers 503.
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
-        trace.revision = Some(served.revision.label().clone());
-        let parent = trace.parent.as_ref();
-        let origin = Origin {
-            client: Some(client),
-            request_id: id,
-            trace_parent: parent.map(TraceParent::header),
-            shows_session: served.grants.contains(&Grant::Tokens),
-            secure: self.secure,
-        };
-        let wish = (!served.grants.contains(&Grant::Tokens)).then(|| Wish::of(&mut head.headers));
-        let readable = check_coding(&route, &head.headers, &body);
-        let admitted = self.gate.admit(&route, head, origin)?;
-        readable?;
+        log.revision = Some(served.revision.label().clone());
+        // Before the gate, which removes headers. A compressed token could be guessed by its length (BREACH), so not with tokens.
+        let accepted = (!uses_tokens(served)).then(|| AcceptedEncodings::take(&mut head.headers));
+        let coding = check_coding(&route, &head.headers, &body);
+        // Access comes before the body, so that a stranger cannot make the host read one.
+        let pending = self.gate.admit(&route, head, self.origin(client, &id, trace_parent.as_ref(), served))?;
+        // 401 and 403 come before 415: a stranger learns nothing about what a route reads.
+        coding?;
+        // The guest is made only once the body is complete, so a slow client holds no instance.
         let limits = served.revision.limits();
-        let body = body::read(body, limits.body_bytes, limits.time).await.map_err(|refusal| Stop {
-            cause: Some(format!("the request's body: {refusal:?}")),
-            ..Stop::from(refusal)
-        })?;
-        let peers = self.peers(&deployment, served, id, parent, 0);
-        let admitted = admitted.confirm()?;
-        let asked = admitted.asked();
-        let answer = served.revision.answer(admitted, body, peers).await;
-        let Answer { response, output, excuse } = answer.map_err(|failure| Stop {
-            error: Error::from(&failure),
-            cause: Some(failure.cause),
-            output: failure.output,
-        })?;
-        (trace.output, trace.cause) = (output, excuse);
-        if response.status() == StatusCode::FORBIDDEN {
-            self.gate.tell_refusal_of_service(&asked);
+        let body = body::read(body, limits.body_bytes, limits.time).await?;
+        // The session may have ended while the body arrived, so it is checked again.
+        let admitted = pending.with_body(body)?;
+        let (summary, peers) = (admitted.summary(), self.peers(&deployment, served, &id, trace_parent.as_ref(), 0));
+        let answer = served.revision.answer(admitted, peers).await?;
+        log.note(answer.excuse, answer.output);
+        // A refusal by the service belongs into the audit log as much as one by the gate.
+        if answer.response.status() == StatusCode::FORBIDDEN {
+            self.gate.audit_refusal_by_service(&summary);
         }
-        let response = envelope::name_request(response, id).await.map_err(|error| Stop {
-            cause: Some(format!("the answer's body: {error}")),
-            ..Stop::from(Error::Internal)
-        })?;
-        match wish {
-            Some(wish) => wish.grant(response).await.map_err(|error| Stop {
-                cause: Some(format!("the answer was not compressed: {error}")),
-                ..Stop::from(Error::Internal)
-            }),
+        // Last, because both change the bytes: a cached response must not contain the id of another request.
+        let response = envelope::add_request_id(answer.response, &id).await?;
+        match accepted {
+            Some(accepted) => Ok(accepted.encode(response).await?),
             None => Ok(response),
         }
     }
 
-    /// The way to other services, for a guest whose service may call any.
+    /// What the guest may know about a client's request besides its head.
+    fn origin<'a>(
+        &self,
+        client: std::net::IpAddr,
+        request_id: &'a Arc<str>,
+        trace_parent: Option<&'a TraceParent>,
+        served: &Served,
+    ) -> Origin<'a> {
+        let (trace_parent, shows_session) = (trace_parent.map(TraceParent::header), uses_tokens(served));
+        Origin { client: Some(client), request_id, trace_parent, shows_session, secure: self.secure }
+    }
+
+    /// How the guest calls other services. None if its service may call none.
     fn peers(
         self: &Arc<Self>,
         deployment: &Arc<Deployment>,
@@ -227,63 +220,26 @@ impl Gateway {
     }
 }
 
-fn find(table: Option<&RouteTable>, head: &Parts) -> Result<Arc<Route>, NoRoute> {
-    table.ok_or(NoRoute::Path)?.find(&head.method, head.uri.path()).cloned()
-}
-
-/// Refuses a body in a coding that the component would not undo (RFC 9110, section 8.4; RFC 7694): a component whose route describes
-/// its headers, and not this one, takes every body as it is.
-fn check_coding(route: &Route, headers: &HeaderMap, body: &Arriving) -> Result<(), Error> {
-    let reads_coding = route.headers.as_ref().is_none_or(|read| read.contains(&CONTENT_ENCODING));
-    if reads_coding || body.is_end_stream() { Ok(()) } else { refuse_codings(headers) }
-}
-
-/// Refuses every coding of a body but `identity`.
-///
-/// # Errors
-/// `Error::UnsupportedCoding`.
-pub fn refuse_codings(headers: &HeaderMap) -> Result<(), Error> {
-    let values =
-        headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let is_plain = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
-    if values.map(<[u8]>::trim_ascii).all(is_plain) { Ok(()) } else { Err(Error::UnsupportedCoding) }
-}
-
-fn options(allow: &str) -> Response<Body> {
-    let mut response = Response::new(full(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    if let Ok(allow) = HeaderValue::from_str(allow) {
-        response.headers_mut().insert(ALLOW, allow);
+/// The routes that exist on a listener.
+fn table<'d>(deployment: &'d Deployment, door: &Door) -> Option<&'d RouteTable> {
+    match door {
+        Door::Gateway => Some(deployment.gateway()),
+        Door::Service(service) => deployment.door(service),
     }
-    response
 }
 
-/// What every answer carries. Nothing is stored by a cache unless the guest says that it may.
-fn finish(response: &mut Response<Body>, id: &str, revision: Option<&HeaderValue>) {
-    let headers = response.headers_mut();
-    headers.remove(REVISION);
-    if let Some(revision) = revision {
-        headers.insert(REVISION, revision.clone());
+fn find(table: Option<&RouteTable>, head: &Parts, is_preflight: bool) -> Result<Found, NoRoute> {
+    let table = table.ok_or(NoRoute::Path)?;
+    match table.find(&head.method, head.uri.path()) {
+        // A preflight carries no token, so the host answers it, even for a service that accepts every method.
+        Ok(_) if is_preflight => Ok(Found::Options(options(METHODS))),
+        Ok(route) => Ok(Found::Route(route.clone())),
+        Err(NoRoute::Options(allow)) => Ok(Found::Options(cors::note_headers(options(&allow), table, head))),
+        Err(none) => Err(none),
     }
-    if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-/// The answer to `HEAD`: the headers of `GET`, with the length that its body would have (RFC 9110, section 9.3.2).
-fn without_body(mut response: Response<Body>) -> Response<Body> {
-    // An answer 304 has no body for GET either.
-    if response.status() != StatusCode::NOT_MODIFIED
-        && let Some(length) = response.body().size_hint().exact()
-    {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    response.map(|_| full(""))
-}
-
-/// A body that the host makes for a request of its own.
-fn own_body(bytes: impl Into<bytes::Bytes>) -> RequestBody {
-    RequestBody::from(bytes.into())
+/// Whether a service may see access tokens and sessions.
+fn uses_tokens(served: &Served) -> bool {
+    served.grants.contains(&Grant::Tokens)
 }

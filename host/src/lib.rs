@@ -48,6 +48,7 @@ pub mod guest;
 // What comes before a revision: connections, access control, the manifest.
 pub mod listener;
 pub mod gate;
+pub mod head;
 pub mod manifest;
 
 // What a revision's answer may be taken from or stored in.

@@ -51,10 +51,10 @@ use wasmtime::component::Component;
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
 use crate::answers::Answers;
-use crate::body::{Body, RequestBody};
+use crate::body::Body;
 use crate::clock::Clock;
 use crate::engine::{Engines, Speaks, Ticker, Wasi};
-use crate::gate::Admitted;
+use crate::gate::{Admitted, ProbeRequest};
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::{Grant, Limits};
 use crate::storage::Storage;
@@ -288,13 +288,8 @@ impl Revision {
     ///
     /// # Errors
     /// `Failure`. The store is gone by then, and open transactions with it.
-    pub async fn answer(
-        &self,
-        admitted: Admitted,
-        body: RequestBody,
-        peers: Option<Box<dyn Peers>>,
-    ) -> Result<Answer, Failure> {
-        let asked = Asked::new(self.memory.as_ref(), &admitted, &body);
+    pub async fn answer(&self, admitted: Admitted, peers: Option<Box<dyn Peers>>) -> Result<Answer, Failure> {
+        let asked = Asked::new(self.memory.as_ref(), &admitted);
         if let Some(response) = asked.recall() {
             self.traffic.count(admitted.route(), Outcome::Remembered, Duration::ZERO);
             return Ok(Answer { response, output: None, excuse: None });
@@ -304,7 +299,7 @@ impl Revision {
         let session = admitted.session().map(|session| session.id());
         let place = self.idle.as_ref().and_then(|idle| idle.place(&self.handler, session));
         let grants = Grants { session: admitted.session().cloned(), audit, ..self.grants.clone() };
-        let answer = self.run(admitted, body, grants, peers, place, &excuse).await;
+        let answer = self.run(admitted.into(), grants, peers, place, &excuse).await;
         let answer = answer.map(|(mut answer, whole)| {
             asked.settle(&mut answer.response, whole);
             answer
@@ -325,7 +320,7 @@ impl Revision {
     ///
     /// # Errors
     /// `Failure`, and whether something that the guest depends on failed it.
-    pub async fn rehearse(&self, admitted: Admitted, body: RequestBody) -> (Result<Answer, Failure>, Excuse) {
+    pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, Excuse) {
         let excuse = Excuse::default();
         let grants = Grants {
             session: None,
@@ -334,7 +329,7 @@ impl Revision {
             passwords: self.grants.passwords.clone(),
             audit: None,
         };
-        let answer = self.run(admitted, body, grants, None, None, &excuse).await;
+        let answer = self.run(probe.into(), grants, None, None, &excuse).await;
         (answer.map(|(answer, _)| answer), excuse)
     }
 }

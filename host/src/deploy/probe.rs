@@ -1,6 +1,5 @@
 //! Whether a revision can do its work: its health route and the probes that it declares, on real instances.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Served;
 use crate::body::RequestBody;
-use crate::gate::Gate;
+use crate::gate::ProbeRequest;
 use crate::printable::excerpt;
 use crate::revision::{FailureKind, Probe};
 use crate::route::{Access, Route};
@@ -63,15 +62,16 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
     if probe.body.is_some() {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let route = Arc::new(Route {
+    let route = Route {
         service: served.revision.service().into(),
         method: Some(probe.method.clone()),
         pattern: probe.path.as_str().into(),
         access: Access::Public,
         headers: None,
-    });
-    let admitted = Gate::admit_probe(&route, request.into_parts().0, probe.caller.as_deref());
-    let (answer, excuse) = served.revision.rehearse(admitted, RequestBody::from(bytes::Bytes::from(body))).await;
+    };
+    let body = RequestBody::from(bytes::Bytes::from(body));
+    let request = ProbeRequest::new(&route, request.into_parts().0, body, probe.caller.as_deref());
+    let (answer, excuse) = served.revision.rehearse(request).await;
     let why = match answer {
         Ok(answer) if answer.response.status().is_success() => return Ok(()),
         Ok(answer) => {

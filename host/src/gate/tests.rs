@@ -2,10 +2,13 @@
 
 use std::sync::LazyLock;
 
-use hyper::{Method, Request};
+use hyper::Request;
+use hyper::header::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::body::RequestBody;
 use crate::clock::Clock;
+use crate::head::{CALLER, CLIENT_ADDRESS, REQUEST_ID, SESSION_ID, TRACE_PARENT, USER_ID};
 
 fn gate() -> (tempfile::TempDir, Arc<Tokens>, Gate) {
     let folder = tempfile::tempdir().unwrap();
@@ -28,13 +31,23 @@ fn head(headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
+/// The head that the guest sees of a request without a body.
+fn guest_head(pending: Pending) -> Parts {
+    GuestRequest::from(pending.with_body(RequestBody::default()).unwrap()).into_parts().0
+}
+
+/// What becomes of a request when its body, which is empty, has arrived.
+fn body_arrives(pending: Pending) -> Result<Admitted, Refusal> {
+    pending.with_body(RequestBody::default())
+}
+
 fn origin() -> Origin<'static> {
     static ID: LazyLock<Arc<str>> = LazyLock::new(|| "id".into());
     Origin { client: None, request_id: &ID, trace_parent: None, shows_session: false, secure: false }
 }
 
 #[test]
-fn each_access_lets_pass_whom_it_should() {
+fn each_access_admits_the_right_callers() {
     let (_folder, tokens, gate) = gate();
     let bearer = |role| format!("Bearer {}", tokens.issue("alice", role, "s1").unwrap().token);
     let (user, admin) = (bearer("user"), bearer("admin"));
@@ -56,7 +69,7 @@ fn each_access_lets_pass_whom_it_should() {
     for (access, authorization, expected) in table {
         let sent: &[_] = if authorization.is_empty() { &[] } else { &[("authorization", authorization)] };
         let admitted = gate.admit(&route(access), head(sent), origin());
-        let user = admitted.map(|admitted| admitted.into_head().headers.get(USER_ID).cloned());
+        let user = admitted.map(|pending| guest_head(pending).headers.get(USER_ID).cloned());
         let user =
             user.as_ref().map(|user| user.as_ref().map(|user| user.to_str().unwrap())).map_err(|refusal| *refusal);
         assert_eq!(user, expected, "{access:?} with {authorization:?}");
@@ -64,7 +77,7 @@ fn each_access_lets_pass_whom_it_should() {
 }
 
 #[test]
-fn the_scheme_is_read_in_any_case_and_two_credentials_are_none() {
+fn the_scheme_is_case_insensitive_and_two_credentials_are_refused() {
     let (_folder, tokens, gate) = gate();
     let token = tokens.issue("alice", "user", "s1").unwrap().token;
     let lower = format!("bearer {token}");
@@ -74,7 +87,7 @@ fn the_scheme_is_read_in_any_case_and_two_credentials_are_none() {
 }
 
 #[test]
-fn what_a_client_may_not_say_and_its_credential_do_not_pass() {
+fn reserved_headers_and_the_credential_do_not_reach_the_guest() {
     let (_folder, tokens, gate) = gate();
     let token = format!("Bearer {}", tokens.issue("alice", "user", "s1").unwrap().token);
     let forged = head(&[
@@ -89,45 +102,45 @@ fn what_a_client_may_not_say_and_its_credential_do_not_pass() {
         ("authorization", &token),
         ("accept", "*/*"),
     ]);
-    let headers = gate.admit(&route(Access::User), forged, origin()).unwrap().into_head().headers;
+    let headers = guest_head(gate.admit(&route(Access::User), forged, origin()).unwrap()).headers;
     let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     left.sort();
     assert_eq!(left, ["accept: */*", "x-request-id: id", "x-user-id: alice", "x-user-role: user"]);
 }
 
 #[test]
-fn a_name_of_any_letters_and_the_session_reach_a_service_that_may_know_it() {
+fn a_unicode_username_and_the_session_reach_a_service_that_may_see_them() {
     let (_folder, tokens, gate) = gate();
     let token = format!("Bearer {}", tokens.issue("Łukasz", "user", "s1").unwrap().token);
     let origin = Origin { client: Some("::ffff:10.0.0.1".parse().unwrap()), shows_session: true, ..origin() };
     let head = head(&[("authorization", &token)]);
-    let headers = gate.admit(&route(Access::User), head, origin).unwrap().into_head().headers;
+    let headers = guest_head(gate.admit(&route(Access::User), head, origin).unwrap()).headers;
     assert_eq!(headers[USER_ID].as_bytes(), "Łukasz".as_bytes());
     assert_eq!(headers[SESSION_ID], "s1");
     assert_eq!(headers[CLIENT_ADDRESS], "10.0.0.1");
 }
 
 #[tokio::test]
-async fn a_session_that_ended_before_the_body_came_is_refused_or_nobodys() {
+async fn a_session_that_ends_before_the_body_arrives_is_refused_or_anonymous() {
     let (_folder, tokens, gate) = gate();
     let token = format!("Bearer {}", tokens.issue("alice", "user", "s1").unwrap().token);
     let origin = Origin { shows_session: true, ..origin() };
     let admit = |access| gate.admit(&route(access), head(&[("authorization", &token)]), origin).unwrap();
     let (lives, public, user) = (admit(Access::User), admit(Access::Public), admit(Access::User));
-    let lives = lives.confirm().unwrap();
+    let lives = body_arrives(lives).unwrap();
     assert!(!lives.session().unwrap().has_ended());
     tokens.revoke("s1").await.unwrap();
-    assert!(lives.session().unwrap().has_ended(), "who asks later is told");
-    assert_eq!(user.confirm().unwrap_err(), Refusal::InvalidToken);
-    let public = public.confirm().unwrap();
+    assert!(lives.session().unwrap().has_ended(), "an admitted request still sees that its session ended");
+    assert_eq!(body_arrives(user).unwrap_err(), Refusal::InvalidToken);
+    let public = body_arrives(public).unwrap();
     assert!(public.session().is_none());
-    assert!(public.into_head().headers.keys().all(|name| *name == REQUEST_ID));
+    assert!(public.head().headers.keys().all(|name| *name == REQUEST_ID));
     let nobody = gate.admit(&route(Access::Public), head(&[]), origin).unwrap();
-    assert!(nobody.confirm().unwrap().session().is_none());
+    assert!(body_arrives(nobody).unwrap().session().is_none());
 }
 
 #[tokio::test]
-async fn a_token_whose_key_was_disabled_before_the_body_came_is_refused_or_nobodys() {
+async fn a_key_disabled_before_the_body_arrives_makes_its_token_refused_or_anonymous() {
     let (_folder, tokens, gate) = gate();
     let admit = |access, token: &str| {
         let token = format!("Bearer {token}");
@@ -138,23 +151,23 @@ async fn a_token_whose_key_was_disabled_before_the_body_came_is_refused_or_nobod
     let (user, public) = (admit(Access::User, &leaked), admit(Access::Public, &leaked));
     tokens.rotate_keys().await.unwrap();
     let (after, rotated) = (admit(Access::User, &issue()), admit(Access::User, &leaked));
-    assert!(rotated.confirm().is_ok(), "a rotation ends nothing");
+    assert!(body_arrives(rotated).is_ok(), "a rotation ends nothing");
     tokens.disable_key(&tokens.keys()[1].id).await.unwrap();
-    assert_eq!(user.confirm().unwrap_err(), Refusal::InvalidToken);
-    let public = public.confirm().unwrap();
+    assert_eq!(body_arrives(user).unwrap_err(), Refusal::InvalidToken);
+    let public = body_arrives(public).unwrap();
     assert!(public.session().is_none() && !public.head().headers.contains_key(USER_ID));
-    assert!(after.confirm().is_ok(), "the same session under the other key");
+    assert!(body_arrives(after).is_ok(), "the same session under the other key");
 }
 
 #[test]
-fn a_call_passes_to_internal_routes_alone_and_carries_the_callers_name() {
+fn a_call_reaches_only_internal_routes_and_carries_its_callers_name() {
     let (_folder, _tokens, gate) = gate();
     for access in [Access::Public, Access::User, Access::Admin] {
         let refusal = gate.admit_call(&route(access), "user", head(&[]), origin()).unwrap_err();
         assert_eq!(refusal, Refusal::Forbidden);
     }
     let forged = head(&[("x-comptoir-caller", "host"), ("x-user-id", "admin")]);
-    let headers = gate.admit_call(&route(Access::Internal), "user", forged, origin()).unwrap().into_head().headers;
+    let headers = guest_head(gate.admit_call(&route(Access::Internal), "user", forged, origin()).unwrap()).headers;
     assert_eq!(headers[CALLER], "user");
     assert!(!headers.contains_key(USER_ID));
 }
@@ -164,8 +177,8 @@ fn reading(method: Method, names: &[&'static str]) -> Arc<Route> {
     Arc::new(Route { method: Some(method), headers: Some(names), ..Route::clone(&route(Access::Public)) })
 }
 
-/// What reaches a guest of a request that has everything.
-fn given(method: Method, names: &[&'static str]) -> Vec<String> {
+/// The headers that reach a guest of a request that has all of them.
+fn headers_for(method: Method, names: &[&'static str]) -> Vec<String> {
     let (_folder, tokens, gate) = gate();
     let token = format!("Bearer {}", tokens.issue("alice", "user", "s1").unwrap().token);
     let mut sent = head(&[
@@ -183,15 +196,15 @@ fn given(method: Method, names: &[&'static str]) -> Vec<String> {
     ]);
     (sent.method, sent.uri) = (method.clone(), "http://shop.example/orders?page=2".parse().unwrap());
     let origin = Origin { client: Some("10.0.0.1".parse().unwrap()), ..origin() };
-    let admitted = gate.admit(&reading(method, names), sent, origin).unwrap();
-    assert_eq!(admitted.unless().unwrap(), "\"x\"");
-    let head = admitted.into_head();
+    let admitted = body_arrives(gate.admit(&reading(method, names), sent, origin).unwrap()).unwrap();
+    assert_eq!(admitted.if_none_match().unwrap(), "\"x\"");
+    let head = admitted.head();
     assert_eq!(head.uri, "/orders?page=2");
     head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
 }
 
 #[test]
-fn the_trace_that_the_host_read_reaches_who_reads_it_and_no_one_else() {
+fn the_trace_reaches_only_routes_that_read_it() {
     let (_folder, _tokens, gate) = gate();
     let read = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     for (route, trace_parent, expected) in [
@@ -201,18 +214,18 @@ fn the_trace_that_the_host_read_reaches_who_reads_it_and_no_one_else() {
         (reading(Method::GET, &["traceparent"]), None, None),
         (reading(Method::GET, &["accept"]), Some(&read), None),
     ] {
-        let admitted = gate.admit(&route, head(&[("traceparent", "sent")]), Origin { trace_parent, ..origin() });
-        assert_eq!(admitted.unwrap().into_head().headers.get(TRACE_PARENT), expected, "{route:?}");
+        let pending = gate.admit(&route, head(&[("traceparent", "sent")]), Origin { trace_parent, ..origin() });
+        assert_eq!(guest_head(pending.unwrap()).headers.get(TRACE_PARENT), expected, "{route:?}");
     }
 }
 
 #[test]
-fn a_route_that_says_which_headers_it_reads_is_given_no_others() {
+fn a_route_that_lists_its_headers_gets_no_others() {
     let caller = ["x-user-id: alice", "x-user-role: user"];
-    assert_eq!(given(Method::GET, &[]), caller);
-    assert_eq!(given(Method::POST, &[]), ["content-type: text/plain", "content-length: 0", caller[0], caller[1]]);
-    assert_eq!(given(Method::GET, &["accept"]), ["accept: text/html", "accept: */*", caller[0], caller[1]]);
-    assert_eq!(given(Method::GET, &["host"]), ["host: shop.example", caller[0], caller[1]]);
-    let hosts_own = given(Method::GET, &["x-request-id", "x-client-address"]);
+    assert_eq!(headers_for(Method::GET, &[]), caller);
+    assert_eq!(headers_for(Method::POST, &[]), ["content-type: text/plain", "content-length: 0", caller[0], caller[1]]);
+    assert_eq!(headers_for(Method::GET, &["accept"]), ["accept: text/html", "accept: */*", caller[0], caller[1]]);
+    assert_eq!(headers_for(Method::GET, &["host"]), ["host: shop.example", caller[0], caller[1]]);
+    let hosts_own = headers_for(Method::GET, &["x-request-id", "x-client-address"]);
     assert_eq!(hosts_own, ["x-client-address: 10.0.0.1", "x-request-id: id", caller[0], caller[1]]);
 }

@@ -1,7 +1,7 @@
-//! The id of a request in the errors that components answer, as it is in the host's own.
+//! Adds the request's id to the errors of components, so that they name it as the host's own errors do.
 //!
-//! The host adds it to what has the envelope of an error and does not name the request yet. A component need not know the id for
-//! it, so the id is no part of what an answer depends on. It is added after the response cache, which keeps nothing but 200 anyway.
+//! A component that had to know the id could not be cached, because each response would depend on it. So the host adds the id
+//! after the response cache, to each error in the envelope that has none.
 
 use http_body_util::BodyExt as _;
 use hyper::Response;
@@ -11,20 +11,20 @@ use serde_json::Value;
 
 use crate::body::{Body, BodyError, full};
 
-/// Bytes of an error's body that are looked at. A longer one goes out as it is.
+/// The longest body that is searched for an error, in bytes. A longer one is sent unchanged.
 const LIMIT_BYTES: u64 = 64 << 10;
 
-/// Adds the id of its request to an error in the envelope. Anything else stays as it is, and so does what is streamed.
+/// Adds the request's id to an error in the envelope. Leaves any other response, and each stream, unchanged.
 ///
 /// # Errors
-/// What cut the body short.
-pub(super) async fn name_request(response: Response<Body>, id: &str) -> Result<Response<Body>, BodyError> {
+/// `BodyError` if the body ends early.
+pub(super) async fn add_request_id(response: Response<Body>, id: &str) -> Result<Response<Body>, BodyError> {
     if !may_be_envelope(&response) {
         return Ok(response);
     }
     let (mut head, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
-    let Some(named) = named(&body, id) else { return Ok(Response::from_parts(head, full(body))) };
+    let Some(named) = with_id(&body, id) else { return Ok(Response::from_parts(head, full(body))) };
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(named.len()));
     Ok(Response::from_parts(head, full(named)))
 }
@@ -36,13 +36,13 @@ fn may_be_envelope(response: &Response<Body>) -> bool {
     (status.is_client_error() || status.is_server_error())
         && kind.eq_ignore_ascii_case("application/json")
         && !headers.contains_key(CONTENT_ENCODING)
-        // One that streams, or has trailers, has no length yet.
+        // A response that streams or has trailers has no length yet.
         && headers.contains_key(CONTENT_LENGTH)
         && response.body().size_hint().exact().is_some_and(|bytes| bytes <= LIMIT_BYTES)
 }
 
-/// The body with the id in `error`. None if it is no error in the envelope, or has an id of its own.
-fn named(body: &[u8], id: &str) -> Option<String> {
+/// The body with the id in `error`. None if it is no error in the envelope, or already has an id.
+fn with_id(body: &[u8], id: &str) -> Option<String> {
     let mut envelope: Value = serde_json::from_slice(body).ok()?;
     let is_error = envelope.get("success") == Some(&Value::Bool(false));
     let error = envelope.get_mut("error")?.as_object_mut()?;
@@ -63,16 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_gets_the_id_and_keeps_what_else_it_says() {
+    fn an_error_gets_the_id_and_keeps_its_other_members() {
         let body =
             r#"{ "success": false, "error": {"code":"NO","message":"No.","details":{"x":[1.0,"}"]}}, "more": 1 }"#;
-        let named: Value = serde_json::from_str(&named(body.as_bytes(), "a-1").unwrap()).unwrap();
+        let named: Value = serde_json::from_str(&with_id(body.as_bytes(), "a-1").unwrap()).unwrap();
         let error = json!({ "code": "NO", "message": "No.", "details": { "x": [1.0, "}"] }, "request_id": "a-1" });
         assert_eq!(named, json!({ "success": false, "error": error, "more": 1 }));
     }
 
     #[test]
-    fn what_is_no_error_in_the_envelope_or_has_an_id_stays() {
+    fn other_bodies_and_errors_with_an_id_stay_unchanged() {
         for body in [
             "",
             "no JSON",
@@ -85,7 +85,7 @@ mod tests {
             r#"{"success":false,"error":{"code":"NO","request_id":"mine"}}"#,
             r#"{"success":false,"error":{"code":"NO"}} more"#,
         ] {
-            assert_eq!(named(body.as_bytes(), "a-1"), None, "{body}");
+            assert_eq!(with_id(body.as_bytes(), "a-1"), None, "{body}");
         }
     }
 }

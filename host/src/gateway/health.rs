@@ -7,13 +7,13 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{Gateway, own_body};
-use crate::body::{Body, full};
+use super::Gateway;
+use crate::body::{Body, RequestBody, full};
 use crate::deploy::{Deployment, Served};
 use crate::gate::Origin;
 
 impl Gateway {
-    /// 200 when every service answers its own health question, or else 503. No envelope.
+    /// 200 if the health route of every service answers with success, else 503. The body has no envelope.
     pub(super) async fn health(self: &Arc<Self>, deployment: &Arc<Deployment>, id: &Arc<str>) -> Response<Body> {
         let (healthy, services) = self.health_of_services(deployment, id).await;
         let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -25,8 +25,9 @@ impl Gateway {
         response
     }
 
-    /// Asks every service, all at once. A service that has no health route is healthy while it has a revision. A vacant one is
-    /// unhealthy.
+    /// Calls the health routes of all services at once.
+    ///
+    /// A service without a health route is healthy if it has a revision. A service without a revision is unhealthy.
     pub async fn health_of_services(
         self: &Arc<Self>,
         deployment: &Arc<Deployment>,
@@ -46,9 +47,10 @@ impl Gateway {
         let Ok(request) = Request::get(&*route.pattern).body(()) else { return false };
         let origin =
             Origin { client: None, request_id: id, trace_parent: None, shows_session: false, secure: self.secure };
-        let Ok(admitted) = self.gate.admit(&route, request.into_parts().0, origin) else { return false };
+        let pending = self.gate.admit(&route, request.into_parts().0, origin);
+        let Ok(admitted) = pending.and_then(|pending| pending.with_body(RequestBody::default())) else { return false };
         let peers = self.peers(deployment, served, id, None, 0);
-        match served.revision.answer(admitted, own_body(""), peers).await {
+        match served.revision.answer(admitted, peers).await {
             Ok(answer) => answer.response.status().is_success(),
             Err(failure) => {
                 let (service, output) = (&*route.service, failure.output);
@@ -57,7 +59,7 @@ impl Gateway {
                     service,
                     cause = failure.cause,
                     guest_output = output,
-                    "a health check failed"
+                    "{service}: the health check failed"
                 );
                 false
             }

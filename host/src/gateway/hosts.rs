@@ -1,8 +1,9 @@
-//! Which host names a listener on loopback answers to.
+//! The host names that a listener on loopback answers to.
 //!
-//! A page in a browser on the same machine may give its own name an address of loopback (DNS rebinding). Its requests are then of
-//! one origin with it, and it reads the answers. They carry its name in `Host`, so a listener on loopback answers names of loopback
-//! and those that the manifest lists. A listener on other addresses is meant for anyone, and does not ask.
+//! A page in a browser on this machine can let its own name resolve to a loopback address (DNS rebinding). The browser then
+//! treats the host as the page's own origin and lets it read responses. Such requests carry the page's name in `Host`. So a
+//! listener on loopback answers only loopback names and those that the manifest lists. A listener on another address is public
+//! and does not check the name.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,27 +13,27 @@ use hyper::header::HOST;
 use hyper::http::request::Parts;
 
 use super::Door;
-use super::head::authority;
 use crate::error::Error;
+use crate::head::authority;
 use crate::manifest::Manifest;
 
-/// Stands for every name in the manifest.
+/// In the manifest's list, allows every name.
 const ANY: &str = "*";
 
-/// The names of loopback, and those that the manifest lists.
+/// The host names that are answered: loopback names and those that the manifest lists.
 #[derive(Debug)]
 pub struct Hosts {
     listed: Box<[String]>,
 }
 
 impl Hosts {
-    /// These names beside loopback's. `*` is none: the admin listener never answers to every name.
+    /// Allows these names besides loopback names. Ignores `*`, because the admin listener never answers to every name.
     pub fn new(listed: &[String]) -> Self {
         let bare = |name: &String| name.strip_suffix('.').unwrap_or(name).to_owned();
         Self { listed: listed.iter().filter(|name| *name != ANY).map(bare).collect() }
     }
 
-    /// Refuses a request for another host. One that names none passes: no browser sends it.
+    /// Refuses a request for another host. A request without a host passes, because no browser sends one.
     ///
     /// # Errors
     /// `Error::ForeignHost`.
@@ -58,7 +59,7 @@ fn is_loopback(name: &str) -> bool {
     }
 }
 
-/// The listeners of a gateway that ask for a host name.
+/// The gateway's listeners on loopback, which check the host name.
 #[derive(Debug)]
 pub(super) struct LoopbackDoors {
     hosts: Hosts,
@@ -67,28 +68,28 @@ pub(super) struct LoopbackDoors {
 }
 
 impl LoopbackDoors {
-    /// Those that the manifest puts on loopback, unless it answers to every name.
+    /// The manifest's listeners on loopback. None if the manifest allows every name.
     pub(super) fn new(manifest: &Manifest) -> Self {
-        let asks = !manifest.listeners.hosts.iter().any(|name| name == ANY);
+        let checks = !manifest.listeners.hosts.iter().any(|name| name == ANY);
         let on_loopback =
             manifest.services.iter().filter(|(_, service)| service.listen.is_some_and(|at| at.ip().is_loopback()));
         Self {
             hosts: Hosts::new(&manifest.listeners.hosts),
-            gateway: asks && manifest.listeners.gateway.ip().is_loopback(),
-            services: on_loopback.filter(|_| asks).map(|(name, _)| name.as_str().into()).collect(),
+            gateway: checks && manifest.listeners.gateway.ip().is_loopback(),
+            services: on_loopback.filter(|_| checks).map(|(name, _)| name.as_str().into()).collect(),
         }
     }
 
-    /// Refuses a request for a foreign host at a door that asks.
+    /// Refuses a request for a foreign host if its listener checks the name.
     ///
     /// # Errors
     /// `Error::ForeignHost`.
     pub(super) fn check(&self, door: &Door, head: &Parts) -> Result<(), Error> {
-        let asks = match door {
+        let checks = match door {
             Door::Gateway => self.gateway,
             Door::Service(name) => self.services.contains(name),
         };
-        if asks { self.hosts.check(head) } else { Ok(()) }
+        if checks { self.hosts.check(head) } else { Ok(()) }
     }
 }
 
@@ -102,13 +103,13 @@ mod tests {
 
     use super::*;
 
-    fn asked(host: &str) -> Result<(), Error> {
+    fn check(host: &str) -> Result<(), Error> {
         let hosts = Hosts::new(&["shop.example".to_owned(), "*".to_owned()]);
         hosts.check(&Request::get("/").header(HOST, host).body(()).unwrap().into_parts().0)
     }
 
     #[test]
-    fn names_of_loopback_and_listed_ones_are_answered() {
+    fn loopback_and_listed_names_are_answered() {
         for host in [
             "localhost",
             "LocalHost:8000",
@@ -121,7 +122,7 @@ mod tests {
             "shop.example",
             "Shop.Example:443",
         ] {
-            assert_eq!(asked(host), Ok(()), "{host}");
+            assert_eq!(check(host), Ok(()), "{host}");
         }
         assert_eq!(
             Hosts::new(&[]).check(&Request::get("/").body(()).unwrap().into_parts().0),
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_foreign() {
+    fn other_names_are_refused() {
         for host in [
             "",
             "evil.example",
@@ -148,13 +149,13 @@ mod tests {
             "*",
             "two words",
         ] {
-            assert_eq!(asked(host), Err(Error::ForeignHost), "{host}");
+            assert_eq!(check(host), Err(Error::ForeignHost), "{host}");
         }
     }
 
     #[test]
-    fn only_listeners_on_loopback_ask_and_none_if_every_host_is_listed() {
-        let asking = |gateway: &str, hosts: &str| {
+    fn only_loopback_listeners_check_and_none_if_every_host_is_allowed() {
+        let refuses = |gateway: &str, hosts: &str| {
             let text = format!(
                 "[listeners]\ngateway = \"{gateway}:0\"\nadmin = \"127.0.0.1:0\"\nhosts = {hosts}\n[services.one]\n\
                  component = \"one.wasm\"\nmounts = [\"/one\"]\nlisten = \"[::1]:0\"\n[services.two]\n\
@@ -165,8 +166,8 @@ mod tests {
             let service = |name: &str| Door::Service(name.into());
             [Door::Gateway, service("one"), service("two")].map(|door| doors.check(&door, &foreign).is_err())
         };
-        assert_eq!(asking("127.0.0.1", "[]"), [true, true, false]);
-        assert_eq!(asking("0.0.0.0", "[]"), [false, true, false]);
-        assert_eq!(asking("127.0.0.1", "[\"*\"]"), [false, false, false]);
+        assert_eq!(refuses("127.0.0.1", "[]"), [true, true, false]);
+        assert_eq!(refuses("0.0.0.0", "[]"), [false, true, false]);
+        assert_eq!(refuses("127.0.0.1", "[\"*\"]"), [false, false, false]);
     }
 }

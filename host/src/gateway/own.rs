@@ -1,11 +1,12 @@
-//! What the gateway answers itself, on paths that no service can have.
+//! The gateway's own paths, which no service can mount.
 
 use std::sync::Arc;
 
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
-use super::{Gateway, openapi, options};
+use super::respond::options;
+use super::{Door, Gateway, openapi};
 use crate::body::Body;
 use crate::deploy::Deployment;
 use crate::error::Error;
@@ -16,14 +17,15 @@ use crate::route::NoRoute;
 pub(super) enum Own {
     /// Whether every service can answer.
     Health,
-    /// What the gateway serves, in OpenAPI.
+    /// The gateway's routes, as an OpenAPI document.
     Document,
 }
 
 impl Own {
-    /// The gateway's own answer on a path, if it has one.
-    pub(super) fn at(path: &str) -> Option<Self> {
+    /// The gateway's own path, if this is one. The listener of a single service has none.
+    pub(super) fn at(door: &Door, path: &str) -> Option<Self> {
         match path {
+            _ if !matches!(door, Door::Gateway) => None,
             "/health" => Some(Self::Health),
             "/openapi.json" => Some(Self::Document),
             _ => None,
@@ -32,10 +34,10 @@ impl Own {
 }
 
 impl Gateway {
-    /// Answers on one of the gateway's own paths.
+    /// Answers a request to one of the gateway's own paths.
     ///
     /// # Errors
-    /// Another method than those that it answers.
+    /// `Error::MethodNotAllowed`.
     pub(super) async fn answer_own(
         self: &Arc<Self>,
         own: Own,

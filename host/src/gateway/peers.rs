@@ -1,10 +1,11 @@
-//! Calls from one service to another, and from the host to a service, in process: no socket, no way out of the host.
+//! In-process calls from one service to another, and from the host to a service. They use no socket.
 //!
-//! A call reaches only routes whose access is internal, of services that the manifest lets the caller call. Who calls is set
-//! by the host. A call that leads to further calls counts their depth, so that a ring of services ends.
+//! A call reaches only internal routes, of services that the manifest lets the caller call. The host sets the caller's name. Each
+//! call counts its depth, so that services that call each other in a ring do not run forever.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Limited};
@@ -12,27 +13,31 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use wasmtime_wasi_http::{Error as CallError, WasiBody};
 
-use super::{Gateway, TraceParent, head, own_body};
+use super::trace_parent::TraceParent;
+use super::{Gateway, uses_tokens};
 use crate::body::{Body, RequestBody};
 use crate::deploy::Deployment;
 use crate::error::Error;
 use crate::gate::Origin;
 use crate::guest::Peers;
-use crate::manifest::{Grant, HOST_NAME};
+use crate::head::normalise_target;
+use crate::manifest::HOST_NAME;
 use crate::revision::{Answer, Failure};
 use crate::route::Route;
 
-/// How many calls may stand one on the other.
+/// The most calls that may be nested.
 const DEPTH_LIMIT: u8 = 4;
 
-/// The calls of one guest.
+/// Makes the calls of one guest, or one call of the host.
+#[derive(Clone)]
 pub(super) struct PeerCalls {
     pub(super) gateway: Arc<Gateway>,
+    /// The deployment of the client's request, so that its calls meet the same revisions.
     pub(super) deployment: Arc<Deployment>,
     pub(super) caller: Arc<str>,
     pub(super) request_id: Arc<str>,
     pub(super) trace_parent: Option<TraceParent>,
-    /// How many calls led to this guest.
+    /// How many nested calls led here. 0 for the guest of a client's request.
     pub(super) depth: u8,
 }
 
@@ -50,24 +55,14 @@ impl Peers for PeerCalls {
         if self.depth >= DEPTH_LIMIT {
             return std::future::ready(Err(CallError::LoopDetected)).boxed();
         }
-        let call = Call {
-            gateway: self.gateway.clone(),
-            deployment: self.deployment.clone(),
-            caller: self.caller.clone(),
-            request_id: self.request_id.clone(),
-            trace_parent: self.trace_parent.clone(),
-            depth: self.depth + 1,
-        };
+        let nested = Self { depth: self.depth + 1, ..self.clone() };
         async move {
             let (head, body) = request.into_parts();
-            let limit = call
-                .deployment
-                .services()
-                .get(service.as_str())
-                .map_or(0, |served| served.revision.limits().body_bytes);
+            let callee = nested.deployment.services().get(service.as_str());
+            let limit = callee.map_or(0, |served| served.revision.limits().body_bytes);
             let body = Limited::new(body, limit).collect().await;
             let body = body.map_err(|_| CallError::HttpRequestBodySize(Some(limit as u64)))?.to_bytes();
-            let response = call.make(&service, head, RequestBody::from(body)).await;
+            let response = nested.respond(&service, head, RequestBody::from(body)).await;
             Ok(response
                 .map(|body| body.map_err(|error| CallError::InternalError(Some(error.to_string()))).boxed_unsync()))
         }
@@ -75,18 +70,9 @@ impl Peers for PeerCalls {
     }
 }
 
-/// One call, on its way to one service.
-struct Call {
-    gateway: Arc<Gateway>,
-    deployment: Arc<Deployment>,
-    caller: Arc<str>,
-    request_id: Arc<str>,
-    trace_parent: Option<TraceParent>,
-    depth: u8,
-}
-
-impl Call {
-    async fn make(self, service: &str, head: Parts, body: RequestBody) -> Response<Body> {
+impl PeerCalls {
+    /// Calls a service. An error becomes a response in the envelope.
+    async fn respond(self, service: &str, head: Parts, body: RequestBody) -> Response<Body> {
         match self.answer(service, head, body).await {
             Ok(response) => response,
             Err(error) => error.to_response(&self.request_id),
@@ -94,17 +80,21 @@ impl Call {
     }
 
     async fn answer(&self, service: &str, mut head: Parts, body: RequestBody) -> Result<Response<Body>, Error> {
-        head::normalise_target(&mut head.uri)?;
+        normalise_target(&mut head.uri)?;
         let table = self.deployment.internal(service).ok_or(Error::NotFound)?;
         let route = table.find(&head.method, head.uri.path())?;
         let served = self.deployment.services().get(&route.service).ok_or(Error::Vacant)?;
-        let shows_session = served.grants.contains(&Grant::Tokens);
         let parent = self.trace_parent.as_ref();
-        let trace_parent = parent.map(TraceParent::header);
-        let origin = Origin { client: None, request_id: &self.request_id, trace_parent, shows_session, secure: false };
-        let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?;
+        let origin = Origin {
+            client: None,
+            request_id: &self.request_id,
+            trace_parent: parent.map(TraceParent::header),
+            shows_session: uses_tokens(served),
+            secure: false,
+        };
+        let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?.with_body(body)?;
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, parent, self.depth);
-        let answered = served.revision.answer(admitted, body, peers).await;
+        let answered = served.revision.answer(admitted, peers).await;
         self.log(service, route, &answered);
         Ok(answered.map_err(|failure| Error::from(&failure))?.response)
     }
@@ -128,10 +118,10 @@ impl Call {
 }
 
 impl Gateway {
-    /// The host's own call to an internal route, with a JSON body or none. Gives the status and the body.
+    /// Calls an internal route for the host itself, with a JSON body or without one. Returns status and body.
     ///
     /// # Errors
-    /// Why the answer could not be read.
+    /// If the path is no URI, or the response's body breaks off or is no JSON.
     pub async fn call(
         self: &Arc<Self>,
         service: &str,
@@ -141,7 +131,7 @@ impl Gateway {
     ) -> anyhow::Result<(hyper::StatusCode, serde_json::Value)> {
         let request = Request::builder().method(method).uri(format!("http://{service}.internal{path}"));
         let request = request.header("content-type", "application/json").body(())?;
-        let call = Call {
+        let call = PeerCalls {
             gateway: self.clone(),
             deployment: self.serving.load().stable().clone(),
             caller: HOST_NAME.into(),
@@ -149,8 +139,8 @@ impl Gateway {
             trace_parent: None,
             depth: 0,
         };
-        let body = json.map(ToString::to_string).unwrap_or_default();
-        let response = call.make(service, request.into_parts().0, own_body(body)).await;
+        let body = Bytes::from(json.map(ToString::to_string).unwrap_or_default());
+        let response = call.respond(service, request.into_parts().0, RequestBody::from(body)).await;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
         Ok((status, serde_json::from_slice(&body)?))

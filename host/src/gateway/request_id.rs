@@ -1,16 +1,16 @@
-//! The id by which a client, the log and every guest name one request.
+//! The id of a request, which the client, the log and every guest see.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::HeaderMap;
 
-use crate::gate::REQUEST_ID;
+use crate::head::REQUEST_ID;
 
-/// Characters that an id from a client may have.
+/// The longest id that a client may choose, in characters.
 const LENGTH_LIMIT: usize = 64;
 
-/// Gives ids: unique in a process by a counter, and over processes by what the process started with.
+/// Makes request ids. A counter keeps them unique within a process, a random prefix across processes.
 #[derive(Debug)]
 pub struct RequestIds {
     process: u32,
@@ -19,13 +19,13 @@ pub struct RequestIds {
 
 impl Default for RequestIds {
     fn default() -> Self {
-        // Only readability is lost should the system have no randomness to give.
+        // Without randomness the process id is unique enough, because ids are no secret.
         Self { process: getrandom::u32().unwrap_or_else(|_| std::process::id()), next: AtomicU64::new(1) }
     }
 }
 
 impl RequestIds {
-    /// The client's own id where it sent a usable one (`[A-Za-z0-9._-]`, at most 64), or else a new one.
+    /// The client's own id if it is valid (1 to 64 characters of `[A-Za-z0-9._-]`), else a new one.
     pub fn of(&self, headers: &HeaderMap) -> Arc<str> {
         let usable = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
         match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_usable_id_is_kept_and_any_other_is_replaced() {
+    fn a_valid_id_is_kept_and_any_other_is_replaced() {
         let ids = RequestIds::default();
         let id_for = |sent: &[u8]| {
             let mut headers = HeaderMap::new();

@@ -1,13 +1,13 @@
-//! The trace that a request belongs to, as its client says in `traceparent` (W3C Trace Context, level 1, section 3.2).
+//! The distributed trace that a request belongs to: `traceparent` (W3C Trace Context, level 1, section 3.2).
 //!
-//! The host takes no part in a trace: it logs its id, hands the header on as it came to guests that read it, and
-//! answers with none. What is not valid is as if it were not there.
+//! The host adds no span. It logs the trace id, passes the header unchanged to guests that read it, and never sends one back. It
+//! ignores an invalid header.
 
 use hyper::header::{HeaderMap, HeaderValue};
 
-use crate::gate::TRACE_PARENT;
+use crate::head::TRACE_PARENT;
 
-/// Bytes of version, trace, parent and flags with the dashes between them. Versions after `00` may have more after another dash.
+/// The length of version, trace id, parent id and flags with their dashes, in bytes. Versions after `00` may append more.
 const KNOWN_BYTES: usize = 55;
 
 /// A valid `traceparent`.
@@ -15,19 +15,19 @@ const KNOWN_BYTES: usize = 55;
 pub(super) struct TraceParent(HeaderValue);
 
 impl TraceParent {
-    /// That of a request, if it has exactly one and that is valid.
+    /// The `traceparent` of a request, if there is exactly one and it is valid.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut sent = headers.get_all(TRACE_PARENT).iter();
         let (Some(value), None) = (sent.next(), sent.next()) else { return None };
         is_valid(value.as_bytes()).then(|| Self(value.clone()))
     }
 
-    /// As it came.
+    /// The header's value, unchanged.
     pub(super) fn header(&self) -> &HeaderValue {
         &self.0
     }
 
-    /// By which the spans of a trace are found: 32 hex digits.
+    /// The trace id: 32 hexadecimal digits.
     pub(super) fn trace_id(&self) -> &str {
         self.0.as_bytes().get(3..35).and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default()
     }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_one_is_kept_as_it_is_and_names_its_trace() {
+    fn a_valid_header_is_kept_unchanged_and_names_its_trace() {
         for valid in [
             format!("00-{TRACE}-{PARENT}-01"),
             format!("00-{TRACE}-{PARENT}-00"),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_is_as_if_it_were_not_there() {
+    fn any_other_header_is_ignored() {
         let good = format!("00-{TRACE}-{PARENT}-01");
         for invalid in [
             String::new(),

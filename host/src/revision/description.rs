@@ -9,9 +9,9 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use super::instance::ComputedTooLong;
-use crate::gate;
 use crate::guest::Guest;
 use crate::guest::bindings::{DescribedIndices, service};
+use crate::head;
 use crate::printable::{excerpt, is_printable};
 use crate::route::{Access, Route, normal_pattern};
 use crate::storage::Migration;
@@ -234,7 +234,7 @@ fn header(name: &str, path: &str) -> Result<HeaderName, DescriptionError> {
     }
     let lower = HeaderName::from_lowercase(name.as_bytes());
     let header = lower.map_err(|_| wrong("is no header's name in lower case"))?;
-    if gate::is_reserved(&header) {
+    if head::is_reserved(&header) {
         return Err(wrong(
             "is not asked for: a guest is given what the host says of the caller, and never a credential",
         ));

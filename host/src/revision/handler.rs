@@ -14,9 +14,8 @@ use wasmtime_wasi_http::p2::bindings::{Proxy as ProxyP2, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, WasiBody, WasiHttpView as _};
 
-use crate::body::RequestBody;
 use crate::engine::Speaks;
-use crate::gate::Admitted;
+use crate::gate::GuestRequest;
 use crate::guest::Guest;
 use crate::guest::bindings::{Handled, HandledPre, handler};
 
@@ -83,20 +82,19 @@ impl Exports {
     pub(super) async fn call(
         &self,
         store: &mut Store<Guest>,
-        admitted: Admitted,
-        body: RequestBody,
+        request: GuestRequest,
         sender: Sender,
     ) -> wasmtime::Result<Option<handler::Response>> {
         match self {
             Self::Plain(handled) => {
                 drop(sender);
-                plain(handled, store, admitted.head(), &body.bytes).await.map(Some)
+                plain(handled, store, request.head(), &request.body().bytes).await.map(Some)
             }
-            Self::P2(proxy) => p2(proxy, store, wasi(admitted, body)?, sender).await.map(|()| None),
+            Self::P2(proxy) => p2(proxy, store, wasi(request)?, sender).await.map(|()| None),
             Self::P3(proxy) => {
                 // It may sleep without being noted, so nothing can be said of what its answer rests on.
                 store.data_mut().basis();
-                p3(proxy, store, wasi(admitted, body)?, sender).await.map(|()| None)
+                p3(proxy, store, wasi(request)?, sender).await.map(|()| None)
             }
         }
     }
@@ -155,11 +153,11 @@ fn field(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), &'stat
 
 /// A request for `wasi:http`: `HEAD` becomes `GET`, since the host drops the body, and scheme and authority are always there.
 /// The scheme is that of the connection, whatever the client says.
-fn wasi(admitted: Admitted, body: RequestBody) -> wasmtime::Result<Request<WasiBody>> {
+fn wasi(request: GuestRequest) -> wasmtime::Result<Request<WasiBody>> {
     use http_body_util::BodyExt as _;
 
-    let scheme = if admitted.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
-    let mut head = admitted.into_head();
+    let scheme = if request.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
+    let (mut head, body) = request.into_parts();
     if head.method == Method::HEAD {
         head.method = Method::GET;
     }

@@ -7,8 +7,7 @@ use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use super::handler::{Exports, Handler, Sender};
 use super::metered::Meter;
-use crate::body::RequestBody;
-use crate::gate::Admitted;
+use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as Plain;
 use crate::guest::{Guest, Output};
 use crate::manifest::Limits;
@@ -95,12 +94,11 @@ impl Instance {
     pub(super) async fn answer(
         &mut self,
         handler: &Handler,
-        admitted: Admitted,
-        body: RequestBody,
+        request: GuestRequest,
         sender: Sender,
     ) -> wasmtime::Result<(Option<Plain>, Option<Basis>)> {
         self.requests += 1;
-        let answer = self.call(handler, admitted, body, sender).await;
+        let answer = self.call(handler, request, sender).await;
         let out_of_memory = self.guest().limiter.refused_memory();
         let answer = answer.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })?;
         Ok((answer, self.guest().basis()))
@@ -109,15 +107,14 @@ impl Instance {
     async fn call(
         &mut self,
         handler: &Handler,
-        admitted: Admitted,
-        body: RequestBody,
+        request: GuestRequest,
         sender: Sender,
     ) -> wasmtime::Result<Option<Plain>> {
         let exports = match &mut self.exports {
             Some(exports) => exports,
             none => none.insert(handler.instantiate(&mut self.store).await?),
         };
-        exports.call(&mut self.store, admitted, body, sender).await
+        exports.call(&mut self.store, request, sender).await
     }
 
     /// The store alone, for what is no request.

@@ -7,8 +7,9 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Response};
 
 use crate::answers::{Answers, CACHE, Question, Remembered};
-use crate::body::{Body, RequestBody};
-use crate::gate::{Admitted, USER_ID};
+use crate::body::Body;
+use crate::gate::Admitted;
+use crate::head::USER_ID;
 use crate::storage::basis::Basis;
 
 /// An answer's whole body, and what the answer rests on, if that is known.
@@ -42,8 +43,8 @@ impl Memory {
     }
 
     /// All that the guest is given, where that is little enough: the route says which headers it reads, and there is no body.
-    fn question(&self, admitted: &Admitted, body: &RequestBody) -> Option<Question> {
-        if admitted.route().headers.is_none() || !body.bytes.is_empty() {
+    fn question(&self, admitted: &Admitted) -> Option<Question> {
+        if admitted.route().headers.is_none() || !admitted.body().bytes.is_empty() {
             return None;
         }
         let head = admitted.head();
@@ -60,15 +61,15 @@ impl Memory {
 
 impl<'m> Asked<'m> {
     /// What a request asks, of a revision that has a memory or none.
-    pub(super) fn new(memory: Option<&'m Memory>, admitted: &Admitted, body: &RequestBody) -> Self {
+    pub(super) fn new(memory: Option<&'m Memory>, admitted: &Admitted) -> Self {
         // A guest is never told that it was HEAD.
         let reads = matches!(admitted.head().method, Method::GET | Method::HEAD);
         let memory = memory.filter(|_| reads);
-        let question = memory.and_then(|memory| Some((&*memory.answers, memory.question(admitted, body)?)));
+        let question = memory.and_then(|memory| Some((&*memory.answers, memory.question(admitted)?)));
         Self {
             reads,
             question,
-            unless: admitted.unless().cloned(),
+            unless: admitted.if_none_match().cloned(),
             personal: admitted.head().headers.contains_key(USER_ID),
         }
     }

@@ -22,9 +22,9 @@ use super::memory::Whole;
 use super::metered::{Meter, Metered};
 use super::slots::SlotPermit;
 use super::{Answer, Failure, FailureKind, Revision, answer};
-use crate::body::{Body, RequestBody};
+use crate::body::Body;
 use crate::engine::Speaks;
-use crate::gate::Admitted;
+use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as Plain;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers};
 use crate::printable::excerpt;
@@ -61,15 +61,14 @@ pub(super) type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
 impl Revision {
     pub(super) async fn run(
         &self,
-        admitted: Admitted,
-        body: RequestBody,
+        request: GuestRequest,
         grants: Grants,
         peers: Option<Box<dyn Peers>>,
         place: Option<Place>,
         excuse: &Excuse,
     ) -> Result<(Answer, Option<Whole>), Failure> {
         let deadline = Instant::now() + self.limits.time;
-        let request_id = admitted.request_id().cloned();
+        let request_id = request.request_id().cloned();
         let Some(permit) = self.slots.acquire(self.memories, self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
@@ -79,7 +78,7 @@ impl Revision {
         let instance = self.instance(place.as_ref(), grants, outgoing);
         let output = instance.output().clone();
         let gone = (self.speaks == Speaks::HttpP3).then(Gone::default);
-        let mut call = self.start((admitted, body), instance, place, permit, sender, gone.as_ref());
+        let mut call = self.start(request, instance, place, permit, sender, gone.as_ref());
         let ended = tokio::select! {
             biased;
             ended = &mut call => ended,
@@ -130,7 +129,7 @@ impl Revision {
     /// One request to one instance, as one future that owns the instance and its slot.
     fn start(
         &self,
-        (admitted, body): (Admitted, RequestBody),
+        request: GuestRequest,
         mut instance: Instance,
         place: Option<Place>,
         permit: SlotPermit,
@@ -147,7 +146,7 @@ impl Revision {
             let permit = permit;
             let mut instance = instance;
             let _going = going;
-            let (answer, basis) = instance.answer(&handler, admitted, body, sender).await?;
+            let (answer, basis) = instance.answer(&handler, request, sender).await?;
             let leftover = match place {
                 Some(place) if instance.guest().is_tidy() => Some(Leftover { place, instance, permit }),
                 _ => None,

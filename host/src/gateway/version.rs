@@ -1,4 +1,4 @@
-//! Which deployment a request meets: everybody's, the canary's, or the one that an operator asks for.
+//! Chooses the deployment of a request: the stable one, the canary, or the one that the operator asks for.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,20 +10,21 @@ use super::Gateway;
 use crate::deploy::{Caller, Canary, Deployment};
 use crate::error::Error;
 
-/// The revision that an operator wants to be answered by, as `x-comptoir-revision` names it.
+/// The revision that the operator asks for, such as `orders@0123456789ab`.
 const VERSION: HeaderName = HeaderName::from_static("x-comptoir-version");
 
-/// What shows that it is the operator who wants it.
+/// The admin token, which a request for a revision must carry.
 const ADMIN_TOKEN: HeaderName = HeaderName::from_static("x-comptoir-admin-token");
 
-/// Digits of a digest by which a revision can be asked for, at the least.
+/// The fewest digits of a digest that name a revision.
 const DIGITS: usize = 8;
 
 impl Gateway {
-    /// The deployment for a request.
+    /// Chooses the deployment that a request uses from its route to the last byte of its response.
     ///
     /// # Errors
-    /// A revision is asked for without the admin token, or one that neither serves nor is on trial.
+    /// `Error::VersionForbidden` if the request names a revision without the admin token. `Error::VersionUnknown` if that revision
+    /// is neither active nor a canary.
     pub(super) fn choose(&self, headers: &HeaderMap, client: IpAddr) -> Result<Arc<Deployment>, Error> {
         let serving = self.serving.load();
         if let Some(version) = headers.get(VERSION) {

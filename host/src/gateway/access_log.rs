@@ -1,4 +1,4 @@
-//! What is known of a request, filled in as it goes: one line of log and one count when it is over, however it ends.
+//! The access log: one line and one count in the metrics for each request, however it ends.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,40 +8,43 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-use super::TraceParent;
+use super::trace_parent::TraceParent;
 use crate::route::Route;
 use crate::telemetry::{Labels, Metrics, NO_LABEL, Shared};
 
-/// The status that is logged for a request whose client went away before its answer: nobody is sent it.
+/// The logged status of a request whose client closed the connection before the response. No client ever receives it.
 const CLIENT_GONE: u16 = 499;
 
-/// Characters of a path that are logged. A query is not: it may hold a secret.
+/// The most characters of a path in the log. Queries are never logged, because they may hold a secret.
 const PATH_LIMIT: usize = 1024;
 
-/// A request on its way. Dropping it writes it down.
-pub(super) struct Trace {
+/// The access log entry of one request, filled in step by step. Dropping it writes the line.
+pub(super) struct AccessLogEntry {
     metrics: Arc<Metrics>,
     id: Arc<str>,
     method: Method,
     path: String,
     client: IpAddr,
     started: Instant,
-    /// The trace that it belongs to, where its client named one.
-    pub(super) parent: Option<TraceParent>,
-    /// What it asks for, once that is known.
+    trace_parent: Option<TraceParent>,
+    /// None until the route is known.
     pub(super) route: Option<Arc<Route>>,
-    /// Which revision was to answer.
+    /// The label of the revision that answers. None until it is known.
     pub(super) revision: Option<HeaderValue>,
-    /// What went wrong.
-    pub(super) cause: Option<String>,
-    /// What the guest printed.
-    pub(super) output: Option<String>,
-    /// The answer's; none while there is no answer.
+    /// None if the client closed the connection before the response.
     pub(super) status: Option<StatusCode>,
+    cause: Option<String>,
+    output: Option<String>,
 }
 
-impl Trace {
-    pub(super) fn new(metrics: &Arc<Metrics>, id: &Arc<str>, head: &Parts, client: IpAddr) -> Self {
+impl AccessLogEntry {
+    pub(super) fn new(
+        metrics: &Arc<Metrics>,
+        id: &Arc<str>,
+        head: &Parts,
+        client: IpAddr,
+        trace_parent: Option<TraceParent>,
+    ) -> Self {
         Self {
             metrics: metrics.clone(),
             id: id.clone(),
@@ -49,17 +52,23 @@ impl Trace {
             path: head.uri.path().chars().take(PATH_LIMIT).collect(),
             client: client.to_canonical(),
             started: Instant::now(),
-            parent: None,
+            trace_parent,
             route: None,
             revision: None,
+            status: None,
             cause: None,
             output: None,
-            status: None,
         }
+    }
+
+    /// Adds why the request failed and what the guest printed. None keeps what is noted already.
+    pub(super) fn note(&mut self, cause: Option<String>, output: Option<String>) {
+        self.cause = cause.or(self.cause.take());
+        self.output = output.or(self.output.take());
     }
 }
 
-impl Drop for Trace {
+impl Drop for AccessLogEntry {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let status = self.status.map_or(CLIENT_GONE, |status| status.as_u16());
@@ -69,7 +78,7 @@ impl Drop for Trace {
         let route = self.route.as_ref().map_or(none, |route| &route.pattern);
         let revision = self.revision.as_ref().and_then(|label| label.to_str().ok()).unwrap_or(none);
         let (guest_output, cause) = (self.output.as_deref(), self.cause.as_deref());
-        let trace_id = self.parent.as_ref().map(TraceParent::trace_id);
+        let trace_id = self.trace_parent.as_ref().map(TraceParent::trace_id);
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident, $message:literal) => {
@@ -81,7 +90,7 @@ impl Drop for Trace {
         }
         match status {
             500.. => line!(error, "request failed"),
-            CLIENT_GONE => line!(info, "request given up by its client"),
+            CLIENT_GONE => line!(info, "request abandoned: the client closed the connection"),
             _ => line!(info, "request"),
         }
         let label = |text: &str| Shared(text.into());

@@ -1,11 +1,10 @@
-//! Answers in gzip, for clients that accept it (RFC 9110, section 12.5.3).
+//! Compression: responses in gzip for clients that accept it (RFC 9110, section 12.5.3).
 //!
-//! Only bodies that are all there, of a type that shrinks, and of some length. What streams stays as it is. A strong entity
-//! tag names one sequence of bytes, so the compressed answer gets another, which ends in `+gzip`; guests never see that end
-//! in a condition.
+//! The host compresses only complete bodies over 1 KiB, of a type that shrinks. It never compresses a stream. A compressed
+//! response gets an entity tag of its own (`head::add_compressed_end`).
 //!
-//! An answer with a secret beside something that the client chose would give the secret away by its length (BREACH): the
-//! caller keeps those services out.
+//! If a body contains a secret next to something that the client chose, its compressed length gives the secret away (BREACH). So
+//! the gateway uses this only for services without access tokens.
 
 use std::io::Write as _;
 
@@ -14,47 +13,44 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt as _;
 use hyper::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, VARY,
 };
 use hyper::{Response, StatusCode};
 
 use crate::body::{Body, BodyError, full};
+use crate::head::{add_compressed_end, take_compressed_tags};
 
-/// Bytes of a body that are worth it.
+/// The longest body that is not worth compressing, in bytes.
 const LEAST_BYTES: usize = 1 << 10;
 
-/// Bytes of a body that are compressed where the request runs, in about a millisecond. More of them get a thread.
-const HERE_BYTES: usize = 64 << 10;
+/// The longest body that is compressed in the request's own task, in bytes. It takes about a millisecond. A longer one is
+/// compressed on a blocking thread.
+const INLINE_BYTES: usize = 64 << 10;
 
-/// How the entity tag of a compressed answer ends.
-const TAG_END: &str = "+gzip\"";
-
-/// What a client wishes.
-pub(super) struct Wish {
-    /// It takes gzip, and likes it no less than plain bytes.
+/// The content codings that a client accepts.
+pub(super) struct AcceptedEncodings {
+    /// The client accepts gzip, and prefers it or likes it as much as plain bytes.
     gzip: bool,
-    /// Its condition names the tag of a compressed answer.
-    is_tagged: bool,
+    /// The request's condition names the tag of a compressed response.
+    names_compressed: bool,
 }
 
-impl Wish {
-    /// Reads what a client wishes, and gives the guest its own tags in conditions.
-    pub(super) fn of(headers: &mut HeaderMap) -> Self {
-        let gzip = accepts_gzip(headers);
-        let is_tagged = [IF_MATCH, IF_NONE_MATCH].map(|condition| strip(headers, &condition)).contains(&true);
-        Self { gzip, is_tagged }
+impl AcceptedEncodings {
+    /// Reads what a client accepts, and removes `+gzip` from its conditions.
+    pub(super) fn take(headers: &mut HeaderMap) -> Self {
+        Self { gzip: accepts_gzip(headers), names_compressed: take_compressed_tags(headers) }
     }
 
-    /// Compresses an answer where that is wished and worth it.
+    /// Compresses a response if the client accepts that and it saves bytes.
     ///
     /// # Errors
-    /// What cut the body short.
-    pub(super) async fn grant(self, mut response: Response<Body>) -> Result<Response<Body>, BodyError> {
+    /// `BodyError` if the body ends early.
+    pub(super) async fn encode(self, mut response: Response<Body>) -> Result<Response<Body>, BodyError> {
         if response.status() == StatusCode::NOT_MODIFIED {
             vary(response.headers_mut());
-            if self.is_tagged {
-                mark(response.headers_mut());
+            if self.names_compressed {
+                add_compressed_end(response.headers_mut());
             }
             return Ok(response);
         }
@@ -63,13 +59,13 @@ impl Wish {
             return Ok(response);
         }
         vary(response.headers_mut());
-        // An answer that streams, or has trailers, has no length yet.
+        // A response that streams or has trailers has no length yet.
         if !self.gzip || length.is_none() {
             return Ok(response);
         }
         let (mut head, body) = response.into_parts();
         let plain = body.collect().await?.to_bytes();
-        let packed = if plain.len() <= HERE_BYTES {
+        let packed = if plain.len() <= INLINE_BYTES {
             pack(&plain)?
         } else {
             let plain = plain.clone();
@@ -80,7 +76,7 @@ impl Wish {
         }
         head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(packed.len()));
-        mark(&mut head.headers);
+        add_compressed_end(&mut head.headers);
         Ok(Response::from_parts(head, full(packed)))
     }
 }
@@ -91,7 +87,7 @@ fn pack(plain: &[u8]) -> std::io::Result<Bytes> {
     encoder.finish().map(Bytes::from)
 }
 
-/// Whether an answer's body is plain and likely to shrink.
+/// Whether a response's body is not encoded yet and likely to shrink.
 fn shrinks(response: &Response<Body>) -> bool {
     let headers = response.headers();
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -105,37 +101,12 @@ fn shrinks(response: &Response<Body>) -> bool {
         && !text(CACHE_CONTROL).to_ascii_lowercase().contains("no-transform")
 }
 
-/// Tells caches that another client may get other bytes.
+/// Tells caches that the bytes depend on `Accept-Encoding`.
 fn vary(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("accept-encoding"));
 }
 
-/// Gives a strong entity tag the end of a compressed answer's. A weak one stands for both.
-fn mark(headers: &mut HeaderMap) {
-    let tag = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| tag.starts_with('"'));
-    let marked = tag.and_then(|tag| tag.strip_suffix('"')).map(|tag| format!("{tag}{TAG_END}"));
-    if let Some(marked) = marked.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
-        headers.insert(ETAG, marked);
-    }
-}
-
-/// Takes the end of compressed answers' tags away from a condition. Whether there was one.
-fn strip(headers: &mut HeaderMap, condition: &HeaderName) -> bool {
-    let mut found = false;
-    if let hyper::header::Entry::Occupied(mut values) = headers.entry(condition) {
-        for value in values.iter_mut() {
-            let stripped =
-                value.to_str().ok().filter(|tags| tags.contains(TAG_END)).map(|tags| tags.replace(TAG_END, "\""));
-            if let Some(stripped) = stripped.and_then(|tags| HeaderValue::from_str(&tags).ok()) {
-                *value = stripped;
-                found = true;
-            }
-        }
-    }
-    found
-}
-
-/// Whether gzip is accepted, and as welcome as plain bytes where those are weighed at all. Nothing said means plain bytes.
+/// Whether a client accepts gzip and does not prefer plain bytes. Without `Accept-Encoding` it gets plain bytes.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, None);
     for value in headers.get_all(ACCEPT_ENCODING) {
@@ -153,7 +124,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     gzip.or(any).is_some_and(|gzip| gzip > 0 && gzip >= identity.unwrap_or(0))
 }
 
-/// A weight in thousandths, as RFC 9110, section 12.4.2 writes it.
+/// The weight of a coding in thousandths (RFC 9110, section 12.4.2).
 fn weight_of(text: &str) -> Option<u16> {
     let text = text.trim();
     let number = text.strip_prefix("q=").or_else(|| text.strip_prefix("Q="))?;
@@ -180,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_only_to_those_who_like_it_no_less_than_plain_bytes() {
+    fn gzip_is_accepted_unless_plain_bytes_are_preferred() {
         for (accepted, gzip) in [
             (&["gzip"][..], true),
             (&["deflate, gzip;q=1.0, *;q=0.5"], true),
@@ -203,19 +174,5 @@ mod tests {
         ] {
             assert_eq!(accepts_gzip(&headers(&ACCEPT_ENCODING, accepted)), gzip, "{accepted:?}");
         }
-    }
-
-    #[test]
-    fn a_tag_of_a_compressed_answer_is_another_and_means_the_same_in_a_condition() {
-        let mut answer = headers(&ETAG, &["\"v1\""]);
-        mark(&mut answer);
-        assert_eq!(answer[ETAG], "\"v1+gzip\"");
-        let mut weak = headers(&ETAG, &["W/\"v1\""]);
-        mark(&mut weak);
-        assert_eq!(weak[ETAG], "W/\"v1\"");
-        let mut asked = headers(&IF_NONE_MATCH, &["\"v0\", \"v1+gzip\""]);
-        assert!(strip(&mut asked, &IF_NONE_MATCH));
-        assert_eq!(asked[IF_NONE_MATCH], "\"v0\", \"v1\"");
-        assert!(!strip(&mut asked, &IF_NONE_MATCH) && !strip(&mut asked, &IF_MATCH));
     }
 }
