@@ -70,7 +70,7 @@ test-postgres *filter: components guests
     done
     export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@127.0.0.1:$port/postgres"
     export COMPTOIR_TEST_POSTGRES_AUTHORITY="$folder/ca.pem"
-    cargo test {{host_packages}} --lib -- --include-ignored storage::postgres {{filter}}
+    cargo test {{host_packages}} --lib -- --include-ignored postgres:: {{filter}}
     # Left out is what is about files, about answers that are remembered (here none is), and what fills tables for minutes.
     about_files="answers:: backup:: crashes:: no_token_and_no_password_lies each_installation a_backup_holds_every_key
         a_full_database a_database_that_fails_is_not a_file_that_is_no_database whose_session_ends_while_it_waits_for_the_writer million::"
@@ -87,7 +87,7 @@ check: toolchain
     .ci/documents
     cargo clippy {{host_packages}} --all-targets -- -D warnings
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p kit {{packages}}
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p kit {{packages}}
 
 # Print 72 random comments and messages with file and line, to judge whether they read well. The same seed prints the same ones
 prose-sample seed:

@@ -21,14 +21,14 @@ use comptoir::clock::Clock;
 use comptoir::deploy::{Deployment, Served};
 use comptoir::gate::{AdminToken, Admitted, Gate, Origin};
 use comptoir::route::Route;
-use comptoir::storage::sqlite::{SqliteConfig, SqliteStorage};
-use comptoir::storage::{Statement, Storage as _};
 use comptoir::tokens::Tokens;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use harness::{Shop, manifest_of, shop_manifest};
 use http_body_util::BodyExt as _;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
+use storage::sqlite::{SqliteConfig, SqliteStorage};
+use storage::{Statement, Storage as _};
 use tokio::runtime::Runtime;
 
 /// Host calls of the component that makes many: enough to see one beside an instance.

@@ -33,6 +33,7 @@ use futures::future::join_all;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use storage::folder::DataFolder;
 
 use crate::audit::{Event, Note, Refused, Source};
 use crate::body::{Arriving, Body, full};
@@ -42,7 +43,6 @@ use crate::gate::Gate;
 use crate::gateway::{Gateway, Hosts, RequestIds};
 use crate::head::{REQUEST_ID, normalise};
 use crate::shares::Arrival;
-use crate::storage::folder::DataFolder;
 use crate::telemetry::Metrics;
 use crate::version::Versions;
 

@@ -2,7 +2,7 @@
 //!
 //! The host sees every import that a guest calls. A guest that called nothing but `storage.query`, and printed nothing, gave
 //! an answer that depends on its own code, on what it was given of the request, and on the rows of the tables it read.
-//! So an answer is kept under all of the first two ([`Question`]) and given again while the third [holds](Basis::holds). There
+//! So an answer is kept under all of the first two ([`Question`]) and given again while the third [holds](ReadSet::is_current). There
 //! is no time to live, and no guest says that it may: the answer is what the guest would say now.
 //!
 //! What is kept is bounded in bytes, for each service. An entry that no longer holds stays until its place is wanted or the
@@ -21,9 +21,9 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use storage::read_set::ReadSet;
 
 use crate::body::{Body, full};
-use crate::storage::basis::Basis;
 
 /// Tells whether an answer came out of the memory: `hit`; went into it: `miss`; or neither: `bypass`.
 pub const CACHE: HeaderName = HeaderName::from_static("x-comptoir-cache");
@@ -65,7 +65,7 @@ pub struct Remembered {
     headers: HeaderMap,
     body: Bytes,
     tag: HeaderValue,
-    basis: Basis,
+    read_set: ReadSet,
 }
 
 /// How often something became of a request for an answer.
@@ -120,7 +120,7 @@ impl Answers {
 
     /// The answer to a question, if there is one that still holds.
     pub fn recall(&self, question: &Question) -> Option<Arc<Remembered>> {
-        let found = self.cache.get(question).filter(|remembered| remembered.basis.holds())?;
+        let found = self.cache.get(question).filter(|remembered| remembered.read_set.is_current())?;
         self.counts.hits.fetch_add(1, Ordering::Relaxed);
         Some(found)
     }
@@ -133,10 +133,10 @@ impl Answers {
         question: Question,
         answer: &Response<B>,
         body: &Bytes,
-        basis: Basis,
+        read_set: ReadSet,
         personal: bool,
     ) -> Option<Arc<Remembered>> {
-        let remembered = Remembered::new(answer, body, basis, personal)
+        let remembered = Remembered::new(answer, body, read_set, personal)
             .filter(|remembered| question.0.len() + remembered.bytes() <= self.entry_limit_bytes)
             .map(Arc::new);
         let Some(remembered) = remembered else {
@@ -165,7 +165,7 @@ impl Answers {
 }
 
 impl Remembered {
-    fn new<B>(answer: &Response<B>, body: &Bytes, basis: Basis, personal: bool) -> Option<Self> {
+    fn new<B>(answer: &Response<B>, body: &Bytes, read_set: ReadSet, personal: bool) -> Option<Self> {
         let mut headers = answer.headers().clone();
         if answer.status() != StatusCode::OK || headers.contains_key(SET_COOKIE) || says_no_store(&headers) {
             return None;
@@ -177,12 +177,12 @@ impl Remembered {
         }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         // What a guest answered may lie in the buffer that it came in.
-        Some(Self { headers, body: Bytes::copy_from_slice(body), tag, basis })
+        Some(Self { headers, body: Bytes::copy_from_slice(body), tag, read_set })
     }
 
     /// An answer that is given once: what it rests on is not known. None if it is none to have a tag.
     pub fn once<B>(answer: &Response<B>, body: &Bytes, personal: bool) -> Option<Self> {
-        Self::new(answer, body, Basis::default(), personal)
+        Self::new(answer, body, ReadSet::default(), personal)
     }
 
     fn bytes(&self) -> usize {

@@ -48,10 +48,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
+use storage::priority;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::priority;
 
 use allowance::Allowance;
 use chain::Chain;
@@ -214,7 +214,7 @@ impl Audit {
         let counts = audit.counts.clone();
         let writing = move || {
             // Nobody waits for a line.
-            let _ = priority::go_behind(0);
+            let _ = priority::lower(0);
             write_all(chain, inbox, &counts);
         };
         std::thread::Builder::new().name("audit".to_owned()).spawn(writing)?;

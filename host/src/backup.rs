@@ -30,9 +30,8 @@ use std::thread;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use storage::folder::DataFolder;
 use time::OffsetDateTime;
-
-use crate::storage::folder::DataFolder;
 
 pub use restore::restore;
 

@@ -67,6 +67,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
+use storage::Storage;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::answers::Answers;
@@ -76,7 +77,6 @@ use crate::engine::Engines;
 use crate::manifest::{Manifest, Reuse, Service};
 use crate::passwords::Passwords;
 use crate::revision::{Background, Idle, Slots};
-use crate::storage::Storage;
 use crate::tokens::Tokens;
 
 pub use deployment::{Deployment, Document, Served, Vacancy};

@@ -16,6 +16,8 @@ mod tokens;
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
+use ::storage::Storage;
+use ::storage::read_set::ReadSet;
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
@@ -26,8 +28,6 @@ use crate::audit::Teller;
 use crate::clock::Clock;
 use crate::manifest::{Grant, Limits};
 use crate::passwords::Passwords;
-use crate::storage::Storage;
-use crate::storage::basis::Basis;
 use crate::tokens::{Session, Tokens};
 
 pub use calls::{Outgoing, Peers, forbidden_headers};
@@ -131,7 +131,7 @@ pub struct Guest {
     excuse: Excuse,
     output: Output,
     /// What the guest's answer rests on as yet; none since it did more than read rows.
-    basis: Option<Basis>,
+    read_set: Option<ReadSet>,
     /// Events that it told the audit log.
     told: u8,
     /// Bounds memory, tables and instances.
@@ -152,14 +152,14 @@ impl Guest {
             .build();
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
-        let (basis, limiter) = (Some(Basis::default()), Limiter::new(limits.memory_bytes));
-        Self { table, wasi, http, outgoing, grants, excuse, output: output.clone(), basis, told: 0, limiter }
+        let (read_set, limiter) = (Some(ReadSet::default()), Limiter::new(limits.memory_bytes));
+        Self { table, wasi, http, outgoing, grants, excuse, output: output.clone(), read_set, told: 0, limiter }
     }
 
     /// Makes it the state for another request: nothing of the one before is there but what the guest keeps in its own memory.
     pub fn renew(&mut self, grants: Grants, outgoing: Outgoing) {
         (self.grants, self.excuse) = (grants, outgoing.excuse().clone());
-        (self.outgoing, self.basis, self.told) = (outgoing, Some(Basis::default()), 0);
+        (self.outgoing, self.read_set, self.told) = (outgoing, Some(ReadSet::default()), 0);
         self.output.clear();
     }
 
@@ -186,20 +186,20 @@ impl Guest {
 
     /// What all that the guest learned beside its request rests on. None if it did more than read rows: asked for the time or
     /// for randomness, wrote, called.
-    pub fn basis(&mut self) -> Option<Basis> {
-        self.basis.take()
+    pub fn read_set(&mut self) -> Option<ReadSet> {
+        self.read_set.take()
     }
 
     /// Notes that the guest did something on which its answer may depend, or that giving the answer again would leave out.
     fn did_more(&mut self) -> &mut Self {
-        self.basis = None;
+        self.read_set = None;
         self
     }
 
     /// Notes rows that the guest is given.
-    fn rests_on(&mut self, basis: Option<Basis>) {
-        match (&mut self.basis, basis) {
-            (Some(known), Some(basis)) => known.join(basis),
+    fn depends_on(&mut self, read_set: Option<ReadSet>) {
+        match (&mut self.read_set, read_set) {
+            (Some(known), Some(read_set)) => known.join(read_set),
             (known, _) => *known = None,
         }
     }

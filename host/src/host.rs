@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use storage::folder::{CACHE, DataFolder};
 use tokio::sync::watch;
 
 use crate::admin::Admin;
@@ -28,7 +29,6 @@ use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
 use crate::passwords::Passwords;
 use crate::revision::{Background, IDLE_INSTANCES};
-use crate::storage::folder::{CACHE, DataFolder};
 use crate::telemetry::{DroppedLines, Metrics};
 use databases::Databases;
 use surroundings::{Listening, Surroundings};

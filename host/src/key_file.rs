@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::permissions;
+use storage::permissions;
 
 /// What HMAC-SHA-256 asks for (RFC 7518 section 3.2), and what every key here has.
 pub const KEY_BYTES: usize = 32;

@@ -18,7 +18,7 @@
 //! - An answer is given again only where the guest would give it now; the gate runs before that is asked.
 //! - `deploy` is the only writer of the deployment.
 //! - Signing keys and password hashes are computed on in the host and never enter a guest.
-//! - `route`, `gate`, `storage`, `tokens` and `passwords` know no wasm and no HTTP status: `error` turns what they say into one.
+//! - `route`, `gate`, `tokens`, `passwords` and the crate `storage` know no wasm and no HTTP status: `error` maps their errors to one.
 //! - A module uses only modules that are listed below it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
@@ -60,13 +60,10 @@ pub mod audit;
 pub mod body;
 pub mod key_file;
 pub mod passwords;
-pub mod storage;
 
 // Leaves.
 pub mod clock;
-pub mod permissions;
 pub mod printable;
-pub mod priority;
 pub mod route;
 pub mod shares;
 pub mod telemetry;

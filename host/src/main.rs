@@ -20,12 +20,12 @@ use comptoir::clock::Clock;
 use comptoir::engine::{self, Wasi};
 use comptoir::host::{self, Host, Options};
 use comptoir::manifest::Manifest;
-use comptoir::permissions;
-use comptoir::priority;
 use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
 use output::outln;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use storage::permissions;
+use storage::priority;
 use system::Signals;
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
@@ -281,7 +281,7 @@ fn size(contents: &Contents) -> String {
 
 /// Gives itself the lowest priority, bounds on memory and time, and an end with its host, before it looks at what it is given.
 fn compile(options: &Compile) -> anyhow::Result<()> {
-    priority::go_behind(19).context("its priority cannot be lowered")?;
+    priority::lower(19).context("its priority cannot be lowered")?;
     // There niceness is the whole process's, which is what is wanted here.
     #[cfg(not(target_os = "linux"))]
     rustix::process::nice(19).context("its priority cannot be lowered")?;

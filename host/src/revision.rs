@@ -47,6 +47,8 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::header::HeaderValue;
+use storage::Storage;
+use storage::rehearsal::Rehearsal;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
@@ -57,8 +59,6 @@ use crate::engine::{Engines, Speaks, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::{Grant, Limits};
-use crate::storage::Storage;
-use crate::storage::rehearsal::Rehearsal;
 
 pub use background::Background;
 pub use description::{Description, DescriptionError, Probe};

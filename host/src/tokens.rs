@@ -31,10 +31,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use storage::Storage;
 
 use crate::clock::Clock;
 use crate::key_file::KeyFileError;
-use crate::storage::Storage;
 
 mod key;
 mod keys;

@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
+use storage::folder::{DataFolder, LOCK, RESTORING};
 
 use super::{CONTENTS, Contents, FORMAT, REVISIONS, copy, is_key, names, private_folder, remove, sync};
-use crate::storage::folder::{DataFolder, LOCK, RESTORING};
 
 /// Where the files lie until all of them are there.
 const STAGE: &str = ".restore";

@@ -12,12 +12,12 @@
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
+use storage::{Migration, Storage, Waits};
 
 use super::record::{KnownSchema, RecordError, Text};
 use super::report::{Refused, Step, Steps};
 use super::{DeployError, Deployer, Served, hex};
 use crate::revision::Description;
-use crate::storage::{Migration, Storage, Waits};
 
 impl Deployer {
     /// Brings the service's database to the schema that a component works with. `in_use` says that another revision serves on

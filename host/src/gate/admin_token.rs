@@ -8,9 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
+use storage::permissions;
 use subtle::ConstantTimeEq as _;
-
-use crate::permissions;
 
 /// What shows that a request is the operator's. Cannot be printed.
 pub struct AdminToken(String);

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use storage::{Constraint, Rows, Statement, Storage, StorageError, Transaction, Value};
 use wasmtime::component::Resource;
 
 use super::bindings::storage as wit;
 use super::{Excuse, Guest};
-use crate::storage::{Constraint, Rows, Statement, Storage, StorageError, Transaction, Value};
 
 /// A transaction that a guest holds. It rolls back when the guest drops it, and when the store is dropped.
 pub struct OpenTransaction(Box<dyn Transaction>);
@@ -59,8 +59,8 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
 impl wit::Host for Guest {
     async fn query(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
         match self.storage()?.read(statement(sql, params)).await {
-            Ok((read, basis)) => {
-                self.rests_on(basis);
+            Ok((read, read_set)) => {
+                self.depends_on(read_set);
                 Ok(Ok(read.into_packed()))
             }
             Err(error) => Ok(Err(visible(error, &self.did_more().excuse))),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use storage::Storage;
+use storage::folder::DataFolder;
+use storage::postgres::{PostgresConfig, PostgresServer};
+use storage::sqlite::{SqliteConfig, SqliteStorage};
 
 use crate::clock::Clock;
 use crate::manifest::{Grant, HOST_NAME, Limits, Manifest, Postgres, Service};
-use crate::storage::Storage;
-use crate::storage::folder::DataFolder;
-use crate::storage::postgres::{PostgresConfig, PostgresServer};
-use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
 use crate::tokens::Tokens;
 
 /// What outlives the host.

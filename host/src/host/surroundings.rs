@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use storage::postgres::PostgresServer;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::Addresses;
@@ -14,7 +15,6 @@ use crate::clock::Clock;
 use crate::deploy::{Record, component_faults};
 use crate::listener::Tls;
 use crate::manifest::{Fault, Manifest, ManifestError};
-use crate::storage::postgres::PostgresServer;
 
 /// Connections that the kernel accepts while the host is not yet looking.
 const BACKLOG: u32 = 1024;

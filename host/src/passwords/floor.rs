@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::WorkFactor;
-use super::queue::go_behind_answers;
+use super::queue::lower_priority;
 use super::stored::{Stored, pbkdf2, references};
 
 /// For a machine that cannot measure.
@@ -50,7 +50,7 @@ pub(super) fn measured(work: WorkFactor) -> Cost {
 fn measure(work: WorkFactor) -> Cost {
     let (sender, receiver) = watch::channel(None);
     let measuring = move || {
-        go_behind_answers();
+        lower_priority();
         sender.send_replace(references(work).iter().map(|reference| cost_of(reference, work)).max());
     };
     // Without a thread the sender is dropped, which those who wait notice.

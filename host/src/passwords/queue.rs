@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use storage::priority;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::{Limits, PasswordError};
-use crate::priority;
 
 /// How long a thread stays when there is nothing to compute: as long as any host runs.
 const KEPT: Duration = Duration::from_secs(1 << 32);
@@ -125,7 +125,7 @@ impl Threads {
             .max_blocking_threads(count)
             .thread_keep_alive(KEPT)
             .thread_name("password")
-            .on_thread_start(go_behind_answers)
+            .on_thread_start(lower_priority)
             .build();
         Threads(threads.ok())
     }
@@ -176,6 +176,6 @@ impl Drop for Running {
 /// Lets the threads that answer requests go first. Against one of those that never rests, this one gets a thirtieth of a core: two
 /// logins a second. With a smaller niceness whoever answers waits after each burst of answers, until this thread has had its share:
 /// the p99 of others beside logins was 4 ms with 5, 3 with 10, and 1 to 3 with this. Not being allowed to is no reason to stop.
-pub(super) fn go_behind_answers() {
-    let _ = priority::go_behind(15);
+pub(super) fn lower_priority() {
+    let _ = priority::lower(15);
 }

@@ -9,10 +9,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use storage::priority;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
-
-use crate::priority;
 
 /// How much less of the processor these threads get than the others, as `nice` counts: about a tenth, where both want it.
 const NICENESS: i32 = 10;
@@ -32,7 +31,7 @@ impl Background {
         let mut builder = Builder::new_multi_thread();
         builder.enable_all().thread_name("long-guests").on_thread_start(|| {
             // Without it they are as good as the others, which is no fault.
-            let _ = priority::go_behind(NICENESS);
+            let _ = priority::lower(NICENESS);
         });
         Ok(Self { runtime: Some(builder.build()?) })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::HeaderName;
+use storage::Migration;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
@@ -14,7 +15,6 @@ use crate::guest::bindings::{DescribedIndices, service};
 use crate::head;
 use crate::printable::{excerpt, is_printable};
 use crate::route::{Access, Route, normal_pattern};
-use crate::storage::Migration;
 
 /// Routes that one component may declare, and migrations, and probes.
 const PARTS: usize = 1000;

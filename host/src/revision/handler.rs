@@ -93,7 +93,7 @@ impl Exports {
             Self::P2(proxy) => p2(proxy, store, wasi(request)?, sender).await.map(|()| None),
             Self::P3(proxy) => {
                 // It may sleep without being noted, so nothing can be said of what its answer rests on.
-                store.data_mut().basis();
+                store.data_mut().read_set();
                 p3(proxy, store, wasi(request)?, sender).await.map(|()| None)
             }
         }

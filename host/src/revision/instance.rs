@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use storage::read_set::ReadSet;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use super::handler::{Exports, Handler, Sender};
@@ -11,7 +12,6 @@ use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as Plain;
 use crate::guest::{Guest, Output};
 use crate::manifest::Limits;
-use crate::storage::basis::Basis;
 
 /// Bytes that one host call may copy out of a guest: lists and strings of its arguments.
 const HOST_CALL_BYTES: usize = 4 << 20;
@@ -96,12 +96,12 @@ impl Instance {
         handler: &Handler,
         request: GuestRequest,
         sender: Sender,
-    ) -> wasmtime::Result<(Option<Plain>, Option<Basis>)> {
+    ) -> wasmtime::Result<(Option<Plain>, Option<ReadSet>)> {
         self.requests += 1;
         let answer = self.call(handler, request, sender).await;
         let out_of_memory = self.guest().limiter.refused_memory();
         let answer = answer.map_err(|error| if out_of_memory { error.context(OutOfMemory) } else { error })?;
-        Ok((answer, self.guest().basis()))
+        Ok((answer, self.guest().read_set()))
     }
 
     async fn call(

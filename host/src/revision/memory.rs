@@ -5,15 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{Method, Response};
+use storage::read_set::ReadSet;
 
 use crate::answers::{Answers, CACHE, Question, Remembered};
 use crate::body::Body;
 use crate::gate::Admitted;
 use crate::head::USER_ID;
-use crate::storage::basis::Basis;
 
 /// An answer's whole body, and what the answer rests on, if that is known.
-pub(super) type Whole = (Bytes, Option<Basis>);
+pub(super) type Whole = (Bytes, Option<ReadSet>);
 
 /// The share of one revision in the answers of its service.
 pub(super) struct Memory {
@@ -86,8 +86,8 @@ impl<'m> Asked<'m> {
     /// same, so that a client which has this content need not get it again.
     pub(super) fn settle(self, response: &mut Response<Body>, whole: Option<Whole>) {
         let kept = match (self.question, whole) {
-            (Some((answers, question)), Some((body, Some(basis)))) => {
-                answers.remember(question, response, &body, basis, self.personal)
+            (Some((answers, question)), Some((body, Some(read_set)))) => {
+                answers.remember(question, response, &body, read_set, self.personal)
             }
             (Some((answers, _)), whole) => {
                 answers.pass_by();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use hyper::Response;
+use storage::read_set::ReadSet;
 use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
@@ -28,7 +29,6 @@ use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as Plain;
 use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers};
 use crate::printable::excerpt;
-use crate::storage::basis::Basis;
 
 /// How long the end of a guest is waited for once it has answered. One that goes on for longer streams its answer.
 const END_TIME: Duration = Duration::from_millis(5);
@@ -41,7 +41,7 @@ pub(super) struct End {
     /// The answer of a component that speaks plain records. Any other has sent it before.
     answer: Option<Plain>,
     /// What the answer rests on, if that is known.
-    basis: Option<Basis>,
+    read_set: Option<ReadSet>,
     /// What may answer again.
     leftover: Option<Leftover>,
 }
@@ -146,12 +146,12 @@ impl Revision {
             let permit = permit;
             let mut instance = instance;
             let _going = going;
-            let (answer, basis) = instance.answer(&handler, request, sender).await?;
+            let (answer, read_set) = instance.answer(&handler, request, sender).await?;
             let leftover = match place {
                 Some(place) if instance.guest().is_tidy() => Some(Leftover { place, instance, permit }),
                 _ => None,
             };
-            Ok(End { answer, basis, leftover })
+            Ok(End { answer, read_set, leftover })
         };
         Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.lately.clone()))
     }
@@ -198,8 +198,8 @@ impl Revision {
         excuse: &Excuse,
     ) -> Result<(Answer, Option<Whole>), Failure> {
         let (response, bytes) = complete.map_err(|cause| self.bad_answer(&cause, output))?;
-        let basis = end.basis.take().filter(|_| output.is_empty());
-        let whole = bytes.map(|bytes| (bytes, basis));
+        let read_set = end.read_set.take().filter(|_| output.is_empty());
+        let whole = bytes.map(|bytes| (bytes, read_set));
         let answer = answered(response, output, excuse);
         // Not before its output was read: the next request begins with none.
         end.put_away();

@@ -29,12 +29,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
+use storage::Storage;
 
 use super::key::SigningKey;
 use super::{ACCESS_LIFETIME_SECONDS, TokensError};
 use crate::clock::Clock;
 use crate::key_file::{Key, KeyFileError};
-use crate::storage::Storage;
 use folder::Folder;
 use table::Table;
 

@@ -23,11 +23,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use storage::{Statement, Storage, Value};
 use tokio::sync::Mutex;
 
 use super::shared::{Cell, rows, sql_seconds, unusable};
 use super::{ACCESS_LIFETIME_SECONDS, TokensError};
-use crate::storage::{Statement, Storage, Value};
 
 /// How long an ended session is remembered, in seconds: what its last token lasts, and a day.
 pub(super) const REMEMBERED_SECONDS: u64 = ACCESS_LIFETIME_SECONDS as u64 + 24 * 3600;

@@ -5,8 +5,9 @@
 use std::fmt::Display;
 use std::str;
 
+use storage::{Migration, Rows, Statement, Storage, Value};
+
 use super::TokensError;
-use crate::storage::{Migration, Rows, Statement, Storage, Value};
 
 /// The keys by the second in which they begin to sign, 0 for the first; a secret is NULL once its key was disabled.
 ///

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use comptoir::backup::{self, Contents};
 use comptoir::host::Host;
-use comptoir::storage::folder::DataFolder;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use storage::folder::DataFolder;
 use tempfile::TempDir;
 use tokio::sync::watch;
 

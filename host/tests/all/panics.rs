@@ -14,14 +14,12 @@ use comptoir::gateway::{Door, Gateway};
 use comptoir::listener::Connections;
 use comptoir::passwords::{self, Passwords};
 use comptoir::revision::Background;
-use comptoir::storage::basis::Basis;
-use comptoir::storage::sqlite::{SqliteConfig, SqliteStorage};
-use comptoir::storage::{
-    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage,
-};
 use comptoir::tokens::Tokens;
 use futures::future::BoxFuture;
 use serde_json::json;
+use storage::read_set::ReadSet;
+use storage::sqlite::{SqliteConfig, SqliteStorage};
+use storage::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -46,7 +44,7 @@ struct Faulty {
 }
 
 impl Storage for Faulty {
-    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>> {
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<ReadSet>), StorageError>> {
         assert!(!self.fault.0.load(Ordering::Relaxed), "on purpose, before anything waits");
         self.sound.read(statement)
     }

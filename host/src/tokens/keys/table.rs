@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use storage::{Statement, Storage, StorageError, Value};
 use tokio::runtime::Handle;
 
 use super::{KeyChangeError, Place, SigningKey, TokensError};
 use crate::key_file::{KEY_BYTES, Key, KeyFileError};
-use crate::storage::{Statement, Storage, StorageError, Value};
 use crate::tokens::shared::{Cell, rows, sql_seconds, unusable};
 
 const READ: &str = "read the signing keys";

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::{BoxFuture, join_all};
-
-use super::*;
-use crate::storage::basis::Basis;
-use crate::storage::sqlite::{SqliteConfig, SqliteStorage};
-use crate::storage::{
+use storage::read_set::ReadSet;
+use storage::sqlite::{SqliteConfig, SqliteStorage};
+use storage::{
     Migration, MigrationError, NotAdditive, Rows, Statement, StorageError, Transaction, Usage, Value as SqlValue,
 };
+
+use super::*;
 use crate::tokens::keys::{ASIDE_SECONDS, KEPT_SECONDS, LEAD_SECONDS};
 
 struct Shop {
@@ -55,7 +55,7 @@ impl Failing {
 }
 
 impl Storage for Failing {
-    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<Basis>), StorageError>> {
+    fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<ReadSet>), StorageError>> {
         Box::pin(async move {
             self.check()?;
             self.storage.read(statement).await

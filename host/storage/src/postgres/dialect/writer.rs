@@ -1,0 +1,260 @@
+//! Writes a statement anew: names, lists, and what is counted on the way.
+
+use std::collections::BTreeSet;
+
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
+
+use crate::StorageError;
+
+use super::{Limits, denied, invalid, shown};
+use crate::postgres::value::escaped;
+
+pub(super) type Written = Result<(), StorageError>;
+
+/// How many LIKEs one statement may have: each is a search through a text.
+const LIKES: usize = 8;
+/// The longest name that PostgreSQL does not cut.
+const NAME_BYTES: usize = 63;
+/// Columns that every table of PostgreSQL has.
+const SYSTEM_COLUMNS: [&str; 7] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"];
+/// What the names of tables begin with that are PostgreSQL's, SQLite's or the host's.
+const OTHERS: [&str; 4] = ["pg_", "sqlite_", "information_schema", "comptoir_"];
+const ROW_IDS: [&str; 2] = ["rowid", "_rowid_"];
+
+/// Functions of one row: PostgreSQL takes `t.to_json` for `to_json(t)` if there is no such column.
+const FUNCTIONS_OF_A_ROW: &[&str] = &[
+    "any_value",
+    "array_agg",
+    "concat",
+    "hash_record",
+    "json_agg",
+    "json_build_array",
+    "json_build_object",
+    "json_scalar",
+    "json_serialize",
+    "jsonb_agg",
+    "json_agg_strict",
+    "jsonb_agg_strict",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "num_nonnulls",
+    "num_nulls",
+    "quote_literal",
+    "quote_nullable",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+];
+
+pub(super) struct Writer<'l> {
+    out: String,
+    limits: &'l Limits,
+    parameters: usize,
+    functions: usize,
+    likes: usize,
+    subqueries: usize,
+    /// Names and aliases of tables.
+    tables: BTreeSet<String>,
+    /// Columns that stand without a table.
+    bare_columns: BTreeSet<String>,
+}
+
+impl<'l> Writer<'l> {
+    pub(super) fn new(limits: &'l Limits) -> Self {
+        Writer {
+            out: String::new(),
+            limits,
+            parameters: 0,
+            functions: 0,
+            likes: 0,
+            subqueries: 0,
+            // What a change calls the rows that it meets.
+            tables: ["excluded", "old", "new"].map(String::from).into(),
+            bare_columns: BTreeSet::new(),
+        }
+    }
+
+    /// The text, and the highest number of a parameter.
+    pub(super) fn finish(self) -> Result<(String, usize), StorageError> {
+        // PostgreSQL would take it for the whole row.
+        if let Some(name) = self.bare_columns.intersection(&self.tables).next() {
+            let name = shown(name);
+            return Err(invalid(format!("{name} is a table and stands for a column: write {name}.{name}")));
+        }
+        Ok((self.out, self.parameters))
+    }
+
+    pub(super) fn put(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
+    /// Writes what is in parentheses.
+    pub(super) fn parentheses(&mut self, inner: impl FnOnce(&mut Self) -> Written) -> Written {
+        self.put("(");
+        inner(self)?;
+        self.put(")");
+        Ok(())
+    }
+
+    /// Writes items with commas between them.
+    pub(super) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T) -> Written) -> Written {
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                self.put(", ");
+            }
+            each(self, item)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a string. Backslashes have no meaning in it.
+    pub(super) fn string(&mut self, text: &str) {
+        self.put("'");
+        self.put(&escaped(text).replace('\'', "''"));
+        self.put("'");
+    }
+
+    fn quoted(&mut self, name: &str) {
+        self.put("\"");
+        self.put(&name.replace('"', "\"\""));
+        self.put("\"");
+    }
+
+    /// Writes a name that stands for nothing that exists already: an alias, a window, a constraint.
+    pub(super) fn name(&mut self, ident: &Ident) -> Written {
+        let name = name_of(ident)?;
+        self.quoted(&name);
+        Ok(())
+    }
+
+    /// Writes the name of a table, an index or a view.
+    pub(super) fn table(&mut self, name: &ObjectName) -> Written {
+        let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
+            return Err(denied(format!("the table {}", shown(&name.to_string()))));
+        };
+        self.table_called(ident)
+    }
+
+    /// Writes the name of a table that stands alone.
+    pub(super) fn table_called(&mut self, ident: &Ident) -> Written {
+        let name = name_of(ident)?;
+        let lower = name.to_ascii_lowercase();
+        if OTHERS.iter().any(|prefix| lower.starts_with(prefix)) {
+            return Err(denied(format!("the table {}", shown(&name))));
+        }
+        self.quoted(&name);
+        self.tables.insert(name);
+        Ok(())
+    }
+
+    /// Writes the alias of a table.
+    pub(super) fn table_alias(&mut self, ident: &Ident) -> Written {
+        self.put(" AS ");
+        self.name(ident)?;
+        self.tables.insert(name_of(ident)?);
+        Ok(())
+    }
+
+    /// Writes an alias for a subquery that has none: PostgreSQL wants one.
+    pub(super) fn subquery_alias(&mut self) {
+        self.subqueries += 1;
+        let alias = format!("subquery {}", self.subqueries);
+        self.put(&format!(" AS \"{alias}\""));
+        self.tables.insert(alias);
+    }
+
+    /// Writes the name of a column where it is made or changed.
+    pub(super) fn column(&mut self, ident: &Ident) -> Written {
+        let name = name_of(ident)?;
+        let lower = name.to_ascii_lowercase();
+        if ROW_IDS.contains(&lower.as_str()) {
+            return Err(invalid(format!("{lower} does not work on PostgreSQL: name a column INTEGER PRIMARY KEY")));
+        }
+        if SYSTEM_COLUMNS.contains(&lower.as_str()) {
+            return Err(denied(format!("the column {lower}")));
+        }
+        self.quoted(&name);
+        Ok(())
+    }
+
+    /// Writes the name of a column that is given as a path of one part.
+    pub(super) fn column_of(&mut self, name: &ObjectName) -> Written {
+        match name.0.as_slice() {
+            [ObjectNamePart::Identifier(ident)] => self.column(ident),
+            _ => Err(invalid(format!("the column {}: write its name alone", shown(&name.to_string())))),
+        }
+    }
+
+    /// Writes a column in an expression, with its table if that is given.
+    pub(super) fn column_reference(&mut self, parts: &[Ident]) -> Written {
+        match parts {
+            [column] => {
+                self.bare_columns.insert(name_of(column)?);
+                self.column(column)
+            }
+            [table, column] => {
+                self.name(table)?;
+                self.put(".");
+                is_no_function_of_a_row(column)?;
+                self.column(column)
+            }
+            _ => Err(invalid("a column of a table in a schema: write table.column")),
+        }
+    }
+
+    /// Writes a parameter, from 1.
+    pub(super) fn parameter(&mut self, name: &str) -> Written {
+        if self.limits.parameters == 0 {
+            return Err(invalid("a parameter in a migration"));
+        }
+        let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).unwrap_or(usize::MAX);
+        if number == 0 || number > self.limits.parameters {
+            return Err(StorageError::TooLarge(format!("more than {} parameters", self.limits.parameters)));
+        }
+        self.parameters = self.parameters.max(number);
+        self.put(&format!("${number}"));
+        Ok(())
+    }
+
+    pub(super) fn count_function(&mut self) -> Written {
+        self.functions += 1;
+        if self.functions > self.limits.functions {
+            return Err(StorageError::TooLarge(format!("more than {} calls of functions", self.limits.functions)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_like(&mut self) -> Written {
+        self.likes += 1;
+        if self.likes > LIKES {
+            return Err(StorageError::TooLarge(format!("more than {LIKES} times LIKE")));
+        }
+        Ok(())
+    }
+}
+
+fn is_no_function_of_a_row(column: &Ident) -> Written {
+    let lower = column.value.to_ascii_lowercase();
+    let is_internal = lower.starts_with("pg_") || lower.ends_with("_out") || lower.ends_with("_send");
+    if is_internal || FUNCTIONS_OF_A_ROW.contains(&lower.as_str()) {
+        let name = shown(&lower);
+        return Err(invalid(format!(
+            "the column {name} after a table, as PostgreSQL has a function {name}: rename it"
+        )));
+    }
+    Ok(())
+}
+
+/// A name as it is in PostgreSQL.
+pub(super) fn name_of(ident: &Ident) -> Result<String, StorageError> {
+    let name = match ident.quote_style {
+        None => ident.value.to_ascii_lowercase(),
+        Some('"' | '`' | '[') => ident.value.clone(),
+        Some(_) => return Err(invalid(format!("'{}' in the place of a name", shown(&ident.value)))),
+    };
+    match name.len() {
+        0 => Err(invalid("a name of no letters")),
+        1..=NAME_BYTES => Ok(name),
+        _ => Err(invalid(format!("the name {}: it has more than {NAME_BYTES} bytes", shown(&name)))),
+    }
+}

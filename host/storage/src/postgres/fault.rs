@@ -1,0 +1,73 @@
+//! What an error of PostgreSQL means to a service: by its code (appendix A of PostgreSQL's manual), never by its text.
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::{Constraint, StorageError};
+
+/// Translates an error of a statement or of the connection under it.
+pub(super) fn translate(error: &Error) -> StorageError {
+    match error.as_db_error() {
+        Some(refused) => translate_code(refused),
+        // What could not be written into the connection or read from it.
+        None => StorageError::Unavailable(with_causes(error)),
+    }
+}
+
+/// Translates what kept a connection from being lent.
+pub(super) fn translate_pool(error: &PoolError) -> StorageError {
+    match error {
+        PoolError::Timeout(TimeoutType::Wait) => StorageError::Busy,
+        PoolError::Backend(error) => StorageError::Unavailable(with_causes(error)),
+        other => StorageError::Unavailable(other.to_string()),
+    }
+}
+
+/// An error of this client says what it did, and only its cause why that failed.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn translate_code(refused: &DbError) -> StorageError {
+    let message = refused.message().to_owned();
+    let code = refused.code();
+    if let Some(constraint) = constraint(code) {
+        return StorageError::Constraint(constraint);
+    }
+    match *code {
+        SqlState::LOCK_NOT_AVAILABLE | SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
+            StorageError::Busy
+        }
+        SqlState::QUERY_CANCELED | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => StorageError::TimedOut,
+        SqlState::INSUFFICIENT_PRIVILEGE => StorageError::Denied(message),
+        SqlState::READ_ONLY_SQL_TRANSACTION => {
+            StorageError::Invalid("a query outside a transaction cannot write".into())
+        }
+        _ => match &code.code()[..2] {
+            "54" => StorageError::TooLarge(message),
+            // Data exceptions, wrong statements, and what this server does not have.
+            "0A" | "21" | "22" | "2F" | "34" | "42" | "44" => StorageError::Invalid(message),
+            _ => StorageError::Unavailable(message),
+        },
+    }
+}
+
+fn constraint(code: &SqlState) -> Option<Constraint> {
+    Some(match *code {
+        SqlState::UNIQUE_VIOLATION => Constraint::Unique,
+        SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION => Constraint::ForeignKey,
+        SqlState::CHECK_VIOLATION => Constraint::Check,
+        SqlState::NOT_NULL_VIOLATION => Constraint::NotNull,
+        // A text that is no number, in the place of one.
+        SqlState::INVALID_TEXT_REPRESENTATION => Constraint::Other,
+        _ if code.code().starts_with("23") => Constraint::Other,
+        _ => return None,
+    })
+}
+
+/// Whether the table may have changed under a statement that was compiled before. Compiled again, it works.
+pub(super) fn is_outdated(error: &Error) -> bool {
+    error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+}

@@ -1,0 +1,414 @@
+//! The PostgreSQL server, as the host sees it: a database in which each service gets a schema, and a role that reaches no other.
+//!
+//! The host's own role makes both, at a service's first start, and keeps the role's password in a schema of its own, where the
+//! next host finds it. A service's statements, migrations included, never run as the host's role.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use postgres_protocol::password::scram_sha_256;
+use thiserror::Error;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Config, NoTls, Transaction};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::config::PostgresConfig;
+use super::fault::with_causes;
+use super::transaction::milliseconds;
+use super::{Pools, PostgresStorage};
+use crate::StorageError;
+use crate::permissions;
+
+/// The oldest that ends what a client that is gone has left running (`client_connection_check_interval`).
+const OLDEST_SERVER: i32 = 140_000;
+
+/// The longest name that PostgreSQL keeps whole, in bytes.
+const LONGEST_NAME: usize = 63;
+
+/// How long a connection may take to be made, and how long the server may say nothing on the wire.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long it may take until a service's schema can be used, in turn with other hosts that start.
+const OPEN_TIME: Duration = Duration::from_secs(30);
+
+/// What only the host's role reads.
+const OWN_SCHEMA: &str = "
+    CREATE SCHEMA IF NOT EXISTS comptoir;
+    CREATE TABLE IF NOT EXISTS comptoir.logins (service text PRIMARY KEY, role text NOT NULL, password text NOT NULL)";
+
+/// One host at a time makes schemas and roles.
+const SETUP_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('comptoir: schemas and roles', 0))";
+
+/// A server's database, and how it is reached. Its `Debug` output hides the password.
+#[derive(Clone)]
+pub struct PostgresServer {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+}
+
+/// Why a server cannot be used.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The file with the connection string is not there, or may not be read.
+    #[error("cannot read {}: {cause}. Name a file with one line like postgres://role:password@host:5432/database", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Others may read the password.
+    #[error("{} has mode {mode:03o}: a password stands in it, so it must be its owner's alone, set it to 600", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The text is no connection string.
+    #[error("the connection string is not like postgres://role:password@host:5432/database: {0}")]
+    Malformed(String),
+    /// What goes over a network could be read there.
+    #[error(
+        "the server {0} is on another machine, and without TLS all could read along: name its authority's certificate"
+    )]
+    Unprotected(String),
+    /// The certificates cannot be used.
+    #[error("the certificates in {} cannot be used: {cause}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// It cannot be reached, or refused what is needed.
+    #[error("PostgreSQL: {0}")]
+    Refused(String),
+    /// It is too old, or set up in a way that would lose or change data.
+    #[error("PostgreSQL {0}")]
+    Unfit(String),
+    /// A name would be too long.
+    #[error(
+        "{0:?} is longer than the {LONGEST_NAME} bytes of a name in PostgreSQL: give the database or the service a shorter one"
+    )]
+    Name(String),
+    /// The role is there, and no host of this database has made it.
+    #[error("the role {0:?} is there already and is not this database's: drop it, or give the database another name")]
+    Taken(String),
+    /// The role is not there any more.
+    #[error("the role {0:?} is missing: bring the roles from where the database was with `pg_dumpall --roles-only`")]
+    Missing(String),
+    /// The schema is not there any more.
+    #[error(
+        "the schema {0:?} is missing, though it was made once: restore it, or delete its service from comptoir.logins and drop its \
+         role to begin with an empty one"
+    )]
+    Emptied(String),
+    /// The schema cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What a service logs in with.
+struct Login {
+    role: String,
+    password: String,
+}
+
+impl PostgresServer {
+    /// The server that a file's connection string names. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostgresServer::new`], and where others may read the file.
+    pub fn read(url: &Path, authority: Option<&Path>) -> Result<Self, ServerError> {
+        let unreadable = |cause| ServerError::Unreadable { path: url.to_owned(), cause };
+        let mut file = File::open(url).map_err(unreadable)?;
+        if let Some(mode) = permissions::exposed(&file.metadata().map_err(unreadable)?) {
+            return Err(ServerError::Exposed { path: url.to_owned(), mode });
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
+        Self::new(&text, authority)
+    }
+
+    /// The server that a connection string names; `authority` is a file with the certificates, in PEM, that its own must lead to.
+    ///
+    /// Without an authority nothing is encrypted, so the server must be on this machine.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the text or the file. Nothing is asked of the server yet.
+    pub fn new(url: &str, authority: Option<&Path>) -> Result<Self, ServerError> {
+        let mut config = Config::from_str(url.trim()).map_err(|error| ServerError::Malformed(with_causes(&error)))?;
+        let tls = authority.map(tls).transpose()?;
+        if tls.is_none()
+            && let Some(far) = far(&config)
+        {
+            return Err(ServerError::Unprotected(far));
+        }
+        config
+            .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
+            .connect_timeout(CONNECT_TIME)
+            .tcp_user_timeout(CONNECT_TIME * 2)
+            .keepalives_idle(CONNECT_TIME * 2)
+            .keepalives_interval(CONNECT_TIME)
+            .keepalives_retries(2)
+            .application_name("comptoir");
+        Ok(Self { config, tls })
+    }
+
+    /// The schema of a service, which is made with its role if this is the first time.
+    ///
+    /// # Errors
+    ///
+    /// One sentence that says what was wrong with the server or its answers.
+    pub async fn open(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
+        let opened = timeout(OPEN_TIME, self.open_at_length(service, config)).await;
+        opened.unwrap_or_else(|_| Err(ServerError::Refused(format!("it was not ready in {OPEN_TIME:?}"))))
+    }
+
+    async fn open_at_length(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
+        let schema = format!("service_{service}");
+        check_name(&schema)?;
+        let login = self.login(service, &schema).await?;
+        let mut as_service = self.config.clone();
+        as_service.user(&login.role).password(&login.password).application_name(format!("comptoir {service}"));
+        let reader = self.pool(&as_service, &settings(&schema, &config, true), config.readers, &config).await?;
+        let writer = self.pool(&as_service, &settings(&schema, &config, false), 1, &config).await?;
+        Ok(PostgresStorage::new(&schema, Pools { reader, writer }, config).await?)
+    }
+
+    /// The role of a service, which is made with its schema at the first start. The host's role must be allowed to make them.
+    async fn login(&self, service: &str, schema: &str) -> Result<Login, ServerError> {
+        let mut client = self.connect().await?;
+        check(&client).await?;
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(SETUP_LOCK).await?;
+        if !is_there(&transaction, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", "comptoir.logins").await? {
+            transaction.batch_execute(OWN_SCHEMA).await?;
+        }
+        let kept = "SELECT role, password FROM comptoir.logins WHERE service = $1";
+        let (login, is_new) = match transaction.query_opt(kept, &[&service]).await? {
+            Some(row) => (Login { role: row.get(0), password: row.get(1) }, false),
+            None => (Login::new(&transaction, service).await?, true),
+        };
+        let has_role = is_there(&transaction, "SELECT 1 FROM pg_roles WHERE rolname = $1", &login.role).await?;
+        let has_schema = is_there(&transaction, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema).await?;
+        match (is_new, has_role, has_schema) {
+            (true, true, _) => return Err(ServerError::Taken(login.role)),
+            (true, false, _) => transaction.batch_execute(&login.creation(schema)).await?,
+            (false, false, _) => return Err(ServerError::Missing(login.role)),
+            (false, true, false) => return Err(ServerError::Emptied(schema.to_owned())),
+            (false, true, true) => {}
+        }
+        transaction.commit().await?;
+        Ok(login)
+    }
+
+    async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        Ok(match &self.tls {
+            None => drive(self.config.connect(NoTls).await?),
+            Some(tls) => drive(self.config.connect(tls.clone()).await?),
+        })
+    }
+
+    /// Connections with these settings, one of which is made at once, to see that it has them.
+    async fn pool(
+        &self,
+        login: &Config,
+        settings: &Settings,
+        size: usize,
+        config: &PostgresConfig,
+    ) -> Result<Pool, ServerError> {
+        let mut login = login.clone();
+        login.options(options(settings));
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match &self.tls {
+            None => Manager::from_config(login, NoTls, recycling),
+            Some(tls) => Manager::from_config(login, tls.clone(), recycling),
+        };
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .wait_timeout(Some(config.longest_wait))
+            .create_timeout(Some(CONNECT_TIME))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| ServerError::Refused(error.to_string()))?;
+        let first = pool.get().await.map_err(|error| ServerError::Refused(with_causes(&error)))?;
+        for (name, value) in settings {
+            let row = first.query_one("SELECT setting FROM pg_settings WHERE name = $1", &[name]).await?;
+            if row.get::<_, &str>(0) != value {
+                return Err(ServerError::Unfit(format!(
+                    "has {name} = {} on a connection that asked for {value}: reach it without what drops `options`, such as a \
+                     pooler",
+                    row.get::<_, &str>(0)
+                )));
+            }
+        }
+        drop(first);
+        Ok(pool)
+    }
+}
+
+impl std::fmt::Debug for PostgresServer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PostgresServer").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// One with a new password, which is kept for the next host.
+    async fn new(transaction: &Transaction<'_>, service: &str) -> Result<Self, ServerError> {
+        let database: String = transaction.query_one("SELECT current_database()::text", &[]).await?.get(0);
+        let role = format!("comptoir_{database}_{service}");
+        check_name(&role)?;
+        let password = password()?;
+        let add = "INSERT INTO comptoir.logins (service, role, password) VALUES ($1, $2, $3)";
+        transaction.execute(add, &[&service, &role, &password]).await?;
+        Ok(Self { role, password })
+    }
+
+    /// The statements that make the role and its schema. Not the password is in them, but what checks it: a server logs such
+    /// statements sooner than parameters.
+    fn creation(&self, schema: &str) -> String {
+        let (role, schema) = (quoted(&self.role), quoted(schema));
+        let verifier = scram_sha_256(self.password.as_bytes());
+        // To make a schema for a role, one must be a member of it.
+        format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{verifier}'; GRANT {role} TO CURRENT_USER;
+             CREATE SCHEMA {schema} AUTHORIZATION {role}"
+        )
+    }
+}
+
+impl From<tokio_postgres::Error> for ServerError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Refused(with_causes(&error))
+    }
+}
+
+/// Whether a query with one parameter gives a row.
+async fn is_there(transaction: &Transaction<'_>, sql: &str, name: &str) -> Result<bool, ServerError> {
+    Ok(transaction.query_opt(sql, &[&name]).await?.is_some())
+}
+
+/// Names and values, as PostgreSQL shows them.
+type Settings = Vec<(&'static str, String)>;
+
+/// How a service's connections behave, whatever is said on them and whatever the server's own settings are.
+fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings {
+    let of = |time| milliseconds(time).to_string();
+    let only_reads = if only_reads { "on" } else { "off" };
+    vec![
+        ("search_path", format!("\"{schema}\"")),
+        // What PostgreSQL does not bound of itself: all three have no end unless they are set.
+        ("statement_timeout", of(config.statement_deadline)),
+        ("lock_timeout", of(config.longest_wait)),
+        // The host ends a lease itself; this is for one that died without a word.
+        ("idle_in_transaction_session_timeout", of(config.transaction_lease + CONNECT_TIME)),
+        ("client_connection_check_interval", "100".into()),
+        ("default_transaction_read_only", only_reads.into()),
+        ("default_transaction_isolation", "read committed".into()),
+        ("synchronous_commit", "on".into()),
+        // What `dialect` relies on: no character of a string begins another one.
+        ("standard_conforming_strings", "on".into()),
+        ("backslash_quote", "off".into()),
+        ("transform_null_equals", "off".into()),
+        ("bytea_output", "hex".into()),
+        ("client_min_messages", "warning".into()),
+        ("jit", "off".into()),
+    ]
+}
+
+/// Settings as a connection asks for them (PostgreSQL's manual, 34.1.2, `options`).
+fn options(settings: &Settings) -> String {
+    let option = |(name, value): &(&str, String)| format!("-c {name}={}", value.replace(' ', "\\ "));
+    settings.iter().map(option).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the server keeps what it acknowledges, and texts as they are.
+async fn check(client: &Client) -> Result<(), ServerError> {
+    let asked = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+                 current_setting('server_encoding'), current_setting('fsync')";
+    let row = client.query_one(asked, &[]).await?;
+    let (number, version): (i32, String) = (row.get(0), row.get(1));
+    let (encoding, sync): (String, String) = (row.get(2), row.get(3));
+    if number < OLDEST_SERVER {
+        return Err(ServerError::Unfit(format!("{version} is too old: this host needs 14 or newer")));
+    }
+    if encoding != "UTF8" {
+        return Err(ServerError::Unfit(format!("keeps this database in {encoding}: create one with ENCODING 'UTF8'")));
+    }
+    if sync != "on" {
+        tracing::warn!("PostgreSQL runs with fsync = {sync}: what is acknowledged may be lost when its machine stops");
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), ServerError> {
+    if name.len() > LONGEST_NAME { Err(ServerError::Name(name.to_owned())) } else { Ok(()) }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// 256 random bits in hexadecimal.
+fn password() -> Result<String, ServerError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| ServerError::Refused(format!("no randomness: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The name of a server that is not on this machine.
+fn far(config: &Config) -> Option<String> {
+    let is_near = |name: &str| name.parse::<IpAddr>().map_or(name == "localhost", |address| address.is_loopback());
+    let names = config.get_hosts().iter().filter_map(|host| match host {
+        Host::Tcp(name) => Some(name.clone()),
+        Host::Unix(_) => None,
+    });
+    let addresses = config.get_hostaddrs().iter().map(IpAddr::to_string);
+    // Where an address is given, the name is only what its certificate is for.
+    let reached: Vec<String> = if config.get_hostaddrs().is_empty() { names.collect() } else { addresses.collect() };
+    reached.into_iter().find(|name| !is_near(name))
+}
+
+fn tls(authority: &Path) -> Result<MakeRustlsConnect, ServerError> {
+    let unusable = |cause: String| ServerError::Authority { path: authority.to_owned(), cause };
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(authority).map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("there is no certificate in it".into()));
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(MakeRustlsConnect::new(client.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Has a connection's other half run until its client is dropped.
+fn drive<S, T>((client, connection): (Client, tokio_postgres::Connection<S, T>)) -> Client
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    // What goes wrong with it, the client is told.
+    tokio::spawn(async move { drop(connection.await) });
+    client
+}

@@ -1,0 +1,283 @@
+//! The writer of a service's schema: taken, held for a while, and given back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::session::{Call, Given, Session, Wanted};
+use super::{Patience, Shared};
+use crate::{Rows, Statement, StorageError, Transaction, Usage};
+
+/// A transaction that holds the writer. Dropping it rolls back.
+pub(super) struct Held {
+    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
+    until: Instant,
+    lease: AbortHandle,
+    runtime: Handle,
+}
+
+/// Where its connection is.
+enum State {
+    Idle(Session),
+    /// With a statement under way. If that is given up, the connection goes with it.
+    Working,
+    /// Gone, and why.
+    Over(StorageError),
+}
+
+/// A place among those that wait for the writer, free again when it is dropped.
+pub(super) struct Seat<'w>(&'w AtomicUsize);
+
+/// The savepoint that a statement is undone to when it fails. Each statement moves it to where it begins.
+const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT statement; SAVEPOINT statement";
+const UNDO: &str = "ROLLBACK TO SAVEPOINT statement";
+
+impl Shared {
+    /// Begins a transaction on the connection that writes, and takes the lock that is the writer's in all hosts.
+    pub(super) async fn take_writer(&self) -> Result<Session, StorageError> {
+        self.wait_for_writer().await.inspect_err(|error| self.count_refusal(error))
+    }
+
+    async fn wait_for_writer(&self) -> Result<Session, StorageError> {
+        let _seat = Seat::take(&self.waiting, self.config.waiting_writes)?;
+        self.migrating.note_write();
+        let mut patience = Patience::new(self);
+        loop {
+            match self.take_writer_once().await {
+                Err(StorageError::Busy) if patience.goes_on().await => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for the writer no longer than for another write.
+    pub(super) async fn take_writer_once(&self) -> Result<Session, StorageError> {
+        let session = self.lend(&self.writer).await?;
+        let (lock, deadline) = (self.writer_lock, milliseconds(self.config.statement_deadline));
+        // What waits for a lock is not late: `lock_timeout` bounds it.
+        let begin = format!(
+            "BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({lock}); \
+             SET LOCAL statement_timeout = {deadline}; SAVEPOINT statement"
+        );
+        match session.command(&begin).await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                give_up(session, &error).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Holds the writer that was taken, until its lease is over.
+    pub(super) async fn begin(shared: Arc<Shared>) -> Result<Self, StorageError> {
+        let session = shared.take_writer().await?;
+        let until = Instant::now() + shared.config.transaction_lease;
+        let state = Arc::new(Mutex::new(State::Idle(session)));
+        let runtime = Handle::current();
+        let lease = runtime.spawn(end_lease(state.clone(), until)).abort_handle();
+        Ok(Self { shared, state, until, lease, runtime })
+    }
+
+    async fn run(&self, statement: Statement, wanted: Wanted) -> Result<Given, StorageError> {
+        Usage::count(&self.shared.usage.transaction_statements);
+        let call = self.shared.call(statement, wanted).await?;
+        let session = self.take()?;
+        let began = Instant::now();
+        // Given up in between, the connection is closed, and with it the transaction rolled back.
+        let abandoned = Abandoned(&self.state);
+        let ended = timeout_at(self.until, run_alone(session, &call, wanted, &self.shared)).await;
+        drop(abandoned);
+        self.shared.usage.add_sql_time(began.elapsed());
+        match ended {
+            Ok((result, Some(session))) => {
+                self.put_back(session);
+                result
+            }
+            Ok((result, None)) => {
+                let lost = result.as_ref().err().cloned();
+                *self.lock() = State::Over(lost.unwrap_or(StorageError::TimedOut));
+                result
+            }
+            Err(_) => Err(StorageError::TimedOut),
+        }
+    }
+
+    fn take(&self) -> Result<Session, StorageError> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, State::Working) {
+            State::Idle(session) => Ok(session),
+            State::Working => Err(StorageError::Invalid("a transaction runs one statement at a time".into())),
+            State::Over(reason) => {
+                *state = State::Over(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    /// After the end of its lease, it is rolled back instead.
+    fn put_back(&self, session: Session) {
+        let mut state = self.lock();
+        // With the lock: whoever ends the lease comes before, and this sees the time, or after, and finds it idle.
+        if Instant::now() < self.until {
+            *state = State::Idle(session);
+        } else {
+            self.runtime.spawn(roll_back(session));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn keep(&self) -> Result<(), StorageError> {
+        let session = self.take()?;
+        self.lease.abort();
+        *self.lock() = State::Over(StorageError::TimedOut);
+        if Instant::now() >= self.until {
+            Usage::count(&self.shared.usage.rollbacks);
+            roll_back(session).await;
+            return Err(StorageError::TimedOut);
+        }
+        match session.command("COMMIT").await {
+            Ok(()) => {
+                self.shared.acknowledge();
+                session.done();
+                Ok(())
+            }
+            Err(error) => {
+                Usage::count(&self.shared.usage.rollbacks);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Transaction for Held {
+    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
+        Box::pin(async move { self.run(statement, Wanted::Rows).await.map(Given::rows) })
+    }
+
+    fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(async move { self.run(statement, Wanted::Changes).await.map(Given::changes) })
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>> {
+        Box::pin(async move { self.keep().await })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lease.abort();
+        let state = std::mem::replace(&mut *self.lock(), State::Over(StorageError::TimedOut));
+        if let State::Idle(session) = state {
+            Usage::count(&self.shared.usage.rollbacks);
+            self.runtime.spawn(roll_back(session));
+        }
+    }
+}
+
+/// A statement under way: whoever drops it before its end has lost the transaction.
+struct Abandoned<'s>(&'s Mutex<State>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Over(StorageError::TimedOut);
+    }
+}
+
+impl<'w> Seat<'w> {
+    fn take(waiting: &'w AtomicUsize, limit: usize) -> Result<Self, StorageError> {
+        // Counted before it is compared, so that two callers cannot share the last place.
+        let (seat, before) = (Self(waiting), waiting.fetch_add(1, Ordering::Relaxed));
+        if before < limit { Ok(seat) } else { Err(StorageError::Busy) }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs a statement in a savepoint of its own. Gives the connection back unless the transaction is lost.
+async fn run_alone(
+    session: Session,
+    call: &Call,
+    wanted: Wanted,
+    shared: &Shared,
+) -> (Result<Given, StorageError>, Option<Session>) {
+    let limits = &shared.config.limits;
+    let mut result = Err(StorageError::Busy);
+    for _ in 0..2 {
+        // One after the other on the wire, and one wait for both.
+        let (opened, ran) =
+            futures::future::join(session.command(NEXT_SAVEPOINT), session.run(call, wanted, limits)).await;
+        if let Err(error) = opened {
+            return (Err(error), None);
+        }
+        match ran {
+            Ok(Some(given)) => return (Ok(given), Some(session)),
+            Ok(None) => {}
+            Err(error @ StorageError::Unavailable(_)) => return (Err(error), None),
+            Err(error) => result = Err(error),
+        }
+        if let Err(lost) = session.command(UNDO).await {
+            return (Err(lost), None);
+        }
+        if !matches!(result, Err(StorageError::Busy)) {
+            break;
+        }
+    }
+    (result, Some(session))
+}
+
+/// Waits for the end of a lease, and rolls back what its owner has left.
+async fn end_lease(state: Arc<Mutex<State>>, until: Instant) {
+    tokio::time::sleep_until(until).await;
+    let left = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, State::Over(StorageError::TimedOut)) {
+            State::Idle(session) => Some(session),
+            // Its statement ends at the same moment.
+            State::Working => {
+                *state = State::Working;
+                None
+            }
+            over @ State::Over(_) => {
+                *state = over;
+                None
+            }
+        }
+    };
+    if let Some(session) = left {
+        roll_back(session).await;
+    }
+}
+
+/// Rolls back, and lends the connection to the next. One that cannot is closed.
+pub(super) async fn roll_back(session: Session) {
+    if session.command("ROLLBACK").await.is_ok() {
+        session.done();
+    }
+}
+
+/// Rolls back after an error, unless it is of the connection: then closing it is all that can be done.
+pub(super) async fn give_up(session: Session, error: &StorageError) {
+    if !matches!(error, StorageError::Unavailable(_)) {
+        roll_back(session).await;
+    }
+}
+
+/// As a setting of PostgreSQL's. There is no time without end: 0 would be one.
+pub(super) fn milliseconds(time: Duration) -> u128 {
+    time.as_millis().clamp(1, i32::MAX.unsigned_abs().into())
+}

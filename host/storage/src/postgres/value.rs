@@ -1,0 +1,185 @@
+//! Values on their way to PostgreSQL and back, in its binary form (`src/backend/utils/adt` of PostgreSQL, the `…_send` functions).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Column, Row};
+
+use super::config::PostgresLimits;
+use crate::{Rows, StorageError, Value};
+
+/// What a value costs in a result beside the bytes of its text or blob.
+const VALUE_BYTES: usize = 16;
+
+type Failure = Box<dyn std::error::Error + Sync + Send>;
+
+/// A parameter. Its type is that of the value, not what PostgreSQL would like at its place.
+pub(super) struct Parameter<'v>(pub(super) &'v Value);
+
+impl Parameter<'_> {
+    /// NULL has the type of its place.
+    pub(super) fn kind(&self) -> Type {
+        match self.0 {
+            Value::Null => Type::UNKNOWN,
+            Value::Integer(_) => Type::INT8,
+            Value::Real(_) => Type::FLOAT8,
+            Value::Text(_) => Type::TEXT,
+            Value::Blob(_) => Type::BYTEA,
+        }
+    }
+
+    /// Refuses what could not be kept.
+    pub(super) fn check(&self, limits: &PostgresLimits) -> Result<(), StorageError> {
+        match self.0 {
+            Value::Real(real) if real.is_nan() => Err(StorageError::Invalid("NaN as a parameter".into())),
+            Value::Text(text) if text.len() > limits.value_bytes => Err(too_large(limits)),
+            Value::Blob(blob) if blob.len() > limits.value_bytes => Err(too_large(limits)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn too_large(limits: &PostgresLimits) -> StorageError {
+    StorageError::TooLarge(format!("a value of more than {} bytes", limits.value_bytes))
+}
+
+/// Shows no value: the client writes its parameters to the log.
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a parameter of type {}", self.kind())
+    }
+}
+
+impl ToSql for Parameter<'_> {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        match self.0 {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Integer(integer) => integer.to_sql(kind, out),
+            Value::Real(real) => real.to_sql(kind, out),
+            Value::Text(text) => escaped(text).as_ref().to_sql(kind, out),
+            Value::Blob(blob) => blob.to_sql(kind, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// What stands before an escaped character: SUBSTITUTE, which hardly any text has.
+const ESCAPE: char = '\u{1a}';
+
+/// A text as PostgreSQL keeps it, which takes every character but NUL. Two texts are the same before and after, and never one
+/// the beginning of the other unless it was.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\0', ESCAPE]) {
+        return text.into();
+    }
+    text.replace(ESCAPE, "\u{1a}1").replace('\0', "\u{1a}0").into()
+}
+
+/// The text that was escaped.
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(ESCAPE) {
+        return text.into();
+    }
+    text.replace("\u{1a}0", "\0").replace("\u{1a}1", "\u{1a}").into()
+}
+
+/// Rows as they arrive, within what a result may have.
+pub(super) struct Packing<'l> {
+    rows: Rows,
+    count: usize,
+    bytes: usize,
+    limits: &'l PostgresLimits,
+}
+
+impl<'l> Packing<'l> {
+    pub(super) fn of(columns: &[Column], limits: &'l PostgresLimits) -> Self {
+        Self { rows: Rows::of(columns.iter().map(Column::name)), count: 0, bytes: 0, limits }
+    }
+
+    pub(super) fn add(&mut self, row: &Row) -> Result<(), StorageError> {
+        if self.count == self.limits.result_rows {
+            return Err(StorageError::TooLarge(format!("a result of more than {} rows", self.limits.result_rows)));
+        }
+        self.count += 1;
+        for (position, column) in row.columns().iter().enumerate() {
+            let value: Option<Wire<'_>> =
+                row.try_get(position).map_err(|error| StorageError::Invalid(error.to_string()))?;
+            self.bytes += VALUE_BYTES + value.as_ref().map_or(0, |Wire(bytes)| bytes.len());
+            if self.bytes > self.limits.result_bytes {
+                return Err(StorageError::TooLarge(format!(
+                    "a result of more than {} bytes",
+                    self.limits.result_bytes
+                )));
+            }
+            match value {
+                None => self.rows.null(),
+                Some(Wire(bytes)) => self.value(column, bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn packed(self) -> Rows {
+        self.rows
+    }
+
+    fn value(&mut self, column: &Column, bytes: &[u8]) -> Result<(), StorageError> {
+        let kind = column.type_();
+        let read = match *kind {
+            Type::BOOL => bool::from_sql(kind, bytes).map(|truth| self.rows.integer(truth.into())),
+            Type::INT2 => i16::from_sql(kind, bytes).map(|integer| self.rows.integer(integer.into())),
+            Type::INT4 => i32::from_sql(kind, bytes).map(|integer| self.rows.integer(integer.into())),
+            Type::INT8 => i64::from_sql(kind, bytes).map(|integer| self.rows.integer(integer)),
+            Type::FLOAT4 => f32::from_sql(kind, bytes).map(|real| self.rows.real(real.into())),
+            Type::FLOAT8 => f64::from_sql(kind, bytes).map(|real| self.rows.real(real)),
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => {
+                <&str>::from_sql(kind, bytes).map(|text| self.rows.text(&unescaped(text)))
+            }
+            Type::BYTEA => {
+                self.rows.blob(bytes);
+                Ok(())
+            }
+            _ => Err(format!("its type is {kind}: CAST it AS INTEGER, REAL, TEXT or BLOB").into()),
+        };
+        read.map_err(|cause| StorageError::Invalid(format!("the column {} of the result: {cause}", column.name())))
+    }
+}
+
+/// The bytes of a value, of whatever type.
+struct Wire<'b>(&'b [u8]);
+
+impl<'b> FromSql<'b> for Wire<'b> {
+    fn from_sql(_: &Type, bytes: &'b [u8]) -> Result<Self, Failure> {
+        Ok(Self(bytes))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_kept_without_a_nul_and_comes_back_as_it_was() {
+        for text in
+            ["", "plain ✓", "\0", "a\0b", "\u{1a}", "\u{1a}0", "\u{1a}1", "\u{1a}\0", "\0\u{1a}1\0", "\u{1a}\u{1a}0"]
+        {
+            let kept = escaped(text);
+            assert!(!kept.contains('\0'), "{text:?}");
+            assert_eq!(unescaped(&kept), text);
+        }
+        // What somebody else wrote there.
+        assert_eq!(unescaped("\u{1a}x"), "\u{1a}x");
+    }
+}

@@ -1,0 +1,125 @@
+//! What a query returned, packed in one piece as it crosses to a guest: `wit/storage.wit` says how.
+
+/// Rows of a query, and the names of their columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows(Vec<u8>);
+
+/// The first byte of each value.
+const NULL: u8 = 0;
+const INTEGER: u8 = 1;
+const REAL: u8 = 2;
+const TEXT: u8 = 3;
+const BLOB: u8 = 4;
+
+impl Rows {
+    /// No rows yet, of these columns.
+    pub fn of<'n>(columns: impl ExactSizeIterator<Item = &'n str>) -> Self {
+        let mut rows = Self(Vec::with_capacity(1024));
+        rows.length(columns.len());
+        columns.for_each(|name| rows.bytes(name.as_bytes()));
+        rows
+    }
+
+    /// Adds a NULL in the next column, and the others likewise.
+    pub fn null(&mut self) {
+        self.0.push(NULL);
+    }
+
+    /// Adds an integer.
+    pub fn integer(&mut self, integer: i64) {
+        self.0.push(INTEGER);
+        self.0.extend_from_slice(&integer.to_le_bytes());
+    }
+
+    /// Adds a real number.
+    pub fn real(&mut self, real: f64) {
+        self.0.push(REAL);
+        self.0.extend_from_slice(&real.to_le_bytes());
+    }
+
+    /// Adds a text, of less than 4 GiB.
+    pub fn text(&mut self, text: &str) {
+        self.0.push(TEXT);
+        self.bytes(text.as_bytes());
+    }
+
+    /// Adds bytes, of less than 4 GiB.
+    pub fn blob(&mut self, blob: &[u8]) {
+        self.0.push(BLOB);
+        self.bytes(blob);
+    }
+
+    /// All of it, packed.
+    pub fn into_packed(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn length(&mut self, length: usize) {
+        // A result is bounded far below.
+        self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.length(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// Reads what was packed, for tests.
+#[cfg(test)]
+mod unpack {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{BLOB, INTEGER, NULL, REAL, Rows, TEXT};
+    use crate::Value;
+
+    impl Rows {
+        pub(crate) fn columns(&self) -> Vec<String> {
+            self.unpack().0
+        }
+
+        /// Of one row after the other.
+        pub(crate) fn values(&self) -> Vec<Value> {
+            self.unpack().1
+        }
+
+        fn unpack(&self) -> (Vec<String>, Vec<Value>) {
+            let mut rest = self.0.as_slice();
+            let columns = (0..length(&mut rest)).map(|_| text(&mut rest)).collect();
+            let mut values = Vec::new();
+            while let Some((kind, after)) = rest.split_first() {
+                rest = after;
+                values.push(match *kind {
+                    NULL => Value::Null,
+                    INTEGER => Value::Integer(i64::from_le_bytes(take(&mut rest))),
+                    REAL => Value::Real(f64::from_le_bytes(take(&mut rest))),
+                    TEXT => Value::Text(text(&mut rest)),
+                    BLOB => Value::Blob(bytes(&mut rest)),
+                    other => panic!("a value of kind {other}"),
+                });
+            }
+            (columns, values)
+        }
+    }
+
+    fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+        let (taken, after) = rest.split_first_chunk().unwrap();
+        *rest = after;
+        *taken
+    }
+
+    fn length(rest: &mut &[u8]) -> usize {
+        u32::from_le_bytes(take(rest)) as usize
+    }
+
+    fn bytes(rest: &mut &[u8]) -> Vec<u8> {
+        let length = length(rest);
+        let (taken, after) = rest.split_at(length);
+        *rest = after;
+        taken.to_vec()
+    }
+
+    fn text(rest: &mut &[u8]) -> String {
+        String::from_utf8(bytes(rest)).unwrap()
+    }
+}

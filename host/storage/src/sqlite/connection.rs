@@ -1,0 +1,347 @@
+//! Connections: how each is opened, hardened and bounded, before any statement of a service reaches it.
+
+use std::fs::{OpenOptions, Permissions, set_permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{ErrorCode, OpenFlags};
+
+use super::policy::{Author, Policy};
+use super::tables::{Asked, Tables, Versions};
+use super::{OpenError, SqliteConfig, fault};
+use crate::StorageError;
+
+/// One text, blob or row on a caller's thread, in bytes. With it every instruction ends within microseconds, and so the
+/// budget there holds. A statement that meets a larger one runs elsewhere.
+const VALUE_BYTES_HERE: u32 = 32 << 10;
+
+/// Instructions of a compiled statement on a caller's thread. Larger ones, of which there are few, run elsewhere.
+const INSTRUCTIONS_HERE: u32 = 2_000;
+
+/// Statements that a connection keeps compiled.
+const CACHED_STATEMENTS: usize = 64;
+
+/// The size of a database in memory, in bytes: it holds a schema, and rows only where a new table is made from a SELECT.
+const SANDBOX_BYTES: u64 = 64 << 20;
+
+/// How long SQLite waits for a lock of another process, where waiting is right: a backup, a replica.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How connections to one database are made.
+#[derive(Debug)]
+pub(super) struct Blueprint {
+    path: PathBuf,
+    pub(super) config: SqliteConfig,
+    /// How often each table was committed to.
+    pub(super) versions: Versions,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Role {
+    /// Queries on their callers' threads: waits for no lock longer than the inline budget.
+    Here,
+    /// Queries with a thread of their own.
+    Elsewhere,
+    /// The one writer.
+    Writer,
+    /// One run of migrations.
+    Migrator,
+    /// Migrations on an empty database in memory, where they do no harm.
+    Sandbox,
+}
+
+impl Role {
+    /// Instructions between two looks at the clock. Where values may be large, each may take a while.
+    fn instructions_between_checks(self) -> i32 {
+        match self {
+            Self::Here => 100,
+            Self::Elsewhere | Self::Writer | Self::Migrator | Self::Sandbox => 10,
+        }
+    }
+
+    /// Whether its statements are those of migrations.
+    fn migrates(self) -> bool {
+        matches!(self, Self::Migrator | Self::Sandbox)
+    }
+}
+
+/// A connection and what watches over it.
+pub(super) struct Connection {
+    pub(super) raw: rusqlite::Connection,
+    pub(super) policy: Arc<Policy>,
+    pub(super) asked: Arc<Asked>,
+    pub(super) tables: Tables,
+    deadline: Arc<Deadline>,
+    inline_budget: Duration,
+    wal_frames: Arc<AtomicU32>,
+}
+
+/// The moment at which SQLite stops the statement under way.
+#[derive(Debug)]
+struct Deadline {
+    origin: Instant,
+    /// Nanoseconds from `origin`; the maximum means never.
+    at: AtomicU64,
+    /// Nanoseconds from `origin`, from which on it is stopped as well if SQLite has allocated more than so many bytes.
+    long: AtomicU64,
+    heap_bytes: i64,
+}
+
+impl Blueprint {
+    /// Resolves the file and creates it, empty and with mode 0600, where it is missing.
+    pub(super) fn new(path: &Path, config: SqliteConfig) -> Result<Self, OpenError> {
+        let unusable = |cause: io::Error| OpenError::Unusable { path: path.to_owned(), cause: cause.to_string() };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or_else(|| unusable(io::ErrorKind::InvalidInput.into()))?;
+        // An absolute path is never taken for a URI, which the linked SQLite would read.
+        let resolved = folder.canonicalize().map_err(unusable)?.join(name);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&resolved) {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(cause)),
+            Err(_) => {
+                let mode = resolved.symlink_metadata().map_err(unusable)?.permissions().mode();
+                if mode & 0o077 != 0 && resolved.is_file() {
+                    set_permissions(&resolved, Permissions::from_mode(mode & 0o700)).map_err(unusable)?;
+                }
+            }
+            Ok(_) => {}
+        }
+        Ok(Self { path: resolved, config, versions: Versions::default() })
+    }
+
+    /// For sandboxes alone: there is no file.
+    pub(super) fn of_nothing() -> Self {
+        Self { path: PathBuf::new(), config: SqliteConfig::default(), versions: Versions::default() }
+    }
+
+    /// Opens the first connection, which turns the write-ahead log on and checks the structure.
+    pub(super) fn first(&self) -> Result<Connection, OpenError> {
+        let connection = self.open_raw(Role::Here).map_err(|error| self.explain(&error))?;
+        if connection.raw.is_readonly("main").map_err(|error| self.explain(&error))? {
+            return Err(OpenError::ReadOnly { path: self.path.clone() });
+        }
+        let finding = connection.policy.as_host(|| self.check(&connection)).map_err(|error| self.explain(&error))?;
+        match finding {
+            None => Ok(connection),
+            Some(finding) => Err(OpenError::Damaged { path: self.path.clone(), finding }),
+        }
+    }
+
+    /// Opens another connection.
+    pub(super) fn open(&self, role: Role) -> Result<Connection, StorageError> {
+        self.open_raw(role).map_err(|error| match fault::translate(&error) {
+            StorageError::Busy => StorageError::Busy,
+            _ => StorageError::Unavailable(error.to_string()),
+        })
+    }
+
+    /// Opens an empty database in memory, with the policy and the limits of migrations. It goes when it is closed.
+    pub(super) fn sandbox(&self) -> Result<Connection, StorageError> {
+        rusqlite::Connection::open_in_memory()
+            .and_then(|raw| self.furnish(raw, Role::Sandbox))
+            .map_err(|error| StorageError::Unavailable(error.to_string()))
+    }
+
+    fn open_raw(&self, role: Role) -> rusqlite::Result<Connection> {
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let raw = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        raw.busy_timeout(PATIENCE)?;
+        self.furnish(raw, role)
+    }
+
+    /// Makes a connection safe for the statements of its role.
+    fn furnish(&self, mut raw: rusqlite::Connection, role: Role) -> rusqlite::Result<Connection> {
+        raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        harden(&raw)?;
+        self.limit(&raw, role)?;
+        let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if wal != "wal" && role != Role::Sandbox {
+            tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log");
+        }
+        self.set(&raw, role)?;
+        let modules = raw
+            .prepare("PRAGMA module_list")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<String>>>()?;
+        let author = if role.migrates() { Author::Migration } else { Author::Guest };
+        let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
+        // A migration sorts in files: an index of a large table needs more than memory has.
+        let heap_bytes = if role == Role::Migrator { u64::MAX } else { self.config.heap_bytes_of_long };
+        let deadline = Arc::new(Deadline::new(heap_bytes));
+        let wal_frames = Arc::new(AtomicU32::new(0));
+        let asked = Arc::new(Asked::new(role == Role::Writer));
+        let (judge, notes, watch, frames) = (policy.clone(), asked.clone(), deadline.clone(), wal_frames.clone());
+        raw.progress_handler(role.instructions_between_checks(), Some(move || watch.is_over()))?;
+        if role == Role::Writer {
+            raw.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
+                frames.store(count.unsigned_abs(), Ordering::Relaxed);
+                Ok(())
+            }))?;
+        }
+        raw.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            notes.note(&context.action);
+            judge.judge(&context)
+        }))?;
+        let inline_budget = self.config.inline_budget;
+        Ok(Connection { raw, policy, asked, tables: Tables::default(), deadline, inline_budget, wal_frames })
+    }
+
+    fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
+        let limits = &self.config.limits;
+        let (value_bytes, instructions) = match role {
+            Role::Here => (limits.value_bytes.min(VALUE_BYTES_HERE), limits.instructions.min(INSTRUCTIONS_HERE)),
+            _ => (limits.value_bytes, limits.instructions),
+        };
+        // A migration is one text of many statements, and SQLite counts what is left of it.
+        let sql_bytes = if role.migrates() { limits.value_bytes } else { limits.sql_bytes };
+        for (limit, value) in [
+            (Limit::SQLITE_LIMIT_LENGTH, value_bytes),
+            (Limit::SQLITE_LIMIT_SQL_LENGTH, sql_bytes),
+            (Limit::SQLITE_LIMIT_COLUMN, limits.columns),
+            (Limit::SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth),
+            (Limit::SQLITE_LIMIT_PARSER_DEPTH, limits.parser_depth),
+            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, limits.compound_select),
+            (Limit::SQLITE_LIMIT_VDBE_OP, instructions),
+            (Limit::SQLITE_LIMIT_FUNCTION_ARG, limits.function_arguments),
+            (Limit::SQLITE_LIMIT_ATTACHED, 0),
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits.pattern_bytes),
+            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, limits.parameters),
+            (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, limits.trigger_depth),
+            (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        ] {
+            raw.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
+        }
+        Ok(())
+    }
+
+    fn set(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
+        let config = &self.config;
+        raw.execute_batch(&format!(
+            "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;
+             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; PRAGMA hard_heap_limit = {};
+             PRAGMA soft_heap_limit = {};",
+            super::writer::CHECKPOINT_BYTES * 2,
+            config.heap_bytes,
+            config.heap_bytes.min(config.heap_bytes_of_long) / 4 * 3,
+        ))?;
+        if role != Role::Migrator {
+            raw.execute_batch("PRAGMA temp_store = MEMORY")?;
+        }
+        let page_bytes: u32 = raw.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let bytes = if role == Role::Sandbox { SANDBOX_BYTES } else { config.database_bytes };
+        let pages = (bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);
+        raw.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
+        match role {
+            Role::Here => {
+                raw.execute_batch("PRAGMA query_only = ON")?;
+                raw.busy_timeout(config.inline_budget)
+            }
+            Role::Elsewhere => raw.execute_batch("PRAGMA query_only = ON"),
+            Role::Writer => raw.execute_batch("PRAGMA foreign_keys = ON"),
+            // Rebuilding a table drops it, which must not delete what refers to it. References are checked at the end.
+            Role::Migrator | Role::Sandbox => raw.execute_batch("PRAGMA foreign_keys = OFF"),
+        }
+    }
+
+    /// The first thing wrong with the structure. A check that does not end in time has found nothing.
+    fn check(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
+        let tables: i64 = connection.raw.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            return Ok(None);
+        }
+        let until = Instant::now() + self.config.check_time;
+        let found = connection
+            .until(until, || connection.raw.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
+        match found {
+            Ok(finding) if finding == "ok" => Ok(None),
+            Ok(finding) => Ok(Some(finding)),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                tracing::info!(path = %self.path.display(), "the database is too large to check while starting");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> OpenError {
+        let path = self.path.clone();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
+            Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, finding: error.to_string() },
+            _ => OpenError::Unusable { path, cause: error.to_string() },
+        }
+    }
+}
+
+impl Connection {
+    /// Runs statements that SQLite interrupts at a moment.
+    pub(super) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
+        self.deadline.long.store(self.deadline.nanoseconds_to(Instant::now() + self.inline_budget), Ordering::Relaxed);
+        self.deadline.at.store(self.deadline.nanoseconds_to(moment), Ordering::Relaxed);
+        let result = work();
+        self.deadline.at.store(u64::MAX, Ordering::Relaxed);
+        result
+    }
+
+    /// What an error of SQLite means, given what the policy has refused.
+    pub(super) fn translate(&self, error: &rusqlite::Error) -> StorageError {
+        self.policy.take_refusal().unwrap_or_else(|| fault::translate(error))
+    }
+
+    /// Frames in the write-ahead log after this connection's last commit.
+    pub(super) fn wal_frames(&self) -> u32 {
+        self.wal_frames.load(Ordering::Relaxed)
+    }
+}
+
+impl Deadline {
+    fn new(heap_bytes: u64) -> Self {
+        let (at, long) = (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX));
+        Self { origin: Instant::now(), at, long, heap_bytes: i64::try_from(heap_bytes).unwrap_or(i64::MAX) }
+    }
+
+    fn nanoseconds_to(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn is_over(&self) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        if at == u64::MAX {
+            return false;
+        }
+        let now = self.nanoseconds_to(Instant::now());
+        now > at || (now > self.long.load(Ordering::Relaxed) && allocated_bytes() > self.heap_bytes)
+    }
+}
+
+/// What SQLite has allocated in this process.
+#[allow(unsafe_code, reason = "no safe crate has this call")]
+fn allocated_bytes() -> i64 {
+    // SAFETY: it reads a number under a lock of SQLite's own.
+    unsafe { rusqlite::ffi::sqlite3_memory_used() }
+}
+
+/// Closes every door that SQLite leaves open for the sake of old programs.
+fn harden(raw: &rusqlite::Connection) -> rusqlite::Result<()> {
+    for (setting, value) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+    ] {
+        raw.set_db_config(setting, value)?;
+    }
+    Ok(())
+}

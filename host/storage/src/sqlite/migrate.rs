@@ -1,0 +1,205 @@
+//! Schema changes: one run is one transaction, on a connection of its own that no statement of a service ever sees.
+//!
+//! The connection's policy allows the schema and denies what a service may never do. Foreign keys are not enforced while
+//! a run is under way, since rebuilding a table means dropping it; all of them are checked before the commit.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::{Batch, Error, Statement};
+
+use super::connection::{Blueprint, Connection, Role};
+use super::policy;
+use crate::read_set::{Commit, Version};
+use crate::{Constraint, Migration, MigrationError, StorageError};
+
+/// How much of a statement's text an error repeats, in characters.
+const QUOTED: usize = 80;
+
+/// Whether the versions count from 1 without gaps.
+pub(crate) fn check_numbering(migrations: &[Migration]) -> Result<(), MigrationError> {
+    for (expected, migration) in (1..).zip(migrations) {
+        if migration.version != expected {
+            return Err(MigrationError::Numbering { expected, found: migration.version });
+        }
+    }
+    Ok(())
+}
+
+/// Runs what is above the database's version. Gives the versions that ran; an error means that nothing changed.
+pub(super) fn run(blueprint: &Blueprint, migrations: &[Migration]) -> Result<Vec<u32>, MigrationError> {
+    let connection = blueprint.open(Role::Migrator)?;
+    // Whatever ends this function early closes the connection, and with it the transaction.
+    let until = Instant::now() + blueprint.config.migration_deadline;
+    connection.until(until, || run_on(&connection, migrations, blueprint.versions.whole()))
+}
+
+fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version>) -> Result<Vec<u32>, MigrationError> {
+    host(connection, "BEGIN IMMEDIATE")?;
+    let current: u32 = connection
+        .policy
+        .as_host(|| connection.raw.query_row("PRAGMA user_version", [], |row| row.get(0)))
+        .map_err(|error| connection.translate(&error))?;
+    let mut ran = Vec::new();
+    for migration in migrations.iter().filter(|migration| migration.version > current) {
+        // It reads every row that refers to another, and the writer is held meanwhile.
+        if !apply(connection, migration)? {
+            check_references(connection, migration)?;
+        }
+        host(connection, &format!("PRAGMA user_version = {}", migration.version))?;
+        ran.push(migration.version);
+    }
+    // Where none ran, nobody's rows change.
+    let _commit = Commit::begin(if ran.is_empty() { Vec::new() } else { vec![whole.clone()] });
+    host(connection, "COMMIT")?;
+    Ok(ran)
+}
+
+/// Runs a migration. True if none of its statements can have broken a reference.
+fn apply(connection: &Connection, migration: &Migration) -> Result<bool, MigrationError> {
+    let mut keeps = true;
+    each_statement(connection, migration, |number, statement| {
+        let sql = text(statement);
+        keeps &= keeps_references(&sql);
+        run_to_end(statement).map_err(|error| failed(connection, migration, number, &sql, &error))
+    })?;
+    Ok(keeps)
+}
+
+/// Whether a statement leaves all references as they are: it makes an index or a view, or adds a column that refers to nothing. Of
+/// any other, and of one whose names look like something else, nothing is known.
+fn keeps_references(sql: &str) -> bool {
+    let sql = policy::past_comments(sql).to_ascii_uppercase();
+    let words: Vec<&str> = sql.split_ascii_whitespace().take(3).collect();
+    match words[..] {
+        ["CREATE", "INDEX" | "VIEW", _] | ["CREATE", "UNIQUE", "INDEX"] => true,
+        ["ALTER", "TABLE", _] => {
+            sql.contains(" ADD ") && !["REFERENCES", "RENAME", "DROP"].iter().any(|word| sql.contains(word))
+        }
+        _ => false,
+    }
+}
+
+/// Compiles a migration's statements one after the other, each when those before it have been visited.
+pub(super) fn each_statement<E: From<MigrationError>>(
+    connection: &Connection,
+    migration: &Migration,
+    mut visit: impl FnMut(u32, &mut Statement<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statements = Batch::new(&connection.raw, &migration.sql);
+    for number in 1.. {
+        match statements.next() {
+            Ok(Some(mut statement)) => visit(number, &mut statement)?,
+            Ok(None) => break,
+            Err(error) => {
+                let text = if let Error::SqlInputError { sql, .. } = &error { sql.as_str() } else { "" };
+                return Err(failed(connection, migration, number, text, &error).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs a statement. A SELECT changes nothing, but it may be there for a function of its own that fails: all of it runs.
+pub(super) fn run_to_end(statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// The text of a compiled statement.
+pub(super) fn text(statement: &Statement<'_>) -> String {
+    statement.expanded_sql().unwrap_or_default()
+}
+
+/// What it means that a statement of a migration failed.
+pub(super) fn failed(
+    connection: &Connection,
+    migration: &Migration,
+    number: u32,
+    text: &str,
+    error: &Error,
+) -> MigrationError {
+    MigrationError::Failed {
+        version: migration.version,
+        statement: quote(number, text),
+        cause: connection.translate(error),
+    }
+}
+
+/// Whether every reference that the schema declares can be looked up, and is there.
+pub(super) fn check_references(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
+    let check = || connection.raw.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
+    match connection.policy.as_host(check) {
+        Err(Error::QueryReturnedNoRows) => Ok(()),
+        // A reference to what is not the key of any row.
+        Err(error) => match connection.translate(&error) {
+            cause @ StorageError::Invalid(_) => {
+                Err(MigrationError::Failed { version: migration.version, statement: "all".into(), cause })
+            }
+            cause => Err(cause.into()),
+        },
+        Ok(table) => Err(MigrationError::Failed {
+            version: migration.version,
+            statement: format!("all (a row of {table} refers to one that is not there)"),
+            cause: StorageError::Constraint(Constraint::ForeignKey),
+        }),
+    }
+}
+
+fn host(connection: &Connection, sql: &str) -> Result<(), StorageError> {
+    connection.policy.as_host(|| connection.raw.execute_batch(sql)).map_err(|error| connection.translate(&error))
+}
+
+fn quote(number: u32, text: &str) -> String {
+    let beginning = beginning(text);
+    if beginning.is_empty() { number.to_string() } else { format!("{number} ({beginning})") }
+}
+
+/// The beginning of a statement's text on one line, without the comments before it.
+pub(super) fn beginning(text: &str) -> String {
+    let line = policy::past_comments(text)
+        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    match line.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keeps_references;
+
+    #[test]
+    fn indexes_views_and_columns_that_refer_to_nothing_keep_references() {
+        for sql in [
+            "CREATE INDEX i ON t (a)",
+            "-- Why.\ncreate unique index i on t (a)",
+            "CREATE VIEW v AS SELECT 1",
+            "ALTER TABLE t ADD COLUMN a TEXT",
+            "alter table t add a INTEGER NOT NULL DEFAULT 0 CHECK (a >= 0)",
+        ] {
+            assert!(keeps_references(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn any_other_statement_may_break_references() {
+        for sql in [
+            "",
+            "CREATE TABLE t (a INTEGER REFERENCES u (id))",
+            "ALTER TABLE t ADD COLUMN a INTEGER DEFAULT 1 REFERENCES u (id)",
+            "ALTER TABLE t RENAME TO \" ADD \"",
+            "ALTER TABLE t DROP COLUMN a",
+            "DROP TABLE t",
+            "UPDATE t SET a = 7",
+            "DELETE FROM t",
+        ] {
+            assert!(!keeps_references(sql), "{sql}");
+        }
+    }
+}

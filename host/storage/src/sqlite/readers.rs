@@ -1,0 +1,205 @@
+//! Queries outside a transaction: on the caller's thread while they are short, on another when they are not.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::connection::{Blueprint, Connection, Role};
+use super::statement::{self, Prepared};
+use crate::priority;
+use crate::read_set::ReadSet;
+use crate::{Rows, Statement, StorageError, Usage};
+
+/// Rows, and what they rest on.
+type Read = Result<(Rows, Option<ReadSet>), StorageError>;
+
+/// How many statements are remembered as slow before the memory starts afresh.
+const SLOW_STATEMENTS: usize = 1_024;
+
+/// The reading side of a database.
+pub(super) struct Readers {
+    blueprint: Arc<Blueprint>,
+    usage: Arc<Usage>,
+    here: Pool,
+    elsewhere: Pool,
+    places: Arc<Semaphore>,
+    slow: Slow,
+}
+
+/// Idle connections, the one used last on top: its pages are warm.
+struct Pool {
+    role: Role,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// Statements that do not belong on a caller's thread, by a hash of their text. A collision costs a hop, no more.
+struct Slow {
+    any: AtomicBool,
+    reasons: RwLock<HashMap<u64, Reason>>,
+    hasher: RandomState,
+}
+
+/// Why a statement runs elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reason {
+    /// One of its functions can take long in a single call, which nothing interrupts.
+    Heavy,
+    /// It took longer than the budget when it last ran. It may come back when it does not.
+    Late,
+}
+
+impl Readers {
+    /// The readers of a database of which one connection is open already.
+    pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>, first: Connection) -> Self {
+        Self {
+            usage,
+            here: Pool { role: Role::Here, idle: Mutex::new(vec![first]) },
+            elsewhere: Pool { role: Role::Elsewhere, idle: Mutex::default() },
+            places: Arc::new(Semaphore::new(blueprint.config.long_queries)),
+            slow: Slow { any: AtomicBool::new(false), reasons: RwLock::default(), hasher: RandomState::new() },
+            blueprint,
+        }
+    }
+
+    /// Runs a query on this thread. None if it belongs elsewhere, or turned out to.
+    pub(super) fn query_here(&self, statement: &Statement) -> Option<Read> {
+        if self.slow.contains(&statement.sql) {
+            return None;
+        }
+        let budget = self.blueprint.config.inline_budget;
+        let result = self.here.with(&self.blueprint, |connection| {
+            let began = Instant::now();
+            let result = self.attempt(connection, statement, began + budget);
+            let spent = began.elapsed();
+            self.usage.add_sql_time(spent);
+            if spent > budget {
+                self.slow.insert(&statement.sql, Reason::Late);
+            }
+            result
+        });
+        match result {
+            // Busy: something holds a lock for a moment, and only elsewhere is there time to wait for it. Too large: what is
+            // allowed here is less than what is allowed.
+            Err(StorageError::TimedOut | StorageError::Busy | StorageError::TooLarge(_)) => None,
+            result => Some(result),
+        }
+    }
+
+    fn attempt(&self, connection: &Connection, statement: &Statement, until: Instant) -> Read {
+        let (limits, versions) = (&self.blueprint.config.limits, &self.blueprint.versions);
+        let mut prepared = connection.until(until, || Prepared::new(connection, statement, versions, limits))?;
+        if prepared.heavy() {
+            prepared.discard();
+            self.slow.insert(&statement.sql, Reason::Heavy);
+            return Err(StorageError::TimedOut);
+        }
+        statement::read(connection, &mut prepared, versions, until, limits)
+    }
+
+    /// Runs a query on a thread of its own, with its whole deadline, once there is a place.
+    pub(super) async fn query_elsewhere(readers: &Arc<Self>, statement: Statement) -> Read {
+        Usage::count(&readers.usage.long_queries);
+        let place = timeout(readers.blueprint.config.longest_wait, readers.places.clone().acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            Usage::count(&readers.usage.refusals);
+            return Err(StorageError::Busy);
+        };
+        let owner = readers.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            // The place belongs to the work, not to who waits for it: a caller that gives up does not free the thread.
+            let _place = place;
+            // Nobody who answers at once waits for its slice. It gets no less of the processor, because its deadline goes on.
+            let _ = priority::lower(0);
+            owner.query_at_length(&statement)
+        });
+        work.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
+    }
+
+    fn query_at_length(&self, statement: &Statement) -> Read {
+        let (config, versions) = (&self.blueprint.config, &self.blueprint.versions);
+        self.elsewhere.with(&self.blueprint, |connection| {
+            let began = Instant::now();
+            let until = began + config.statement_deadline;
+            let mut prepared =
+                connection.until(until, || Prepared::new(connection, statement, versions, &config.limits))?;
+            let result = statement::read(connection, &mut prepared, versions, until, &config.limits);
+            let spent = began.elapsed();
+            self.usage.add_sql_time(spent);
+            if spent < config.inline_budget {
+                self.slow.forgive(&statement.sql);
+            }
+            result
+        })
+    }
+
+    /// Makes a statement one that was late when it last ran.
+    #[cfg(test)]
+    pub(super) fn make_late(&self, sql: &str) {
+        self.slow.insert(sql, Reason::Late);
+    }
+
+    /// The version of the schema, as the last commit left it.
+    pub(super) fn schema_version(&self) -> Result<u32, StorageError> {
+        self.here.with(&self.blueprint, |connection| {
+            let read = || connection.raw.query_row("PRAGMA user_version", [], |row| row.get(0));
+            connection.policy.as_host(read).map_err(|error| connection.translate(&error))
+        })
+    }
+}
+
+impl Pool {
+    /// Lends a connection. One that found the database unavailable, or whose work panicked, is closed instead of kept.
+    fn with<T>(
+        &self,
+        blueprint: &Blueprint,
+        work: impl FnOnce(&Connection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => blueprint.open(self.role)?,
+        };
+        let result = work(&connection);
+        if !matches!(result, Err(StorageError::Unavailable(_))) {
+            let mut idle = self.idle();
+            if idle.len() < blueprint.config.idle_readers {
+                idle.push(connection);
+            }
+        }
+        result
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slow {
+    fn contains(&self, sql: &str) -> bool {
+        self.any.load(Ordering::Relaxed)
+            && self.reasons.read().unwrap_or_else(PoisonError::into_inner).contains_key(&self.hasher.hash_one(sql))
+    }
+
+    fn insert(&self, sql: &str, reason: Reason) {
+        let mut reasons = self.reasons.write().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() >= SLOW_STATEMENTS {
+            reasons.clear();
+        }
+        reasons.entry(self.hasher.hash_one(sql)).or_insert(reason);
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn forgive(&self, sql: &str) {
+        let mut reasons = self.reasons.write().unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hasher.hash_one(sql);
+        if reasons.get(&hash) == Some(&Reason::Late) {
+            reasons.remove(&hash);
+            self.any.store(!reasons.is_empty(), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! One statement of a service, compiled, bound and run. Every number and length in it is hostile.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rusqlite::CachedStatement;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+
+use super::SqliteLimits;
+use super::connection::Connection;
+use super::policy::{self, Opening};
+use super::tables::{Touched, Versions};
+use crate::read_set::ReadSet;
+use crate::{Rows, Statement, StorageError, Value};
+
+/// What a value costs in a result beside the bytes of its text or blob.
+const VALUE_BYTES: usize = 16;
+
+/// A compiled statement with its parameters bound.
+///
+/// It came through the connection's statement cache, where only SQL of services ever is.
+pub(super) struct Prepared<'c> {
+    raw: CachedStatement<'c>,
+    connection: &'c Connection,
+    sql: &'c str,
+    touched: Touched,
+    heavy: bool,
+}
+
+impl<'c> Prepared<'c> {
+    /// Compiles a statement, or takes it from the cache, and binds its parameters.
+    pub(super) fn new(
+        connection: &'c Connection,
+        statement: &'c Statement,
+        versions: &Versions,
+        limits: &SqliteLimits,
+    ) -> Result<Self, StorageError> {
+        // As the cache of compiled statements has it.
+        let sql = statement.sql.trim();
+        if sql.len() > limits.sql_bytes as usize {
+            return Err(StorageError::TooLarge(format!("a statement of more than {} bytes", limits.sql_bytes)));
+        }
+        match policy::opening(sql) {
+            Opening::Data => {}
+            Opening::Forbidden(kind) => return Err(StorageError::Denied(kind.into())),
+            Opening::Unknown(word) => {
+                return Err(StorageError::Invalid(format!("no data statement begins with {word:?}")));
+            }
+        }
+        // SQLite would stop reading there.
+        if sql.as_bytes().contains(&0) {
+            return Err(StorageError::Invalid("a statement with a NUL".into()));
+        }
+        connection.policy.take_heavy();
+        let (raw, touched) =
+            compile(connection, sql, versions).map_err(|error| explain_compiling(connection, &error))?;
+        let mut prepared = Self { raw, connection, sql, touched, heavy: connection.policy.take_heavy() };
+        prepared.bind(&statement.params)?;
+        Ok(prepared)
+    }
+
+    /// Whether it was compiled just now and uses a function that can take long in a single call.
+    pub(super) fn heavy(&self) -> bool {
+        self.heavy
+    }
+
+    /// Whether running it may change the database.
+    pub(super) fn writes(&self) -> bool {
+        !self.raw.readonly()
+    }
+
+    /// The versions of the tables that it touches. To be called after it ran: then it is known whether it was compiled again.
+    pub(super) fn touched(&self, versions: &Versions) -> Touched {
+        match self.connection.asked.take() {
+            Some(names) => self.connection.tables.learn(self.sql, &names, versions),
+            None => self.touched.clone(),
+        }
+    }
+
+    /// Keeps it out of the cache, so that compiling it again tells again whether it is heavy.
+    pub(super) fn discard(self) {
+        self.raw.discard();
+    }
+
+    /// Runs it to its end and gives every row.
+    pub(super) fn rows(&mut self, limits: &SqliteLimits) -> Result<Rows, StorageError> {
+        let width = self.raw.column_count();
+        if width == 0 {
+            return Err(StorageError::Invalid("the statement gives no rows: it belongs in execute".into()));
+        }
+        let connection = self.connection;
+        let (mut packed, mut count, mut bytes) = (None, 0, 0);
+        let mut rows = self.raw.raw_query();
+        while let Some(row) = rows.next().map_err(|error| connection.translate(&error))? {
+            if count == limits.result_rows {
+                return Err(StorageError::TooLarge(format!("a result of more than {} rows", limits.result_rows)));
+            }
+            count += 1;
+            // After the first step, so that a schema changed meanwhile cannot make the names lie.
+            let packed = packed.get_or_insert_with(|| names(row.as_ref()));
+            for column in 0..width {
+                let value = row.get_ref(column).map_err(|error| connection.translate(&error))?;
+                bytes += VALUE_BYTES + length(value);
+                if bytes > limits.result_bytes {
+                    return Err(StorageError::TooLarge(format!("a result of more than {} bytes", limits.result_bytes)));
+                }
+                add(packed, value).map_err(|_| {
+                    StorageError::Invalid(format!("column {} holds text that is not UTF-8", column + 1))
+                })?;
+            }
+        }
+        drop(rows);
+        Ok(packed.unwrap_or_else(|| names(&self.raw)))
+    }
+
+    /// Runs it to its end and gives the number of rows it changed.
+    pub(super) fn changes(&mut self) -> Result<u64, StorageError> {
+        if self.raw.column_count() > 0 {
+            return Err(StorageError::Invalid("the statement gives rows: it belongs in query".into()));
+        }
+        if !self.writes() {
+            return Err(StorageError::Invalid("the statement changes nothing".into()));
+        }
+        let changed = self.raw.raw_execute().map_err(|error| self.connection.translate(&error))?;
+        Ok(changed as u64)
+    }
+
+    /// Binds by number: SQLite takes `$2` for a name, and numbers names in the order of their appearance.
+    fn bind(&mut self, params: &[Value]) -> Result<(), StorageError> {
+        let mut highest = 0;
+        for index in 1..=self.raw.parameter_count() {
+            let number =
+                self.raw.parameter_name(index).and_then(parameter_number).ok_or_else(|| {
+                    StorageError::Invalid("parameters are written $1, $2, … and in no other way".into())
+                })?;
+            highest = highest.max(number);
+            let Some(value) = params.get(number - 1) else { continue };
+            self.raw.raw_bind_parameter(index, value).map_err(|error| self.connection.translate(&error))?;
+        }
+        if highest != params.len() {
+            return Err(StorageError::Invalid(format!(
+                "{highest} parameters in the statement, {} given",
+                params.len()
+            )));
+        }
+        if params.iter().any(|value| matches!(value, Value::Real(real) if real.is_nan())) {
+            return Err(StorageError::Invalid("NaN as a parameter".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the rows of a statement that only reads, until a deadline. No read set where it turned out to read other tables than
+/// when it was compiled.
+pub(super) fn read(
+    connection: &Connection,
+    prepared: &mut Prepared<'_>,
+    versions: &Versions,
+    until: Instant,
+    limits: &SqliteLimits,
+) -> Result<(Rows, Option<ReadSet>), StorageError> {
+    if prepared.writes() {
+        return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
+    }
+    // Before the first step, with which the snapshot begins.
+    let read_set = ReadSet::take(prepared.touched.iter().chain([versions.whole()]));
+    let rows = connection.until(until, || prepared.rows(limits))?;
+    let all_taken =
+        prepared.touched(versions).iter().all(|one| prepared.touched.iter().any(|known| Arc::ptr_eq(known, one)));
+    Ok((rows, read_set.filter(|_| all_taken)))
+}
+
+/// Compiles a statement, or takes it from the cache, and tells which tables it touches.
+fn compile<'c>(
+    connection: &'c Connection,
+    sql: &str,
+    versions: &Versions,
+) -> rusqlite::Result<(CachedStatement<'c>, Touched)> {
+    if connection.tables.are_outdated(versions) {
+        // What runs sees that the schema changed, what is compiled need not.
+        connection.raw.flush_prepared_statement_cache();
+        connection.policy.as_host(|| connection.raw.execute_batch("SELECT 1 FROM sqlite_schema"))?;
+    }
+    connection.asked.take();
+    let raw = connection.raw.prepare_cached(sql)?;
+    let (raw, names) = match (connection.asked.take(), connection.tables.known(sql)) {
+        (None, Some(touched)) => return Ok((raw, touched)),
+        (Some(names), _) => (raw, names),
+        (None, None) => {
+            // It was forgotten which: compiled again, it tells.
+            raw.discard();
+            let raw = connection.raw.prepare_cached(sql)?;
+            (raw, connection.asked.take().unwrap_or_default())
+        }
+    };
+    Ok((raw, connection.tables.learn(sql, &names, versions)))
+}
+
+/// Compiling fails for lack of memory only where a statement is out of all proportion.
+fn explain_compiling(connection: &Connection, error: &rusqlite::Error) -> StorageError {
+    connection.policy.take_heavy();
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::OutOfMemory) => StorageError::TooLarge("the statement compiles to too much".into()),
+        _ => connection.translate(error),
+    }
+}
+
+/// The number in `$7`. None for what is written in another way, `$07` and `$7::int` among them.
+fn parameter_number(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix('$')?;
+    if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+fn length(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// No rows, of the columns of a statement.
+fn names(statement: &rusqlite::Statement<'_>) -> Rows {
+    Rows::of(statement.column_names())
+}
+
+fn add(rows: &mut Rows, value: ValueRef<'_>) -> Result<(), std::str::Utf8Error> {
+    match value {
+        ValueRef::Null => rows.null(),
+        ValueRef::Integer(integer) => rows.integer(integer),
+        ValueRef::Real(real) => rows.real(real),
+        ValueRef::Text(bytes) => rows.text(str::from_utf8(bytes)?),
+        ValueRef::Blob(bytes) => rows.blob(bytes),
+    }
+    Ok(())
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Real(real) => ValueRef::Real(*real),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}

@@ -1,0 +1,132 @@
+//! What the SQLite backend promises, shown on a file in a folder of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod additive;
+mod contract;
+mod isolation;
+mod limits;
+mod migrations;
+mod opening;
+mod read_set;
+mod reads;
+mod rehearsal;
+mod transactions;
+mod writes;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tempfile::TempDir;
+
+use super::{SqliteConfig, SqliteStorage};
+use crate::{Migration, Rows, Statement, Storage, StorageError, Transaction, Value};
+
+/// A time that no test waits out.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A database in a folder of its own, which goes when it is dropped.
+struct Shop {
+    storage: SqliteStorage,
+    folder: TempDir,
+}
+
+impl Shop {
+    /// With the tables `products` (one row: id 1, stock 10), `lines` that refer to it, and `numbers`.
+    async fn open(config: SqliteConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.db");
+        let storage = SqliteStorage::open(&path, SqliteConfig::default()).unwrap();
+        storage.migrate(vec![schema()]).await.unwrap();
+        Self { storage: SqliteStorage::open(&path, config).unwrap(), folder }
+    }
+
+    async fn new() -> Self {
+        Self::open(SqliteConfig::default()).await
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("shop.db")
+    }
+
+    /// A connection that is not the host's, as another process would have it.
+    fn outsider(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.file()).unwrap()
+    }
+
+    async fn query(&self, sql: &str, params: &[Value]) -> Result<Rows, StorageError> {
+        self.storage.query(Statement::new(sql, params)).await
+    }
+
+    async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, StorageError> {
+        self.storage.execute(Statement::new(sql, params)).await
+    }
+
+    async fn begin(&self) -> Box<dyn Transaction> {
+        self.storage.begin().await.unwrap()
+    }
+
+    async fn stock(&self) -> i64 {
+        number(self.query("SELECT stock FROM products WHERE id = 1", &[]).await)
+    }
+
+    async fn count(&self, table: &str) -> i64 {
+        number(self.query(&format!("SELECT count(*) FROM {table}"), &[]).await)
+    }
+
+    /// The files of the folder, sorted.
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn schema() -> Migration {
+    let sql = "
+        CREATE TABLE products (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            stock INTEGER NOT NULL CHECK (stock >= 0)
+        ) STRICT;
+        CREATE TABLE lines (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            product INTEGER NOT NULL REFERENCES products (id),
+            quantity INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE numbers (n ANY) STRICT;
+        INSERT INTO products VALUES (1, 'mug', 10);";
+    Migration { version: 1, sql: sql.into() }
+}
+
+/// The one number that a query gave.
+fn number(rows: Result<Rows, StorageError>) -> i64 {
+    match rows.unwrap().values().as_slice() {
+        [Value::Integer(number)] => *number,
+        other => panic!("not one number: {other:?}"),
+    }
+}
+
+async fn run(transaction: &dyn Transaction, sql: &str) -> Result<u64, StorageError> {
+    transaction.execute(Statement::new(sql, [])).await
+}
+
+async fn ask(transaction: &dyn Transaction, sql: &str) -> Result<Rows, StorageError> {
+    transaction.query(Statement::new(sql, [])).await
+}
+
+/// Takes a future as far as it goes, and tells whether it waits there.
+fn waits(future: &mut (impl Future + Unpin)) -> bool {
+    future.now_or_never().is_none()
+}
+
+const SELL_ONE: &str = "UPDATE products SET stock = stock - 1 WHERE id = 1 AND stock >= 1";
+
+/// A statement that reads for longer than any deadline.
+const FOREVER: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
+
+/// A statement that writes for longer than any deadline.
+const WRITE_FOREVER: &str =
+    "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) INSERT INTO numbers SELECT n FROM c WHERE n < 0";

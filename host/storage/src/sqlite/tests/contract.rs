@@ -1,0 +1,18 @@
+//! The promises of every backend, kept by this one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::contract::{Bounds, keeps_the_contract};
+use crate::sqlite::SqliteLimits;
+
+async fn open(bounds: Bounds, folder: &Path) -> Arc<dyn Storage> {
+    let Bounds { statement_deadline, transaction_lease, longest_wait, result_rows } = bounds;
+    let limits = SqliteLimits { result_rows, ..SqliteLimits::default() };
+    let config =
+        SqliteConfig { statement_deadline, transaction_lease, longest_wait, limits, ..SqliteConfig::default() };
+    Arc::new(SqliteStorage::open(folder.join("shop.db"), config).unwrap())
+}
+
+keeps_the_contract!(open, []);

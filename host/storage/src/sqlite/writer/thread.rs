@@ -1,0 +1,192 @@
+//! The writer's thread: takes jobs in their order, forms groups of them, and keeps the write-ahead log short.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rusqlite::wal::CheckpointMode;
+use tokio::sync::oneshot;
+
+use super::group::Group;
+use super::{Job, Work, transaction};
+use crate::priority;
+use crate::sqlite::connection::{Blueprint, Connection, Role};
+use crate::sqlite::migrate;
+use crate::{Statement, StorageError, Usage};
+
+/// The size of the write-ahead log, in bytes, from which the writer moves it into the database after each group.
+pub(in crate::sqlite) const CHECKPOINT_BYTES: u64 = 4 << 20;
+
+/// What a frame of the log has beside its page, in bytes.
+const FRAME_HEADER_BYTES: u64 = 24;
+
+/// Serves jobs until nobody can send another. A connection that broke is replaced with the next job.
+pub(super) fn run(queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    // Its groups are many statements long, and a read that needs none of them should not wait for one.
+    let _ = priority::lower(0);
+    while let Ok(job) = queue.recv() {
+        match blueprint.open(Role::Writer) {
+            Ok(connection) => serve(&connection, job, queue, blueprint, usage),
+            Err(error) => job.refuse(error),
+        }
+    }
+}
+
+fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    let mut group = match Group::new(connection, blueprint, usage) {
+        Ok(group) => group,
+        Err(error) => return first.refuse(error),
+    };
+    let mut log = Log::new(connection, blueprint);
+    let mut next = Some(first);
+    while let Some(job) = next.take() {
+        perform(job, &mut group, &log, blueprint, usage);
+        while group.has_room()
+            && let Ok(job) = queue.try_recv()
+        {
+            perform(job, &mut group, &log, blueprint, usage);
+        }
+        group.settle();
+        if group.is_broken() {
+            return;
+        }
+        log.shorten();
+        next = queue.recv().ok();
+    }
+}
+
+fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
+    // Before the job is claimed: while another process holds the lock, its owner may still give up.
+    if matches!(job.work, Work::Migrate(..) | Work::Check(..)) {
+        group.settle();
+    } else if let Err(error) = group.open() {
+        return job.refuse(error);
+    }
+    match job.claim() {
+        Some(Work::Execute(statement, reply)) => execute(&statement, reply, group, blueprint, usage),
+        Some(Work::Begin(reply)) => transaction::serve(group, reply, &blueprint.config, usage),
+        Some(Work::Migrate(migrations, running, reply)) => {
+            let result = migrate::run(blueprint, &migrations);
+            let result = result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into));
+            // Here, because whoever waits for the migration waits for this too. The next write would be held up by it.
+            log.move_what_can_be();
+            drop(running);
+            let _ = reply.send(result);
+        }
+        Some(Work::Check(reply)) => drop(reply.send(group.check())),
+        None => {}
+    }
+}
+
+fn execute(
+    statement: &Statement,
+    reply: oneshot::Sender<Result<u64, StorageError>>,
+    group: &mut Group<'_>,
+    blueprint: &Blueprint,
+    usage: &Arc<Usage>,
+) {
+    if reply.is_closed() {
+        return;
+    }
+    let until = Instant::now() + blueprint.config.statement_deadline;
+    let result = group.run(statement, until, &mut false, |prepared| prepared.changes());
+    if result.is_err() {
+        Usage::count(&usage.rollbacks);
+    }
+    if !group.is_open() {
+        let _ = reply.send(result);
+        return;
+    }
+    let usage = usage.clone();
+    group.join(move |outcome| {
+        if result.is_ok() {
+            Usage::count(if outcome.is_ok() { &usage.commits } else { &usage.rollbacks });
+        }
+        let _ = reply.send(outcome.clone().and(result));
+    });
+}
+
+impl Job {
+    /// Takes the work and frees the place in the queue. None if the owner has given up.
+    fn claim(self) -> Option<Work> {
+        self.claim.take().then_some(self.work)
+    }
+
+    /// Tells an owner that its job cannot run, if it still waits.
+    fn refuse(self, error: StorageError) {
+        match self.claim() {
+            Some(Work::Execute(_, reply)) => drop(reply.send(Err(error))),
+            Some(Work::Begin(reply)) => drop(reply.send(Err(error))),
+            Some(Work::Migrate(_, running, reply)) => {
+                drop(running);
+                let _ = reply.send(Err(error.into()));
+            }
+            Some(Work::Check(reply)) => drop(reply.send(Err(error))),
+            None => {}
+        }
+    }
+}
+
+/// The write-ahead log, as the writer keeps it short.
+struct Log<'c> {
+    connection: &'c Connection,
+    frame_bytes: u64,
+    limit_bytes: u64,
+    /// The size from which waiting for readers is worth another try.
+    insist_at_bytes: u64,
+    patience: Duration,
+    usual_patience: Duration,
+}
+
+impl<'c> Log<'c> {
+    fn new(connection: &'c Connection, blueprint: &Blueprint) -> Self {
+        let read = || connection.raw.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0));
+        let page_bytes = connection.policy.as_host(read).unwrap_or(4096);
+        let limit_bytes = blueprint.config.wal_bytes;
+        Self {
+            connection,
+            frame_bytes: u64::from(page_bytes) + FRAME_HEADER_BYTES,
+            limit_bytes,
+            insist_at_bytes: limit_bytes,
+            // A reader ends within the deadline of its statement. SQLite waits twice: for those that read what is not moved
+            // yet, and then for those that read from the log at all.
+            patience: blueprint.config.statement_deadline * 2 + Duration::from_millis(500),
+            usual_patience: crate::sqlite::connection::PATIENCE,
+        }
+    }
+
+    /// Moves the log into the database after a commit, once it is worth it. Failing is no harm: the next commit tries again.
+    fn shorten(&mut self) {
+        let bytes = u64::from(self.connection.wal_frames()) * self.frame_bytes;
+        if bytes < CHECKPOINT_BYTES {
+            return;
+        }
+        let (frames, moved) = self.move_what_can_be();
+        if bytes < self.insist_at_bytes || frames == moved && bytes < self.limit_bytes {
+            return;
+        }
+        // Readers kept the log from starting over. Wait for those that are there; new ones do not stand in the way.
+        let waited = self
+            .connection
+            .raw
+            .busy_timeout(self.patience)
+            .and_then(|()| self.checkpoint(CheckpointMode::TRUNCATE))
+            .and(self.connection.raw.busy_timeout(self.usual_patience));
+        self.insist_at_bytes = match waited {
+            Ok(()) => self.limit_bytes,
+            Err(error) => {
+                tracing::warn!(%error, bytes, "a reader keeps the write-ahead log from becoming shorter");
+                bytes + self.limit_bytes / 4
+            }
+        };
+    }
+
+    /// Moves what no reader needs any more, and gives how long the log is and how much of it was moved.
+    fn move_what_can_be(&self) -> (i32, i32) {
+        self.checkpoint(CheckpointMode::PASSIVE).unwrap_or((0, 0))
+    }
+
+    fn checkpoint(&self, mode: CheckpointMode) -> rusqlite::Result<(i32, i32)> {
+        self.connection.policy.as_host(|| self.connection.raw.wal_checkpoint_v2(Some("main"), mode))
+    }
+}

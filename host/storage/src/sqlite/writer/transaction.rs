@@ -1,0 +1,162 @@
+//! A transaction that a guest drives: what its owner holds, and how the writer serves it.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::group::Group;
+use crate::sqlite::config::SqliteConfig;
+use crate::sqlite::statement::Prepared;
+use crate::{Rows, Statement, StorageError, Transaction, Usage};
+
+/// The writer, held. Dropping it closes the channel, which the writer takes for a rollback.
+pub(in crate::sqlite) struct Held {
+    commands: Sender<Command>,
+    ended: Arc<OnceLock<StorageError>>,
+}
+
+enum Command {
+    Query(Statement, oneshot::Sender<Result<Rows, StorageError>>),
+    Execute(Statement, oneshot::Sender<Result<u64, StorageError>>),
+    Commit(oneshot::Sender<Result<(), StorageError>>),
+}
+
+impl Held {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StorageError>>) -> Command,
+    ) -> Result<T, StorageError> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).is_ok()
+            && let Ok(result) = answer.await
+        {
+            return result;
+        }
+        // The writer says why before it closes the channel; silent, it is gone.
+        let ended = self.ended.get().cloned();
+        Err(ended.unwrap_or_else(|| StorageError::Unavailable("the writer stopped".into())))
+    }
+}
+
+impl Transaction for Held {
+    fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
+        Box::pin(self.ask(|reply| Command::Query(statement, reply)))
+    }
+
+    fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(self.ask(|reply| Command::Execute(statement, reply)))
+    }
+
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>> {
+        Box::pin(async move { self.ask(Command::Commit).await })
+    }
+}
+
+/// Gives the writer to an owner, and serves it to the end of its transaction or its lease.
+pub(super) fn serve(
+    group: &mut Group<'_>,
+    owner: oneshot::Sender<Result<Held, StorageError>>,
+    config: &SqliteConfig,
+    usage: &Arc<Usage>,
+) {
+    if let Err(error) = group.enter() {
+        let _ = owner.send(Err(error));
+        return;
+    }
+    let (commands, inbox) = mpsc::channel();
+    let ended = Arc::new(OnceLock::new());
+    let lease_end = Instant::now() + config.transaction_lease;
+    // An owner that is gone drops what it is sent, which ends the conversation at once.
+    let _ = owner.send(Ok(Held { commands, ended: ended.clone() }));
+    let mut conversation = Conversation { group, inbox, ended, lease_end, config, usage, wrote: false };
+    match conversation.hold() {
+        Some(reply) => finish(group, reply, usage),
+        None => {
+            Usage::count(&usage.rollbacks);
+            group.undo();
+        }
+    }
+}
+
+fn finish(group: &mut Group<'_>, reply: oneshot::Sender<Result<(), StorageError>>, usage: &Arc<Usage>) {
+    if let Err(error) = group.keep() {
+        Usage::count(&usage.rollbacks);
+        let _ = reply.send(Err(error));
+        return;
+    }
+    let usage = usage.clone();
+    group.join(move |outcome| {
+        Usage::count(if outcome.is_ok() { &usage.commits } else { &usage.rollbacks });
+        let _ = reply.send(outcome.clone());
+    });
+}
+
+/// The writer's side of one transaction, from its savepoint to its last command.
+struct Conversation<'s, 'c> {
+    group: &'s mut Group<'c>,
+    inbox: Receiver<Command>,
+    /// Why the writer ended it. Set before any command goes unanswered, so that its owner is told the reason.
+    ended: Arc<OnceLock<StorageError>>,
+    lease_end: Instant,
+    config: &'s SqliteConfig,
+    usage: &'s Usage,
+    wrote: bool,
+}
+
+impl Conversation<'_, '_> {
+    /// Serves statements. Gives where to acknowledge the commit, or None if there is to be none.
+    fn hold(&mut self) -> Option<oneshot::Sender<Result<(), StorageError>>> {
+        while self.ended.get().is_none() {
+            let received = self.inbox.recv_timeout(self.patience());
+            let over = Instant::now() >= self.lease_end;
+            match received {
+                Err(RecvTimeoutError::Disconnected) => return None,
+                _ if over => self.end(StorageError::TimedOut),
+                Ok(Command::Commit(reply)) => return Some(reply),
+                Ok(Command::Query(statement, reply)) => {
+                    self.answer(&statement, reply, |prepared, config| prepared.rows(&config.limits));
+                }
+                Ok(Command::Execute(statement, reply)) => {
+                    self.answer(&statement, reply, |prepared, _| prepared.changes());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.group.settle_beneath() {
+                        self.end(error);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// How long to wait for a command: to the end of the lease, or until the group beneath can be committed and is due.
+    fn patience(&self) -> Duration {
+        let until =
+            if self.group.owes() && !self.wrote { self.lease_end.min(self.group.due()) } else { self.lease_end };
+        until.saturating_duration_since(Instant::now())
+    }
+
+    fn answer<T>(
+        &mut self,
+        statement: &Statement,
+        reply: oneshot::Sender<Result<T, StorageError>>,
+        work: impl FnOnce(&mut Prepared<'_>, &SqliteConfig) -> Result<T, StorageError>,
+    ) {
+        Usage::count(&self.usage.transaction_statements);
+        let config = self.config;
+        let until = self.lease_end.min(Instant::now() + config.statement_deadline);
+        let result = self.group.run(statement, until, &mut self.wrote, |prepared| work(prepared, config));
+        if !self.group.is_open() {
+            // Only an error takes the outer transaction away.
+            self.end(result.as_ref().err().cloned().unwrap_or(StorageError::Busy));
+        }
+        let _ = reply.send(result);
+    }
+
+    fn end(&self, reason: StorageError) {
+        let _ = self.ended.set(reason);
+    }
+}
