@@ -1,4 +1,4 @@
-//! Notes what the program is built with where no crate says it: the versions of wasmtime and of the compiler.
+//! Records the versions of wasmtime and of the Rust compiler, which no crate exposes at run time.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The commands that speak to a running host's admin listener.
+//! The commands that call a running host's admin API.
 
 mod print;
 
@@ -21,19 +21,19 @@ use serde_json::Value;
 
 use crate::output::outln;
 
-/// One that a command sends, beside those that all do.
+/// A request header that only some commands send.
 type Header = (HeaderName, String);
 
-/// Where the host is, and by what right.
+/// The options that all of these commands share: how to reach the host, and how to print its answer.
 #[derive(Debug, Args)]
 struct Operator {
-    /// The host's admin listener.
+    /// The address of the host's admin listener.
     #[arg(long, global = true, env = "COMPTOIR_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8010")]
     admin: SocketAddr,
-    /// The host's data folder, whose admin.token opens it.
+    /// The host's data folder. Its admin.token authenticates this command.
     #[arg(long, global = true, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
-    /// Print the host's answer as JSON.
+    /// Print the answer of the admin API as JSON.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -45,16 +45,16 @@ pub(crate) struct Deploy {
     service: String,
     /// The component's file.
     component: PathBuf,
-    /// Only if this revision is active now: 64 hexadecimal digits.
+    /// Deploy only if this revision is active: its full digest, 64 hexadecimal digits.
     #[arg(long, value_name = "DIGEST")]
     replaces: Option<String>,
-    /// Also if the host took this component back before.
+    /// Deploy even if the host has already reverted this component.
     #[arg(long)]
     force: bool,
-    /// Try it on this share of the callers first, such as 5%; with 0% only who asks for it by header is answered by it.
+    /// Start a canary on this share of the callers, such as 5%. With 0% the canary answers only requests that name it by header.
     #[arg(long, value_name = "SHARE")]
     canary: Option<Share>,
-    /// Why, for the history.
+    /// The reason to record in the history.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -64,10 +64,10 @@ pub(crate) struct Deploy {
 /// `comptoir deploy-set`
 #[derive(Debug, Args)]
 pub(crate) struct DeploySet {
-    /// The services, as the manifest names them, each with its component's file.
+    /// Each service, as the manifest names it, with its component's file.
     #[arg(required = true, value_name = "SERVICE=FILE", value_parser = service_and_file)]
     components: Vec<(String, PathBuf)>,
-    /// Why, for the history.
+    /// The reason to record in the history.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -77,7 +77,7 @@ pub(crate) struct DeploySet {
 /// `comptoir canary`
 #[derive(Debug, Args)]
 pub(crate) struct Canary {
-    /// Give it to this share of the callers from now on, such as 20%; without it, say how it does.
+    /// The new share of the callers, such as 20%. Without it, the command shows the canary's traffic.
     share: Option<Share>,
     #[command(flatten)]
     operator: Operator,
@@ -86,7 +86,7 @@ pub(crate) struct Canary {
 /// `comptoir promote` and `comptoir abort`
 #[derive(Debug, Args)]
 pub(crate) struct EndCanary {
-    /// Why, for the history.
+    /// The reason to record in the history.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -98,10 +98,10 @@ pub(crate) struct EndCanary {
 pub(crate) struct Rollback {
     /// The service, as the manifest names it.
     service: String,
-    /// The revision to go back to, by at least its first 8 digits.
+    /// The revision to roll back to: at least the first 8 digits of its digest.
     #[arg(long, value_name = "DIGEST")]
     to: Option<String>,
-    /// Why, for the history.
+    /// The reason to record in the history.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -120,7 +120,7 @@ pub(crate) struct History {
 /// `comptoir status`
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// One service; all of them without it.
+    /// Show only this service. Default: all services.
     service: Option<String>,
     #[command(flatten)]
     operator: Operator,
@@ -137,11 +137,11 @@ pub(crate) struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum KeysOrder {
-    /// Have a new key sign; the one before verifies until its last token has expired.
+    /// Create a new signing key. The previous key still verifies until its last token has expired.
     Rotate,
-    /// Refuse at once every token that a key signed, such as one that leaked.
+    /// Disable a key, for example because it leaked. The host refuses every token that it signed at once.
     Disable {
-        /// As `comptoir keys` lists it: 16 hexadecimal digits.
+        /// The key's id, 16 hexadecimal digits: `comptoir keys` lists the ids.
         #[arg(value_parser = key_id)]
         id: String,
     },
@@ -152,7 +152,7 @@ fn key_id(text: &str) -> Result<String, String> {
     if is_id {
         Ok(text.to_owned())
     } else {
-        Err("it has 16 digits of 0-9 and a-f: `comptoir keys` lists those that there are".to_owned())
+        Err("a key id has 16 digits of 0-9 and a-f: `comptoir keys` lists the ids".to_owned())
     }
 }
 
@@ -172,14 +172,14 @@ impl Deploy {
 }
 
 impl DeploySet {
-    /// Stages every component for nobody, then promotes them in one move. If one is refused, none stays. The set has a name of its
-    /// own, so that another set at the same time is refused and not mixed with this one.
+    /// Stages every component as a canary with a share of 0%, then promotes all of them in one step. If the host refuses one, the
+    /// whole set is aborted. A random name identifies the set, so that the host refuses a concurrent set instead of mixing the two.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let set = format!("{:016x}", RandomState::new().build_hasher().finish());
         let staged = self.stage(&set);
         let query = encode(&[("reason", self.reason.as_str()), ("set", &set)]);
         if let Err(error) = staged {
-            // If nothing of this set was staged, nothing is aborted.
+            // This fails if no component of the set was staged. The first error says more, so this one is dropped.
             let _ = self.operator.ask(Method::POST, &format!("/canary/abort?{query}"), Vec::new(), &[]);
             return Err(error);
         }
@@ -268,7 +268,7 @@ impl Operator {
     fn ask(&self, method: Method, path: &str, body: Vec<u8>, headers: &[Header]) -> anyhow::Result<Value> {
         let token = self.data.join("admin.token");
         let token = std::fs::read_to_string(&token)
-            .with_context(|| format!("cannot read {}: name the host's data folder with --data", token.display()))?;
+            .with_context(|| format!("cannot read {}: pass the host's data folder with --data", token.display()))?;
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.admin.to_string());
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
         for (name, value) in headers {
@@ -279,7 +279,10 @@ impl Operator {
         runtime.block_on(send(self.admin, request))
     }
 
-    /// Prints what the host did, or fails with what it said.
+    /// Prints the host's answer.
+    ///
+    /// # Errors
+    /// The message of the host, if it refused the request.
     fn print(&self, answer: &Value, print: fn(&Value)) -> anyhow::Result<()> {
         if self.json {
             outln!("{}", printable_json(&format!("{answer:#}")));
@@ -296,18 +299,20 @@ impl Operator {
 
 async fn send(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
     let stream = tokio::net::TcpStream::connect(admin).await;
-    let stream = stream
-        .with_context(|| format!("no host answers on {admin}: start one with `just run`, or name it with --admin"))?;
+    let stream = stream.with_context(|| {
+        format!("no host answers on {admin}: start one with `just run`, or pass its address with --admin")
+    })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.context("the host broke off")?;
-    let body = response.into_body().collect().await.context("the host broke off")?.to_bytes();
+    let response = sender.send_request(request).await.context("the host closed the connection before it answered")?;
+    let body =
+        response.into_body().collect().await.context("the host closed the connection during its answer")?.to_bytes();
     drop(sender);
     let _ = connection.await;
-    serde_json::from_slice(&body).context("the answer is not that of a Comptoir host")
+    serde_json::from_slice(&body).context("the answer is not JSON: is this the admin listener of a Comptoir host?")
 }
 
-/// The same data, of which no text makes a terminal do anything but show it.
+/// The same data with control characters escaped, so that its texts cannot control the terminal.
 fn for_terminal(data: &Value) -> Value {
     match data {
         Value::String(text) => printable(text).into(),
@@ -320,11 +325,11 @@ fn for_terminal(data: &Value) -> Value {
 }
 
 fn service_and_file(text: &str) -> Result<(String, PathBuf), String> {
-    let (service, file) = text.split_once('=').ok_or("write it like orders=orders.wasm")?;
+    let (service, file) = text.split_once('=').ok_or("write SERVICE=FILE, such as orders=orders.wasm")?;
     Ok((service.to_owned(), file.into()))
 }
 
-/// A component, and the header with its signature if one lies beside it.
+/// Reads a component, and its signature header if there is a FILE.sig beside it.
 fn read(file: &Path) -> anyhow::Result<(Vec<u8>, Vec<Header>)> {
     let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let path = signature::beside(file);

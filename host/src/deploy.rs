@@ -1,46 +1,50 @@
-//! How a component comes to serve, and how it is taken back. The only writer of the deployment.
+//! Deploys: brings components to their services, and reverts the bad ones. The only writer of the deployment.
 //!
 //! ```text
 //! received -> verified -> compiled -> linked -> described -> migrated -> probed -> active -> (watched) -> kept | reverted
 //!     |           |           |          |          |            |          |
-//!     +-----------+-----------+----------+----------+------------+----------+-> refused: nothing changed for anybody
+//!     +-----------+-----------+----------+----------+------------+----------+-> refused: the old revision keeps serving
 //! ```
 //!
-//! Everything before `active` happens beside what serves. A migration is the one step that leaves something behind when a
-//! later one fails, which is why it may only add: the revision that goes on serving does not notice.
+//! All steps before `active` leave the active revision alone. Only a migration has a lasting effect if a later step fails. For this
+//! reason a migration may only add to the schema: the active revision does not notice an addition.
 //!
 //! # Activation
 //!
-//! One transaction of the record makes the revision the one that a restart serves, then one pointer moves. A request takes
-//! the pointer's value when it begins and keeps it to the end of its answer, so none meets two revisions, and those that
-//! run when the pointer moves end on the old one. When the last of them has ended, the old revision's code is kept for as
-//! long as it stands among the last few of its service, so that going back to it needs no compiling; then it is freed.
+//! One transaction of the record makes the revision the one that a restart serves. Then one pointer moves. A request reads the
+//! pointer when it begins and keeps that deployment until the end of its response, so no request sees two revisions. Requests that run
+//! when the pointer moves finish on the old revision. The host keeps the last few revisions of each service compiled, so that a
+//! rollback needs no compilation. An older revision is freed when its last request ends.
 //!
 //! # Canaries and sets
 //!
-//! A revision may be tried on a share of the callers before everybody gets it: it passes the same steps up to `probed`, and then
-//! stands beside what serves (`serving`), as a candidate. A caller is in the share by a hash of the user's name, or of the address of
-//! whoever shows no token. Candidates of several services make one canary: they are promoted in one transaction and one
-//! move of the pointer, or none is. So a set of components that belong together is staged for nobody, then promoted. A set has a name:
-//! nothing else is added to it, and nothing else promotes it. One canary runs at a time, and survives a restart.
+//! A canary is one or several candidates: new revisions that serve only a share of the callers. A candidate passes all steps up to
+//! `probed`, like any deploy. A hash of the user's name decides whether a caller is part of the share; for an anonymous caller it is
+//! a hash of the address. A promotion makes all candidates active in one transaction and one move of the pointer, or none. One canary
+//! runs at a time, and it survives a restart.
 //!
-//! # Probation
+//! A set is a canary with a share of 0% and a name. It stages components that belong together, until the whole set is promoted. Only an
+//! order that names the set can add to it, promote it or end it.
 //!
-//! For a time the host compares the new revision with the one before, route by route (`judge`). One that is clearly worse is
-//! taken back by the same transaction and the same pointer, and its digest is not activated again unless it is forced.
-//! What a failing database, a full house or another service did to it does not count. A canary is compared with what the revision
-//! in charge answers at the same time, for as long as it runs. A set is taken back as it came, as a whole, also if the host was
-//! restarted meanwhile. A revert that fails is tried again until it succeeds or the host stops.
+//! # Watch
+//!
+//! For a time after a deploy, the watch compares the new revision with the previous one, route by route (`judge`). If the new one is
+//! clearly worse, the host reverts it with the same transaction and pointer. Later the host refuses the digest unless the operator
+//! forces it. Dependency failures (database, password queue, another service) and a busy host do not count against the revision.
+//!
+//! A canary is compared with what the active revision answers at the same time, for as long as the canary runs. A set is reverted as a
+//! whole, even if the host was restarted in between. If a revert fails, the host tries again until it succeeds or the host stops.
 //!
 //! # Starts
 //!
-//! A start serves what served last. A service whose active revision cannot start falls back to an earlier one, and one that has none
-//! is vacant: its paths answer 503 (`start`, `fallback`).
+//! A start serves the revisions that were active last. If the active revision of a service cannot start, the host falls back to an
+//! earlier one. A service without any revision that can start is vacant: its paths answer 503 (`start`, `fallback`).
 
 mod canary;
 mod check;
 mod compile;
 mod deployment;
+mod digest;
 mod documentation;
 mod fallback;
 mod follow;
@@ -66,7 +70,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use sha2::{Digest as _, Sha256};
 use storage::Storage;
 use tokio::sync::OwnedMutexGuard;
 
@@ -83,7 +86,7 @@ pub use deployment::{Deployment, Document, Served, Vacancy};
 pub use documentation::{Codes, Documentation, Operation};
 pub use order::Order;
 pub use precheck::faults as component_faults;
-pub use record::{Line, Record, RecordError};
+pub use record::{HistoryLine, Record, RecordError};
 pub use report::{DeployError, Refused, Report, Step, StepTaken};
 pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};
 
@@ -91,42 +94,42 @@ use progress::Progress;
 use report::Steps;
 use stage::Stage;
 
-/// What the host has to give to its services.
+/// Everything of the host that services share: engines, tokens, passwords, databases.
 pub struct Platform {
     /// Both wasmtime engines.
     pub engines: Engines,
-    /// The issuer and verifier of tokens.
+    /// Issues and verifies access tokens.
     pub tokens: Arc<Tokens>,
     /// Password hashing.
     pub passwords: Arc<Passwords>,
     /// The audit log.
     pub audit: Arc<Audit>,
-    /// Where guests go on that compute for long.
+    /// The threads for long-running calls of guests.
     pub background: Arc<Background>,
-    /// The time of day.
+    /// The wall clock.
     pub clock: Clock,
     /// The data folder.
     pub folder: PathBuf,
-    /// The databases of the services that were granted one.
+    /// The database of each service that has the `storage` grant, by service.
     pub storages: BTreeMap<String, Arc<dyn Storage>>,
 }
 
-/// What a deployer keeps of one service.
+/// The state of one service that outlives its revisions.
 struct Lane {
     slots: Arc<Slots>,
-    /// None where each request has an instance of its own.
+    /// Reusable instances. None if each request gets a fresh instance.
     idle: Option<Arc<Idle>>,
-    /// None where the manifest has none remembered.
+    /// The response cache. None if the manifest turns it off.
     answers: Option<Arc<Answers>>,
-    /// Held while a deploy or a rollback runs.
+    /// Locked while a deploy, a rollback or a promotion of the service runs.
     busy: Arc<tokio::sync::Mutex<()>>,
-    /// Revisions before the active one, newest first, that stay compiled.
+    /// Previous revisions that stay compiled, newest first.
     kept: Mutex<VecDeque<Served>>,
-    /// The line of the history that put the active revision in charge since the host started, or 0.
+    /// The id of the history line that activated the active revision. 0 if no revision was activated since the host started.
     line: AtomicI64,
 }
 
-/// Makes revisions and puts them in charge.
+/// Deploys, activates, watches and reverts revisions.
 pub struct Deployer {
     manifest: Manifest,
     platform: Arc<Platform>,
@@ -136,23 +139,23 @@ pub struct Deployer {
     progress: Progress,
     current: Arc<ArcSwap<Serving>>,
     notes: Mutex<BTreeMap<String, String>>,
-    /// Held while the pointer is moved, so that two services' deploys do not undo each other.
+    /// Locked while the pointer moves, so that concurrent deploys of two services cannot overwrite each other.
     switching: tokio::sync::Mutex<()>,
-    /// Set when the host stops: nothing is watched any more.
+    /// Set when the host stops. Every watch then ends.
     stopped: AtomicBool,
-    /// Set in development, when changed files are deployed: a revert is said loudly.
+    /// Set in development mode, in which the host deploys changed files and announces reverts loudly.
     follows_files: AtomicBool,
 }
 
 impl Deployer {
-    /// A deployer whose deployment is empty. `compiler` is the program that compiles in a process of its own.
+    /// Creates a deployer without any active revision. `compiler` is the program that compiles components in a separate process.
     pub fn new(manifest: Manifest, platform: Arc<Platform>, record: Record, compiler: Option<PathBuf>) -> Arc<Self> {
         let limits: Vec<_> = manifest.services.values().map(|service| service.limits.concurrency).collect();
         let slots = Slots::divide(manifest.instances as usize, &limits);
         let lane = |service: &Service, slots| Lane {
             slots: Arc::new(slots),
             idle: Idle::new(service.reuse).map(Arc::new),
-            // What an instance keeps may be in its answers, so those of one that is used again are not remembered.
+            // A reused instance keeps state between requests, and its responses may contain that state. So they are not cached.
             answers: Some(service.limits.answers_bytes)
                 .filter(|bytes| *bytes > 0 && service.reuse == Reuse::Never)
                 .map(Answers::new)
@@ -178,31 +181,31 @@ impl Deployer {
         })
     }
 
-    /// Bytes that a component may have.
+    /// The largest component that the manifest allows, in bytes.
     pub fn component_limit_bytes(&self) -> u64 {
         self.manifest.deploy.component.as_u64()
     }
 
-    /// The pointer that requests follow.
+    /// The pointer to the current deployment, which each request reads once.
     pub fn current(&self) -> Arc<ArcSwap<Serving>> {
         self.current.clone()
     }
 
-    /// Ends every watch: what is on probation stays as it is.
+    /// Ends every watch. Revisions that are watched now stay active, and the next start continues to watch them.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// The newest lines of a service's history.
+    /// The newest lines of a service's history, at most `most`.
     ///
     /// # Errors
-    /// An unknown service, or a record that cannot be read.
-    pub fn history(&self, name: &str, most: u32) -> Result<Vec<Line>, DeployError> {
+    /// `UnknownService`, or `Record` if the record cannot be read.
+    pub fn history(&self, name: &str, most: u32) -> Result<Vec<HistoryLine>, DeployError> {
         self.lane(name)?;
         Ok(self.record.history(name, most)?)
     }
 
-    /// The digests of the revisions that stay compiled beside the active one, newest first.
+    /// The digests of the previous revisions that stay compiled, newest first.
     pub fn kept_digests(&self, name: &str) -> Vec<String> {
         self.kept(name).iter().map(|kept| kept.revision.digest().to_owned()).collect()
     }
@@ -215,12 +218,15 @@ impl Deployer {
         self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))
     }
 
-    /// Takes a service for a deploy or a rollback, for as long as what it gives is held.
+    /// Locks a service for a deploy or a rollback, until the guard is dropped.
+    ///
+    /// # Errors
+    /// `UnknownService`, or `Busy` if the service is locked already.
     fn begin_work(&self, name: &str) -> Result<OwnedMutexGuard<()>, DeployError> {
         self.lane(name)?.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))
     }
 
-    /// What is in charge of a service.
+    /// The active revision of a service, if it has one.
     fn served(&self, name: &str) -> Option<Served> {
         self.current.load().stable().services().get(name).cloned()
     }
@@ -229,12 +235,15 @@ impl Deployer {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Whether what this line of the history put in charge is still there, and the host not stopping.
-    fn is_on_probation(&self, name: &str, line: i64) -> bool {
+    /// Whether the revision that this history line activated is still active. False if the host is stopping.
+    fn is_watched(&self, name: &str, line: i64) -> bool {
         !self.is_stopped() && self.lanes[name].line.load(Ordering::Relaxed) == line
     }
 
-    /// The digest of the active revision, if there is one and it is the one that an order replaces.
+    /// Returns the digest of the active revision, if there is one.
+    ///
+    /// # Errors
+    /// `Changed` if `replaces` names another revision than the active one.
     fn check_replaces(&self, name: &str, replaces: Option<&str>) -> Result<Option<String>, DeployError> {
         let active = self.served(name).map(|served| served.revision.digest().to_owned());
         if replaces.is_some_and(|replaces| active.as_deref() != Some(replaces)) {
@@ -244,17 +253,18 @@ impl Deployer {
         Ok(active)
     }
 
-    /// What an operator should know of a service's start. The next activation of the service removes it.
+    /// Notes for the operator about how services started, by service. The next activation of a service removes its note.
     fn notes(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an operator should know of each service: why it has no revision, why it started with an earlier one, or which component
-    /// of the manifest is not active.
+    /// Notes for the operator, by service: why it has no active revision, why it started with an earlier one, or which component of the
+    /// manifest is not active.
     pub fn noted(&self) -> BTreeMap<String, String> {
         let serving = self.current.load();
         let vacant = serving.stable().vacant().iter();
-        let vacant = vacant.map(|(name, vacancy)| (name.to_string(), format!("no revision: {}", vacancy.reason)));
+        let vacant =
+            vacant.map(|(name, vacancy)| (name.to_string(), format!("no active revision: {}", vacancy.reason)));
         self.notes().clone().into_iter().chain(vacant).collect()
     }
 
@@ -265,7 +275,7 @@ impl Deployer {
         origin: &str,
         steps: &mut Steps,
     ) -> Result<Served, DeployError> {
-        self.check_noted(name, &hex(&Sha256::digest(bytes)), origin)?;
+        self.check_noted(name, &digest::sha256(bytes), origin)?;
         let stage = Stage {
             name,
             manifest: &self.manifest,
@@ -296,7 +306,7 @@ impl Deployer {
         Ok(stored.unwrap_or(Ok(()))?)
     }
 
-    /// What a change from one revision to another comes to, before any step of it is told.
+    /// The report of a change from one revision to another, without its steps.
     fn report(&self, id: i64, before: Option<&Served>, after: &Served) -> Report {
         Report {
             id,
@@ -312,13 +322,8 @@ impl Deployer {
         }
     }
 
-    /// Seconds since 1970-01-01 UTC.
+    /// The current time in seconds since 1970-01-01 UTC.
     fn now(&self) -> f64 {
         self.platform.clock.since_epoch().as_secs_f64()
     }
-}
-
-/// Bytes as people and file names have them.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

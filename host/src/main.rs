@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: parses options, serves, and runs the operator's commands.
 
 mod client;
 mod manual;
@@ -42,33 +42,33 @@ struct CommandLine {
 enum Command {
     /// Serve the services of a manifest until SIGTERM, SIGHUP or ctrl-c.
     Serve(Serve),
-    /// Check a manifest and the files that it names, as a first start does.
+    /// Check a manifest and the files that it names, as a first start does, without starting a host.
     Check(Check),
-    /// Send a component to a running host and put it in charge of a service.
+    /// Deploy a component: send it to a running host and make it the active revision of a service.
     Deploy(client::Deploy),
-    /// Send several components and put all of them in charge in one move, or none.
+    /// Deploy several components as a set: all become active in one step, or none does.
     DeploySet(client::DeploySet),
-    /// What is tried on a share of the callers, or another share for it.
+    /// Show the running canary, or change its share of the callers.
     Canary(client::Canary),
-    /// Sign a component, for hosts whose manifest lists `signers`, or make the key for it.
+    /// Sign a component for hosts whose manifest lists `signers`, or create a signing key.
     Sign(sign::Sign),
-    /// Put what is tried in charge.
+    /// Promote the canary: send it all traffic.
     Promote(client::EndCanary),
-    /// End what is tried: everybody is served as before.
+    /// Abort the canary: the active revision answers all callers again.
     Abort(client::EndCanary),
-    /// Go back to the revision before, or to a named one, at once.
+    /// Roll back to the previous revision, or to a given one, at once.
     Rollback(client::Rollback),
-    /// What became of a service's revisions, newest first.
+    /// List the deploys, rollbacks and reverts of a service, newest first.
     History(client::History),
-    /// What serves now, and how it does.
+    /// Show the active revision of each service and its traffic.
     Status(client::Status),
-    /// The keys of access tokens: which signs, and which still verify.
+    /// List the keys that sign and verify access tokens; rotate or disable them.
     Keys(client::Keys),
-    /// Back up a data folder, while a host serves from it or while none does.
+    /// Back up a data folder. A host may be serving from it meanwhile.
     Backup(Backup),
-    /// Put a backup into a data folder that no host uses.
+    /// Restore a backup into a data folder that no running host uses.
     Restore(Restore),
-    /// What is done with a host's audit log.
+    /// Verify a host's audit log.
     #[command(subcommand)]
     Audit(Audit),
     /// Print the script that completes these commands in a shell.
@@ -81,79 +81,81 @@ enum Command {
     Compile(Compile),
 }
 
-/// All that is read from the environment is an option here, so that `--help` lists it.
+/// `comptoir serve`. Every environment variable that the host reads is an option here, so that `--help` lists all of them.
 #[derive(Debug, Args)]
 struct Serve {
-    /// What to serve.
+    /// The manifest: which services to serve, and with which limits.
     #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
     manifest: PathBuf,
-    /// Databases, keys, compiled code and the audit log; made where it is missing.
+    /// The folder for databases, keys, compiled artifacts and the audit log. Created if it does not exist.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
-    /// Compiled code and the key that marks it, which must be this user's alone; `cache` in the data folder unless it is given.
+    /// The compilation cache: compiled artifacts and the key that authenticates them. Only this user may have access to the
+    /// folder. Default: `cache` in the data folder.
     #[arg(long, env = "COMPTOIR_CACHE", value_name = "FOLDER")]
     cache: Option<PathBuf>,
-    /// Serve the routes of all services here instead of where the manifest says.
+    /// Listen on this address for the routes of all services. Overrides `gateway` in the manifest.
     #[arg(long, env = "COMPTOIR_GATEWAY", value_name = "ADDRESS")]
     gateway: Option<SocketAddr>,
-    /// Serve the operator here instead. Loopback only.
+    /// Listen on this loopback address for the admin API. Overrides `admin` in the manifest.
     #[arg(long, env = "COMPTOIR_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    /// A file with a new password for the operator's login, set at this start. Restores the login and its profile if they were
-    /// deleted.
+    /// Set the password of the operator's login to the content of this file at this start. Restores the login and its profile if
+    /// they were deleted.
     #[arg(long, env = "COMPTOIR_OPERATOR_PASSWORD_FILE", value_name = "FILE")]
     operator_password_file: Option<PathBuf>,
-    /// Deploy a component whenever its file changes: for development, as `just dev` does.
+    /// Deploy a component whenever its file changes. For development; `just dev` uses it.
     #[arg(long)]
     watch: bool,
-    /// What to log: error, warn, info, debug, or directives such as `warn,comptoir=debug`.
+    /// What to log: a level (error, warn, info, debug) or directives such as `warn,comptoir=debug`.
     #[arg(long, env = "COMPTOIR_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
-    /// How log lines look on stderr.
+    /// The format of log lines on stderr.
     #[arg(long, env = "COMPTOIR_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
 struct Check {
-    /// What to check.
+    /// The manifest to check.
     #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
     manifest: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct Backup {
-    /// Where the backup is put, as a folder named by this moment; made where it is missing.
+    /// Write the backup into this folder, as a subfolder named after the current time. Created if it does not exist.
     folder: PathBuf,
-    /// What to back up.
+    /// The data folder to back up.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct Restore {
-    /// The backup: a folder with a backup.json.
+    /// The backup: a folder that contains a backup.json.
     backup: PathBuf,
-    /// Where to put it; made where it is missing.
+    /// The data folder to restore into. Created if it does not exist.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
-    /// Give up the databases, keys and components that are there.
+    /// Delete the databases, keys and components that the data folder already contains.
     #[arg(long)]
     replace: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Audit {
-    /// Say whether the log holds together, or at which line it was changed. The hash that it gives is an anchor for later.
+    /// Check the hash chain of the audit log and name the first line that was changed. Prints the last hash: keep it elsewhere and
+    /// pass it as --anchor later.
     Verify(Verify),
 }
 
 #[derive(Debug, Args)]
 struct Verify {
-    /// The data folder that the log is in.
+    /// The data folder of the audit log.
     #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
     data: PathBuf,
-    /// A hash that was given before, and kept elsewhere: a line must have it still.
+    /// A hash that an earlier `verify` printed. Fails if no line has this hash any more.
     #[arg(long, value_name = "HASH")]
     anchor: Option<String>,
 }
@@ -201,12 +203,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves. All that it says goes through the log, so that a stderr that nobody reads does not stop it.
+/// Serves until a signal. Writes every message through the log, because a write to a full stderr pipe would block the host.
 fn run(options: &Serve) -> ExitCode {
     let log = match Log::start(options.log_format, &options.log) {
         Ok(log) => log,
         Err(error) => {
-            say(&format!("--log cannot be read: {error:#}"));
+            say(&format!("--log is not a valid filter: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
@@ -226,7 +228,10 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
         manifest.source.forget("listeners.gateway");
     }
     if let Some(admin) = options.admin {
-        anyhow::ensure!(admin.ip().is_loopback(), "--admin {admin}: the admin listener must be on loopback");
+        anyhow::ensure!(
+            admin.ip().is_loopback(),
+            "--admin {admin}: the admin listener must be on a loopback address, such as 127.0.0.1:8010"
+        );
         manifest.listeners.admin = admin;
         manifest.source.forget("listeners.admin");
     }
@@ -236,13 +241,15 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
         operator_password,
         cache: options.cache.clone(),
         watch: options.watch,
-        compiler: Some(std::env::current_exe().context("this program cannot find itself")?),
+        compiler: Some(
+            std::env::current_exe().context("cannot find the path of this program, which compiles components")?,
+        ),
         dropped_lines: Some(log.dropped_lines()),
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(manifest, &options.data, started_with, log));
-    // A thread that compiles or hashes is not waited for: what it makes, nobody wants any more.
+    // Blocking threads may still compile or hash. Nobody needs their results any more, so the process does not wait for them.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
 }
@@ -250,7 +257,7 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
 fn check(options: &Check) -> anyhow::Result<()> {
     let manifest = Manifest::read(&options.manifest)?;
     host::check(&manifest, &Clock::default())?;
-    outln!("{} is sound", options.manifest.display());
+    outln!("{} is valid", options.manifest.display());
     Ok(())
 }
 
@@ -258,20 +265,20 @@ fn back_up(options: &Backup) -> anyhow::Result<()> {
     let made = backup::create(&options.data, &options.folder)?;
     outln!("{}  {}", made.path.display(), size(&made.contents));
     if !made.contents.has_services() {
-        say("no service's database is in it: back up those in PostgreSQL with pg_dump and pg_dumpall --roles-only");
+        say("this backup contains no service database: back up PostgreSQL with pg_dump and pg_dumpall --roles-only");
     }
     Ok(())
 }
 
 fn restore(options: &Restore) -> anyhow::Result<()> {
     let contents = backup::restore(&options.backup, &options.data, options.replace)?;
-    outln!("{}  {}, ready to be served", options.data.display(), size(&contents));
+    outln!("{}  {}, restored", options.data.display(), size(&contents));
     Ok(())
 }
 
 fn verify(options: &Verify) -> anyhow::Result<()> {
     let audit::Verified { lines, last_hash } = audit::verify(&options.data, options.anchor.as_deref())?;
-    outln!("{}  {lines} lines hold together  {last_hash}", options.data.display());
+    outln!("{}  {lines} lines verified  {last_hash}", options.data.display());
     Ok(())
 }
 
@@ -308,7 +315,7 @@ fn read_password(file: &Path) -> anyhow::Result<String> {
     let mut opened = std::fs::File::open(file).with_context(unreadable)?;
     if let Some(mode) = permissions::exposed(&opened.metadata().with_context(unreadable)?) {
         anyhow::bail!(
-            "{} has mode {mode:03o}: a password stands in it, so it must be its owner's alone, set it to 600 (640 if root owns it)",
+            "{} has mode {mode:03o}, but contains a password: set its mode to 600 (640 if root owns it)",
             file.display()
         );
     }
@@ -318,10 +325,10 @@ fn read_password(file: &Path) -> anyhow::Result<String> {
 }
 
 async fn serve(manifest: Manifest, data: &Path, options: Options, log: &Log) -> anyhow::Result<()> {
-    // Before the start, so that a signal during it is not lost.
+    // Registered before the start, so that no signal during the start is lost.
     let mut signals = Signals::new()?;
     let began = std::time::Instant::now();
-    log.say("starting; a component that was never seen is compiled first");
+    log.say("starting; new components are compiled first");
     let start = Host::start(manifest, data, options);
     let host = tokio::select! {
         host = start => host?,
@@ -329,22 +336,22 @@ async fn serve(manifest: Manifest, data: &Path, options: Options, log: &Log) -> 
     };
     announce(&host, data, began.elapsed());
     signals.any().await;
-    log.say("stopping; running requests may end");
+    log.say("stopping: draining the running requests");
     if !host.shutdown().await {
-        log.say("some requests did not end in time and were cut off");
+        log.say("stopped: some requests did not finish within `shutdown_time` and were cut off");
     }
     Ok(())
 }
 
-/// Tells the operator something. A host whose terminal is gone goes on.
+/// Prints a message to stderr. Ignores write errors, because the terminal may be gone.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "comptoir: {text}");
 }
 
-/// Prints where the host listens, on a thread of its own: a stdout that nobody reads must not stop the host.
+/// Prints where the host listens. Uses a thread of its own, because a write to a full stdout pipe would block the host.
 fn announce(host: &Host, data: &Path, took: std::time::Duration) {
     let addresses = host.addresses();
-    let mut lines = vec![format!("Comptoir serves after {} ms", took.as_millis())];
+    let mut lines = vec![format!("Comptoir is ready after {} ms", took.as_millis())];
     let scheme = addresses.scheme;
     lines.push(format!("  gateway  {scheme}://{}", addresses.gateway));
     for (name, served) in host.deployment().services() {
@@ -352,12 +359,12 @@ fn announce(host: &Host, data: &Path, took: std::time::Duration) {
         lines.push(format!("  {name:<8} {own:<22} {name}@{}", &served.revision.digest()[..12]));
     }
     for (name, vacancy) in host.deployment().vacant() {
-        lines.push(format!("  {name:<8} has no revision: {}", vacancy.reason));
+        lines.push(format!("  {name:<8} has no active revision: {}", vacancy.reason));
     }
     lines.push(format!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display()));
     if let Some(username) = host.development_login() {
         lines.push(format!(
-            "  {username}/{username} is a development login: everybody knows it, so this host listens on loopback only"
+            "  {username}/{username} is the development login. Its password is public, so this host listens on loopback only"
         ));
     }
     let print = move || {

@@ -22,6 +22,7 @@ use toml::Spanned;
 
 use check::Check;
 use document::Document;
+use listeners::ListenersTable;
 use postgres::PostgresTable;
 
 pub use audit::AuditRules;
@@ -200,7 +201,8 @@ impl Manifest {
         check.instances(document.instances);
         check.operator(document.operator.as_ref(), &document.names);
         check.mounts_are_unique(&document.services);
-        check.addresses_are_unique(document.listeners.as_ref(), &document.services);
+        let host_listeners = document.listeners.iter().flat_map(ListenersTable::addresses);
+        check.addresses_are_unique(host_listeners, &document.services);
         let defaults = document.limits.over(Limits::default());
         let service = |(name, table): (&Spanned<String>, &ServiceTable)| {
             (name.get_ref().clone(), check.service(name, table, &document.names, defaults))

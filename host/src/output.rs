@@ -1,7 +1,7 @@
-//! What the commands print on stdout.
+//! Prints the output of commands on stdout.
 //!
-//! A reader may leave early, as in `comptoir status | head -1`. The rest is then not printed, and the command goes on: what it does
-//! at the host must not depend on who reads. Any other failure, such as a full disk, ends the command as failed.
+//! The reader may close the pipe early, as in `comptoir status | head -1`. The command then drops the rest of its output but still
+//! finishes its work at the host. Any other write error, such as a full disk, makes the command exit with a failure.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write as _};
@@ -17,12 +17,12 @@ pub(crate) fn print_line(line: Arguments<'_>) {
     }
 }
 
-/// Whether a line was lost for another reason than that nobody reads any more.
+/// Whether a line could not be written, for another reason than a closed pipe.
 pub(crate) fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }
 
-/// `println!` for commands, which does not panic.
+/// Like `println!`, but does not panic if the write fails.
 macro_rules! outln {
     ($($argument:tt)*) => { crate::output::print_line(format_args!($($argument)*)) };
 }

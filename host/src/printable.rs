@@ -1,18 +1,20 @@
-//! Text that a component or a client wrote, made safe and short enough to show.
+//! Escapes and shortens text from components and clients, so that it is safe to show.
 //!
-//! A terminal obeys control characters, and a record or an answer repeats whatever it is given. So text from outside passes here
+//! A terminal obeys control characters, and the history and error messages repeat text from outside. All such text is escaped here
 //! before it reaches a message, a log line, the history or a terminal.
 
 use std::borrow::Cow;
 
-/// Whether a terminal shows this character as it is. Control characters move the cursor or change the screen. Bidirectional and
-/// zero-width controls of Unicode reorder or hide the text around them.
+/// Whether a terminal shows this character without side effects.
+///
+/// False for control characters, which move the cursor or change the screen. Also false for Unicode's bidirectional and zero-width
+/// controls, which reorder or hide the text around them.
 pub fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The text on one line: characters that are not printable are escaped, a newline as `\n`.
+/// Puts a text on one line: escapes characters that are not printable, a newline as `\n`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
@@ -22,7 +24,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same, cut after about so many bytes. What was cut off is counted at the end.
+/// Like [`printable`], but cuts the text after about `most_bytes` and appends how many bytes were cut.
 pub fn excerpt(text: &str, most_bytes: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(most_bytes));
     for (at, character) in text.char_indices() {
@@ -35,11 +37,11 @@ pub fn excerpt(text: &str, most_bytes: usize) -> String {
     shown
 }
 
-/// The same JSON value, with characters that are not printable written as `\u001b`. `json` is the text of a value, pretty or not.
+/// Escapes unprintable characters in a JSON text, as in `\u001b`. The result is the same JSON value.
 pub fn printable_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
-        // Outside of strings JSON has no control character but the newlines between members, inside it escapes newlines.
+        // serde_json writes raw newlines only between members: inside of strings it escapes them.
         if character == '\n' || is_printable(character) {
             shown.push(character);
         } else {

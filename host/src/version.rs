@@ -1,24 +1,24 @@
-//! What this program is made of: its own version, and those of the parts whose faults are its own (SB-15).
+//! The versions of this program and of the parts whose vulnerabilities it inherits.
 
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-/// Versions, by part.
+/// The versions that `comptoir --version` and the admin API show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Versions {
-    /// This program.
+    /// The version of Comptoir.
     pub comptoir: &'static str,
-    /// The sandbox.
+    /// The WebAssembly runtime: the sandbox.
     pub wasmtime: &'static str,
-    /// The databases.
+    /// The SQLite library that is linked.
     pub sqlite: &'static str,
-    /// The compiler that built it.
+    /// The Rust compiler that built this program.
     pub rustc: &'static str,
 }
 
 impl Versions {
-    /// Those of this program. SQLite's is what is linked, the others are noted when it is built.
+    /// The versions of this program. SQLite reports its own at run time; `build.rs` records the others.
     pub fn of_this_program() -> Self {
         Self {
             comptoir: env!("CARGO_PKG_VERSION"),

@@ -46,7 +46,7 @@ pub fn pin_load() {
 
 /// The same command on the serving core, by way of this program: the pid stays the command's own.
 pub fn on_server_core(command: &Command) -> anyhow::Result<Command> {
-    let own = std::env::current_exe().context("this program cannot find itself")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     let mut pinned = Command::new(own);
     let core = cores().map_or_else(String::new, |cores| cores.server.to_string());
     pinned.args([ROLE, &core]).arg(command.get_program()).args(command.get_args());

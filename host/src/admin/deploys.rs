@@ -246,7 +246,7 @@ pub(super) fn outcome(result: Result<Value, DeployError>, id: &str) -> Response<
         DeployError::UnknownService(_) => (StatusCode::NOT_FOUND, "UNKNOWN_SERVICE"),
         DeployError::Busy(_) => (StatusCode::CONFLICT, "DEPLOY_RUNNING"),
         DeployError::NothingBefore { .. } => (StatusCode::CONFLICT, "NOTHING_BEFORE"),
-        DeployError::WasLeft { .. } => (StatusCode::CONFLICT, "TARGET_NEEDED"),
+        DeployError::RolledBackFrom { .. } => (StatusCode::CONFLICT, "TARGET_NEEDED"),
         DeployError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "REVISION_CHANGED"),
         DeployError::Refused(refused) if refused.step == Step::Received => {
             (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")

@@ -1,4 +1,4 @@
-//! What the host did, for people.
+//! Prints the answers of the admin API as text for people.
 
 use serde_json::Value;
 
@@ -18,15 +18,15 @@ pub(super) fn report(report: &Value) {
     let (service, from, to) =
         (report["service"].as_str().unwrap_or_default(), short(&report["from"]), short(&report["to"]));
     if let Some(share) = report["canary"].as_str() {
-        outln!("{service}: {to} is tried on {share} of the callers, {from} serves the others");
+        outln!("{service}: {to} is a canary for {share} of the callers, {from} answers the others");
     } else if report["changed"] == true {
         outln!("{service}: {from} -> {to}");
     } else {
-        outln!("{service}: {to} is active already, nothing changed");
+        outln!("{service}: {to} is already active, nothing changed");
     }
 }
 
-/// A rollback, with the revision that it went to.
+/// Prints a rollback.
 pub(super) fn rolled_back(report: &Value) {
     steps(report);
     let service = report["service"].as_str().unwrap_or_default();
@@ -54,7 +54,7 @@ pub(super) fn reports(reports: &Value) {
 
 pub(super) fn aborted(aborted: &Value) {
     for service in aborted["services"].as_array().into_iter().flatten() {
-        outln!("{}: the canary ended, everybody is served as before", service.as_str().unwrap_or_default());
+        outln!("{}: canary aborted, the active revision answers all callers", service.as_str().unwrap_or_default());
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn status(services: &Value) {
         }
         let canary = &service["canary"];
         if let Some(share) = canary["share"].as_str() {
-            outln!("  {} is tried on {share} of the callers", short(&canary["revision"]));
+            outln!("  canary {} for {share} of the callers", short(&canary["revision"]));
             traffic(canary);
         }
         for kept in service["kept"].as_array().into_iter().flatten() {
@@ -103,13 +103,13 @@ pub(super) fn status(services: &Value) {
     }
 }
 
-/// What is tried, if anything is.
+/// Prints the share and the traffic of the canary, if one is running.
 pub(super) fn canary(canary: &Value) {
     let Some(share) = canary["share"].as_str() else {
         outln!("no canary is running");
         return;
     };
-    outln!("on {share} of the callers:");
+    outln!("canary for {share} of the callers:");
     for service in canary["services"].as_array().into_iter().flatten() {
         outln!("{}  {}", service["service"].as_str().unwrap_or_default(), short(&service["revision"]));
         if service["traffic"].as_array().is_none_or(Vec::is_empty) {
@@ -119,7 +119,8 @@ pub(super) fn canary(canary: &Value) {
     }
 }
 
-/// The one that signs, or soon will where hosts share it, and those that still verify.
+/// Prints the key that signs and the keys that still verify. If hosts share their keys, a new one starts to sign a little later,
+/// when all hosts know it.
 pub(super) fn keys(keys: &Value) {
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     for key in keys.as_array().into_iter().flatten() {
@@ -131,7 +132,7 @@ pub(super) fn keys(keys: &Value) {
 }
 
 fn signs(key: &Value, now: i64) -> String {
-    if key["since"].as_i64().is_some_and(|since| since > now) { "will sign then" } else { "signs" }.to_owned()
+    if key["since"].as_i64().is_some_and(|since| since > now) { "signs from then on" } else { "signs" }.to_owned()
 }
 
 fn traffic(of: &Value) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::record::{Action, Change, Ended};
+use super::record::{Action, Change, Outcome};
 use super::report::{DeployError, Refused, Report, Step, Steps};
 use super::serving::{Canary, Candidate, Rollout, Serving, Share};
 use super::switch::{Plan, collision};
-use super::watch::{self, Probation};
+use super::watch::{self, Watch};
 use super::{Deployer, Served, Vacancy};
 use crate::route::RouteConflict;
 
@@ -46,8 +46,8 @@ fn same<'a>(serving: &'a Serving, expected: &[i64]) -> Result<&'a Canary, Deploy
     serving.canary().filter(|canary| lines(canary) == expected).ok_or(DeployError::NoCanary)
 }
 
-fn ended(lines: &[i64], result: &'static str, detail: &str) -> Vec<Ended> {
-    lines.iter().map(|line| Ended { line: *line, result, detail: detail.to_owned() }).collect()
+fn outcomes(lines: &[i64], result: &'static str, detail: &str) -> Vec<Outcome> {
+    lines.iter().map(|line| Outcome { line: *line, result, detail: detail.to_owned() }).collect()
 }
 
 impl Deployer {
@@ -64,11 +64,11 @@ impl Deployer {
             let name: Arc<str> = served.revision.service().into();
             may_deploy(serving, &name, Some(share), set.as_deref())?;
             let mut candidates = serving.canary().map(|canary| canary.candidates().clone()).unwrap_or_default();
-            let mut end = ended(&[line], "canary", "");
+            let mut ending = outcomes(&[line], "canary", "");
             if let Some(replaced) = candidates.insert(name, Candidate { line, served }) {
-                end.extend(ended(&[replaced.line], "replaced", ""));
+                ending.extend(outcomes(&[replaced.line], "replaced", ""));
             }
-            Ok(Plan { activate: Vec::new(), end, canary: Some(Rollout { share, set, candidates }) })
+            Ok(Plan { activate: Vec::new(), outcomes: ending, canary: Some(Rollout { share, set, candidates }) })
         });
         switched.await?;
         self.watch_canary();
@@ -88,7 +88,7 @@ impl Deployer {
             }
             was_tried = canary.share() > Share::NOBODY;
             let rollout = Rollout { share, ..canary.rollout().clone() };
-            Ok(Plan { activate: Vec::new(), end: Vec::new(), canary: Some(rollout) })
+            Ok(Plan { activate: Vec::new(), outcomes: Vec::new(), canary: Some(rollout) })
         });
         switched.await?;
         tracing::info!(%share, "the canary has another share of the callers");
@@ -113,7 +113,7 @@ impl Deployer {
         }
         let tried = lines(canary);
         let mut working = Vec::new();
-        let (mut entries, mut unchanged) = (Vec::new(), Vec::new());
+        let (mut attempts, mut unchanged) = (Vec::new(), Vec::new());
         for (name, Candidate { line, served }) in canary.candidates() {
             working.push(self.begin_work(name)?);
             self.check_noted_time(name, served.revision.digest())?;
@@ -122,17 +122,17 @@ impl Deployer {
                 unchanged.push(*line);
                 continue;
             }
-            let entry = self.entry(name, Action::Promote, active, served.revision.digest(), reason);
-            entries.push((entry, served.clone()));
+            let attempt = self.attempt(name, Action::Promote, active, served.revision.digest(), reason);
+            attempts.push((attempt, served.clone()));
         }
         let mut olds = BTreeMap::new();
-        let switched = self.switch_with_lines(entries, |serving, activate| {
+        let switched = self.switch_with_lines(attempts, |serving, activate| {
             same(serving, &tried)?;
             olds.clone_from(serving.stable().services());
             let promoted: Vec<i64> = tried.iter().filter(|line| !unchanged.contains(line)).copied().collect();
-            let mut end = ended(&promoted, "promoted", "");
-            end.extend(ended(&unchanged, "unchanged", "it is active already"));
-            Ok(Plan { activate, end, canary: None })
+            let mut ending = outcomes(&promoted, "promoted", "");
+            ending.extend(outcomes(&unchanged, "unchanged", "it is active already"));
+            Ok(Plan { activate, outcomes: ending, canary: None })
         });
         let mut new_lines = switched.await?.into_iter();
         steps.done(Step::Active, None);
@@ -150,7 +150,7 @@ impl Deployer {
             reports.push(Report { active_since: Some(self.now()), steps: steps.clone(), ..report });
             changes.extend(old.map(|old| (line, served.clone(), old.clone())));
         }
-        tokio::spawn(watch::run(self.clone(), Probation::in_charge(changes, self.manifest.deploy.watch)));
+        tokio::spawn(watch::run(self.clone(), Watch::active(changes, self.manifest.deploy.watch)));
         Ok(reports)
     }
 
@@ -176,13 +176,13 @@ impl Deployer {
     ) -> Result<(), DeployError> {
         let switched = self.switch(|serving| {
             same(serving, tried)?;
-            Ok(Plan { activate: Vec::new(), end: ended(tried, result, reason), canary: None })
+            Ok(Plan { activate: Vec::new(), outcomes: outcomes(tried, result, reason), canary: None })
         });
         switched.await.map(drop)
     }
 
     /// Whether a canary with these lines runs and somebody is part of it, and the host does not stop.
-    pub(super) fn is_tried(&self, tried: &[i64]) -> bool {
+    pub(super) fn has_traffic(&self, tried: &[i64]) -> bool {
         !self.is_stopped() && same(&self.current.load(), tried).is_ok_and(|canary| canary.share() > Share::NOBODY)
     }
 
@@ -193,7 +193,7 @@ impl Deployer {
         let old = |name: &Arc<str>| serving.stable().services().get(name).cloned();
         let changes = canary.candidates().iter();
         let changes = changes.filter_map(|(name, new)| Some((new.line, new.served.clone(), old(name)?))).collect();
-        tokio::spawn(watch::run(self.clone(), Probation::canary(changes)));
+        tokio::spawn(watch::run(self.clone(), Watch::canary(changes)));
     }
 
     /// The canary that ran when the host ended, made again. One that cannot be is aborted by the change that this adds to.
@@ -206,7 +206,7 @@ impl Deployer {
                 Err(error) => {
                     tracing::error!(service = name, %error, "the canary ends here: everybody is served by what is in charge");
                     let tried: Vec<i64> = record.candidates.iter().map(|(.., line)| *line).collect();
-                    change.ended.extend(ended(&tried, "aborted", &error.to_string()));
+                    change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
                     return Ok(None);
                 }
             };
@@ -232,7 +232,7 @@ impl Deployer {
             Ok(serving) => Ok(serving),
             Err(error) => {
                 tracing::error!(%error, "the canary was aborted: its routes collide with those of a service");
-                change.ended.extend(ended(&tried, "aborted", &error.to_string()));
+                change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
                 change.canary = None;
                 Serving::new(services, vacant, None).map_err(conflict)
             }

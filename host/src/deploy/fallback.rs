@@ -3,25 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::record::{Action, Entry};
-use super::report::{DeployError, Steps};
+use super::record::{Action, Attempt};
+use super::report::{DeployError, Steps, shortened};
 use super::start::{Start, Starts};
 use super::switch::collision;
 use super::{Deployer, Deployment, Served};
 
 /// Earlier revisions that are tried, newest first. Each may take as long as a component may take to describe itself.
 const TRIED: usize = 3;
-
-/// Characters of a reason that are noted. A component decides how long its own reasons are.
-const REASON_CHARACTERS: usize = 1000;
-
-/// A text with a bounded length.
-pub(super) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(REASON_CHARACTERS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
 
 impl Deployer {
     /// What a service starts with: as it should, or else with an earlier revision.
@@ -46,13 +35,13 @@ impl Deployer {
         let (from, to) = (&active[..12], &digest[..12]);
         tracing::error!(service = name, from, to, reason, "an earlier revision serves instead of the active one");
         let note = format!("revision {to} serves instead of {from}: {reason}");
-        let entry = self.entry(name, Action::Fallback, Some(active.clone()), digest, reason);
-        Ok(Some(Start { served, entry: Some(entry), note: Some(note) }))
+        let attempt = self.attempt(name, Action::Fallback, Some(active.clone()), digest, reason);
+        Ok(Some(Start { served, attempt: Some(attempt), note: Some(note) }))
     }
 
     async fn earlier(&self, name: &str, active: &str) -> Result<Option<Served>, DeployError> {
         let mut tried = 0;
-        for digest in self.record.served_once(name)?.into_iter().filter(|digest| digest != active) {
+        for digest in self.record.formerly_active(name)?.into_iter().filter(|digest| digest != active) {
             if tried == TRIED {
                 break;
             }
@@ -63,7 +52,7 @@ impl Deployer {
             tried += 1;
             let staged = async {
                 let served = self.stage(name, &bytes.into(), &digest, &mut Steps::default()).await?;
-                self.fits_schema(&served).await?;
+                self.check_schema_range(&served).await?;
                 Ok::<_, DeployError>(served)
             };
             match staged.await {
@@ -80,15 +69,15 @@ impl Deployer {
     /// A set that is still watched falls back as a whole if one of it does.
     pub(super) async fn fall_back_together(&self, starts: &mut Starts) -> Result<(), DeployError> {
         let has_left = |start: &Result<Start, DeployError>| match start {
-            Ok(Start { entry, .. }) => entry.as_ref().is_some_and(|entry| entry.action == Action::Fallback),
+            Ok(Start { attempt, .. }) => attempt.as_ref().is_some_and(|attempt| attempt.action == Action::Fallback),
             Err(_) => true,
         };
-        for set in self.record.on_probation()? {
+        for set in self.record.watched()? {
             let left = set.iter().find(|member| starts.get(&member.service).is_some_and(has_left));
             let Some(left) = left.map(|left| left.service.clone()) else { continue };
             for member in set.into_iter().filter(|member| member.service != left) {
                 // A new component of the manifest takes the place of what was deployed with the set.
-                let is_as_before = |start: &Start| start.entry.is_none();
+                let is_as_before = |start: &Start| start.attempt.is_none();
                 let Some(Ok(start)) = starts.get(&member.service) else { continue };
                 if !is_as_before(start) {
                     continue;
@@ -105,7 +94,7 @@ impl Deployer {
     /// Takes out services whose routes collide. Those that served together last come first, so what is new gives way: a new component
     /// to the active revision of its service, and a new service to all others.
     pub(super) async fn settle_collisions(&self, starts: &mut Starts) -> Result<(), DeployError> {
-        let is_new = |start: &Start| start.entry.is_some();
+        let is_new = |start: &Start| start.attempt.is_some();
         let mut order: Vec<String> =
             starts.iter().filter(|(_, start)| start.is_ok()).map(|(name, _)| name.clone()).collect();
         order.sort_by_key(|name| starts[name].as_ref().is_ok_and(is_new));
@@ -127,7 +116,7 @@ impl Deployer {
             let start = match active.filter(|_| starts[&name].as_ref().is_ok_and(is_new)) {
                 Some(active) => self.start_again(&name, &active, None).await.map(|served| Start {
                     served,
-                    entry: None,
+                    attempt: None,
                     note: Some(shortened(&refused.to_string())),
                 }),
                 None => Err(refused),
@@ -150,8 +139,8 @@ impl Deployer {
             return Ok(());
         }
         let from = self.record.active(name)?;
-        let entry: Entry = self.entry(name, Action::Start, from, digest, "the host started");
-        let line = self.record.begin(&entry)?;
+        let attempt: Attempt = self.attempt(name, Action::Start, from, digest, "the host started");
+        let line = self.record.begin(&attempt)?;
         Ok(self.record.end(line, "refused", reason)?)
     }
 

@@ -1,44 +1,43 @@
-//! What an operator orders to be deployed, and its way through every step.
+//! One deploy: the operator's order, and its way through all steps.
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
+use super::digest::sha256;
 use super::record::Action;
 use super::report::{DeployError, Refused, Report, Step, Steps};
 use super::serving::Share;
 use super::switch::Plan;
-use super::watch::{self, Probation};
-use super::{Deployer, Served, canary, hex};
+use super::watch::{self, Watch};
+use super::{Deployer, Served, canary};
 
-/// What an operator wants deployed.
+/// An operator's order to deploy one component.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
     /// The service.
     pub service: String,
-    /// The component's file.
+    /// The bytes of the component's file.
     pub bytes: Vec<u8>,
-    /// SHA-256 that the bytes must have, in hexadecimal.
+    /// The SHA-256 that the bytes must have, in hexadecimal. None if the client did not send one.
     pub digest: Option<String>,
-    /// The line of its signature, as `comptoir sign` writes it.
+    /// The signature, as the line that `comptoir sign` writes.
     pub signature: Option<String>,
-    /// The digest that must be active now: the order is void when somebody else was faster.
+    /// The digest that must be active now. If another deploy was faster, this order fails with `Changed`.
     pub replaces: Option<String>,
-    /// Activate it even if the host took it back before.
+    /// Deploy it even if the host has already reverted this component.
     pub force: bool,
-    /// Try it on this share of the callers first, instead of putting it in charge.
+    /// Start a canary on this share of the callers instead of activating the revision.
     pub canary: Option<Share>,
-    /// The set that it belongs to: it is staged for nobody, until the whole set is promoted.
+    /// The set that it belongs to. No caller reaches it before the whole set is promoted.
     pub set: Option<String>,
-    /// Why, for the history.
+    /// The reason to record in the history.
     pub reason: String,
 }
 
 impl Deployer {
-    /// Takes a component from an operator all the way, and begins to watch it.
+    /// Runs all steps of a deploy, and starts to watch the new revision.
     ///
     /// # Errors
-    /// `DeployError`. Then what served before serves on.
+    /// The old revision keeps serving.
     pub async fn deploy(self: &Arc<Self>, mut order: Order) -> Result<Report, DeployError> {
         let mut steps = Steps::default();
         let name = order.service.clone();
@@ -46,23 +45,23 @@ impl Deployer {
         let active = self.check_replaces(&name, order.replaces.as_deref())?;
         canary::may_deploy(&self.current.load(), &name, order.canary, order.set.as_deref())?;
         let bytes: Arc<[u8]> = std::mem::take(&mut order.bytes).into();
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = sha256(&bytes);
         steps.done(Step::Received, None);
         let action = if order.canary.is_some() { Action::Canary } else { Action::Deploy };
         let signed = self.take_signature(&name, &digest, "the component", order.signature.as_deref());
-        let line = self.record.begin(&self.entry(&name, action, active, &digest, &order.reason))?;
-        let brought = match signed {
-            Ok(()) => self.bring(&order, line, &bytes, &digest, steps).await,
+        let line = self.record.begin(&self.attempt(&name, action, active, &digest, &order.reason))?;
+        let deployed = match signed {
+            Ok(()) => self.run_steps(&order, line, &bytes, &digest, steps).await,
             Err(refused) => Err(refused),
         };
-        if let Err(error) = &brought {
+        if let Err(error) = &deployed {
             self.record.end(line, "refused", &error.to_string())?;
         }
-        brought
+        deployed
     }
 
-    /// Every step of an order whose line of the history is begun.
-    async fn bring(
+    /// Runs the steps of an order whose history line has begun.
+    async fn run_steps(
         self: &Arc<Self>,
         order: &Order,
         line: i64,
@@ -71,19 +70,19 @@ impl Deployer {
         mut steps: Steps,
     ) -> Result<Report, DeployError> {
         let name = order.service.as_str();
-        let new = self.pass(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
+        let new = self.prepare(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
         let before = self.served(name);
         let mut report = self.report(line, before.as_ref(), &new);
         report.changed = report.from.as_deref() != Some(digest);
         if let Some(share) = order.canary.filter(|_| report.changed || order.set.is_some()) {
-            // A member of a set that is active already is staged like the others, so that nobody else changes it meanwhile.
+            // A component of a set that is already active is staged like the others, so that no other deploy can change it meanwhile.
             self.begin_canary(line, new, share, order.set.clone()).await?;
             report.canary = Some(share).filter(|_| report.changed);
         } else if !report.changed {
             self.store(&new).await?;
-            self.record.end(line, "unchanged", "it is active already")?;
+            self.record.end(line, "unchanged", "it is already active")?;
         } else {
-            self.put_in_charge(order, line, new).await?;
+            self.activate(order, line, new).await?;
             steps.done(Step::Active, None);
             report.active_since = Some(self.now());
         }
@@ -91,7 +90,7 @@ impl Deployer {
         Ok(report)
     }
 
-    async fn put_in_charge(self: &Arc<Self>, order: &Order, line: i64, new: Served) -> Result<(), DeployError> {
+    async fn activate(self: &Arc<Self>, order: &Order, line: i64, new: Served) -> Result<(), DeployError> {
         self.store(&new).await?;
         let replaced = self.switch(|serving| {
             canary::may_deploy(serving, &order.service, None, None)?;
@@ -99,16 +98,13 @@ impl Deployer {
             Ok(Plan::activate(serving, vec![(line, new.clone())]))
         });
         if let Some(Some(old)) = replaced.await?.pop() {
-            tokio::spawn(watch::run(
-                self.clone(),
-                Probation::in_charge(vec![(line, new, old)], self.manifest.deploy.watch),
-            ));
+            tokio::spawn(watch::run(self.clone(), Watch::active(vec![(line, new, old)], self.manifest.deploy.watch)));
         }
         Ok(())
     }
 
-    /// Every step up to activation.
-    async fn pass(
+    /// Runs all steps up to activation.
+    async fn prepare(
         &self,
         name: &str,
         bytes: &Arc<[u8]>,
@@ -120,22 +116,26 @@ impl Deployer {
         let refuse = |step, reason| Refused { service: name.to_owned(), step, reason };
         let limit = self.manifest.deploy.component;
         if bytes.len() as u64 > limit.as_u64() {
-            let reason = format!("it has {} bytes, more than the limit of {limit}", bytes.len());
+            let reason = format!(
+                "the component has {} bytes, more than the limit of {limit} (`component` in [deploy])",
+                bytes.len()
+            );
             return Err(refuse(Step::Received, reason).into());
         }
         if let Some(expected) = expected.filter(|expected| !expected.eq_ignore_ascii_case(digest)) {
-            let reason = format!("its sha256 is {digest}, but {expected} was announced: it was changed on the way");
+            let reason =
+                format!("its sha256 is {digest}, but the request announced {expected}: it was changed on the way");
             return Err(refuse(Step::Verified, reason).into());
         }
         if !force {
-            self.was_not_taken_back(name, digest)?;
+            self.check_not_reverted(name, digest)?;
         }
         let kept = self.kept(name).iter().find(|kept| kept.revision.digest() == digest).cloned();
         let served = match kept {
             Some(kept) => kept,
             None => self.stage(name, bytes, "the component", steps).await?,
         };
-        self.fits_texts(&served).await?;
+        self.check_migration_texts(&served).await?;
         let note = self.migrate(&served, true).await?;
         steps.done(Step::Migrated, note);
         let probes = self.probe(&served).await?;
@@ -143,16 +143,16 @@ impl Deployer {
         Ok(served)
     }
 
-    /// Refuses a component that was too large to be received, and writes it down.
+    /// Refuses a component that was too large to be read, and records that in the history.
     ///
     /// # Errors
-    /// Always: `Refused`, or what kept it from being written down.
+    /// Always: `Refused`, or the reason why the history could not be written.
     pub fn refuse_unread(&self, name: &str, reason: &str) -> Result<Report, DeployError> {
         self.lane(name)?;
         let active = self.check_replaces(name, None)?;
-        let line = self.record.begin(&self.entry(name, Action::Deploy, active, "", reason))?;
+        let line = self.record.begin(&self.attempt(name, Action::Deploy, active, "", reason))?;
         let limit = self.manifest.deploy.component;
-        let reason = format!("it has more bytes than the limit of {limit}");
+        let reason = format!("the component has more bytes than the limit of {limit} (`component` in [deploy])");
         let refused: DeployError = Refused { service: name.to_owned(), step: Step::Received, reason }.into();
         self.record.end(line, "refused", &refused.to_string())?;
         Err(refused)

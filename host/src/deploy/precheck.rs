@@ -1,22 +1,22 @@
-//! What can be said of all components before the first of them is compiled: their files, signatures and imports.
+//! Checks all components before the first one is compiled: their files, signatures and imports.
 
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
+use super::digest::sha256;
 use super::record::Record;
 use super::report::{Refused, Step};
-use super::{check, hex, signed};
+use super::{check, signed};
 use crate::engine;
 use crate::manifest::{Fault, Manifest, Service};
 use crate::signature::Signature;
 
-/// Why a component cannot serve, and the key of the service's table in the manifest that says what it should be.
+/// Why a component cannot serve, and the key in the service's table of the manifest that the operator should correct.
 type Unfit = (&'static str, Refused);
 
-/// The faults that keep services from starting, at most one of each. Without a record as at a first start.
+/// Finds the faults that keep services from starting, at most one of each service. Without a record it checks as for a first start.
 ///
-/// A service that served before starts if the manifest still grants what its active revision imports, whatever its file is.
+/// A service with an active revision has no fault as long as the manifest grants what that revision imports, even if its file in the
+/// manifest is unusable.
 pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fault> {
     let services = manifest.services.iter();
     let unfit = services.filter_map(|(name, service)| {
@@ -25,9 +25,9 @@ pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fau
         let (key, refused) = match active {
             None => component.check_first(now).err()?,
             Some((record, active)) => {
-                // A revision that is gone is a fault of the data folder, not of the manifest.
+                // A missing revision is a fault of the data folder, not of the manifest.
                 let bytes = record.load(&active)?;
-                // One that cannot be read any more gives way to an earlier revision.
+                // If the active revision cannot be read any more, the start falls back to an earlier one.
                 let unfit = component.check_imports(&bytes, &active).err().filter(|(key, _)| *key != "component")?;
                 component.read().and_then(|bytes| component.check_imports(&bytes, &component.origin())).err()?;
                 unfit
@@ -53,7 +53,7 @@ impl Component<'_> {
         Refused { service: self.name.to_owned(), step, reason }
     }
 
-    /// The file that a first start compiles.
+    /// Checks the file that a first start compiles.
     fn check_first(&self, now: u64) -> Result<(), Unfit> {
         let bytes = self.read()?;
         self.check_signature(&bytes, now)?;
@@ -76,7 +76,7 @@ impl Component<'_> {
         let signature = Signature::read(&line);
         signature
             .and_then(|signature| {
-                signature.check(signers, self.name, &hex(&Sha256::digest(bytes)))?;
+                signature.check(signers, self.name, &sha256(bytes))?;
                 signature.check_time(now)
             })
             .map_err(|error| unfit(&error.to_string()))
@@ -93,7 +93,10 @@ impl Component<'_> {
     }
 }
 
-/// The bytes of a component's file, which must be within the manifest's limit. Blocks on the disk.
+/// Reads a component's file. Blocks on the disk.
+///
+/// # Errors
+/// The file cannot be read, or is larger than the manifest allows.
 pub(super) fn read(manifest: &Manifest, name: &str, file: &Path) -> Result<Vec<u8>, Refused> {
     let shown = file.display();
     let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Received, reason };

@@ -18,23 +18,23 @@ const WHY_BYTES: usize = 8 << 10;
 
 /// Why a revision was not found fit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(super) enum ProbeFailure {
     /// It answered wrongly, or not at all.
-    Itself(String),
+    Revision(String),
     /// Something that it depends on failed it, so this says nothing about it.
-    Surroundings(String),
+    Dependency(String),
 }
 
-impl Unfit {
+impl ProbeFailure {
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Itself(reason) | Self::Surroundings(reason) => reason,
+            Self::Revision(reason) | Self::Dependency(reason) => reason,
         }
     }
 }
 
 /// Asks for health and makes all probes, one after the other, and gives their number.
-pub(super) async fn all(served: &Served, time: Duration) -> Result<usize, Unfit> {
+pub(super) async fn all(served: &Served, time: Duration) -> Result<usize, ProbeFailure> {
     let deadline = Instant::now() + time;
     let mut probes = Vec::new();
     if let Some(health) = served.health() {
@@ -44,21 +44,24 @@ pub(super) async fn all(served: &Served, time: Duration) -> Result<usize, Unfit>
     for probe in &probes {
         let shown = format!("{} {}", probe.method, probe.path);
         match tokio::time::timeout_at(deadline, one(served, probe)).await {
-            Ok(answered) => answered.map_err(|unfit| match unfit {
-                Unfit::Itself(why) => Unfit::Itself(format!("the probe {shown} {why}")),
-                Unfit::Surroundings(why) => Unfit::Surroundings(format!("the probe {shown} {why}")),
+            Ok(answered) => answered.map_err(|failure| match failure {
+                ProbeFailure::Revision(why) => ProbeFailure::Revision(format!("the probe {shown} {why}")),
+                ProbeFailure::Dependency(why) => ProbeFailure::Dependency(format!("the probe {shown} {why}")),
             })?,
-            Err(_) => return Err(Unfit::Itself(format!("the probe {shown} was not answered within {time:?}"))),
+            Err(_) => {
+                return Err(ProbeFailure::Revision(format!("the probe {shown} was not answered within {time:?}")));
+            }
         }
     }
     Ok(probes.len())
 }
 
-async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
+async fn one(served: &Served, probe: &Probe) -> Result<(), ProbeFailure> {
     let body = probe.body.clone().unwrap_or_default();
     let mut request = Request::new(());
     *request.method_mut() = probe.method.clone();
-    *request.uri_mut() = probe.path.parse().map_err(|_| Unfit::Itself("has a path that cannot be read".to_owned()))?;
+    *request.uri_mut() =
+        probe.path.parse().map_err(|_| ProbeFailure::Revision("has a path that cannot be read".to_owned()))?;
     if probe.body.is_some() {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
@@ -78,12 +81,12 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), Unfit> {
             let printed = answer.output.map(|output| format!(" (it printed: {output})"));
             format!("was answered with {}{}", answer.response.status(), printed.unwrap_or_default())
         }
-        Err(failure) if failure.kind == FailureKind::Busy => return Err(Unfit::Surroundings(failure.cause)),
+        Err(failure) if failure.kind == FailureKind::Busy => return Err(ProbeFailure::Dependency(failure.cause)),
         Err(failure) => {
             let printed = failure.output.map(|output| format!(" (it printed: {output})"));
             format!("failed: {}{}", failure.cause, printed.unwrap_or_default())
         }
     };
     let why = excerpt(&why, WHY_BYTES);
-    Err(if excuse.cause().is_some() { Unfit::Surroundings(why) } else { Unfit::Itself(why) })
+    Err(if excuse.cause().is_some() { ProbeFailure::Dependency(why) } else { ProbeFailure::Revision(why) })
 }

@@ -1,8 +1,8 @@
-//! What is active, and how it came to be: on disk, so that no crash makes the host forget or lie.
+//! The record: active revisions and the history of deploys, on disk.
 //!
-//! A revision becomes active in one transaction that also ends its line of the history; only then does the pointer move that
-//! requests follow. A line that was begun and has no end belongs to a deploy that a crash cut off: the next start marks it
-//! as interrupted. The components themselves lie beside, each under its digest.
+//! One transaction makes a revision active and ends its history line. Only then does the pointer move that requests read. A history
+//! line without an end belongs to a deploy that a crash cut off: the next start marks it as interrupted. The components lie in the
+//! folder `revisions`, each under its digest.
 
 mod artifacts;
 mod changes;
@@ -20,33 +20,33 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 
-pub(super) use changes::{Activation, CanaryRecord, Change, Ended, OnProbation};
+pub(super) use changes::{Activation, CanaryRecord, Change, Outcome, Watched};
 pub(super) use migrations::Text;
 
-/// Why the record cannot be read or written.
+/// The record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("the record of deploys in {} cannot be used: {cause}", path.display())]
+#[error("cannot use the record of deploys in {}: {cause}", path.display())]
 pub struct RecordError {
     path: PathBuf,
     cause: String,
 }
 
-/// What changed which revision serves.
+/// What kind of change a history line describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// The host started with it.
+    /// The host started with a new component of the manifest.
     Start,
-    /// An operator sent it.
+    /// The operator deployed a component.
     Deploy,
-    /// An operator took the one before.
+    /// The operator rolled back.
     Rollback,
-    /// The host took the one before, because the new one did worse.
+    /// The host reverted a revision that did clearly worse than the previous one.
     Revert,
-    /// An operator began to try it on a share of the callers.
+    /// The operator started a canary.
     Canary,
-    /// An operator put in charge what was tried.
+    /// The operator promoted a canary.
     Promote,
-    /// The host started an earlier revision, because the active one could not start.
+    /// The host started with an earlier revision, because the active one could not start.
     Fallback,
 }
 
@@ -64,65 +64,65 @@ impl Action {
     }
 }
 
-/// A line of the history that is begun.
+/// A change that is about to be tried: the first half of a history line. [`Outcome`] is the second half.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct Attempt {
     /// The service.
     pub service: String,
-    /// What is done.
+    /// The kind of change.
     pub action: Action,
-    /// The revision before.
+    /// The digest of the revision that is active now, if there is one.
     pub from: Option<String>,
-    /// The revision after; none while it is not known.
+    /// The digest of the new revision. Empty if the component was too large to be read.
     pub to: String,
-    /// Who did it.
+    /// Who makes the change: `operator` or `host`.
     pub by: String,
-    /// What they said about it.
+    /// The reason that they gave.
     pub reason: String,
-    /// The key that signed the revision after, if one did.
+    /// The public key that signed the new revision, if it is signed.
     pub signer: Option<String>,
 }
 
-/// A line of the history as it is read.
+/// A line of the history: one change, or an attempt that changed nothing.
 #[derive(Debug, Clone, Serialize)]
-pub struct Line {
-    /// Counts up.
+pub struct HistoryLine {
+    /// A later line has a larger id.
     pub id: i64,
-    /// Seconds since 1970-01-01 UTC.
+    /// When the change began, in seconds since 1970-01-01 UTC.
     pub at: i64,
     /// `start`, `deploy`, `rollback`, `revert`, `canary`, `promote` or `fallback`.
     pub action: String,
-    /// The revision before.
+    /// The digest of the previous revision.
     pub from: Option<String>,
-    /// The revision after, or the one that was refused.
+    /// The digest of the new revision, or of the one that was refused.
     pub to: String,
-    /// Who did it: `operator`, or `host`.
+    /// Who made the change: `operator` or `host`.
     pub by: String,
-    /// What they said about it.
+    /// The reason that they gave.
     pub reason: String,
-    /// `running`, `active`, `kept`, `reverted`, `refused`, `interrupted` or `unchanged`; of a canary `canary` while it runs, then
-    /// `promoted`, `aborted`, `replaced` or `reverted`.
+    /// `running`, `active`, `kept`, `reverted`, `refused`, `interrupted` or `unchanged`. A canary is `canary` while it
+    /// runs, then `promoted`, `aborted`, `replaced` or `reverted`.
     pub result: String,
     /// Why it was refused or reverted.
     pub detail: String,
-    /// The key that had signed the revision after, if one had.
+    /// The public key that signed the new revision, if it was signed then.
     pub signer: Option<String>,
 }
 
-/// What is known of the schema of a service's database.
+/// What this host knows about the schema of a service's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownSchema {
-    /// Up to this version the steps were not checked to only add.
+    /// Migrations after this version were checked to be additive. Those up to it were not.
     pub base: u32,
-    /// The version to which this host brought it.
+    /// The version to which this host migrated the database.
     pub latest: u32,
 }
 
-/// The record of one host. Clones share it.
+/// The record of one host. Clones share one database connection.
 #[derive(Clone)]
 pub struct Record {
     folder: PathBuf,
-    /// Held while a component is written or removed.
+    /// Locked while a component is written or removed.
     writing: Arc<Mutex<()>>,
     database: Arc<Mutex<Connection>>,
     clock: Clock,
@@ -179,22 +179,22 @@ const SCHEMA: &str = "
     UPDATE history SET result = 'interrupted' WHERE result = 'running';
 ";
 
-/// Columns that a record of an earlier version may lack: table, name and type.
+/// Columns that later versions added, and an older record may lack: table, name and type.
 const LATER_COLUMNS: [(&str, &str, &str); 3] =
     [("history", "signer", "TEXT"), ("history", "together", "INTEGER"), ("canary", "set_name", "TEXT")];
 
 impl Record {
-    /// Opens the record in a data folder, and marks what a crash cut off. Blocks on the disk.
+    /// Opens the record in a data folder, and marks the deploys that a crash interrupted. Blocks on the disk.
     ///
     /// # Errors
-    /// `RecordError` when the disk does not let it.
+    /// The folder or the database cannot be created or read.
     pub fn open(data: &Path, clock: Clock) -> Result<Self, RecordError> {
         let folder = data.join("revisions");
         let fail = |cause: String| RecordError { path: data.to_owned(), cause };
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|error| fail(error.to_string()))?;
         let file = data.join("deploys.db");
-        // Made here for its mode, which SQLite gives to the files beside it as well.
+        // Created here to set its mode. SQLite gives the same mode to its WAL file.
         let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&file);
         made.map_err(|error| fail(error.to_string()))?;
         let open = || -> rusqlite::Result<Connection> {
@@ -225,15 +225,15 @@ impl Record {
         i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX)
     }
 
-    /// The digest of the revision that was activated last.
+    /// The digest of the active revision of a service.
     pub fn active(&self, service: &str) -> Result<Option<String>, RecordError> {
         let sql = "SELECT digest FROM active WHERE service = ?1";
         let found = self.database().query_row(sql, [service], |row| row.get(0)).optional();
         found.map_err(|error| self.fail(error))
     }
 
-    /// Whether a deploy of this component ever came to its end. A refused one does not count, because its cause may be fixed by now.
-    /// Neither does an interrupted one, because nothing was decided about it.
+    /// Whether a deploy of this component ever finished. A refused deploy does not count, because its cause may be fixed by now. An
+    /// interrupted one does not count either, because it had no result.
     pub fn knows(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM history WHERE service = ?1
                    AND (before = ?2 OR (after = ?2 AND result NOT IN ('refused', 'interrupted'))))";
@@ -241,8 +241,8 @@ impl Record {
         found.map_err(|error| self.fail(error))
     }
 
-    /// The digests that were ever in charge of a service, the latest first.
-    pub fn served_once(&self, service: &str) -> Result<Vec<String>, RecordError> {
+    /// The digests of all revisions that were ever active for a service, the latest first.
+    pub fn formerly_active(&self, service: &str) -> Result<Vec<String>, RecordError> {
         let sql = "SELECT after, max(id) FROM history WHERE service = ?1 AND result IN ('active', 'kept', 'reverted')
                    GROUP BY after ORDER BY 2 DESC";
         let database = self.database();
@@ -252,7 +252,7 @@ impl Record {
         read().map_err(|error| self.fail(error))
     }
 
-    /// Why the host took a component back by itself, if it did and nobody has forced it since.
+    /// Why the host reverted a component. None if it never did, or if the component was activated again later.
     pub fn reverted(&self, service: &str, digest: &str) -> Result<Option<String>, RecordError> {
         let sql = "SELECT result, detail FROM history WHERE service = ?1 AND after = ?2
                    AND result IN ('reverted', 'kept', 'active') ORDER BY id DESC LIMIT 1";
@@ -263,22 +263,22 @@ impl Record {
         Ok(last.filter(|(result, _)| result == "reverted").map(|(_, detail)| detail))
     }
 
-    /// Whether a component was left by a rollback or a fallback, and has not been activated since.
-    pub fn was_left(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
+    /// Whether a rollback or a fallback replaced this component, and it has not been active since.
+    pub fn was_rolled_back(&self, service: &str, digest: &str) -> Result<bool, RecordError> {
         let sql = "SELECT action IN ('rollback', 'fallback') FROM history WHERE service = ?1 AND before = ?2
                    AND result IN ('active', 'kept', 'reverted') ORDER BY id DESC LIMIT 1";
         let left = self.database().query_row(sql, [service, digest], |row| row.get(0)).optional();
         left.map(Option::unwrap_or_default).map_err(|error| self.fail(error))
     }
 
-    /// What is known of the schema of a service's database.
+    /// What this host knows about the schema of a service's database. None if it never migrated one.
     pub fn schema(&self, service: &str) -> Result<Option<KnownSchema>, RecordError> {
         let sql = "SELECT base, latest FROM schemas WHERE service = ?1";
         let known = |row: &rusqlite::Row<'_>| Ok(KnownSchema { base: row.get(0)?, latest: row.get(1)? });
         self.database().query_row(sql, [service], known).optional().map_err(|error| self.fail(error))
     }
 
-    /// Notes what is known of the schema of a service's database.
+    /// Writes down what this host knows about the schema of a service's database.
     pub fn note_schema(&self, service: &str, known: KnownSchema) -> Result<(), RecordError> {
         let sql = "INSERT INTO schemas (service, base, latest) VALUES (?1, ?2, ?3)
                    ON CONFLICT (service) DO UPDATE SET base = ?2, latest = ?3 WHERE base <> ?2 OR latest <> ?3";
@@ -286,32 +286,32 @@ impl Record {
         self.database().execute(sql, params![service, base, latest]).map(drop).map_err(|error| self.fail(error))
     }
 
-    /// Begins a line of the history and gives its id.
-    pub fn begin(&self, entry: &Entry) -> Result<i64, RecordError> {
+    /// Begins a line of the history and returns its id.
+    pub fn begin(&self, attempt: &Attempt) -> Result<i64, RecordError> {
         let sql = "INSERT INTO history (at, service, action, before, after, by, reason, signer, result)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running')";
-        let Entry { service, action, from, to, by, reason, signer } = entry;
+        let Attempt { service, action, from, to, by, reason, signer } = attempt;
         let database = self.database();
         let values = params![self.now(), service, action.word(), from, to, by, reason, signer];
         database.execute(sql, values).map_err(|error| self.fail(error))?;
         Ok(database.last_insert_rowid())
     }
 
-    /// Ends a line that changed nothing, or changes how a line ended.
+    /// Sets the result of a line whose change did not become active, or changes the result of a line.
     pub fn end(&self, id: i64, result: &str, detail: &str) -> Result<(), RecordError> {
         let sql = "UPDATE history SET result = ?2, detail = ?3 WHERE id = ?1";
         self.database().execute(sql, params![id, result, detail]).map(drop).map_err(|error| self.fail(error))
     }
 
-    /// The newest lines of a service, newest first.
-    pub fn history(&self, service: &str, most: u32) -> Result<Vec<Line>, RecordError> {
+    /// The newest lines of a service's history, at most `most`, newest first.
+    pub fn history(&self, service: &str, most: u32) -> Result<Vec<HistoryLine>, RecordError> {
         let sql = "SELECT id, at, action, before, after, by, reason, result, detail, signer FROM history
                    WHERE service = ?1 ORDER BY id DESC LIMIT ?2";
         let database = self.database();
-        let read = || -> rusqlite::Result<Vec<Line>> {
+        let read = || -> rusqlite::Result<Vec<HistoryLine>> {
             let mut statement = database.prepare(sql)?;
             let lines = statement.query_map(params![service, most], |row| {
-                Ok(Line {
+                Ok(HistoryLine {
                     id: row.get(0)?,
                     at: row.get(1)?,
                     action: row.get(2)?,

@@ -1,4 +1,4 @@
-//! What happened in a deploy, step by step.
+//! What a deploy did step by step, and why it failed.
 
 use std::time::Instant;
 
@@ -8,30 +8,30 @@ use super::record::RecordError;
 use super::serving::Share;
 use crate::printable::excerpt;
 
-/// How far a component got.
+/// A step of a deploy. A component has passed the steps before the one that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Its file is here.
+    /// The component's file has arrived.
     Received,
-    /// It is a component that can answer HTTP, and the one that the caller meant.
+    /// It is a component that can answer HTTP, with the announced digest and a valid signature.
     Verified,
-    /// It is machine code.
+    /// It is compiled to machine code.
     Compiled,
-    /// Its imports are granted and joined to the host.
+    /// Its imports are granted and linked.
     Linked,
-    /// Its routes, migrations and schema range are known and within bounds.
+    /// Its routes, migrations and schema range are known and allowed.
     Described,
-    /// Its database has a schema that it works with.
+    /// The database has a schema that it works with.
     Migrated,
-    /// Its health and its probes were answered with 2xx.
+    /// Its health route and all of its probes answered 2xx.
     Probed,
-    /// Requests reach it.
+    /// Requests reach the new revision.
     Active,
 }
 
 impl Step {
-    /// The step in words, as in "could not be …".
+    /// The step as a participle, for messages like "could not be …".
     pub fn word(self) -> &'static str {
         match self {
             Self::Received => "received",
@@ -46,93 +46,106 @@ impl Step {
     }
 }
 
-/// Bytes of a reason that are shown. A reason repeats what a component says, and goes into the log, the history and the answer.
+/// Bytes of a reason that a message shows. A reason repeats text of the component, and appears in log, history and HTTP answer.
 const REASON_BYTES: usize = 8 << 10;
 
-/// Why a component does not serve. Shown on one line, with an excerpt of the reason.
+/// Characters of a reason that the history and a start's notes keep. The component decides how long its own text is.
+const NOTED_CHARACTERS: usize = 1000;
+
+/// Cuts a reason to the length that the history and a start's notes keep.
+pub(super) fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(NOTED_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason.to_owned(),
+    }
+}
+
+/// The refusal of a component at one of the steps. Its message is one line, with an excerpt of the reason.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the service `{service}` could not be {}: {}", step.word(), excerpt(reason, REASON_BYTES))]
 pub struct Refused {
-    /// The service that it was meant for.
+    /// The service that the component was meant for.
     pub service: String,
     /// The step that failed.
     pub step: Step,
-    /// What is wrong and what to do.
+    /// What is wrong, and what to do about it.
     pub reason: String,
 }
 
-/// Why nothing was activated.
+/// Why a deploy, canary or rollback changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// The manifest names no such service.
+    /// The manifest does not name this service.
     #[error("there is no service `{0}` in the manifest")]
     UnknownService(String),
-    /// Another deploy of the service runs.
+    /// Another deploy of the service is running.
     #[error("another deploy of `{0}` is running: wait for it to end")]
     Busy(String),
-    /// Another revision is active than the order was for.
-    #[error("`{service}` is at {active} now, not at the revision that this was meant to replace: look at it again")]
+    /// The active revision is not the one that the order was meant to replace.
+    #[error(
+        "`{service}` now runs {active}, not the revision that this deploy was meant to replace: check `comptoir status` again"
+    )]
     Changed {
         /// The service.
         service: String,
         /// The digest that is active.
         active: String,
     },
-    /// A canary of the service runs, or one that nothing can be added to.
+    /// A canary is running, and includes the service or accepts no more candidates.
     #[error("a canary of {0} is running: promote it or abort it first")]
     CanaryRunning(String),
-    /// A set that something else may not be added to, or that is not promoted alone, is being staged.
-    #[error("a set of {0} is being deployed: wait for it to end, or end it with `comptoir abort`")]
+    /// A set is being staged. Only orders with its name may change it.
+    #[error("a set of {0} is being deployed: wait for its end, or end it with `comptoir abort`")]
     SetRunning(String),
-    /// No canary runs, or not the one that was meant.
-    #[error("no canary is running, or not the one that this was meant for: look at it again")]
+    /// No canary is running, or not the one that the order was meant for.
+    #[error("no canary is running, or not the one that this was meant for: check `comptoir canary` again")]
     NoCanary,
-    /// The host stops.
+    /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
-    /// There is no revision to go back to.
-    #[error("`{service}` has no revision {wanted} to go back to")]
+    /// There is no revision to roll back to.
+    #[error("`{service}` has no {wanted} to roll back to")]
     NothingBefore {
         /// The service.
         service: String,
-        /// What was asked for.
+        /// What was asked for, in words: the previous revision, or one with certain digits.
         wanted: String,
     },
-    /// The revision before was itself left by a rollback.
+    /// The operator has already rolled back from the previous revision.
     #[error(
-        "the revision before is {target}, which `{service}` was rolled back from: name the one to go to with `--to`, as \
-         `comptoir history {service}` lists them"
+        "the previous revision is {target}, and `{service}` was rolled back from it before: name the revision to activate with \
+         `--to` (`comptoir history {service}` lists them)"
     )]
-    WasLeft {
+    RolledBackFrom {
         /// The service.
         service: String,
-        /// The digest of the revision before.
+        /// The digest of the previous revision.
         target: String,
     },
-    /// The component did not pass.
+    /// The component was refused at one of the steps.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The host is too busy to try the component, which may pass another time.
+    /// The host is too busy to run the component now. The same deploy may succeed later.
     #[error(transparent)]
     Crowded(Refused),
-    /// The disk does not let the host write down what it does.
+    /// The record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
-/// One step that was taken.
+/// A step that is done.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepTaken {
-    /// Which.
+    /// Which step.
     pub step: Step,
     /// How long it took, in microseconds.
     pub took_us: u64,
-    /// What there is to say about it.
+    /// Details, such as how many probes passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// Takes the time of steps as they are done.
+/// Collects the steps that are done, and how long each took.
 #[derive(Debug)]
 pub(super) struct Steps {
     taken: Vec<StepTaken>,
@@ -146,7 +159,7 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// A step is done.
+    /// Adds a step that is done now.
     pub(super) fn done(&mut self, step: Step, note: Option<String>) {
         let now = Instant::now();
         let took_us = u64::try_from((now - self.last).as_micros()).unwrap_or(u64::MAX);
@@ -154,38 +167,38 @@ impl Steps {
         self.last = now;
     }
 
-    /// All that were done.
+    /// The steps that were done, in order.
     pub(super) fn into_taken(self) -> Vec<StepTaken> {
         self.taken
     }
 }
 
-/// What a deploy or a rollback did.
+/// The result of a deploy or a rollback.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Its line in the history.
+    /// The id of its history line.
     pub id: i64,
     /// The service.
     pub service: String,
-    /// The revision before, SHA-256 in hexadecimal.
+    /// The previous revision: its SHA-256 in hexadecimal. None if there was none.
     pub from: Option<String>,
-    /// The revision after.
+    /// The new revision.
     pub to: String,
-    /// Whether requests reach another revision than before.
+    /// False if the component was already active.
     pub changed: bool,
-    /// The share of callers that reach the revision after, where that is a canary.
+    /// The share of the callers who reach the new revision, if it is a canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Share>,
-    /// The key that signed the revision after, if one did.
+    /// The public key that signed the new revision, if it is signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
-    /// From this instant on no request is started on the revision before (seconds since 1970-01-01 UTC, with fractions). None
-    /// for a canary.
+    /// When the new revision became active, in seconds since 1970-01-01 UTC with fractions. From then on no request starts on the
+    /// previous revision. None for a canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_since: Option<f64>,
     /// The steps, in order.
     pub steps: Vec<StepTaken>,
-    /// Routes and imports that came, went or changed their access.
+    /// One sentence for each route or import that was added, removed or changed.
     pub differences: Vec<String>,
 }
 

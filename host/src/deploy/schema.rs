@@ -11,12 +11,12 @@
 
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use storage::{Migration, Storage, Waits};
 
+use super::digest::sha256;
 use super::record::{KnownSchema, RecordError, Text};
 use super::report::{Refused, Step, Steps};
-use super::{DeployError, Deployer, Served, hex};
+use super::{DeployError, Deployer, Served};
 use crate::revision::Description;
 
 impl Deployer {
@@ -35,11 +35,11 @@ impl Deployer {
                 .into()),
             };
         };
-        self.fits_schema(served).await?;
+        self.check_schema_range(served).await?;
         let version = version(&**storage).await.map_err(refuse)?;
         let unchecked = self.unchecked(name, &**storage, version).await?.map_err(refuse)?;
         let last = u32::try_from(description.migrations.len()).unwrap_or(u32::MAX).max(version);
-        self.record.note_texts(name, version, &texts(description))?;
+        self.record.record_texts(name, version, &texts(description))?;
         let checked = (in_use || storage.serves_other_hosts()) && version > 0;
         if checked {
             let additive = storage.check_additive(description.migrations.clone()).await;
@@ -75,7 +75,7 @@ impl Deployer {
     }
 
     /// Refuses a component whose migrations have other texts than those that ran.
-    pub(super) async fn fits_texts(&self, served: &Served) -> Result<(), DeployError> {
+    pub(super) async fn check_migration_texts(&self, served: &Served) -> Result<(), DeployError> {
         let name = served.revision.service();
         let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
             return Ok(());
@@ -98,7 +98,7 @@ impl Deployer {
 
     /// Notes which texts ran on a database of before texts were remembered: those of the component that served last, as its file in the
     /// data folder has them. Where it cannot be asked, the next component is believed.
-    pub(super) async fn note_texts_of(&self, name: &str, active: &str) -> Result<(), DeployError> {
+    pub(super) async fn record_texts_of_active(&self, name: &str, active: &str) -> Result<(), DeployError> {
         let (Some(storage), Some(bytes)) = (self.platform.storages.get(name), self.record.load(active)) else {
             return Ok(());
         };
@@ -111,7 +111,7 @@ impl Deployer {
             Ok(Served { description: Some(description), .. }) => {
                 let mut ran = texts(&description);
                 ran.retain(|(number, _)| *number <= version);
-                self.record.note_texts(name, version, &ran)?;
+                self.record.record_texts(name, version, &ran)?;
             }
             Ok(_) => {}
             Err(error) => {
@@ -141,7 +141,7 @@ impl Deployer {
     }
 
     /// Refuses a component that does not work with the schema as it is.
-    pub(super) async fn fits_schema(&self, served: &Served) -> Result<(), DeployError> {
+    pub(super) async fn check_schema_range(&self, served: &Served) -> Result<(), DeployError> {
         let name = served.revision.service();
         let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
             return Ok(());
@@ -186,6 +186,6 @@ async fn version(storage: &dyn Storage) -> Result<u32, String> {
 
 /// The texts of a component's migrations.
 fn texts(description: &Description) -> Vec<Text> {
-    let text = |step: &Migration| (step.version, hex(&Sha256::digest(&step.sql)));
+    let text = |step: &Migration| (step.version, sha256(&step.sql));
     description.migrations.iter().map(text).collect()
 }

@@ -1,7 +1,7 @@
-//! What serves now: one deployment for everybody, and while a canary runs a second one for its share of the callers.
+//! What serves now: the stable deployment, and a second one for the callers of a running canary.
 //!
-//! A request takes one of the two when it begins and keeps it to the end, through the calls that its guest makes, so that
-//! within one request all services are of the same deployment.
+//! A request picks one of the two when it begins and keeps it until its end. The calls that its guest makes to other services use the
+//! same deployment.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::deployment::{Deployment, Served, Vacancy};
 use crate::route::RouteConflict;
 
-/// What serves now. Never changed: a switch makes another.
+/// The current deployments. Immutable: a switch creates a new one.
 #[derive(Default)]
 pub struct Serving {
     stable: Arc<Deployment>,
@@ -25,7 +25,7 @@ impl Serving {
     /// Builds both deployments.
     ///
     /// # Errors
-    /// Two services that claim the same route.
+    /// Two services claim the same route.
     pub(super) fn new(
         services: BTreeMap<Arc<str>, Served>,
         vacant: BTreeMap<Arc<str>, Vacancy>,
@@ -35,23 +35,23 @@ impl Serving {
         Ok(Self { stable: Arc::new(Deployment::new(services, vacant)?), canary })
     }
 
-    /// What serves everybody who is not part of the canary.
+    /// The deployment of the active revisions, for all callers who are not part of the canary.
     pub fn stable(&self) -> &Arc<Deployment> {
         &self.stable
     }
 
-    /// The canary, while one runs.
+    /// The running canary, if any.
     pub fn canary(&self) -> Option<&Canary> {
         self.canary.as_ref()
     }
 
-    /// Every revision that serves somebody or is on trial.
+    /// All active revisions, and all candidates of the canary.
     pub fn all(&self) -> impl Iterator<Item = &Served> {
         let candidates = self.canary.iter().flat_map(|canary| canary.candidates().values());
         self.stable.services().values().chain(candidates.map(|candidate| &candidate.served))
     }
 
-    /// The deployment in which a service has a revision whose digest begins with these digits: of the two that serve, no other.
+    /// The current deployment in which the service's revision has a digest that begins with these digits, stable or canary.
     pub fn with_revision(&self, service: &str, digits: &str) -> Option<&Arc<Deployment>> {
         let has = |deployment: &Deployment| {
             let served = deployment.services().get(service);
@@ -62,25 +62,25 @@ impl Serving {
     }
 }
 
-/// New revisions of one or several services, tried together on a share of the callers, and put in charge together or not.
+/// The candidates of a canary. They share the callers, and become active together or not at all.
 #[derive(Clone)]
 pub(super) struct Rollout {
     pub(super) share: Share,
-    /// The name of the set that is being staged. Nothing else may be added to it, and it alone promotes it.
+    /// The name of the set, if it is one. Only orders with this name may add to it, promote it or end it.
     pub(super) set: Option<String>,
     pub(super) candidates: BTreeMap<Arc<str>, Candidate>,
 }
 
-/// A revision on trial.
+/// A new revision of one service that the canary serves.
 #[derive(Clone)]
 pub struct Candidate {
-    /// The line of the history that began its trial.
+    /// The id of the history line that began the canary.
     pub line: i64,
-    /// What answers.
+    /// The revision, with its routes.
     pub served: Served,
 }
 
-/// A rollout, and the deployment that it makes.
+/// A running canary: its candidates, and the deployment in which they replace the active revisions.
 pub struct Canary {
     rollout: Rollout,
     deployment: Arc<Deployment>,
@@ -101,45 +101,45 @@ impl Canary {
         &self.rollout
     }
 
-    /// What serves the callers that are part of it.
+    /// The deployment for the callers who are part of the canary.
     pub fn deployment(&self) -> &Arc<Deployment> {
         &self.deployment
     }
 
-    /// The set that is being staged, if it is one.
+    /// The name of the set, if the canary is one.
     pub(super) fn set(&self) -> Option<&str> {
         self.rollout.set.as_deref()
     }
 
-    /// The share of callers that are part of it.
+    /// The share of the callers who are part of the canary.
     pub fn share(&self) -> Share {
         self.rollout.share
     }
 
-    /// The revisions on trial, by service.
+    /// The candidates, by service.
     pub fn candidates(&self) -> &BTreeMap<Arc<str>, Candidate> {
         &self.rollout.candidates
     }
 
-    /// Whether a caller is part of it. The same callers always are, and a larger share only adds some.
+    /// Whether a caller is part of the canary. A caller who is stays so, because a larger share only adds callers.
     pub fn takes(&self, caller: &Caller) -> bool {
-        // The oldest line is the same for as long as the canary lives, over restarts as well, and another for the next one.
+        // The oldest line stays the same as long as the canary runs, even over restarts. The next canary has another one.
         let salt = self.rollout.candidates.values().map(|candidate| candidate.line).min().unwrap_or_default();
         caller.bucket(salt) < self.rollout.share.0
     }
 }
 
-/// Who calls, as far as it decides which deployment answers.
+/// The identity of a caller that decides whether the canary answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody with a good token.
+    /// A user with a valid token, by name.
     User(String),
-    /// Anybody else, by address.
+    /// An anonymous caller, by address.
     Address(std::net::IpAddr),
 }
 
 impl Caller {
-    /// One of as many buckets as a share has steps, the same at every time.
+    /// The caller's bucket, 0 to 9,999. Constant for a caller and a salt.
     fn bucket(&self, salt: i64) -> u16 {
         let hash = Sha256::new().chain_update(salt.to_be_bytes());
         let hash = match self {
@@ -152,30 +152,30 @@ impl Caller {
     }
 }
 
-/// A share of callers, in hundredths of a per cent.
+/// A share of the callers, in hundredths of a per cent. Written like `5%` or `0.25%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u16);
 
 impl Share {
-    /// Nobody: what is staged is reached by those alone who ask for it.
+    /// No caller. Only requests that name the canary by header reach it.
     pub const NOBODY: Self = Self(0);
-    /// Everybody.
+    /// All callers.
     pub const ALL: Self = Self(10_000);
 
-    /// In hundredths of a per cent, 0 to 10,000.
+    /// The share in hundredths of a per cent, 0 to 10,000.
     pub fn basis_points(self) -> u16 {
         self.0
     }
 
-    /// From hundredths of a per cent; everybody where it is more than there are.
+    /// A share from hundredths of a per cent. Values above 10,000 count as 10,000.
     pub fn from_basis_points(points: u16) -> Self {
         Self(points.min(Self::ALL.0))
     }
 }
 
-/// A text that is no share.
+/// The text is not a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a share of the callers is written like 5% or 0.25%, from 0% to 100%")]
+#[error("write a share of the callers like 5% or 0.25%, from 0% to 100%")]
 pub struct ShareError;
 
 impl FromStr for Share {

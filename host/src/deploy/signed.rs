@@ -1,24 +1,24 @@
-//! Whether a component is signed by one whom the manifest lists: `signers` in `[deploy]`. Without any, nothing is asked.
+//! Signatures of components. Without `signers` in `[deploy]` of the manifest, none is needed.
 //!
-//! What is sent, or found at a start, brings a signature that is good now and not older than any that was taken for the service: it is
-//! taken, and noted. Nothing is staged without a noted one, so a restart and a way back need nothing but the record, and end neither
-//! with the signature's time nor by its version; but they end where its key is listed no more. What was on trial is put in charge
-//! before its signature's time is over.
+//! A new component, sent by the operator or found at a start, needs a signature of a listed key. The signature must not have expired,
+//! and its version must not be older than any accepted one of the service. The host then records it as accepted.
+//!
+//! A component is staged only if its signature is recorded. So a restart and a rollback need only the record. They still work after the
+//! signature has expired, but not after its key was removed from `signers`. A canary must be promoted before its signature expires.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
+use super::Deployer;
+use super::digest::sha256;
 use super::report::{DeployError, Refused, Step};
-use super::{Deployer, hex};
 use crate::manifest::Manifest;
 use crate::signature::{self, Signature, SignatureError};
 
-/// The signature that lies beside a component's file, if one does.
+/// Reads the signature file beside a component's file, if there is one.
 ///
 /// # Errors
-/// Which file cannot be read, and why.
+/// The file exists but cannot be read.
 pub(super) fn beside(file: &Path) -> Result<Option<String>, String> {
     let path = signature::beside(file);
     match std::fs::read_to_string(&path) {
@@ -32,7 +32,7 @@ fn refused(name: &str, reason: String) -> Refused {
     Refused { service: name.to_owned(), step: Step::Verified, reason }
 }
 
-/// What is wrong with a component's signature, and what helps.
+/// The refusal of a component because of its signature, with the command that signs it.
 pub(super) fn unfit(manifest: &Manifest, name: &str, origin: &str, why: &str) -> Refused {
     let manifest = manifest.file.display();
     let reason = format!(
@@ -43,7 +43,7 @@ pub(super) fn unfit(manifest: &Manifest, name: &str, origin: &str, why: &str) ->
 }
 
 impl Deployer {
-    /// Refuses a component without a noted signature of a listed key. `origin` is what messages call it.
+    /// Refuses a component without a recorded signature of a listed key. `origin` is what messages call the component.
     pub(super) fn check_noted(&self, name: &str, digest: &str, origin: &str) -> Result<(), DeployError> {
         let signers = &self.manifest.deploy.signers;
         if signers.is_empty() {
@@ -55,14 +55,14 @@ impl Deployer {
         Ok(checked.map_err(|error| self.unfit(name, origin, &error.to_string()))?)
     }
 
-    /// Refuses to put in charge what is on trial and whose signature is over by now.
+    /// Refuses to promote a candidate whose signature has expired.
     pub(super) fn check_noted_time(&self, name: &str, digest: &str) -> Result<(), DeployError> {
         let noted = self.record.signature(name, digest)?.filter(|_| !self.manifest.deploy.signers.is_empty());
         let Some(line) = noted else { return Ok(()) };
         let now = self.platform.clock.unix_seconds();
         let checked = Signature::read(&line).and_then(|signature| signature.check_time(now));
         let refuse = |error: SignatureError| {
-            refused(name, format!("{digest}: {error}. Abort the canary, sign the component anew and send it again"))
+            refused(name, format!("{digest}: {error}. Abort the canary, sign the component again and deploy it again"))
         };
         Ok(checked.map_err(refuse)?)
     }
@@ -71,19 +71,20 @@ impl Deployer {
         unfit(&self.manifest, name, origin, why)
     }
 
-    /// Takes the signature beside the file that the manifest names for a service, which has these bytes.
+    /// Accepts the signature beside the manifest's component of a service. `bytes` are the component.
     pub(super) async fn take_signature_beside(&self, name: &str, bytes: &[u8]) -> Result<(), DeployError> {
         if self.manifest.deploy.signers.is_empty() {
             return Ok(());
         }
         let file = &self.manifest.services[name].component;
         let line = beside(file).map_err(|why| refused(name, why))?;
-        self.take_signature(name, &hex(&Sha256::digest(bytes)), &file.display().to_string(), line.as_deref())
+        self.take_signature(name, &sha256(bytes), &file.display().to_string(), line.as_deref())
     }
 
-    /// Takes a signature for what served last and has none that is good: it may have served before signatures were asked for, or be
-    /// signed with a key that is listed no more. It is looked for beside the file that the manifest names, where that is the same
-    /// component, and otherwise beside the one in the data folder.
+    /// Accepts a signature for the active revision if it has no valid one. Its component may be older than `signers` in the manifest, or
+    /// the manifest may not list its key any more.
+    ///
+    /// Looks for the signature beside the manifest's file if that is the same component (`is_shipped`), or else beside the stored one.
     pub(super) async fn sign_active(&self, name: &str, active: &str, is_shipped: bool) -> Result<(), DeployError> {
         let kept = self.record.artifact(active);
         let file = if is_shipped { self.manifest.services[name].component.clone() } else { kept };
@@ -96,10 +97,10 @@ impl Deployer {
         self.take_signature(name, active, &origin, Some(&line))
     }
 
-    /// Takes the signature that came with a component, and notes it.
+    /// Checks the signature that came with a component, and records it as accepted.
     ///
     /// # Errors
-    /// `Refused` where it is missing, wrong, over, or older than one that was taken.
+    /// `Refused` if the signature is missing, wrong, expired, or older than an accepted one.
     pub(super) fn take_signature(
         &self,
         name: &str,
@@ -119,13 +120,13 @@ impl Deployer {
             Ok(signature)
         };
         let signature = good().map_err(|error: SignatureError| self.unfit(name, origin, &error.to_string()))?;
-        self.is_newer(name, origin, &signature)?;
+        self.check_version(name, origin, &signature)?;
         Ok(self.record.note_signature(name, digest, signature.line())?)
     }
 
-    /// Refuses what was signed before anything that was ever taken for the service, be that in charge or not: an old fault must not come
-    /// back with an old signature. The newest may come again, signed by the same key.
-    fn is_newer(&self, name: &str, origin: &str, signature: &Signature) -> Result<(), DeployError> {
+    /// Refuses a signature that is older than any accepted one of the service, so that an old signature cannot bring back an old
+    /// vulnerability. The newest component may come again if the same key signed it.
+    fn check_version(&self, name: &str, origin: &str, signature: &Signature) -> Result<(), DeployError> {
         let taken = self.record.signatures(name)?;
         let taken = taken.iter().filter_map(|line| Signature::read(line).ok());
         let Some(newest) = taken.max_by_key(|taken| taken.statement().version) else { return Ok(()) };
@@ -135,14 +136,14 @@ impl Deployer {
             return Ok(());
         }
         let reason = format!(
-            "{origin}: its signature has version {}, and one with {} was taken: sign it with a later one, or go back to what served \
-             before with `comptoir rollback {name}`",
+            "{origin}: its signature has version {}, but the host has already accepted version {}: sign it with a later --version, or \
+             return to the previous revision with `comptoir rollback {name}`",
             brought.version, newest.version
         );
         Err(refused(name, reason).into())
     }
 
-    /// The key that signed a component, if one did.
+    /// The public key that signed a component, if it is signed.
     pub(super) fn signer(&self, name: &str, digest: &str) -> Option<String> {
         let line = self.record.signature(name, digest).ok().flatten()?;
         Signature::read(&line).ok().map(|signature| signature.statement().key.to_string())

@@ -1,13 +1,14 @@
-//! From a component's bytes to a revision that could serve. Changes nothing that anybody sees.
+//! Staging: turns a component's bytes into a revision that can serve. Has no effect on the active revisions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::digest::hex;
 use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
-use super::{Documentation, Platform, Served, check, compile, hex};
+use super::{Documentation, Platform, Served, check, compile};
 use crate::answers::Answers;
 use crate::audit::Teller;
 use crate::engine;
@@ -16,7 +17,7 @@ use crate::manifest::{Grant, Manifest, PlainAccess, Service};
 use crate::revision::{Background, Description, DescriptionError, Idle, Parts, Revision, Slots};
 use crate::route::{Access, Route};
 
-/// What staging works with.
+/// The inputs of staging one component.
 pub(super) struct Stage<'a> {
     pub(super) name: &'a str,
     pub(super) manifest: &'a Manifest,
@@ -25,10 +26,10 @@ pub(super) struct Stage<'a> {
     pub(super) background: &'a Arc<Background>,
     pub(super) idle: Option<&'a Arc<Idle>>,
     pub(super) answers: Option<&'a Arc<Answers>>,
-    /// The program that compiles in a process of its own; in this one where there is none.
+    /// The program that compiles in a separate process. None to compile in this process.
     pub(super) compiler: Option<&'a PathBuf>,
     pub(super) progress: &'a Progress,
-    /// Where the bytes come from, for messages.
+    /// What messages call the component: a file or a digest.
     pub(super) origin: String,
 }
 
@@ -41,7 +42,7 @@ impl Stage<'_> {
         Refused { service: self.name.to_owned(), step, reason }
     }
 
-    /// Verifies, compiles, links and describes.
+    /// Verifies, compiles and links the component, and asks it to describe itself.
     ///
     /// # Errors
     /// The step that failed, and why.
@@ -119,7 +120,7 @@ impl Stage<'_> {
     }
 }
 
-/// The routes that a component declares, or catch-alls on the mounts of one that declares none.
+/// The routes that a component declares. If it declares none: catch-all routes on its mounts.
 fn routes(name: &str, service: &Service, description: Option<&Description>) -> Vec<Route> {
     if let Some(description) = description {
         return description.routes.clone();

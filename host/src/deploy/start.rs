@@ -1,32 +1,30 @@
-//! What a host starts with: the revisions that served last, or the components that the manifest names where those are new.
+//! The start: activates the revisions that were active last, or components of the manifest that are new.
 //!
-//! One component does not keep the others from serving. A service whose active revision cannot start falls back to an earlier one
-//! (`fallback`), and one that has none is vacant: its paths answer 503. There are two exceptions, in which the start is refused:
+//! A broken component does not keep other services from starting. If a service's active revision cannot start, the host falls back to an
+//! earlier one (`fallback`). If no revision can start, the service is vacant: its paths answer 503. In two cases the start fails:
 //!
-//! - At a first start nothing served before, so nobody is cut off, and a broken component is the operator's mistake of this moment.
-//! - If no service can serve, a host that starts would only hide that.
+//! - At a first start one component is broken. No caller depends on the host yet, and the operator is there to correct the mistake.
+//! - No service can serve. A running host would only hide that.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures::future::join_all;
-use sha2::{Digest as _, Sha256};
-
 use super::deployment::Vacancy;
-use super::fallback::shortened;
-use super::record::{Action, Activation, Change, Entry, OnProbation};
-use super::report::{DeployError, Refused, Step, Steps};
-use super::watch::{self, Probation};
-use super::{Deployer, Served, hex, precheck};
+use super::digest::sha256;
+use super::record::{Action, Activation, Attempt, Change, Watched};
+use super::report::{DeployError, Refused, Step, Steps, shortened};
+use super::watch::{self, Watch};
+use super::{Deployer, Served, precheck};
+use futures::future::join_all;
 
 /// What one service starts with.
 pub(super) struct Start {
     pub(super) served: Served,
-    /// The line of the history that it makes, if it was not active before.
-    pub(super) entry: Option<Entry>,
-    /// What an operator should know of it.
+    /// The history line to write. None if the revision was active before.
+    pub(super) attempt: Option<Attempt>,
+    /// A note for the operator, such as why an earlier revision serves.
     pub(super) note: Option<String>,
 }
 
@@ -34,10 +32,10 @@ pub(super) struct Start {
 pub(super) type Starts = BTreeMap<String, Result<Start, DeployError>>;
 
 impl Deployer {
-    /// Activates for every service what served last, or the component that the manifest names where that is new.
+    /// Starts every service with its last active revision, or with the manifest's component if that is new.
     ///
     /// # Errors
-    /// At a first start, the first service that cannot serve. Later, only that no service can, or that the record cannot be used.
+    /// At a first start: a service cannot start. Later: no service can start, or the record cannot be used.
     pub async fn start_all(self: &Arc<Self>) -> Result<(), DeployError> {
         let names: Vec<&String> = self.manifest.services.keys().collect();
         let active: Vec<_> = names.iter().map(|name| self.record.active(name)).collect::<Result<_, _>>()?;
@@ -61,15 +59,15 @@ impl Deployer {
         Ok(())
     }
 
-    /// Writes down what each service starts with, and moves the pointer.
+    /// Records the revision that each service starts with, and moves the pointer.
     async fn serve_all(&self, starts: Starts) -> Result<(), DeployError> {
         let (mut services, mut vacant, mut change) = (BTreeMap::new(), BTreeMap::new(), Change::default());
         for (name, start) in starts {
             match start {
-                Ok(Start { served, entry, note }) => {
-                    if let Some(entry) = entry {
-                        let line = self.record.begin(&entry)?;
-                        let Entry { service, from: before, to: digest, .. } = entry;
+                Ok(Start { served, attempt, note }) => {
+                    if let Some(attempt) = attempt {
+                        let line = self.record.begin(&attempt)?;
+                        let Attempt { service, from: before, to: digest, .. } = attempt;
                         change.activated.push(Activation { line, service, digest, before, together: None });
                     }
                     self.notes().extend(note.map(|note| (name.clone(), note)));
@@ -77,7 +75,11 @@ impl Deployer {
                 }
                 Err(error) => {
                     let reason = shortened(&error.to_string());
-                    tracing::error!(service = name, reason, "no revision can serve: its paths are answered with 503");
+                    tracing::error!(
+                        service = name,
+                        reason,
+                        "no revision of this service can start: its paths answer 503"
+                    );
                     self.note_refused(&name, self.record.active(&name)?.as_deref().unwrap_or_default(), &reason)?;
                     let mounts = self.manifest.services[&name].mounts.clone();
                     vacant.insert(Arc::from(name), Vacancy { mounts, reason });
@@ -90,20 +92,20 @@ impl Deployer {
         Ok(())
     }
 
-    /// Goes on watching what was activated shortly before the host ended: sets as a whole.
+    /// Resumes the watch of revisions that became active shortly before the host stopped. A set is watched as a whole.
     async fn watch_all_again(self: &Arc<Self>) -> Result<(), DeployError> {
-        for set in self.record.on_probation()? {
+        for set in self.record.watched()? {
             let mut changes = Vec::new();
-            for OnProbation { service, line, before } in &set {
+            for Watched { service, line, before } in &set {
                 let Some(new) = self.served(service) else { continue };
-                match self.way_back(service, before).await {
+                match self.stage_previous(service, before).await {
                     Ok(old) => changes.push((*line, new, old)),
                     Err(error) => {
-                        tracing::warn!(service, %error, "the new revision is not watched any more: there is no way back from it");
+                        tracing::warn!(service, %error, "the watch of the new revision was not resumed: the previous revision cannot start");
                     }
                 }
             }
-            // Of a set that cannot be reverted as a whole, nothing is: a part of it was never deployed alone.
+            // If a set cannot be reverted as a whole, it is not watched: its parts were never deployed separately.
             if changes.len() < set.len() || changes.is_empty() {
                 continue;
             }
@@ -112,18 +114,18 @@ impl Deployer {
                 self.lanes[name].line.store(*line, Ordering::Relaxed);
                 self.kept(name).push_front(old.clone());
             }
-            tokio::spawn(watch::run(self.clone(), Probation::in_charge(changes, self.manifest.deploy.watch)));
+            tokio::spawn(watch::run(self.clone(), Watch::active(changes, self.manifest.deploy.watch)));
         }
         Ok(())
     }
 
-    async fn way_back(&self, name: &str, digest: &str) -> Result<Served, DeployError> {
+    async fn stage_previous(&self, name: &str, digest: &str) -> Result<Served, DeployError> {
         self.lane(name)?;
         let bytes = self.record.load(digest).ok_or_else(|| gone(name, digest))?;
         self.stage(name, &bytes.into(), digest, &mut Steps::default()).await
     }
 
-    /// Stages what a service starts with.
+    /// Stages the revision that a service starts with.
     pub(super) async fn start(&self, name: &str) -> Result<Start, DeployError> {
         let file = &self.manifest.services[name].component;
         let active = self.record.active(name)?;
@@ -134,28 +136,28 @@ impl Deployer {
             let served = self.stage(name, &bytes, &file.display().to_string(), &mut Steps::default()).await?;
             self.migrate(&served, false).await?;
             self.store(&served).await?;
-            let entry = self.entry(name, Action::Start, None, served.revision.digest(), "the first start");
-            return Ok(Start { served, entry: Some(entry), note: None });
+            let attempt = self.attempt(name, Action::Start, None, served.revision.digest(), "the first start");
+            return Ok(Start { served, attempt: Some(attempt), note: None });
         };
         if let Err(error) = &shipped {
-            tracing::warn!(service = name, %error, revision = &active[..12], "the revision that served last serves again");
+            tracing::warn!(service = name, %error, revision = &active[..12], "cannot read the manifest's component: the service starts with its active revision");
         }
         let mut note = None;
-        // A file that the history does not know, or only as refused, was built or mended since: it is what the operator wants to run.
+        // The operator wants to run a file that the history does not know, or knows only as refused: it is new, or was fixed since.
         if let Ok(bytes) = &shipped {
-            let digest = hex(&Sha256::digest(bytes));
+            let digest = sha256(bytes);
             if self.record.knows(name, &digest)? {
                 note = self.inactive_file(name, &digest, &active)?;
             } else {
-                self.note_texts_of(name, &active).await?;
+                self.record_texts_of_active(name, &active).await?;
                 match self.start_newer(name, bytes, &file.display().to_string()).await {
                     Ok(served) => {
                         let reason = "the manifest's component is new";
-                        let entry = self.entry(name, Action::Start, Some(active), served.revision.digest(), reason);
-                        return Ok(Start { served, entry: Some(entry), note: None });
+                        let attempt = self.attempt(name, Action::Start, Some(active), served.revision.digest(), reason);
+                        return Ok(Start { served, attempt: Some(attempt), note: None });
                     }
                     Err(error) => {
-                        tracing::error!(service = name, %error, "a new component was not taken: the one that served last goes on");
+                        tracing::error!(service = name, %error, "the manifest's new component cannot serve: the service starts with its active revision");
                         let reason = shortened(&error.to_string());
                         self.note_refused(name, &digest, &reason)?;
                         note = Some(format!("the component in {} is not active: {reason}", file.display()));
@@ -163,12 +165,12 @@ impl Deployer {
                 }
             }
         }
-        let shipped = shipped.ok().filter(|bytes| hex(&Sha256::digest(bytes)) == active);
+        let shipped = shipped.ok().filter(|bytes| sha256(bytes) == active);
         let served = self.start_again(name, &active, shipped).await?;
-        Ok(Start { served, entry: None, note })
+        Ok(Start { served, attempt: None, note })
     }
 
-    /// Stages the active revision. `shipped` is the manifest's file, if that is the same component.
+    /// Stages the active revision. `shipped` is the content of the manifest's file, if that is the same component.
     pub(super) async fn start_again(
         &self,
         name: &str,
@@ -190,21 +192,20 @@ impl Deployer {
     async fn start_newer(&self, name: &str, bytes: &Arc<[u8]>, origin: &str) -> Result<Served, DeployError> {
         self.take_signature_beside(name, bytes).await?;
         let served = self.stage(name, bytes, origin, &mut Steps::default()).await?;
-        self.fits_texts(&served).await?;
+        self.check_migration_texts(&served).await?;
         self.migrate(&served, true).await?;
         self.probe(&served).await?;
         self.store(&served).await?;
         Ok(served)
     }
 
-    /// Blocks on the disk: nobody is served yet.
+    /// Blocks on the disk, which is fine here: the host does not serve yet.
     fn read(&self, name: &str, file: &Path) -> Result<Arc<[u8]>, Refused> {
         precheck::read(&self.manifest, name, file).map(Arc::from)
     }
 }
 
 fn gone(name: &str, digest: &str) -> Refused {
-    let reason =
-        format!("its component {digest} is not in the data folder any more, and the manifest names no new one");
+    let reason = format!("its component {digest} is missing from the data folder, and the manifest names no new one");
     Refused { service: name.to_owned(), step: Step::Received, reason }
 }

@@ -1,44 +1,44 @@
-//! The move of the pointer: the one place where it happens, for deploys, sets, canaries, rollbacks and what is taken back.
+//! The switch: the only place that moves the pointer, for deploys, sets, canaries, rollbacks and reverts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::record::{Action, Activation, CanaryRecord, Change, Ended, Entry};
+use super::record::{Action, Activation, Attempt, CanaryRecord, Change, Outcome};
 use super::report::{DeployError, Refused, Step};
 use super::serving::{Rollout, Serving};
 use super::{Deployer, Served};
 use crate::route::RouteConflict;
 
-/// What a switch changes, decided while no other switch runs.
+/// What a switch changes. Decided while no other switch can run.
 pub(super) struct Plan {
-    /// Revisions that become active, each with its line of the history.
+    /// The revisions that become active, each with the id of its history line.
     pub(super) activate: Vec<(i64, Served)>,
-    /// Lines of the history that end with it.
-    pub(super) end: Vec<Ended>,
-    /// The canary after it.
+    /// Results for the history lines that the switch ends.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The canary after the switch, if any.
     pub(super) canary: Option<Rollout>,
 }
 
 impl Plan {
-    /// What puts revisions in charge and leaves everything else as it is.
+    /// A plan that activates revisions and keeps the canary.
     pub(super) fn activate(serving: &Serving, activate: Vec<(i64, Served)>) -> Self {
         let canary = serving.canary().map(|canary| canary.rollout().clone());
-        Self { activate, end: Vec::new(), canary }
+        Self { activate, outcomes: Vec::new(), canary }
     }
 }
 
 impl Deployer {
-    /// Changes what serves: on the disk first, then for requests. Gives the revisions that were replaced, in the plan's order.
+    /// Changes the active revisions: first on the disk, then for requests. Returns the replaced revisions in the order of the plan.
     ///
     /// # Errors
-    /// What the plan was refused for, two services that claim one route, a disk that does not take it. Nothing changed then.
+    /// The plan was refused, two services claim the same route, or the record cannot be written. Nothing has changed then.
     pub(super) async fn switch(
         &self,
         plan: impl FnOnce(&Serving) -> Result<Plan, DeployError>,
     ) -> Result<Vec<Option<Served>>, DeployError> {
         let _switching = self.switching.lock().await;
         let serving = self.current.load_full();
-        let Plan { activate, end, canary } = plan(&serving)?;
+        let Plan { activate, outcomes, canary } = plan(&serving)?;
         let mut services = serving.stable().services().clone();
         let mut replaced = Vec::new();
         for (_, served) in &activate {
@@ -47,9 +47,9 @@ impl Deployer {
         let together = if activate.len() > 1 { activate.first().map(|(line, _)| *line) } else { None };
         let activated = activate.iter().zip(&replaced);
         let activated = activated.map(|(new, before)| activation(new, before.as_ref(), together)).collect();
-        let change = Change { activated, ended: end, canary: canary.as_ref().map(canary_record) };
+        let change = Change { activated, outcomes, canary: canary.as_ref().map(canary_record) };
         let vacant = serving.stable().vacant().clone();
-        // Tables of a thousand routes take a while, in which others are answered.
+        // On a blocking thread, because tables of a thousand routes take a while to build.
         let next = tokio::task::spawn_blocking(move || Serving::new(services, vacant, canary)).await;
         let next = next.map_err(|_| DeployError::Stopping)?.map_err(|conflict| collision(&conflict))?;
         let record = self.record.clone();
@@ -63,15 +63,15 @@ impl Deployer {
         Ok(replaced)
     }
 
-    /// Removes the stored components that are not needed any more.
+    /// Removes the stored components that no service and no rollback needs any more.
     pub(super) async fn prune(&self) {
         let record = self.record.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || record.prune()).await {
-            tracing::warn!(%error, "components that are not needed any more were not removed");
+            tracing::warn!(%error, "cannot remove old components from the data folder");
         }
     }
 
-    /// Keeps the revision before compiled, and forgets the oldest of those that are.
+    /// Clears the caches of the service, keeps the replaced revision compiled, and drops the oldest ones beyond the limit.
     fn note_activation(&self, line: i64, served: &Served, before: Option<Served>) {
         let name = served.revision.service();
         self.lanes[name].line.store(line, Ordering::Relaxed);
@@ -90,16 +90,16 @@ impl Deployer {
         kept.truncate(self.manifest.deploy.keep);
     }
 
-    /// Begins a line for each of these, and switches. If the switch fails, the lines say why.
+    /// Begins a history line for each attempt, then switches. If the switch fails, the lines record why.
     pub(super) async fn switch_with_lines(
         &self,
-        entries: Vec<(Entry, Served)>,
+        attempts: Vec<(Attempt, Served)>,
         plan: impl FnOnce(&Serving, Vec<(i64, Served)>) -> Result<Plan, DeployError>,
     ) -> Result<Vec<i64>, DeployError> {
         let mut begun = Vec::new();
         let switched = async {
-            for (entry, served) in entries {
-                begun.push((self.record.begin(&entry)?, served.clone()));
+            for (attempt, served) in attempts {
+                begun.push((self.record.begin(&attempt)?, served.clone()));
                 self.store(&served).await?;
             }
             self.switch(|serving| plan(serving, begun.clone())).await
@@ -108,22 +108,22 @@ impl Deployer {
         let lines: Vec<i64> = begun.iter().map(|(line, _)| *line).collect();
         let Err(error) = switched else { return Ok(lines) };
         let detail = error.to_string();
-        let ended = lines.into_iter().map(|line| Ended { line, result: "refused", detail: detail.clone() });
-        if let Err(unrecorded) = self.record.end_all(&ended.collect::<Vec<_>>()) {
-            tracing::error!(error = %unrecorded, "the history does not say that a change was refused");
+        let outcomes = lines.into_iter().map(|line| Outcome { line, result: "refused", detail: detail.clone() });
+        if let Err(unrecorded) = self.record.end_all(&outcomes.collect::<Vec<_>>()) {
+            tracing::error!(error = %unrecorded, "cannot record in the history that a change was refused");
         }
         Err(error)
     }
 
-    pub(super) fn entry(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Entry {
+    pub(super) fn attempt(&self, name: &str, action: Action, from: Option<String>, to: &str, reason: &str) -> Attempt {
         let by = if matches!(action, Action::Start | Action::Revert | Action::Fallback) { "host" } else { "operator" };
         let text = |text: &str| text.to_owned();
         let signer = self.signer(name, to);
-        Entry { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason), signer }
+        Attempt { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason), signer }
     }
 }
 
-/// Why services whose routes collide cannot serve together.
+/// The refusal of services whose routes collide.
 pub(super) fn collision(conflict: &RouteConflict) -> Refused {
     Refused { service: conflict.service().unwrap_or("*").to_owned(), step: Step::Active, reason: conflict.to_string() }
 }

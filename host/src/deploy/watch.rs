@@ -1,4 +1,4 @@
-//! The probation of new revisions: compared with those before, and taken back when they do clearly worse.
+//! The watch of new revisions: compared with those before, and taken back when they do clearly worse.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::probe::{self, Unfit};
-use super::record::{Action, Ended};
+use super::probe::{self, ProbeFailure};
+use super::record::{Action, Outcome};
 use super::report::DeployError;
 use super::switch::Plan;
 use super::{Deployer, Served, judge};
@@ -31,15 +31,15 @@ const FAILED_PROBES: usize = 2;
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// New revisions that are watched together, and taken back together.
-pub(super) struct Probation {
-    changes: Vec<Change>,
+pub(super) struct Watch {
+    comparisons: Vec<Comparison>,
     phase: Phase,
     /// From then on a route without any success counts.
     settled: Instant,
 }
 
 /// A revision that may be taken back for another.
-struct Change {
+struct Comparison {
     /// The line of the history that put it in charge, or began its trial.
     line: i64,
     new: Served,
@@ -53,12 +53,12 @@ struct Change {
 #[derive(Clone, Copy)]
 enum Phase {
     /// Everybody. They are kept when nothing was found until then.
-    InCharge(Instant),
+    Active(Instant),
     /// A share of the callers, for as long as the operator wants.
     Canary,
 }
 
-impl Change {
+impl Comparison {
     fn service(&self) -> &str {
         self.new.revision.service()
     }
@@ -83,20 +83,24 @@ fn since(before: &[RouteTraffic], now: Vec<RouteTraffic>) -> Vec<RouteTraffic> {
     now.into_iter().map(|now| find(&now).map_or_else(|| now.clone(), |before| now.since(before))).collect()
 }
 
-impl Probation {
+impl Watch {
     /// Of revisions that are in charge: each with its line and the revision before it, whose whole life is compared with,
     /// because it answers nothing any more.
-    pub(super) fn in_charge(changes: Vec<(i64, Served, Served)>, time: Duration) -> Self {
-        Self::new(changes, Phase::InCharge(Instant::now() + time), |_| Vec::new())
+    pub(super) fn active(comparisons: Vec<(i64, Served, Served)>, time: Duration) -> Self {
+        Self::new(comparisons, Phase::Active(Instant::now() + time), |_| Vec::new())
     }
 
     /// Of candidates: each is compared with what the revision in charge answers at the same time.
-    pub(super) fn canary(changes: Vec<(i64, Served, Served)>) -> Self {
-        Self::new(changes, Phase::Canary, |old| old.revision.traffic().snapshot())
+    pub(super) fn canary(comparisons: Vec<(i64, Served, Served)>) -> Self {
+        Self::new(comparisons, Phase::Canary, |old| old.revision.traffic().snapshot())
     }
 
-    fn new(changes: Vec<(i64, Served, Served)>, phase: Phase, old_before: fn(&Served) -> Vec<RouteTraffic>) -> Self {
-        let changes = changes.into_iter().map(|(line, new, old)| Change {
+    fn new(
+        comparisons: Vec<(i64, Served, Served)>,
+        phase: Phase,
+        old_before: fn(&Served) -> Vec<RouteTraffic>,
+    ) -> Self {
+        let comparisons = comparisons.into_iter().map(|(line, new, old)| Comparison {
             new_before: new.revision.traffic().snapshot(),
             old_before: old_before(&old),
             line,
@@ -104,35 +108,35 @@ impl Probation {
             old,
         });
         let mut settled = Instant::now() + SETTLE;
-        if let Phase::InCharge(end) = phase {
+        if let Phase::Active(end) = phase {
             settled = settled.min(end);
         }
-        Self { changes: changes.collect(), phase, settled }
+        Self { comparisons: comparisons.collect(), phase, settled }
     }
 
     /// Why one of the new revisions is clearly worse, or none.
     fn worse(&self, lag: Duration) -> Option<String> {
         let is_settled = Instant::now() >= self.settled;
-        self.changes.iter().find_map(|change| change.worse(lag, is_settled))
+        self.comparisons.iter().find_map(|comparison| comparison.worse(lag, is_settled))
     }
 
     fn lines(&self) -> Vec<i64> {
-        self.changes.iter().map(|change| change.line).collect()
+        self.comparisons.iter().map(|comparison| comparison.line).collect()
     }
 
     /// Forgets what was replaced by somebody else. Whether anything is left to watch.
-    fn goes_on(&mut self, deployer: &Deployer) -> bool {
+    fn forget_replaced(&mut self, deployer: &Deployer) -> bool {
         match self.phase {
-            Phase::InCharge(_) => {
-                self.changes.retain(|change| deployer.is_on_probation(change.service(), change.line));
-                !self.changes.is_empty()
+            Phase::Active(_) => {
+                self.comparisons.retain(|comparison| deployer.is_watched(comparison.service(), comparison.line));
+                !self.comparisons.is_empty()
             }
-            Phase::Canary => deployer.is_tried(&self.lines()),
+            Phase::Canary => deployer.has_traffic(&self.lines()),
         }
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::InCharge(end) if Instant::now() >= end)
+        matches!(self.phase, Phase::Active(end) if Instant::now() >= end)
     }
 }
 
@@ -157,60 +161,60 @@ impl Lags {
 }
 
 /// Watches until the time is over, or the revisions are taken back or replaced.
-pub(super) async fn run(deployer: Arc<Deployer>, mut probation: Probation) {
+pub(super) async fn run(deployer: Arc<Deployer>, mut watch: Watch) {
     let (mut answered, mut quiet_since, mut failed_probes) = (0, Instant::now(), 0);
     let mut lags = Lags::default();
-    while !probation.is_over() {
+    while !watch.is_over() {
         let looked = Instant::now();
         tokio::time::sleep(LOOK).await;
         lags.add(looked.elapsed().saturating_sub(LOOK));
-        if !probation.goes_on(&deployer) {
+        if !watch.forget_replaced(&deployer) {
             return;
         }
-        let mut reason = probation.worse(lags.median());
-        let all = probation.changes.iter().map(Change::answered).sum();
+        let mut reason = watch.worse(lags.median());
+        let all = watch.comparisons.iter().map(Comparison::answered).sum();
         if all != answered {
             (answered, quiet_since) = (all, Instant::now());
         } else if quiet_since.elapsed() >= QUIET {
-            match deployer.probe_again(&probation).await {
-                Err(Unfit::Itself(why)) => {
+            match deployer.probe_again(&watch).await {
+                Err(ProbeFailure::Revision(why)) => {
                     failed_probes += 1;
                     reason = reason.or(Some(why)).filter(|_| failed_probes >= FAILED_PROBES);
                 }
-                Err(Unfit::Surroundings(_)) => {}
+                Err(ProbeFailure::Dependency(_)) => {}
                 Ok(()) => failed_probes = 0,
             }
             quiet_since = Instant::now();
         }
         if let Some(reason) = reason
-            && take_back(&deployer, &mut probation, &reason).await
+            && revert_until_done(&deployer, &mut watch, &reason).await
         {
             return;
         }
     }
-    deployer.keep(&probation);
+    deployer.keep(&watch);
 }
 
 /// Reverts until it succeeds, because a disk may be full for seconds, or until it cannot succeed any more. False if somebody was faster, so that there is something else to watch.
-async fn take_back(deployer: &Deployer, probation: &mut Probation, reason: &str) -> bool {
+async fn revert_until_done(deployer: &Deployer, watch: &mut Watch, reason: &str) -> bool {
     let mut wait = FIRST_RETRY;
     loop {
-        match deployer.take_back(probation, reason).await {
-            TakenBack::Done => return true,
-            TakenBack::Replaced => return false,
-            TakenBack::Impossible => return true,
-            TakenBack::Failed => {}
+        match deployer.try_revert(watch, reason).await {
+            RevertResult::Done => return true,
+            RevertResult::Replaced => return false,
+            RevertResult::Impossible => return true,
+            RevertResult::Failed => {}
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LAST_RETRY);
-        if !probation.goes_on(deployer) {
+        if !watch.forget_replaced(deployer) {
             return true;
         }
     }
 }
 
 /// What came of an attempt to revert.
-enum TakenBack {
+enum RevertResult {
     Done,
     /// Somebody activated other revisions meanwhile.
     Replaced,
@@ -221,20 +225,20 @@ enum TakenBack {
 }
 
 impl Deployer {
-    async fn probe_again(&self, probation: &Probation) -> Result<(), Unfit> {
-        for change in &probation.changes {
-            probe::all(&change.new, self.manifest.deploy.probe_time).await?;
+    async fn probe_again(&self, watch: &Watch) -> Result<(), ProbeFailure> {
+        for comparison in &watch.comparisons {
+            probe::all(&comparison.new, self.manifest.deploy.probe_time).await?;
         }
         Ok(())
     }
 
     /// The end of a watch that found nothing.
-    fn keep(&self, probation: &Probation) {
-        let kept = |line| Ended { line, result: "kept", detail: String::new() };
+    fn keep(&self, watch: &Watch) {
+        let kept = |line| Outcome { line, result: "kept", detail: String::new() };
         // All or none: a restart in between must not watch a part of a set.
-        let ended = self.record.end_all(&probation.lines().into_iter().map(kept).collect::<Vec<_>>());
-        for change in &probation.changes {
-            let (service, revision) = (change.service(), &change.new.revision.digest()[..12]);
+        let ended = self.record.end_all(&watch.lines().into_iter().map(kept).collect::<Vec<_>>());
+        for comparison in &watch.comparisons {
+            let (service, revision) = (comparison.service(), &comparison.new.revision.digest()[..12]);
             match &ended {
                 Ok(()) => tracing::info!(service, revision, "the new revision is kept"),
                 Err(error) => tracing::error!(service, %error, "the end of a watch was not recorded"),
@@ -243,48 +247,48 @@ impl Deployer {
     }
 
     /// Reverts once, because a watch found a new revision clearly worse.
-    async fn take_back(&self, probation: &Probation, reason: &str) -> TakenBack {
-        let taken_back = match probation.phase {
-            Phase::Canary => self.end_canary(&probation.lines(), "reverted", reason).await,
-            Phase::InCharge(_) => self.revert(probation, reason).await,
+    async fn try_revert(&self, watch: &Watch, reason: &str) -> RevertResult {
+        let reverted = match watch.phase {
+            Phase::Canary => self.end_canary(&watch.lines(), "reverted", reason).await,
+            Phase::Active(_) => self.revert(watch, reason).await,
         };
-        for change in &probation.changes {
-            let (service, from) = (change.service(), &change.new.revision.digest()[..12]);
-            let to = &change.old.revision.digest()[..12];
-            match &taken_back {
+        for comparison in &watch.comparisons {
+            let (service, from) = (comparison.service(), &comparison.new.revision.digest()[..12]);
+            let to = &comparison.old.revision.digest()[..12];
+            match &reverted {
                 Ok(()) => {
                     tracing::warn!(service, from, to, reason, "a new revision did worse and was taken back");
                     self.announce_revert(service, from, to, reason);
                 }
-                Err(DeployError::NoCanary | DeployError::Changed { .. }) => return TakenBack::Replaced,
+                Err(DeployError::NoCanary | DeployError::Changed { .. }) => return RevertResult::Replaced,
                 Err(error @ DeployError::Refused(_)) => {
                     tracing::error!(service, from, to, reason, %error, "a new revision does worse, and cannot be reverted: deploy one that can serve");
-                    return TakenBack::Impossible;
+                    return RevertResult::Impossible;
                 }
                 Err(error) => {
                     tracing::error!(service, from, to, reason, %error, "a new revision does worse, but the revert failed: it is tried again");
                 }
             }
         }
-        if taken_back.is_ok() { TakenBack::Done } else { TakenBack::Failed }
+        if reverted.is_ok() { RevertResult::Done } else { RevertResult::Failed }
     }
 
-    async fn revert(&self, probation: &Probation, reason: &str) -> Result<(), DeployError> {
-        let entries = probation.changes.iter().map(|change| {
-            let from = Some(change.new.revision.digest().to_owned());
-            let to = change.old.revision.digest();
-            (self.entry(change.service(), Action::Revert, from, to, reason), change.old.clone())
+    async fn revert(&self, watch: &Watch, reason: &str) -> Result<(), DeployError> {
+        let attempts = watch.comparisons.iter().map(|comparison| {
+            let from = Some(comparison.new.revision.digest().to_owned());
+            let to = comparison.old.revision.digest();
+            (self.attempt(comparison.service(), Action::Revert, from, to, reason), comparison.old.clone())
         });
-        let switched = self.switch_with_lines(entries.collect(), |serving, activate| {
-            for change in &probation.changes {
-                if !self.is_on_probation(change.service(), change.line) {
-                    let active = self.check_replaces(change.service(), None)?.unwrap_or_default();
-                    return Err(DeployError::Changed { service: change.service().to_owned(), active });
+        let switched = self.switch_with_lines(attempts.collect(), |serving, activate| {
+            for comparison in &watch.comparisons {
+                if !self.is_watched(comparison.service(), comparison.line) {
+                    let active = self.check_replaces(comparison.service(), None)?.unwrap_or_default();
+                    return Err(DeployError::Changed { service: comparison.service().to_owned(), active });
                 }
             }
-            let ended = |line: &i64| Ended { line: *line, result: "reverted", detail: reason.to_owned() };
-            let end = probation.lines().iter().map(ended).collect();
-            Ok(Plan { end, ..Plan::activate(serving, activate) })
+            let outcome = |line: &i64| Outcome { line: *line, result: "reverted", detail: reason.to_owned() };
+            let outcomes = watch.lines().iter().map(outcome).collect();
+            Ok(Plan { outcomes, ..Plan::activate(serving, activate) })
         });
         switched.await.map(drop)
     }

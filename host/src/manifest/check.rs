@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::listeners::ListenersTable;
 use super::{Fault, HOST_NAME, Limits, ManifestError, Operator, Service, ServiceTable, Source, is_inside};
 
 /// How alike two words must be for one to be suggested for the other: as clap has it for options.
@@ -95,21 +94,21 @@ impl Check {
         }
     }
 
+    /// Reports every listener that has the address of an earlier one. `host_listeners` are those that no service owns.
     pub(super) fn addresses_are_unique(
         &self,
-        listeners: Option<&ListenersTable>,
+        host_listeners: impl IntoIterator<Item = (&'static str, SocketAddr, &'static str)>,
         services: &BTreeMap<Spanned<String>, ServiceTable>,
     ) {
-        let own = |listeners: &ListenersTable| {
-            let admin = ("listeners.admin".to_owned(), listeners.admin, "the admin listener".to_owned());
-            [("listeners.gateway".to_owned(), listeners.gateway, "the gateway".to_owned()), admin]
-        };
+        let host_listeners =
+            host_listeners.into_iter().map(|(key, address, whose)| (key.to_owned(), address, whose.to_owned()));
         let of_service = |(name, table): (&Spanned<String>, &ServiceTable)| {
             let name = name.get_ref();
             Some((format!("services.{name}.listen"), table.listen?, format!("service `{name}`")))
         };
-        let all = listeners.map(own).into_iter().flatten().chain(services.iter().filter_map(of_service));
+        let all = host_listeners.chain(services.iter().filter_map(of_service));
         let mut seen: BTreeMap<SocketAddr, String> = BTreeMap::new();
+        // The system picks a free port for port 0, so two of these never collide.
         for (key, address, whose) in all.filter(|(_, address, _)| address.port() != 0) {
             if let Some(other) = seen.get(&address) {
                 let message =

@@ -11,7 +11,8 @@ use hyper::http::uri::Authority;
 use serde::{Deserialize, Deserializer};
 use toml::{Spanned, Value};
 
-use super::{Check, limits};
+use super::check::Check;
+use super::limits;
 
 /// The host's own listeners and what they accept.
 #[derive(Debug, Clone)]
@@ -67,9 +68,9 @@ pub struct Tls {
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenersTable {
     #[serde(deserialize_with = "address")]
-    pub(super) gateway: SocketAddr,
+    gateway: SocketAddr,
     #[serde(deserialize_with = "address")]
-    pub(super) admin: SocketAddr,
+    admin: SocketAddr,
     #[serde(default = "default_connections")]
     connections: usize,
     connections_each: Option<usize>,
@@ -133,6 +134,11 @@ fn default_shutdown_time() -> Duration {
 }
 
 impl ListenersTable {
+    /// The addresses of the host's own listeners: each with its key and what messages call it.
+    pub(super) fn addresses(&self) -> [(&'static str, SocketAddr, &'static str); 2] {
+        [("listeners.gateway", self.gateway, "the gateway"), ("listeners.admin", self.admin, "the admin listener")]
+    }
+
     /// None if there is a fault, which is reported.
     pub(super) fn check(&self, check: &Check) -> Option<Listeners> {
         let Self { gateway, admin, header_time, idle_time, shutdown_time, tls, .. } = self;

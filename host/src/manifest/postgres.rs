@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Check;
+use super::check::Check;
 
 /// A database in PostgreSQL, for any number of hosts that serve the same.
 #[derive(Debug, Clone)]

@@ -224,7 +224,7 @@ async fn a_log_that_is_large_is_of_several_files_which_the_command_verifies_toge
     let verify = ["audit", "verify", "--data", data.to_str().unwrap()];
     let whole = run(&verify).await;
     let said = String::from_utf8_lossy(&whole.stdout).into_owned();
-    assert!(said.contains("6 lines hold together"), "{said}");
+    assert!(said.contains("6 lines verified"), "{said}");
     std::fs::remove_file(data.join("audit.1.jsonl")).unwrap();
     let missing = run(&verify).await;
     assert!(String::from_utf8_lossy(&missing.stderr).contains("goes on after another file, which is missing"));

@@ -1,6 +1,7 @@
-//! The components themselves, each in a file under its digest: durable, read back only whole, and bounded in number.
+//! The stored components: one file each, named by its digest. Files are durable, are never read in part, and are bounded in number.
 //!
-//! What may go is decided by the record alone, for each service by itself. Times of files decide nothing, because a clock may go back.
+//! Only the record decides which files may be removed, separately for each service. File times do not count, because a clock may be
+//! set back.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,19 +10,17 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Record, RecordError};
-use crate::deploy::hex;
+use crate::deploy::digest::sha256;
 
-/// Components of one service that stay on the disk because they were active, newest first.
+/// How many formerly active components of one service stay on the disk.
 const ARTIFACTS_EACH: u32 = 20;
 
-/// Digits of a digest.
+/// Hexadecimal digits of a digest.
 const DIGEST_DIGITS: usize = 64;
 
-/// The digests whose components stay: active, on trial, being stored, the one before the newest change of each service, and for
-/// each service the last `?1` that were active. What the host reverted may go, because nothing goes back to it.
+/// Selects the digests whose components stay: active ones, canaries, those of running deploys, the one before the newest change of
+/// each service, and the last `?1` active ones of each service. A reverted component may be removed, because no rollback uses it.
 const RETAINED: &str = "
     SELECT digest FROM active
     UNION SELECT digest FROM canary
@@ -34,8 +33,8 @@ const RETAINED: &str = "
     ) WHERE place <= ?1";
 
 impl Record {
-    /// Stores a component under its digest, durably, unless it lies there whole. The line of the history that needs it has been begun,
-    /// or `prune` might remove it again. Blocks on the disk.
+    /// Stores a component durably under its digest, unless the file is already there. Begin its history line first: otherwise `prune`
+    /// could remove the file again. Blocks on the disk.
     pub fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.artifact(digest);
@@ -44,21 +43,21 @@ impl Record {
         stored.map_err(|error| self.fail(error))
     }
 
-    /// Reads a component that was kept. None when it is gone or damaged.
+    /// Reads a stored component. None if its file is missing or damaged.
     pub fn load(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.artifact(digest)).ok()?;
-        (hex(&Sha256::digest(&bytes)) == digest).then_some(bytes)
+        (sha256(&bytes) == digest).then_some(bytes)
     }
 
-    /// Where a component lies that is kept.
+    /// The path of a stored component's file.
     pub fn artifact(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.wasm"))
     }
 
-    /// Removes the components that nothing serves and no rollback needs, and what lies beside them under their digests. Blocks on
-    /// the disk.
+    /// Removes the components that no service and no rollback needs, and other files under their digests, such as signatures. Blocks
+    /// on the disk.
     pub(in crate::deploy) fn prune(&self) -> Result<(), RecordError> {
-        // Nothing is being written meanwhile, so a partial file belongs to nobody.
+        // The lock keeps writers out, so a partial file is a leftover of a crash.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let retained = self.retained()?;
         self.remove_others(&retained).map_err(|error| self.fail(error))
@@ -99,10 +98,10 @@ impl Record {
     }
 }
 
-/// What a component's file is called until it is whole.
+/// The extension of a file that is not completely written yet.
 const PARTIAL: &str = "partial";
 
-/// The digest under which a file lies: the component itself, or its signature. None for a file that is not the record's.
+/// The digest in a file name, of a component or its signature. None if the file does not belong to the record.
 fn digest_of(name: &str) -> Option<&str> {
     let (digest, _) = name.split_once('.')?;
     let is_digest = digest.len() == DIGEST_DIGITS && digest.bytes().all(|byte| byte.is_ascii_hexdigit());

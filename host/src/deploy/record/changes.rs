@@ -1,4 +1,4 @@
-//! The changes of what serves: each is one transaction, which is the moment from which a restart serves it.
+//! Changes of the active revisions. Each is one transaction: from its commit on, a restart serves the new revisions.
 
 use rusqlite::{Transaction, params};
 
@@ -9,9 +9,9 @@ use super::{Record, RecordError};
 pub(in crate::deploy) struct Change {
     /// Revisions that become active.
     pub(in crate::deploy) activated: Vec<Activation>,
-    /// Lines of the history that end otherwise.
-    pub(in crate::deploy) ended: Vec<Ended>,
-    /// The canary after it, if one runs then.
+    /// Results for lines of the history that this change ends or overrides.
+    pub(in crate::deploy) outcomes: Vec<Outcome>,
+    /// The canary that runs after the change, if any.
     pub(in crate::deploy) canary: Option<CanaryRecord>,
 }
 
@@ -21,43 +21,43 @@ pub(in crate::deploy) struct Activation {
     pub(in crate::deploy) line: i64,
     pub(in crate::deploy) service: String,
     pub(in crate::deploy) digest: String,
-    /// The digest that it really replaces, which may have changed since the line was begun.
+    /// The digest that it replaces. It may differ from the one in the history line, because another deploy may have come between.
     pub(in crate::deploy) before: Option<String>,
-    /// The first line of the set that it belongs to. None if it came alone.
+    /// The first history line of the set that it belongs to. None if it is not part of a set.
     pub(in crate::deploy) together: Option<i64>,
 }
 
-/// How a line of the history ends.
+/// The result of a history line: the second half of an [`Attempt`](super::Attempt).
 #[derive(Debug, Clone)]
-pub(in crate::deploy) struct Ended {
+pub(in crate::deploy) struct Outcome {
     pub(in crate::deploy) line: i64,
     pub(in crate::deploy) result: &'static str,
     pub(in crate::deploy) detail: String,
 }
 
-/// A canary as a restart finds it.
+/// The running canary, as a restart reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::deploy) struct CanaryRecord {
-    /// Hundredths of a per cent of the callers.
+    /// Its share of the callers, in hundredths of a per cent.
     pub(in crate::deploy) share: u16,
-    /// The set that is being staged, if it is one.
+    /// The name of the set, if the canary is one.
     pub(in crate::deploy) set: Option<String>,
-    /// Service, digest and line of each revision on trial.
+    /// Service, digest and history line of each candidate.
     pub(in crate::deploy) candidates: Vec<(String, String, i64)>,
 }
 
 /// An active revision whose watch has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::deploy) struct OnProbation {
+pub(in crate::deploy) struct Watched {
     pub(in crate::deploy) service: String,
-    /// The line that activated it.
+    /// The history line that activated it.
     pub(in crate::deploy) line: i64,
-    /// The digest of the revision before.
+    /// The digest of the previous revision.
     pub(in crate::deploy) before: String,
 }
 
 impl Record {
-    /// Writes a change of what serves, in one transaction: the moment from which a restart serves it. Blocks on the disk.
+    /// Writes a change in one transaction. From then on a restart serves the new revisions. Blocks on the disk.
     pub(in crate::deploy) fn commit(&self, change: &Change) -> Result<(), RecordError> {
         let mut database = self.database();
         let mut write = || -> rusqlite::Result<()> {
@@ -70,7 +70,7 @@ impl Record {
                 let sql = "UPDATE history SET result = 'active', before = ?2, together = ?3 WHERE id = ?1";
                 transaction.execute(sql, params![line, before, together])?;
             }
-            end(&transaction, &change.ended)?;
+            end(&transaction, &change.outcomes)?;
             transaction.execute("DELETE FROM canary", [])?;
             if let Some(CanaryRecord { share, set, candidates }) = &change.canary {
                 for (service, digest, line) in candidates {
@@ -83,18 +83,18 @@ impl Record {
         write().map_err(|error| self.fail(error))
     }
 
-    /// Ends several lines, or none of them.
-    pub(in crate::deploy) fn end_all(&self, ended: &[Ended]) -> Result<(), RecordError> {
+    /// Sets the results of several history lines: of all, or of none if it fails.
+    pub(in crate::deploy) fn end_all(&self, outcomes: &[Outcome]) -> Result<(), RecordError> {
         let mut database = self.database();
         let mut write = || -> rusqlite::Result<()> {
             let transaction = database.transaction()?;
-            end(&transaction, ended)?;
+            end(&transaction, outcomes)?;
             transaction.commit()
         };
         write().map_err(|error| self.fail(error))
     }
 
-    /// The canary that ran last, if none ended it.
+    /// The canary that is running, or was running when the host stopped.
     pub(in crate::deploy) fn canary(&self) -> Result<Option<CanaryRecord>, RecordError> {
         type Row = (String, String, i64, u16, Option<String>);
         let database = self.database();
@@ -110,19 +110,19 @@ impl Record {
         Ok(first.map(|(share, set)| CanaryRecord { share, set, candidates }))
     }
 
-    /// The active revisions whose watch has not ended: those of one set in one group, any other in a group of its own.
-    pub(in crate::deploy) fn on_probation(&self) -> Result<Vec<Vec<OnProbation>>, RecordError> {
+    /// The active revisions whose watch has not ended. The members of a set form one group. Every other revision is a group of its own.
+    pub(in crate::deploy) fn watched(&self) -> Result<Vec<Vec<Watched>>, RecordError> {
         let sql = "SELECT coalesce(together, id), service, id, before FROM history AS line
                    WHERE result = 'active' AND before IS NOT NULL AND action IN ('deploy', 'promote')
                    AND id = (SELECT max(id) FROM history WHERE service = line.service AND result IN ('active', 'kept'))
                    AND after = (SELECT digest FROM active WHERE service = line.service)
                    ORDER BY 1, 2";
         let database = self.database();
-        let read = || -> rusqlite::Result<Vec<(i64, OnProbation)>> {
+        let read = || -> rusqlite::Result<Vec<(i64, Watched)>> {
             let mut statement = database.prepare(sql)?;
             let row = |row: &rusqlite::Row<'_>| {
                 let (service, line, before) = (row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok((row.get(0)?, OnProbation { service, line, before }))
+                Ok((row.get(0)?, Watched { service, line, before }))
             };
             statement.query_map([], row)?.collect()
         };
@@ -132,8 +132,8 @@ impl Record {
     }
 }
 
-fn end(transaction: &Transaction<'_>, ended: &[Ended]) -> rusqlite::Result<()> {
-    for Ended { line, result, detail } in ended {
+fn end(transaction: &Transaction<'_>, outcomes: &[Outcome]) -> rusqlite::Result<()> {
+    for Outcome { line, result, detail } in outcomes {
         let sql = "UPDATE history SET result = ?2, detail = ?3 WHERE id = ?1";
         transaction.execute(sql, params![line, result, detail])?;
     }

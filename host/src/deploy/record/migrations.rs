@@ -1,4 +1,4 @@
-//! The texts of the migrations that ran, by their hashes: a number stands for one text.
+//! Hashes of the migrations that ran. They show whether a component brings another text for the same number.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use rusqlite::params;
 
 use super::{Record, RecordError};
 
-/// The text of a migration: its number, and its SHA-256 in hexadecimal.
+/// A migration's number, and the SHA-256 of its text in hexadecimal.
 pub(in crate::deploy) type Text = (u32, String);
 
 impl Record {
-    /// The texts that are known of a service's migrations.
+    /// The SHA-256 of each migration of a service that is known, by number.
     pub(in crate::deploy) fn texts(&self, service: &str) -> Result<BTreeMap<u32, String>, RecordError> {
         let sql = "SELECT version, sha256 FROM migrations WHERE service = ?1";
         let database = self.database();
@@ -20,9 +20,14 @@ impl Record {
         read().map_err(|error| self.fail(error))
     }
 
-    /// Notes the texts of migrations about to run on a database at this version. What is known of those that ran stays; of one that
-    /// ran before texts were noted, the first that is said is believed.
-    pub(in crate::deploy) fn note_texts(&self, service: &str, version: u32, texts: &[Text]) -> Result<(), RecordError> {
+    /// Records the texts of migrations that are about to run on a database at this version. A migration that ran already keeps the text
+    /// that is recorded for it. If none is recorded, because it ran before texts were recorded, this one is taken as true.
+    pub(in crate::deploy) fn record_texts(
+        &self,
+        service: &str,
+        version: u32,
+        texts: &[Text],
+    ) -> Result<(), RecordError> {
         let sql = "INSERT INTO migrations (service, version, sha256) VALUES (?1, ?2, ?3)
                    ON CONFLICT (service, version) DO UPDATE SET sha256 = ?3 WHERE version > ?4 AND sha256 <> ?3";
         let mut database = self.database();

@@ -1,12 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use sha2::{Digest as _, Sha256};
-
 use super::*;
+use crate::deploy::digest::sha256;
 
-fn entry(to: &str) -> Entry {
+fn attempt(to: &str) -> Attempt {
     let text = |text: &str| text.to_owned();
-    Entry {
+    Attempt {
         service: text("orders"),
         action: Action::Deploy,
         from: None,
@@ -26,14 +25,14 @@ fn activation(line: i64, to: &str) -> Change {
 fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
-    let line = record.begin(&entry("bb")).unwrap();
+    let line = record.begin(&attempt("bb")).unwrap();
     let canary = CanaryRecord {
         share: 500,
         set: Some("both".to_owned()),
         candidates: vec![("orders".to_owned(), "bb".to_owned(), line)],
     };
-    let ended = vec![Ended { line, result: "canary", detail: String::new() }];
-    record.commit(&Change { ended, canary: Some(canary.clone()), ..Change::default() }).unwrap();
+    let outcomes = vec![Outcome { line, result: "canary", detail: String::new() }];
+    record.commit(&Change { outcomes, canary: Some(canary.clone()), ..Change::default() }).unwrap();
     drop(record);
     let record = Record::open(data.path(), Clock::default()).unwrap();
     assert_eq!(record.canary().unwrap(), Some(canary));
@@ -46,9 +45,9 @@ fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
 fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_be() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
-    let id = record.begin(&entry("aa")).unwrap();
+    let id = record.begin(&attempt("aa")).unwrap();
     record.commit(&activation(id, "aa")).unwrap();
-    record.begin(&entry("bb")).unwrap();
+    record.begin(&attempt("bb")).unwrap();
     drop(record);
     let record = Record::open(data.path(), Clock::default()).unwrap();
     assert_eq!(record.active("orders").unwrap().unwrap(), "aa");
@@ -63,12 +62,12 @@ fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_
 fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
-    let id = record.begin(&entry("bb")).unwrap();
+    let id = record.begin(&attempt("bb")).unwrap();
     record.commit(&activation(id, "bb")).unwrap();
     assert_eq!(record.reverted("orders", "bb").unwrap(), None);
     record.end(id, "reverted", "it failed 5 of 7 requests").unwrap();
     assert_eq!(record.reverted("orders", "bb").unwrap().unwrap(), "it failed 5 of 7 requests");
-    let id = record.begin(&entry("bb")).unwrap();
+    let id = record.begin(&attempt("bb")).unwrap();
     record.commit(&activation(id, "bb")).unwrap();
     assert_eq!(record.reverted("orders", "bb").unwrap(), None);
 }
@@ -77,7 +76,7 @@ fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
 fn a_stored_component_is_read_back_only_whole() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
-    let digest = crate::deploy::hex(&Sha256::digest(b"component"));
+    let digest = sha256(b"component");
     record.store(&digest, b"component").unwrap();
     assert_eq!(record.load(&digest).unwrap(), b"component");
     fs::write(data.path().join("revisions").join(format!("{digest}.wasm")), b"damaged").unwrap();
@@ -99,7 +98,7 @@ fn a_record_that_an_earlier_version_made_goes_on() {
     old.execute(sql, []).unwrap();
     drop(old);
     let record = Record::open(data.path(), Clock::default()).unwrap();
-    record.begin(&Entry { signer: Some("a key".to_owned()), ..entry("bb") }).unwrap();
+    record.begin(&Attempt { signer: Some("a key".to_owned()), ..attempt("bb") }).unwrap();
     let signers: Vec<_> = record.history("orders", 10).unwrap().into_iter().map(|line| line.signer).collect();
     assert_eq!(signers, [Some("a key".to_owned()), None]);
     assert_eq!((record.canary().unwrap(), record.operator_was_seeded().unwrap()), (None, None));
@@ -123,14 +122,14 @@ fn a_component_that_was_only_refused_is_not_known() {
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let known = || record.knows("orders", "aa").unwrap();
     for _ in 0..2 {
-        let line = record.begin(&entry("aa")).unwrap();
+        let line = record.begin(&attempt("aa")).unwrap();
         assert!(known(), "while it runs");
         record.end(line, "refused", "it has no signature").unwrap();
         assert!(!known());
     }
-    let line = record.begin(&entry("aa")).unwrap();
+    let line = record.begin(&attempt("aa")).unwrap();
     record.commit(&activation(line, "aa")).unwrap();
-    let later = record.begin(&entry("aa")).unwrap();
+    let later = record.begin(&attempt("aa")).unwrap();
     record.end(later, "refused", "").unwrap();
     assert!(known());
 }
@@ -142,10 +141,10 @@ fn numbered(number: u32) -> String {
 
 /// Stores and activates a component of a service.
 fn activate(record: &Record, service: &str, number: u32) {
-    let entry = Entry { service: service.to_owned(), ..entry(&numbered(number)) };
-    let line = record.begin(&entry).unwrap();
-    record.store(&entry.to, b"component").unwrap();
-    let (service, digest, before) = (entry.service, entry.to, record.active(service).unwrap());
+    let attempt = Attempt { service: service.to_owned(), ..attempt(&numbered(number)) };
+    let line = record.begin(&attempt).unwrap();
+    record.store(&attempt.to, b"component").unwrap();
+    let (service, digest, before) = (attempt.service, attempt.to, record.active(service).unwrap());
     let activated = vec![Activation { line, service, digest, before, together: None }];
     let canary = record.canary().unwrap();
     record.commit(&Change { activated, canary, ..Change::default() }).unwrap();
@@ -189,8 +188,8 @@ fn what_is_tried_or_being_stored_or_signed_stays_and_the_rest_goes() {
     }
     let canary = CanaryRecord { share: 500, set: None, candidates: vec![("orders".to_owned(), numbered(2), 9)] };
     record.commit(&Change { canary: Some(canary), ..Change::default() }).unwrap();
-    record.begin(&entry(&numbered(3))).unwrap();
-    let refused = record.begin(&entry(&numbered(4))).unwrap();
+    record.begin(&attempt(&numbered(3))).unwrap();
+    let refused = record.begin(&attempt(&numbered(4))).unwrap();
     record.end(refused, "refused", "").unwrap();
     let folder = data.path().join("revisions");
     let beside = |number, end| folder.join(format!("{}.{end}", numbered(number)));
@@ -209,7 +208,7 @@ fn the_members_of_a_set_are_on_probation_together() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let begin = |service: &str, to: &str| {
-        record.begin(&Entry { service: service.to_owned(), action: Action::Promote, ..entry(to) }).unwrap()
+        record.begin(&Attempt { service: service.to_owned(), action: Action::Promote, ..attempt(to) }).unwrap()
     };
     let activated = |service: &str, line, digest: &str, together| {
         let (service, digest, before) = (service.to_owned(), digest.to_owned(), Some("before".to_owned()));
@@ -221,11 +220,11 @@ fn the_members_of_a_set_are_on_probation_together() {
     let alone = vec![activated("auth", auth, "aa", None)];
     record.commit(&Change { activated: alone, ..Change::default() }).unwrap();
     let groups = || {
-        let groups = record.on_probation().unwrap().into_iter();
+        let groups = record.watched().unwrap().into_iter();
         groups.map(|group| group.into_iter().map(|member| member.service).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     assert_eq!(groups(), [vec!["orders", "user"], vec!["auth"]]);
-    let kept = |line| Ended { line, result: "kept", detail: String::new() };
+    let kept = |line| Outcome { line, result: "kept", detail: String::new() };
     record.end_all(&[kept(user), kept(orders)]).unwrap();
     assert_eq!(groups(), [["auth"]]);
 }

@@ -127,7 +127,7 @@ async fn the_command_lists_rotates_and_disables_keys() {
     assert_eq!(keys(&[]).await, Ok(format!("{first}  since the first start  signs\n")));
     let rotated = keys(&["rotate"]).await.unwrap();
     let lines: Vec<&str> = rotated.lines().collect();
-    let does = if shop.database.is_some() { "Z  will sign then" } else { "Z  signs" };
+    let does = if shop.database.is_some() { "Z  signs from then on" } else { "Z  signs" };
     assert!(lines.len() == 2 && lines[0].ends_with(does) && !lines[0].contains(&first), "{rotated}");
     assert!(lines[1].starts_with(&format!("{first}  since the first start  verifies until 20")), "{rotated}");
     let disabled = keys(&["disable", &first]).await.unwrap();

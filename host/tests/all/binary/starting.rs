@@ -37,8 +37,8 @@ async fn a_first_start_says_what_it_compiles_and_how_many_are_ready_and_the_next
     let said = said_of_compiling(&folder).await;
     let count = |words: &[&str]| said.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
     for service in ["older: ", "newer: "] {
-        assert_eq!(count(&[service, "compiling its component of ", "iB"]), 1, "{said:#?}");
-        assert_eq!(count(&[service, "compiled its component in ", " of 2 are ready"]), 1, "{said:#?}");
+        assert_eq!(count(&[service, "compiling a component of ", "iB"]), 1, "{said:#?}");
+        assert_eq!(count(&[service, "compiled the component in ", " of 2 are ready"]), 1, "{said:#?}");
     }
     assert_eq!((count(&["1 of 2"]), count(&["2 of 2"]), said.len()), (1, 1, 4), "{said:#?}");
     assert_eq!(said_of_compiling(&folder).await, [""; 0]);
@@ -54,7 +54,7 @@ async fn check_finds_what_a_start_would_refuse_and_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sound = check(&folder, TWO).await;
     assert!(sound.status.success(), "{sound:?}");
-    assert!(String::from_utf8_lossy(&sound.stdout).ends_with("comptoir.toml is sound\n"), "{sound:?}");
+    assert!(String::from_utf8_lossy(&sound.stdout).ends_with("comptoir.toml is valid\n"), "{sound:?}");
 
     let wrong = TWO.replace("guest_plain_p2", "absent").replace("guest_plain_p3", "guest_unruly");
     let refused = check(&folder, &wrong).await;

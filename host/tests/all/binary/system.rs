@@ -41,7 +41,10 @@ async fn a_host_that_may_not_open_enough_descriptors_for_its_connections_says_so
     let line = program.until_logged(|line| line["message"].to_string().contains("open descriptors")).await;
     assert_eq!((&line["level"], &line["limit"], &line["needed"]), (&"WARN".into(), &600.into(), &16_896.into()));
     let message = line["message"].as_str().unwrap();
-    assert!(message.contains("600 open descriptors, too few for the manifest's 16384 connections"), "{message}");
+    assert!(
+        message.contains("600 open file descriptors, too few for 16384 `connections` in the manifest"),
+        "{message}"
+    );
     assert!(message.contains("raise the hard limit to 16896") && message.ends_with("to 88 or less"), "{message}");
 }
 

@@ -195,7 +195,7 @@ async fn a_candidate_that_does_worse_is_taken_back_by_itself() {
     assert!(why.contains("GET /variant/items failed") && why.contains("the one before 0 of"), "{why}");
     stand.serves(&old).await;
     let again = stand.send("?canary=1%25", variant("fails-some")).await;
-    refuses(&again, 422, "DEPLOY_REFUSED", "verified", "the host took it back before");
+    refuses(&again, 422, "DEPLOY_REFUSED", "verified", "the host has already reverted this component");
     stand.shop.restart().await;
     stand.serves(&old).await;
 }

@@ -49,7 +49,7 @@ async fn the_commands_deploy_go_back_and_tell_for_people() {
     stand.serves(&new).await;
 
     let again = succeeds(&command(&stand, &["deploy", "variant", &file(files.path(), "more")]).await);
-    assert!(again.ends_with(&format!("variant: {} is active already, nothing changed\n", &new[..12])), "{again}");
+    assert!(again.ends_with(&format!("variant: {} is already active, nothing changed\n", &new[..12])), "{again}");
     let rollback = succeeds(&command(&stand, &["rollback", "variant", "--to", &old[..8]]).await);
     let expected = format!("variant: rolled back to {}, from {}\n", &old[..12], &new[..12]);
     assert!(rollback.ends_with(&expected), "{rollback}");
@@ -122,7 +122,7 @@ async fn a_command_that_fails_says_why_and_what_to_do() {
     let absent = complaint(&command(&stand, &["deploy", "variant", "absent.wasm"]).await);
     assert!(absent.contains("cannot read absent.wasm"), "{absent}");
     let nothing = complaint(&command(&stand, &["rollback", "variant"]).await);
-    assert!(nothing.contains("has no revision before to go back to"), "{nothing}");
+    assert!(nothing.contains("has no previous revision to roll back to"), "{nothing}");
     let admin = stand.shop.addresses().admin.to_string();
     let elsewhere = files.path().to_str().unwrap();
     let closed = complaint(&run(&["status", "--admin", &admin, "--data", elsewhere]).await);

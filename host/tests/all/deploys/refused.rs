@@ -143,7 +143,7 @@ async fn bytes_that_changed_on_the_way_are_refused() {
     let old = stand.active().await;
     let announced = "0".repeat(64);
     let answer = stand.send(&format!("?digest={announced}"), variant("good-2")).await;
-    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", &format!("but {announced} was announced"));
+    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", &format!("but the request announced {announced}"));
     assert_eq!(stand.history().await[0]["result"], "refused");
     stand.serves(&old).await;
 }

@@ -53,7 +53,7 @@ async fn a_restart_that_cannot_serve_what_was_active_says_so() {
     stand.shop.stop().await;
     std::fs::remove_dir_all(stand.shop.data.path().join("revisions")).unwrap();
     let refused = stand.shop.start_again_as(manifest("", ""), None).await.unwrap_err().to_string();
-    assert!(refused.contains(&new) && refused.contains("is not in the data folder any more"), "{refused}");
+    assert!(refused.contains(&new) && refused.contains("is missing from the data folder"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,8 +111,8 @@ async fn a_component_whose_signature_is_not_good_is_refused_and_says_why() {
         (line(one.sign("auth", &digest(&new), 6, now + DAY)), "its signature is for the service `auth`"),
         (line(one.sign("variant", &digest(&new), 6, now - 1)), "its signature expired at 20"),
         (line(bench.signature("one", &variant("good-3"), 6)), "a file of another sha256"),
-        (line(bench.signature("one", &new, 4)), "has version 4, and one with 5 was taken"),
-        (line(bench.signature("one", &new, 5)), "has version 5, and one with 5 was taken"),
+        (line(bench.signature("one", &new, 4)), "has version 4, but the host has already accepted version 5"),
+        (line(bench.signature("one", &new, 5)), "has version 5, but the host has already accepted version 5"),
     ];
     refuses(
         &stand.send("", new.clone()).await,
@@ -195,7 +195,7 @@ async fn a_key_is_replaced_by_listing_two_for_a_while_and_what_only_the_old_one_
             422,
             "DEPLOY_REFUSED",
             "verified",
-            &format!("has version {version}, and one with 6 was taken"),
+            &format!("has version {version}, but the host has already accepted version 6"),
         );
     }
     let answer = stand.send_signed(new.clone(), bench.signature("three", &new, 7).line()).await;
@@ -241,7 +241,7 @@ async fn what_is_older_than_anything_that_was_taken_is_refused_whatever_serves()
     let refuses_old = async |stand: &Stand| {
         for (component, version) in old {
             let answer = stand.send_signed(component.clone(), bench.signature("one", component, version).line()).await;
-            let reason = format!("has version {version}, and one with 9 was taken");
+            let reason = format!("has version {version}, but the host has already accepted version 9");
             refuses(&answer, 422, "DEPLOY_REFUSED", "verified", &reason);
         }
     };
