@@ -106,7 +106,10 @@ async fn a_service_without_any_revision_answers_503_on_its_paths_and_the_others_
     assert!(documented.body["paths"].as_object().unwrap().keys().all(|path| !path.starts_with("/variant")));
 
     let (status, note) = readiness(&shop).await;
-    assert!(status == 503 && note.starts_with("no active revision: ") && note.contains("traps-later"), "{status}: {note}");
+    assert!(
+        status == 503 && note.starts_with("no active revision: ") && note.contains("traps-later"),
+        "{status}: {note}"
+    );
     assert_eq!(shop.anon().get("/health").await.body["services"]["variant"], "unhealthy");
     let listed = shop.operator().get("/services").await;
     assert_eq!(listed.body["count"], 2, "{}", listed.text);

@@ -45,11 +45,29 @@ async fn is_taken_back(words: &str, reason: &str) {
     assert_eq!(revert["reason"], deploy["detail"]);
     assert!(deploy["detail"].as_str().unwrap().contains(reason), "{deploy:#}");
 
-    refuses(&stand.deploy(words).await, 422, "DEPLOY_REFUSED", "verified", "the host has already reverted this component");
+    refuses(
+        &stand.deploy(words).await,
+        422,
+        "DEPLOY_REFUSED",
+        "verified",
+        "the host has already reverted this component",
+    );
     stand.roll_back("").await.refuses(409, "NOTHING_BEFORE");
-    refuses(&stand.roll_back(&format!("?to={bad}")).await, 422, "DEPLOY_REFUSED", "verified", "has already reverted this component");
+    refuses(
+        &stand.roll_back(&format!("?to={bad}")).await,
+        422,
+        "DEPLOY_REFUSED",
+        "verified",
+        "has already reverted this component",
+    );
     stand.shop.restart().await;
-    refuses(&stand.deploy(words).await, 422, "DEPLOY_REFUSED", "verified", "the host has already reverted this component");
+    refuses(
+        &stand.deploy(words).await,
+        422,
+        "DEPLOY_REFUSED",
+        "verified",
+        "the host has already reverted this component",
+    );
     stand.serves(&old).await;
     stand.send("?force=true", variant(words)).await.succeeds(200);
     assert_eq!(stand.active().await, bad);
