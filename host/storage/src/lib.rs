@@ -14,10 +14,12 @@
 //! services, and [`postgres`], which several hosts share. [`folder`] holds the files of those that have files. [`rehearsal`]
 //! stands before any of them and lets nothing of a write remain.
 
-#[cfg(test)]
-mod contract;
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod additive;
 pub mod folder;
 mod migrating;
+mod migration;
 pub mod permissions;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -26,6 +28,10 @@ pub mod read_set;
 pub mod rehearsal;
 mod rows;
 pub mod sqlite;
+mod sqlite_connection;
+mod statement_kind;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,6 +42,7 @@ use thiserror::Error;
 use read_set::ReadSet;
 
 pub use migrating::Waits;
+pub use migration::{Migration, MigrationError, NotAdditive};
 pub use rows::Rows;
 
 /// One value of a parameter.
@@ -108,59 +115,6 @@ pub enum StorageError {
     /// The database cannot do it now: the disk is full, read-only or broken. The text is the cause, for the log alone.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-}
-
-/// One step of the schema.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Migration {
-    /// Counts from 1, without gaps.
-    pub version: u32,
-    /// Schema and data statements, separated by `;`.
-    pub sql: String,
-}
-
-/// Why a database kept the schema it had.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum MigrationError {
-    /// The list itself is wrong.
-    #[error("migrations must count from 1 without gaps: number {expected} of the list has version {found}")]
-    Numbering {
-        /// The version that its place in the list asks for.
-        expected: u32,
-        /// The version it has.
-        found: u32,
-    },
-    /// One statement failed, and all of the run was undone.
-    #[error("migration {version}, statement {statement}: {cause}")]
-    Failed {
-        /// The migration.
-        version: u32,
-        /// Which of its statements, from 1, and the beginning of its text where that is known.
-        statement: String,
-        /// What was wrong with it.
-        cause: StorageError,
-    },
-    /// The run could not begin or could not be made durable. Nothing changed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-/// Why a revision's migrations may not run while the revision before it serves.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum NotAdditive {
-    /// A statement that the revision which serves might not survive, or whose effect taking back the new one leaves behind.
-    #[error("migration {version} is not additive: `{statement}` {reason}")]
-    Breaks {
-        /// The migration.
-        version: u32,
-        /// The beginning of the statement's text, on one line.
-        statement: String,
-        /// What the statement does and why that is too much; completes a sentence whose subject is the statement.
-        reason: String,
-    },
-    /// A migration that is wrong, or a database that cannot be looked at: [`MigrationError::Storage`].
-    #[error(transparent)]
-    Fails(#[from] MigrationError),
 }
 
 /// The database of one service.

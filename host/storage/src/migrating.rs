@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 pub(super) struct Migrating {
     state: watch::Sender<State>,
     patient: AtomicUsize,
-    places: usize,
+    permits: usize,
     longest: Duration,
 }
 
@@ -41,13 +41,13 @@ pub struct Waits {
 /// A migration that is under way until this is dropped.
 pub(super) struct Running(Arc<Migrating>);
 
-/// A place among those that wait for a migration, free again when it is dropped.
-pub(super) struct Place<'m>(&'m AtomicUsize);
+/// A permit among those that wait for a migration, free again when it is dropped.
+pub(super) struct Permit<'m>(&'m AtomicUsize);
 
 impl Migrating {
     /// None is under way. So many calls may wait for one, each no longer than this after it came.
-    pub(super) fn new(places: usize, longest: Duration) -> Arc<Self> {
-        Arc::new(Self { state: watch::Sender::default(), patient: AtomicUsize::new(0), places, longest })
+    pub(super) fn new(permits: usize, longest: Duration) -> Arc<Self> {
+        Arc::new(Self { state: watch::Sender::default(), patient: AtomicUsize::new(0), permits, longest })
     }
 
     /// A migration is under way from here on.
@@ -83,16 +83,16 @@ impl Migrating {
         if running == 0 {
             return ended.filter(|ended| *ended > from);
         }
-        let _place = self.place()?;
+        let _permit = self.permit()?;
         let over = timeout_at(began + self.longest, state.wait_for(|state| state.running == 0)).await;
         over.ok()?.ok()?.ended
     }
 
-    /// A place among those that wait for a migration, if there is one left.
-    pub(super) fn place(&self) -> Option<Place<'_>> {
-        // Counted before it is compared, so that two callers cannot share the last place.
-        let place = Place(&self.patient);
-        (self.patient.fetch_add(1, Ordering::Relaxed) < self.places).then_some(place)
+    /// A permit among those that wait for a migration, if there is one left.
+    pub(super) fn permit(&self) -> Option<Permit<'_>> {
+        // Counted before it is compared, so that two callers cannot share the last permit.
+        let permit = Permit(&self.patient);
+        (self.patient.fetch_add(1, Ordering::Relaxed) < self.permits).then_some(permit)
     }
 
     /// Whether a migration is under way.
@@ -119,7 +119,7 @@ impl Drop for Running {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -127,7 +127,6 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use futures::FutureExt;
 

@@ -13,7 +13,7 @@
 //! - an id that a statement gives itself: SQLite goes on after it, PostgreSQL comes to it later and finds it taken. Those that a
 //!   migration gives are passed over in both;
 //! - a real number that is put into a column of integers (rounded here, refused there), a division by zero (an error here, NULL
-//!   there), a text or a truth value in the place of the other;
+//!   there), a text or a truth value in the permit of the other;
 //! - the length of a text with a NUL (one more here, since it is kept escaped), a blob that is CAST to a text (its digits here).
 //!
 //! # Reads
@@ -72,10 +72,10 @@ use sha2::{Digest as _, Sha256};
 pub use self::config::{PostgresConfig, PostgresLimits};
 use self::dialect::Translated;
 pub use self::server::{PostgresServer, ServerError};
-use self::session::{Call, Session, Wanted};
-use self::transaction::Held;
+use self::session::{BoundStatement, ResultKind, Session};
+use self::transaction::PostgresTransaction;
 use self::value::Parameter;
-use super::migrating::{Migrating, Place};
+use super::migrating::{Migrating, Permit};
 use super::read_set::ReadSet;
 use super::{
     Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Value, Waits,
@@ -153,18 +153,18 @@ impl PostgresStorage {
 
 impl Shared {
     /// A service's statement, ready to be sent.
-    async fn call(&self, statement: Statement, wanted: Wanted) -> Result<Call, StorageError> {
+    async fn bind(&self, statement: Statement, kind: ResultKind) -> Result<BoundStatement, StorageError> {
         let limits = &self.config.limits;
         let translated = match self.translations.get(&statement.sql) {
             Some(translated) => translated,
             None => self.translate(statement.sql).await?,
         };
         let invalid = |reason: &str| Err(StorageError::Invalid(reason.into()));
-        match wanted {
-            Wanted::Rows if !translated.gives_rows => {
+        match kind {
+            ResultKind::Rows if !translated.gives_rows => {
                 return invalid("the statement gives no rows: it belongs in execute");
             }
-            Wanted::Changes if translated.gives_rows => {
+            ResultKind::Changes if translated.gives_rows => {
                 return invalid("the statement gives rows: it belongs in query");
             }
             _ => {}
@@ -177,10 +177,10 @@ impl Shared {
             )));
         }
         statement.params.iter().try_for_each(|value| Parameter(value).check(limits))?;
-        if wanted == Wanted::Rows && repeated_bytes(&translated.sql, &statement.params) > limits.result_bytes {
+        if kind == ResultKind::Rows && repeated_bytes(&translated.sql, &statement.params) > limits.result_bytes {
             return Err(StorageError::TooLarge(format!("parameters of more than {} bytes", limits.result_bytes)));
         }
-        Ok(Call { translated, params: statement.params })
+        Ok(BoundStatement { translated, params: statement.params })
     }
 
     async fn lend(&self, pool: &Pool) -> Result<Session, StorageError> {
@@ -201,32 +201,32 @@ impl Shared {
 
     async fn read(&self, statement: Statement) -> Result<Rows, StorageError> {
         Usage::count(&self.usage.queries);
-        let call = self.call(statement, Wanted::Rows).await?;
-        if call.translated.writes {
+        let bound = self.bind(statement, ResultKind::Rows).await?;
+        if bound.translated.writes {
             return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
         }
         let mut patience = Patience::new(self);
         loop {
-            match self.read_once(&call).await {
+            match self.read_once(&bound).await {
                 // It may have waited for a table that a migration has locked.
-                Err(StorageError::Busy | StorageError::TimedOut) if patience.goes_on().await => {}
+                Err(StorageError::Busy | StorageError::TimedOut) if patience.may_wait_longer().await => {}
                 result => return result.inspect_err(|error| self.count_refusal(error)),
             }
         }
     }
 
-    async fn read_once(&self, call: &Call) -> Result<Rows, StorageError> {
+    async fn read_once(&self, bound: &BoundStatement) -> Result<Rows, StorageError> {
         for _ in 0..2 {
             let session = self.lend(&self.reader).await?;
             let began = Instant::now();
-            let ran = session.run(call, Wanted::Rows, &self.config.limits).await;
+            let ran = session.run(bound, ResultKind::Rows, &self.config.limits).await;
             self.usage.add_sql_time(began.elapsed());
             if !matches!(ran, Err(StorageError::TooLarge(_) | StorageError::Unavailable(_))) {
                 // With an error, nothing of a read is left; of what was too large, the rest would still arrive.
                 session.done();
             }
             if let Some(given) = ran? {
-                return Ok(given.rows());
+                return Ok(outcome.rows());
             }
         }
         Err(StorageError::Busy)
@@ -234,11 +234,11 @@ impl Shared {
 
     async fn write(&self, statement: Statement) -> Result<u64, StorageError> {
         Usage::count(&self.usage.executes);
-        let call = self.call(statement, Wanted::Changes).await?;
+        let bound = self.bind(statement, ResultKind::Changes).await?;
         for _ in 0..2 {
             let session = self.take_writer().await?;
             let began = Instant::now();
-            let ran = session.run_and_commit(&call).await;
+            let ran = session.run_and_commit(&bound).await;
             self.usage.add_sql_time(began.elapsed());
             match ran {
                 Ok(Some(changed)) => {
@@ -248,7 +248,7 @@ impl Shared {
                 }
                 Ok(None) => transaction::roll_back(session).await,
                 Err(error) => {
-                    transaction::give_up(session, &error).await;
+                    transaction::roll_back_after(session, &error).await;
                     Usage::count(&self.usage.rollbacks);
                     return Err(error);
                 }
@@ -289,7 +289,7 @@ impl Shared {
             }
             Err(error) => {
                 let cause = error.to_string();
-                transaction::give_up(session, &error).await;
+                transaction::roll_back_after(session, &error).await;
                 Err(StorageError::Unavailable(cause))
             }
         }
@@ -320,19 +320,19 @@ struct Patience<'s> {
     shared: &'s Shared,
     began: tokio::time::Instant,
     from: tokio::time::Instant,
-    place: Option<Place<'s>>,
+    permit: Option<Permit<'s>>,
 }
 
 impl<'s> Patience<'s> {
     /// Of a call that begins.
     fn new(shared: &'s Shared) -> Self {
         let now = tokio::time::Instant::now();
-        Self { shared, began: now, from: now, place: None }
+        Self { shared, began: now, from: now, permit: None }
     }
 
     /// Called when the call has waited in vain. Whether that was for a migration of this host, which has ended by then, or of
     /// another.
-    async fn goes_on(&mut self) -> bool {
+    async fn may_wait_longer(&mut self) -> bool {
         let Shared { migrating, config, .. } = self.shared;
         if let Some(ended) = migrating.outlast(self.began, self.from).await {
             self.from = ended;
@@ -345,10 +345,10 @@ impl<'s> Patience<'s> {
         if !self.shared.is_migrating().await.unwrap_or(false) {
             return false;
         }
-        if self.place.is_none() {
-            self.place = migrating.place();
+        if self.permit.is_none() {
+            self.permit = migrating.permit();
         }
-        self.place.is_some()
+        self.permit.is_some()
     }
 }
 
@@ -379,7 +379,7 @@ impl Storage for PostgresStorage {
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StorageError>> {
-        Box::pin(async move { Ok(Box::new(Held::begin(self.0.clone()).await?) as Box<dyn Transaction>) })
+        Box::pin(async move { Ok(Box::new(PostgresTransaction::begin(self.0.clone()).await?) as Box<dyn Transaction>) })
     }
 
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {

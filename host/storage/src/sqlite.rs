@@ -41,35 +41,26 @@
 //! host's own SQL: those are prepared once, outside the statement cache that guest SQL reaches. Schema changes run on a
 //! connection of their own that no guest statement ever sees.
 
-mod additive;
-mod config;
-mod connection;
-mod fault;
 mod migrate;
-mod policy;
 mod readers;
 mod statement;
-mod tables;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use thiserror::Error;
 
-pub(super) use self::additive::check_after as check_additive_after;
-pub use self::config::{SqliteConfig, SqliteLimits};
-use self::connection::Blueprint;
-pub(super) use self::migrate::check_numbering;
-pub(super) use self::policy::{Opening, opening};
 use self::readers::Readers;
 use self::writer::Writer;
-use super::read_set::ReadSet;
-use super::{
+use crate::additive;
+use crate::read_set::ReadSet;
+use crate::sqlite_connection::Blueprint;
+pub use crate::sqlite_connection::{OpenError, SqliteConfig, SqliteLimits};
+use crate::{
     Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Waits,
 };
 
@@ -86,42 +77,6 @@ pub struct SqliteStorage {
     usage: Arc<Usage>,
 }
 
-/// Why a file cannot be served.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The SQLite in this binary is too old to be trusted with a commit.
-    #[error("SQLite {0} can lose commits; this host needs 3.51.3 or newer")]
-    OldSqlite(&'static str),
-    /// It is not there and cannot be made, or cannot be read.
-    #[error("the database {} cannot be opened: {cause}", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What the system or SQLite said.
-        cause: String,
-    },
-    /// The file holds something else.
-    #[error("{} is not a SQLite database: move it away, or restore the database from a backup", path.display())]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It can be read but not written.
-    #[error("the database {} cannot be written: check the permissions of the file and its folder", path.display())]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its structure is damaged.
-    #[error("the database {} is damaged ({finding}): restore it from a backup", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The first thing the check found.
-        finding: String,
-    },
-}
-
 impl SqliteStorage {
     /// Opens the file, or creates it with mode 0600, and checks its structure. Blocks on the disk.
     ///
@@ -136,7 +91,7 @@ impl SqliteStorage {
             return Err(OpenError::OldSqlite(rusqlite::version()));
         }
         let blueprint = Arc::new(Blueprint::new(path.as_ref(), config)?);
-        let reader = blueprint.first()?;
+        let reader = blueprint.open_and_check()?;
         let usage = Arc::new(Usage::default());
         Ok(Self {
             readers: Arc::new(Readers::new(blueprint.clone(), usage.clone(), reader)),
@@ -151,9 +106,9 @@ impl Storage for SqliteStorage {
     fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<ReadSet>), StorageError>> {
         Box::pin(async move {
             Usage::count(&self.usage.queries);
-            match self.readers.query_here(&statement) {
+            match self.readers.query_inline(&statement) {
                 Some(result) => result,
-                None => Readers::query_elsewhere(&self.readers, statement).await,
+                None => Readers::query_blocking(&self.readers, statement).await,
             }
         })
     }

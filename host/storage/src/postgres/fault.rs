@@ -60,7 +60,7 @@ fn constraint(code: &SqlState) -> Option<Constraint> {
         SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION => Constraint::ForeignKey,
         SqlState::CHECK_VIOLATION => Constraint::Check,
         SqlState::NOT_NULL_VIOLATION => Constraint::NotNull,
-        // A text that is no number, in the place of one.
+        // A text that is no number, in the permit of one.
         SqlState::INVALID_TEXT_REPRESENTATION => Constraint::Other,
         _ if code.code().starts_with("23") => Constraint::Other,
         _ => return None,

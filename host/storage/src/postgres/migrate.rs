@@ -3,9 +3,10 @@
 use tokio::time::timeout;
 
 use super::session::Session;
-use super::transaction::{give_up, milliseconds, roll_back};
+use super::transaction::{milliseconds, roll_back, roll_back_after};
 use super::{Shared, dialect};
-use crate::sqlite;
+use crate::additive;
+use crate::migration::check_numbering;
 use crate::{Migration, MigrationError, NotAdditive, StorageError};
 
 /// What the host has in a service's schema, which no statement of the service can name: the migrations that ran, and functions
@@ -45,7 +46,7 @@ pub(super) const UNCHECKED_VERSION: &str =
     "SELECT coalesce(max(version), 0) FROM comptoir_migrations WHERE NOT checked";
 
 /// Gives every generated id a beginning after those that migrations wrote down, as SQLite does of itself.
-const GO_ON_AFTER_IDS: &str = r#"
+const ADVANCE_IDS: &str = r#"
     DO $$
     DECLARE generated record;
     BEGIN
@@ -72,12 +73,12 @@ struct Translated {
 
 /// Runs what is above the schema's version. Gives the versions that ran; an error means that nothing changed.
 pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool) -> Result<Vec<u32>, MigrationError> {
-    sqlite::check_numbering(migrations)?;
+    check_numbering(migrations)?;
     let translated = translate(migrations, shared.version(VERSION).await?)?;
     let _running = shared.migrating.begin();
     let mut session = shared.take_writer_once().await?;
-    session.be_patient(shared.config.migration_deadline);
-    // Given up, the connection is closed, and with it the transaction rolled back.
+    session.extend_patience(shared.config.migration_deadline);
+    // Outcome up, the connection is closed, and with it the transaction rolled back.
     match timeout(shared.config.migration_deadline, run_on(session, shared, translated, checked)).await {
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut.into()),
@@ -99,7 +100,7 @@ async fn run_on(
             shared.forget_compiled();
             session.done();
         }
-        Err(MigrationError::Storage(error)) => give_up(session, error).await,
+        Err(MigrationError::Storage(error)) => roll_back_after(session, error).await,
         _ => roll_back(session).await,
     }
     ran
@@ -132,7 +133,7 @@ async fn apply(
         ran.push(version);
     }
     if !ran.is_empty() {
-        session.command(GO_ON_AFTER_IDS).await?;
+        session.command(ADVANCE_IDS).await?;
     }
     Ok(ran)
 }
@@ -142,7 +143,7 @@ async fn apply(
 pub(super) async fn check_additive(shared: &Shared, migrations: Vec<Migration>) -> Result<(), NotAdditive> {
     let version = shared.version(VERSION).await.map_err(MigrationError::from)?;
     translate(&migrations, version)?;
-    let work = tokio::task::spawn_blocking(move || sqlite::check_additive_after(version, &migrations));
+    let work = tokio::task::spawn_blocking(move || additive::check_after(version, &migrations));
     work.await.unwrap_or_else(|error| Err(MigrationError::Storage(StorageError::Unavailable(error.to_string())).into()))
 }
 

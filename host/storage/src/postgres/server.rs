@@ -153,9 +153,9 @@ impl PostgresServer {
         let mut config = Config::from_str(url.trim()).map_err(|error| ServerError::Malformed(with_causes(&error)))?;
         let tls = authority.map(tls).transpose()?;
         if tls.is_none()
-            && let Some(far) = far(&config)
+            && let Some(remote_host) = remote_host(&config)
         {
-            return Err(ServerError::Unprotected(far));
+            return Err(ServerError::Unprotected(remote_host));
         }
         config
             .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
@@ -174,11 +174,11 @@ impl PostgresServer {
     ///
     /// One sentence that says what was wrong with the server or its answers.
     pub async fn open(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
-        let opened = timeout(OPEN_TIME, self.open_at_length(service, config)).await;
+        let opened = timeout(OPEN_TIME, self.open_schema(service, config)).await;
         opened.unwrap_or_else(|_| Err(ServerError::Refused(format!("it was not ready in {OPEN_TIME:?}"))))
     }
 
-    async fn open_at_length(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
+    async fn open_schema(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
         let schema = format!("service_{service}");
         check_name(&schema)?;
         let login = self.login(service, &schema).await?;
@@ -195,7 +195,7 @@ impl PostgresServer {
         check(&client).await?;
         let transaction = client.transaction().await?;
         transaction.batch_execute(SETUP_LOCK).await?;
-        if !is_there(&transaction, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", "comptoir.logins").await? {
+        if !returns_row(&transaction, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", "comptoir.logins").await? {
             transaction.batch_execute(OWN_SCHEMA).await?;
         }
         let kept = "SELECT role, password FROM comptoir.logins WHERE service = $1";
@@ -203,8 +203,8 @@ impl PostgresServer {
             Some(row) => (Login { role: row.get(0), password: row.get(1) }, false),
             None => (Login::new(&transaction, service).await?, true),
         };
-        let has_role = is_there(&transaction, "SELECT 1 FROM pg_roles WHERE rolname = $1", &login.role).await?;
-        let has_schema = is_there(&transaction, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema).await?;
+        let has_role = returns_row(&transaction, "SELECT 1 FROM pg_roles WHERE rolname = $1", &login.role).await?;
+        let has_schema = returns_row(&transaction, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema).await?;
         match (is_new, has_role, has_schema) {
             (true, true, _) => return Err(ServerError::Taken(login.role)),
             (true, false, _) => transaction.batch_execute(&login.creation(schema)).await?,
@@ -299,7 +299,7 @@ impl From<tokio_postgres::Error> for ServerError {
 }
 
 /// Whether a query with one parameter gives a row.
-async fn is_there(transaction: &Transaction<'_>, sql: &str, name: &str) -> Result<bool, ServerError> {
+async fn returns_row(transaction: &Transaction<'_>, sql: &str, name: &str) -> Result<bool, ServerError> {
     Ok(transaction.query_opt(sql, &[&name]).await?.is_some())
 }
 
@@ -372,7 +372,7 @@ fn password() -> Result<String, ServerError> {
 }
 
 /// The name of a server that is not on this machine.
-fn far(config: &Config) -> Option<String> {
+fn remote_host(config: &Config) -> Option<String> {
     let is_near = |name: &str| name.parse::<IpAddr>().map_or(name == "localhost", |address| address.is_loopback());
     let names = config.get_hosts().iter().filter_map(|host| match host {
         Host::Tcp(name) => Some(name.clone()),

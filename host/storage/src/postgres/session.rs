@@ -31,20 +31,20 @@ const LARGE_COLUMNS: usize = 32;
 /// A connection, lent. Whoever has it says when it is done: else it is closed, and the server undoes what was under way.
 pub(super) struct Session {
     object: Option<Box<Object>>,
-    /// How long a server that says nothing is waited for. One that lives has given up before.
+    /// How long a server that says nothing is waited for. One that lives has outcome up before.
     patience: Duration,
 }
 
 /// A statement in PostgreSQL's words, and the values that go with it.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(super) struct BoundStatement {
     pub(super) translated: Arc<Translated>,
     pub(super) params: Vec<Value>,
 }
 
 /// What a caller wants of a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Wanted {
+pub(super) enum ResultKind {
     /// Its rows.
     Rows,
     /// How many rows it changed.
@@ -52,7 +52,7 @@ pub(super) enum Wanted {
 }
 
 /// What a statement gave.
-pub(super) enum Given {
+pub(super) enum Outcome {
     Rows(Rows),
     Changes(u64),
 }
@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Waits longer for what takes longer.
-    pub(super) fn be_patient(&mut self, longer: Duration) {
+    pub(super) fn extend_patience(&mut self, longer: Duration) {
         self.patience += longer;
     }
 
@@ -98,40 +98,40 @@ impl Session {
     /// Runs a service's statement to its end. None if it has to be compiled again first: then it had no effect.
     pub(super) async fn run(
         &self,
-        call: &Call,
-        wanted: Wanted,
+        bound: &BoundStatement,
+        kind: ResultKind,
         limits: &PostgresLimits,
-    ) -> Result<Option<Given>, StorageError> {
-        let compiled = self.compile(call).await?;
-        match wanted {
-            Wanted::Rows => self.rows(&compiled, call, limits).await,
-            Wanted::Changes => self.changes(&compiled, call).await,
+    ) -> Result<Option<Outcome>, StorageError> {
+        let compiled = self.compile(bound).await?;
+        match kind {
+            ResultKind::Rows => self.rows(&compiled, bound, limits).await,
+            ResultKind::Changes => self.changes(&compiled, bound).await,
         }
     }
 
     /// Runs the one statement of a transaction and commits it. One wait for both: after an error the server takes the commit for
     /// a rollback.
-    pub(super) async fn run_and_commit(&self, call: &Call) -> Result<Option<u64>, StorageError> {
-        let compiled = self.compile(call).await?;
-        let (ran, committed) = futures::future::join(self.changes(&compiled, call), self.command("COMMIT")).await;
-        let given = ran?;
+    pub(super) async fn run_and_commit(&self, bound: &BoundStatement) -> Result<Option<u64>, StorageError> {
+        let compiled = self.compile(bound).await?;
+        let (ran, committed) = futures::future::join(self.changes(&compiled, bound), self.command("COMMIT")).await;
+        let outcome = ran?;
         committed?;
-        Ok(given.map(Given::changes))
+        Ok(outcome.map(Outcome::changes))
     }
 
-    async fn compile(&self, call: &Call) -> Result<Compiled, StorageError> {
+    async fn compile(&self, bound: &BoundStatement) -> Result<Compiled, StorageError> {
         let object = self.object();
         if object.statement_cache.size() >= COMPILED_STATEMENTS {
             object.statement_cache.clear();
         }
-        let kinds: Vec<_> = call.params.iter().map(|value| Parameter(value).kind()).collect();
-        let sql = &call.translated.sql;
+        let kinds: Vec<_> = bound.params.iter().map(|value| Parameter(value).kind()).collect();
+        let sql = &bound.translated.sql;
         let compiled = if sql.len() > COMPILED_BYTES {
             self.answered(object.prepare_typed(sql, &kinds)).await?
         } else {
             self.answered(object.prepare_typed_cached(sql, &kinds)).await?
         };
-        let compiled = compiled.map_err(|error| translate(&error, call))?;
+        let compiled = compiled.map_err(|error| translate(&error, bound))?;
         let is_large = |kind: &Type| matches!(*kind, Type::TEXT | Type::BYTEA);
         let large = compiled.columns().iter().filter(|column| is_large(column.type_())).count();
         for (count, most, what) in
@@ -147,12 +147,12 @@ impl Session {
     async fn rows(
         &self,
         compiled: &Compiled,
-        call: &Call,
+        bound: &BoundStatement,
         limits: &PostgresLimits,
-    ) -> Result<Option<Given>, StorageError> {
+    ) -> Result<Option<Outcome>, StorageError> {
         let mut packing = Packing::of(compiled.columns(), limits);
         let answered = async {
-            let stream = self.object().query_raw(compiled, call.params.iter().map(Parameter)).await;
+            let stream = self.object().query_raw(compiled, bound.params.iter().map(Parameter)).await;
             let mut stream = std::pin::pin!(stream.map_err(Ok)?);
             while let Some(row) = stream.try_next().await.map_err(Ok)? {
                 packing.add(&row).map_err(Err)?;
@@ -160,23 +160,23 @@ impl Session {
             Ok(())
         };
         match self.answered(answered).await? {
-            Ok(()) => Ok(Some(Given::Rows(packing.packed()))),
-            Err(Ok(error)) => self.forget(&error, call),
+            Ok(()) => Ok(Some(Outcome::Rows(packing.packed()))),
+            Err(Ok(error)) => self.forget(&error, bound),
             Err(Err(refused)) => Err(refused),
         }
     }
 
-    async fn changes(&self, compiled: &Compiled, call: &Call) -> Result<Option<Given>, StorageError> {
-        match self.answered(self.object().execute_raw(compiled, call.params.iter().map(Parameter))).await? {
-            Ok(changed) => Ok(Some(Given::Changes(changed))),
-            Err(error) => self.forget(&error, call),
+    async fn changes(&self, compiled: &Compiled, bound: &BoundStatement) -> Result<Option<Outcome>, StorageError> {
+        match self.answered(self.object().execute_raw(compiled, bound.params.iter().map(Parameter))).await? {
+            Ok(changed) => Ok(Some(Outcome::Changes(changed))),
+            Err(error) => self.forget(&error, bound),
         }
     }
 
     /// None after an error that says that what is compiled is out of date.
-    fn forget(&self, error: &Error, call: &Call) -> Result<Option<Given>, StorageError> {
+    fn forget(&self, error: &Error, bound: &BoundStatement) -> Result<Option<Outcome>, StorageError> {
         if !fault::is_outdated(error) {
-            return Err(translate(error, call));
+            return Err(translate(error, bound));
         }
         self.object().statement_cache.clear();
         Ok(None)
@@ -184,9 +184,9 @@ impl Session {
 }
 
 /// What reads breaks no rule of the schema: there, a text that is no number is the statement's fault.
-fn translate(error: &Error, call: &Call) -> StorageError {
+fn translate(error: &Error, bound: &BoundStatement) -> StorageError {
     match error.as_db_error() {
-        Some(refused) if !call.translated.writes && *refused.code() == SqlState::INVALID_TEXT_REPRESENTATION => {
+        Some(refused) if !bound.translated.writes && *refused.code() == SqlState::INVALID_TEXT_REPRESENTATION => {
             StorageError::Invalid(refused.message().to_owned())
         }
         _ => fault::translate(error),
@@ -201,7 +201,7 @@ impl Drop for Session {
     }
 }
 
-impl Given {
+impl Outcome {
     pub(super) fn rows(self) -> Rows {
         match self {
             Self::Rows(rows) => rows,

@@ -1,7 +1,5 @@
 //! What the PostgreSQL backend promises, shown on a server that `COMPTOIR_TEST_POSTGRES` names.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 mod hosts;
 mod isolation;
 mod server;
@@ -13,7 +11,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::Value;
-use crate::contract::{Bounds, keeps_the_contract};
+use crate::tests::contract::{Bounds, keeps_the_contract};
 
 /// A time that no test waits out.
 const LONG: Duration = Duration::from_secs(600);

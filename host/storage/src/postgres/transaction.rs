@@ -1,4 +1,4 @@
-//! The writer of a service's schema: taken, held for a while, and given back.
+//! The writer of a service's schema: taken, held for a while, and outcome back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::session::{Call, Given, Session, Wanted};
+use super::session::{BoundStatement, Outcome, ResultKind, Session};
 use super::{Patience, Shared};
 use crate::{Rows, Statement, StorageError, Transaction, Usage};
 
 /// A transaction that holds the writer. Dropping it rolls back.
-pub(super) struct Held {
+pub(super) struct PostgresTransaction {
     shared: Arc<Shared>,
     state: Arc<Mutex<State>>,
     until: Instant,
@@ -25,14 +25,14 @@ pub(super) struct Held {
 /// Where its connection is.
 enum State {
     Idle(Session),
-    /// With a statement under way. If that is given up, the connection goes with it.
+    /// With a statement under way. If that is outcome up, the connection goes with it.
     Working,
     /// Gone, and why.
     Over(StorageError),
 }
 
-/// A place among those that wait for the writer, free again when it is dropped.
-pub(super) struct Seat<'w>(&'w AtomicUsize);
+/// A permit among those that wait for the writer, free again when it is dropped.
+pub(super) struct QueueSlot<'w>(&'w AtomicUsize);
 
 /// The savepoint that a statement is undone to when it fails. Each statement moves it to where it begins.
 const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT statement; SAVEPOINT statement";
@@ -45,12 +45,12 @@ impl Shared {
     }
 
     async fn wait_for_writer(&self) -> Result<Session, StorageError> {
-        let _seat = Seat::take(&self.waiting, self.config.waiting_writes)?;
+        let _slot = QueueSlot::take(&self.waiting, self.config.waiting_writes)?;
         self.migrating.note_write();
         let mut patience = Patience::new(self);
         loop {
             match self.take_writer_once().await {
-                Err(StorageError::Busy) if patience.goes_on().await => {}
+                Err(StorageError::Busy) if patience.may_wait_longer().await => {}
                 result => return result,
             }
         }
@@ -68,14 +68,14 @@ impl Shared {
         match session.command(&begin).await {
             Ok(()) => Ok(session),
             Err(error) => {
-                give_up(session, &error).await;
+                roll_back_after(session, &error).await;
                 Err(error)
             }
         }
     }
 }
 
-impl Held {
+impl PostgresTransaction {
     /// Holds the writer that was taken, until its lease is over.
     pub(super) async fn begin(shared: Arc<Shared>) -> Result<Self, StorageError> {
         let session = shared.take_writer().await?;
@@ -86,14 +86,14 @@ impl Held {
         Ok(Self { shared, state, until, lease, runtime })
     }
 
-    async fn run(&self, statement: Statement, wanted: Wanted) -> Result<Given, StorageError> {
+    async fn run(&self, statement: Statement, kind: ResultKind) -> Result<Outcome, StorageError> {
         Usage::count(&self.shared.usage.transaction_statements);
-        let call = self.shared.call(statement, wanted).await?;
+        let bound = self.shared.bind(statement, kind).await?;
         let session = self.take()?;
         let began = Instant::now();
-        // Given up in between, the connection is closed, and with it the transaction rolled back.
+        // Outcome up in between, the connection is closed, and with it the transaction rolled back.
         let abandoned = Abandoned(&self.state);
-        let ended = timeout_at(self.until, run_alone(session, &call, wanted, &self.shared)).await;
+        let ended = timeout_at(self.until, run_alone(session, &bound, kind, &self.shared)).await;
         drop(abandoned);
         self.shared.usage.add_sql_time(began.elapsed());
         match ended {
@@ -160,13 +160,13 @@ impl Held {
     }
 }
 
-impl Transaction for Held {
+impl Transaction for PostgresTransaction {
     fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
-        Box::pin(async move { self.run(statement, Wanted::Rows).await.map(Given::rows) })
+        Box::pin(async move { self.run(statement, ResultKind::Rows).await.map(Outcome::rows) })
     }
 
     fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
-        Box::pin(async move { self.run(statement, Wanted::Changes).await.map(Given::changes) })
+        Box::pin(async move { self.run(statement, ResultKind::Changes).await.map(Outcome::changes) })
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>> {
@@ -174,7 +174,7 @@ impl Transaction for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for PostgresTransaction {
     fn drop(&mut self) {
         self.lease.abort();
         let state = std::mem::replace(&mut *self.lock(), State::Over(StorageError::TimedOut));
@@ -194,15 +194,15 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-impl<'w> Seat<'w> {
+impl<'w> QueueSlot<'w> {
     fn take(waiting: &'w AtomicUsize, limit: usize) -> Result<Self, StorageError> {
-        // Counted before it is compared, so that two callers cannot share the last place.
-        let (seat, before) = (Self(waiting), waiting.fetch_add(1, Ordering::Relaxed));
-        if before < limit { Ok(seat) } else { Err(StorageError::Busy) }
+        // Counted before it is compared, so that two callers cannot share the last permit.
+        let (slot, before) = (Self(waiting), waiting.fetch_add(1, Ordering::Relaxed));
+        if before < limit { Ok(slot) } else { Err(StorageError::Busy) }
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -211,16 +211,16 @@ impl Drop for Seat<'_> {
 /// Runs a statement in a savepoint of its own. Gives the connection back unless the transaction is lost.
 async fn run_alone(
     session: Session,
-    call: &Call,
-    wanted: Wanted,
+    bound: &BoundStatement,
+    kind: ResultKind,
     shared: &Shared,
-) -> (Result<Given, StorageError>, Option<Session>) {
+) -> (Result<Outcome, StorageError>, Option<Session>) {
     let limits = &shared.config.limits;
     let mut result = Err(StorageError::Busy);
     for _ in 0..2 {
         // One after the other on the wire, and one wait for both.
         let (opened, ran) =
-            futures::future::join(session.command(NEXT_SAVEPOINT), session.run(call, wanted, limits)).await;
+            futures::future::join(session.command(NEXT_SAVEPOINT), session.run(bound, kind, limits)).await;
         if let Err(error) = opened {
             return (Err(error), None);
         }
@@ -271,7 +271,7 @@ pub(super) async fn roll_back(session: Session) {
 }
 
 /// Rolls back after an error, unless it is of the connection: then closing it is all that can be done.
-pub(super) async fn give_up(session: Session, error: &StorageError) {
+pub(super) async fn roll_back_after(session: Session, error: &StorageError) {
     if !matches!(error, StorageError::Unavailable(_)) {
         roll_back(session).await;
     }

@@ -15,11 +15,11 @@ const VALUE_BYTES: usize = 16;
 
 type Failure = Box<dyn std::error::Error + Sync + Send>;
 
-/// A parameter. Its type is that of the value, not what PostgreSQL would like at its place.
+/// A parameter. Its type is that of the value, not what PostgreSQL would like at its permit.
 pub(super) struct Parameter<'v>(pub(super) &'v Value);
 
 impl Parameter<'_> {
-    /// NULL has the type of its place.
+    /// NULL has the type of its permit.
     pub(super) fn kind(&self) -> Type {
         match self.0 {
             Value::Null => Type::UNKNOWN,
@@ -166,7 +166,6 @@ impl<'b> FromSql<'b> for Wire<'b> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -6,26 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::fallible_iterator::FallibleIterator;
-use rusqlite::{Batch, Error, Statement};
-
-use super::connection::{Blueprint, Connection, Role};
-use super::policy;
 use crate::read_set::{Commit, Version};
-use crate::{Constraint, Migration, MigrationError, StorageError};
-
-/// How much of a statement's text an error repeats, in characters.
-const QUOTED: usize = 80;
-
-/// Whether the versions count from 1 without gaps.
-pub(crate) fn check_numbering(migrations: &[Migration]) -> Result<(), MigrationError> {
-    for (expected, migration) in (1..).zip(migrations) {
-        if migration.version != expected {
-            return Err(MigrationError::Numbering { expected, found: migration.version });
-        }
-    }
-    Ok(())
-}
+use crate::sqlite_connection::script::{check_references, each_statement, failed, run_to_end, text};
+use crate::sqlite_connection::{Blueprint, Connection, Role};
+use crate::statement_kind::skip_comments;
+use crate::{Migration, MigrationError, StorageError};
 
 /// Runs what is above the database's version. Gives the versions that ran; an error means that nothing changed.
 pub(super) fn run(blueprint: &Blueprint, migrations: &[Migration]) -> Result<Vec<u32>, MigrationError> {
@@ -70,7 +55,7 @@ fn apply(connection: &Connection, migration: &Migration) -> Result<bool, Migrati
 /// Whether a statement leaves all references as they are: it makes an index or a view, or adds a column that refers to nothing. Of
 /// any other, and of one whose names look like something else, nothing is known.
 fn keeps_references(sql: &str) -> bool {
-    let sql = policy::past_comments(sql).to_ascii_uppercase();
+    let sql = skip_comments(sql).to_ascii_uppercase();
     let words: Vec<&str> = sql.split_ascii_whitespace().take(3).collect();
     match words[..] {
         ["CREATE", "INDEX" | "VIEW", _] | ["CREATE", "UNIQUE", "INDEX"] => true,
@@ -81,93 +66,8 @@ fn keeps_references(sql: &str) -> bool {
     }
 }
 
-/// Compiles a migration's statements one after the other, each when those before it have been visited.
-pub(super) fn each_statement<E: From<MigrationError>>(
-    connection: &Connection,
-    migration: &Migration,
-    mut visit: impl FnMut(u32, &mut Statement<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut statements = Batch::new(&connection.raw, &migration.sql);
-    for number in 1.. {
-        match statements.next() {
-            Ok(Some(mut statement)) => visit(number, &mut statement)?,
-            Ok(None) => break,
-            Err(error) => {
-                let text = if let Error::SqlInputError { sql, .. } = &error { sql.as_str() } else { "" };
-                return Err(failed(connection, migration, number, text, &error).into());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Runs a statement. A SELECT changes nothing, but it may be there for a function of its own that fails: all of it runs.
-pub(super) fn run_to_end(statement: &mut Statement<'_>) -> rusqlite::Result<()> {
-    let mut rows = statement.raw_query();
-    while rows.next()?.is_some() {}
-    Ok(())
-}
-
-/// The text of a compiled statement.
-pub(super) fn text(statement: &Statement<'_>) -> String {
-    statement.expanded_sql().unwrap_or_default()
-}
-
-/// What it means that a statement of a migration failed.
-pub(super) fn failed(
-    connection: &Connection,
-    migration: &Migration,
-    number: u32,
-    text: &str,
-    error: &Error,
-) -> MigrationError {
-    MigrationError::Failed {
-        version: migration.version,
-        statement: quote(number, text),
-        cause: connection.translate(error),
-    }
-}
-
-/// Whether every reference that the schema declares can be looked up, and is there.
-pub(super) fn check_references(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
-    let check = || connection.raw.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
-    match connection.policy.as_host(check) {
-        Err(Error::QueryReturnedNoRows) => Ok(()),
-        // A reference to what is not the key of any row.
-        Err(error) => match connection.translate(&error) {
-            cause @ StorageError::Invalid(_) => {
-                Err(MigrationError::Failed { version: migration.version, statement: "all".into(), cause })
-            }
-            cause => Err(cause.into()),
-        },
-        Ok(table) => Err(MigrationError::Failed {
-            version: migration.version,
-            statement: format!("all (a row of {table} refers to one that is not there)"),
-            cause: StorageError::Constraint(Constraint::ForeignKey),
-        }),
-    }
-}
-
 fn host(connection: &Connection, sql: &str) -> Result<(), StorageError> {
     connection.policy.as_host(|| connection.raw.execute_batch(sql)).map_err(|error| connection.translate(&error))
-}
-
-fn quote(number: u32, text: &str) -> String {
-    let beginning = beginning(text);
-    if beginning.is_empty() { number.to_string() } else { format!("{number} ({beginning})") }
-}
-
-/// The beginning of a statement's text on one line, without the comments before it.
-pub(super) fn beginning(text: &str) -> String {
-    let line = policy::past_comments(text)
-        .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    match line.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]

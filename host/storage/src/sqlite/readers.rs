@@ -9,10 +9,10 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::connection::{Blueprint, Connection, Role};
 use super::statement::{self, Prepared};
 use crate::priority;
 use crate::read_set::ReadSet;
+use crate::sqlite_connection::{Blueprint, Connection, Role};
 use crate::{Rows, Statement, StorageError, Usage};
 
 /// Rows, and what they rest on.
@@ -25,9 +25,9 @@ const SLOW_STATEMENTS: usize = 1_024;
 pub(super) struct Readers {
     blueprint: Arc<Blueprint>,
     usage: Arc<Usage>,
-    here: Pool,
-    elsewhere: Pool,
-    places: Arc<Semaphore>,
+    inline: Pool,
+    blocking: Pool,
+    permits: Arc<Semaphore>,
     slow: Slow,
 }
 
@@ -58,21 +58,21 @@ impl Readers {
     pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>, first: Connection) -> Self {
         Self {
             usage,
-            here: Pool { role: Role::Here, idle: Mutex::new(vec![first]) },
-            elsewhere: Pool { role: Role::Elsewhere, idle: Mutex::default() },
-            places: Arc::new(Semaphore::new(blueprint.config.long_queries)),
+            inline: Pool { role: Role::Inline, idle: Mutex::new(vec![first]) },
+            blocking: Pool { role: Role::Blocking, idle: Mutex::default() },
+            permits: Arc::new(Semaphore::new(blueprint.config.long_queries)),
             slow: Slow { any: AtomicBool::new(false), reasons: RwLock::default(), hasher: RandomState::new() },
             blueprint,
         }
     }
 
     /// Runs a query on this thread. None if it belongs elsewhere, or turned out to.
-    pub(super) fn query_here(&self, statement: &Statement) -> Option<Read> {
+    pub(super) fn query_inline(&self, statement: &Statement) -> Option<Read> {
         if self.slow.contains(&statement.sql) {
             return None;
         }
         let budget = self.blueprint.config.inline_budget;
-        let result = self.here.with(&self.blueprint, |connection| {
+        let result = self.inline.with(&self.blueprint, |connection| {
             let began = Instant::now();
             let result = self.attempt(connection, statement, began + budget);
             let spent = began.elapsed();
@@ -101,28 +101,28 @@ impl Readers {
         statement::read(connection, &mut prepared, versions, until, limits)
     }
 
-    /// Runs a query on a thread of its own, with its whole deadline, once there is a place.
-    pub(super) async fn query_elsewhere(readers: &Arc<Self>, statement: Statement) -> Read {
+    /// Runs a query on a thread of its own, with its whole deadline, once there is a permit.
+    pub(super) async fn query_blocking(readers: &Arc<Self>, statement: Statement) -> Read {
         Usage::count(&readers.usage.long_queries);
-        let place = timeout(readers.blueprint.config.longest_wait, readers.places.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
+        let permit = timeout(readers.blueprint.config.longest_wait, readers.permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
             Usage::count(&readers.usage.refusals);
             return Err(StorageError::Busy);
         };
         let owner = readers.clone();
         let work = tokio::task::spawn_blocking(move || {
-            // The place belongs to the work, not to who waits for it: a caller that gives up does not free the thread.
-            let _place = place;
+            // The permit belongs to the work, not to who waits for it: a caller that gives up does not free the thread.
+            let _permit = permit;
             // Nobody who answers at once waits for its slice. It gets no less of the processor, because its deadline goes on.
             let _ = priority::lower(0);
-            owner.query_at_length(&statement)
+            owner.query_to_deadline(&statement)
         });
         work.await.unwrap_or_else(|error| Err(StorageError::Unavailable(error.to_string())))
     }
 
-    fn query_at_length(&self, statement: &Statement) -> Read {
+    fn query_to_deadline(&self, statement: &Statement) -> Read {
         let (config, versions) = (&self.blueprint.config, &self.blueprint.versions);
-        self.elsewhere.with(&self.blueprint, |connection| {
+        self.blocking.with(&self.blueprint, |connection| {
             let began = Instant::now();
             let until = began + config.statement_deadline;
             let mut prepared =
@@ -139,13 +139,13 @@ impl Readers {
 
     /// Makes a statement one that was late when it last ran.
     #[cfg(test)]
-    pub(super) fn make_late(&self, sql: &str) {
+    pub(super) fn mark_late(&self, sql: &str) {
         self.slow.insert(sql, Reason::Late);
     }
 
     /// The version of the schema, as the last commit left it.
     pub(super) fn schema_version(&self) -> Result<u32, StorageError> {
-        self.here.with(&self.blueprint, |connection| {
+        self.inline.with(&self.blueprint, |connection| {
             let read = || connection.raw.query_row("PRAGMA user_version", [], |row| row.get(0));
             connection.policy.as_host(read).map_err(|error| connection.translate(&error))
         })

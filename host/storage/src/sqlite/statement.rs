@@ -6,11 +6,9 @@ use std::time::Instant;
 use rusqlite::CachedStatement;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
-use super::SqliteLimits;
-use super::connection::Connection;
-use super::policy::{self, Opening};
-use super::tables::{Touched, Versions};
 use crate::read_set::ReadSet;
+use crate::sqlite_connection::{Connection, SqliteLimits, Touched, Versions};
+use crate::statement_kind::StatementKind;
 use crate::{Rows, Statement, StorageError, Value};
 
 /// What a value costs in a result beside the bytes of its text or blob.
@@ -40,10 +38,10 @@ impl<'c> Prepared<'c> {
         if sql.len() > limits.sql_bytes as usize {
             return Err(StorageError::TooLarge(format!("a statement of more than {} bytes", limits.sql_bytes)));
         }
-        match policy::opening(sql) {
-            Opening::Data => {}
-            Opening::Forbidden(kind) => return Err(StorageError::Denied(kind.into())),
-            Opening::Unknown(word) => {
+        match StatementKind::of(sql) {
+            StatementKind::Data => {}
+            StatementKind::Forbidden(kind) => return Err(StorageError::Denied(kind.into())),
+            StatementKind::Unknown(word) => {
                 return Err(StorageError::Invalid(format!("no data statement begins with {word:?}")));
             }
         }
@@ -71,7 +69,7 @@ impl<'c> Prepared<'c> {
 
     /// The versions of the tables that it touches. To be called after it ran: then it is known whether it was compiled again.
     pub(super) fn touched(&self, versions: &Versions) -> Touched {
-        match self.connection.asked.take() {
+        match self.connection.recorder.take() {
             Some(names) => self.connection.tables.learn(self.sql, &names, versions),
             None => self.touched.clone(),
         }
@@ -181,16 +179,16 @@ fn compile<'c>(
         connection.raw.flush_prepared_statement_cache();
         connection.policy.as_host(|| connection.raw.execute_batch("SELECT 1 FROM sqlite_schema"))?;
     }
-    connection.asked.take();
+    connection.recorder.take();
     let raw = connection.raw.prepare_cached(sql)?;
-    let (raw, names) = match (connection.asked.take(), connection.tables.known(sql)) {
+    let (raw, names) = match (connection.recorder.take(), connection.tables.known(sql)) {
         (None, Some(touched)) => return Ok((raw, touched)),
         (Some(names), _) => (raw, names),
         (None, None) => {
             // It was forgotten which: compiled again, it tells.
             raw.discard();
             let raw = connection.raw.prepare_cached(sql)?;
-            (raw, connection.asked.take().unwrap_or_default())
+            (raw, connection.recorder.take().unwrap_or_default())
         }
     };
     Ok((raw, connection.tables.learn(sql, &names, versions)))

@@ -1,7 +1,5 @@
 //! What the SQLite backend promises, shown on a file in a folder of its own.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 mod additive;
 mod contract;
 mod isolation;

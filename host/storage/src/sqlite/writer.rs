@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-pub(super) use self::thread::CHECKPOINT_BYTES;
-use self::transaction::Held;
-use super::connection::Blueprint;
+use self::transaction::SqliteTransaction;
 use crate::migrating::{Migrating, Running};
+use crate::migration::check_numbering;
+use crate::sqlite_connection::Blueprint;
 use crate::{Migration, MigrationError, Statement, StorageError, Usage, Waits};
 
 /// The writing side of a database.
@@ -30,13 +30,13 @@ pub(super) struct Writer {
 struct Job {
     work: Work,
     claim: Arc<Claim>,
-    _seat: Seat,
+    _slot: QueueSlot,
 }
 
 /// What there is to do, and where the answer goes.
 enum Work {
     Execute(Statement, oneshot::Sender<Result<u64, StorageError>>),
-    Begin(oneshot::Sender<Result<Held, StorageError>>),
+    Begin(oneshot::Sender<Result<SqliteTransaction, StorageError>>),
     Migrate(Vec<Migration>, Running, oneshot::Sender<Result<Vec<u32>, MigrationError>>),
     Check(oneshot::Sender<Result<(), StorageError>>),
 }
@@ -46,7 +46,7 @@ enum Work {
 struct Claim(AtomicBool);
 
 /// A place in the queue, free again when the writer has taken the job out.
-struct Seat(Arc<AtomicUsize>);
+struct QueueSlot(Arc<AtomicUsize>);
 
 impl Writer {
     /// A writer that has not started.
@@ -63,14 +63,14 @@ impl Writer {
     }
 
     /// Takes the writer for a transaction.
-    pub(super) async fn begin(&self) -> Result<Held, StorageError> {
+    pub(super) async fn begin(&self) -> Result<SqliteTransaction, StorageError> {
         self.migrating.note_write();
         self.submit(Work::Begin, true).await.ok_or(StorageError::Busy)?
     }
 
     /// Brings the schema up to the end of a list.
     pub(super) async fn migrate(&self, migrations: Vec<Migration>) -> Result<Vec<u32>, MigrationError> {
-        super::migrate::check_numbering(&migrations)?;
+        check_numbering(&migrations)?;
         let running = self.migrating.begin();
         self.submit(|reply| Work::Migrate(migrations, running, reply), false).await.ok_or(StorageError::Busy)?
     }
@@ -88,27 +88,27 @@ impl Writer {
         }
     }
 
-    /// Queues a job and waits for its answer, and for migrations to end if it is patient. None if it never ran, because too many
+    /// Queues a job and waits for its answer, and for migrations to end if it is waits_for_migrations. None if it never ran, because too many
     /// wait or it waited too long.
     async fn submit<T, E: From<StorageError>>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Work,
-        patient: bool,
+        waits_for_migrations: bool,
     ) -> Option<Result<T, E>> {
-        let Some(seat) = Seat::take(&self.waiting, self.blueprint.config.waiting_writes) else {
+        let Some(slot) = QueueSlot::take(&self.waiting, self.blueprint.config.waiting_writes) else {
             Usage::count(&self.usage.refusals);
             return None;
         };
         let (reply, mut answer) = oneshot::channel();
         let claim = Arc::new(Claim::default());
-        self.send(Job { work: work(reply), claim: claim.clone(), _seat: seat });
+        self.send(Job { work: work(reply), claim: claim.clone(), _slot: slot });
         let began = Instant::now();
         let mut from = began;
         let answered = loop {
             if let Ok(answered) = timeout_at(from + self.blueprint.config.longest_wait, &mut answer).await {
                 break answered;
             }
-            if patient {
+            if waits_for_migrations {
                 tokio::select! {
                     biased;
                     answered = &mut answer => break answered,
@@ -158,15 +158,15 @@ impl Claim {
     }
 }
 
-impl Seat {
+impl QueueSlot {
     fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         // Counted before it is compared, so that two callers cannot share the last place.
-        let seat = Self(taken.clone());
-        (taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(seat)
+        let slot = Self(taken.clone());
+        (taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(slot)
     }
 }
 
-impl Drop for Seat {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

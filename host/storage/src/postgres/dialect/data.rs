@@ -8,7 +8,7 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::TokenWithSpan;
 
 use crate::StorageError;
-use crate::sqlite::{Opening, opening};
+use crate::statement_kind::StatementKind;
 
 use super::writer::{Writer, Written};
 use super::{Limits, Translated, denied, grammar, invalid, shown, tokens};
@@ -37,8 +37,8 @@ fn is_of_data(words: &[TokenWithSpan]) -> Written {
         "REPLACE" => Err(invalid(NO_REPLACE)),
         "CREATE" | "ALTER" | "DROP" => Err(denied(format!("{first} outside of a migration"))),
         "TABLE" => Err(invalid("SQLite has no TABLE: write SELECT * FROM")),
-        _ => match opening(&first) {
-            Opening::Forbidden(kind) => Err(denied(kind)),
+        _ => match StatementKind::of(&first) {
+            StatementKind::Forbidden(kind) => Err(denied(kind)),
             _ => Err(invalid(format!("no data statement begins with {:?}", shown(&first)))),
         },
     }

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 mod refusals;
 mod robustness;
 mod schema;

@@ -111,11 +111,11 @@ fn a_server_on_another_machine_needs_an_authority() {
     ] {
         assert!(PostgresServer::new(near, None).is_ok(), "{near}");
     }
-    for far in
+    for remote_host in
         ["postgres://c:secret@db.example/shop", "postgres://c:secret@10.0.0.1/shop", "host=localhost hostaddr=10.0.0.1"]
     {
-        let refused = PostgresServer::new(far, None).unwrap_err();
-        assert!(matches!(refused, ServerError::Unprotected(_)), "{far}: {refused}");
+        let refused = PostgresServer::new(remote_host, None).unwrap_err();
+        assert!(matches!(refused, ServerError::Unprotected(_)), "{remote_host}: {refused}");
         assert!(!refused.to_string().contains("secret"));
     }
     assert!(matches!(PostgresServer::new("http://x", None), Err(ServerError::Malformed(_))));

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::contract::{Bounds, keeps_the_contract};
 use crate::sqlite::SqliteLimits;
+use crate::tests::contract::{Bounds, keeps_the_contract};
 
 async fn open(bounds: Bounds, folder: &Path) -> Arc<dyn Storage> {
     let Bounds { statement_deadline, transaction_lease, longest_wait, result_rows } = bounds;

@@ -45,7 +45,7 @@ async fn a_parameter_is_as_large_as_a_value_may_be() {
     // A large row is read like any other, though not on this thread.
     shop.execute("INSERT INTO numbers VALUES ($1)", &blob(1_000_000)).await.unwrap();
     let all = "SELECT n, length(n) FROM numbers";
-    assert!(shop.storage.readers.query_here(&Statement::new(all, [])).is_none());
+    assert!(shop.storage.readers.query_inline(&Statement::new(all, [])).is_none());
     assert_eq!(shop.query(all, &[]).await.unwrap().values()[1], Value::Integer(1_000_000));
 }
 
@@ -131,7 +131,7 @@ async fn nested_queries_fit_on_a_small_stack() {
         .stack_size(384 << 10)
         .spawn(move || {
             for sql in statements {
-                let result = shop.storage.readers.query_here(&Statement::new(sql, []));
+                let result = shop.storage.readers.query_inline(&Statement::new(sql, []));
                 assert!(matches!(result, None | Some(Ok(_) | Err(StorageError::TooLarge(_)))), "{result:?}");
             }
         })

@@ -17,7 +17,7 @@ async fn a_long_query_moves_to_another_thread_and_still_answers() {
     let shop = Shop::open(config).await;
     let count =
         "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT count(*) FROM c";
-    assert!(shop.storage.readers.query_here(&Statement::new(count, [])).is_none());
+    assert!(shop.storage.readers.query_inline(&Statement::new(count, [])).is_none());
     assert_eq!(number(shop.query(count, &[]).await), 100_000);
     assert_eq!(shop.storage.usage().long_queries.load(Ordering::Relaxed), 1);
 }
@@ -26,9 +26,9 @@ async fn a_long_query_moves_to_another_thread_and_still_answers() {
 async fn a_query_that_was_late_once_comes_back() {
     let shop = Shop::new().await;
     let statement = Statement::new("SELECT stock FROM products", []);
-    shop.storage.readers.make_late(&statement.sql);
-    assert!(shop.storage.readers.query_here(&statement).is_none());
-    while shop.storage.readers.query_here(&statement).is_none() {
+    shop.storage.readers.mark_late(&statement.sql);
+    assert!(shop.storage.readers.query_inline(&statement).is_none());
+    while shop.storage.readers.query_inline(&statement).is_none() {
         shop.storage.query(statement.clone()).await.unwrap();
     }
 }
@@ -38,7 +38,7 @@ async fn a_pattern_is_never_matched_on_the_callers_thread() {
     let shop = Shop::new().await;
     for sql in ["SELECT name FROM products WHERE name LIKE '%u%'", "SELECT name GLOB 'm*' FROM products"] {
         for _ in 0..3 {
-            assert!(shop.storage.readers.query_here(&Statement::new(sql, [])).is_none(), "{sql}");
+            assert!(shop.storage.readers.query_inline(&Statement::new(sql, [])).is_none(), "{sql}");
             shop.query(sql, &[]).await.unwrap();
         }
     }

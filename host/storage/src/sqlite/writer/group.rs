@@ -6,8 +6,8 @@ use std::time::Instant;
 use rusqlite::Statement as HostStatement;
 
 use crate::read_set::{Commit, Version};
-use crate::sqlite::connection::{Blueprint, Connection};
 use crate::sqlite::statement::Prepared;
+use crate::sqlite_connection::{Blueprint, Connection};
 use crate::{Statement, StorageError, Usage};
 
 /// With fewer pages left, a database is taken for full: a write of a few rows takes some in each table and index.
@@ -19,7 +19,7 @@ type Acknowledgement = Box<dyn FnOnce(&Result<(), StorageError>) + Send>;
 /// The writing connection with the group that is under way on it, if any.
 ///
 /// Between two calls, `open` says whether SQLite is inside the outer transaction. Members wait in `members` from the end
-/// of their own work to the outer commit; they leave only through [`settle`](Self::settle) or [`lose`](Self::lose), so
+/// of their own work to the outer commit; they leave only through [`commit`](Self::commit) or [`abandon`](Self::abandon), so
 /// each is answered once, and with success only after the commit.
 pub(super) struct Group<'c> {
     connection: &'c Connection,
@@ -34,7 +34,7 @@ pub(super) struct Group<'c> {
     began: Instant,
     open: bool,
     /// The schema defers foreign keys to the commit, so each transaction needs a commit of its own.
-    solitary: bool,
+    one_member_only: bool,
     broken: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'c> Group<'c> {
             changing: Vec::new(),
             began: Instant::now(),
             open: false,
-            solitary: false,
+            one_member_only: false,
             broken: false,
         };
         group.read_schema()?;
@@ -85,7 +85,7 @@ impl<'c> Group<'c> {
         const DEFERS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%deferrable%')";
         let connection = self.connection;
         let defers = connection.policy.as_host(|| connection.raw.query_row(DEFERS, [], |row| row.get(0)));
-        self.solitary = defers.map_err(|error| connection.translate(&error))?;
+        self.one_member_only = defers.map_err(|error| connection.translate(&error))?;
         Ok(())
     }
 
@@ -110,18 +110,18 @@ impl<'c> Group<'c> {
 
     /// Whether another transaction may join before the commit.
     pub(super) fn has_room(&self) -> bool {
-        !self.solitary
+        !self.one_member_only
             && self.members.len() < self.blueprint.config.group_size
             && self.began.elapsed() < self.blueprint.config.group_window
     }
 
     /// Whether an acknowledgement waits for the commit.
-    pub(super) fn owes(&self) -> bool {
+    pub(super) fn has_members(&self) -> bool {
         !self.members.is_empty()
     }
 
     /// When those who wait have waited long enough for others to join.
-    pub(super) fn due(&self) -> Instant {
+    pub(super) fn commit_due(&self) -> Instant {
         self.began + self.blueprint.config.group_window
     }
 
@@ -147,7 +147,7 @@ impl<'c> Group<'c> {
     }
 
     /// Makes the group durable, then tells its members; or undoes it and tells them that.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn commit(&mut self) {
         if !self.open {
             return;
         }
@@ -163,7 +163,7 @@ impl<'c> Group<'c> {
                     acknowledge(&Ok(()));
                 }
             }
-            Err(error) => self.lose(&error),
+            Err(error) => self.abandon(&error),
         }
     }
 
@@ -180,12 +180,12 @@ impl<'c> Group<'c> {
 
     /// Opens the savepoint of a transaction.
     pub(super) fn enter(&mut self) -> Result<(), StorageError> {
-        self.host_step(|host| &mut host.transaction.set).inspect_err(|error| self.lose(error))
+        self.host_step(|host| &mut host.transaction.set).inspect_err(|error| self.abandon(error))
     }
 
     /// Keeps what the transaction did. It is not durable yet.
     pub(super) fn keep(&mut self) -> Result<(), StorageError> {
-        self.host_step(|host| &mut host.transaction.release).inspect_err(|error| self.lose(error))
+        self.host_step(|host| &mut host.transaction.release).inspect_err(|error| self.abandon(error))
     }
 
     /// Undoes what the transaction did.
@@ -198,14 +198,14 @@ impl<'c> Group<'c> {
             .host_step(|host| &mut host.transaction.undo)
             .and_then(|()| self.host_step(|host| &mut host.transaction.release));
         if let Err(error) = undone {
-            self.lose(&error);
+            self.abandon(&error);
         }
     }
 
     /// Commits what waits beneath a transaction that has written nothing, and puts that onto a new group.
-    pub(super) fn settle_beneath(&mut self) -> Result<(), StorageError> {
+    pub(super) fn commit_beneath(&mut self) -> Result<(), StorageError> {
         self.keep()?;
-        self.settle();
+        self.commit();
         self.open()?;
         self.enter()
     }
@@ -239,7 +239,7 @@ impl<'c> Group<'c> {
         };
         self.usage.add_sql_time(began.elapsed());
         if let Err(error) = &result {
-            self.look_after(error);
+            self.check_still_open(error);
         }
         result
     }
@@ -248,28 +248,28 @@ impl<'c> Group<'c> {
         self.host_step(|host| &mut host.step.set)?;
         let result = work();
         if result.is_err() && !self.connection.raw.is_autocommit() {
-            self.host_step(|host| &mut host.step.undo).inspect_err(|error| self.lose(error))?;
+            self.host_step(|host| &mut host.step.undo).inspect_err(|error| self.abandon(error))?;
         }
         if !self.connection.raw.is_autocommit() {
-            self.host_step(|host| &mut host.step.release).inspect_err(|error| self.lose(error))?;
+            self.host_step(|host| &mut host.step.release).inspect_err(|error| self.abandon(error))?;
         }
         result
     }
 
     /// Finds out whether an error took the outer transaction with it.
-    fn look_after(&mut self, error: &StorageError) {
+    fn check_still_open(&mut self, error: &StorageError) {
         if self.open && self.connection.raw.is_autocommit() {
             // The others did nothing wrong. Unless the database itself is at fault, trying again is right for them.
             let cause = match error {
                 StorageError::Unavailable(_) => error.clone(),
                 _ => StorageError::Busy,
             };
-            self.lose(&cause);
+            self.abandon(&cause);
         }
     }
 
     /// Gives up the group: nothing of it is kept, and every member is told.
-    fn lose(&mut self, cause: &StorageError) {
+    fn abandon(&mut self, cause: &StorageError) {
         if !self.connection.raw.is_autocommit() {
             self.broken |= self.host_step(|host| &mut host.rollback).is_err();
         }

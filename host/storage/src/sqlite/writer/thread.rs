@@ -10,12 +10,9 @@ use tokio::sync::oneshot;
 use super::group::Group;
 use super::{Job, Work, transaction};
 use crate::priority;
-use crate::sqlite::connection::{Blueprint, Connection, Role};
 use crate::sqlite::migrate;
+use crate::sqlite_connection::{Blueprint, CHECKPOINT_BYTES, Connection, LOCK_WAIT, Role};
 use crate::{Statement, StorageError, Usage};
-
-/// The size of the write-ahead log, in bytes, from which the writer moves it into the database after each group.
-pub(in crate::sqlite) const CHECKPOINT_BYTES: u64 = 4 << 20;
 
 /// What a frame of the log has beside its page, in bytes.
 const FRAME_HEADER_BYTES: u64 = 24;
@@ -46,7 +43,7 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
         {
             perform(job, &mut group, &log, blueprint, usage);
         }
-        group.settle();
+        group.commit();
         if group.is_broken() {
             return;
         }
@@ -58,7 +55,7 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
 fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
     // Before the job is claimed: while another process holds the lock, its owner may still give up.
     if matches!(job.work, Work::Migrate(..) | Work::Check(..)) {
-        group.settle();
+        group.commit();
     } else if let Err(error) = group.open() {
         return job.refuse(error);
     }
@@ -69,7 +66,7 @@ fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint
             let result = migrate::run(blueprint, &migrations);
             let result = result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into));
             // Here, because whoever waits for the migration waits for this too. The next write would be held up by it.
-            log.move_what_can_be();
+            log.checkpoint_passively();
             drop(running);
             let _ = reply.send(result);
         }
@@ -133,7 +130,7 @@ struct Log<'c> {
     frame_bytes: u64,
     limit_bytes: u64,
     /// The size from which waiting for readers is worth another try.
-    insist_at_bytes: u64,
+    truncate_at_bytes: u64,
     patience: Duration,
     usual_patience: Duration,
 }
@@ -147,11 +144,11 @@ impl<'c> Log<'c> {
             connection,
             frame_bytes: u64::from(page_bytes) + FRAME_HEADER_BYTES,
             limit_bytes,
-            insist_at_bytes: limit_bytes,
+            truncate_at_bytes: limit_bytes,
             // A reader ends within the deadline of its statement. SQLite waits twice: for those that read what is not moved
             // yet, and then for those that read from the log at all.
             patience: blueprint.config.statement_deadline * 2 + Duration::from_millis(500),
-            usual_patience: crate::sqlite::connection::PATIENCE,
+            usual_patience: LOCK_WAIT,
         }
     }
 
@@ -161,8 +158,8 @@ impl<'c> Log<'c> {
         if bytes < CHECKPOINT_BYTES {
             return;
         }
-        let (frames, moved) = self.move_what_can_be();
-        if bytes < self.insist_at_bytes || frames == moved && bytes < self.limit_bytes {
+        let (frames, moved) = self.checkpoint_passively();
+        if bytes < self.truncate_at_bytes || frames == moved && bytes < self.limit_bytes {
             return;
         }
         // Readers kept the log from starting over. Wait for those that are there; new ones do not stand in the way.
@@ -172,7 +169,7 @@ impl<'c> Log<'c> {
             .busy_timeout(self.patience)
             .and_then(|()| self.checkpoint(CheckpointMode::TRUNCATE))
             .and(self.connection.raw.busy_timeout(self.usual_patience));
-        self.insist_at_bytes = match waited {
+        self.truncate_at_bytes = match waited {
             Ok(()) => self.limit_bytes,
             Err(error) => {
                 tracing::warn!(%error, bytes, "a reader keeps the write-ahead log from becoming shorter");
@@ -182,7 +179,7 @@ impl<'c> Log<'c> {
     }
 
     /// Moves what no reader needs any more, and gives how long the log is and how much of it was moved.
-    fn move_what_can_be(&self) -> (i32, i32) {
+    fn checkpoint_passively(&self) -> (i32, i32) {
         self.checkpoint(CheckpointMode::PASSIVE).unwrap_or((0, 0))
     }
 

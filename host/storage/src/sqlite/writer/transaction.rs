@@ -8,12 +8,12 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::group::Group;
-use crate::sqlite::config::SqliteConfig;
 use crate::sqlite::statement::Prepared;
+use crate::sqlite_connection::SqliteConfig;
 use crate::{Rows, Statement, StorageError, Transaction, Usage};
 
 /// The writer, held. Dropping it closes the channel, which the writer takes for a rollback.
-pub(in crate::sqlite) struct Held {
+pub(in crate::sqlite) struct SqliteTransaction {
     commands: Sender<Command>,
     ended: Arc<OnceLock<StorageError>>,
 }
@@ -24,7 +24,7 @@ enum Command {
     Commit(oneshot::Sender<Result<(), StorageError>>),
 }
 
-impl Held {
+impl SqliteTransaction {
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, StorageError>>) -> Command,
@@ -41,7 +41,7 @@ impl Held {
     }
 }
 
-impl Transaction for Held {
+impl Transaction for SqliteTransaction {
     fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
         Box::pin(self.ask(|reply| Command::Query(statement, reply)))
     }
@@ -58,7 +58,7 @@ impl Transaction for Held {
 /// Gives the writer to an owner, and serves it to the end of its transaction or its lease.
 pub(super) fn serve(
     group: &mut Group<'_>,
-    owner: oneshot::Sender<Result<Held, StorageError>>,
+    owner: oneshot::Sender<Result<SqliteTransaction, StorageError>>,
     config: &SqliteConfig,
     usage: &Arc<Usage>,
 ) {
@@ -70,9 +70,9 @@ pub(super) fn serve(
     let ended = Arc::new(OnceLock::new());
     let lease_end = Instant::now() + config.transaction_lease;
     // An owner that is gone drops what it is sent, which ends the conversation at once.
-    let _ = owner.send(Ok(Held { commands, ended: ended.clone() }));
+    let _ = owner.send(Ok(SqliteTransaction { commands, ended: ended.clone() }));
     let mut conversation = Conversation { group, inbox, ended, lease_end, config, usage, wrote: false };
-    match conversation.hold() {
+    match conversation.serve() {
         Some(reply) => finish(group, reply, usage),
         None => {
             Usage::count(&usage.rollbacks);
@@ -108,7 +108,7 @@ struct Conversation<'s, 'c> {
 
 impl Conversation<'_, '_> {
     /// Serves statements. Gives where to acknowledge the commit, or None if there is to be none.
-    fn hold(&mut self) -> Option<oneshot::Sender<Result<(), StorageError>>> {
+    fn serve(&mut self) -> Option<oneshot::Sender<Result<(), StorageError>>> {
         while self.ended.get().is_none() {
             let received = self.inbox.recv_timeout(self.patience());
             let over = Instant::now() >= self.lease_end;
@@ -123,7 +123,7 @@ impl Conversation<'_, '_> {
                     self.answer(&statement, reply, |prepared, _| prepared.changes());
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Err(error) = self.group.settle_beneath() {
+                    if let Err(error) = self.group.commit_beneath() {
                         self.end(error);
                     }
                 }
@@ -134,8 +134,11 @@ impl Conversation<'_, '_> {
 
     /// How long to wait for a command: to the end of the lease, or until the group beneath can be committed and is due.
     fn patience(&self) -> Duration {
-        let until =
-            if self.group.owes() && !self.wrote { self.lease_end.min(self.group.due()) } else { self.lease_end };
+        let until = if self.group.has_members() && !self.wrote {
+            self.lease_end.min(self.group.commit_due())
+        } else {
+            self.lease_end
+        };
         until.saturating_duration_since(Instant::now())
     }
 

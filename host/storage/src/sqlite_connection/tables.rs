@@ -22,7 +22,7 @@ const STATEMENTS: usize = 128;
 
 /// The versions of one database.
 #[derive(Debug, Default)]
-pub(super) struct Versions {
+pub(crate) struct Versions {
     /// Of the schema, and of the tables that have no version of their own.
     whole: Arc<Version>,
     tables: RwLock<HashMap<String, Arc<Version>>>,
@@ -30,18 +30,18 @@ pub(super) struct Versions {
 
 /// What one connection knows of its statements.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     known: RefCell<HashMap<String, Touched>>,
     /// The version of the whole by which its statements were compiled.
     compiled_at: Cell<u64>,
 }
 
 /// The versions of the tables that a statement touches, each once.
-pub(super) type Touched = Arc<[Arc<Version>]>;
+pub(crate) type Touched = Arc<[Arc<Version>]>;
 
 /// What SQLite has asked about since somebody looked.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(crate) struct TableRecorder {
     of_changes: bool,
     anything: AtomicBool,
     names: Mutex<Vec<String>>,
@@ -49,7 +49,7 @@ pub(super) struct Asked {
 
 impl Versions {
     /// What every read rests on and every change of the schema moves.
-    pub(super) fn whole(&self) -> &Arc<Version> {
+    pub(crate) fn whole(&self) -> &Arc<Version> {
         &self.whole
     }
 
@@ -78,7 +78,7 @@ impl Versions {
 
 impl Tables {
     /// Whether the schema may have changed since this was asked last. Then nothing is known any more.
-    pub(super) fn are_outdated(&self, versions: &Versions) -> bool {
+    pub(crate) fn are_outdated(&self, versions: &Versions) -> bool {
         let now = versions.whole.now();
         let outdated = self.compiled_at.replace(now) != now;
         if outdated {
@@ -88,12 +88,12 @@ impl Tables {
     }
 
     /// What is known of a statement that was compiled before.
-    pub(super) fn known(&self, sql: &str) -> Option<Touched> {
+    pub(crate) fn known(&self, sql: &str) -> Option<Touched> {
         self.known.borrow().get(sql).cloned()
     }
 
     /// Keeps what SQLite asked about while it compiled a statement.
-    pub(super) fn learn(&self, sql: &str, names: &[String], versions: &Versions) -> Touched {
+    pub(crate) fn learn(&self, sql: &str, names: &[String], versions: &Versions) -> Touched {
         let touched = versions.touched(names);
         let mut known = self.known.borrow_mut();
         if known.len() >= STATEMENTS {
@@ -104,14 +104,14 @@ impl Tables {
     }
 }
 
-impl Asked {
+impl TableRecorder {
     /// For a connection that changes rows, or for one that reads them.
-    pub(super) fn new(of_changes: bool) -> Self {
+    pub(crate) fn new(of_changes: bool) -> Self {
         Self { of_changes, anything: AtomicBool::new(false), names: Mutex::default() }
     }
 
     /// Notes a question of SQLite's.
-    pub(super) fn note(&self, action: &AuthAction<'_>) {
+    pub(crate) fn note(&self, action: &AuthAction<'_>) {
         let touched = match *action {
             AuthAction::Read { table_name, .. } => (!self.of_changes).then_some(table_name),
             AuthAction::Insert { table_name }
@@ -130,7 +130,7 @@ impl Asked {
     }
 
     /// The tables it has asked about since the last look. None if it compiled nothing.
-    pub(super) fn take(&self) -> Option<Vec<String>> {
+    pub(crate) fn take(&self) -> Option<Vec<String>> {
         let asked = self.anything.swap(false, Ordering::Relaxed);
         let names = std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner));
         asked.then_some(names)

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rusqlite::hooks::{AuthAction, AuthContext};
 
 use self::schema::{Schema, Table};
-use super::connection::{Blueprint, Connection, Role};
-use super::migrate;
-use super::policy::{self, Opening};
+use crate::migration::check_numbering;
+use crate::sqlite_connection::{Blueprint, Connection, Role, script};
+use crate::statement_kind::{StatementKind, skip_comments};
 use crate::{Migration, MigrationError, NotAdditive, StorageError};
 
 /// How long a check may take, if migrations may take as long. There are no rows, so milliseconds are the rule.
@@ -42,8 +42,8 @@ enum Touch {
 type Touches = Arc<Mutex<Vec<Touch>>>;
 
 /// Checks the migrations above the file's version. Blocks on the disk, and on a lock of another process.
-pub(super) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(), NotAdditive> {
-    migrate::check_numbering(migrations)?;
+pub(crate) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(), NotAdditive> {
+    check_numbering(migrations)?;
     let until = Instant::now() + blueprint.config.migration_deadline.min(LONGEST_CHECK);
     let (version, parts) = read_parts(blueprint, until)?;
     check_on_copy(blueprint, migrations, version, until, |sandbox| {
@@ -54,14 +54,14 @@ pub(super) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(
 
 /// Checks the migrations above a version, where there is no file: those up to it are run on the copy. Blocks for as long.
 pub(crate) fn check_after(version: u32, migrations: &[Migration]) -> Result<(), NotAdditive> {
-    migrate::check_numbering(migrations)?;
+    check_numbering(migrations)?;
     let until = Instant::now() + LONGEST_CHECK;
-    check_on_copy(&Blueprint::of_nothing(), migrations, version, until, |sandbox| {
+    check_on_copy(&Blueprint::without_file(), migrations, version, until, |sandbox| {
         migrations.iter().take_while(|migration| migration.version <= version).try_for_each(|migration| {
-            migrate::each_statement(sandbox, migration, |number, statement| {
-                let text = migrate::text(statement);
-                migrate::run_to_end(statement)
-                    .map_err(|error| migrate::failed(sandbox, migration, number, &text, &error).into())
+            script::each_statement(sandbox, migration, |number, statement| {
+                let text = script::text(statement);
+                script::run_to_end(statement)
+                    .map_err(|error| script::failed(sandbox, migration, number, &text, &error).into())
             })
         })
     })
@@ -91,7 +91,7 @@ fn check_on_copy(
 
 /// The version and the parts of the file's schema, of one moment.
 fn read_parts(blueprint: &Blueprint, until: Instant) -> Result<(u32, Vec<String>), MigrationError> {
-    let connection = blueprint.open(Role::Elsewhere)?;
+    let connection = blueprint.open(Role::Blocking)?;
     let read = || {
         let snapshot = connection.raw.unchecked_transaction()?;
         let version = snapshot.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -143,22 +143,22 @@ impl Check<'_> {
     fn migration(&mut self, migration: &Migration) -> Result<(), NotAdditive> {
         self.take_touches();
         let sandbox = self.sandbox;
-        migrate::each_statement(sandbox, migration, |number, statement| {
-            let text = migrate::text(statement);
-            let found = if matches!(policy::opening(&text), Opening::Data) {
+        script::each_statement(sandbox, migration, |number, statement| {
+            let text = script::text(statement);
+            let found = if matches!(StatementKind::of(&text), StatementKind::Data) {
                 self.data(&text)
             } else {
-                migrate::run_to_end(statement)
-                    .map_err(|error| migrate::failed(sandbox, migration, number, &text, &error))?;
+                script::run_to_end(statement)
+                    .map_err(|error| script::failed(sandbox, migration, number, &text, &error))?;
                 self.shape()?
             };
             self.take_touches();
             found.map_or(Ok(()), |reason| {
-                let statement = migrate::beginning(&text);
+                let statement = script::beginning(&text);
                 Err(NotAdditive::Breaks { version: migration.version, statement, reason })
             })
         })?;
-        Ok(migrate::check_references(sandbox, migration)?)
+        Ok(script::check_references(sandbox, migration)?)
     }
 
     /// Why the old revision could not live with the statement that changed the schema just now.
@@ -223,7 +223,7 @@ impl Touch {
 
 /// Whether a word stands in a statement, outside of quotes and comments. The authorizer is not told of `OR REPLACE`.
 fn has_word(sql: &str, word: &str) -> bool {
-    let mut rest = policy::past_comments(sql);
+    let mut rest = skip_comments(sql);
     while let Some(first) = rest.chars().next() {
         let in_word = |c: char| c.is_alphanumeric() || c == '_';
         let length = match first {
@@ -236,7 +236,7 @@ fn has_word(sql: &str, word: &str) -> bool {
         if token.eq_ignore_ascii_case(word) {
             return true;
         }
-        rest = policy::past_comments(after);
+        rest = skip_comments(after);
     }
     false
 }

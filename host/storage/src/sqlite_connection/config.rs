@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// After a group, the writer moves a write-ahead log of this size or more into the database file. In bytes.
+pub(crate) const CHECKPOINT_BYTES: u64 = 4 << 20;
+
 /// Bounds on time, waiting and space of one database.
 #[derive(Clone, Debug)]
 pub struct SqliteConfig {

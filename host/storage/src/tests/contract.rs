@@ -1,15 +1,13 @@
 //! What every backend promises, in tests that know none of them.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
 
-use super::rehearsal::Rehearsal;
-use super::{
+use crate::rehearsal::Rehearsal;
+use crate::{
     Constraint, Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Value,
 };
 
@@ -18,11 +16,11 @@ const LONG: Duration = Duration::from_secs(600);
 
 /// What a suite sets about a database. What it leaves out, no test waits out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) statement_deadline: Duration,
-    pub(super) transaction_lease: Duration,
-    pub(super) longest_wait: Duration,
-    pub(super) result_rows: usize,
+pub(crate) struct Bounds {
+    pub(crate) statement_deadline: Duration,
+    pub(crate) transaction_lease: Duration,
+    pub(crate) longest_wait: Duration,
+    pub(crate) result_rows: usize,
 }
 
 impl Default for Bounds {
@@ -38,21 +36,21 @@ macro_rules! promise {
         $(#[$attribute])?
         async fn $promise() {
             let folder = tempfile::tempdir().unwrap();
-            $crate::contract::$promise(async |bounds| $open(bounds, folder.path()).await).await;
+            $crate::tests::contract::$promise(async |bounds| $open(bounds, folder.path()).await).await;
         }
     };
 }
 
 macro_rules! promises {
     ($open:path, $attributes:tt, $($promise:ident)*) => {
-        $($crate::contract::promise!($promise, $open, $attributes);)*
+        $($crate::tests::contract::promise!($promise, $open, $attributes);)*
     };
 }
 
 /// The promises, each as a test of its own.
 macro_rules! keeps_the_contract {
     ($open:path, $attributes:tt) => {
-        $crate::contract::promises! { $open, $attributes,
+        $crate::tests::contract::promises! { $open, $attributes,
             a_transaction_is_all_or_nothing
             a_statement_that_fails_is_undone_alone
             fifty_buyers_of_ten_mugs_get_ten
@@ -83,7 +81,7 @@ macro_rules! keeps_the_contract {
     };
 }
 
-pub(super) use {keeps_the_contract, promise, promises};
+pub(crate) use {keeps_the_contract, promise, promises};
 
 type Opened = Arc<dyn Storage>;
 
@@ -153,7 +151,7 @@ const ONE_LINE: &str = "INSERT INTO lines (product, quantity) VALUES (1, 1)";
 /// A statement that reads for longer than any deadline.
 const FOREVER: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
 
-pub(super) async fn a_transaction_is_all_or_nothing(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_transaction_is_all_or_nothing(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     assert_eq!(run(&*transaction, SELL_ONE).await, Ok(1));
@@ -168,7 +166,7 @@ pub(super) async fn a_transaction_is_all_or_nothing(open: impl AsyncFn(Bounds) -
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(super) async fn a_statement_that_fails_is_undone_alone(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_statement_that_fails_is_undone_alone(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     run(&*transaction, SELL_ONE).await.unwrap();
@@ -182,14 +180,14 @@ pub(super) async fn a_statement_that_fails_is_undone_alone(open: impl AsyncFn(Bo
     assert_eq!((stock(&shop).await, count(&shop, "products").await), (8, 1));
 }
 
-pub(super) async fn fifty_buyers_of_ten_mugs_get_ten(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn fifty_buyers_of_ten_mugs_get_ten(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let sold = join_all((0..50).map(|_| execute(&shop, SELL_ONE))).await;
     assert_eq!(sold.into_iter().map(Result::unwrap).sum::<u64>(), 10);
     assert_eq!(stock(&shop).await, 0);
 }
 
-pub(super) async fn fifty_transactions_on_ten_mugs_sell_ten(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn fifty_transactions_on_ten_mugs_sell_ten(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     // What a transaction has read, nobody changes until it ends.
     let buy = async || {
@@ -208,7 +206,7 @@ pub(super) async fn fifty_transactions_on_ten_mugs_sell_ten(open: impl AsyncFn(B
     assert_eq!((stock(&shop).await, count(&shop, "lines").await), (0, 10));
 }
 
-pub(super) async fn a_key_is_taken_once_however_many_ask(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_key_is_taken_once_however_many_ask(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let take = || execute(&shop, "INSERT INTO products (name, stock) VALUES ('jug', 1)");
     let taken = join_all((0..20).map(|_| take())).await;
@@ -217,7 +215,7 @@ pub(super) async fn a_key_is_taken_once_however_many_ask(open: impl AsyncFn(Boun
     assert_eq!(taken.iter().filter(|taken| **taken == refused).count(), 19);
 }
 
-pub(super) async fn a_broken_rule_is_named(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_broken_rule_is_named(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     execute(&shop, ONE_LINE).await.unwrap();
     for (sql, constraint) in [
@@ -234,7 +232,7 @@ pub(super) async fn a_broken_rule_is_named(open: impl AsyncFn(Bounds) -> Opened)
     assert_eq!(stock(&shop).await, 10);
 }
 
-pub(super) async fn execute_is_for_writes_without_rows_and_a_query_for_reading(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn execute_is_for_writes_without_rows_and_a_query_for_reading(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for sql in ["SELECT 1", &format!("{ONE_LINE} RETURNING id"), "UPDATE nothing SET x = 1", "SELEC 1", ""] {
         let refused = execute(&shop, sql).await;
@@ -248,7 +246,7 @@ pub(super) async fn execute_is_for_writes_without_rows_and_a_query_for_reading(o
     assert_eq!(execute(&shop, "UPDATE products SET stock = 1 WHERE id = 9").await, Ok(0));
 }
 
-pub(super) async fn what_no_service_may_do_is_denied(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn what_no_service_may_do_is_denied(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for sql in [
         "CREATE TABLE t (x INTEGER) STRICT",
@@ -273,7 +271,7 @@ pub(super) async fn what_no_service_may_do_is_denied(open: impl AsyncFn(Bounds) 
     assert_eq!(run(&*transaction, SELL_ONE).await, Ok(1));
 }
 
-pub(super) async fn readers_see_the_old_state_while_a_transaction_is_open(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn readers_see_the_old_state_while_a_transaction_is_open(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     run(&*transaction, SELL_ONE).await.unwrap();
@@ -283,7 +281,7 @@ pub(super) async fn readers_see_the_old_state_while_a_transaction_is_open(open: 
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(super) async fn an_acknowledged_write_is_seen_by_every_read_that_follows(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn an_acknowledged_write_is_seen_by_every_read_that_follows(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for left in (0..10).rev() {
         assert_eq!(execute(&shop, SELL_ONE).await, Ok(1));
@@ -292,7 +290,7 @@ pub(super) async fn an_acknowledged_write_is_seen_by_every_read_that_follows(ope
     }
 }
 
-pub(super) async fn parameters_are_bound_by_their_number(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn parameters_are_bound_by_their_number(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let given = [Value::Text("one".into()), Value::Integer(2), Value::Real(3.5)];
     let rows = shop.query(Statement::new("SELECT $2, $1, $3, $2", given.clone())).await.unwrap();
@@ -314,7 +312,7 @@ pub(super) async fn parameters_are_bound_by_their_number(open: impl AsyncFn(Boun
     }
 }
 
-pub(super) async fn values_come_back_as_they_went(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn values_come_back_as_they_went(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for (column, value) in [
         ("i", Value::Null),
@@ -342,7 +340,7 @@ pub(super) async fn values_come_back_as_they_went(open: impl AsyncFn(Bounds) -> 
     assert_eq!((none.columns().len(), none.values()), (2, vec![]));
 }
 
-pub(super) async fn a_sum_is_an_integer_and_an_average_a_real_number(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_sum_is_an_integer_and_an_average_a_real_number(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     execute(&shop, "INSERT INTO numbers (i, r) VALUES (1, 0.5), (2, 0.25), (-10000, 0)").await.unwrap();
     let sums = query(&shop, "SELECT sum(i), avg(i), sum(r), max(i), count(*) FROM numbers WHERE i > 0").await.unwrap();
@@ -370,7 +368,7 @@ pub(super) async fn a_sum_is_an_integer_and_an_average_a_real_number(open: impl 
     }
 }
 
-pub(super) async fn a_result_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_result_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let up_to =
         |n| format!("WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {n}) SELECT n FROM c");
@@ -382,7 +380,7 @@ pub(super) async fn a_result_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
     assert_eq!(stock(&shop).await, 10);
 }
 
-pub(super) async fn a_write_that_gives_too_much_had_no_effect(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_write_that_gives_too_much_had_no_effect(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds { result_rows: 3, ..Bounds::default() }).await;
     let transaction = shop.begin().await.unwrap();
     let four = "INSERT INTO numbers (i) VALUES (1), (2), (3), (4) RETURNING i";
@@ -393,7 +391,7 @@ pub(super) async fn a_write_that_gives_too_much_had_no_effect(open: impl AsyncFn
     assert_eq!(count(&shop, "numbers").await, 3);
 }
 
-pub(super) async fn a_value_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_value_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let insert = |bytes| Statement::new("INSERT INTO numbers (b) VALUES ($1)", [Value::Blob(vec![7; bytes])]);
     assert_eq!(shop.execute(insert(1_000_000)).await, Ok(1));
@@ -411,7 +409,7 @@ pub(super) async fn a_value_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
     assert!(matches!(query(&shop, &text).await, Err(StorageError::TooLarge(_))));
 }
 
-pub(super) async fn an_endless_statement_is_stopped(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn an_endless_statement_is_stopped(open: impl AsyncFn(Bounds) -> Opened) {
     let bounds = Bounds { statement_deadline: Duration::from_millis(20), ..Bounds::default() };
     let shop = shop(open, bounds).await;
     assert_eq!(query(&shop, FOREVER).await, Err(StorageError::TimedOut));
@@ -423,7 +421,7 @@ pub(super) async fn an_endless_statement_is_stopped(open: impl AsyncFn(Bounds) -
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(super) async fn a_lease_that_is_over_frees_the_writer(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_lease_that_is_over_frees_the_writer(open: impl AsyncFn(Bounds) -> Opened) {
     let bounds = Bounds { transaction_lease: Duration::from_millis(10), ..Bounds::default() };
     let shop = shop(open, bounds).await;
     let transaction = shop.begin().await.unwrap();
@@ -438,7 +436,7 @@ pub(super) async fn a_lease_that_is_over_frees_the_writer(open: impl AsyncFn(Bou
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(super) async fn waiting_for_the_writer_ends(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn waiting_for_the_writer_ends(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = open(Bounds { longest_wait: Duration::from_millis(50), ..Bounds::default() }).await;
     // The machine may be slower than the wait.
     while shop.migrate(vec![schema()]).await == Err(StorageError::Busy.into()) {}
@@ -454,7 +452,7 @@ pub(super) async fn waiting_for_the_writer_ends(open: impl AsyncFn(Bounds) -> Op
     assert_eq!(stock(&shop).await, 10);
 }
 
-pub(super) async fn a_caller_that_goes_away_leaves_nothing_held(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_caller_that_goes_away_leaves_nothing_held(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     {
@@ -474,7 +472,7 @@ pub(super) async fn a_caller_that_goes_away_leaves_nothing_held(open: impl Async
     assert_eq!(stock(&shop).await, 8);
 }
 
-pub(super) async fn migrations_run_once_and_in_order(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn migrations_run_once_and_in_order(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     assert_eq!(shop.schema_version().await, Ok(1));
     let list = vec![
@@ -490,7 +488,7 @@ pub(super) async fn migrations_run_once_and_in_order(open: impl AsyncFn(Bounds) 
     assert_eq!(gap, Err(MigrationError::Numbering { expected: 2, found: 3 }));
 }
 
-pub(super) async fn a_migration_that_fails_leaves_nothing_of_its_run(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_migration_that_fails_leaves_nothing_of_its_run(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for broken in [
         "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO products (name, stock) VALUES ('mug', 1)",
@@ -506,7 +504,7 @@ pub(super) async fn a_migration_that_fails_leaves_nothing_of_its_run(open: impl 
     }
 }
 
-pub(super) async fn a_query_sees_a_schema_that_has_just_changed(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_query_sees_a_schema_that_has_just_changed(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let all = "SELECT * FROM lines";
     assert_eq!(query(&shop, all).await.unwrap().columns().len(), 3);
@@ -517,7 +515,7 @@ pub(super) async fn a_query_sees_a_schema_that_has_just_changed(open: impl Async
     assert_eq!(ask(&*transaction, all).await.unwrap().columns().len(), 4);
 }
 
-pub(super) async fn ids_go_on_after_those_that_a_migration_wrote(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn ids_go_on_after_those_that_a_migration_wrote(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     let insert = "INSERT INTO products (name, stock) VALUES ('jug', 1) RETURNING id";
@@ -527,7 +525,7 @@ pub(super) async fn ids_go_on_after_those_that_a_migration_wrote(open: impl Asyn
     transaction.commit().await.unwrap();
 }
 
-pub(super) async fn what_is_more_than_an_addition_is_not_additive(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn what_is_more_than_an_addition_is_not_additive(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let check = async |sql: &str| shop.check_additive(vec![schema(), step(2, sql)]).await;
     for additive in [
@@ -546,7 +544,7 @@ pub(super) async fn what_is_more_than_an_addition_is_not_additive(open: impl Asy
     assert_eq!(shop.schema_version().await, Ok(1));
 }
 
-pub(super) async fn a_rehearsal_leaves_no_trace(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_rehearsal_leaves_no_trace(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let rehearsal = Rehearsal::new(shop.clone());
     assert_eq!(rehearsal.execute(Statement::new(SELL_ONE, [])).await, Ok(1));

@@ -1,5 +1,12 @@
 //! Connections: how each is opened, hardened and bounded, before any statement of a service reaches it.
 
+mod config;
+mod fault;
+mod open_error;
+mod policy;
+pub(crate) mod script;
+mod tables;
+
 use std::fs::{OpenOptions, Permissions, set_permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -12,17 +19,20 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{ErrorCode, OpenFlags};
 
-use super::policy::{Author, Policy};
-use super::tables::{Asked, Tables, Versions};
-use super::{OpenError, SqliteConfig, fault};
+pub(crate) use self::config::CHECKPOINT_BYTES;
+pub use self::config::{SqliteConfig, SqliteLimits};
+pub use self::open_error::OpenError;
+use self::policy::{Author, Policy};
+use self::tables::{TableRecorder, Tables};
+pub(crate) use self::tables::{Touched, Versions};
 use crate::StorageError;
 
 /// One text, blob or row on a caller's thread, in bytes. With it every instruction ends within microseconds, and so the
 /// budget there holds. A statement that meets a larger one runs elsewhere.
-const VALUE_BYTES_HERE: u32 = 32 << 10;
+const INLINE_VALUE_BYTES: u32 = 32 << 10;
 
 /// Instructions of a compiled statement on a caller's thread. Larger ones, of which there are few, run elsewhere.
-const INSTRUCTIONS_HERE: u32 = 2_000;
+const INLINE_INSTRUCTIONS: u32 = 2_000;
 
 /// Statements that a connection keeps compiled.
 const CACHED_STATEMENTS: usize = 64;
@@ -31,24 +41,24 @@ const CACHED_STATEMENTS: usize = 64;
 const SANDBOX_BYTES: u64 = 64 << 20;
 
 /// How long SQLite waits for a lock of another process, where waiting is right: a backup, a replica.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// How connections to one database are made.
 #[derive(Debug)]
-pub(super) struct Blueprint {
+pub(crate) struct Blueprint {
     path: PathBuf,
-    pub(super) config: SqliteConfig,
+    pub(crate) config: SqliteConfig,
     /// How often each table was committed to.
-    pub(super) versions: Versions,
+    pub(crate) versions: Versions,
 }
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// Queries on their callers' threads: waits for no lock longer than the inline budget.
-    Here,
+    Inline,
     /// Queries with a thread of their own.
-    Elsewhere,
+    Blocking,
     /// The one writer.
     Writer,
     /// One run of migrations.
@@ -61,8 +71,8 @@ impl Role {
     /// Instructions between two looks at the clock. Where values may be large, each may take a while.
     fn instructions_between_checks(self) -> i32 {
         match self {
-            Self::Here => 100,
-            Self::Elsewhere | Self::Writer | Self::Migrator | Self::Sandbox => 10,
+            Self::Inline => 100,
+            Self::Blocking | Self::Writer | Self::Migrator | Self::Sandbox => 10,
         }
     }
 
@@ -73,11 +83,11 @@ impl Role {
 }
 
 /// A connection and what watches over it.
-pub(super) struct Connection {
-    pub(super) raw: rusqlite::Connection,
-    pub(super) policy: Arc<Policy>,
-    pub(super) asked: Arc<Asked>,
-    pub(super) tables: Tables,
+pub(crate) struct Connection {
+    pub(crate) raw: rusqlite::Connection,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) recorder: Arc<TableRecorder>,
+    pub(crate) tables: Tables,
     deadline: Arc<Deadline>,
     inline_budget: Duration,
     wal_frames: Arc<AtomicU32>,
@@ -96,7 +106,7 @@ struct Deadline {
 
 impl Blueprint {
     /// Resolves the file and creates it, empty and with mode 0600, where it is missing.
-    pub(super) fn new(path: &Path, config: SqliteConfig) -> Result<Self, OpenError> {
+    pub(crate) fn new(path: &Path, config: SqliteConfig) -> Result<Self, OpenError> {
         let unusable = |cause: io::Error| OpenError::Unusable { path: path.to_owned(), cause: cause.to_string() };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().ok_or_else(|| unusable(io::ErrorKind::InvalidInput.into()))?;
@@ -116,13 +126,13 @@ impl Blueprint {
     }
 
     /// For sandboxes alone: there is no file.
-    pub(super) fn of_nothing() -> Self {
+    pub(crate) fn without_file() -> Self {
         Self { path: PathBuf::new(), config: SqliteConfig::default(), versions: Versions::default() }
     }
 
     /// Opens the first connection, which turns the write-ahead log on and checks the structure.
-    pub(super) fn first(&self) -> Result<Connection, OpenError> {
-        let connection = self.open_raw(Role::Here).map_err(|error| self.explain(&error))?;
+    pub(crate) fn open_and_check(&self) -> Result<Connection, OpenError> {
+        let connection = self.open_raw(Role::Inline).map_err(|error| self.explain(&error))?;
         if connection.raw.is_readonly("main").map_err(|error| self.explain(&error))? {
             return Err(OpenError::ReadOnly { path: self.path.clone() });
         }
@@ -134,7 +144,7 @@ impl Blueprint {
     }
 
     /// Opens another connection.
-    pub(super) fn open(&self, role: Role) -> Result<Connection, StorageError> {
+    pub(crate) fn open(&self, role: Role) -> Result<Connection, StorageError> {
         self.open_raw(role).map_err(|error| match fault::translate(&error) {
             StorageError::Busy => StorageError::Busy,
             _ => StorageError::Unavailable(error.to_string()),
@@ -142,9 +152,9 @@ impl Blueprint {
     }
 
     /// Opens an empty database in memory, with the policy and the limits of migrations. It goes when it is closed.
-    pub(super) fn sandbox(&self) -> Result<Connection, StorageError> {
+    pub(crate) fn sandbox(&self) -> Result<Connection, StorageError> {
         rusqlite::Connection::open_in_memory()
-            .and_then(|raw| self.furnish(raw, Role::Sandbox))
+            .and_then(|raw| self.configure(raw, Role::Sandbox))
             .map_err(|error| StorageError::Unavailable(error.to_string()))
     }
 
@@ -152,20 +162,20 @@ impl Blueprint {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let raw = rusqlite::Connection::open_with_flags(&self.path, flags)?;
-        raw.busy_timeout(PATIENCE)?;
-        self.furnish(raw, role)
+        raw.busy_timeout(LOCK_WAIT)?;
+        self.configure(raw, role)
     }
 
     /// Makes a connection safe for the statements of its role.
-    fn furnish(&self, mut raw: rusqlite::Connection, role: Role) -> rusqlite::Result<Connection> {
+    fn configure(&self, mut raw: rusqlite::Connection, role: Role) -> rusqlite::Result<Connection> {
         raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         harden(&raw)?;
-        self.limit(&raw, role)?;
+        self.set_limits(&raw, role)?;
         let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if wal != "wal" && role != Role::Sandbox {
             tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log");
         }
-        self.set(&raw, role)?;
+        self.set_pragmas(&raw, role)?;
         let modules = raw
             .prepare("PRAGMA module_list")?
             .query_map([], |row| row.get(0))?
@@ -176,8 +186,8 @@ impl Blueprint {
         let heap_bytes = if role == Role::Migrator { u64::MAX } else { self.config.heap_bytes_of_long };
         let deadline = Arc::new(Deadline::new(heap_bytes));
         let wal_frames = Arc::new(AtomicU32::new(0));
-        let asked = Arc::new(Asked::new(role == Role::Writer));
-        let (judge, notes, watch, frames) = (policy.clone(), asked.clone(), deadline.clone(), wal_frames.clone());
+        let recorder = Arc::new(TableRecorder::new(role == Role::Writer));
+        let (judge, notes, watch, frames) = (policy.clone(), recorder.clone(), deadline.clone(), wal_frames.clone());
         raw.progress_handler(role.instructions_between_checks(), Some(move || watch.is_over()))?;
         if role == Role::Writer {
             raw.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
@@ -190,13 +200,13 @@ impl Blueprint {
             judge.judge(&context)
         }))?;
         let inline_budget = self.config.inline_budget;
-        Ok(Connection { raw, policy, asked, tables: Tables::default(), deadline, inline_budget, wal_frames })
+        Ok(Connection { raw, policy, recorder, tables: Tables::default(), deadline, inline_budget, wal_frames })
     }
 
-    fn limit(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
+    fn set_limits(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
         let limits = &self.config.limits;
         let (value_bytes, instructions) = match role {
-            Role::Here => (limits.value_bytes.min(VALUE_BYTES_HERE), limits.instructions.min(INSTRUCTIONS_HERE)),
+            Role::Inline => (limits.value_bytes.min(INLINE_VALUE_BYTES), limits.instructions.min(INLINE_INSTRUCTIONS)),
             _ => (limits.value_bytes, limits.instructions),
         };
         // A migration is one text of many statements, and SQLite counts what is left of it.
@@ -221,13 +231,13 @@ impl Blueprint {
         Ok(())
     }
 
-    fn set(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
+    fn set_pragmas(&self, raw: &rusqlite::Connection, role: Role) -> rusqlite::Result<()> {
         let config = &self.config;
         raw.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;
              PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; PRAGMA hard_heap_limit = {};
              PRAGMA soft_heap_limit = {};",
-            super::writer::CHECKPOINT_BYTES * 2,
+            CHECKPOINT_BYTES * 2,
             config.heap_bytes,
             config.heap_bytes.min(config.heap_bytes_of_long) / 4 * 3,
         ))?;
@@ -239,11 +249,11 @@ impl Blueprint {
         let pages = (bytes / u64::from(page_bytes.max(1))).clamp(1, u64::from(u32::MAX) - 1);
         raw.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
         match role {
-            Role::Here => {
+            Role::Inline => {
                 raw.execute_batch("PRAGMA query_only = ON")?;
                 raw.busy_timeout(config.inline_budget)
             }
-            Role::Elsewhere => raw.execute_batch("PRAGMA query_only = ON"),
+            Role::Blocking => raw.execute_batch("PRAGMA query_only = ON"),
             Role::Writer => raw.execute_batch("PRAGMA foreign_keys = ON"),
             // Rebuilding a table drops it, which must not delete what refers to it. References are checked at the end.
             Role::Migrator | Role::Sandbox => raw.execute_batch("PRAGMA foreign_keys = OFF"),
@@ -283,7 +293,7 @@ impl Blueprint {
 
 impl Connection {
     /// Runs statements that SQLite interrupts at a moment.
-    pub(super) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
         self.deadline.long.store(self.deadline.nanoseconds_to(Instant::now() + self.inline_budget), Ordering::Relaxed);
         self.deadline.at.store(self.deadline.nanoseconds_to(moment), Ordering::Relaxed);
         let result = work();
@@ -292,12 +302,12 @@ impl Connection {
     }
 
     /// What an error of SQLite means, given what the policy has refused.
-    pub(super) fn translate(&self, error: &rusqlite::Error) -> StorageError {
+    pub(crate) fn translate(&self, error: &rusqlite::Error) -> StorageError {
         self.policy.take_refusal().unwrap_or_else(|| fault::translate(error))
     }
 
     /// Frames in the write-ahead log after this connection's last commit.
-    pub(super) fn wal_frames(&self) -> u32 {
+    pub(crate) fn wal_frames(&self) -> u32 {
         self.wal_frames.load(Ordering::Relaxed)
     }
 }

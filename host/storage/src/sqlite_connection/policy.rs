@@ -23,7 +23,7 @@ use crate::StorageError;
 /// Whose statements a connection compiles.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub(super) enum Author {
+pub(crate) enum Author {
     /// A service, at run time.
     Guest = 0,
     /// A service's migration: data statements and the schema.
@@ -34,7 +34,7 @@ pub(super) enum Author {
 
 /// The judge of one connection, shared between the connection and SQLite's callback.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     author: AtomicU8,
     refused: Mutex<Option<StorageError>>,
     /// Calls of functions in the statement that is being compiled, and of heavy ones among them.
@@ -76,26 +76,9 @@ const ALTER: Names = "
 /// Table-valued functions that a service may read.
 const READABLE_MODULES: Names = "json_each json_tree";
 
-/// The kinds of statement that a service may send.
-const STATEMENTS: Names = "DELETE INSERT REPLACE SELECT UPDATE VALUES WITH";
-
-/// The kinds of statement that SQLite has beside them.
-const OTHER_STATEMENTS: Names = "
-    ALTER ANALYZE ATTACH BEGIN COMMIT CREATE DETACH DROP END EXPLAIN PRAGMA REINDEX RELEASE ROLLBACK SAVEPOINT VACUUM";
-
-/// What the first word of a statement says about it.
-pub(crate) enum Opening<'s> {
-    /// A statement that reads or changes rows.
-    Data,
-    /// A statement of another kind, in capitals.
-    Forbidden(&'static str),
-    /// No statement of SQL.
-    Unknown(&'s str),
-}
-
 impl Policy {
     /// A policy that knows the table-valued functions of the linked SQLite.
-    pub(super) fn new(author: Author, modules: impl IntoIterator<Item = String>, limits: &SqliteLimits) -> Self {
+    pub(crate) fn new(author: Author, modules: impl IntoIterator<Item = String>, limits: &SqliteLimits) -> Self {
         let readable = |module: &String| find(READABLE_MODULES, module).is_some();
         Self {
             author: AtomicU8::new(author as u8),
@@ -109,7 +92,7 @@ impl Policy {
     }
 
     /// Runs the host's own SQL, which no rule holds for.
-    pub(super) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = self.author.swap(Author::Host as u8, Ordering::Relaxed);
         let result = work();
         self.author.store(before, Ordering::Relaxed);
@@ -117,18 +100,18 @@ impl Policy {
     }
 
     /// Why something was refused since the last call.
-    pub(super) fn take_refusal(&self) -> Option<StorageError> {
+    pub(crate) fn take_refusal(&self) -> Option<StorageError> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Begins to count the calls of another statement. Tells whether there was a heavy one in the last.
-    pub(super) fn take_heavy(&self) -> bool {
+    pub(crate) fn take_heavy(&self) -> bool {
         self.functions.store(0, Ordering::Relaxed);
         self.patterns.swap(0, Ordering::Relaxed) > 0
     }
 
     /// The answer to SQLite's question about one action.
-    pub(super) fn judge(&self, context: &AuthContext<'_>) -> Authorization {
+    pub(crate) fn judge(&self, context: &AuthContext<'_>) -> Authorization {
         let author = self.author.load(Ordering::Relaxed);
         if author == Author::Host as u8 {
             return Authorization::Allow;
@@ -188,32 +171,6 @@ impl Policy {
             return false;
         }
         heavy || find(LIGHT, name).is_some() || migration && find(ALTER, name).is_some()
-    }
-}
-
-/// Reads the first word of a statement, past blanks and comments.
-pub(crate) fn opening(sql: &str) -> Opening<'_> {
-    let rest = past_comments(sql);
-    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    let word = &rest[..end];
-    if find(STATEMENTS, word).is_some() {
-        return Opening::Data;
-    }
-    find(OTHER_STATEMENTS, word).map_or(Opening::Unknown(word), Opening::Forbidden)
-}
-
-/// A statement without the blanks and comments that stand before it.
-pub(super) fn past_comments(sql: &str) -> &str {
-    let mut rest = sql.trim_start();
-    loop {
-        let comment_end = if rest.starts_with("--") {
-            rest.find('\n').map(|at| at + 1)
-        } else if rest.starts_with("/*") {
-            rest.get(2..).and_then(|body| body.find("*/")).map(|at| at + 4)
-        } else {
-            return rest;
-        };
-        rest = comment_end.map_or("", |at| &rest[at..]).trim_start();
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Error, ErrorCode, ffi};
 use crate::{Constraint, StorageError};
 
 /// Translates an error of SQLite. Whether something was denied is for the caller to ask first.
-pub(super) fn translate(error: &Error) -> StorageError {
+pub(crate) fn translate(error: &Error) -> StorageError {
     match error {
         Error::SqliteFailure(failure, message) => {
             let message = message.clone().unwrap_or_else(|| failure.to_string());
