@@ -1,12 +1,13 @@
-//! Whether migrations only add: tried out in memory, on a copy of the schema without its rows.
+//! Checks that migrations only add, so that the previous revision can keep running.
 //!
-//! No text is parsed. A statement that changes the schema runs on the copy, and what the schema was before is compared with
-//! what it is then ([`schema`]). A data statement is compiled and not run, since it would meet no rows: what it would write
-//! is what SQLite asks the authorizer about. The copy has the policy and the limits of the connection that migrates.
+//! The check runs the migrations in memory, on a copy of the schema without rows. A statement that changes the schema runs on the
+//! copy, and the check compares the schema before and after it ([`schema`]). A data statement is only compiled, because there are
+//! no rows. SQLite then tells the authorizer what the statement would write. The copy has the same policy and limits as the
+//! connection that migrates.
 //!
-//! What counts as the old revision's is what the file has when the check begins. Not refused, and so for an author to think of:
-//! a plain index that goes (slower, but right), a new table that refers to an old one without `ON DELETE` (from its first row
-//! on, the row that it refers to cannot be deleted), an index on an expression that fails on a value of a later row.
+//! The old revision's schema is the one in the file when the check begins. Authors must watch for three things that the check
+//! accepts: dropping a plain index makes queries slower. A new table that refers to an old one without `ON DELETE` prevents
+//! deleting the referenced rows. An index on an expression can fail on values of later rows.
 
 mod schema;
 
@@ -21,16 +22,19 @@ use crate::sqlite_connection::{Blueprint, Connection, Role, script};
 use crate::statement_kind::{StatementKind, skip_comments};
 use crate::{Migration, MigrationError, NotAdditive, StorageError};
 
-/// How long a check may take, if migrations may take as long. There are no rows, so milliseconds are the rule.
+/// How long a check may take, even if migrations may take longer.
+///
+/// Checks usually take milliseconds, because there are no rows.
 const LONGEST_CHECK: Duration = Duration::from_secs(5);
 
-/// The parts of a schema that make it: SQLite makes its own tables and the indexes of constraints by itself. Sorted so that
-/// each part comes after those that it needs.
+/// Selects the statements that create the schema.
+///
+/// SQLite creates its own tables and the indexes of constraints itself. Each part comes after the parts that it needs.
 const PARTS: &str = "
     SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
     ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'index' THEN 2 WHEN 'view' THEN 3 ELSE 4 END, rowid";
 
-/// What a data statement would do to the rows of a table.
+/// A change that a data statement would make to rows.
 #[derive(Debug)]
 enum Touch {
     Insert { table: String },
@@ -38,10 +42,12 @@ enum Touch {
     Delete { table: String },
 }
 
-/// What the statements compiled since the last look would do.
+/// The row changes of all statements compiled since the last reset.
 type Touches = Arc<Mutex<Vec<Touch>>>;
 
-/// Checks the migrations above the file's version. Blocks on the disk, and on a lock of another process.
+/// Checks the pending migrations of a file.
+///
+/// Blocks on the disk and on locks of other processes.
 pub(crate) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(), NotAdditive> {
     check_numbering(migrations)?;
     let until = Instant::now() + blueprint.config.migration_deadline.min(LONGEST_CHECK);
@@ -52,7 +58,9 @@ pub(crate) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(
     })
 }
 
-/// Checks the migrations above a version, where there is no file: those up to it are run on the copy. Blocks for as long.
+/// Checks the migrations above `version` without a file.
+///
+/// Runs the earlier migrations on the copy. Blocks until the check ends.
 pub(crate) fn check_after(version: u32, migrations: &[Migration]) -> Result<(), NotAdditive> {
     check_numbering(migrations)?;
     let until = Instant::now() + LONGEST_CHECK;
@@ -67,7 +75,7 @@ pub(crate) fn check_after(version: u32, migrations: &[Migration]) -> Result<(), 
     })
 }
 
-/// Checks the migrations above a version on a copy of the schema, which `copy` makes.
+/// Checks the migrations above `version` on a copy of the schema, which `copy` creates.
 fn check_on_copy(
     blueprint: &Blueprint,
     migrations: &[Migration],
@@ -89,7 +97,7 @@ fn check_on_copy(
     })
 }
 
-/// The version and the parts of the file's schema, of one moment.
+/// Reads the version and the schema of the file in one snapshot.
 fn read_parts(blueprint: &Blueprint, until: Instant) -> Result<(u32, Vec<String>), MigrationError> {
     let connection = blueprint.open(Role::Blocking)?;
     let read = || {
@@ -102,7 +110,7 @@ fn read_parts(blueprint: &Blueprint, until: Instant) -> Result<(u32, Vec<String>
     result.map_err(|error: rusqlite::Error| connection.translate(&error).into())
 }
 
-/// Has the authorizer note what statements would do to rows, before it judges them as ever.
+/// Makes the authorizer record row changes, before it decides as usual.
 fn record(sandbox: &mut Connection) -> rusqlite::Result<Touches> {
     let touches = Touches::default();
     let (notes, policy) = (touches.clone(), sandbox.policy.clone());
@@ -119,21 +127,21 @@ fn read_schema(sandbox: &Connection) -> Result<Schema, NotAdditive> {
     sandbox.policy.as_host(|| Schema::read(&sandbox.raw)).map_err(|error| storage(sandbox, &error))
 }
 
-/// An error that is no statement's fault.
+/// An error that no statement caused.
 fn storage(sandbox: &Connection, error: &rusqlite::Error) -> NotAdditive {
     let cause = match sandbox.translate(error) {
         cause @ (StorageError::TimedOut | StorageError::Unavailable(_)) => cause,
-        cause => StorageError::Unavailable(format!("its schema cannot be copied: {cause}")),
+        cause => StorageError::Unavailable(format!("cannot copy the schema to check migrations: {cause}")),
     };
     MigrationError::Storage(cause).into()
 }
 
-/// A check under way.
+/// A running check.
 struct Check<'c> {
     blueprint: &'c Blueprint,
     sandbox: &'c Connection,
     touches: Touches,
-    /// What the old revision knows.
+    /// The schema that the old revision knows.
     old: Schema,
     /// The schema after the last statement.
     now: Schema,
@@ -161,7 +169,7 @@ impl Check<'_> {
         Ok(script::check_references(sandbox, migration)?)
     }
 
-    /// Why the old revision could not live with the statement that changed the schema just now.
+    /// Why the old revision could not work after the last schema change.
     fn shape(&mut self) -> Result<Option<String>, NotAdditive> {
         let next = read_schema(self.sandbox)?;
         let found =
@@ -170,7 +178,9 @@ impl Check<'_> {
         Ok(found)
     }
 
-    /// Whether a column's default meets the rules in its own definition, and these look at no other column.
+    /// Whether a column's default satisfies the constraints in its own definition.
+    ///
+    /// Returns false if these constraints read other columns.
     fn default_passes(&self, table: &Table, definition: &str) -> bool {
         let Ok(alone) = self.blueprint.sandbox() else {
             return false;
@@ -182,7 +192,7 @@ impl Check<'_> {
         })
     }
 
-    /// Why the rows that the old revision knows would not be what they were after a data statement.
+    /// Why a data statement would change rows that the old revision knows.
     fn data(&self, text: &str) -> Option<String> {
         let touches = self.touches.lock().unwrap_or_else(PoisonError::into_inner);
         touches.iter().find_map(|touch| match touch {
@@ -221,7 +231,9 @@ impl Touch {
     }
 }
 
-/// Whether a word stands in a statement, outside of quotes and comments. The authorizer is not told of `OR REPLACE`.
+/// Whether a statement contains a word outside of quotes and comments.
+///
+/// The check needs this because SQLite does not tell the authorizer about `OR REPLACE`.
 fn has_word(sql: &str, word: &str) -> bool {
     let mut rest = skip_comments(sql);
     while let Some(first) = rest.chars().next() {

@@ -1,7 +1,7 @@
-//! The folder that holds one host's files, and the lock that keeps it to one host.
+//! The data folder of one host, and the lock that keeps other hosts away.
 //!
-//! Holding a [`DataFolder`] is the proof that no other host writes there: SQLite's own locks would let two hosts share a
-//! file, but what the hosts keep in memory about it would part ways.
+//! A [`DataFolder`] proves that no other host writes to the folder. SQLite's own locks would allow two hosts to share a file. But
+//! each host keeps state about its files in memory, and these states would diverge.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -12,40 +12,46 @@ use thiserror::Error;
 
 use crate::permissions;
 
-/// The lock's file.
+/// The name of the lock file.
 pub const LOCK: &str = "lock";
 
-/// The folder of compiled code, unless the host is told another one. Its owner decides whether it can be trusted.
+/// The default name of the folder with compiled artifacts.
+///
+/// The engine decides from its owner whether it can be trusted.
 pub const CACHE: &str = "cache";
 
-/// There while a backup is being put back: what is beside it belongs partly to the backup, partly to what was before.
+/// Exists while a restore is running.
+///
+/// The files beside it are partly old and partly from the backup.
 pub const RESTORING: &str = "restoring";
 
-/// A data folder, locked. Dropping it, or the end of the process however it comes, lets another host take it.
+/// A locked data folder.
+///
+/// The lock ends when this is dropped or when the process ends.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
     lock: File,
 }
 
-/// Why a folder cannot hold this host's data.
+/// Why a folder cannot be the data folder.
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// It cannot be created, read or written.
-    #[error("the data folder {} cannot be used: {cause}", path.display())]
+    #[error("cannot use the data folder {}: {cause}", path.display())]
     Unusable {
-        /// The folder as it was given.
+        /// The folder as configured.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Someone but its owner may write there.
+    /// Other users may write to it.
     #[error(
-        "the data folder {} has mode {mode:03o}, which lets others write to it: run `chmod 700` on it, or name a folder in it, which \
-         this host then makes", path.display()
+        "the data folder {} has mode {mode:03o}, which lets others write to it: run `chmod 700` on it, \
+         or name a new folder inside it, which this host then creates", path.display()
     )]
     Open {
-        /// The folder as it was given.
+        /// The folder as configured.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -53,44 +59,44 @@ pub enum FolderError {
     /// Another host holds the lock.
     #[error("another host is using the data folder {}: stop it, or give this host a folder of its own", path.display())]
     Taken {
-        /// The folder as it was given.
+        /// The folder as configured.
         path: PathBuf,
     },
-    /// A restore was cut off.
+    /// A restore was interrupted.
     #[error(
-        "the data folder {} was left half restored: run `comptoir restore` with --replace on it again",
+        "the data folder {} is half restored: run `comptoir restore` with --replace on it again",
         path.display()
     )]
     HalfRestored {
-        /// The folder as it was given.
+        /// The folder as configured.
         path: PathBuf,
     },
-    /// The name would leave the folder, or clash with the lock.
-    #[error("{0:?} cannot name a database: letters, digits, `-` and `_` only, and at most 64 of them")]
+    /// The name would lead out of the folder or is too long.
+    #[error("{0:?} cannot name a database: use at most 64 letters, digits, `-` and `_`")]
     Name(String),
 }
 
 impl Drop for DataFolder {
     fn drop(&mut self) {
-        // Closing the file is not enough: a process that another thread starts at this moment holds a copy until it has become
-        // another program.
+        // Closing the file is not enough. If another thread is starting a process now, that process holds a copy of the file
+        // until it executes its program.
         let _ = self.lock.unlock();
     }
 }
 
 impl DataFolder {
-    /// Takes the folder, and creates it with mode 0700 where it is missing.
+    /// Locks the folder. Creates it with mode 0700 if it is missing.
     ///
     /// # Errors
     ///
-    /// [`FolderError::Taken`] while another host holds it; else why it cannot be used.
+    /// [`FolderError::Taken`] if another host holds the lock. Else the reason why the folder cannot be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FolderError> {
         let folder = Self::lock(path)?;
         Self::check_whole(&folder.path)?;
         Ok(folder)
     }
 
-    /// Refuses a folder that a restore left half done.
+    /// Refuses a folder with an interrupted restore.
     ///
     /// # Errors
     ///
@@ -102,16 +108,18 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Takes the folder as [`DataFolder::open`] does, whole or not: for a restore.
+    /// Locks the folder like [`DataFolder::open`], even after an interrupted restore.
+    ///
+    /// A restore needs this.
     ///
     /// # Errors
     ///
-    /// Those of [`DataFolder::open`] but the last.
+    /// Those of [`DataFolder::open`], except [`FolderError::HalfRestored`].
     pub fn lock(path: impl AsRef<Path>) -> Result<Self, FolderError> {
         let path = path.as_ref();
         let unusable = |cause| FolderError::Unusable { path: path.to_owned(), cause };
         make(path).map_err(unusable)?;
-        // Resolved once: a path that changes its meaning later does not move the databases.
+        // Resolved once, so that the databases stay in place if a symbolic link changes later.
         let resolved = path.canonicalize().map_err(unusable)?;
         let metadata = resolved.metadata().map_err(unusable)?;
         if let Some(mode) = permissions::open_to_others(&metadata) {
@@ -133,23 +141,25 @@ impl DataFolder {
             let changed = permissions::take_from_group(&resolved, CACHE).map_err(unusable)?;
             tracing::info!(
                 changed,
-                "the data folder {} is a volume that is shared with a group: its files are now this user's alone",
+                "the data folder {} is a volume shared with a group: removed the group's permissions from its files",
                 path.display()
             );
         }
         Ok(Self { path: resolved, lock })
     }
 
-    /// The folder: absolute, without symbolic links.
+    /// The absolute path of the folder, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the disk takes what is written into a data folder now, durably. Blocks on the disk.
+    /// Checks that the disk accepts and flushes a write in a data folder.
+    ///
+    /// Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The system's error.
     pub fn check_writes(folder: &Path) -> io::Result<()> {
         let path = folder.join("write-check");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
@@ -158,11 +168,12 @@ impl DataFolder {
         written
     }
 
-    /// Where the database of a service lies: `<folder>/<service>.db`.
+    /// The path of a service's database: `<folder>/<service>.db`.
     ///
     /// # Errors
     ///
-    /// [`FolderError::Name`] for a name that is not made of letters, digits, `-` and `_`.
+    /// [`FolderError::Name`] if the name is empty, longer than 64 bytes, or contains characters other than letters, digits, `-`
+    /// and `_`.
     pub fn database(&self, service: &str) -> Result<PathBuf, FolderError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if service.is_empty() || service.len() > 64 || !service.bytes().all(plain) {
@@ -172,8 +183,10 @@ impl DataFolder {
     }
 }
 
-/// Makes the folder, and those above it that are missing, so that a power cut does not take away its name and with it all that
-/// was synced below. The name is synced at each start: whoever made it may have been killed before that.
+/// Creates the folder and its missing parents, and flushes their names to disk.
+///
+/// Else a power failure could remove the name of the folder, and with it all files inside. The name is flushed at every start,
+/// because an earlier process may have been killed before it did that.
 fn make(path: &Path) -> io::Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing = path.ancestors().skip(1).take_while(is_missing).count();
@@ -182,7 +195,7 @@ fn make(path: &Path) -> io::Result<()> {
         let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match File::open(above) {
             Ok(above) => above.sync_all(),
-            // Somebody else's, who gave the folder to this user.
+            // The parent folder belongs to another user, who gave this folder to the host's user.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             Err(error) => Err(error),
         }
@@ -197,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_host_is_told_which_folder_and_what_to_do() {
+    fn a_second_host_learns_which_folder_is_taken_and_what_to_do() {
         let outer = tempfile::tempdir().unwrap();
         let path = outer.path().join("data");
         let first = DataFolder::open(&path).unwrap();
@@ -210,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_the_owners_alone() {
+    fn only_the_owner_may_use_a_new_folder() {
         let outer = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(outer.path().join("a/b")).unwrap();
         assert_eq!(folder.path().metadata().unwrap().mode() & 0o777, 0o700);
@@ -218,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_write_is_refused() {
+    fn a_folder_writable_by_others_is_refused() {
         let outer = tempfile::tempdir().unwrap();
         set_permissions(outer.path(), Permissions::from_mode(0o770)).unwrap();
         let refusal = DataFolder::open(outer.path()).unwrap_err();
@@ -226,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shared_volume_gives_to_the_group_is_taken_away_again() {
+    fn group_permissions_of_a_shared_volume_are_removed() {
         let outer = tempfile::tempdir().unwrap();
         let at = |name: &str| outer.path().join(name);
         std::fs::create_dir(at("revisions")).unwrap();
@@ -234,7 +247,7 @@ mod tests {
         for file in ["key", "revisions/one.wasm", "cache/mac-key", "open"] {
             std::fs::write(at(file), "x").unwrap();
         }
-        // As kubelet does it for fsGroup: reading and writing for the group, and setgid for folders.
+        // Kubelet does the same for fsGroup: it lets the group read and write, and sets setgid on folders.
         let given = [
             ("key", 0o660),
             ("revisions/one.wasm", 0o660),
@@ -248,12 +261,12 @@ mod tests {
         DataFolder::open(outer.path()).unwrap();
         let mode = |name| at(name).metadata().unwrap().mode() & 0o7777;
         assert_eq!((mode("key"), mode("revisions"), mode("revisions/one.wasm")), (0o600, 0o700, 0o600));
-        assert_eq!(mode("open"), 0o664, "a file that anybody may read stays a fault");
-        assert_eq!((mode(CACHE), mode("cache/mac-key")), (0o2770, 0o660), "the cache must see that it was open");
+        assert_eq!(mode("open"), 0o664, "a file that everybody may read stays as it is, so that its check refuses it");
+        assert_eq!((mode(CACHE), mode("cache/mac-key")), (0o2770, 0o660), "the cache keeps its mode, so that the engine sees that it was open to others");
     }
 
     #[test]
-    fn a_file_is_no_folder() {
+    fn a_file_instead_of_a_folder_is_refused() {
         let outer = tempfile::tempdir().unwrap();
         let path = outer.path().join("file");
         std::fs::write(&path, "x").unwrap();
@@ -261,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_leave_the_folder() {
+    fn a_database_name_cannot_lead_out_of_the_folder() {
         let outer = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(outer.path().join("data")).unwrap();
         assert_eq!(folder.database("orders").unwrap(), folder.path().join("orders.db"));

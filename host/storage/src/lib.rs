@@ -1,18 +1,18 @@
-//! SQL storage: one database a service, behind a trait that any engine can stand behind.
+//! The databases of services: one contract, implemented for SQLite and PostgreSQL.
 //!
-//! This page is the contract, and it knows neither wasm nor HTTP: its nouns are statements, rows and errors. What holds
-//! for every backend:
+//! This file is the contract. It knows neither wasm nor HTTP: its nouns are statements, rows and errors. Every engine guarantees:
 //!
-//! - A [`Storage`] is the database of one service. There is no way to name another service's tables through it.
-//! - A statement carries its values as numbered parameters, `$1` to `$n`; it is one data statement. The schema changes by
-//!   [`Storage::migrate`] alone.
-//! - A statement that gives an error had no effect. A transaction is all or nothing; dropping it rolls it back.
-//! - A write that was acknowledged is durable, and every read that starts afterwards sees it.
-//! - Every statement and transaction is bounded in time, in rows and in bytes. The bounds are the backend's configuration.
+//! - A [`Storage`] is the database of one service. It offers no way to name another service's tables.
+//! - A statement is one data statement. Its values are numbered parameters, `$1` to `$n`. Only [`Storage::migrate`] changes the
+//!   schema.
+//! - If a statement returns an error, it had no effect. A transaction takes effect completely or not at all. Dropping it rolls it
+//!   back.
+//! - An acknowledged write is durable, and every read that starts later sees it.
+//! - Time, rows and bytes of every statement and transaction are limited. The engine's configuration sets the limits.
 //!
-//! [`read_set`] tells whether rows that were read are still what a query would give. Backends: [`sqlite`], whose SQL is that of all
-//! services, and [`postgres`], which several hosts share. [`folder`] holds the files of those that have files. [`rehearsal`]
-//! stands before any of them and lets nothing of a write remain.
+//! There are two engines: [`sqlite`], whose SQL dialect all services use, and `postgres`, which several hosts can share.
+//! [`read_set`] tells whether a query would still return the same rows. [`folder`] locks the folder that contains the SQLite
+//! files. [`rehearsal`] wraps a storage and rolls back every write.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -45,14 +45,14 @@ pub use migrating::Waits;
 pub use migration::{Migration, MigrationError, NotAdditive};
 pub use rows::Rows;
 
-/// One value of a parameter.
+/// The value of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// SQL's NULL.
     Null,
-    /// A signed integer of 64 bits, exact.
+    /// A signed 64-bit integer.
     Integer(i64),
-    /// A double. As a parameter it must be a number: NaN is [`StorageError::Invalid`].
+    /// A double. NaN as a parameter is refused with [`StorageError::Invalid`].
     Real(f64),
     /// UTF-8 text.
     Text(String),
@@ -63,98 +63,119 @@ pub enum Value {
 /// One data statement with its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
-    /// The text, with `$1`, `$2`, … where values go.
+    /// The SQL text, with `$1`, `$2`, … in the places of the values.
     pub sql: String,
-    /// The values: the first is `$1`. There are as many as the highest number in the text.
+    /// The values, beginning with `$1`.
+    ///
+    /// Their number must equal the highest number in the text.
     pub params: Vec<Value>,
 }
 
 impl Statement {
-    /// A statement from its text and its values.
+    /// Makes a statement of a text and its values.
     pub fn new(sql: impl Into<String>, params: impl Into<Vec<Value>>) -> Self {
         Self { sql: sql.into(), params: params.into() }
     }
 }
 
-/// Which rule of the schema a write would have broken.
+/// The rule of the schema that a write would have broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Constraint {
     /// A primary key or a unique index.
     Unique,
-    /// A reference to a row that is not there, or a row that is still referred to.
+    /// A foreign key constraint.
+    ///
+    /// Either the referenced row does not exist, or another row still refers to this one.
     ForeignKey,
-    /// A CHECK.
+    /// A CHECK constraint.
     Check,
-    /// A column that must have a value.
+    /// A NOT NULL constraint.
     NotNull,
-    /// Any other: a value of the wrong type, a trigger that refused.
+    /// Any other rule: a value of the wrong type, or a trigger that raised an error.
     Other,
 }
 
-/// Why a statement had no effect. The texts are for logs and for the component's author, never for a client.
+/// Why a statement had no effect.
+///
+/// The texts are for logs and for the component's author, never for a client.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum StorageError {
     /// The row would break a rule of the schema.
-    #[error("a constraint of the schema refused the row: {0:?}")]
+    #[error("the row breaks a constraint of the schema: {0:?}")]
     Constraint(Constraint),
-    /// The writer, or a place among the long reads, stayed taken for longer than the host waits. Trying again is right.
+    /// The writer, or a permit for a long query, was not free in time.
+    ///
+    /// The caller should try again.
     #[error("the database is busy")]
     Busy,
-    /// The statement asks for something that no service may do. The text says what.
+    /// The statement uses something that no service may use. The text names it.
     #[error("a service may not use {0}")]
     Denied(String),
-    /// A limit on statement, parameters, rows or bytes. The text says which.
+    /// The statement exceeds a limit on its text, parameters, rows or bytes.
+    ///
+    /// The text names the limit.
     #[error("too large: {0}")]
     TooLarge(String),
-    /// The statement ran past its deadline, or the transaction past its lease, and was rolled back.
-    #[error("the statement or its transaction ran out of time")]
+    /// The statement exceeded its deadline, or the transaction its lease.
+    ///
+    /// It was rolled back.
+    #[error("the statement or its transaction exceeded the time limit")]
     TimedOut,
-    /// The statement is wrong: its syntax, its names, or the number of its parameters.
+    /// The statement has wrong syntax, wrong names, or the wrong number of parameters.
     #[error("invalid statement: {0}")]
     Invalid(String),
-    /// The database cannot do it now: the disk is full, read-only or broken. The text is the cause, for the log alone.
+    /// The database cannot run the statement now.
+    ///
+    /// For example, its disk is full, read-only or broken. The text is the cause, for the log only.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
 }
 
 /// The database of one service.
 ///
-/// Futures do nothing until they are polled. Dropping the future of an [`execute`](Storage::execute) leaves open whether
-/// the write happens; any other future may be dropped at will.
+/// Futures do nothing until they are polled. If the future of [`execute`](Storage::execute) is dropped, the write may or may not
+/// happen. All other futures can be dropped safely.
 pub trait Storage: Send + Sync {
-    /// Reads outside a transaction, and tells what the rows rest on; none where that is not known. Sees every commit
-    /// acknowledged before. A statement that writes is `Invalid`.
+    /// Reads outside a transaction, and returns the rows with their read set.
+    ///
+    /// The read set is `None` if it is unknown. The query sees every commit that was acknowledged before. A statement that writes
+    /// is refused with [`StorageError::Invalid`].
     fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<ReadSet>), StorageError>>;
 
-    /// Reads as [`read`](Storage::read) does, for whoever wants the rows alone.
+    /// Reads like [`read`](Storage::read), without the read set.
     fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>> {
         Box::pin(async move { self.read(statement).await.map(|(rows, _)| rows) })
     }
 
-    /// Writes in a transaction of its own and gives the number of rows changed. Durable when it returns.
+    /// Writes in its own transaction and returns the number of changed rows.
+    ///
+    /// The write is durable when this returns.
     fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>>;
 
-    /// Takes the writer, waiting for its turn. The lease runs from the moment this returns.
+    /// Waits for the writer and begins a transaction.
+    ///
+    /// Its lease starts when this returns.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StorageError>>;
 
-    /// Runs the migrations above [`schema_version`](Storage::schema_version), in order, all in one transaction with the new version.
+    /// Runs all migrations above the [`schema_version`](Storage::schema_version).
     ///
-    /// Gives the versions that ran. None ran if the database is at the last of the list, or newer: whether a newer schema
-    /// fits is the caller's to decide.
+    /// They run in order, in one transaction that also sets the new version. Returns the versions that ran. None run if the
+    /// database has the last version of the list, or a newer one. The caller decides whether a newer schema fits.
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>>;
 
-    /// Runs migrations as [`migrate`](Storage::migrate) does, after [`check_additive`](Storage::check_additive) has passed them.
+    /// Runs migrations that passed [`check_additive`](Storage::check_additive).
     fn migrate_checked(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
         self.migrate(migrations)
     }
 
-    /// Who waited for the last run of migrations.
+    /// The writes that waited for the last run of migrations.
     fn migration_waits(&self) -> Waits {
         Waits::default()
     }
 
-    /// Whether the database takes writes, tried with one that changes nothing. One that is busy takes them, and so does one that
-    /// cannot be tried.
+    /// Checks with a write that changes nothing whether the database accepts writes.
+    ///
+    /// A busy database passes, and so does one that offers no such check.
     ///
     /// # Errors
     ///
@@ -163,74 +184,81 @@ pub trait Storage: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// The version of the last migration that ran without that check, where the database knows it, for all hosts that serve on it.
+    /// The version of the last migration that ran without [`check_additive`](Storage::check_additive).
+    ///
+    /// The version covers all hosts that share the database. It is `None` if the database does not record it.
     fn unchecked_version(&self) -> BoxFuture<'_, Result<Option<u32>, StorageError>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// Whether the migrations above [`schema_version`](Storage::schema_version) leave everything as it is for a revision that
-    /// was written before them. Changes nothing, runs none of them on the database, and holds up nobody.
+    /// Checks that an older revision can keep running after the pending migrations.
     ///
-    /// What only adds passes: new tables, views and plain indexes, columns that are nullable or have a default, rows that are
-    /// inserted, values of new columns. A pass relies on statements that name their columns (`INSERT INTO t VALUES` counts
-    /// them) and is no promise that [`migrate`](Storage::migrate) succeeds, since that depends on the rows.
+    /// Pending are those above the [`schema_version`](Storage::schema_version). The check runs none of them on the database,
+    /// changes nothing and blocks no other caller.
+    ///
+    /// These additions pass: new tables, views and plain indexes, new columns that are nullable or have a default, new rows, and
+    /// values of new columns. The check assumes that older statements name their columns, which `INSERT INTO t VALUES` does not.
+    /// Passing does not promise that [`migrate`](Storage::migrate) succeeds, because that also depends on the rows.
     ///
     /// # Errors
     ///
-    /// The first statement that does more, or that is wrong whatever the rows are.
+    /// Names the first statement that does more than add, or that is wrong for any rows.
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>>;
 
-    /// The version of the last migration that ran; 0 for a database without any.
+    /// The version of the last migration that ran, or 0 if none has run.
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>>;
 
-    /// Whether other hosts may serve on it at this moment, with revisions of their own.
+    /// Whether other hosts may currently use this database with revisions of their own.
     fn serves_other_hosts(&self) -> bool {
         false
     }
 
-    /// What the database has done since it was opened.
+    /// Counters of this database since it was opened.
     fn usage(&self) -> &Usage;
 }
 
-/// The one writer of a database, held. Dropping it without a commit rolls back at once.
+/// A transaction, which holds the one writer of its database.
 ///
-/// When its lease is over the transaction has been rolled back, and every later call is [`StorageError::TimedOut`].
+/// Dropping it without a commit rolls it back at once. When its lease ends, the engine rolls it back, and every later call
+/// returns [`StorageError::TimedOut`].
 pub trait Transaction: Send + Sync {
-    /// Reads, or writes with `RETURNING`, inside the transaction.
+    /// Reads inside the transaction. May also write with `RETURNING`.
     fn query(&self, statement: Statement) -> BoxFuture<'_, Result<Rows, StorageError>>;
 
-    /// Writes inside the transaction and gives the number of rows changed.
+    /// Writes inside the transaction and returns the number of changed rows.
     fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>>;
 
-    /// Makes all of it durable, or none of it.
+    /// Commits: makes all changes durable, or none.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>>;
 }
 
-/// Counters of one database, from zero at its opening. They only grow.
+/// Counters of one database. They start at zero when it is opened and only grow.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Statements outside a transaction that read.
+    /// Reading statements outside a transaction.
     pub queries: AtomicU64,
-    /// Statements that wrote in a transaction of their own.
+    /// Writing statements, each in its own transaction.
     pub executes: AtomicU64,
-    /// Statements inside transactions, reads and writes.
+    /// Statements inside transactions, both reading and writing.
     pub transaction_statements: AtomicU64,
-    /// Transactions acknowledged as durable; an `execute` is one.
+    /// Transactions acknowledged as durable. Each `execute` counts as one.
     pub commits: AtomicU64,
-    /// Transactions that ended without a commit, for whatever reason.
+    /// Transactions that ended without a commit, for any reason.
     pub rollbacks: AtomicU64,
-    /// Times the database made a group of commits durable. `commits` divided by this is the size of a group.
+    /// Flushes, each for one group of commits.
+    ///
+    /// `commits` divided by this is the average group size.
     pub syncs: AtomicU64,
-    /// Queries that left the calling thread for one where they may take their time.
+    /// Queries that moved from the calling thread to a blocking thread.
     pub long_queries: AtomicU64,
-    /// Calls refused because too many waited, or waited too long.
+    /// Calls refused because the queue was full or the wait too long.
     pub refusals: AtomicU64,
-    /// Time spent in statements, in nanoseconds. Waiting is not in it.
+    /// Time spent in statements, in nanoseconds, without waiting.
     pub sql_nanoseconds: AtomicU64,
 }
 
 impl Usage {
-    /// Time spent in statements. Waiting is not in it.
+    /// Time spent in statements, without waiting.
     pub fn sql_time(&self) -> Duration {
         Duration::from_nanos(self.sql_nanoseconds.load(Ordering::Relaxed))
     }

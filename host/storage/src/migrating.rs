@@ -1,8 +1,8 @@
-//! Migrations under way, and the calls that wait for them to end.
+//! Running migrations, and the calls that wait until they end.
 //!
-//! A migration holds the writer for as long as it runs, which may be minutes. A write that waited no longer for it than for another
-//! write would be lost, so it waits for the end of the migration, and then for the writer as usual. Its request's deadline ends
-//! both. Each such write keeps an instance busy, so only some may wait: the others are refused as before, and reads go on.
+//! A migration holds the writer until it ends, which may take minutes. A write that waited only its usual time would fail. So it
+//! first waits for the end of the migration, and then for the writer as usual. The deadline of its request limits both. Each
+//! waiting write keeps an instance busy, so only a limited number may wait. The others are refused. Reads continue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// What migrations are under way on one database.
+/// The migrations that are running on one database.
 pub(super) struct Migrating {
     state: watch::Sender<State>,
     patient: AtomicUsize,
@@ -22,35 +22,37 @@ pub(super) struct Migrating {
 #[derive(Debug, Default)]
 struct State {
     running: usize,
-    /// When the last one ended.
+    /// When the last migration ended.
     ended: Option<Instant>,
-    /// When the first write came that found one under way.
+    /// When the first write arrived during the running migrations.
     first_write: Option<Instant>,
     waits: Waits,
 }
 
-/// The writes that waited for a migration.
+/// The writes that waited for a run of migrations.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Waits {
-    /// How many there were.
+    /// The number of writes.
     pub writes: u64,
-    /// How long the first of them waited for the end of the migration.
+    /// How long the first of them waited until the migrations ended.
     pub longest: Duration,
 }
 
-/// A migration that is under way until this is dropped.
+/// A running migration. Dropping it marks its end.
 pub(super) struct Running(Arc<Migrating>);
 
-/// A permit among those that wait for a migration, free again when it is dropped.
+/// The permit of one waiting call. Dropping it frees the permit.
 pub(super) struct Permit<'m>(&'m AtomicUsize);
 
 impl Migrating {
-    /// None is under way. So many calls may wait for one, each no longer than this after it came.
+    /// No migration is running yet.
+    ///
+    /// At most `permits` calls may wait at once, each at most `longest` after its arrival.
     pub(super) fn new(permits: usize, longest: Duration) -> Arc<Self> {
         Arc::new(Self { state: watch::Sender::default(), patient: AtomicUsize::new(0), permits, longest })
     }
 
-    /// A migration is under way from here on.
+    /// Marks the start of a migration.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.state.send_modify(|state| {
             if state.running == 0 {
@@ -61,7 +63,7 @@ impl Migrating {
         Running(self.clone())
     }
 
-    /// Counts a write that comes now, if it has to wait for a migration.
+    /// Counts a write if it must wait for a migration.
     pub(super) fn note_write(&self) {
         self.state.send_if_modified(|state| {
             if state.running > 0 {
@@ -72,8 +74,12 @@ impl Migrating {
         });
     }
 
-    /// Called when a call that came at `began` has waited since `from` for as long as calls usually do. If that was for a
-    /// migration, waits for its end and gives the moment from which to wait again. None if the call must give up.
+    /// Waits for the end of running migrations.
+    ///
+    /// Returns when the call should start to wait again.
+    ///
+    /// To be called when a call that arrived at `began` has waited its usual time since `from`. Returns `None` if the call must
+    /// give up, because no migration caused its wait, no permit is free, or the wait is too long.
     pub(super) async fn outlast(&self, began: Instant, from: Instant) -> Option<Instant> {
         let mut state = self.state.subscribe();
         let (running, ended) = {
@@ -88,19 +94,19 @@ impl Migrating {
         over.ok()?.ok()?.ended
     }
 
-    /// A permit among those that wait for a migration, if there is one left.
+    /// Takes a permit to wait for migrations, if one is free.
     pub(super) fn permit(&self) -> Option<Permit<'_>> {
-        // Counted before it is compared, so that two callers cannot share the last permit.
+        // Counts before the comparison, so that two callers cannot both get the last permit.
         let permit = Permit(&self.patient);
         (self.patient.fetch_add(1, Ordering::Relaxed) < self.permits).then_some(permit)
     }
 
-    /// Whether a migration is under way.
+    /// Whether a migration is running.
     pub(super) fn is_running(&self) -> bool {
         self.state.borrow().running > 0
     }
 
-    /// Who waited for the last migration.
+    /// The writes that waited for the last run.
     pub(super) fn waits(&self) -> Waits {
         self.state.borrow().waits
     }
@@ -135,7 +141,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     #[tokio::test]
-    async fn without_a_migration_nobody_waits_longer() {
+    async fn without_a_migration_no_call_waits_longer() {
         let migrating = Migrating::new(1, LONG);
         let now = Instant::now();
         migrating.note_write();
@@ -144,14 +150,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_waits_for_the_end_of_a_migration_and_then_as_usual() {
+    async fn a_call_waits_for_the_end_of_a_migration() {
         let migrating = Migrating::new(1, LONG);
         let now = Instant::now();
         let running = migrating.begin();
         migrating.note_write();
         let mut waiting = Box::pin(migrating.outlast(now, now));
         assert_eq!(waiting.as_mut().now_or_never(), None);
-        assert_eq!(migrating.outlast(now, now).now_or_never(), Some(None), "there is one place");
+        assert_eq!(migrating.outlast(now, now).now_or_never(), Some(None), "there is only one permit");
         drop(running);
         let ended = waiting.await.unwrap();
         assert_eq!(migrating.outlast(now, now).await, Some(ended), "it ended while this call waited");
@@ -160,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_gives_up_when_its_time_is_over() {
+    async fn a_call_gives_up_after_the_longest_wait() {
         let migrating = Migrating::new(1, Duration::ZERO);
         let now = Instant::now();
         let _running = migrating.begin();

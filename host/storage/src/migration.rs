@@ -1,63 +1,67 @@
-//! Migrations of a service's schema, and why one is refused or fails.
+//! Migrations of a service's schema, and why they are refused or fail.
 
 use thiserror::Error;
 
 use crate::StorageError;
 
-/// One step of the schema.
+/// One step of a service's schema.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Migration {
-    /// Counts from 1, without gaps.
+    /// The migrations of a list count from 1 without gaps.
     pub version: u32,
     /// Schema and data statements, separated by `;`.
     pub sql: String,
 }
 
-/// Why a database kept the schema it had.
+/// Why migrations did not run. The schema is unchanged.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum MigrationError {
-    /// The list itself is wrong.
+    /// The versions in the list do not count from 1 without gaps.
     #[error("migrations must count from 1 without gaps: number {expected} of the list has version {found}")]
     Numbering {
-        /// The version that its place in the list asks for.
+        /// The version that belongs at this position of the list.
         expected: u32,
-        /// The version it has.
+        /// The version found there.
         found: u32,
     },
-    /// One statement failed, and all of the run was undone.
+    /// A statement failed, and the whole run was rolled back.
     #[error("migration {version}, statement {statement}: {cause}")]
     Failed {
-        /// The migration.
+        /// The migration's version.
         version: u32,
-        /// Which of its statements, from 1, and the beginning of its text where that is known.
+        /// The number of the statement from 1, and the beginning of its text if known.
         statement: String,
-        /// What was wrong with it.
+        /// Why it failed.
         cause: StorageError,
     },
-    /// The run could not begin or could not be made durable. Nothing changed.
+    /// The run could not begin, or its changes could not be made durable.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Why a revision's migrations may not run while the revision before it serves.
+/// Why migrations may not run while an older revision serves.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum NotAdditive {
-    /// A statement that the revision which serves might not survive, or whose effect taking back the new one leaves behind.
+    /// A statement does more than add.
+    ///
+    /// The active revision might fail, or a rollback would leave its effect behind.
     #[error("migration {version} is not additive: `{statement}` {reason}")]
     Breaks {
-        /// The migration.
+        /// The migration's version.
         version: u32,
-        /// The beginning of the statement's text, on one line.
+        /// The beginning of the statement, on one line.
         statement: String,
-        /// What the statement does and why that is too much; completes a sentence whose subject is the statement.
+        /// What the statement does and why that is refused.
+        ///
+        /// Completes a sentence that starts with the statement.
         reason: String,
     },
-    /// A migration that is wrong, or a database that cannot be looked at: [`MigrationError::Storage`].
+    /// A migration is wrong, or the database cannot be read.
     #[error(transparent)]
     Fails(#[from] MigrationError),
 }
 
-/// Whether the versions count from 1 without gaps.
+/// Checks that the versions count from 1 without gaps.
 pub(crate) fn check_numbering(migrations: &[Migration]) -> Result<(), MigrationError> {
     for (expected, migration) in (1..).zip(migrations) {
         if migration.version != expected {

@@ -1,19 +1,20 @@
-//! Who may use what the host must keep to itself, by owner and mode: one rule for secret files, one for the data folder.
+//! Checks owner and mode of secret files and of the data folder.
 //!
-//! A secret file is its owner's alone (0600). One that root owns may be read by its group (0640), which is how secrets are given to a
-//! service that does not run as root. PostgreSQL has the same rule for keys.
+//! A secret file may be readable by its owner only (0600). If root owns it, its group may read it too (0640). Operators give
+//! secrets that way to a service that does not run as root. PostgreSQL has the same rule for keys.
 //!
-//! Only the host's user may write to the data folder. Kubernetes gives a volume to a group of the container's process (`fsGroup`):
-//! it sets the folder's setgid bit and lets the group write. Such a folder is accepted if this process is in the group.
+//! Only the host's user may write to the data folder. Kubernetes gives a volume to a group of the container's process
+//! (`fsGroup`): it sets the folder's setgid bit and lets the group write. Such a folder is accepted if this process is in the
+//! group.
 //!
-//! Knows nothing of what a file is for.
+//! This module does not know what a file is for.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Group and others, each with reading, writing, and executing or entering.
+/// Permission bits of group and others: read, write, and execute or enter.
 const GROUP: u32 = 0o070;
 const OTHERS: u32 = 0o007;
 const GROUP_BEYOND_READING: u32 = 0o030;
@@ -21,7 +22,7 @@ const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 const SETGID: u32 = 0o2000;
 
-/// The mode of a secret file that others may use; none for one that is kept well.
+/// The mode of a secret file if others may use it; else `None`.
 pub fn exposed(file: &Metadata) -> Option<u32> {
     is_exposed(file.uid(), file.mode()).then_some(file.mode() & 0o777)
 }
@@ -31,7 +32,7 @@ fn is_exposed(owner: u32, mode: u32) -> bool {
     mode & forbidden != 0
 }
 
-/// The mode of a data folder that others may write to; none for one that is kept well.
+/// The mode of a data folder if others may write to it; else `None`.
 pub fn open_to_others(folder: &Metadata) -> Option<u32> {
     let mode = folder.mode();
     let is_shared = || is_shared_volume(folder) && is_own_group(folder.gid());
@@ -39,7 +40,7 @@ pub fn open_to_others(folder: &Metadata) -> Option<u32> {
     is_open.then_some(mode & 0o777)
 }
 
-/// Whether a folder is as Kubernetes leaves a volume that it gives to a group.
+/// Whether a folder looks like a volume that Kubernetes gave to a group.
 pub fn is_shared_volume(folder: &Metadata) -> bool {
     folder.mode() & SETGID != 0 && folder.mode() & GROUP_WRITES != 0
 }
@@ -49,12 +50,14 @@ fn is_own_group(group: u32) -> bool {
     std::iter::once(rustix::process::getegid()).chain(others).any(|own| own.as_raw() == group)
 }
 
-/// Takes from the group what it may do with this user's files and folders in a folder, except with the one of a name. Kubernetes lets
-/// the group of a shared volume read and write all of them, each time that it mounts it. Files that are open to others stay as they
-/// are, and so do links. Gives how many were changed.
+/// Removes the group's permissions from this user's files and folders inside a folder.
+///
+/// Skips the entry named `except`, symbolic links, and files that are open to others. Returns how many entries it changed.
+/// Kubernetes lets the group of a shared volume read and write everything in it, each time it mounts the volume.
 ///
 /// # Errors
-/// What the system says.
+///
+/// The system's error.
 pub fn take_from_group(folder: &Path, except: &str) -> io::Result<usize> {
     let mut changed = 0;
     for entry in fs::read_dir(folder)? {
@@ -80,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_file_is_its_owners_alone_or_roots_and_readable_by_a_group() {
+    fn only_the_owner_may_use_a_secret_file_but_a_group_may_read_roots() {
         let (root, user) = (0, 1000);
         for (owner, mode) in [(user, 0o600), (user, 0o400), (root, 0o600), (root, 0o640), (root, 0o440)] {
             assert!(!is_exposed(owner, 0o100_000 | mode), "{owner} {mode:o}");
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_folder_is_not_writable_by_others_but_for_the_own_group_of_a_shared_volume() {
+    fn only_the_own_group_of_a_shared_volume_may_write_too() {
         let folder = tempfile::tempdir().unwrap();
         let open = |mode| {
             fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_the_process_is_not_in_is_not_its_own() {
+    fn the_groups_of_the_process_are_its_own() {
         let own = |group| is_own_group(group);
         assert!(own(rustix::process::getegid().as_raw()));
         assert!(!own(4_000_000_000));

@@ -1,52 +1,57 @@
-//! PostgreSQL behind the [`Storage`] trait, for those who outgrow one machine: a schema and a role a service, and any number of
-//! hosts on one database.
+//! The PostgreSQL engine, for services that outgrow one machine.
 //!
-//! # One SQL
+//! Each service has a schema and a role. Any number of hosts can share one database.
 //!
-//! A service knows of no engine: its statements and migrations are those that SQLite takes, and `dialect` puts them into
-//! PostgreSQL's words, with a few functions of the host's own where its words mean something else (`migrate`). What both have in
-//! common is enough for a shop; what is not in common, views and triggers among it, is refused with what to write instead.
+//! # SQL dialect
 //!
-//! Left as they differ, and so for an author to think of:
+//! A service does not know which engine it uses. Its statements and migrations are in SQLite's dialect, and `dialect` translates
+//! them to PostgreSQL's. If PostgreSQL's functions behave differently, the translation uses functions of the host (`migrate`).
+//! The common features are enough for a shop. All others, such as views and triggers, are refused with a hint what to write
+//! instead.
 //!
-//! - where NULLs sort: write `NULLS FIRST` or `NULLS LAST`;
-//! - an id that a statement gives itself: SQLite goes on after it, PostgreSQL comes to it later and finds it taken. Those that a
-//!   migration gives are passed over in both;
-//! - a real number that is put into a column of integers (rounded here, refused there), a division by zero (an error here, NULL
-//!   there), a text or a truth value in the permit of the other;
-//! - the length of a text with a NUL (one more here, since it is kept escaped), a blob that is CAST to a text (its digits here).
+//! These differences remain, and authors must watch for them:
+//!
+//! - NULLs sort in different places: write `NULLS FIRST` or `NULLS LAST`.
+//! - If a statement chooses an id itself, SQLite continues after it. PostgreSQL reaches it later and finds it taken. Both
+//!   continue after ids that a migration chose.
+//! - A real number written to an integer column is rounded here and refused by SQLite. A division by zero is an error here and
+//!   NULL in SQLite. A text in place of a truth value, or the reverse, also differs.
+//! - The length of a text with a NUL is one more here, because it is stored escaped. A blob that is CAST to a text becomes its
+//!   hexadecimal digits here.
 //!
 //! # Reads
 //!
-//! A query has a connection for itself, on which every transaction is read-only. What other hosts write moves no version of
-//! this process, so rows rest on nothing that it knows ([`ReadSet`]), and answers are not remembered.
+//! Each query has its own connection, on which all transactions are read-only. Writes of other hosts do not change this process's
+//! table versions. So reads have no read set ([`ReadSet`]), and their answers are not cached.
 //!
 //! # Writes
 //!
-//! The writer is a lock of the database's, one for each schema: whoever has it is alone among all hosts, as a service was promised.
-//! So a read inside a transaction is as good as `SELECT … FOR UPDATE`, and no transaction has to be tried again. What holds:
+//! The writer is one advisory lock per schema, shared by all hosts. Its holder is the only writer, as services were promised. So
+//! a read inside a transaction is as safe as `SELECT … FOR UPDATE`, and no transaction needs a retry. Guarantees:
 //!
-//! 1. The lock is taken before the first statement and let go by the commit, the rollback, or the end of the connection. A host
-//!    that was killed lets go at once; one whose machine is gone, when `idle_in_transaction_session_timeout` is over.
-//! 2. In one host, those who wait take turns for the one connection that writes.
-//! 3. A statement that fails is undone by a savepoint of its own and leaves its transaction as it was.
-//! 4. A caller that goes away in the middle of a statement takes the connection with it, and so the transaction.
-//! 5. `synchronous_commit` is on: what was acknowledged is on the server's disk.
+//! 1. A transaction takes the lock before its first statement. It releases the lock with the commit, the rollback, or the end of
+//!    the connection. A killed host releases it at once. If the machine of a host disappears, the server releases it after
+//!    `idle_in_transaction_session_timeout`.
+//! 2. Within one host, callers take turns for the one writing connection.
+//! 3. A failed statement is rolled back to its own savepoint. The rest of its transaction stays.
+//! 4. If a caller goes away during a statement, the connection is closed, which rolls back the transaction.
+//! 5. `synchronous_commit` is on: an acknowledged write is on the server's disk.
 //!
 //! # Isolation
 //!
-//! A service's SQL passes `dialect`, which lists what is allowed, and reaches the server as a role that owns one schema and none
-//! of the others (`server`); beside it, a role has what the database gives to everybody. Each connection is opened with every
-//! setting that this rests on, `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` among them, and is not
-//! used without them. A text or blob has no more than a mebibyte, as in SQLite; a row of a result is read whole before it is
-//! weighed, and may have 32 of them.
+//! `dialect` has a list of what a service's SQL may contain. The SQL then runs as a role that owns one schema and can access no
+//! other service's schema (`server`). The role also has the rights that the database gives to everybody. Every connection is
+//! opened with all settings that isolation depends on, among them `statement_timeout`, `lock_timeout` and
+//! `idle_in_transaction_session_timeout`. A connection without them is not used. A text or blob has at most one mebibyte, as in
+//! SQLite. The host reads a whole row of a result before it checks its size, so a row may have at most 32 texts and blobs.
 //!
 //! # Migrations
 //!
-//! A migration has a lock of its own beside the writer's. A call that waited in vain asks for that lock: if a migration of any host
-//! has it, the call waits on. Reads do so too, because a migration may lock the table that they read.
+//! A migration holds a second lock besides the writer's. If a call has waited its usual time, it checks that lock. If a migration
+//! of any host holds it, the call waits longer. Reads do the same, because a migration may lock the table that they read.
 //!
-//! The server may go without a word. What waits for it ends some seconds after all that it should have ended itself.
+//! If the server disappears without closing the connection, calls end a few seconds after the time at which the server should
+//! have ended them.
 
 mod config;
 mod dialect;
@@ -81,41 +86,41 @@ use super::{
     Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Value, Waits,
 };
 
-/// Translated statements that are kept, and the bytes of their texts at most.
+/// How many translated statements are cached, and the maximum size of their texts.
 const TRANSLATIONS: usize = 512;
 const TRANSLATION_BYTES: u64 = 4 << 20;
 
-/// How long the server may be late with what it ends itself.
+/// How much later than its own timeouts the server may answer.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// The schema of one service in a PostgreSQL database.
 pub struct PostgresStorage(Arc<Shared>);
 
-/// The connections of one service.
+/// The connection pools of one service.
 struct Pools {
-    /// Those whose transactions only read.
+    /// Connections for read-only transactions.
     reader: Pool,
-    /// The one that writes.
+    /// The one writing connection.
     writer: Pool,
 }
 
-/// What the storage and its transactions use together.
+/// State that the storage and its transactions share.
 struct Shared {
     reader: Pool,
     writer: Pool,
-    /// The number of the lock that the writer of this schema has, in all hosts.
+    /// The number of the advisory lock that this schema's writer holds, in all hosts.
     writer_lock: i64,
-    /// The number of the lock that a migration of this schema has, in all hosts.
+    /// The number of the advisory lock that a migration of this schema holds, in all hosts.
     migration_lock: i64,
     migrating: Arc<Migrating>,
-    /// How many wait for the writer in this host.
+    /// How many calls of this host wait for the writer.
     waiting: AtomicUsize,
     config: PostgresConfig,
     usage: Usage,
     translations: Cache<String, Arc<Translated>, ByLength>,
 }
 
-/// Weighs a translation by its text.
+/// Weighs a cached translation by the length of its texts.
 #[derive(Clone)]
 struct ByLength;
 
@@ -126,11 +131,11 @@ impl quick_cache::Weighter<String, Arc<Translated>> for ByLength {
 }
 
 impl PostgresStorage {
-    /// A schema that is there, with what the host keeps in it.
+    /// Opens an existing schema and creates the host's own objects in it.
     async fn new(schema: &str, Pools { reader, writer }: Pools, config: PostgresConfig) -> Result<Self, StorageError> {
         let lock = |of: &str| {
             let digest = Sha256::digest(format!("comptoir: {of} of {schema}"));
-            i64::from_be_bytes(digest[..8].try_into().expect("it has 32 bytes"))
+            i64::from_be_bytes(digest[..8].try_into().expect("SHA-256 has 32 bytes"))
         };
         let shared = Shared {
             reader,
@@ -152,7 +157,7 @@ impl PostgresStorage {
 }
 
 impl Shared {
-    /// A service's statement, ready to be sent.
+    /// Translates a statement of a service and checks its parameters.
     async fn bind(&self, statement: Statement, kind: ResultKind) -> Result<BoundStatement, StorageError> {
         let limits = &self.config.limits;
         let translated = match self.translations.get(&statement.sql) {
@@ -162,16 +167,16 @@ impl Shared {
         let invalid = |reason: &str| Err(StorageError::Invalid(reason.into()));
         match kind {
             ResultKind::Rows if !translated.gives_rows => {
-                return invalid("the statement gives no rows: it belongs in execute");
+                return invalid("the statement returns no rows: use execute");
             }
             ResultKind::Changes if translated.gives_rows => {
-                return invalid("the statement gives rows: it belongs in query");
+                return invalid("the statement returns rows: use query");
             }
             _ => {}
         }
         if translated.parameters != statement.params.len() {
             return Err(StorageError::Invalid(format!(
-                "{} parameters in the statement, {} given",
+                "the statement has {} parameters, but {} values were passed",
                 translated.parameters,
                 statement.params.len()
             )));
@@ -188,7 +193,7 @@ impl Shared {
         Session::lend(pool, statement_deadline.saturating_add(longest_wait).saturating_add(SILENCE)).await
     }
 
-    /// Away from the reactor: a hostile statement takes milliseconds.
+    /// Translates on a blocking thread, because a hostile statement takes milliseconds.
     async fn translate(&self, sql: String) -> Result<Arc<Translated>, StorageError> {
         let PostgresLimits { sql_bytes, functions, parameters, .. } = self.config.limits;
         let limits = dialect::Limits { sql_bytes, functions, parameters };
@@ -208,7 +213,7 @@ impl Shared {
         let mut patience = Patience::new(self);
         loop {
             match self.read_once(&bound).await {
-                // It may have waited for a table that a migration has locked.
+                // The read may have waited for a table that a migration locks.
                 Err(StorageError::Busy | StorageError::TimedOut) if patience.may_wait_longer().await => {}
                 result => return result.inspect_err(|error| self.count_refusal(error)),
             }
@@ -222,7 +227,7 @@ impl Shared {
             let ran = session.run(bound, ResultKind::Rows, &self.config.limits).await;
             self.usage.add_sql_time(began.elapsed());
             if !matches!(ran, Err(StorageError::TooLarge(_) | StorageError::Unavailable(_))) {
-                // With an error, nothing of a read is left; of what was too large, the rest would still arrive.
+                // After an error, nothing of the read is pending. After a result that is too large, its remaining rows are.
                 session.done();
             }
             if let Some(given) = ran? {
@@ -257,15 +262,17 @@ impl Shared {
         Err(StorageError::Busy)
     }
 
-    /// A version that a statement of the host's own gives, as the last commit of any host left it.
+    /// Runs a host statement that selects a version.
+    ///
+    /// It sees the last commit of any host.
     async fn version(&self, asked: &str) -> Result<u32, StorageError> {
         let session = self.lend(&self.reader).await?;
         let version = session.number(asked).await?;
         session.done();
-        u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("its schema has the version {version}")))
+        u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("the schema has the version {version}, which is not a migration's")))
     }
 
-    /// Whether a migration of any host is under way.
+    /// Whether a migration of any host is running.
     async fn is_migrating(&self) -> Result<bool, StorageError> {
         let session = self.lend(&self.reader).await?;
         let lock = self.migration_lock;
@@ -275,7 +282,7 @@ impl Shared {
         Ok(is_locked)
     }
 
-    /// Tries a write that changes nothing.
+    /// Checks that a write succeeds, with one that changes nothing.
     async fn check_writes(&self) -> Result<(), StorageError> {
         let session = match self.take_writer_once().await {
             Err(StorageError::Busy) => return Ok(()),
@@ -301,13 +308,13 @@ impl Shared {
         }
     }
 
-    /// Counts a transaction that is durable.
+    /// Counts a durable transaction.
     fn acknowledge(&self) {
         Usage::count(&self.usage.commits);
         Usage::count(&self.usage.syncs);
     }
 
-    /// Has every connection of this host compile its statements again.
+    /// Discards the compiled statements of all connections of this host.
     fn forget_compiled(&self) {
         for pool in [&self.reader, &self.writer] {
             pool.manager().statement_caches.clear();
@@ -315,7 +322,7 @@ impl Shared {
     }
 }
 
-/// How long one call waits: as long as ever, and longer while migrations are under way.
+/// How long one call may wait: the usual time, and longer while migrations run.
 struct Patience<'s> {
     shared: &'s Shared,
     began: tokio::time::Instant,
@@ -324,14 +331,16 @@ struct Patience<'s> {
 }
 
 impl<'s> Patience<'s> {
-    /// Of a call that begins.
+    /// For a call that begins now.
     fn new(shared: &'s Shared) -> Self {
         let now = tokio::time::Instant::now();
         Self { shared, began: now, from: now, permit: None }
     }
 
-    /// Called when the call has waited in vain. Whether that was for a migration of this host, which has ended by then, or of
-    /// another.
+    /// Whether a call that has waited its usual time may wait again.
+    ///
+    /// It may if a migration is the reason. This waits for the end of a migration of this host. It returns at once if the
+    /// migration runs on another host.
     async fn may_wait_longer(&mut self) -> bool {
         let Shared { migrating, config, .. } = self.shared;
         if let Some(ended) = migrating.outlast(self.began, self.from).await {
@@ -352,7 +361,9 @@ impl<'s> Patience<'s> {
     }
 }
 
-/// The bytes of all parameters, each as often as it stands in a statement: so many a row of its result may have.
+/// The bytes that the parameters could add to each row of the result.
+///
+/// Each parameter counts as often as the statement uses it.
 fn repeated_bytes(sql: &str, params: &[Value]) -> usize {
     let length = |value: &Value| match value {
         Value::Text(text) => text.len(),

@@ -1,4 +1,4 @@
-//! A database on which everything works and of which nothing remains: what a service is given while it is probed.
+//! A storage that rolls back every write. Services get it while they are probed.
 
 use std::sync::Arc;
 
@@ -7,23 +7,22 @@ use futures::future::BoxFuture;
 use super::read_set::ReadSet;
 use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
 
-/// A storage whose reads are real and whose writes run and are always rolled back.
+/// A storage with real reads, whose writes run but are always rolled back.
 ///
-/// A write meets the real rows, constraints and limits, takes the real writer for as long as it runs, and counts in the
-/// real [`Usage`], as a rollback. What it did is seen inside its transaction and nowhere else: a later read outside, or
-/// another transaction, finds the rows as they were. So a probe that writes and then reads what it wrote finds it only where
-/// both stand in one transaction. A reference that the schema checks at the commit alone is not checked.
+/// A write meets the real rows, constraints and limits. It holds the real writer while it runs, and [`Usage`] counts it as a
+/// rollback. Only its own transaction sees its changes. Later reads and other transactions see the old rows. So a probe can read
+/// what it wrote only within one transaction. References that the schema checks at the commit are not checked.
 pub struct Rehearsal {
     storage: Arc<dyn Storage>,
 }
 
-/// A transaction whose commit is none.
+/// A transaction that rolls back instead of committing.
 struct Rehearsed {
     transaction: Box<dyn Transaction>,
 }
 
 impl Rehearsal {
-    /// A rehearsal on a database that serves meanwhile.
+    /// Wraps the database of a running service.
     pub fn new(storage: Arc<dyn Storage>) -> Self {
         Self { storage }
     }
@@ -48,9 +47,9 @@ impl Storage for Rehearsal {
         })
     }
 
-    /// Refuses: a schema cannot be rehearsed beside what serves.
+    /// Always refuses, because a schema cannot be rehearsed while another revision uses it.
     fn migrate(&self, _: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
-        let denied = StorageError::Denied("migrations while it is probed".into());
+        let denied = StorageError::Denied("migrations while it is being probed".into());
         Box::pin(async move { Err(denied.into()) })
     }
 
@@ -84,7 +83,7 @@ impl Transaction for Rehearsed {
         self.transaction.execute(statement)
     }
 
-    /// Rolls back and answers as a commit would: with an error where the lease is over.
+    /// Rolls back. Returns an error if the lease is over, like a commit.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>> {
         Box::pin(async move { self.transaction.query(Statement::new("SELECT 1", [])).await.map(drop) })
     }

@@ -1,6 +1,6 @@
-//! What a query returned, packed in one piece as it crosses to a guest: `wit/storage.wit` says how.
+//! The result of a query, packed into the byte format of `wit/storage.wit`.
 
-/// Rows of a query, and the names of their columns.
+/// The rows of a query and the names of their columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows(Vec<u8>);
 
@@ -12,7 +12,7 @@ const TEXT: u8 = 3;
 const BLOB: u8 = 4;
 
 impl Rows {
-    /// No rows yet, of these columns.
+    /// Starts an empty result with these columns.
     pub fn of<'n>(columns: impl ExactSizeIterator<Item = &'n str>) -> Self {
         let mut rows = Self(Vec::with_capacity(1024));
         rows.length(columns.len());
@@ -20,7 +20,9 @@ impl Rows {
         rows
     }
 
-    /// Adds a NULL in the next column, and the others likewise.
+    /// Adds NULL as the next value of the row.
+    ///
+    /// The other methods add values in the same way.
     pub fn null(&mut self) {
         self.0.push(NULL);
     }
@@ -37,25 +39,25 @@ impl Rows {
         self.0.extend_from_slice(&real.to_le_bytes());
     }
 
-    /// Adds a text, of less than 4 GiB.
+    /// Adds a text of less than 4 GiB.
     pub fn text(&mut self, text: &str) {
         self.0.push(TEXT);
         self.bytes(text.as_bytes());
     }
 
-    /// Adds bytes, of less than 4 GiB.
+    /// Adds a blob of less than 4 GiB.
     pub fn blob(&mut self, blob: &[u8]) {
         self.0.push(BLOB);
         self.bytes(blob);
     }
 
-    /// All of it, packed.
+    /// The packed bytes.
     pub fn into_packed(self) -> Vec<u8> {
         self.0
     }
 
     fn length(&mut self, length: usize) {
-        // A result is bounded far below.
+        // Results are limited to far less than 4 GiB.
         self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     }
 

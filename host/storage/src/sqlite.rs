@@ -1,45 +1,48 @@
-//! SQLite behind the [`Storage`] trait: one file a service, many readers, one writer thread, one sync for many commits.
+//! The SQLite engine: one file and one writer thread per service, many readers, group commit.
 //!
 //! # Reads
 //!
-//! A query runs where it is called: a small one takes microseconds, and a hop to another thread costs more than that. It gets
-//! a few milliseconds there. When they are over it is interrupted and runs again from the start on a thread where it may
-//! use its whole deadline, so no statement holds up the reactor. Statements known for being slow and those that match
-//! patterns go there at once, and so does what meets a large value or compiles to a large program, since SQLite is
-//! interrupted between its instructions only. Readers are connections of their own, `query_only`, and no snapshot outlives
-//! its statement.
+//! A query first runs on the caller's thread. A small query takes microseconds, and moving it to another thread would cost more.
+//! It has a budget of a few milliseconds there (`inline_budget`). If it exceeds the budget, SQLite interrupts it, and it runs
+//! again from the start on a blocking thread, with the full deadline. So no query blocks the async runtime.
+//!
+//! Some queries go to a blocking thread at once, because SQLite can only be interrupted between its instructions: queries that
+//! were slow before, use LIKE or GLOB, read a large value, or compile to a large program. Readers have their own connections
+//! (`query_only`). A snapshot lasts no longer than its statement.
 //!
 //! # Writes
 //!
-//! One thread owns the one writing connection; it starts with the first write. What it may promise:
+//! One thread owns the only writing connection. It starts with the first write. It guarantees:
 //!
-//! 1. Every transaction of a guest is a savepoint inside an outer transaction, the *group*. The outer COMMIT is the only
-//!    sync, and nothing of a group is acknowledged before it returned. An error that ends a transaction is held back as
-//!    long, since it may rest on rows of the same group.
-//! 2. A group is committed when nobody waits, or when it is full or old. A transaction in the middle cannot be cut in two, so
-//!    it can delay the group by its lease at most; if it has written nothing yet, the group is committed beneath it.
-//! 3. A statement that fails is undone by a savepoint of its own and leaves its transaction as it was.
-//! 4. Some errors make SQLite roll back the whole outer transaction: a full disk, an I/O error, a lack of memory, an
-//!    interrupted write, `OR ROLLBACK`. After every error the thread asks whether it is still inside the transaction it
-//!    began. If not, every member that was not acknowledged fails, and so does the transaction under way; the next job
-//!    begins a new group. Nothing has to be restarted when the cause is gone.
-//! 5. If undoing itself fails, the connection is closed, which rolls back whatever there was, and the next job opens another.
-//! 6. A job whose owner gave up waiting never runs: owner and thread settle by one atomic claim who was first.
+//! 1. Every transaction of a guest is a savepoint inside an outer transaction, the *group*. Only the COMMIT of the group flushes
+//!    to disk, and no member is acknowledged before that COMMIT returns. An error that ends a transaction is also held back until
+//!    then, because it may depend on rows of the same group.
+//! 2. The writer commits a group if no job waits, or if the group is full or old. It cannot split a running transaction. So a
+//!    transaction can delay its group until its lease ends. If the transaction has not written yet, the writer commits the group
+//!    before it.
+//! 3. A failed statement is rolled back to its own savepoint. The rest of its transaction stays.
+//! 4. Some errors make SQLite roll back the whole outer transaction: a full disk, an I/O error, missing memory, an interrupted
+//!    write, `OR ROLLBACK`. After every error the thread checks whether the outer transaction is still open. If not, the running
+//!    transaction and all unacknowledged members fail, and the next job begins a new group. When the cause is gone, no restart is
+//!    needed.
+//! 5. If a rollback fails, the thread closes the connection, which discards all open changes. The next job opens another.
+//! 6. If the owner of a job stopped waiting, the job never runs. One atomic claim decides whether the owner or the thread was
+//!    first.
 //!
-//! With foreign keys that the schema defers to the commit, a group holds one transaction, so that the one which broke a
-//! reference is the one told.
+//! If the schema has deferred foreign keys, a group contains only one transaction. So the error goes to the transaction that
+//! broke the reference.
 //!
-//! # What rows rest on
+//! # Read sets
 //!
-//! Each table has a version, which every commit that may have changed it moves ([`ReadSet`]); each compiled statement knows
-//! the tables that it reads or changes (`tables`). Versions live in this process: what another process writes into the
-//! file while the host runs moves none. A transaction that is undone moves none either.
+//! Each table has a version. Every commit that may have changed the table increments it ([`ReadSet`]). Each compiled statement
+//! knows the tables that it reads or changes (`tables`). Versions exist only in this process: if another process writes to the
+//! file while the host runs, they do not change. A rolled back transaction does not change them either.
 //!
 //! # Isolation
 //!
-//! A guest's SQL passes an authorizer that lists what is allowed (`policy`) and never shares a prepared statement with the
-//! host's own SQL: those are prepared once, outside the statement cache that guest SQL reaches. Schema changes run on a
-//! connection of their own that no guest statement ever sees.
+//! SQLite asks an authorizer about every action of a guest's SQL, and the authorizer has a list of allowed actions (`policy`).
+//! Guests never share a prepared statement with the host: the host prepares its own statements outside the statement cache.
+//! Migrations run on a separate connection, which no guest statement ever uses.
 
 mod migrate;
 mod readers;
@@ -64,12 +67,12 @@ use crate::{
     Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Waits,
 };
 
-/// The oldest SQLite without the bug of WAL that can lose a commit.
+/// Older versions have a WAL bug that can lose a commit.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// The database of one service in one SQLite file.
+/// The database of one service, in one SQLite file.
 ///
-/// Dropping it lets the writer finish what it has begun, then closes the file.
+/// Dropping it lets the writer finish its current job, then closes the file.
 pub struct SqliteStorage {
     blueprint: Arc<Blueprint>,
     readers: Arc<Readers>,
@@ -78,14 +81,16 @@ pub struct SqliteStorage {
 }
 
 impl SqliteStorage {
-    /// Opens the file, or creates it with mode 0600, and checks its structure. Blocks on the disk.
+    /// Opens or creates the file (mode 0600) and checks its structure.
     ///
-    /// The path should come from [`DataFolder::database`](super::folder::DataFolder::database): the folder's lock is what
-    /// keeps a second host away. The check of a large file stops after `config.check_time` and then says nothing.
+    /// Blocks on the disk.
+    ///
+    /// The path should come from [`DataFolder::database`](super::folder::DataFolder::database), because the lock of that folder
+    /// keeps a second host away. The structure check stops after `config.check_time`. A file that is too large for it passes.
     ///
     /// # Errors
     ///
-    /// An [`OpenError`] that names the file and what to do.
+    /// An [`OpenError`] that names the file and the next step.
     pub fn open(path: impl AsRef<Path>, config: SqliteConfig) -> Result<Self, OpenError> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             return Err(OpenError::OldSqlite(rusqlite::version()));

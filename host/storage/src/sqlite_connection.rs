@@ -1,4 +1,4 @@
-//! Connections: how each is opened, hardened and bounded, before any statement of a service reaches it.
+//! SQLite connections: hardened and limited before a service's statement uses them.
 
 mod config;
 mod fault;
@@ -27,48 +27,58 @@ use self::tables::{TableRecorder, Tables};
 pub(crate) use self::tables::{Touched, Versions};
 use crate::StorageError;
 
-/// One text, blob or row on a caller's thread, in bytes. With it every instruction ends within microseconds, and so the
-/// budget there holds. A statement that meets a larger one runs elsewhere.
+/// Size of one text, blob or row in inline queries, in bytes.
+///
+/// With this limit every instruction of SQLite ends within microseconds, so the inline budget is kept. A statement with larger
+/// values runs on a blocking thread.
 const INLINE_VALUE_BYTES: u32 = 32 << 10;
 
-/// Instructions of a compiled statement on a caller's thread. Larger ones, of which there are few, run elsewhere.
+/// Instructions of a compiled statement in inline queries.
+///
+/// The few larger statements run on a blocking thread.
 const INLINE_INSTRUCTIONS: u32 = 2_000;
 
-/// Statements that a connection keeps compiled.
+/// Compiled statements that each connection caches.
 const CACHED_STATEMENTS: usize = 64;
 
-/// The size of a database in memory, in bytes: it holds a schema, and rows only where a new table is made from a SELECT.
+/// The maximum size of a sandbox database, in bytes.
+///
+/// It contains a schema. It contains rows only if a migration creates a table from a SELECT.
 const SANDBOX_BYTES: u64 = 64 << 20;
 
-/// How long SQLite waits for a lock of another process, where waiting is right: a backup, a replica.
+/// How long SQLite waits for a lock of another process, such as a backup.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// How connections to one database are made.
+/// Opens connections to one database.
 #[derive(Debug)]
 pub(crate) struct Blueprint {
     path: PathBuf,
     pub(crate) config: SqliteConfig,
-    /// How often each table was committed to.
+    /// The versions of all tables.
     pub(crate) versions: Versions,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
-    /// Queries on their callers' threads: waits for no lock longer than the inline budget.
+    /// Queries on the caller's thread.
+    ///
+    /// Waits for locks only as long as the inline budget.
     Inline,
-    /// Queries with a thread of their own.
+    /// Queries on a blocking thread.
     Blocking,
-    /// The one writer.
+    /// The only writer.
     Writer,
     /// One run of migrations.
     Migrator,
-    /// Migrations on an empty database in memory, where they do no harm.
+    /// Migrations on an empty database in memory, which cannot harm the service's file.
     Sandbox,
 }
 
 impl Role {
-    /// Instructions between two looks at the clock. Where values may be large, each may take a while.
+    /// The number of instructions between two checks of the deadline.
+    ///
+    /// Roles with large values check more often, because one instruction can take long.
     fn instructions_between_checks(self) -> i32 {
         match self {
             Self::Inline => 100,
@@ -76,13 +86,13 @@ impl Role {
         }
     }
 
-    /// Whether its statements are those of migrations.
+    /// Whether the connection runs statements of migrations.
     fn migrates(self) -> bool {
         matches!(self, Self::Migrator | Self::Sandbox)
     }
 }
 
-/// A connection and what watches over it.
+/// A connection with its policy, its recorder of used tables, and its deadline.
 pub(crate) struct Connection {
     pub(crate) raw: rusqlite::Connection,
     pub(crate) policy: Arc<Policy>,
@@ -93,24 +103,26 @@ pub(crate) struct Connection {
     wal_frames: Arc<AtomicU32>,
 }
 
-/// The moment at which SQLite stops the statement under way.
+/// When SQLite must stop the running statement.
 #[derive(Debug)]
 struct Deadline {
     origin: Instant,
-    /// Nanoseconds from `origin`; the maximum means never.
+    /// Nanoseconds since `origin`. The maximum means never.
     at: AtomicU64,
-    /// Nanoseconds from `origin`, from which on it is stopped as well if SQLite has allocated more than so many bytes.
+    /// Nanoseconds since `origin`.
+    ///
+    /// After that, the statement is also stopped if SQLite uses more than `heap_bytes`.
     long: AtomicU64,
     heap_bytes: i64,
 }
 
 impl Blueprint {
-    /// Resolves the file and creates it, empty and with mode 0600, where it is missing.
+    /// Resolves the path. Creates a missing file, empty and with mode 0600.
     pub(crate) fn new(path: &Path, config: SqliteConfig) -> Result<Self, OpenError> {
         let unusable = |cause: io::Error| OpenError::Unusable { path: path.to_owned(), cause: cause.to_string() };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().ok_or_else(|| unusable(io::ErrorKind::InvalidInput.into()))?;
-        // An absolute path is never taken for a URI, which the linked SQLite would read.
+        // The linked SQLite also understands URIs. It never takes an absolute path for one.
         let resolved = folder.canonicalize().map_err(unusable)?.join(name);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&resolved) {
             Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(cause)),
@@ -125,12 +137,12 @@ impl Blueprint {
         Ok(Self { path: resolved, config, versions: Versions::default() })
     }
 
-    /// For sandboxes alone: there is no file.
+    /// A blueprint without a file. It can only open sandboxes.
     pub(crate) fn without_file() -> Self {
         Self { path: PathBuf::new(), config: SqliteConfig::default(), versions: Versions::default() }
     }
 
-    /// Opens the first connection, which turns the write-ahead log on and checks the structure.
+    /// Opens the first connection, enables the write-ahead log, checks the structure.
     pub(crate) fn open_and_check(&self) -> Result<Connection, OpenError> {
         let connection = self.open_raw(Role::Inline).map_err(|error| self.explain(&error))?;
         if connection.raw.is_readonly("main").map_err(|error| self.explain(&error))? {
@@ -151,7 +163,9 @@ impl Blueprint {
         })
     }
 
-    /// Opens an empty database in memory, with the policy and the limits of migrations. It goes when it is closed.
+    /// Opens an empty database in memory, with the policy and limits of migrations.
+    ///
+    /// Dropping the connection deletes the database.
     pub(crate) fn sandbox(&self) -> Result<Connection, StorageError> {
         rusqlite::Connection::open_in_memory()
             .and_then(|raw| self.configure(raw, Role::Sandbox))
@@ -166,14 +180,14 @@ impl Blueprint {
         self.configure(raw, role)
     }
 
-    /// Makes a connection safe for the statements of its role.
+    /// Applies settings, limits, policy and deadline for a role.
     fn configure(&self, mut raw: rusqlite::Connection, role: Role) -> rusqlite::Result<Connection> {
         raw.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         harden(&raw)?;
         self.set_limits(&raw, role)?;
         let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if wal != "wal" && role != Role::Sandbox {
-            tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log");
+            tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log, so readers and the writer block each other");
         }
         self.set_pragmas(&raw, role)?;
         let modules = raw
@@ -182,7 +196,7 @@ impl Blueprint {
             .collect::<rusqlite::Result<Vec<String>>>()?;
         let author = if role.migrates() { Author::Migration } else { Author::Guest };
         let policy = Arc::new(Policy::new(author, modules, &self.config.limits));
-        // A migration sorts in files: an index of a large table needs more than memory has.
+        // A migration may sort in temporary files, because an index of a large table needs more memory than there is.
         let heap_bytes = if role == Role::Migrator { u64::MAX } else { self.config.heap_bytes_of_long };
         let deadline = Arc::new(Deadline::new(heap_bytes));
         let wal_frames = Arc::new(AtomicU32::new(0));
@@ -209,7 +223,7 @@ impl Blueprint {
             Role::Inline => (limits.value_bytes.min(INLINE_VALUE_BYTES), limits.instructions.min(INLINE_INSTRUCTIONS)),
             _ => (limits.value_bytes, limits.instructions),
         };
-        // A migration is one text of many statements, and SQLite counts what is left of it.
+        // SQLite counts all statements of a migration that are still to run as one text.
         let sql_bytes = if role.migrates() { limits.value_bytes } else { limits.sql_bytes };
         for (limit, value) in [
             (Limit::SQLITE_LIMIT_LENGTH, value_bytes),
@@ -255,12 +269,15 @@ impl Blueprint {
             }
             Role::Blocking => raw.execute_batch("PRAGMA query_only = ON"),
             Role::Writer => raw.execute_batch("PRAGMA foreign_keys = ON"),
-            // Rebuilding a table drops it, which must not delete what refers to it. References are checked at the end.
+            // To rebuild a table, a migration drops it. That must not delete the rows that refer to it. The run checks all
+            // references at its end.
             Role::Migrator | Role::Sandbox => raw.execute_batch("PRAGMA foreign_keys = OFF"),
         }
     }
 
-    /// The first thing wrong with the structure. A check that does not end in time has found nothing.
+    /// Returns the first problem in the file's structure.
+    ///
+    /// Returns `None` if the check does not end in time.
     fn check(&self, connection: &Connection) -> rusqlite::Result<Option<String>> {
         let tables: i64 = connection.raw.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables == 0 {
@@ -273,7 +290,7 @@ impl Blueprint {
             Ok(finding) if finding == "ok" => Ok(None),
             Ok(finding) => Ok(Some(finding)),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-                tracing::info!(path = %self.path.display(), "the database is too large to check while starting");
+                tracing::info!(path = %self.path.display(), "the structure check of the database was stopped because the file is too large for it");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -292,7 +309,7 @@ impl Blueprint {
 }
 
 impl Connection {
-    /// Runs statements that SQLite interrupts at a moment.
+    /// Runs `work`. SQLite interrupts statements in it at `moment`.
     pub(crate) fn until<T>(&self, moment: Instant, work: impl FnOnce() -> T) -> T {
         self.deadline.long.store(self.deadline.nanoseconds_to(Instant::now() + self.inline_budget), Ordering::Relaxed);
         self.deadline.at.store(self.deadline.nanoseconds_to(moment), Ordering::Relaxed);
@@ -301,12 +318,12 @@ impl Connection {
         result
     }
 
-    /// What an error of SQLite means, given what the policy has refused.
+    /// Translates an error of SQLite. A refusal of the policy takes precedence.
     pub(crate) fn translate(&self, error: &rusqlite::Error) -> StorageError {
         self.policy.take_refusal().unwrap_or_else(|| fault::translate(error))
     }
 
-    /// Frames in the write-ahead log after this connection's last commit.
+    /// The length of the write-ahead log after the last commit, in frames.
     pub(crate) fn wal_frames(&self) -> u32 {
         self.wal_frames.load(Ordering::Relaxed)
     }
@@ -332,14 +349,14 @@ impl Deadline {
     }
 }
 
-/// What SQLite has allocated in this process.
-#[allow(unsafe_code, reason = "no safe crate has this call")]
+/// The memory that SQLite has allocated in this process, in bytes.
+#[allow(unsafe_code, reason = "no safe crate offers this call")]
 fn allocated_bytes() -> i64 {
-    // SAFETY: it reads a number under a lock of SQLite's own.
+    // SAFETY: the function has no arguments and reads a number under SQLite's own lock.
     unsafe { rusqlite::ffi::sqlite3_memory_used() }
 }
 
-/// Closes every door that SQLite leaves open for the sake of old programs.
+/// Turns off features that SQLite keeps only for compatibility with old programs.
 fn harden(raw: &rusqlite::Connection) -> rusqlite::Result<()> {
     for (setting, value) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),

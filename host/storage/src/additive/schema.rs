@@ -1,16 +1,18 @@
-//! The shape of a database at a moment, and what one shape lacks that another had.
+//! Reads the schema of a database and compares two schemas.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
-/// The tables, and what hangs on them, by their names in lower case.
+/// Tables, indexes, views and triggers. The keys are names in lower case.
 #[derive(Clone, Debug)]
 pub(super) struct Schema {
     tables: BTreeMap<String, Table>,
     indexes: BTreeMap<String, Index>,
-    /// Views and triggers, whose names SQLite keeps apart.
+    /// Views and triggers.
+    ///
+    /// The key contains the kind, because a view and a trigger may have the same name.
     programs: BTreeMap<(Kind, String), Program>,
 }
 
@@ -18,7 +20,7 @@ pub(super) struct Schema {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     name: String,
-    /// Where its rows are, which a new name does not change.
+    /// The root page of its rows. Renaming a table does not change it.
     root: i64,
     sql: String,
     strict: bool,
@@ -29,7 +31,7 @@ pub(super) struct Table {
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Column {
     name: String,
-    /// Type, place in the primary key, and kind of generated column.
+    /// Type, position in the primary key, and kind of generated column.
     nature: (String, i64, i64),
     not_null: bool,
     default: Option<String>,
@@ -47,7 +49,7 @@ struct Index {
     table: String,
     unique: bool,
     sql: String,
-    /// None for an expression.
+    /// The indexed columns. `None` stands for an expression.
     columns: Vec<Option<String>>,
 }
 
@@ -65,7 +67,7 @@ struct Program {
 }
 
 impl Schema {
-    /// The shape that a connection sees now.
+    /// Reads the current schema of a connection.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let mut schema = Self { tables: BTreeMap::new(), indexes: BTreeMap::new(), programs: BTreeMap::new() };
         let mut parts = connection.prepare_cached(
@@ -97,7 +99,9 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Whether a table or view is in it. SQLite's own always are.
+    /// Whether the schema contains a table or view.
+    ///
+    /// SQLite's own tables always count as known.
     pub(super) fn knows(&self, name: &str) -> bool {
         let key = name.to_ascii_lowercase();
         key.starts_with("sqlite_") || self.tables.contains_key(&key) || self.programs.contains_key(&(Kind::View, key))
@@ -110,12 +114,12 @@ impl Schema {
 }
 
 impl Table {
-    /// The text of a table of the same name and manner that has one column.
+    /// The SQL of a table with the same name and strictness, but only one column.
     pub(super) fn with_one_column(&self, definition: &str) -> String {
         format!("CREATE TABLE {} ({definition}) {}", self.quoted_name(), if self.strict { "STRICT" } else { "" })
     }
 
-    /// Its name as SQL writes it, whatever characters it holds.
+    /// Its name as a quoted SQL identifier.
     pub(super) fn quoted_name(&self) -> String {
         format!("\"{}\"", self.name.replace('"', "\"\""))
     }
@@ -126,7 +130,7 @@ impl Table {
 }
 
 impl Column {
-    /// Whether a row that does not name the column has NULL in it.
+    /// Whether a row that does not name the column gets NULL.
     fn is_null_by_default(&self) -> bool {
         self.default.as_deref().is_none_or(|default| default.eq_ignore_ascii_case("null"))
     }
@@ -164,9 +168,10 @@ fn read_index(connection: &Connection, table: &str, name: &str) -> rusqlite::Res
     Ok((unique, columns))
 }
 
-/// What the last step took from those who know `old`, or asks of them; `before` and `after` are the shapes around it.
+/// Why the old revision could not work after the last statement; `None` if it could.
 ///
-/// `passes` tells of a table and the definition of a column whether its default meets the rules of that definition.
+/// `old` is the old revision's schema. `before` and `after` are the schemas around the statement. `passes` tells whether a
+/// column's default satisfies the constraints in the column's definition.
 pub(super) fn compare(
     old: &Schema,
     before: &Schema,
@@ -210,13 +215,13 @@ fn compare_table(
             let definition = inserted(&before.sql, &now.sql);
             new_column(old, now, column, || definition.is_some_and(|definition| passes(now, definition)))
         }
-        // A column that only the new revision knows went, or has another name.
+        // A column that only the new revision knows was dropped or renamed.
         (Ordering::Less, []) | (Ordering::Equal, [_]) => None,
         _ => Some(format!("changes the rules of the table `{name}`, which the running revision relies on")),
     }
 }
 
-/// What became of a column that the old revision knows.
+/// Why a change of a known column breaks the old revision.
 fn compare_column(table: &str, known: &Column, now: &Table, before: &Table) -> Option<String> {
     let name = &known.name;
     let Some(column) = now.column(name) else {
@@ -231,14 +236,14 @@ fn compare_column(table: &str, known: &Column, now: &Table, before: &Table) -> O
         });
     };
     if column.not_null != known.not_null {
-        let rule = if column.not_null { "takes NULL from" } else { "allows NULL in" };
+        let rule = if column.not_null { "forbids NULL in" } else { "allows NULL in" };
         return Some(format!("{rule} the column `{name}` of `{table}`, which the running revision does not expect"));
     }
     (column != known)
         .then(|| format!("changes the definition of the column `{name}` of `{table}`, which the running revision uses"))
 }
 
-/// Why rows of a revision that does not know a new column could not be written.
+/// Why a new column would prevent the old revision from writing rows.
 fn new_column(old: &Schema, table: &Table, column: &Column, passes: impl FnOnce() -> bool) -> Option<String> {
     let what = format!("adds the column `{}` to `{}`", column.name, table.name);
     if column.is_generated() {
@@ -246,7 +251,7 @@ fn new_column(old: &Schema, table: &Table, column: &Column, passes: impl FnOnce(
     }
     if column.not_null && column.is_null_by_default() {
         return Some(format!(
-            "{what}, which is NOT NULL and has no default: the running revision could add no rows any more"
+            "{what}, which is NOT NULL and has no default: the running revision could no longer add rows"
         ));
     }
     let reference = table.references.iter().find(|reference| reference.column.eq_ignore_ascii_case(&column.name));
@@ -268,7 +273,7 @@ fn new_column(old: &Schema, table: &Table, column: &Column, passes: impl FnOnce(
     })
 }
 
-/// The definition of a column that was inserted into the text of a table, as ALTER TABLE does it.
+/// The definition that ALTER TABLE inserted into the SQL of a table.
 fn inserted<'a>(before: &str, after: &'a str) -> Option<&'a str> {
     let more = after.len().checked_sub(before.len())?;
     (0..=before.len()).filter(|at| before.is_char_boundary(*at)).find_map(|at| {
@@ -286,7 +291,9 @@ fn missing_index(known: &Index, now: Option<&Index>) -> Option<String> {
     })
 }
 
-/// Why a new index could refuse rows. Rows of the old revision have NULL in new columns, and NULL is never twice the same.
+/// Why a new unique index could refuse rows of the old revision.
+///
+/// In new columns these rows have NULL, and a unique index accepts any number of NULLs.
 fn new_index(old: &Schema, after: &Schema, index: &Index) -> Option<String> {
     if !index.unique || !old.knows(&index.table) || old.indexes.contains_key(&index.name.to_ascii_lowercase()) {
         return None;
@@ -319,7 +326,7 @@ fn compare_programs(old: &Schema, after: &Schema) -> Option<String> {
             let new = *kind == Kind::Trigger && !old.programs.contains_key(&(*kind, key.clone()));
             (new && old.knows(&program.table)).then(|| {
                 format!(
-                    "adds the trigger `{}` to `{}`, which the running revision's writes would set off",
+                    "adds the trigger `{}` to `{}`, which the running revision's writes would trigger",
                     program.name, program.table
                 )
             })

@@ -1,44 +1,58 @@
-//! What an operator may set about a database, with its units and defaults.
+//! Limits of one schema in PostgreSQL, with units and defaults.
 
 use std::time::Duration;
 
-/// Bounds on time, waiting and space of one service's schema. PostgreSQL has no bound on the size of one.
+/// Limits on time and waiting for one service's schema.
+///
+/// PostgreSQL cannot limit its size.
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
-    /// How long any statement may run. Default 1 s.
+    /// How long a statement may run. Default 1 s.
     pub statement_deadline: Duration,
-    /// How long a transaction may hold the writer, counted from its beginning. Default 1 s.
+    /// How long a transaction may hold the writer after it began. Default 1 s.
     pub transaction_lease: Duration,
-    /// How long a call waits for a connection, and then for the writer of another host. Default 2 s.
+    /// How long a call waits for a connection, and then for another host's writer.
+    ///
+    /// Default 2 s.
     pub longest_wait: Duration,
     /// How many calls of this host may wait for the writer. Default 1,024.
     pub waiting_writes: usize,
-    /// How many connections of this host read at a time. One more writes. Default 8.
+    /// How many connections of this host read at once.
+    ///
+    /// One more connection writes. Default 8.
     pub readers: usize,
     /// How long one run of migrations may take. Default 60 s.
     pub migration_deadline: Duration,
-    /// How long a call waits for migrations to end, counted from its beginning. Default 30 s.
+    /// How long a call waits for migrations to end, counted from its arrival.
+    ///
+    /// Default 30 s.
     pub migration_wait: Duration,
-    /// How many calls wait for migrations; any other waits as long as ever. Default 64.
+    /// How many calls may wait for migrations.
+    ///
+    /// All others wait only `longest_wait`. Default 64.
     pub waiting_for_migrations: usize,
-    /// Bounds on each statement.
+    /// Limits on each statement.
     pub limits: PostgresLimits,
 }
 
-/// Bounds on one statement. Beyond one of them it is [`TooLarge`](crate::StorageError::TooLarge).
+/// Limits on one statement.
+///
+/// Exceeding one is [`TooLarge`](crate::StorageError::TooLarge).
 #[derive(Clone, Debug)]
 pub struct PostgresLimits {
-    /// One text or blob, in bytes. Default 1 MiB.
+    /// Size of one text or blob, in bytes. Default 1 MiB.
     pub value_bytes: usize,
-    /// The text of a statement, in bytes. Default 64 KiB.
+    /// Size of a statement's text, in bytes. Default 64 KiB.
     pub sql_bytes: usize,
-    /// Parameters of a statement. Default 1,000.
+    /// Parameters per statement. Default 1,000.
     pub parameters: usize,
-    /// Calls of functions in a statement. Default 256.
+    /// Function calls per statement. Default 256.
     pub functions: usize,
-    /// Rows of a result. Default 10,000.
+    /// Rows per result. Default 10,000.
     pub result_rows: usize,
-    /// A result in bytes: the length of its texts and blobs, and 16 for each value. Default 4 MiB.
+    /// Size of a result, in bytes: its texts and blobs, and 16 per value.
+    ///
+    /// Default 4 MiB.
     pub result_bytes: usize,
 }
 

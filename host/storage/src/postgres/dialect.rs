@@ -83,8 +83,9 @@ fn only_statement(sql: &str, limits: &Limits) -> Result<Translated, StorageError
     }
 }
 
-/// Translates the statements of a migration. An error carries which statement it is about, from 1, and the beginning of
-/// its text as far as that is known.
+/// Translates the statements of a migration.
+///
+/// An error carries which statement it is about, from 1, and the beginning of its text as far as that is known.
 pub(super) fn migration(sql: &str) -> Result<Vec<Step>, (u32, String, StorageError)> {
     if sql.len() > MIGRATION_BYTES {
         return Err((1, String::new(), StorageError::TooLarge("a migration of more than 1 MiB".to_owned())));

@@ -1,4 +1,6 @@
-//! What an error of PostgreSQL means to a service: by its code (appendix A of PostgreSQL's manual), never by its text.
+//! Translates errors of PostgreSQL to errors of the contract.
+//!
+//! It decides by the error code (appendix A of PostgreSQL's manual), never by the text.
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::Error;
@@ -6,16 +8,16 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::{Constraint, StorageError};
 
-/// Translates an error of a statement or of the connection under it.
+/// Translates an error of a statement or of its connection.
 pub(super) fn translate(error: &Error) -> StorageError {
     match error.as_db_error() {
         Some(refused) => translate_code(refused),
-        // What could not be written into the connection or read from it.
+        // Writing to the connection or reading from it failed.
         None => StorageError::Unavailable(with_causes(error)),
     }
 }
 
-/// Translates what kept a connection from being lent.
+/// Translates an error of taking a connection from the pool.
 pub(super) fn translate_pool(error: &PoolError) -> StorageError {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => StorageError::Busy,
@@ -24,7 +26,7 @@ pub(super) fn translate_pool(error: &PoolError) -> StorageError {
     }
 }
 
-/// An error of this client says what it did, and only its cause why that failed.
+/// Appends the causes of an error, because the client's own text only says what it tried.
 pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -47,7 +49,7 @@ fn translate_code(refused: &DbError) -> StorageError {
         }
         _ => match &code.code()[..2] {
             "54" => StorageError::TooLarge(message),
-            // Data exceptions, wrong statements, and what this server does not have.
+            // Data exceptions, invalid statements, and features that this server does not have.
             "0A" | "21" | "22" | "2F" | "34" | "42" | "44" => StorageError::Invalid(message),
             _ => StorageError::Unavailable(message),
         },
@@ -60,14 +62,16 @@ fn constraint(code: &SqlState) -> Option<Constraint> {
         SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION => Constraint::ForeignKey,
         SqlState::CHECK_VIOLATION => Constraint::Check,
         SqlState::NOT_NULL_VIOLATION => Constraint::NotNull,
-        // A text that is no number, in the permit of one.
+        // A text where the schema wants a number.
         SqlState::INVALID_TEXT_REPRESENTATION => Constraint::Other,
         _ if code.code().starts_with("23") => Constraint::Other,
         _ => return None,
     })
 }
 
-/// Whether the table may have changed under a statement that was compiled before. Compiled again, it works.
+/// Whether a table may have changed after its statement was compiled.
+///
+/// Compiling it again helps.
 pub(super) fn is_outdated(error: &Error) -> bool {
     error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
 }

@@ -1,4 +1,6 @@
-//! Schema changes: one run is one transaction of the writer's, so no other host migrates at the same time.
+//! Runs migrations: one run is one transaction that holds the writer's lock.
+//!
+//! So no other host migrates at the same time.
 
 use tokio::time::timeout;
 
@@ -9,10 +11,12 @@ use crate::additive;
 use crate::migration::check_numbering;
 use crate::{Migration, MigrationError, NotAdditive, StorageError};
 
-/// What the host has in a service's schema, which no statement of the service can name: the migrations that ran, and functions
-/// that `dialect` writes where PostgreSQL's own would do another thing than SQLite.
+/// The host's own table and functions in a service's schema.
 ///
-/// A sum of integers is an integer, a number that is CAST to one loses its decimal places, and a text has no more than a mebibyte.
+/// No statement of the service can name them.
+///
+/// The table records which migrations ran. The functions imitate SQLite where PostgreSQL behaves differently: a sum of integers
+/// is an integer, a number that is CAST to an integer is truncated, and a text has at most one mebibyte.
 pub(super) const OWN: &str = "
     CREATE TABLE IF NOT EXISTS comptoir_migrations (
         version bigint PRIMARY KEY,
@@ -34,18 +38,18 @@ pub(super) const OWN: &str = "
     CREATE OR REPLACE FUNCTION comptoir_join(text, text) RETURNS text IMMUTABLE RETURN
         CASE WHEN octet_length($1) + octet_length($2) > 1048576 THEN comptoir_too_large() ELSE $1 || $2 END";
 
-/// The version of the last one.
+/// Selects the version of the last migration.
 pub(super) const VERSION: &str = "SELECT coalesce(max(version), 0) FROM comptoir_migrations";
 
-/// Changes a row to what it is.
+/// A write that changes nothing.
 pub(super) const WRITE_NOTHING: &str = "UPDATE comptoir_migrations SET ran_at = ran_at
     WHERE version = (SELECT max(version) FROM comptoir_migrations)";
 
-/// That of the last one that was not checked to only add.
+/// Selects the version of the last migration that ran without the check for additions.
 pub(super) const UNCHECKED_VERSION: &str =
     "SELECT coalesce(max(version), 0) FROM comptoir_migrations WHERE NOT checked";
 
-/// Gives every generated id a beginning after those that migrations wrote down, as SQLite does of itself.
+/// Moves every generated id beyond the ids that migrations inserted, as SQLite does itself.
 const ADVANCE_IDS: &str = r#"
     DO $$
     DECLARE generated record;
@@ -65,20 +69,22 @@ const ADVANCE_IDS: &str = r#"
     END
     $$"#;
 
-/// A migration in PostgreSQL's words.
+/// A migration in PostgreSQL's SQL dialect.
 struct Translated {
     version: u32,
     steps: Vec<dialect::Step>,
 }
 
-/// Runs what is above the schema's version. Gives the versions that ran; an error means that nothing changed.
+/// Runs the pending migrations and returns the versions that ran.
+///
+/// Pending are those above the schema's version. An error means that nothing changed.
 pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool) -> Result<Vec<u32>, MigrationError> {
     check_numbering(migrations)?;
     let translated = translate(migrations, shared.version(VERSION).await?)?;
     let _running = shared.migrating.begin();
     let mut session = shared.take_writer_once().await?;
     session.extend_patience(shared.config.migration_deadline);
-    // Outcome up, the connection is closed, and with it the transaction rolled back.
+    // If the timeout drops this future, the connection is closed, which rolls back the transaction.
     match timeout(shared.config.migration_deadline, run_on(session, shared, translated, checked)).await {
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut.into()),
@@ -96,7 +102,7 @@ async fn run_on(
         Ok(versions) if !versions.is_empty() => {
             session.command("COMMIT").await?;
             shared.acknowledge();
-            // What is compiled here may be of the tables as they were.
+            // Compiled statements may depend on the old tables.
             shared.forget_compiled();
             session.done();
         }
@@ -138,8 +144,10 @@ async fn apply(
     Ok(ran)
 }
 
-/// Whether the migrations above the schema's version only add. What the platform's SQL means is asked of SQLite, which runs the
-/// migrations before them on an empty database in memory.
+/// Checks that the pending migrations only add.
+///
+/// SQLite defines the meaning of the platform's SQL. So the check runs the earlier migrations on an empty SQLite database in
+/// memory.
 pub(super) async fn check_additive(shared: &Shared, migrations: Vec<Migration>) -> Result<(), NotAdditive> {
     let version = shared.version(VERSION).await.map_err(MigrationError::from)?;
     translate(&migrations, version)?;

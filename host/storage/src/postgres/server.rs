@@ -1,7 +1,8 @@
-//! The PostgreSQL server, as the host sees it: a database in which each service gets a schema, and a role that reaches no other.
+//! The PostgreSQL server: one database, with a schema and a role for each service.
 //!
-//! The host's own role makes both, at a service's first start, and keeps the role's password in a schema of its own, where the
-//! next host finds it. A service's statements, migrations included, never run as the host's role.
+//! At a service's first start, the host's own role creates both. It stores the password of the service's role in a schema of its
+//! own, where other hosts find it. A service's statements and migrations never run as the host's role. A service's role cannot
+//! access the schema of another service.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -29,27 +30,31 @@ use super::{Pools, PostgresStorage};
 use crate::StorageError;
 use crate::permissions;
 
-/// The oldest that ends what a client that is gone has left running (`client_connection_check_interval`).
+/// Older servers keep running statements of clients that are gone.
+///
+/// Since version 14 there is `client_connection_check_interval`.
 const OLDEST_SERVER: i32 = 140_000;
 
-/// The longest name that PostgreSQL keeps whole, in bytes.
+/// The maximum length of a name in PostgreSQL, in bytes. Longer ones are truncated.
 const LONGEST_NAME: usize = 63;
 
-/// How long a connection may take to be made, and how long the server may say nothing on the wire.
+/// How long connecting may take, and how long the server's machine may be silent.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How long it may take until a service's schema can be used, in turn with other hosts that start.
+/// How long opening a service's schema may take.
+///
+/// Other hosts that start at the same time come first.
 const OPEN_TIME: Duration = Duration::from_secs(30);
 
-/// What only the host's role reads.
+/// The host's own schema. Only the host's role can read it.
 const OWN_SCHEMA: &str = "
     CREATE SCHEMA IF NOT EXISTS comptoir;
     CREATE TABLE IF NOT EXISTS comptoir.logins (service text PRIMARY KEY, role text NOT NULL, password text NOT NULL)";
 
-/// One host at a time makes schemas and roles.
+/// Only one host at a time creates schemas and roles.
 const SETUP_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('comptoir: schemas and roles', 0))";
 
-/// A server's database, and how it is reached. Its `Debug` output hides the password.
+/// A database on a PostgreSQL server. Its `Debug` output hides the password.
 #[derive(Clone)]
 pub struct PostgresServer {
     config: Config,
@@ -59,59 +64,59 @@ pub struct PostgresServer {
 /// Why a server cannot be used.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// The file with the connection string is not there, or may not be read.
+    /// The file with the connection string cannot be read.
     #[error("cannot read {}: {cause}. Name a file with one line like postgres://role:password@host:5432/database", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Others may read the password.
-    #[error("{} has mode {mode:03o}: a password stands in it, so it must be its owner's alone, set it to 600", path.display())]
+    /// Other users may read the file with the password.
+    #[error("{} has mode {mode:03o}: it contains a password, so only its owner may use it, set it to 600", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The text is no connection string.
-    #[error("the connection string is not like postgres://role:password@host:5432/database: {0}")]
+    /// The text is not a connection string.
+    #[error("the connection string must look like postgres://role:password@host:5432/database: {0}")]
     Malformed(String),
-    /// What goes over a network could be read there.
+    /// The connection would cross a network without encryption.
     #[error(
-        "the server {0} is on another machine, and without TLS all could read along: name its authority's certificate"
+        "the server {0} is on another machine, so the connection needs TLS: name the certificate of the server's authority"
     )]
     Unprotected(String),
     /// The certificates cannot be used.
-    #[error("the certificates in {} cannot be used: {cause}", path.display())]
+    #[error("cannot use the certificates in {}: {cause}", path.display())]
     Authority {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with them.
         cause: String,
     },
-    /// It cannot be reached, or refused what is needed.
+    /// The server cannot be reached, or refused a necessary step.
     #[error("PostgreSQL: {0}")]
     Refused(String),
-    /// It is too old, or set up in a way that would lose or change data.
+    /// The server is too old, or its settings would lose or change data.
     #[error("PostgreSQL {0}")]
     Unfit(String),
-    /// A name would be too long.
+    /// A name is too long for PostgreSQL.
     #[error(
-        "{0:?} is longer than the {LONGEST_NAME} bytes of a name in PostgreSQL: give the database or the service a shorter one"
+        "the name {0:?} has more than the {LONGEST_NAME} bytes that PostgreSQL allows: give the database or the service a shorter name"
     )]
     Name(String),
-    /// The role is there, and no host of this database has made it.
-    #[error("the role {0:?} is there already and is not this database's: drop it, or give the database another name")]
+    /// The role exists, but no host of this database created it.
+    #[error("the role {0:?} already exists, but not for this database: drop it, or rename the database")]
     Taken(String),
-    /// The role is not there any more.
-    #[error("the role {0:?} is missing: bring the roles from where the database was with `pg_dumpall --roles-only`")]
+    /// The role existed before, but is missing now.
+    #[error("the role {0:?} is missing: copy the roles from the database's old server with `pg_dumpall --roles-only`")]
     Missing(String),
-    /// The schema is not there any more.
+    /// The schema existed before, but is missing now.
     #[error(
-        "the schema {0:?} is missing, though it was made once: restore it, or delete its service from comptoir.logins and drop its \
-         role to begin with an empty one"
+        "the schema {0:?} existed before and is missing: restore it. To start with an empty one, delete its service from \
+         comptoir.logins and drop its role"
     )]
     Emptied(String),
     /// The schema cannot be used.
@@ -119,18 +124,18 @@ pub enum ServerError {
     Storage(#[from] StorageError),
 }
 
-/// What a service logs in with.
+/// The role and password of a service.
 struct Login {
     role: String,
     password: String,
 }
 
 impl PostgresServer {
-    /// The server that a file's connection string names. Blocks on the disk.
+    /// Reads the connection string from a file. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// As for [`PostgresServer::new`], and where others may read the file.
+    /// Those of [`PostgresServer::new`], and if other users may read the file.
     pub fn read(url: &Path, authority: Option<&Path>) -> Result<Self, ServerError> {
         let unreadable = |cause| ServerError::Unreadable { path: url.to_owned(), cause };
         let mut file = File::open(url).map_err(unreadable)?;
@@ -142,13 +147,14 @@ impl PostgresServer {
         Self::new(&text, authority)
     }
 
-    /// The server that a connection string names; `authority` is a file with the certificates, in PEM, that its own must lead to.
+    /// Makes a server from a connection string.
     ///
-    /// Without an authority nothing is encrypted, so the server must be on this machine.
+    /// `authority` is a PEM file with the certificates that may have signed the server's certificate. Without it the connection
+    /// is not encrypted, so the server must be on this machine.
     ///
     /// # Errors
     ///
-    /// What is wrong with the text or the file. Nothing is asked of the server yet.
+    /// What is wrong with the text or the file. This does not connect to the server.
     pub fn new(url: &str, authority: Option<&Path>) -> Result<Self, ServerError> {
         let mut config = Config::from_str(url.trim()).map_err(|error| ServerError::Malformed(with_causes(&error)))?;
         let tls = authority.map(tls).transpose()?;
@@ -168,14 +174,14 @@ impl PostgresServer {
         Ok(Self { config, tls })
     }
 
-    /// The schema of a service, which is made with its role if this is the first time.
+    /// Opens the schema of a service. Creates it with its role at the first start.
     ///
     /// # Errors
     ///
-    /// One sentence that says what was wrong with the server or its answers.
+    /// One sentence that says what is wrong with the server or its answers.
     pub async fn open(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
         let opened = timeout(OPEN_TIME, self.open_schema(service, config)).await;
-        opened.unwrap_or_else(|_| Err(ServerError::Refused(format!("it was not ready in {OPEN_TIME:?}"))))
+        opened.unwrap_or_else(|_| Err(ServerError::Refused(format!("the schema was not ready within {OPEN_TIME:?}"))))
     }
 
     async fn open_schema(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
@@ -189,7 +195,9 @@ impl PostgresServer {
         Ok(PostgresStorage::new(&schema, Pools { reader, writer }, config).await?)
     }
 
-    /// The role of a service, which is made with its schema at the first start. The host's role must be allowed to make them.
+    /// Reads the login of a service. Creates its role and schema at the first start.
+    ///
+    /// The host's role must have the right to create roles and schemas.
     async fn login(&self, service: &str, schema: &str) -> Result<Login, ServerError> {
         let mut client = self.connect().await?;
         check(&client).await?;
@@ -223,7 +231,7 @@ impl PostgresServer {
         })
     }
 
-    /// Connections with these settings, one of which is made at once, to see that it has them.
+    /// Makes a pool, and checks on its first connection that it has these settings.
     async fn pool(
         &self,
         login: &Config,
@@ -250,8 +258,8 @@ impl PostgresServer {
             let row = first.query_one("SELECT setting FROM pg_settings WHERE name = $1", &[name]).await?;
             if row.get::<_, &str>(0) != value {
                 return Err(ServerError::Unfit(format!(
-                    "has {name} = {} on a connection that asked for {value}: reach it without what drops `options`, such as a \
-                     pooler",
+                    "has {name} = {} on a connection that requested {value}: connect without a pooler or proxy that drops \
+                     `options`",
                     row.get::<_, &str>(0)
                 )));
             }
@@ -268,7 +276,7 @@ impl std::fmt::Debug for PostgresServer {
 }
 
 impl Login {
-    /// One with a new password, which is kept for the next host.
+    /// Creates a login with a new password and stores it for other hosts.
     async fn new(transaction: &Transaction<'_>, service: &str) -> Result<Self, ServerError> {
         let database: String = transaction.query_one("SELECT current_database()::text", &[]).await?.get(0);
         let role = format!("comptoir_{database}_{service}");
@@ -279,12 +287,13 @@ impl Login {
         Ok(Self { role, password })
     }
 
-    /// The statements that make the role and its schema. Not the password is in them, but what checks it: a server logs such
-    /// statements sooner than parameters.
+    /// The statements that create the role and its schema.
+    ///
+    /// They contain only the verifier of the password, because servers log such statements more often than parameters.
     fn creation(&self, schema: &str) -> String {
         let (role, schema) = (quoted(&self.role), quoted(schema));
         let verifier = scram_sha_256(self.password.as_bytes());
-        // To make a schema for a role, one must be a member of it.
+        // Only a member of a role may create a schema for it.
         format!(
             "CREATE ROLE {role} LOGIN PASSWORD '{verifier}'; GRANT {role} TO CURRENT_USER;
              CREATE SCHEMA {schema} AUTHORIZATION {role}"
@@ -298,30 +307,30 @@ impl From<tokio_postgres::Error> for ServerError {
     }
 }
 
-/// Whether a query with one parameter gives a row.
+/// Whether a query with one parameter returns a row.
 async fn returns_row(transaction: &Transaction<'_>, sql: &str, name: &str) -> Result<bool, ServerError> {
     Ok(transaction.query_opt(sql, &[&name]).await?.is_some())
 }
 
-/// Names and values, as PostgreSQL shows them.
+/// Names and values of settings, as PostgreSQL shows them.
 type Settings = Vec<(&'static str, String)>;
 
-/// How a service's connections behave, whatever is said on them and whatever the server's own settings are.
+/// The settings of a service's connections. They override the server's own.
 fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings {
     let of = |time| milliseconds(time).to_string();
     let only_reads = if only_reads { "on" } else { "off" };
     vec![
         ("search_path", format!("\"{schema}\"")),
-        // What PostgreSQL does not bound of itself: all three have no end unless they are set.
+        // Without these settings, PostgreSQL limits none of the three.
         ("statement_timeout", of(config.statement_deadline)),
         ("lock_timeout", of(config.longest_wait)),
-        // The host ends a lease itself; this is for one that died without a word.
+        // The host ends leases itself. This setting ends the lease of a host that died without closing its connection.
         ("idle_in_transaction_session_timeout", of(config.transaction_lease + CONNECT_TIME)),
         ("client_connection_check_interval", "100".into()),
         ("default_transaction_read_only", only_reads.into()),
         ("default_transaction_isolation", "read committed".into()),
         ("synchronous_commit", "on".into()),
-        // What `dialect` relies on: no character of a string begins another one.
+        // `dialect` relies on these: no character in a string starts an escape sequence.
         ("standard_conforming_strings", "on".into()),
         ("backslash_quote", "off".into()),
         ("transform_null_equals", "off".into()),
@@ -331,13 +340,13 @@ fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings
     ]
 }
 
-/// Settings as a connection asks for them (PostgreSQL's manual, 34.1.2, `options`).
+/// Settings in the form of the connection parameter `options` (PostgreSQL's manual, 34.1.2).
 fn options(settings: &Settings) -> String {
     let option = |(name, value): &(&str, String)| format!("-c {name}={}", value.replace(' ', "\\ "));
     settings.iter().map(option).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the server keeps what it acknowledges, and texts as they are.
+/// Checks that the server keeps acknowledged writes, and texts as they are.
 async fn check(client: &Client) -> Result<(), ServerError> {
     let asked = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                  current_setting('server_encoding'), current_setting('fsync')";
@@ -348,10 +357,10 @@ async fn check(client: &Client) -> Result<(), ServerError> {
         return Err(ServerError::Unfit(format!("{version} is too old: this host needs 14 or newer")));
     }
     if encoding != "UTF8" {
-        return Err(ServerError::Unfit(format!("keeps this database in {encoding}: create one with ENCODING 'UTF8'")));
+        return Err(ServerError::Unfit(format!("stores this database in {encoding}: create a database with ENCODING 'UTF8'")));
     }
     if sync != "on" {
-        tracing::warn!("PostgreSQL runs with fsync = {sync}: what is acknowledged may be lost when its machine stops");
+        tracing::warn!("PostgreSQL runs with fsync = {sync}: acknowledged writes may be lost if its machine stops");
     }
     Ok(())
 }
@@ -367,11 +376,11 @@ fn quoted(name: &str) -> String {
 /// 256 random bits in hexadecimal.
 fn password() -> Result<String, ServerError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| ServerError::Refused(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| ServerError::Refused(format!("cannot create a password, because the system provides no random bytes: {error}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The name of a server that is not on this machine.
+/// The first host of a connection string that is not on this machine.
 fn remote_host(config: &Config) -> Option<String> {
     let is_near = |name: &str| name.parse::<IpAddr>().map_or(name == "localhost", |address| address.is_loopback());
     let names = config.get_hosts().iter().filter_map(|host| match host {
@@ -379,7 +388,7 @@ fn remote_host(config: &Config) -> Option<String> {
         Host::Unix(_) => None,
     });
     let addresses = config.get_hostaddrs().iter().map(IpAddr::to_string);
-    // Where an address is given, the name is only what its certificate is for.
+    // If an address is given, the name is only used for the certificate.
     let reached: Vec<String> = if config.get_hostaddrs().is_empty() { names.collect() } else { addresses.collect() };
     reached.into_iter().find(|name| !is_near(name))
 }
@@ -393,7 +402,7 @@ fn tls(authority: &Path) -> Result<MakeRustlsConnect, ServerError> {
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(unusable("there is no certificate in it".into()));
+        return Err(unusable("the file contains no certificate".into()));
     }
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider)
@@ -402,13 +411,13 @@ fn tls(authority: &Path) -> Result<MakeRustlsConnect, ServerError> {
     Ok(MakeRustlsConnect::new(client.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Has a connection's other half run until its client is dropped.
+/// Runs the connection in a task until its client is dropped.
 fn drive<S, T>((client, connection): (Client, tokio_postgres::Connection<S, T>)) -> Client
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    // What goes wrong with it, the client is told.
+    // The client gets the errors of its connection.
     tokio::spawn(async move { drop(connection.await) });
     client
 }

@@ -1,4 +1,4 @@
-//! A connection while one caller has it, and how a statement runs on it.
+//! A connection lent to one caller, and how a statement runs on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,86 +16,98 @@ use super::fault;
 use super::value::{Packing, Parameter};
 use crate::{Rows, StorageError, Value};
 
-/// Statements that a connection keeps compiled before it begins anew: on both sides, so a hostile service must not add to them
-/// for ever.
+/// How many compiled statements a connection keeps before it discards them all.
+///
+/// Client and server both keep them, so a hostile service must not make them grow without limit.
 const COMPILED_STATEMENTS: usize = 128;
 
-/// The text of one that is kept, in bytes, for the same reason.
+/// The maximum text of a kept compiled statement, in bytes, for the same reason.
 const COMPILED_BYTES: usize = 4 << 10;
 
-/// Columns of a result, as many as in a table of SQLite's, and those among them that may be as large as a value: a row is read
-/// whole before it is weighed.
+/// The maximum columns of a result, as in SQLite, and the texts and blobs among them.
+///
+/// The second limit exists because a row is read completely before its size is checked.
 const COLUMNS: usize = 256;
 const LARGE_COLUMNS: usize = 32;
 
-/// A connection, lent. Whoever has it says when it is done: else it is closed, and the server undoes what was under way.
+/// A lent connection.
+///
+/// The borrower calls [`done`](Self::done) to return it. Else it is closed, and the server rolls back.
 pub(super) struct Session {
     object: Option<Box<Object>>,
-    /// How long a server that says nothing is waited for. One that lives has outcome up before.
+    /// How long to wait for a silent server.
+    ///
+    /// A working server gives up earlier by itself.
     patience: Duration,
 }
 
-/// A statement in PostgreSQL's words, and the values that go with it.
+/// A translated statement and its values.
 #[derive(Clone)]
 pub(super) struct BoundStatement {
     pub(super) translated: Arc<Translated>,
     pub(super) params: Vec<Value>,
 }
 
-/// What a caller wants of a statement.
+/// What a caller expects from a statement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ResultKind {
-    /// Its rows.
+    /// Rows.
     Rows,
-    /// How many rows it changed.
+    /// The number of changed rows.
     Changes,
 }
 
-/// What a statement gave.
+/// The result of a statement.
 pub(super) enum Outcome {
     Rows(Rows),
     Changes(u64),
 }
 
 impl Session {
-    /// Lends a connection, waiting for one.
+    /// Waits for a connection from the pool.
     pub(super) async fn lend(pool: &Pool, patience: Duration) -> Result<Self, StorageError> {
         let object = pool.get().await.map_err(|error| fault::translate_pool(&error))?;
         Ok(Self { object: Some(Box::new(object)), patience })
     }
 
-    /// Waits longer for what takes longer.
+    /// Waits longer from now on, for statements that may take longer.
     pub(super) fn extend_patience(&mut self, longer: Duration) {
         self.patience += longer;
     }
 
-    /// Gives it back, with nothing under way on it.
+    /// Returns the connection to the pool.
+    ///
+    /// No statement or transaction may be open on it.
     pub(super) fn done(mut self) {
         self.object = None;
     }
 
     fn object(&self) -> &Object {
-        self.object.as_ref().expect("it is there until it is done")
+        self.object.as_ref().expect("only `done` and `drop` take the connection")
     }
 
-    /// Sends statements of the host's own.
+    /// Runs statements of the host.
     pub(super) async fn command(&self, sql: &str) -> Result<(), StorageError> {
         self.answered(self.object().batch_execute(sql)).await?.map_err(|error| fault::translate(&error))
     }
 
-    /// The one number that a statement of the host's own gives.
+    /// Runs a host statement that selects one number.
     pub(super) async fn number(&self, sql: &str) -> Result<i64, StorageError> {
         let row = self.answered(self.object().query_one(sql, &[])).await?.map_err(|error| fault::translate(&error))?;
         row.try_get(0).map_err(|error| fault::translate(&error))
     }
 
-    /// The answer of the server, which may have gone without a word. The session must not be used again after an error.
+    /// Waits for the server's answer, up to `patience`.
+    ///
+    /// After an error the session must not be used again.
     async fn answered<T>(&self, answer: impl Future<Output = T>) -> Result<T, StorageError> {
         let answered = timeout(self.patience, answer).await;
-        answered.map_err(|_| StorageError::Unavailable(format!("PostgreSQL said nothing for {:?}", self.patience)))
+        answered.map_err(|_| StorageError::Unavailable(format!("PostgreSQL did not answer for {:?}", self.patience)))
     }
 
-    /// Runs a service's statement to its end. None if it has to be compiled again first: then it had no effect.
+    /// Runs a statement of a service to its end.
+    ///
+    /// Returns `None` if it must be compiled again first. It then had no effect.
     pub(super) async fn run(
         &self,
         bound: &BoundStatement,
@@ -109,8 +121,9 @@ impl Session {
         }
     }
 
-    /// Runs the one statement of a transaction and commits it. One wait for both: after an error the server takes the commit for
-    /// a rollback.
+    /// Runs the only statement of a transaction and commits it, with one wait for both.
+    ///
+    /// If the statement fails, the server treats the commit as a rollback.
     pub(super) async fn run_and_commit(&self, bound: &BoundStatement) -> Result<Option<u64>, StorageError> {
         let compiled = self.compile(bound).await?;
         let (ran, committed) = futures::future::join(self.changes(&compiled, bound), self.command("COMMIT")).await;
@@ -173,7 +186,7 @@ impl Session {
         }
     }
 
-    /// None after an error that says that what is compiled is out of date.
+    /// Returns `None` if an error says that the compiled statement is outdated.
     fn forget(&self, error: &Error, bound: &BoundStatement) -> Result<Option<Outcome>, StorageError> {
         if !fault::is_outdated(error) {
             return Err(translate(error, bound));
@@ -183,7 +196,11 @@ impl Session {
     }
 }
 
-/// What reads breaks no rule of the schema: there, a text that is no number is the statement's fault.
+/// Translates an error.
+///
+/// In a read, a text that is not a number is the statement's fault.
+///
+/// It cannot break a constraint of the schema.
 fn translate(error: &Error, bound: &BoundStatement) -> StorageError {
     match error.as_db_error() {
         Some(refused) if !bound.translated.writes && *refused.code() == SqlState::INVALID_TEXT_REPRESENTATION => {

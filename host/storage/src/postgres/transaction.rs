@@ -1,4 +1,4 @@
-//! The writer of a service's schema: taken, held for a while, and outcome back.
+//! Takes the writer of a service's schema, and runs transactions on it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::session::{BoundStatement, Outcome, ResultKind, Session};
 use super::{Patience, Shared};
 use crate::{Rows, Statement, StorageError, Transaction, Usage};
 
-/// A transaction that holds the writer. Dropping it rolls back.
+/// A transaction, which holds the writer. Dropping it rolls back.
 pub(super) struct PostgresTransaction {
     shared: Arc<Shared>,
     state: Arc<Mutex<State>>,
@@ -22,24 +22,28 @@ pub(super) struct PostgresTransaction {
     runtime: Handle,
 }
 
-/// Where its connection is.
+/// Where the transaction's connection is.
 enum State {
     Idle(Session),
-    /// With a statement under way. If that is outcome up, the connection goes with it.
+    /// A statement is running on it.
+    ///
+    /// If the statement is dropped, the connection is closed.
     Working,
-    /// Gone, and why.
+    /// The transaction has ended, for this reason.
     Over(StorageError),
 }
 
-/// A permit among those that wait for the writer, free again when it is dropped.
+/// A slot in the queue for the writer. Dropping it frees the slot.
 pub(super) struct QueueSlot<'w>(&'w AtomicUsize);
 
-/// The savepoint that a statement is undone to when it fails. Each statement moves it to where it begins.
+/// Moves the savepoint to the start of the next statement.
+///
+/// A failed statement rolls back to it.
 const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT statement; SAVEPOINT statement";
 const UNDO: &str = "ROLLBACK TO SAVEPOINT statement";
 
 impl Shared {
-    /// Begins a transaction on the connection that writes, and takes the lock that is the writer's in all hosts.
+    /// Begins a transaction on the writing connection and takes the writer's lock.
     pub(super) async fn take_writer(&self) -> Result<Session, StorageError> {
         self.wait_for_writer().await.inspect_err(|error| self.count_refusal(error))
     }
@@ -56,11 +60,11 @@ impl Shared {
         }
     }
 
-    /// Waits for the writer no longer than for another write.
+    /// Takes the writer, but waits at most the usual time.
     pub(super) async fn take_writer_once(&self) -> Result<Session, StorageError> {
         let session = self.lend(&self.writer).await?;
         let (lock, deadline) = (self.writer_lock, milliseconds(self.config.statement_deadline));
-        // What waits for a lock is not late: `lock_timeout` bounds it.
+        // `lock_timeout` limits the wait for the lock, so `statement_timeout` must not.
         let begin = format!(
             "BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({lock}); \
              SET LOCAL statement_timeout = {deadline}; SAVEPOINT statement"
@@ -76,7 +80,7 @@ impl Shared {
 }
 
 impl PostgresTransaction {
-    /// Holds the writer that was taken, until its lease is over.
+    /// Takes the writer and starts the lease.
     pub(super) async fn begin(shared: Arc<Shared>) -> Result<Self, StorageError> {
         let session = shared.take_writer().await?;
         let until = Instant::now() + shared.config.transaction_lease;
@@ -91,7 +95,7 @@ impl PostgresTransaction {
         let bound = self.shared.bind(statement, kind).await?;
         let session = self.take()?;
         let began = Instant::now();
-        // Outcome up in between, the connection is closed, and with it the transaction rolled back.
+        // If this future is dropped here, the connection is closed, which rolls back the transaction.
         let abandoned = Abandoned(&self.state);
         let ended = timeout_at(self.until, run_alone(session, &bound, kind, &self.shared)).await;
         drop(abandoned);
@@ -122,10 +126,11 @@ impl PostgresTransaction {
         }
     }
 
-    /// After the end of its lease, it is rolled back instead.
+    /// Returns the connection after a statement. Rolls back if the lease has ended.
     fn put_back(&self, session: Session) {
         let mut state = self.lock();
-        // With the lock: whoever ends the lease comes before, and this sees the time, or after, and finds it idle.
+        // The time is checked under the lock. If the lease ended before, this sees it. If it ends later, it finds the connection
+        // idle.
         if Instant::now() < self.until {
             *state = State::Idle(session);
         } else {
@@ -185,7 +190,7 @@ impl Drop for PostgresTransaction {
     }
 }
 
-/// A statement under way: whoever drops it before its end has lost the transaction.
+/// Guards a running statement: if it is dropped before the end, the transaction is lost.
 struct Abandoned<'s>(&'s Mutex<State>);
 
 impl Drop for Abandoned<'_> {
@@ -196,7 +201,7 @@ impl Drop for Abandoned<'_> {
 
 impl<'w> QueueSlot<'w> {
     fn take(waiting: &'w AtomicUsize, limit: usize) -> Result<Self, StorageError> {
-        // Counted before it is compared, so that two callers cannot share the last permit.
+        // Counts before the comparison, so that two callers cannot both get the last slot.
         let (slot, before) = (Self(waiting), waiting.fetch_add(1, Ordering::Relaxed));
         if before < limit { Ok(slot) } else { Err(StorageError::Busy) }
     }
@@ -208,7 +213,9 @@ impl Drop for QueueSlot<'_> {
     }
 }
 
-/// Runs a statement in a savepoint of its own. Gives the connection back unless the transaction is lost.
+/// Runs a statement in its own savepoint.
+///
+/// Returns the connection unless the transaction is lost.
 async fn run_alone(
     session: Session,
     bound: &BoundStatement,
@@ -218,7 +225,7 @@ async fn run_alone(
     let limits = &shared.config.limits;
     let mut result = Err(StorageError::Busy);
     for _ in 0..2 {
-        // One after the other on the wire, and one wait for both.
+        // Sends both at once, in this order, and waits once.
         let (opened, ran) =
             futures::future::join(session.command(NEXT_SAVEPOINT), session.run(bound, kind, limits)).await;
         if let Err(error) = opened {
@@ -240,14 +247,14 @@ async fn run_alone(
     (result, Some(session))
 }
 
-/// Waits for the end of a lease, and rolls back what its owner has left.
+/// Waits for the end of a lease, and rolls back if the transaction is still open.
 async fn end_lease(state: Arc<Mutex<State>>, until: Instant) {
     tokio::time::sleep_until(until).await;
     let left = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, State::Over(StorageError::TimedOut)) {
             State::Idle(session) => Some(session),
-            // Its statement ends at the same moment.
+            // The running statement ends at the same moment.
             State::Working => {
                 *state = State::Working;
                 None
@@ -263,21 +270,23 @@ async fn end_lease(state: Arc<Mutex<State>>, until: Instant) {
     }
 }
 
-/// Rolls back, and lends the connection to the next. One that cannot is closed.
+/// Rolls back and returns the connection to the pool.
+///
+/// Closes the connection if that fails.
 pub(super) async fn roll_back(session: Session) {
     if session.command("ROLLBACK").await.is_ok() {
         session.done();
     }
 }
 
-/// Rolls back after an error, unless it is of the connection: then closing it is all that can be done.
+/// Rolls back after an error. After an error of the connection, only closes it.
 pub(super) async fn roll_back_after(session: Session, error: &StorageError) {
     if !matches!(error, StorageError::Unavailable(_)) {
         roll_back(session).await;
     }
 }
 
-/// As a setting of PostgreSQL's. There is no time without end: 0 would be one.
+/// A duration as a setting of PostgreSQL. At least 1, because 0 means no limit.
 pub(super) fn milliseconds(time: Duration) -> u128 {
     time.as_millis().clamp(1, i32::MAX.unsigned_abs().into())
 }

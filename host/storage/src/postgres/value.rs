@@ -1,4 +1,6 @@
-//! Values on their way to PostgreSQL and back, in its binary form (`src/backend/utils/adt` of PostgreSQL, the `…_send` functions).
+//! Converts values to and from PostgreSQL's binary format.
+//!
+//! The format is defined by the `…_send` functions in PostgreSQL's `src/backend/utils/adt`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,16 +12,18 @@ use tokio_postgres::{Column, Row};
 use super::config::PostgresLimits;
 use crate::{Rows, StorageError, Value};
 
-/// What a value costs in a result beside the bytes of its text or blob.
+/// What each value adds to the size of a result, besides its text or blob.
+///
+/// In bytes.
 const VALUE_BYTES: usize = 16;
 
 type Failure = Box<dyn std::error::Error + Sync + Send>;
 
-/// A parameter. Its type is that of the value, not what PostgreSQL would like at its permit.
+/// A parameter. It has the type of its value, whatever type PostgreSQL would infer.
 pub(super) struct Parameter<'v>(pub(super) &'v Value);
 
 impl Parameter<'_> {
-    /// NULL has the type of its permit.
+    /// The type of the value. For NULL, PostgreSQL infers the type.
     pub(super) fn kind(&self) -> Type {
         match self.0 {
             Value::Null => Type::UNKNOWN,
@@ -30,10 +34,10 @@ impl Parameter<'_> {
         }
     }
 
-    /// Refuses what could not be kept.
+    /// Refuses values that PostgreSQL could not store.
     pub(super) fn check(&self, limits: &PostgresLimits) -> Result<(), StorageError> {
         match self.0 {
-            Value::Real(real) if real.is_nan() => Err(StorageError::Invalid("NaN as a parameter".into())),
+            Value::Real(real) if real.is_nan() => Err(StorageError::Invalid("a parameter is NaN".into())),
             Value::Text(text) if text.len() > limits.value_bytes => Err(too_large(limits)),
             Value::Blob(blob) if blob.len() > limits.value_bytes => Err(too_large(limits)),
             _ => Ok(()),
@@ -45,7 +49,7 @@ fn too_large(limits: &PostgresLimits) -> StorageError {
     StorageError::TooLarge(format!("a value of more than {} bytes", limits.value_bytes))
 }
 
-/// Shows no value: the client writes its parameters to the log.
+/// Prints only the type, because the client writes its parameters to the log.
 impl fmt::Debug for Parameter<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "a parameter of type {}", self.kind())
@@ -70,11 +74,12 @@ impl ToSql for Parameter<'_> {
     to_sql_checked!();
 }
 
-/// What stands before an escaped character: SUBSTITUTE, which hardly any text has.
+/// The first character of an escape sequence: SUBSTITUTE, which is rare in texts.
 const ESCAPE: char = '\u{1a}';
 
-/// A text as PostgreSQL keeps it, which takes every character but NUL. Two texts are the same before and after, and never one
-/// the beginning of the other unless it was.
+/// Escapes NUL characters, because PostgreSQL's texts cannot contain them.
+///
+/// Two escaped texts are equal, or one is a prefix of the other, only if that was true before.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
         return text.into();
@@ -82,7 +87,7 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     text.replace(ESCAPE, "\u{1a}1").replace('\0', "\u{1a}0").into()
 }
 
-/// The text that was escaped.
+/// Reverses [`escaped`].
 fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains(ESCAPE) {
         return text.into();
@@ -90,7 +95,7 @@ fn unescaped(text: &str) -> Cow<'_, str> {
     text.replace("\u{1a}0", "\0").replace("\u{1a}1", "\u{1a}").into()
 }
 
-/// Rows as they arrive, within what a result may have.
+/// Packs arriving rows, within the limits of a result.
 pub(super) struct Packing<'l> {
     rows: Rows,
     count: usize,
@@ -146,13 +151,13 @@ impl<'l> Packing<'l> {
                 self.rows.blob(bytes);
                 Ok(())
             }
-            _ => Err(format!("its type is {kind}: CAST it AS INTEGER, REAL, TEXT or BLOB").into()),
+            _ => Err(format!("it has the type {kind}: CAST it AS INTEGER, REAL, TEXT or BLOB").into()),
         };
         read.map_err(|cause| StorageError::Invalid(format!("the column {} of the result: {cause}", column.name())))
     }
 }
 
-/// The bytes of a value, of whatever type.
+/// The bytes of a value of any type.
 struct Wire<'b>(&'b [u8]);
 
 impl<'b> FromSql<'b> for Wire<'b> {
@@ -170,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_is_kept_without_a_nul_and_comes_back_as_it_was() {
+    fn escaping_removes_nul_characters_and_is_reversible() {
         for text in
             ["", "plain ✓", "\0", "a\0b", "\u{1a}", "\u{1a}0", "\u{1a}1", "\u{1a}\0", "\0\u{1a}1\0", "\u{1a}\u{1a}0"]
         {
@@ -178,7 +183,7 @@ mod tests {
             assert!(!kept.contains('\0'), "{text:?}");
             assert_eq!(unescaped(&kept), text);
         }
-        // What somebody else wrote there.
+        // An escape sequence that this host did not write stays as it is.
         assert_eq!(unescaped("\u{1a}x"), "\u{1a}x");
     }
 }

@@ -1,7 +1,8 @@
-//! Schema changes: one run is one transaction, on a connection of its own that no statement of a service ever sees.
+//! Runs migrations: each run is one transaction on a separate connection.
 //!
-//! The connection's policy allows the schema and denies what a service may never do. Foreign keys are not enforced while
-//! a run is under way, since rebuilding a table means dropping it; all of them are checked before the commit.
+//! The policy of that connection allows schema changes, but nothing that a service may never do. Guests never use the connection.
+//! Foreign keys are not enforced during a run, because rebuilding a table includes dropping it. All references are checked before
+//! the commit.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,10 +13,12 @@ use crate::sqlite_connection::{Blueprint, Connection, Role};
 use crate::statement_kind::skip_comments;
 use crate::{Migration, MigrationError, StorageError};
 
-/// Runs what is above the database's version. Gives the versions that ran; an error means that nothing changed.
+/// Runs the pending migrations and returns the versions that ran.
+///
+/// Pending are those above the database's version. An error means that nothing changed.
 pub(super) fn run(blueprint: &Blueprint, migrations: &[Migration]) -> Result<Vec<u32>, MigrationError> {
     let connection = blueprint.open(Role::Migrator)?;
-    // Whatever ends this function early closes the connection, and with it the transaction.
+    // If this function returns early, it closes the connection, which rolls back the transaction.
     let until = Instant::now() + blueprint.config.migration_deadline;
     connection.until(until, || run_on(&connection, migrations, blueprint.versions.whole()))
 }
@@ -28,20 +31,22 @@ fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version
         .map_err(|error| connection.translate(&error))?;
     let mut ran = Vec::new();
     for migration in migrations.iter().filter(|migration| migration.version > current) {
-        // It reads every row that refers to another, and the writer is held meanwhile.
+        // The check reads every referring row while the migration holds the writer, so it is skipped if possible.
         if !apply(connection, migration)? {
             check_references(connection, migration)?;
         }
         host(connection, &format!("PRAGMA user_version = {}", migration.version))?;
         ran.push(migration.version);
     }
-    // Where none ran, nobody's rows change.
+    // If no migration ran, no read set becomes outdated.
     let _commit = Commit::begin(if ran.is_empty() { Vec::new() } else { vec![whole.clone()] });
     host(connection, "COMMIT")?;
     Ok(ran)
 }
 
-/// Runs a migration. True if none of its statements can have broken a reference.
+/// Runs a migration.
+///
+/// Returns true if none of its statements can have broken a reference.
 fn apply(connection: &Connection, migration: &Migration) -> Result<bool, MigrationError> {
     let mut keeps = true;
     each_statement(connection, migration, |number, statement| {
@@ -52,8 +57,9 @@ fn apply(connection: &Connection, migration: &Migration) -> Result<bool, Migrati
     Ok(keeps)
 }
 
-/// Whether a statement leaves all references as they are: it makes an index or a view, or adds a column that refers to nothing. Of
-/// any other, and of one whose names look like something else, nothing is known.
+/// Whether a statement certainly breaks no reference.
+///
+/// That holds if it creates an index or a view, or adds a column without a reference. Unclear statements return false.
 fn keeps_references(sql: &str) -> bool {
     let sql = skip_comments(sql).to_ascii_uppercase();
     let words: Vec<&str> = sql.split_ascii_whitespace().take(3).collect();
@@ -75,7 +81,7 @@ mod tests {
     use super::keeps_references;
 
     #[test]
-    fn indexes_views_and_columns_that_refer_to_nothing_keep_references() {
+    fn indexes_views_and_plain_columns_keep_references() {
         for sql in [
             "CREATE INDEX i ON t (a)",
             "-- Why.\ncreate unique index i on t (a)",

@@ -1,4 +1,4 @@
-//! Queries outside a transaction: on the caller's thread while they are short, on another when they are not.
+//! Queries outside a transaction: short ones inline, others on blocking threads.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,10 +15,10 @@ use crate::read_set::ReadSet;
 use crate::sqlite_connection::{Blueprint, Connection, Role};
 use crate::{Rows, Statement, StorageError, Usage};
 
-/// Rows, and what they rest on.
+/// Rows and their read set.
 type Read = Result<(Rows, Option<ReadSet>), StorageError>;
 
-/// How many statements are remembered as slow before the memory starts afresh.
+/// How many slow statements are remembered before the memory is cleared.
 const SLOW_STATEMENTS: usize = 1_024;
 
 /// The reading side of a database.
@@ -31,30 +31,34 @@ pub(super) struct Readers {
     slow: Slow,
 }
 
-/// Idle connections, the one used last on top: its pages are warm.
+/// Idle connections. The last used one is on top, because its page cache is warm.
 struct Pool {
     role: Role,
     idle: Mutex<Vec<Connection>>,
 }
 
-/// Statements that do not belong on a caller's thread, by a hash of their text. A collision costs a hop, no more.
+/// Statements that must not run inline, stored as hashes of their texts.
+///
+/// A collision only costs a change of threads.
 struct Slow {
     any: AtomicBool,
     reasons: RwLock<HashMap<u64, Reason>>,
     hasher: RandomState,
 }
 
-/// Why a statement runs elsewhere.
+/// Why a statement runs on a blocking thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Reason {
-    /// One of its functions can take long in a single call, which nothing interrupts.
+    /// One of its functions can take long in one call, which SQLite cannot interrupt.
     Heavy,
-    /// It took longer than the budget when it last ran. It may come back when it does not.
+    /// It exceeded the inline budget in its last run.
+    ///
+    /// It returns to inline when it is fast again.
     Late,
 }
 
 impl Readers {
-    /// The readers of a database of which one connection is open already.
+    /// Makes the readers of a database. `first` is an open inline connection.
     pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>, first: Connection) -> Self {
         Self {
             usage,
@@ -66,7 +70,7 @@ impl Readers {
         }
     }
 
-    /// Runs a query on this thread. None if it belongs elsewhere, or turned out to.
+    /// Runs a query on this thread. Returns `None` if it must run on a blocking thread.
     pub(super) fn query_inline(&self, statement: &Statement) -> Option<Read> {
         if self.slow.contains(&statement.sql) {
             return None;
@@ -83,8 +87,8 @@ impl Readers {
             result
         });
         match result {
-            // Busy: something holds a lock for a moment, and only elsewhere is there time to wait for it. Too large: what is
-            // allowed here is less than what is allowed.
+            // Busy: another connection holds a lock for a moment, and only a blocking thread has time to wait. Too large: the
+            // inline limits are lower than the statement's limits.
             Err(StorageError::TimedOut | StorageError::Busy | StorageError::TooLarge(_)) => None,
             result => Some(result),
         }
@@ -101,7 +105,9 @@ impl Readers {
         statement::read(connection, &mut prepared, versions, until, limits)
     }
 
-    /// Runs a query on a thread of its own, with its whole deadline, once there is a permit.
+    /// Runs a query on a blocking thread, with the full deadline.
+    ///
+    /// First waits for a permit.
     pub(super) async fn query_blocking(readers: &Arc<Self>, statement: Statement) -> Read {
         Usage::count(&readers.usage.long_queries);
         let permit = timeout(readers.blueprint.config.longest_wait, readers.permits.clone().acquire_owned()).await;
@@ -111,9 +117,9 @@ impl Readers {
         };
         let owner = readers.clone();
         let work = tokio::task::spawn_blocking(move || {
-            // The permit belongs to the work, not to who waits for it: a caller that gives up does not free the thread.
+            // The permit belongs to the work, because the thread stays busy even if the caller stops waiting.
             let _permit = permit;
-            // Nobody who answers at once waits for its slice. It gets no less of the processor, because its deadline goes on.
+            // Threads that answer requests should not wait for this thread's time slice. It still gets its full share.
             let _ = priority::lower(0);
             owner.query_to_deadline(&statement)
         });
@@ -137,13 +143,13 @@ impl Readers {
         })
     }
 
-    /// Makes a statement one that was late when it last ran.
+    /// Marks a statement as slow in its last run.
     #[cfg(test)]
     pub(super) fn mark_late(&self, sql: &str) {
         self.slow.insert(sql, Reason::Late);
     }
 
-    /// The version of the schema, as the last commit left it.
+    /// The version of the schema after the last commit.
     pub(super) fn schema_version(&self) -> Result<u32, StorageError> {
         self.inline.with(&self.blueprint, |connection| {
             let read = || connection.raw.query_row("PRAGMA user_version", [], |row| row.get(0));
@@ -153,7 +159,9 @@ impl Readers {
 }
 
 impl Pool {
-    /// Lends a connection. One that found the database unavailable, or whose work panicked, is closed instead of kept.
+    /// Lends a connection.
+    ///
+    /// Closes the connection instead of keeping it if the database was unavailable or the work panicked.
     fn with<T>(
         &self,
         blueprint: &Blueprint,

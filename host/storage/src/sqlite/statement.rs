@@ -1,4 +1,6 @@
-//! One statement of a service, compiled, bound and run. Every number and length in it is hostile.
+//! One statement of a service: compiled, bound and run.
+//!
+//! Every number and length in it is hostile.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,12 +13,14 @@ use crate::sqlite_connection::{Connection, SqliteLimits, Touched, Versions};
 use crate::statement_kind::StatementKind;
 use crate::{Rows, Statement, StorageError, Value};
 
-/// What a value costs in a result beside the bytes of its text or blob.
+/// What each value adds to the size of a result, besides its text or blob.
+///
+/// In bytes.
 const VALUE_BYTES: usize = 16;
 
-/// A compiled statement with its parameters bound.
+/// A compiled statement with bound parameters.
 ///
-/// It came through the connection's statement cache, where only SQL of services ever is.
+/// It comes from the connection's statement cache, which contains only statements of services.
 pub(super) struct Prepared<'c> {
     raw: CachedStatement<'c>,
     connection: &'c Connection,
@@ -26,14 +30,14 @@ pub(super) struct Prepared<'c> {
 }
 
 impl<'c> Prepared<'c> {
-    /// Compiles a statement, or takes it from the cache, and binds its parameters.
+    /// Compiles a statement or takes it from the cache, and binds its parameters.
     pub(super) fn new(
         connection: &'c Connection,
         statement: &'c Statement,
         versions: &Versions,
         limits: &SqliteLimits,
     ) -> Result<Self, StorageError> {
-        // As the cache of compiled statements has it.
+        // The statement cache trims texts in the same way.
         let sql = statement.sql.trim();
         if sql.len() > limits.sql_bytes as usize {
             return Err(StorageError::TooLarge(format!("a statement of more than {} bytes", limits.sql_bytes)));
@@ -45,9 +49,9 @@ impl<'c> Prepared<'c> {
                 return Err(StorageError::Invalid(format!("no data statement begins with {word:?}")));
             }
         }
-        // SQLite would stop reading there.
+        // SQLite would stop reading at the NUL.
         if sql.as_bytes().contains(&0) {
-            return Err(StorageError::Invalid("a statement with a NUL".into()));
+            return Err(StorageError::Invalid("the statement contains a NUL character".into()));
         }
         connection.policy.take_heavy();
         let (raw, touched) =
@@ -57,17 +61,19 @@ impl<'c> Prepared<'c> {
         Ok(prepared)
     }
 
-    /// Whether it was compiled just now and uses a function that can take long in a single call.
+    /// Whether it was just compiled and uses a function that can take long in one call.
     pub(super) fn heavy(&self) -> bool {
         self.heavy
     }
 
-    /// Whether running it may change the database.
+    /// Whether it may change the database.
     pub(super) fn writes(&self) -> bool {
         !self.raw.readonly()
     }
 
-    /// The versions of the tables that it touches. To be called after it ran: then it is known whether it was compiled again.
+    /// The versions of the tables that it uses.
+    ///
+    /// Must be called after the run, because SQLite may compile the statement again during the run.
     pub(super) fn touched(&self, versions: &Versions) -> Touched {
         match self.connection.recorder.take() {
             Some(names) => self.connection.tables.learn(self.sql, &names, versions),
@@ -75,16 +81,16 @@ impl<'c> Prepared<'c> {
         }
     }
 
-    /// Keeps it out of the cache, so that compiling it again tells again whether it is heavy.
+    /// Removes it from the cache, so that its next compilation checks again if it is heavy.
     pub(super) fn discard(self) {
         self.raw.discard();
     }
 
-    /// Runs it to its end and gives every row.
+    /// Runs it to its end and returns all rows.
     pub(super) fn rows(&mut self, limits: &SqliteLimits) -> Result<Rows, StorageError> {
         let width = self.raw.column_count();
         if width == 0 {
-            return Err(StorageError::Invalid("the statement gives no rows: it belongs in execute".into()));
+            return Err(StorageError::Invalid("the statement returns no rows: use execute".into()));
         }
         let connection = self.connection;
         let (mut packed, mut count, mut bytes) = (None, 0, 0);
@@ -94,7 +100,8 @@ impl<'c> Prepared<'c> {
                 return Err(StorageError::TooLarge(format!("a result of more than {} rows", limits.result_rows)));
             }
             count += 1;
-            // After the first step, so that a schema changed meanwhile cannot make the names lie.
+            // SQLite may compile the statement again in its first step, if the schema changed. So the names are read after that
+            // step.
             let packed = packed.get_or_insert_with(|| names(row.as_ref()));
             for column in 0..width {
                 let value = row.get_ref(column).map_err(|error| connection.translate(&error))?;
@@ -103,7 +110,7 @@ impl<'c> Prepared<'c> {
                     return Err(StorageError::TooLarge(format!("a result of more than {} bytes", limits.result_bytes)));
                 }
                 add(packed, value).map_err(|_| {
-                    StorageError::Invalid(format!("column {} holds text that is not UTF-8", column + 1))
+                    StorageError::Invalid(format!("column {} contains text that is not UTF-8", column + 1))
                 })?;
             }
         }
@@ -111,25 +118,27 @@ impl<'c> Prepared<'c> {
         Ok(packed.unwrap_or_else(|| names(&self.raw)))
     }
 
-    /// Runs it to its end and gives the number of rows it changed.
+    /// Runs it to its end and returns the number of changed rows.
     pub(super) fn changes(&mut self) -> Result<u64, StorageError> {
         if self.raw.column_count() > 0 {
-            return Err(StorageError::Invalid("the statement gives rows: it belongs in query".into()));
+            return Err(StorageError::Invalid("the statement returns rows: use query".into()));
         }
         if !self.writes() {
-            return Err(StorageError::Invalid("the statement changes nothing".into()));
+            return Err(StorageError::Invalid("the statement changes nothing: use query".into()));
         }
         let changed = self.raw.raw_execute().map_err(|error| self.connection.translate(&error))?;
         Ok(changed as u64)
     }
 
-    /// Binds by number: SQLite takes `$2` for a name, and numbers names in the order of their appearance.
+    /// Binds parameters by the number in their name.
+    ///
+    /// SQLite takes `$2` for a name and numbers names in the order in which they appear.
     fn bind(&mut self, params: &[Value]) -> Result<(), StorageError> {
         let mut highest = 0;
         for index in 1..=self.raw.parameter_count() {
             let number =
                 self.raw.parameter_name(index).and_then(parameter_number).ok_or_else(|| {
-                    StorageError::Invalid("parameters are written $1, $2, … and in no other way".into())
+                    StorageError::Invalid("write parameters as $1, $2, …".into())
                 })?;
             highest = highest.max(number);
             let Some(value) = params.get(number - 1) else { continue };
@@ -137,19 +146,20 @@ impl<'c> Prepared<'c> {
         }
         if highest != params.len() {
             return Err(StorageError::Invalid(format!(
-                "{highest} parameters in the statement, {} given",
+                "the statement has {highest} parameters, but {} values were passed",
                 params.len()
             )));
         }
         if params.iter().any(|value| matches!(value, Value::Real(real) if real.is_nan())) {
-            return Err(StorageError::Invalid("NaN as a parameter".into()));
+            return Err(StorageError::Invalid("a parameter is NaN".into()));
         }
         Ok(())
     }
 }
 
-/// Reads the rows of a statement that only reads, until a deadline. No read set where it turned out to read other tables than
-/// when it was compiled.
+/// Runs a reading statement until a deadline, and returns its rows and read set.
+///
+/// The read set is `None` if a repeated compilation found other tables than the first one.
 pub(super) fn read(
     connection: &Connection,
     prepared: &mut Prepared<'_>,
@@ -160,7 +170,7 @@ pub(super) fn read(
     if prepared.writes() {
         return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
     }
-    // Before the first step, with which the snapshot begins.
+    // Before the first step, because that step starts the snapshot.
     let read_set = ReadSet::take(prepared.touched.iter().chain([versions.whole()]));
     let rows = connection.until(until, || prepared.rows(limits))?;
     let all_taken =
@@ -168,14 +178,16 @@ pub(super) fn read(
     Ok((rows, read_set.filter(|_| all_taken)))
 }
 
-/// Compiles a statement, or takes it from the cache, and tells which tables it touches.
+/// Compiles a statement or takes it from the cache.
+///
+/// Returns the tables that it uses.
 fn compile<'c>(
     connection: &'c Connection,
     sql: &str,
     versions: &Versions,
 ) -> rusqlite::Result<(CachedStatement<'c>, Touched)> {
     if connection.tables.are_outdated(versions) {
-        // What runs sees that the schema changed, what is compiled need not.
+        // SQLite notices a changed schema when a statement runs, not when it is compiled. So this runs one.
         connection.raw.flush_prepared_statement_cache();
         connection.policy.as_host(|| connection.raw.execute_batch("SELECT 1 FROM sqlite_schema"))?;
     }
@@ -185,7 +197,7 @@ fn compile<'c>(
         (None, Some(touched)) => return Ok((raw, touched)),
         (Some(names), _) => (raw, names),
         (None, None) => {
-            // It was forgotten which: compiled again, it tells.
+            // The tables of this statement were forgotten. Compiling it again reports them.
             raw.discard();
             let raw = connection.raw.prepare_cached(sql)?;
             (raw, connection.recorder.take().unwrap_or_default())
@@ -194,16 +206,18 @@ fn compile<'c>(
     Ok((raw, connection.tables.learn(sql, &names, versions)))
 }
 
-/// Compiling fails for lack of memory only where a statement is out of all proportion.
+/// Explains an error of the compilation.
+///
+/// If memory runs out there, the statement is far too large.
 fn explain_compiling(connection: &Connection, error: &rusqlite::Error) -> StorageError {
     connection.policy.take_heavy();
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::OutOfMemory) => StorageError::TooLarge("the statement compiles to too much".into()),
+        Some(rusqlite::ErrorCode::OutOfMemory) => StorageError::TooLarge("the statement compiles to too many instructions".into()),
         _ => connection.translate(error),
     }
 }
 
-/// The number in `$7`. None for what is written in another way, `$07` and `$7::int` among them.
+/// The number in `$7`. `None` for other notations, such as `$07` and `$7::int`.
 fn parameter_number(name: &str) -> Option<usize> {
     let digits = name.strip_prefix('$')?;
     if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -219,7 +233,7 @@ fn length(value: ValueRef<'_>) -> usize {
     }
 }
 
-/// No rows, of the columns of a statement.
+/// Makes an empty result with the columns of a statement.
 fn names(statement: &rusqlite::Statement<'_>) -> Rows {
     Rows::of(statement.column_names())
 }

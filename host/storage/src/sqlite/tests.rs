@@ -1,4 +1,4 @@
-//! What the SQLite backend promises, shown on a file in a folder of its own.
+//! Tests of the SQLite engine. Each uses a file in its own folder.
 
 mod additive;
 mod contract;
@@ -21,10 +21,10 @@ use tempfile::TempDir;
 use super::{SqliteConfig, SqliteStorage};
 use crate::{Migration, Rows, Statement, Storage, StorageError, Transaction, Value};
 
-/// A time that no test waits out.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A database in a folder of its own, which goes when it is dropped.
+/// A database in its own folder. Dropping it deletes the folder.
 struct Shop {
     storage: SqliteStorage,
     folder: TempDir,
@@ -48,7 +48,7 @@ impl Shop {
         self.folder.path().join("shop.db")
     }
 
-    /// A connection that is not the host's, as another process would have it.
+    /// A connection outside the host, like that of another process.
     fn outsider(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).unwrap()
     }
@@ -73,7 +73,7 @@ impl Shop {
         number(self.query(&format!("SELECT count(*) FROM {table}"), &[]).await)
     }
 
-    /// The files of the folder, sorted.
+    /// The sorted names of the folder's files.
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -99,7 +99,7 @@ fn schema() -> Migration {
     Migration { version: 1, sql: sql.into() }
 }
 
-/// The one number that a query gave.
+/// The single number of a result.
 fn number(rows: Result<Rows, StorageError>) -> i64 {
     match rows.unwrap().values().as_slice() {
         [Value::Integer(number)] => *number,
@@ -115,16 +115,16 @@ async fn ask(transaction: &dyn Transaction, sql: &str) -> Result<Rows, StorageEr
     transaction.query(Statement::new(sql, [])).await
 }
 
-/// Takes a future as far as it goes, and tells whether it waits there.
+/// Polls a future once. Returns whether it is still waiting.
 fn waits(future: &mut (impl Future + Unpin)) -> bool {
     future.now_or_never().is_none()
 }
 
 const SELL_ONE: &str = "UPDATE products SET stock = stock - 1 WHERE id = 1 AND stock >= 1";
 
-/// A statement that reads for longer than any deadline.
+/// A query that never ends.
 const FOREVER: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
 
-/// A statement that writes for longer than any deadline.
+/// A write that never ends.
 const WRITE_FOREVER: &str =
     "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) INSERT INTO numbers SELECT n FROM c WHERE n < 0";

@@ -1,4 +1,4 @@
-//! The caller's side of the writer: a bounded queue, and one thread that starts with the first job.
+//! The caller's side of the writer: a bounded queue, and one thread.
 
 mod group;
 mod thread;
@@ -26,14 +26,14 @@ pub(super) struct Writer {
     migrating: Arc<Migrating>,
 }
 
-/// Something for the writer to do.
+/// A job for the writer.
 struct Job {
     work: Work,
     claim: Arc<Claim>,
     _slot: QueueSlot,
 }
 
-/// What there is to do, and where the answer goes.
+/// The kind of job, with the channel for its answer.
 enum Work {
     Execute(Statement, oneshot::Sender<Result<u64, StorageError>>),
     Begin(oneshot::Sender<Result<SqliteTransaction, StorageError>>),
@@ -41,46 +41,48 @@ enum Work {
     Check(oneshot::Sender<Result<(), StorageError>>),
 }
 
-/// Settles between an owner that has waited enough and the writer that gets to the job: whoever takes it first has it.
+/// Decides whether the writer runs a job or its owner gave up first.
+///
+/// The first `take` wins.
 #[derive(Default)]
 struct Claim(AtomicBool);
 
-/// A place in the queue, free again when the writer has taken the job out.
+/// A slot in the queue. Dropping it frees the slot, when the writer takes the job.
 struct QueueSlot(Arc<AtomicUsize>);
 
 impl Writer {
-    /// A writer that has not started.
+    /// Makes a writer. Its thread starts with the first job.
     pub(super) fn new(blueprint: Arc<Blueprint>, usage: Arc<Usage>) -> Self {
         let config = &blueprint.config;
         let migrating = Migrating::new(config.waiting_for_migrations, config.migration_wait);
         Self { blueprint, usage, queue: Mutex::default(), waiting: Arc::default(), migrating }
     }
 
-    /// Runs one statement as a transaction of its own.
+    /// Runs one statement in its own transaction.
     pub(super) async fn execute(&self, statement: Statement) -> Result<u64, StorageError> {
         self.migrating.note_write();
         self.submit(|reply| Work::Execute(statement, reply), true).await.ok_or(StorageError::Busy)?
     }
 
-    /// Takes the writer for a transaction.
+    /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<SqliteTransaction, StorageError> {
         self.migrating.note_write();
         self.submit(Work::Begin, true).await.ok_or(StorageError::Busy)?
     }
 
-    /// Brings the schema up to the end of a list.
+    /// Runs the pending migrations of a list.
     pub(super) async fn migrate(&self, migrations: Vec<Migration>) -> Result<Vec<u32>, MigrationError> {
         check_numbering(&migrations)?;
         let running = self.migrating.begin();
         self.submit(|reply| Work::Migrate(migrations, running, reply), false).await.ok_or(StorageError::Busy)?
     }
 
-    /// Who waited for the last run of migrations.
+    /// The writes that waited for the last run of migrations.
     pub(super) fn migration_waits(&self) -> Waits {
         self.migrating.waits()
     }
 
-    /// Tries a write that changes nothing. A writer that is busy writes.
+    /// Checks with a write that changes nothing. A busy writer passes.
     pub(super) async fn check(&self) -> Result<(), StorageError> {
         match self.submit(Work::Check, false).await {
             None | Some(Err(StorageError::Busy)) => Ok(()),
@@ -88,8 +90,10 @@ impl Writer {
         }
     }
 
-    /// Queues a job and waits for its answer, and for migrations to end if it is waits_for_migrations. None if it never ran, because too many
-    /// wait or it waited too long.
+    /// Queues a job and waits for its answer.
+    ///
+    /// A job that `waits_for_migrations` also waits until running migrations end. Returns `None` if the job never ran, because
+    /// the queue was full or the wait too long.
     async fn submit<T, E: From<StorageError>>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Work,
@@ -122,10 +126,10 @@ impl Writer {
                 Usage::count(&self.usage.refusals);
                 return None;
             }
-            // It runs, and what runs is bounded.
+            // The job is running, and its run time is limited.
             break answer.await;
         };
-        Some(answered.unwrap_or_else(|_| Err(StorageError::Unavailable("the writer stopped".into()).into())))
+        Some(answered.unwrap_or_else(|_| Err(StorageError::Unavailable("the storage writer thread stopped".into()).into())))
     }
 
     fn send(&self, mut job: Job) {
@@ -133,7 +137,7 @@ impl Writer {
         if let Some(running) = queue.as_ref() {
             match running.send(job) {
                 Ok(()) => return,
-                // The thread is gone: it panicked, and its connection went with it.
+                // The thread panicked, which also closed its connection.
                 Err(mpsc::SendError(returned)) => job = returned,
             }
         }
@@ -141,8 +145,8 @@ impl Writer {
         let (blueprint, usage) = (self.blueprint.clone(), self.usage.clone());
         let thread = std::thread::Builder::new().name("storage-writer".into());
         match thread.spawn(move || thread::run(&receiver, &blueprint, &usage)) {
-            // Whoever waits learns from the dropped job that there is no writer.
-            Err(error) => tracing::error!(%error, "the system gives no thread to the writer"),
+            // The dropped job tells its owner that there is no writer.
+            Err(error) => tracing::error!(%error, "cannot start the storage writer thread, so writes fail until the system allows more threads"),
             Ok(_) => {
                 let _ = sender.send(job);
                 *queue = Some(sender);
@@ -152,7 +156,7 @@ impl Writer {
 }
 
 impl Claim {
-    /// Whether the job is the caller's to decide. True once.
+    /// Claims the job. Only the first call returns true.
     fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
@@ -160,7 +164,7 @@ impl Claim {
 
 impl QueueSlot {
     fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        // Counted before it is compared, so that two callers cannot share the last place.
+        // Counts before the comparison, so that two callers cannot both get the last slot.
         let slot = Self(taken.clone());
         (taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(slot)
     }

@@ -1,10 +1,12 @@
-//! What an error of SQLite means to a service.
+//! Translates errors of SQLite to errors of the contract.
 
 use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::{Constraint, StorageError};
 
-/// Translates an error of SQLite. Whether something was denied is for the caller to ask first.
+/// Translates an error of SQLite.
+///
+/// The caller must first check for a refusal of the policy.
 pub(crate) fn translate(error: &Error) -> StorageError {
     match error {
         Error::SqliteFailure(failure, message) => {
@@ -26,7 +28,7 @@ fn translate_code(failure: &ffi::Error, message: String) -> StorageError {
         ErrorCode::TooBig => StorageError::TooLarge(message),
         ErrorCode::AuthorizationForStatementDenied => StorageError::Denied(message),
         ErrorCode::DiskFull => {
-            StorageError::Unavailable("the disk is full, or the database as large as it may be".into())
+            StorageError::Unavailable("the disk is full, or the database has reached its maximum size".into())
         }
         ErrorCode::Unknown | ErrorCode::ParameterOutOfRange => refusal(message),
         _ => StorageError::Unavailable(message),
@@ -45,7 +47,9 @@ fn constraint(extended_code: i32) -> Constraint {
     }
 }
 
-/// SQLite has one code for a wrong statement and for one beyond most limits: the text tells them apart.
+/// Tells invalid statements from exceeded limits by their text.
+///
+/// SQLite has one error code for both.
 fn refusal(message: String) -> StorageError {
     const LIMITS: &[&str] = &[
         "too many ",

@@ -1,15 +1,15 @@
-//! What SQL of a service may do: a list of what is allowed, and nothing else is.
+//! What a service's SQL may do. Everything that is not listed here is refused.
 //!
-//! SQLite asks this page about every table, column and function when it compiles a statement, triggers and views
-//! included. Invariants:
+//! When SQLite compiles a statement, it asks this policy about every table, column and function, including those in triggers and
+//! views. Invariants:
 //!
-//! - A guest reads and changes rows of its own tables. It names no schema object, no setting, no file, no other database.
-//! - Functions depend on their arguments alone. There is no clock and no randomness, so a query's answer depends on its
-//!   parameters and the rows; also nothing that another statement left behind on the connection.
-//! - Nothing interrupts SQLite within a call, nor between calls that no loop separates. So there is no function whose one
-//!   call takes the product of two lengths (`instr`, `replace`, `trim`, `unhex`, `json_patch`: minutes, for a mebibyte each),
-//!   a statement has only so many calls, and few of LIKE and GLOB, whose patterns are short.
-//! - The state a connection starts in is the guest's. The host opens it for its own statements and closes it again.
+//! - A guest reads and changes only rows of its own tables. It cannot name schema objects, settings, files or other databases.
+//! - Functions depend only on their arguments, not on the clock, on randomness or on earlier statements of the connection. So a
+//!   query's result depends only on its parameters and on the rows.
+//! - SQLite cannot be interrupted within a function call, nor between calls outside of a loop. So functions whose time grows with
+//!   the product of two lengths are refused (`instr`, `replace`, `trim`, `unhex`, `json_patch` take minutes for one mebibyte
+//!   each). The number of calls per statement is limited. LIKE and GLOB have lower limits and short patterns.
+//! - A connection starts under the guest's rules. The host lifts them only while it runs its own statements.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -20,24 +20,28 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use super::SqliteLimits;
 use crate::StorageError;
 
-/// Whose statements a connection compiles.
+/// The author of the statements that a connection compiles.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Author {
     /// A service, at run time.
     Guest = 0,
-    /// A service's migration: data statements and the schema.
+    /// A service's migration, which may also change the schema.
     Migration = 1,
-    /// This crate.
+    /// This crate, without rules.
     Host = 2,
 }
 
-/// The judge of one connection, shared between the connection and SQLite's callback.
+/// Decides what one connection may do.
+///
+/// The connection and SQLite's callback share it.
 #[derive(Debug)]
 pub(crate) struct Policy {
     author: AtomicU8,
     refused: Mutex<Option<StorageError>>,
-    /// Calls of functions in the statement that is being compiled, and of heavy ones among them.
+    /// Function calls in the statement that SQLite is compiling.
+    ///
+    /// `patterns` counts LIKE and GLOB.
     functions: AtomicU32,
     patterns: AtomicU32,
     most_functions: u32,
@@ -46,10 +50,10 @@ pub(crate) struct Policy {
     modules: HashSet<String>,
 }
 
-/// Names, between blanks.
+/// Names, separated by white space.
 type Names = &'static str;
 
-/// Functions that take time in proportion to their arguments at most.
+/// Functions whose time is at most proportional to the size of their arguments.
 const LIGHT: Names = "
     abs ceil ceiling char coalesce concat concat_ws floor format hex if ifnull iif length likelihood likely lower max min
     nullif octet_length printf quote round sign substr substring subtype trunc typeof unicode unistr unlikely upper zeroblob
@@ -65,10 +69,14 @@ const LIGHT: Names = "
     json_valid jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert
     jsonb_object jsonb_remove jsonb_replace jsonb_set";
 
-/// Functions that take the product of their text and their pattern. They never run on a caller's thread.
+/// Functions whose time grows with the text times the pattern.
+///
+/// They never run inline.
 const HEAVY: Names = "glob like";
 
-/// Functions that SQLite's own ALTER TABLE calls. It lets no statement call them directly.
+/// Functions that SQLite's ALTER TABLE uses.
+///
+/// SQLite lets no statement call them directly.
 const ALTER: Names = "
     sqlite_add_constraint sqlite_drop_column sqlite_drop_constraint sqlite_fail sqlite_find_constraint
     sqlite_rename_column sqlite_rename_quotefix sqlite_rename_table sqlite_rename_test";
@@ -77,7 +85,7 @@ const ALTER: Names = "
 const READABLE_MODULES: Names = "json_each json_tree";
 
 impl Policy {
-    /// A policy that knows the table-valued functions of the linked SQLite.
+    /// Makes a policy. `modules` are the table-valued functions of the linked SQLite.
     pub(crate) fn new(author: Author, modules: impl IntoIterator<Item = String>, limits: &SqliteLimits) -> Self {
         let readable = |module: &String| find(READABLE_MODULES, module).is_some();
         Self {
@@ -91,7 +99,7 @@ impl Policy {
         }
     }
 
-    /// Runs the host's own SQL, which no rule holds for.
+    /// Runs the host's own SQL without rules.
     pub(crate) fn as_host<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = self.author.swap(Author::Host as u8, Ordering::Relaxed);
         let result = work();
@@ -99,18 +107,20 @@ impl Policy {
         result
     }
 
-    /// Why something was refused since the last call.
+    /// The first refusal since the last call.
     pub(crate) fn take_refusal(&self) -> Option<StorageError> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Begins to count the calls of another statement. Tells whether there was a heavy one in the last.
+    /// Resets the counters for the next statement.
+    ///
+    /// Returns whether the last one was heavy.
     pub(crate) fn take_heavy(&self) -> bool {
         self.functions.store(0, Ordering::Relaxed);
         self.patterns.swap(0, Ordering::Relaxed) > 0
     }
 
-    /// The answer to SQLite's question about one action.
+    /// Answers SQLite's question about one action.
     pub(crate) fn judge(&self, context: &AuthContext<'_>) -> Authorization {
         let author = self.author.load(Ordering::Relaxed);
         if author == Author::Host as u8 {
@@ -118,7 +128,7 @@ impl Policy {
         }
         let migration = author == Author::Migration as u8;
         let database = match context.action {
-            // Where other actions have the database, this one has a column.
+            // For ALTER TABLE, SQLite passes the database in another argument.
             AuthAction::AlterTable { database_name, .. } => Some(database_name),
             _ => context.database_name,
         };
@@ -132,7 +142,7 @@ impl Policy {
         Authorization::Deny
     }
 
-    /// Keeps the first reason: others follow from it.
+    /// Keeps only the first reason, because later ones follow from it.
     fn refuse(&self, reason: impl FnOnce() -> StorageError) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(reason);
     }
@@ -149,7 +159,9 @@ impl Policy {
         }
     }
 
-    /// The tables of SQLite itself are written when the schema changes; it lets no statement write them directly.
+    /// Whether a statement may use a table.
+    ///
+    /// SQLite itself writes its tables when the schema changes. It lets no statement write them directly.
     fn allows_table(&self, name: &str, migration: bool) -> bool {
         let name = name.to_ascii_lowercase();
         if name.starts_with("sqlite_") || name == "pragma_quick_check" {
@@ -163,11 +175,11 @@ impl Policy {
         let functions = self.functions.fetch_add(1, Ordering::Relaxed);
         let patterns = self.patterns.fetch_add(u32::from(heavy), Ordering::Relaxed);
         if functions >= self.most_functions && !migration {
-            self.refuse(|| StorageError::TooLarge(format!("more than {} calls of functions", self.most_functions)));
+            self.refuse(|| StorageError::TooLarge(format!("more than {} function calls", self.most_functions)));
             return false;
         }
         if heavy && patterns >= self.most_patterns && !migration {
-            self.refuse(|| StorageError::TooLarge(format!("more than {} times LIKE or GLOB", self.most_patterns)));
+            self.refuse(|| StorageError::TooLarge(format!("more than {} uses of LIKE or GLOB", self.most_patterns)));
             return false;
         }
         heavy || find(LIGHT, name).is_some() || migration && find(ALTER, name).is_some()
@@ -178,7 +190,9 @@ fn find(names: Names, name: &str) -> Option<&'static str> {
     names.split_ascii_whitespace().find(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// What a migration may do beyond data. No virtual tables: their modules bring SQL of their own.
+/// Whether a migration may change the schema this way.
+///
+/// Virtual tables are refused, because their modules run SQL of their own.
 fn allows_schema(action: &AuthAction<'_>) -> bool {
     match *action {
         AuthAction::CreateTable { .. }
@@ -192,19 +206,21 @@ fn allows_schema(action: &AuthAction<'_>) -> bool {
         | AuthAction::AlterTable { .. }
         | AuthAction::Reindex { .. }
         | AuthAction::Analyze { .. } => true,
-        // ALTER TABLE checks the rows against a new constraint this way.
+        // ALTER TABLE uses this to check the rows against a new constraint.
         AuthAction::Pragma { pragma_name, .. } => pragma_name.eq_ignore_ascii_case("quick_check"),
         _ => false,
     }
 }
 
-/// ALTER TABLE renames in temporary objects too. There are none.
+/// Whether ALTER TABLE is renaming in temporary objects.
+///
+/// There are none, so it is harmless.
 fn renames_temporary(action: &AuthAction<'_>) -> bool {
     const TABLE: &str = "sqlite_temp_master";
     matches!(action, AuthAction::Read { table_name: TABLE, .. } | AuthAction::Update { table_name: TABLE, .. })
 }
 
-/// An action in words that complete "a service may not use …".
+/// Describes an action so that it completes "a service may not use …".
 fn describe(action: &AuthAction<'_>) -> String {
     match *action {
         AuthAction::Function { function_name } => format!("the function {function_name}"),

@@ -10,7 +10,9 @@ use crate::{Constraint, Migration, MigrationError, StorageError};
 /// How much of a statement's text an error quotes, in characters.
 const QUOTED_CHARACTERS: usize = 80;
 
-/// Compiles a migration's statements one after the other, each when those before it have been visited.
+/// Compiles the statements of a migration one by one, and calls `visit` for each.
+///
+/// Each statement is compiled after the visit of the one before it.
 pub(crate) fn each_statement<E: From<MigrationError>>(
     connection: &Connection,
     migration: &Migration,
@@ -30,7 +32,9 @@ pub(crate) fn each_statement<E: From<MigrationError>>(
     Ok(())
 }
 
-/// Runs a statement. A SELECT changes nothing, but it may be there for a function of its own that fails: all of it runs.
+/// Runs a statement and fetches all rows.
+///
+/// A SELECT changes nothing, but a migration may use one to check something that makes it fail.
 pub(crate) fn run_to_end(statement: &mut Statement<'_>) -> rusqlite::Result<()> {
     let mut rows = statement.raw_query();
     while rows.next()?.is_some() {}
@@ -42,7 +46,7 @@ pub(crate) fn text(statement: &Statement<'_>) -> String {
     statement.expanded_sql().unwrap_or_default()
 }
 
-/// What it means that a statement of a migration failed.
+/// The error for a failed statement of a migration.
 pub(crate) fn failed(
     connection: &Connection,
     migration: &Migration,
@@ -57,12 +61,12 @@ pub(crate) fn failed(
     }
 }
 
-/// Whether every reference that the schema declares can be looked up, and is there.
+/// Checks that all foreign keys are valid and all referenced rows exist.
 pub(crate) fn check_references(connection: &Connection, migration: &Migration) -> Result<(), MigrationError> {
     let check = || connection.raw.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
     match connection.policy.as_host(check) {
         Err(Error::QueryReturnedNoRows) => Ok(()),
-        // A reference to what is not the key of any row.
+        // A foreign key refers to columns that are not a key.
         Err(error) => match connection.translate(&error) {
             cause @ StorageError::Invalid(_) => {
                 Err(MigrationError::Failed { version: migration.version, statement: "all".into(), cause })
@@ -71,7 +75,7 @@ pub(crate) fn check_references(connection: &Connection, migration: &Migration) -
         },
         Ok(table) => Err(MigrationError::Failed {
             version: migration.version,
-            statement: format!("all (a row of {table} refers to one that is not there)"),
+            statement: format!("all (a row of {table} refers to one that does not exist)"),
             cause: StorageError::Constraint(Constraint::ForeignKey),
         }),
     }

@@ -1,9 +1,11 @@
-//! Which tables a statement touches, as SQLite asks the authorizer about them when it compiles the statement: those behind
-//! views, triggers, references that cascade and queries without a column (`count(*)`) among them.
+//! Records which tables a statement reads or changes.
 //!
-//! A reading connection notes what is read, the writing one what is changed. A compiled statement is kept for later, and
-//! SQLite asks nothing when it runs again, so the tables are kept beside it. Where the schema changed, or where the plan
-//! depends on a parameter, it compiles again by itself in the middle of a run, and asks again.
+//! SQLite asks the authorizer about each table when it compiles a statement. That includes tables behind views, triggers and
+//! cascading references, and queries without columns (`count(*)`).
+//!
+//! A reading connection records the tables that are read, the writing connection those that are changed. SQLite does not ask
+//! again when a cached statement runs, so the tables are stored with the statement. If the schema changed, or if the plan depends
+//! on a parameter, SQLite compiles the statement again during a run and asks again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,32 +16,36 @@ use rusqlite::hooks::AuthAction;
 
 use crate::read_set::Version;
 
-/// Tables of one database that have a version of their own. The names also come from statements, so there is an end to them.
+/// Tables per database that have their own version.
+///
+/// The number is limited because the names also come from statements.
 const NAMES: usize = 4_096;
 
-/// Statements whose tables a connection remembers before it begins anew. More than it keeps compiled.
+/// Statements whose tables a connection remembers before it clears its memory.
+///
+/// It is larger than the statement cache.
 const STATEMENTS: usize = 128;
 
-/// The versions of one database.
+/// The versions of all tables of one database.
 #[derive(Debug, Default)]
 pub(crate) struct Versions {
-    /// Of the schema, and of the tables that have no version of their own.
+    /// The version of the schema, and of all tables without their own version.
     whole: Arc<Version>,
     tables: RwLock<HashMap<String, Arc<Version>>>,
 }
 
-/// What one connection knows of its statements.
+/// The tables that the statements of one connection use.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     known: RefCell<HashMap<String, Touched>>,
-    /// The version of the whole by which its statements were compiled.
+    /// The version of the schema when the statements were compiled.
     compiled_at: Cell<u64>,
 }
 
-/// The versions of the tables that a statement touches, each once.
+/// The versions of the tables that a statement uses, without duplicates.
 pub(crate) type Touched = Arc<[Arc<Version>]>;
 
-/// What SQLite has asked about since somebody looked.
+/// The tables that SQLite asked about since the last [`take`](Self::take).
 #[derive(Debug)]
 pub(crate) struct TableRecorder {
     of_changes: bool,
@@ -48,7 +54,7 @@ pub(crate) struct TableRecorder {
 }
 
 impl Versions {
-    /// What every read rests on and every change of the schema moves.
+    /// The version that every read depends on and every schema change increments.
     pub(crate) fn whole(&self) -> &Arc<Version> {
         &self.whole
     }
@@ -77,7 +83,9 @@ impl Versions {
 }
 
 impl Tables {
-    /// Whether the schema may have changed since this was asked last. Then nothing is known any more.
+    /// Whether the schema may have changed since the last call.
+    ///
+    /// If so, forgets all statements.
     pub(crate) fn are_outdated(&self, versions: &Versions) -> bool {
         let now = versions.whole.now();
         let outdated = self.compiled_at.replace(now) != now;
@@ -87,12 +95,12 @@ impl Tables {
         outdated
     }
 
-    /// What is known of a statement that was compiled before.
+    /// The tables of a statement that was compiled before.
     pub(crate) fn known(&self, sql: &str) -> Option<Touched> {
         self.known.borrow().get(sql).cloned()
     }
 
-    /// Keeps what SQLite asked about while it compiled a statement.
+    /// Stores the tables that SQLite asked about while it compiled a statement.
     pub(crate) fn learn(&self, sql: &str, names: &[String], versions: &Versions) -> Touched {
         let touched = versions.touched(names);
         let mut known = self.known.borrow_mut();
@@ -105,12 +113,12 @@ impl Tables {
 }
 
 impl TableRecorder {
-    /// For a connection that changes rows, or for one that reads them.
+    /// Records changed tables if `of_changes`, else tables that are read.
     pub(crate) fn new(of_changes: bool) -> Self {
         Self { of_changes, anything: AtomicBool::new(false), names: Mutex::default() }
     }
 
-    /// Notes a question of SQLite's.
+    /// Records a question of SQLite.
     pub(crate) fn note(&self, action: &AuthAction<'_>) {
         let touched = match *action {
             AuthAction::Read { table_name, .. } => (!self.of_changes).then_some(table_name),
@@ -123,13 +131,13 @@ impl TableRecorder {
         self.anything.store(true, Ordering::Relaxed);
         let Some(table) = touched else { return };
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        // As it stands in the statement where no column is read, and SQLite takes it in any case.
+        // If a statement reads no column, SQLite passes the name as the statement writes it, in any case.
         if !names.iter().any(|name| name.eq_ignore_ascii_case(table)) {
             names.push(table.to_ascii_lowercase());
         }
     }
 
-    /// The tables it has asked about since the last look. None if it compiled nothing.
+    /// The tables recorded since the last call. `None` if SQLite compiled nothing.
     pub(crate) fn take(&self) -> Option<Vec<String>> {
         let asked = self.anything.swap(false, Ordering::Relaxed);
         let names = std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,4 +1,4 @@
-//! A group: the outer transaction that many transactions of a service share, and what survives which error.
+//! A group: the outer transaction that many transactions of a service share.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,17 +10,19 @@ use crate::sqlite::statement::Prepared;
 use crate::sqlite_connection::{Blueprint, Connection};
 use crate::{Statement, StorageError, Usage};
 
-/// With fewer pages left, a database is taken for full: a write of a few rows takes some in each table and index.
+/// With fewer free pages than this, the database counts as full.
+///
+/// Even a small write may need a page in each table and index.
 const FEWEST_PAGES: i64 = 8;
 
-/// Tells the owner of a transaction what became of the group.
+/// Tells the owner of a transaction whether the group was committed.
 type Acknowledgement = Box<dyn FnOnce(&Result<(), StorageError>) + Send>;
 
-/// The writing connection with the group that is under way on it, if any.
+/// The writing connection, with its open group if there is one.
 ///
-/// Between two calls, `open` says whether SQLite is inside the outer transaction. Members wait in `members` from the end
-/// of their own work to the outer commit; they leave only through [`commit`](Self::commit) or [`abandon`](Self::abandon), so
-/// each is answered once, and with success only after the commit.
+/// Between two calls, `open` tells whether the outer transaction is open. A member waits in `members` from the end of its own
+/// work to the outer commit. Members leave only through [`commit`](Self::commit) or [`abandon`](Self::abandon). So each is
+/// answered once, and with success only after the commit.
 pub(super) struct Group<'c> {
     connection: &'c Connection,
     blueprint: &'c Blueprint,
@@ -29,16 +31,20 @@ pub(super) struct Group<'c> {
     members: Vec<Acknowledgement>,
     /// The tables that the members changed.
     changed: Vec<Arc<Version>>,
-    /// Those that the transaction under way has changed so far.
+    /// The tables that the running transaction has changed so far.
     changing: Vec<Arc<Version>>,
     began: Instant,
     open: bool,
-    /// The schema defers foreign keys to the commit, so each transaction needs a commit of its own.
+    /// The schema has deferred foreign keys, which SQLite checks at the commit.
+    ///
+    /// So each transaction needs its own commit.
     one_member_only: bool,
     broken: bool,
 }
 
-/// The host's own statements. They are not in the statement cache, where a guest's equal text would find them.
+/// The host's own statements.
+///
+/// They are prepared outside the statement cache, because a guest's statement with the same text would find them there.
 struct HostSql<'c> {
     begin: HostStatement<'c>,
     commit: HostStatement<'c>,
@@ -54,7 +60,9 @@ struct Savepoint<'c> {
 }
 
 impl<'c> Group<'c> {
-    /// No group yet, on a connection that is the writer's alone.
+    /// Makes a writing connection without a group.
+    ///
+    /// Only the writer may use the connection.
     pub(super) fn new(
         connection: &'c Connection,
         blueprint: &'c Blueprint,
@@ -79,9 +87,11 @@ impl<'c> Group<'c> {
         Ok(group)
     }
 
-    /// Looks whether the schema defers foreign keys. To be called when the schema changed.
+    /// Checks whether the schema has deferred foreign keys.
+    ///
+    /// Must be called after schema changes.
     pub(super) fn read_schema(&mut self) -> Result<(), StorageError> {
-        // Any mention counts: one too many costs speed alone.
+        // Any mention of the word counts. A false positive only costs speed.
         const DEFERS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%deferrable%')";
         let connection = self.connection;
         let defers = connection.policy.as_host(|| connection.raw.query_row(DEFERS, [], |row| row.get(0)));
@@ -89,20 +99,22 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    /// Tries a write of its own that changes nothing, and looks whether there is room for another. To be called between groups.
+    /// Checks that a write succeeds and that there is space for more.
+    ///
+    /// Must be called between groups.
     pub(super) fn check(&self) -> Result<(), StorageError> {
         let connection = self.connection;
         let number = |pragma: &str| connection.raw.query_row(pragma, [], |row| row.get::<_, i64>(0));
         let is_full = || -> rusqlite::Result<bool> {
             let version = number("PRAGMA user_version")?;
-            // Writes the first page of the file whatever the version was.
+            // Writes the first page of the file, even if the version is the same.
             connection.raw.execute_batch(&format!("PRAGMA user_version = {version}"))?;
             let most = number("PRAGMA max_page_count")?;
             let free = most - number("PRAGMA page_count")? + number("PRAGMA freelist_count")?;
             Ok(free < (most / 64).clamp(1, FEWEST_PAGES))
         };
         if connection.policy.as_host(is_full).map_err(|error| connection.translate(&error))? {
-            let full = "it is as large as it may be: raise `limits.database`, or delete some of its rows";
+            let full = "it has reached its maximum size: raise `limits.database`, or delete rows";
             return Err(StorageError::Unavailable(full.into()));
         }
         Ok(())
@@ -115,27 +127,27 @@ impl<'c> Group<'c> {
             && self.began.elapsed() < self.blueprint.config.group_window
     }
 
-    /// Whether an acknowledgement waits for the commit.
+    /// Whether members wait for the commit.
     pub(super) fn has_members(&self) -> bool {
         !self.members.is_empty()
     }
 
-    /// When those who wait have waited long enough for others to join.
+    /// When the group should be committed, even if others could still join.
     pub(super) fn commit_due(&self) -> Instant {
         self.began + self.blueprint.config.group_window
     }
 
-    /// Whether the connection can no longer be trusted.
+    /// Whether a rollback failed, so that the connection must be closed.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Whether the outer transaction is there. Members and their work are lost when it is not.
+    /// Whether the outer transaction is open. If not, its members have already failed.
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Begins the outer transaction, unless it is under way.
+    /// Begins the outer transaction if it is not open.
     pub(super) fn open(&mut self) -> Result<(), StorageError> {
         if self.open {
             return Ok(());
@@ -146,14 +158,16 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    /// Makes the group durable, then tells its members; or undoes it and tells them that.
+    /// Commits the group and acknowledges its members.
+    ///
+    /// If that fails, the members get the error.
     pub(super) fn commit(&mut self) {
         if !self.open {
             return;
         }
         let commit = Commit::begin(std::mem::take(&mut self.changed));
         let committed = self.host_step(|host| &mut host.commit);
-        // Before anybody is told: whoever asks afterwards is given what was written.
+        // Before the acknowledgements, so that reads after them see the changes.
         drop(commit);
         match committed {
             Ok(()) => {
@@ -167,9 +181,11 @@ impl<'c> Group<'c> {
         }
     }
 
-    /// Adds a transaction whose work is done. It is told when the group is settled.
+    /// Adds a finished transaction.
+    ///
+    /// It is acknowledged when the group is committed or abandoned.
     pub(super) fn join(&mut self, acknowledge: impl FnOnce(&Result<(), StorageError>) + Send + 'static) {
-        debug_assert!(self.open, "a member of a lost group has been told");
+        debug_assert!(self.open, "the members of an abandoned group were already answered");
         for version in self.changing.drain(..) {
             if !self.changed.iter().any(|known| Arc::ptr_eq(known, &version)) {
                 self.changed.push(version);
@@ -178,17 +194,17 @@ impl<'c> Group<'c> {
         self.members.push(Box::new(acknowledge));
     }
 
-    /// Opens the savepoint of a transaction.
+    /// Sets the savepoint of a transaction.
     pub(super) fn enter(&mut self) -> Result<(), StorageError> {
         self.host_step(|host| &mut host.transaction.set).inspect_err(|error| self.abandon(error))
     }
 
-    /// Keeps what the transaction did. It is not durable yet.
+    /// Releases the savepoint of a transaction. Its changes are not durable yet.
     pub(super) fn keep(&mut self) -> Result<(), StorageError> {
         self.host_step(|host| &mut host.transaction.release).inspect_err(|error| self.abandon(error))
     }
 
-    /// Undoes what the transaction did.
+    /// Rolls back a transaction to its savepoint.
     pub(super) fn undo(&mut self) {
         self.changing.clear();
         if !self.open {
@@ -202,7 +218,9 @@ impl<'c> Group<'c> {
         }
     }
 
-    /// Commits what waits beneath a transaction that has written nothing, and puts that onto a new group.
+    /// Commits the group before a running transaction that has not written yet.
+    ///
+    /// The transaction continues in a new group.
     pub(super) fn commit_beneath(&mut self) -> Result<(), StorageError> {
         self.keep()?;
         self.commit();
@@ -210,9 +228,11 @@ impl<'c> Group<'c> {
         self.enter()
     }
 
-    /// Runs one statement of a guest until a moment. If it gives an error, it had no effect.
+    /// Runs one statement of a guest, with a deadline.
     ///
-    /// `wrote` becomes true before the statement may change anything.
+    /// If it returns an error, it had no effect.
+    ///
+    /// Sets `wrote` before the statement may change anything.
     pub(super) fn run<T>(
         &mut self,
         statement: &Statement,
@@ -256,10 +276,10 @@ impl<'c> Group<'c> {
         result
     }
 
-    /// Finds out whether an error took the outer transaction with it.
+    /// Checks whether an error ended the outer transaction.
     fn check_still_open(&mut self, error: &StorageError) {
         if self.open && self.connection.raw.is_autocommit() {
-            // The others did nothing wrong. Unless the database itself is at fault, trying again is right for them.
+            // The other members caused no error. They should try again, unless the database itself is unavailable.
             let cause = match error {
                 StorageError::Unavailable(_) => error.clone(),
                 _ => StorageError::Busy,
@@ -268,7 +288,7 @@ impl<'c> Group<'c> {
         }
     }
 
-    /// Gives up the group: nothing of it is kept, and every member is told.
+    /// Rolls back the group and tells every member the cause.
     fn abandon(&mut self, cause: &StorageError) {
         if !self.connection.raw.is_autocommit() {
             self.broken |= self.host_step(|host| &mut host.rollback).is_err();
@@ -276,7 +296,7 @@ impl<'c> Group<'c> {
         self.open = false;
         self.changed.clear();
         self.changing.clear();
-        // A commit refused for a deferred reference: alone in its group, the member is the one at fault.
+        // The commit failed because of a deferred reference. If the member is alone, it caused the error.
         let told = match cause {
             StorageError::Constraint(_) if self.members.len() > 1 => StorageError::Busy,
             cause => cause.clone(),

@@ -1,4 +1,4 @@
-//! The writer's thread: takes jobs in their order, forms groups of them, and keeps the write-ahead log short.
+//! The writer's thread: runs jobs, groups their commits, checkpoints the log.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -14,12 +14,14 @@ use crate::sqlite::migrate;
 use crate::sqlite_connection::{Blueprint, CHECKPOINT_BYTES, Connection, LOCK_WAIT, Role};
 use crate::{Statement, StorageError, Usage};
 
-/// What a frame of the log has beside its page, in bytes.
+/// The header of each page in the write-ahead log, in bytes.
 const FRAME_HEADER_BYTES: u64 = 24;
 
-/// Serves jobs until nobody can send another. A connection that broke is replaced with the next job.
+/// Runs jobs until all senders are gone.
+///
+/// Opens a new connection if the last one broke.
 pub(super) fn run(queue: &Receiver<Job>, blueprint: &Blueprint, usage: &Arc<Usage>) {
-    // Its groups are many statements long, and a read that needs none of them should not wait for one.
+    // A group consists of many statements. Reads on other threads should not wait for this thread's time slice.
     let _ = priority::lower(0);
     while let Ok(job) = queue.recv() {
         match blueprint.open(Role::Writer) {
@@ -53,7 +55,7 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
 }
 
 fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
-    // Before the job is claimed: while another process holds the lock, its owner may still give up.
+    // Before the job is claimed, so that its owner can still give up while another process holds the lock.
     if matches!(job.work, Work::Migrate(..) | Work::Check(..)) {
         group.commit();
     } else if let Err(error) = group.open() {
@@ -65,7 +67,7 @@ fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint
         Some(Work::Migrate(migrations, running, reply)) => {
             let result = migrate::run(blueprint, &migrations);
             let result = result.and_then(|ran| group.read_schema().map(|()| ran).map_err(Into::into));
-            // Here, because whoever waits for the migration waits for this too. The next write would be held up by it.
+            // The caller of the migration waits for this checkpoint too. Else the next write would.
             log.checkpoint_passively();
             drop(running);
             let _ = reply.send(result);
@@ -104,12 +106,12 @@ fn execute(
 }
 
 impl Job {
-    /// Takes the work and frees the place in the queue. None if the owner has given up.
+    /// Takes the work and frees the queue slot. `None` if the owner gave up.
     fn claim(self) -> Option<Work> {
         self.claim.take().then_some(self.work)
     }
 
-    /// Tells an owner that its job cannot run, if it still waits.
+    /// Answers the owner with an error, if it still waits.
     fn refuse(self, error: StorageError) {
         match self.claim() {
             Some(Work::Execute(_, reply)) => drop(reply.send(Err(error))),
@@ -124,12 +126,12 @@ impl Job {
     }
 }
 
-/// The write-ahead log, as the writer keeps it short.
+/// Keeps the write-ahead log short.
 struct Log<'c> {
     connection: &'c Connection,
     frame_bytes: u64,
     limit_bytes: u64,
-    /// The size from which waiting for readers is worth another try.
+    /// The size from which the writer tries again to wait for readers.
     truncate_at_bytes: u64,
     patience: Duration,
     usual_patience: Duration,
@@ -145,14 +147,16 @@ impl<'c> Log<'c> {
             frame_bytes: u64::from(page_bytes) + FRAME_HEADER_BYTES,
             limit_bytes,
             truncate_at_bytes: limit_bytes,
-            // A reader ends within the deadline of its statement. SQLite waits twice: for those that read what is not moved
-            // yet, and then for those that read from the log at all.
+            // A reader ends within its statement's deadline. SQLite waits twice: first for readers of frames that are not yet
+            // checkpointed, then for all readers of the log.
             patience: blueprint.config.statement_deadline * 2 + Duration::from_millis(500),
             usual_patience: LOCK_WAIT,
         }
     }
 
-    /// Moves the log into the database after a commit, once it is worth it. Failing is no harm: the next commit tries again.
+    /// Checkpoints the log after a commit if it is long enough.
+    ///
+    /// A failure is harmless, because the next commit tries again.
     fn shorten(&mut self) {
         let bytes = u64::from(self.connection.wal_frames()) * self.frame_bytes;
         if bytes < CHECKPOINT_BYTES {
@@ -162,7 +166,7 @@ impl<'c> Log<'c> {
         if bytes < self.truncate_at_bytes || frames == moved && bytes < self.limit_bytes {
             return;
         }
-        // Readers kept the log from starting over. Wait for those that are there; new ones do not stand in the way.
+        // Readers kept SQLite from restarting the log. Wait for the present readers. New ones do not prevent the restart.
         let waited = self
             .connection
             .raw
@@ -172,13 +176,15 @@ impl<'c> Log<'c> {
         self.truncate_at_bytes = match waited {
             Ok(()) => self.limit_bytes,
             Err(error) => {
-                tracing::warn!(%error, bytes, "a reader keeps the write-ahead log from becoming shorter");
+                tracing::warn!(%error, bytes, "cannot truncate the write-ahead log because a reader still uses it");
                 bytes + self.limit_bytes / 4
             }
         };
     }
 
-    /// Moves what no reader needs any more, and gives how long the log is and how much of it was moved.
+    /// Checkpoints the frames that no reader needs.
+    ///
+    /// Returns the length of the log and how much was checkpointed.
     fn checkpoint_passively(&self) -> (i32, i32) {
         self.checkpoint(CheckpointMode::PASSIVE).unwrap_or((0, 0))
     }

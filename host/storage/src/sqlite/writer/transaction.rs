@@ -1,4 +1,4 @@
-//! A transaction that a guest drives: what its owner holds, and how the writer serves it.
+//! A transaction that a guest controls: the owner's handle and the writer's side.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,9 @@ use crate::sqlite::statement::Prepared;
 use crate::sqlite_connection::SqliteConfig;
 use crate::{Rows, Statement, StorageError, Transaction, Usage};
 
-/// The writer, held. Dropping it closes the channel, which the writer takes for a rollback.
+/// The owner's handle of a transaction.
+///
+/// Dropping it closes the channel, and the writer rolls back.
 pub(in crate::sqlite) struct SqliteTransaction {
     commands: Sender<Command>,
     ended: Arc<OnceLock<StorageError>>,
@@ -35,9 +37,9 @@ impl SqliteTransaction {
         {
             return result;
         }
-        // The writer says why before it closes the channel; silent, it is gone.
+        // The writer stores the reason before it closes the channel. Without a reason, its thread is gone.
         let ended = self.ended.get().cloned();
-        Err(ended.unwrap_or_else(|| StorageError::Unavailable("the writer stopped".into())))
+        Err(ended.unwrap_or_else(|| StorageError::Unavailable("the storage writer thread stopped".into())))
     }
 }
 
@@ -55,7 +57,7 @@ impl Transaction for SqliteTransaction {
     }
 }
 
-/// Gives the writer to an owner, and serves it to the end of its transaction or its lease.
+/// Serves a transaction until it ends or its lease is over.
 pub(super) fn serve(
     group: &mut Group<'_>,
     owner: oneshot::Sender<Result<SqliteTransaction, StorageError>>,
@@ -69,7 +71,7 @@ pub(super) fn serve(
     let (commands, inbox) = mpsc::channel();
     let ended = Arc::new(OnceLock::new());
     let lease_end = Instant::now() + config.transaction_lease;
-    // An owner that is gone drops what it is sent, which ends the conversation at once.
+    // If the owner is gone, the handle is dropped here, which ends the conversation at once.
     let _ = owner.send(Ok(SqliteTransaction { commands, ended: ended.clone() }));
     let mut conversation = Conversation { group, inbox, ended, lease_end, config, usage, wrote: false };
     match conversation.serve() {
@@ -98,7 +100,9 @@ fn finish(group: &mut Group<'_>, reply: oneshot::Sender<Result<(), StorageError>
 struct Conversation<'s, 'c> {
     group: &'s mut Group<'c>,
     inbox: Receiver<Command>,
-    /// Why the writer ended it. Set before any command goes unanswered, so that its owner is told the reason.
+    /// Why the writer ended the transaction.
+    ///
+    /// Set before a command stays unanswered, so that the owner learns the reason.
     ended: Arc<OnceLock<StorageError>>,
     lease_end: Instant,
     config: &'s SqliteConfig,
@@ -107,7 +111,9 @@ struct Conversation<'s, 'c> {
 }
 
 impl Conversation<'_, '_> {
-    /// Serves statements. Gives where to acknowledge the commit, or None if there is to be none.
+    /// Serves commands until the end.
+    ///
+    /// Returns where to acknowledge the commit, or `None` for a rollback.
     fn serve(&mut self) -> Option<oneshot::Sender<Result<(), StorageError>>> {
         while self.ended.get().is_none() {
             let received = self.inbox.recv_timeout(self.patience());
@@ -132,7 +138,9 @@ impl Conversation<'_, '_> {
         None
     }
 
-    /// How long to wait for a command: to the end of the lease, or until the group beneath can be committed and is due.
+    /// How long to wait for a command.
+    ///
+    /// Until the end of the lease, or until the group before this transaction can be committed and is due.
     fn patience(&self) -> Duration {
         let until = if self.group.has_members() && !self.wrote {
             self.lease_end.min(self.group.commit_due())
@@ -153,7 +161,7 @@ impl Conversation<'_, '_> {
         let until = self.lease_end.min(Instant::now() + config.statement_deadline);
         let result = self.group.run(statement, until, &mut self.wrote, |prepared| work(prepared, config));
         if !self.group.is_open() {
-            // Only an error takes the outer transaction away.
+            // Only an error can end the outer transaction.
             self.end(result.as_ref().err().cloned().unwrap_or(StorageError::Busy));
         }
         let _ = reply.send(result);
