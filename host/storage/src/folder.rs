@@ -262,7 +262,11 @@ mod tests {
         let mode = |name| at(name).metadata().unwrap().mode() & 0o7777;
         assert_eq!((mode("key"), mode("revisions"), mode("revisions/one.wasm")), (0o600, 0o700, 0o600));
         assert_eq!(mode("open"), 0o664, "a file that everybody may read stays as it is, so that its check refuses it");
-        assert_eq!((mode(CACHE), mode("cache/mac-key")), (0o2770, 0o660), "the cache keeps its mode, so that the engine sees that it was open to others");
+        assert_eq!(
+            (mode(CACHE), mode("cache/mac-key")),
+            (0o2770, 0o660),
+            "the cache keeps its mode, so that the engine sees that it was open to others"
+        );
     }
 
     #[test]

@@ -269,7 +269,9 @@ impl Shared {
         let session = self.lend(&self.reader).await?;
         let version = session.number(asked).await?;
         session.done();
-        u32::try_from(version).map_err(|_| StorageError::Unavailable(format!("the schema has the version {version}, which is not a migration's")))
+        u32::try_from(version).map_err(|_| {
+            StorageError::Unavailable(format!("the schema has the version {version}, which is not a migration's"))
+        })
     }
 
     /// Whether a migration of any host is running.

@@ -357,7 +357,9 @@ async fn check(client: &Client) -> Result<(), ServerError> {
         return Err(ServerError::Unfit(format!("{version} is too old: this host needs 14 or newer")));
     }
     if encoding != "UTF8" {
-        return Err(ServerError::Unfit(format!("stores this database in {encoding}: create a database with ENCODING 'UTF8'")));
+        return Err(ServerError::Unfit(format!(
+            "stores this database in {encoding}: create a database with ENCODING 'UTF8'"
+        )));
     }
     if sync != "on" {
         tracing::warn!("PostgreSQL runs with fsync = {sync}: acknowledged writes may be lost if its machine stops");
@@ -376,7 +378,9 @@ fn quoted(name: &str) -> String {
 /// 256 random bits in hexadecimal.
 fn password() -> Result<String, ServerError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| ServerError::Refused(format!("cannot create a password, because the system provides no random bytes: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        ServerError::Refused(format!("cannot create a password, because the system provides no random bytes: {error}"))
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

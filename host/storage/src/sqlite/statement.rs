@@ -136,10 +136,11 @@ impl<'c> Prepared<'c> {
     fn bind(&mut self, params: &[Value]) -> Result<(), StorageError> {
         let mut highest = 0;
         for index in 1..=self.raw.parameter_count() {
-            let number =
-                self.raw.parameter_name(index).and_then(parameter_number).ok_or_else(|| {
-                    StorageError::Invalid("write parameters as $1, $2, …".into())
-                })?;
+            let number = self
+                .raw
+                .parameter_name(index)
+                .and_then(parameter_number)
+                .ok_or_else(|| StorageError::Invalid("write parameters as $1, $2, …".into()))?;
             highest = highest.max(number);
             let Some(value) = params.get(number - 1) else { continue };
             self.raw.raw_bind_parameter(index, value).map_err(|error| self.connection.translate(&error))?;
@@ -212,7 +213,9 @@ fn compile<'c>(
 fn explain_compiling(connection: &Connection, error: &rusqlite::Error) -> StorageError {
     connection.policy.take_heavy();
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::OutOfMemory) => StorageError::TooLarge("the statement compiles to too many instructions".into()),
+        Some(rusqlite::ErrorCode::OutOfMemory) => {
+            StorageError::TooLarge("the statement compiles to too many instructions".into())
+        }
         _ => connection.translate(error),
     }
 }

@@ -129,7 +129,10 @@ impl Writer {
             // The job is running, and its run time is limited.
             break answer.await;
         };
-        Some(answered.unwrap_or_else(|_| Err(StorageError::Unavailable("the storage writer thread stopped".into()).into())))
+        Some(
+            answered
+                .unwrap_or_else(|_| Err(StorageError::Unavailable("the storage writer thread stopped".into()).into())),
+        )
     }
 
     fn send(&self, mut job: Job) {
@@ -146,7 +149,9 @@ impl Writer {
         let thread = std::thread::Builder::new().name("storage-writer".into());
         match thread.spawn(move || thread::run(&receiver, &blueprint, &usage)) {
             // The dropped job tells its owner that there is no writer.
-            Err(error) => tracing::error!(%error, "cannot start the storage writer thread, so writes fail until the system allows more threads"),
+            Err(error) => {
+                tracing::error!(%error, "cannot start the storage writer thread, so writes fail until the system allows more threads")
+            }
             Ok(_) => {
                 let _ = sender.send(job);
                 *queue = Some(sender);
