@@ -110,7 +110,7 @@ struct Shared {
     writer: Pool,
     /// The number of the advisory lock that this schema's writer holds, in all hosts.
     writer_lock: i64,
-    /// The number of the advisory lock that a migration of this schema holds, in all hosts.
+    /// The number of the advisory lock that this schema's migration holds, in all hosts.
     migration_lock: i64,
     migrating: Arc<Migrating>,
     /// How many calls of this host wait for the writer.

@@ -8,7 +8,9 @@
 
 use std::io;
 
-/// The longest slice that Linux allows, in nanoseconds. Kernels without per-thread slices ignore it.
+/// The longest slice that Linux allows, in nanoseconds.
+///
+/// Kernels without per-thread slices ignore it.
 #[cfg(target_os = "linux")]
 const LONGEST_SLICE_NANOSECONDS: u64 = 100_000_000;
 

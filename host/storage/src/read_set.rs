@@ -62,7 +62,9 @@ impl ReadSet {
 pub struct Commit(Vec<Arc<Version>>);
 
 impl Commit {
-    /// Starts a commit that changes these tables, each listed once. The caller must be the only writer.
+    /// Starts a commit that changes these tables, each listed once.
+    ///
+    /// The caller must be the only writer.
     pub fn begin(changed: Vec<Arc<Version>>) -> Self {
         let commit = Self(changed);
         commit.increment();

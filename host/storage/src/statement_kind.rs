@@ -1,4 +1,6 @@
-//! The kind of an SQL statement, read from its first word. Both engines decide with it what a service may send.
+//! The kind of an SQL statement, read from its first word.
+//!
+//! Both engines decide with it what a service may send.
 
 /// Keywords of data statements, which a service may send at run time.
 const DATA: [&str; 7] = ["DELETE", "INSERT", "REPLACE", "SELECT", "UPDATE", "VALUES", "WITH"];

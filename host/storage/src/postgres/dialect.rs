@@ -1,15 +1,14 @@
-//! Translates the platform's SQL, which is SQLite's, to PostgreSQL's.
+//! Translates the platform's SQL, which is SQLite's dialect, to PostgreSQL's.
 //!
-//! - Services are not trusted. What is not listed here is refused: tokens, kinds of statements, clauses, expressions,
+//! - Services are not trusted. Everything that is not listed here is refused: tokens, kinds of statements, clauses, expressions,
 //!   functions, types.
-//! - PostgreSQL gets nothing of the original text. Every statement is written anew, word by word, from the tree that was
-//!   checked; what is not written does not exist. So it does not matter whether two parsers agree.
-//! - Every name is written between double quotes, except those of listed functions. One without quotes is in lower case
-//!   first.
-//! - Every operator inside another is written in parentheses, except in chains of the same one: no precedence decides.
-//! - The depth of the tree is bounded before a parser sees the text, and all that recurses runs on a stack of its own
-//!   that is large enough for it.
-//! - Strings rely on `standard_conforming_strings = on`, the default of PostgreSQL. No statement can change it.
+//! - PostgreSQL gets nothing of the original text. The translation writes every statement anew from the checked syntax tree, and
+//!   omits everything that it does not know. So it does not matter whether the two parsers agree.
+//! - Every name is double-quoted, except the names of listed functions. Names without quotes are converted to lower case first.
+//! - Every nested operator is put in parentheses, except in chains of the same operator. So precedence never matters.
+//! - The depth of the tree is limited before the parser sees the text. All recursive code runs on its own stack, which is large
+//!   enough.
+//! - Strings rely on `standard_conforming_strings = on`, PostgreSQL's default. No statement can change it.
 
 mod column;
 mod data;
@@ -28,19 +27,19 @@ use sqlparser::tokenizer::TokenWithSpan;
 
 use crate::StorageError;
 
-/// A data statement of a service, in PostgreSQL's words.
+/// A data statement of a service in PostgreSQL's dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Translated {
     pub(super) sql: String,
-    /// The highest n of all $n, 0 if there is none.
+    /// The highest n of all parameters $n, or 0.
     pub(super) parameters: usize,
-    /// An INSERT, UPDATE or DELETE.
+    /// Whether it is an INSERT, UPDATE or DELETE.
     pub(super) writes: bool,
-    /// A SELECT or VALUES, or has RETURNING.
+    /// Whether it is a SELECT or VALUES, or has RETURNING.
     pub(super) gives_rows: bool,
 }
 
-/// How much a data statement may be.
+/// Limits on a data statement.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) sql_bytes: usize,
@@ -48,17 +47,19 @@ pub(super) struct Limits {
     pub(super) parameters: usize,
 }
 
-/// One statement of a migration, in PostgreSQL's words.
+/// One statement of a migration in PostgreSQL's dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) sql: String,
-    /// The beginning of the original text on one line, at most 80 characters, for messages.
+    /// The beginning of the original text for messages: one line, at most 80 characters.
     pub(super) text: String,
 }
 
-/// Twice what the deepest statement takes in a debug build; only what is touched is taken.
+/// Twice the stack that the deepest statement needs in a debug build.
+///
+/// The system allocates only the pages that are used.
 const STACK_BYTES: usize = 16 << 20;
-const PANICKED: &str = "a text that cannot be read";
+const PANICKED: &str = "the statement cannot be parsed";
 const MIGRATION_BYTES: usize = 1 << 20;
 const MIGRATION_STATEMENTS: usize = 1000;
 const IN_A_MIGRATION: Limits = Limits { sql_bytes: MIGRATION_BYTES, functions: usize::MAX, parameters: 0 };
@@ -85,7 +86,7 @@ fn only_statement(sql: &str, limits: &Limits) -> Result<Translated, StorageError
 
 /// Translates the statements of a migration.
 ///
-/// An error carries which statement it is about, from 1, and the beginning of its text as far as that is known.
+/// An error contains the number of its statement, from 1, and the beginning of the statement if known.
 pub(super) fn migration(sql: &str) -> Result<Vec<Step>, (u32, String, StorageError)> {
     if sql.len() > MIGRATION_BYTES {
         return Err((1, String::new(), StorageError::TooLarge("a migration of more than 1 MiB".to_owned())));
@@ -122,14 +123,16 @@ fn of_the_last(statements: &[Vec<TokenWithSpan>], error: StorageError) -> (u32, 
     (number, statements.last().map(|tokens| tokens::beginning(tokens)).unwrap_or_default(), error)
 }
 
-/// Runs what recurses on a thread with room for it.
+/// Runs recursive code on a thread with enough stack.
 ///
-/// Each level of the parser takes up to 150 KiB of a debug build's stack, and the caller's is of an unknown size.
+/// In a debug build, each level of the parser needs up to 150 KiB of stack, and the caller's stack may be small.
 fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, StorageError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("dialect".to_owned()).stack_size(STACK_BYTES);
         let running = thread.spawn_scoped(scope, work);
-        let running = running.map_err(|error| StorageError::Unavailable(format!("no thread for SQL: {error}")))?;
+        let running = running.map_err(|error| {
+            StorageError::Unavailable(format!("cannot start a thread to translate the statement: {error}"))
+        })?;
         running.join().map_err(|_| invalid(PANICKED))
     })
 }
@@ -142,7 +145,7 @@ fn denied(text: impl Into<String>) -> StorageError {
     StorageError::Denied(text.into())
 }
 
-/// A part of a service's text as messages show it: on one line, and not all of a long one.
+/// The beginning of a service's text for messages, on one line.
 fn shown(text: &str) -> String {
     let mut shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut beginning: String = shown.by_ref().take(64).collect();

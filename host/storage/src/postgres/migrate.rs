@@ -45,11 +45,11 @@ pub(super) const VERSION: &str = "SELECT coalesce(max(version), 0) FROM comptoir
 pub(super) const WRITE_NOTHING: &str = "UPDATE comptoir_migrations SET ran_at = ran_at
     WHERE version = (SELECT max(version) FROM comptoir_migrations)";
 
-/// Selects the version of the last migration that ran without the check for additions.
+/// Selects the version of the last migration that ran unchecked.
 pub(super) const UNCHECKED_VERSION: &str =
     "SELECT coalesce(max(version), 0) FROM comptoir_migrations WHERE NOT checked";
 
-/// Moves every generated id beyond the ids that migrations inserted, as SQLite does itself.
+/// Moves all generated ids beyond the ids that migrations inserted, like SQLite.
 const ADVANCE_IDS: &str = r#"
     DO $$
     DECLARE generated record;

@@ -340,7 +340,9 @@ fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings
     ]
 }
 
-/// Settings in the form of the connection parameter `options` (PostgreSQL's manual, 34.1.2).
+/// Settings in the form of the connection parameter `options`.
+///
+/// See PostgreSQL's manual, 34.1.2.
 fn options(settings: &Settings) -> String {
     let option = |(name, value): &(&str, String)| format!("-c {name}={}", value.replace(' ', "\\ "));
     settings.iter().map(option).collect::<Vec<_>>().join(" ")

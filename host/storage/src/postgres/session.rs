@@ -24,7 +24,7 @@ const COMPILED_STATEMENTS: usize = 128;
 /// The maximum text of a kept compiled statement, in bytes, for the same reason.
 const COMPILED_BYTES: usize = 4 << 10;
 
-/// The maximum columns of a result, as in SQLite, and the texts and blobs among them.
+/// The maximum columns of a result, as in SQLite, and texts and blobs among them.
 ///
 /// The second limit exists because a row is read completely before its size is checked.
 const COLUMNS: usize = 256;

@@ -1,4 +1,4 @@
-//! What the PostgreSQL backend promises, shown on a server that `COMPTOIR_TEST_POSTGRES` names.
+//! Tests of the PostgreSQL engine, on the server that `COMPTOIR_TEST_POSTGRES` names.
 
 mod hosts;
 mod isolation;
@@ -13,27 +13,27 @@ use super::*;
 use crate::Value;
 use crate::tests::contract::{Bounds, keeps_the_contract};
 
-/// A time that no test waits out.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(600);
 
 fn url() -> String {
     std::env::var("COMPTOIR_TEST_POSTGRES")
-        .expect("COMPTOIR_TEST_POSTGRES names a server: `just test-postgres` starts one")
+        .expect("COMPTOIR_TEST_POSTGRES must name a server: run `just test-postgres`, which starts one")
 }
 
-/// The server that all tests share. Each has services of its own there.
+/// The server of all tests. Each test uses its own services there.
 fn server() -> PostgresServer {
     PostgresServer::new(&url(), None).unwrap()
 }
 
-/// A name that no other test has.
+/// A unique service name.
 fn service() -> String {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).unwrap();
     format!("t{:016x}", u64::from_be_bytes(bytes))
 }
 
-/// What nothing of a test waits out.
+/// A configuration whose times are longer than any test waits.
 fn patient() -> PostgresConfig {
     PostgresConfig {
         statement_deadline: LONG,
@@ -53,7 +53,7 @@ async fn open(bounds: Bounds, _: &Path) -> Arc<dyn Storage> {
 
 keeps_the_contract!(open, [ignore = "needs PostgreSQL: `just test-postgres`"]);
 
-/// A host's storage of a service, with a table `mugs` of ten.
+/// A host's storage of a service, with a table `mugs` that contains ten.
 async fn host(service: &str, config: PostgresConfig) -> PostgresStorage {
     let storage = server().open(service, config).await.unwrap();
     let sql = "CREATE TABLE mugs (id INTEGER PRIMARY KEY, stock INTEGER NOT NULL) STRICT; \
@@ -72,14 +72,14 @@ async fn stock(storage: &PostgresStorage) -> Vec<Value> {
     storage.query(sql("SELECT stock FROM mugs")).await.unwrap().values()
 }
 
-/// Somebody who may do everything on the server.
+/// A connection with all rights on the server.
 async fn operator() -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(&url(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(async move { drop(connection.await) });
     client
 }
 
-/// Ends the connections of a service from the server's side, and tells how many.
+/// Ends the connections of a service on the server, and returns their number.
 async fn end_connections(service: &str) -> usize {
     let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = $1";
     operator().await.query(end, &[&format!("comptoir {service}")]).await.unwrap().len()

@@ -190,7 +190,7 @@ impl Drop for PostgresTransaction {
     }
 }
 
-/// Guards a running statement: if it is dropped before the end, the transaction is lost.
+/// Guards a running statement. If it is dropped early, the transaction is lost.
 struct Abandoned<'s>(&'s Mutex<State>);
 
 impl Drop for Abandoned<'_> {

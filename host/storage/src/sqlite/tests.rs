@@ -31,7 +31,9 @@ struct Shop {
 }
 
 impl Shop {
-    /// With the tables `products` (one row: id 1, stock 10), `lines` that refer to it, and `numbers`.
+    /// A shop with the tables `products`, `lines` and `numbers`.
+    ///
+    /// `products` has one row (id 1, stock 10). `lines` refers to `products`.
     async fn open(config: SqliteConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.db");

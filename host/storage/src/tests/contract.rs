@@ -1,4 +1,4 @@
-//! What every backend promises, in tests that know none of them.
+//! The contract as tests. Each engine runs all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::{
     Constraint, Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Value,
 };
 
-/// A time that no test waits out.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(600);
 
-/// What a suite sets about a database. What it leaves out, no test waits out.
+/// Limits that a test sets. The defaults are longer than any test waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) statement_deadline: Duration,
@@ -29,7 +29,9 @@ impl Default for Bounds {
     }
 }
 
-/// A promise as a test, on a database that an async function opens, from [`Bounds`] and a folder: empty, and of that test alone.
+/// Makes a test of one part of the contract.
+///
+/// `open` opens an empty database, with limits and a folder, for this test only.
 macro_rules! promise {
     ($promise:ident, $open:path, [$($attribute:meta)?]) => {
         #[tokio::test]
@@ -47,35 +49,35 @@ macro_rules! promises {
     };
 }
 
-/// The promises, each as a test of its own.
+/// Makes a test of each part of the contract.
 macro_rules! keeps_the_contract {
     ($open:path, $attributes:tt) => {
         $crate::tests::contract::promises! { $open, $attributes,
             a_transaction_is_all_or_nothing
-            a_statement_that_fails_is_undone_alone
+            a_failed_statement_is_rolled_back_alone
             fifty_buyers_of_ten_mugs_get_ten
             fifty_transactions_on_ten_mugs_sell_ten
-            a_key_is_taken_once_however_many_ask
-            a_broken_rule_is_named
-            execute_is_for_writes_without_rows_and_a_query_for_reading
-            what_no_service_may_do_is_denied
-            readers_see_the_old_state_while_a_transaction_is_open
-            an_acknowledged_write_is_seen_by_every_read_that_follows
+            a_unique_key_is_taken_once_by_many_callers
+            a_broken_constraint_is_named
+            execute_refuses_reads_and_query_refuses_writes
+            forbidden_statements_are_denied
+            readers_see_the_old_state_during_a_transaction
+            every_later_read_sees_an_acknowledged_write
             parameters_are_bound_by_their_number
-            values_come_back_as_they_went
-            a_sum_is_an_integer_and_an_average_a_real_number
-            a_result_is_bounded
-            a_write_that_gives_too_much_had_no_effect
-            a_value_is_bounded
+            values_are_read_as_they_were_written
+            a_sum_is_an_integer_and_an_average_is_real
+            a_result_is_limited
+            a_write_with_too_large_a_result_has_no_effect
+            a_value_is_limited
             an_endless_statement_is_stopped
-            a_lease_that_is_over_frees_the_writer
+            the_end_of_a_lease_frees_the_writer
             waiting_for_the_writer_ends
-            a_caller_that_goes_away_leaves_nothing_held
+            a_caller_that_gives_up_frees_the_writer
             migrations_run_once_and_in_order
-            a_migration_that_fails_leaves_nothing_of_its_run
-            a_query_sees_a_schema_that_has_just_changed
-            ids_go_on_after_those_that_a_migration_wrote
-            what_is_more_than_an_addition_is_not_additive
+            a_failed_migration_rolls_back_its_whole_run
+            a_query_sees_a_changed_schema_at_once
+            generated_ids_continue_after_those_of_a_migration
+            only_additions_are_additive
             a_rehearsal_leaves_no_trace
         }
     };
@@ -129,7 +131,7 @@ async fn ask(transaction: &dyn Transaction, sql: &str) -> Result<Rows, StorageEr
     transaction.query(Statement::new(sql, [])).await
 }
 
-/// The one number that a query gave.
+/// The single number of a result.
 fn number(rows: Result<Rows, StorageError>) -> i64 {
     match rows.unwrap().values().as_slice() {
         [Value::Integer(number)] => *number,
@@ -148,7 +150,7 @@ async fn count(storage: &Opened, table: &str) -> i64 {
 const SELL_ONE: &str = "UPDATE products SET stock = stock - 1 WHERE id = 1 AND stock >= 1";
 const ONE_LINE: &str = "INSERT INTO lines (product, quantity) VALUES (1, 1)";
 
-/// A statement that reads for longer than any deadline.
+/// A query that never ends.
 const FOREVER: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
 
 pub(crate) async fn a_transaction_is_all_or_nothing(open: impl AsyncFn(Bounds) -> Opened) {
@@ -157,7 +159,7 @@ pub(crate) async fn a_transaction_is_all_or_nothing(open: impl AsyncFn(Bounds) -
     assert_eq!(run(&*transaction, SELL_ONE).await, Ok(1));
     assert_eq!(run(&*transaction, ONE_LINE).await, Ok(1));
     drop(transaction);
-    // The writer is free again, and nothing is left.
+    // The writer is free again, and nothing of the transaction remains.
     assert_eq!(execute(&shop, "UPDATE products SET name = 'cup'").await, Ok(1));
     assert_eq!((stock(&shop).await, count(&shop, "lines").await), (10, 0));
     let transaction = shop.begin().await.unwrap();
@@ -166,7 +168,7 @@ pub(crate) async fn a_transaction_is_all_or_nothing(open: impl AsyncFn(Bounds) -
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(crate) async fn a_statement_that_fails_is_undone_alone(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_failed_statement_is_rolled_back_alone(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     run(&*transaction, SELL_ONE).await.unwrap();
@@ -189,7 +191,7 @@ pub(crate) async fn fifty_buyers_of_ten_mugs_get_ten(open: impl AsyncFn(Bounds) 
 
 pub(crate) async fn fifty_transactions_on_ten_mugs_sell_ten(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
-    // What a transaction has read, nobody changes until it ends.
+    // No other transaction can change what this one has read.
     let buy = async || {
         let transaction = shop.begin().await.unwrap();
         let left = number(ask(&*transaction, "SELECT stock FROM products WHERE id = 1").await);
@@ -206,7 +208,7 @@ pub(crate) async fn fifty_transactions_on_ten_mugs_sell_ten(open: impl AsyncFn(B
     assert_eq!((stock(&shop).await, count(&shop, "lines").await), (0, 10));
 }
 
-pub(crate) async fn a_key_is_taken_once_however_many_ask(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_unique_key_is_taken_once_by_many_callers(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let take = || execute(&shop, "INSERT INTO products (name, stock) VALUES ('jug', 1)");
     let taken = join_all((0..20).map(|_| take())).await;
@@ -215,7 +217,7 @@ pub(crate) async fn a_key_is_taken_once_however_many_ask(open: impl AsyncFn(Boun
     assert_eq!(taken.iter().filter(|taken| **taken == refused).count(), 19);
 }
 
-pub(crate) async fn a_broken_rule_is_named(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_broken_constraint_is_named(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     execute(&shop, ONE_LINE).await.unwrap();
     for (sql, constraint) in [
@@ -232,7 +234,7 @@ pub(crate) async fn a_broken_rule_is_named(open: impl AsyncFn(Bounds) -> Opened)
     assert_eq!(stock(&shop).await, 10);
 }
 
-pub(crate) async fn execute_is_for_writes_without_rows_and_a_query_for_reading(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn execute_refuses_reads_and_query_refuses_writes(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for sql in ["SELECT 1", &format!("{ONE_LINE} RETURNING id"), "UPDATE nothing SET x = 1", "SELEC 1", ""] {
         let refused = execute(&shop, sql).await;
@@ -246,7 +248,7 @@ pub(crate) async fn execute_is_for_writes_without_rows_and_a_query_for_reading(o
     assert_eq!(execute(&shop, "UPDATE products SET stock = 1 WHERE id = 9").await, Ok(0));
 }
 
-pub(crate) async fn what_no_service_may_do_is_denied(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn forbidden_statements_are_denied(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for sql in [
         "CREATE TABLE t (x INTEGER) STRICT",
@@ -271,7 +273,7 @@ pub(crate) async fn what_no_service_may_do_is_denied(open: impl AsyncFn(Bounds) 
     assert_eq!(run(&*transaction, SELL_ONE).await, Ok(1));
 }
 
-pub(crate) async fn readers_see_the_old_state_while_a_transaction_is_open(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn readers_see_the_old_state_during_a_transaction(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     run(&*transaction, SELL_ONE).await.unwrap();
@@ -281,7 +283,7 @@ pub(crate) async fn readers_see_the_old_state_while_a_transaction_is_open(open: 
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(crate) async fn an_acknowledged_write_is_seen_by_every_read_that_follows(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn every_later_read_sees_an_acknowledged_write(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for left in (0..10).rev() {
         assert_eq!(execute(&shop, SELL_ONE).await, Ok(1));
@@ -312,7 +314,7 @@ pub(crate) async fn parameters_are_bound_by_their_number(open: impl AsyncFn(Boun
     }
 }
 
-pub(crate) async fn values_come_back_as_they_went(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn values_are_read_as_they_were_written(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for (column, value) in [
         ("i", Value::Null),
@@ -340,7 +342,7 @@ pub(crate) async fn values_come_back_as_they_went(open: impl AsyncFn(Bounds) -> 
     assert_eq!((none.columns().len(), none.values()), (2, vec![]));
 }
 
-pub(crate) async fn a_sum_is_an_integer_and_an_average_a_real_number(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_sum_is_an_integer_and_an_average_is_real(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     execute(&shop, "INSERT INTO numbers (i, r) VALUES (1, 0.5), (2, 0.25), (-10000, 0)").await.unwrap();
     let sums = query(&shop, "SELECT sum(i), avg(i), sum(r), max(i), count(*) FROM numbers WHERE i > 0").await.unwrap();
@@ -368,7 +370,7 @@ pub(crate) async fn a_sum_is_an_integer_and_an_average_a_real_number(open: impl 
     }
 }
 
-pub(crate) async fn a_result_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_result_is_limited(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let up_to =
         |n| format!("WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {n}) SELECT n FROM c");
@@ -380,7 +382,7 @@ pub(crate) async fn a_result_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
     assert_eq!(stock(&shop).await, 10);
 }
 
-pub(crate) async fn a_write_that_gives_too_much_had_no_effect(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_write_with_too_large_a_result_has_no_effect(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds { result_rows: 3, ..Bounds::default() }).await;
     let transaction = shop.begin().await.unwrap();
     let four = "INSERT INTO numbers (i) VALUES (1), (2), (3), (4) RETURNING i";
@@ -391,7 +393,7 @@ pub(crate) async fn a_write_that_gives_too_much_had_no_effect(open: impl AsyncFn
     assert_eq!(count(&shop, "numbers").await, 3);
 }
 
-pub(crate) async fn a_value_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_value_is_limited(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let insert = |bytes| Statement::new("INSERT INTO numbers (b) VALUES ($1)", [Value::Blob(vec![7; bytes])]);
     assert_eq!(shop.execute(insert(1_000_000)).await, Ok(1));
@@ -404,7 +406,7 @@ pub(crate) async fn a_value_is_bounded(open: impl AsyncFn(Bounds) -> Opened) {
         }
         execute(&shop, grown).await
     };
-    assert!(matches!(grow().await, Err(StorageError::TooLarge(_))), "a text of more than a mebibyte");
+    assert!(matches!(grow().await, Err(StorageError::TooLarge(_))), "a text of more than one mebibyte");
     let text = format!("SELECT '{}'", "x".repeat(64 << 10));
     assert!(matches!(query(&shop, &text).await, Err(StorageError::TooLarge(_))));
 }
@@ -415,17 +417,17 @@ pub(crate) async fn an_endless_statement_is_stopped(open: impl AsyncFn(Bounds) -
     assert_eq!(query(&shop, FOREVER).await, Err(StorageError::TimedOut));
     let transaction = shop.begin().await.unwrap();
     assert_eq!(ask(&*transaction, FOREVER).await, Err(StorageError::TimedOut));
-    // A statement that only reads leaves its transaction as it was.
+    // A failed read leaves its transaction unchanged.
     while run(&*transaction, SELL_ONE).await != Ok(1) {}
     transaction.commit().await.unwrap();
     assert_eq!(stock(&shop).await, 9);
 }
 
-pub(crate) async fn a_lease_that_is_over_frees_the_writer(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn the_end_of_a_lease_frees_the_writer(open: impl AsyncFn(Bounds) -> Opened) {
     let bounds = Bounds { transaction_lease: Duration::from_millis(10), ..Bounds::default() };
     let shop = shop(open, bounds).await;
     let transaction = shop.begin().await.unwrap();
-    // Its owner does nothing more. The next one has the writer when the lease is over.
+    // The owner stays idle. The next caller gets the writer when the lease ends.
     assert_eq!(execute(&shop, "UPDATE products SET name = 'cup'").await, Ok(1));
     assert_eq!(run(&*transaction, SELL_ONE).await, Err(StorageError::TimedOut));
     assert_eq!(ask(&*transaction, "SELECT 1").await, Err(StorageError::TimedOut));
@@ -438,7 +440,7 @@ pub(crate) async fn a_lease_that_is_over_frees_the_writer(open: impl AsyncFn(Bou
 
 pub(crate) async fn waiting_for_the_writer_ends(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = open(Bounds { longest_wait: Duration::from_millis(50), ..Bounds::default() }).await;
-    // The machine may be slower than the wait.
+    // On a slow machine, migrating may take longer than the configured wait.
     while shop.migrate(vec![schema()]).await == Err(StorageError::Busy.into()) {}
     let transaction = loop {
         if let Ok(transaction) = shop.begin().await {
@@ -448,16 +450,16 @@ pub(crate) async fn waiting_for_the_writer_ends(open: impl AsyncFn(Bounds) -> Op
     assert_eq!(execute(&shop, SELL_ONE).await, Err(StorageError::Busy));
     assert_eq!(shop.begin().await.err(), Some(StorageError::Busy));
     transaction.commit().await.unwrap();
-    // What gave up waiting never ran.
+    // The calls that gave up never ran.
     assert_eq!(stock(&shop).await, 10);
 }
 
-pub(crate) async fn a_caller_that_goes_away_leaves_nothing_held(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_caller_that_gives_up_frees_the_writer(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     {
         let mut waiting = Box::pin(shop.begin());
-        assert!((&mut waiting).now_or_never().is_none(), "it does not wait");
+        assert!((&mut waiting).now_or_never().is_none(), "the second transaction must wait");
     }
     drop(transaction);
     assert_eq!(execute(&shop, SELL_ONE).await, Ok(1));
@@ -488,7 +490,7 @@ pub(crate) async fn migrations_run_once_and_in_order(open: impl AsyncFn(Bounds) 
     assert_eq!(gap, Err(MigrationError::Numbering { expected: 2, found: 3 }));
 }
 
-pub(crate) async fn a_migration_that_fails_leaves_nothing_of_its_run(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_failed_migration_rolls_back_its_whole_run(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     for broken in [
         "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO products (name, stock) VALUES ('mug', 1)",
@@ -504,7 +506,7 @@ pub(crate) async fn a_migration_that_fails_leaves_nothing_of_its_run(open: impl 
     }
 }
 
-pub(crate) async fn a_query_sees_a_schema_that_has_just_changed(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn a_query_sees_a_changed_schema_at_once(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let all = "SELECT * FROM lines";
     assert_eq!(query(&shop, all).await.unwrap().columns().len(), 3);
@@ -515,7 +517,7 @@ pub(crate) async fn a_query_sees_a_schema_that_has_just_changed(open: impl Async
     assert_eq!(ask(&*transaction, all).await.unwrap().columns().len(), 4);
 }
 
-pub(crate) async fn ids_go_on_after_those_that_a_migration_wrote(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn generated_ids_continue_after_those_of_a_migration(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let transaction = shop.begin().await.unwrap();
     let insert = "INSERT INTO products (name, stock) VALUES ('jug', 1) RETURNING id";
@@ -525,7 +527,7 @@ pub(crate) async fn ids_go_on_after_those_that_a_migration_wrote(open: impl Asyn
     transaction.commit().await.unwrap();
 }
 
-pub(crate) async fn what_is_more_than_an_addition_is_not_additive(open: impl AsyncFn(Bounds) -> Opened) {
+pub(crate) async fn only_additions_are_additive(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
     let check = async |sql: &str| shop.check_additive(vec![schema(), step(2, sql)]).await;
     for additive in [

@@ -1,4 +1,4 @@
-//! Reads packed rows back, as a guest does.
+//! Unpacks packed rows, as a guest does.
 
 use crate::{Rows, Value};
 
@@ -32,7 +32,7 @@ impl Rows {
                 REAL => Value::Real(f64::from_le_bytes(take(&mut rest))),
                 TEXT => Value::Text(text(&mut rest)),
                 BLOB => Value::Blob(bytes(&mut rest)),
-                other => panic!("a value of kind {other}"),
+                other => panic!("unknown kind of value: {other}"),
             });
         }
         (columns, values)

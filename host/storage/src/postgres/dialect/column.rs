@@ -1,4 +1,4 @@
-//! Columns of tables, and what must hold for them.
+//! Translates columns and constraints of tables.
 
 use sqlparser::ast::{
     CheckConstraint, ColumnDef, ColumnOption, ColumnOptionDef, ConstraintCharacteristics, DataType, DeferrableInitial,
@@ -13,11 +13,11 @@ use super::expression::{collation_is_binary, type_word};
 use super::writer::{Writer, Written};
 use super::{invalid, schema, shown};
 
-/// What one text or blob of a row may have.
+/// The maximum size of one text or blob, in bytes.
 const VALUE_BYTES: usize = 1 << 20;
 
 impl Writer<'_> {
-    /// Writes a column. `is_key` if the table says that it is the primary key.
+    /// Writes a column. `is_key` tells whether the table declares it the primary key.
     pub(super) fn column_definition(&mut self, column: &ColumnDef, has_rowid: bool, is_key: bool) -> Written {
         let ColumnDef { name, data_type, options } = column;
         let word = column_type(name, data_type)?;
@@ -29,7 +29,7 @@ impl Writer<'_> {
         let is_row_id = has_rowid && is_key && schema::is_a_row_id(data_type);
         if counts && !is_row_id {
             return Err(invalid(format!(
-                "AUTOINCREMENT of the column {}: it is for INTEGER PRIMARY KEY",
+                "AUTOINCREMENT of the column {}: use it only with INTEGER PRIMARY KEY",
                 shown(&name.value)
             )));
         }
@@ -38,7 +38,7 @@ impl Writer<'_> {
         }
         options.iter().filter(|option| !is_autoincrement(&option.option)).try_for_each(|option| self.option(option))?;
         if !matches!(word, "BIGINT" | "DOUBLE PRECISION") {
-            // What SQLite bounds by itself. A statement could make a text of a gigabyte from small ones.
+            // SQLite limits this itself. Without the check, a statement could build a text of a gigabyte from small ones.
             self.put(" CHECK (octet_length(");
             self.column(name)?;
             self.put(&format!(") <= {VALUE_BYTES})"));
@@ -49,7 +49,7 @@ impl Writer<'_> {
     fn option(&mut self, option: &ColumnOptionDef) -> Written {
         let ColumnOptionDef { name, option } = option;
         if let ColumnOption::Collation(collation) = option {
-            // Texts have it already.
+            // Texts already have this collation.
             return collation_is_binary(collation);
         }
         self.put(" ");
@@ -74,9 +74,11 @@ impl Writer<'_> {
             ColumnOption::Check(check) => self.check(check)?,
             ColumnOption::ForeignKey(key) => self.references(key)?,
             ColumnOption::Generated { .. } => {
-                return Err(invalid("GENERATED columns do not work on PostgreSQL as on SQLite"));
+                return Err(invalid(
+                    "GENERATED columns do not work on PostgreSQL as on SQLite: compute the value in the service",
+                ));
             }
-            _ => return Err(invalid("a constraint of a column that SQLite or PostgreSQL does not have")),
+            _ => return Err(invalid("a column constraint that SQLite or PostgreSQL does not have")),
         }
         Ok(())
     }
@@ -117,7 +119,7 @@ impl Writer<'_> {
                 self.put(" ");
                 self.references(key)
             }
-            _ => Err(invalid("a constraint of a table that SQLite does not have")),
+            _ => Err(invalid("a table constraint that SQLite does not have")),
         }
     }
 
@@ -127,7 +129,7 @@ impl Writer<'_> {
                 column: OrderByExpr { expr: Expr::Identifier(name), options, with_fill: None },
                 operator_class: None,
             } if options.sort.is_none() && options.nulls_first.is_none() => self.column(name),
-            _ => Err(invalid("PRIMARY KEY and UNIQUE take names of columns")),
+            _ => Err(invalid("PRIMARY KEY and UNIQUE need column names")),
         }
     }
 
@@ -180,7 +182,7 @@ impl Writer<'_> {
     }
 }
 
-/// A text is compared by its bytes, as by SQLite.
+/// The type of a column. Texts get the collation that compares bytes, as in SQLite.
 fn column_type(name: &Ident, data_type: &DataType) -> Result<&'static str, StorageError> {
     match data_type {
         DataType::Text => Ok("TEXT COLLATE \"C\""),

@@ -1,4 +1,4 @@
-//! Statements that read and change data.
+//! Translates statements that read or change rows.
 
 use sqlparser::ast::{
     Assignment, AssignmentTarget, ConflictTarget, Delete, Expr, FromTable, Insert, OnConflict, OnConflictAction,
@@ -30,7 +30,7 @@ pub(super) fn statement(words: Vec<TokenWithSpan>, limits: &Limits) -> Result<Tr
 /// Refuses other kinds of statements before they are parsed.
 fn is_of_data(words: &[TokenWithSpan]) -> Written {
     let Some(first) = tokens::first_word(words) else {
-        return Err(invalid("a statement begins with a word like SELECT"));
+        return Err(invalid("a statement must begin with a keyword such as SELECT"));
     };
     match first.as_str() {
         "SELECT" | "VALUES" | "WITH" | "INSERT" | "UPDATE" | "DELETE" => Ok(()),
@@ -45,7 +45,7 @@ fn is_of_data(words: &[TokenWithSpan]) -> Written {
 }
 
 impl Writer<'_> {
-    /// Writes a data statement. Says whether it writes and whether it gives rows.
+    /// Writes a data statement. Returns whether it writes, and whether it returns rows.
     fn data(&mut self, statement: &Statement) -> Result<(bool, bool), StorageError> {
         match statement {
             Statement::Query(query) => match query.body.as_ref() {
@@ -62,7 +62,7 @@ impl Writer<'_> {
     fn change_after_with(&mut self, query: &Query) -> Written {
         self.query_begins(query)?;
         if query.order_by.is_some() || query.limit_clause.is_some() {
-            return Err(invalid("ORDER BY and LIMIT of a change do not work on PostgreSQL"));
+            return Err(invalid("UPDATE and DELETE with ORDER BY or LIMIT do not work on PostgreSQL"));
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Writer<'_> {
     fn insert<'i>(&mut self, insert: &'i Insert) -> Result<Option<&'i Vec<SelectItem>>, StorageError> {
         insert_is_plain(insert)?;
         let TableObject::TableName(table) = &insert.table else {
-            return Err(invalid("INSERT takes the name of a table"));
+            return Err(invalid("INSERT needs the name of a table"));
         };
         self.put("INSERT INTO ");
         self.table(table)?;
@@ -96,7 +96,7 @@ impl Writer<'_> {
         match &insert.source {
             Some(source) => self.query(source)?,
             None if insert.columns.is_empty() => self.put("DEFAULT VALUES"),
-            None => return Err(invalid("DEFAULT VALUES takes no columns")),
+            None => return Err(invalid("DEFAULT VALUES allows no columns")),
         }
         match &insert.on {
             None => {}
@@ -135,7 +135,7 @@ impl Writer<'_> {
             return Err(invalid("UPDATE OR … does not work on PostgreSQL"));
         }
         if !update.order_by.is_empty() || update.limit.is_some() || update.output.is_some() {
-            return Err(invalid("an UPDATE has only SET, FROM, WHERE and RETURNING"));
+            return Err(invalid("an UPDATE may have only SET, FROM, WHERE and RETURNING"));
         }
         self.put("UPDATE ");
         self.changed_table(&update.table)?;
@@ -147,7 +147,7 @@ impl Writer<'_> {
                 self.put(" FROM ");
                 self.list(tables, Self::joined)?;
             }
-            Some(UpdateTableFromKind::BeforeSet(_)) => return Err(invalid("FROM before SET")),
+            Some(UpdateTableFromKind::BeforeSet(_)) => return Err(invalid("FROM before SET: write it after SET")),
         }
         self.condition(" WHERE ", update.selection.as_ref())?;
         Ok(update.returning.as_ref())
@@ -156,12 +156,12 @@ impl Writer<'_> {
     fn delete<'d>(&mut self, delete: &'d Delete) -> Result<Option<&'d Vec<SelectItem>>, StorageError> {
         let strange = !delete.tables.is_empty() || delete.using.is_some() || delete.output.is_some();
         if strange || !delete.order_by.is_empty() || delete.limit.is_some() {
-            return Err(invalid("a DELETE has only FROM, WHERE and RETURNING"));
+            return Err(invalid("a DELETE may have only FROM, WHERE and RETURNING"));
         }
         self.put("DELETE FROM ");
         match &delete.from {
             FromTable::WithFromKeyword(tables) if tables.len() == 1 => self.changed_table(&tables[0])?,
-            _ => return Err(invalid("DELETE FROM takes one table")),
+            _ => return Err(invalid("DELETE FROM needs one table")),
         }
         self.condition(" WHERE ", delete.selection.as_ref())?;
         Ok(delete.returning.as_ref())
@@ -169,7 +169,7 @@ impl Writer<'_> {
 
     fn changed_table(&mut self, table: &TableWithJoins) -> Written {
         if !table.joins.is_empty() || !matches!(table.relation, TableFactor::Table { .. }) {
-            return Err(invalid("a change takes the name of one table"));
+            return Err(invalid("INSERT, UPDATE and DELETE need the name of one table"));
         }
         self.joined(table)
     }

@@ -1,4 +1,4 @@
-//! Expressions.
+//! Translates expressions.
 
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, ExactNumberInfo, Expr, ObjectName, ObjectNamePart, UnaryOperator,
@@ -29,7 +29,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What asks something of an expression.
+    /// Writes expressions that test something.
     fn test(&mut self, expression: &Expr) -> Written {
         match expression {
             Expr::IsNull(tested) => self.is(tested, "NULL"),
@@ -58,7 +58,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What makes another value of an expression.
+    /// Writes expressions that convert a value.
     fn conversion(&mut self, expression: &Expr) -> Written {
         match expression {
             Expr::Case { operand, conditions, else_result, .. } => {
@@ -132,7 +132,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// SQLite makes a text of every operand, and no longer one than a value may be.
+    /// Writes `||`.
+    ///
+    /// SQLite converts every operand to a text and limits the result's size.
     fn joined_texts(&mut self, operands: &[&Expr]) -> Written {
         self.put(&"comptoir_join(".repeat(operands.len() - 1));
         for (at, operand) in operands.iter().enumerate() {
@@ -146,7 +148,7 @@ impl Writer<'_> {
 
     fn unary(&mut self, operator: UnaryOperator, operand: &Expr) -> Written {
         match operator {
-            // SQLite gives every value as it is.
+            // In SQLite a unary plus changes nothing.
             UnaryOperator::Plus => return self.operand(operand),
             UnaryOperator::Minus => self.put("-"),
             UnaryOperator::BitwiseNot => self.put("~"),
@@ -165,7 +167,9 @@ impl Writer<'_> {
         self.tuple(list)
     }
 
-    /// SQLite's LIKE does not tell upper from lower case, and knows no escape character unless one is given.
+    /// Writes LIKE.
+    ///
+    /// SQLite ignores case, and has no escape character unless the statement names one.
     fn like(&mut self, negated: bool, tested: &Expr, pattern: &Expr, escape: Option<&Expr>) -> Written {
         self.count_like()?;
         self.operand(tested)?;
@@ -176,9 +180,9 @@ impl Writer<'_> {
             None => self.string(""),
             Some(Expr::Value(value)) => match &value.value {
                 Value::SingleQuotedString(text) if text.chars().count() == 1 => self.string(text),
-                _ => return Err(invalid("ESCAPE takes one character")),
+                _ => return Err(invalid("ESCAPE needs one character")),
             },
-            Some(_) => return Err(invalid("ESCAPE takes one character")),
+            Some(_) => return Err(invalid("ESCAPE needs one character")),
         }
         Ok(())
     }
@@ -208,7 +212,7 @@ impl Writer<'_> {
             return Err(invalid(format!("CAST to {}: write INTEGER, REAL, TEXT or BLOB", shown(&to.to_string()))));
         };
         if word == "BIGINT" {
-            // PostgreSQL would round.
+            // PostgreSQL's own CAST would round.
             self.put("comptoir_integer");
             return self.parentheses(|writer| writer.expression(value));
         }
@@ -235,7 +239,7 @@ impl Writer<'_> {
                 self.put(number);
                 self.put(" AS DOUBLE PRECISION)");
             }
-            Value::Number(number, _) => return Err(invalid(format!("the number {}", shown(number)))),
+            Value::Number(number, _) => return Err(invalid(format!("the number {} is not supported", shown(number)))),
             Value::SingleQuotedString(text) => self.string(text),
             Value::HexStringLiteral(digits) => self.blob(digits)?,
             Value::Null => self.put("NULL"),
@@ -249,7 +253,7 @@ impl Writer<'_> {
 
     fn blob(&mut self, digits: &str) -> Written {
         if !digits.len().is_multiple_of(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(invalid("X'…' takes two hexadecimal digits for each byte"));
+            return Err(invalid("X'…' needs two hexadecimal digits for each byte"));
         }
         self.put("'\\x");
         self.put(digits);
@@ -258,7 +262,7 @@ impl Writer<'_> {
     }
 }
 
-/// Refuses a collation that PostgreSQL does not have.
+/// Refuses collations that PostgreSQL does not have.
 pub(super) fn collation_is_binary(collation: &ObjectName) -> Written {
     match collation.0.as_slice() {
         [ObjectNamePart::Identifier(name)] if name.value.eq_ignore_ascii_case("BINARY") => Ok(()),
@@ -269,7 +273,7 @@ pub(super) fn collation_is_binary(collation: &ObjectName) -> Written {
     }
 }
 
-/// The word of PostgreSQL for a type.
+/// PostgreSQL's name of a type.
 pub(super) fn type_word(data_type: &DataType) -> Option<&'static str> {
     match data_type {
         DataType::Integer(None) | DataType::Int(None) | DataType::BigInt(None) => Some("BIGINT"),
@@ -290,10 +294,10 @@ fn is_decimal(number: &str) -> bool {
     digits(whole) && digits(part) && digits(exponent) && !exponent.is_empty() && !(whole.is_empty() && part.is_empty())
 }
 
-/// The operands of a chain of the same operator, in PostgreSQL's order.
+/// The operands of a chain of the same operator, in the order for PostgreSQL.
 ///
-/// PostgreSQL reads the type of a parameter off its first use, which `$1 IS NULL` does not tell. So such tests come last
-/// among what AND or OR connects; they do not depend on what stands before them.
+/// PostgreSQL infers the type of a parameter from its first use. `$1 IS NULL` does not tell the type. So such tests come last in
+/// a chain of AND or OR. The order does not change the result.
 fn operands<'e>(left: &'e Expr, operator: &BinaryOperator, right: &'e Expr) -> Vec<&'e Expr> {
     let (mut operands, mut rest) = (vec![right], left);
     while let Expr::BinaryOp { left, op, right } = rest
@@ -338,7 +342,7 @@ fn comparison(operator: &BinaryOperator) -> Option<&'static str> {
     }
 }
 
-/// The word of an operator of which a chain needs no parentheses.
+/// The word of an operator whose chains need no parentheses.
 fn joining(operator: &BinaryOperator) -> Option<&'static str> {
     match operator {
         BinaryOperator::And => Some("AND"),
@@ -368,14 +372,14 @@ fn no_operator(operator: &BinaryOperator) -> StorageError {
 
 fn refused(expression: &Expr) -> StorageError {
     match expression {
-        Expr::Tuple(_) => invalid("a row like (a, b) stands only in comparisons"),
+        Expr::Tuple(_) => invalid("a row such as (a, b) is only allowed in comparisons"),
         Expr::Substring { .. } => invalid("the function substr does not work on PostgreSQL as on SQLite"),
         Expr::Trim { .. } => invalid("the function trim does not work on PostgreSQL as on SQLite"),
         Expr::RLike { .. } => invalid("REGEXP does not work on PostgreSQL: write LIKE"),
         Expr::ILike { .. } | Expr::SimilarTo { .. } => invalid("SQLite has neither ILIKE nor SIMILAR TO: write LIKE"),
         Expr::IsUnknown(_) | Expr::IsNotUnknown(_) => invalid("SQLite has no IS UNKNOWN: write IS NULL"),
         Expr::AnyOp { .. } | Expr::AllOp { .. } => invalid("SQLite has neither ANY nor ALL: write IN or EXISTS"),
-        Expr::TypedString(_) | Expr::Interval(_) => invalid("SQLite has neither types before texts nor INTERVAL"),
+        Expr::TypedString(_) | Expr::Interval(_) => invalid("SQLite has neither typed strings nor INTERVAL"),
         _ => invalid("an expression that SQLite does not have"),
     }
 }

@@ -1,4 +1,4 @@
-//! Calls of functions.
+//! Translates function calls.
 
 use sqlparser::ast::{
     CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
@@ -11,7 +11,7 @@ use crate::StorageError;
 use super::writer::{Writer, Written};
 use super::{denied, invalid, shown};
 
-/// The functions that work on both databases alike, in order.
+/// The functions that work the same on both databases, sorted.
 const FUNCTIONS: &[&str] = &[
     "abs",
     "acos",
@@ -53,7 +53,7 @@ const FUNCTIONS: &[&str] = &[
     "upper",
 ];
 
-/// Functions that a service may use on SQLite, and that PostgreSQL does not have, or not alike.
+/// Functions of SQLite that PostgreSQL does not have, or that behave differently there.
 const OF_SQLITE: &[&str] = &[
     "char",
     "format",
@@ -86,7 +86,7 @@ impl Writer<'_> {
         };
         let strange = *uses_odbc_syntax || !within_group.is_empty() || null_treatment.is_some();
         let FunctionArguments::List(arguments) = args else {
-            return Err(invalid(format!("the function {function} without (…)")));
+            return Err(invalid(format!("the function {function} without parentheses: write {function}(…)")));
         };
         if strange || !matches!(parameters, FunctionArguments::None) {
             return Err(invalid(format!("a call of {function} that SQLite does not have")));
@@ -105,11 +105,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The parser takes CEIL and FLOOR for words of the language.
+    /// Writes ceil and floor, which the parser takes for keywords.
     pub(super) fn rounded(&mut self, function: &str, value: &Expr, field: &CeilFloorKind) -> Written {
         self.count_function()?;
         if !matches!(field, CeilFloorKind::DateTimeField(DateTimeField::NoDateTime)) {
-            return Err(invalid(format!("{function} takes one argument")));
+            return Err(invalid(format!("{function} needs exactly one argument")));
         }
         self.put(function);
         self.parentheses(|writer| writer.expression(value))
@@ -138,7 +138,7 @@ impl Writer<'_> {
 
     fn argument(&mut self, function: &str, argument: &FunctionArg) -> Written {
         match argument {
-            // SQLite changes the case of ASCII alone.
+            // SQLite changes only the case of ASCII letters.
             FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if matches!(function, "lower" | "upper") => {
                 self.operand(value)?;
                 self.put(" COLLATE \"C\"");
@@ -164,7 +164,7 @@ impl Writer<'_> {
     pub(super) fn window(&mut self, window: &WindowSpec) -> Written {
         let WindowSpec { window_name, partition_by, order_by, window_frame } = window;
         if window_name.is_some() {
-            return Err(invalid("a window that begins with another one's name"));
+            return Err(invalid("a window that extends another window"));
         }
         self.parentheses(|writer| {
             let mut space = "";
@@ -219,8 +219,9 @@ impl Writer<'_> {
     }
 }
 
-/// What is written around a call that would give a `numeric`, which SQLite does not have: other results than its own, and
-/// arithmetic that no deadline stops.
+/// What to write around a call whose result would be a `numeric`, a type that SQLite does not have.
+///
+/// Its results would differ, and no deadline stops its arithmetic.
 fn kept_from_numeric(function: &str) -> (&'static str, &'static str) {
     match function {
         "sum" => ("comptoir_sum(", ")"),
@@ -229,7 +230,7 @@ fn kept_from_numeric(function: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// The function of PostgreSQL that a name stands for.
+/// PostgreSQL's function for a name.
 fn listed(name: &str) -> Result<&'static str, StorageError> {
     let lower = name.to_ascii_lowercase();
     match FUNCTIONS.iter().find(|function| **function == lower) {

@@ -1,4 +1,4 @@
-//! What sqlparser is told about the platform's SQL.
+//! Tells sqlparser which grammar the platform's SQL has.
 
 use std::any::TypeId;
 
@@ -12,16 +12,16 @@ use crate::StorageError;
 
 use super::{invalid, shown};
 
-/// How deep the parser may recurse, by its own count.
+/// The maximum depth of the parser's recursion, by its own count.
 const RECURSION: usize = 48;
 
-/// SQLite's grammar with its real precedence of operators, which sqlparser does not have.
+/// SQLite's grammar with the correct operator precedence, which sqlparser's version lacks.
 #[derive(Debug)]
 pub(super) struct Platform;
 
 const SQLITE: SQLiteDialect = SQLiteDialect {};
 
-/// What binds tighter than every operator between two operands.
+/// The precedence of unary operators, which bind tighter than all binary ones.
 const UNARY: u8 = 50;
 
 impl Dialect for Platform {
@@ -101,20 +101,22 @@ impl Dialect for Platform {
     }
 }
 
-/// Parses all of a statement whose tokens were checked.
+/// Parses a whole statement from tokens that were already checked.
 pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Statement, StorageError> {
     let mut parser = Parser::new(&Platform).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
     let statement = parser.parse_statement().map_err(refused)?;
     match parser.peek_token().token {
         Token::EOF => Ok(statement),
-        Token::Word(word) if word.keyword == Keyword::ESCAPE => Err(invalid("ESCAPE takes one character")),
+        Token::Word(word) if word.keyword == Keyword::ESCAPE => Err(invalid("ESCAPE needs one character")),
         token => Err(invalid(format!("unexpected {}", shown(&token.to_string())))),
     }
 }
 
 fn refused(error: ParserError) -> StorageError {
     match error {
-        ParserError::RecursionLimitExceeded => StorageError::TooLarge("a statement nested too deep".to_owned()),
+        ParserError::RecursionLimitExceeded => {
+            StorageError::TooLarge("a statement that is nested too deeply".to_owned())
+        }
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
             invalid(text.chars().take(240).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>())
         }

@@ -1,4 +1,4 @@
-//! Queries, and what they read from.
+//! Translates queries and the tables they read.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause,
@@ -20,7 +20,7 @@ impl Writer<'_> {
         query.limit_clause.as_ref().map_or(Ok(()), |limit| self.limit(limit))
     }
 
-    /// Writes WITH, and refuses what no query has.
+    /// Writes WITH, and refuses clauses that SQLite does not have.
     pub(super) fn query_begins(&mut self, query: &Query) -> Written {
         let Query { with, body: _, order_by: _, limit_clause: _, .. } = query;
         if !query.locks.is_empty() || query.for_clause.is_some() {
@@ -60,9 +60,10 @@ impl Writer<'_> {
         self.parentheses(|writer| writer.query(query))
     }
 
-    /// Writes the sides of UNION, EXCEPT and INTERSECT, or the only one.
+    /// Writes the parts of a UNION, EXCEPT or INTERSECT, or the only SELECT.
     ///
-    /// For SQLite none of these comes before another; for PostgreSQL INTERSECT does, so it gets parentheses.
+    /// SQLite evaluates these operators from left to right. PostgreSQL evaluates INTERSECT first, so the parts
+    /// before it get parentheses.
     fn sides(&mut self, body: &SetExpr) -> Written {
         let mut sides = Vec::new();
         flatten(body, None, &mut sides);
@@ -82,9 +83,11 @@ impl Writer<'_> {
         match side {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Values(values) => self.values(values),
-            SetExpr::Query(_) => Err(invalid("SQLite has no parentheses around the sides of UNION and the like")),
+            SetExpr::Query(_) => {
+                Err(invalid("SQLite has no parentheses around the parts of UNION, EXCEPT and INTERSECT"))
+            }
             SetExpr::Table(_) => Err(invalid("SQLite has no TABLE: write SELECT * FROM")),
-            _ => Err(invalid("a statement that changes something inside another one")),
+            _ => Err(invalid("a writing statement inside another statement")),
         }
     }
 
@@ -107,7 +110,7 @@ impl Writer<'_> {
             Some(Distinct::On(_)) => return Err(invalid("SQLite has no DISTINCT ON")),
         }
         if select.projection.is_empty() {
-            return Err(invalid("a SELECT of no columns"));
+            return Err(invalid("a SELECT without columns"));
         }
         self.list(&select.projection, Self::selected)?;
         if !select.from.is_empty() {
@@ -124,7 +127,7 @@ impl Writer<'_> {
         self.list(&select.named_window, Self::named_window)
     }
 
-    /// Writes a word and the condition that it begins, if there is one.
+    /// Writes a keyword and its condition, if there is one.
     pub(super) fn condition(&mut self, word: &str, condition: Option<&Expr>) -> Written {
         condition.map_or(Ok(()), |condition| {
             self.put(word);
@@ -134,7 +137,7 @@ impl Writer<'_> {
 
     fn named_window(&mut self, window: &NamedWindowDefinition) -> Written {
         let NamedWindowDefinition(name, NamedWindowExpr::WindowSpec(window)) = window else {
-            return Err(invalid("a window that is another one's name"));
+            return Err(invalid("a window that only names another window"));
         };
         self.name(name)?;
         self.put(" AS ");
@@ -178,7 +181,7 @@ impl Writer<'_> {
                 self.put(".*");
                 Ok(())
             }
-            _ => Err(invalid("a column of a result that SQLite does not have")),
+            _ => Err(invalid("a result column that SQLite does not have")),
         }
     }
 
@@ -236,8 +239,8 @@ impl Writer<'_> {
             }
             TableFactor::Table { args: Some(_), .. }
             | TableFactor::TableFunction { .. }
-            | TableFactor::Function { .. } => Err(denied("a function in the place of a table")),
-            _ => Err(invalid("something to read from that SQLite does not have")),
+            | TableFactor::Function { .. } => Err(denied("a function in place of a table")),
+            _ => Err(invalid("a kind of table in FROM that SQLite does not have")),
         }
     }
 
@@ -245,7 +248,7 @@ impl Writer<'_> {
         match alias {
             None => Ok(()),
             Some(TableAlias { explicit: _, name, columns, at: None }) if columns.is_empty() => self.table_alias(name),
-            Some(_) => Err(invalid("SQLite has no names of columns after the name of a table")),
+            Some(_) => Err(invalid("SQLite has no column names after a table's alias")),
         }
     }
 
@@ -303,7 +306,9 @@ impl Writer<'_> {
 
 type Side<'q> = (Option<(&'q SetOperator, &'q SetQuantifier)>, &'q SetExpr);
 
-/// The sides of a query in their order, each with the operator before it. How deep they are is bounded.
+/// The parts of a query in order, each with the operator before it.
+///
+/// Their depth is limited.
 fn flatten<'q>(body: &'q SetExpr, before: Option<(&'q SetOperator, &'q SetQuantifier)>, sides: &mut Vec<Side<'q>>) {
     match body {
         SetExpr::SetOperation { left, op, set_quantifier, right } => {
@@ -338,7 +343,7 @@ fn select_is_plain(select: &Select) -> Written {
     Ok(())
 }
 
-/// Whether a table is only a name and an alias.
+/// Whether a table consists only of a name and an alias.
 fn is_plain(table: &TableFactor) -> bool {
     let TableFactor::Table {
         name: _,

@@ -1,4 +1,4 @@
-//! Statements that change the schema.
+//! Translates statements that change the schema.
 
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
@@ -26,17 +26,19 @@ pub(super) fn statement(mut words: Vec<TokenWithSpan>) -> Result<String, Storage
             writer.schema(&grammar::parse(words)?)?;
         }
         ["CREATE" | "DROP", "VIEW"] => {
-            return Err(invalid("views do not work on PostgreSQL: write the query where it is used"));
+            return Err(invalid("views do not work on PostgreSQL: write the query in place of the view"));
         }
         ["CREATE" | "DROP", "TRIGGER"] => return Err(invalid("triggers do not work on PostgreSQL")),
-        ["CREATE", "TEMP" | "TEMPORARY"] => return Err(invalid("what is TEMP does not work on PostgreSQL")),
+        ["CREATE", "TEMP" | "TEMPORARY"] => return Err(invalid("TEMP tables and indexes do not work on PostgreSQL")),
         ["CREATE", "VIRTUAL"] => return Err(invalid("virtual tables do not work on PostgreSQL")),
         [verb, what] => return Err(denied(super::shown(&format!("{verb} {what}")))),
     }
     writer.finish().map(|(sql, _)| sql)
 }
 
-/// Cuts STRICT and WITHOUT ROWID off, which PostgreSQL does not need. Says whether the table has a rowid.
+/// Removes STRICT and WITHOUT ROWID, which PostgreSQL does not have.
+///
+/// Returns whether the table has a rowid.
 fn cut_table_options(words: &mut Vec<TokenWithSpan>) -> Result<bool, StorageError> {
     let end = words.iter().rposition(|word| word.token == Token::RParen).map_or(0, |last| last + 1);
     let options = if end == 0 { Vec::new() } else { words.split_off(end) };
@@ -65,7 +67,7 @@ fn cut_table_options(words: &mut Vec<TokenWithSpan>) -> Result<bool, StorageErro
 }
 
 fn no_table_option() -> StorageError {
-    invalid("after the columns of a table stand only STRICT and WITHOUT ROWID")
+    invalid("only STRICT and WITHOUT ROWID are allowed after the columns of a table")
 }
 
 impl Writer<'_> {
@@ -139,7 +141,7 @@ impl Writer<'_> {
         let AlterTable { name, if_exists, only, operations, location, on_cluster, table_type, end_token: _ } = alter;
         let strange = *if_exists || *only || location.is_some() || on_cluster.is_some() || table_type.is_some();
         let [operation] = operations.as_slice() else {
-            return Err(invalid("ALTER TABLE takes one change"));
+            return Err(invalid("ALTER TABLE allows only one change"));
         };
         if strange {
             return Err(invalid("an ALTER TABLE that SQLite does not have"));
@@ -172,7 +174,7 @@ impl Writer<'_> {
                 self.put("DROP COLUMN ");
                 self.list(column_names, Self::column)
             }
-            _ => Err(invalid("ALTER TABLE takes ADD COLUMN, RENAME TO, RENAME COLUMN or DROP COLUMN")),
+            _ => Err(invalid("ALTER TABLE allows only ADD COLUMN, RENAME TO, RENAME COLUMN and DROP COLUMN")),
         }
     }
 
@@ -196,30 +198,30 @@ impl Writer<'_> {
             _ => return Err(denied("this kind of DROP")),
         });
         let [name] = names.as_slice() else {
-            return Err(invalid("DROP takes one name"));
+            return Err(invalid("DROP allows only one name"));
         };
         self.put(if *if_exists { "IF EXISTS " } else { "" });
         self.table(name)
     }
 
-    /// Writes the value of a column that is not given: a literal.
+    /// Writes the default of a column, which must be a literal.
     pub(super) fn default_value(&mut self, value: &Expr) -> Written {
         match value {
             Expr::Value(value) if !matches!(value.value, Value::Placeholder(_)) => self.literal(&value.value),
             Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => match expr.as_ref() {
                 Expr::Value(number) if matches!(number.value, Value::Number(..)) => self.expression(value),
-                _ => Err(invalid("DEFAULT takes a number, a text, a blob or NULL")),
+                _ => Err(invalid("DEFAULT allows only a number, a text, a blob or NULL")),
             },
             Expr::Nested(inner) => self.default_value(inner),
-            _ => Err(invalid("DEFAULT takes a number, a text, a blob or NULL")),
+            _ => Err(invalid("DEFAULT allows only a number, a text, a blob or NULL")),
         }
     }
 }
 
-/// Refuses every clause of CREATE TABLE that is not written.
+/// Refuses every clause of CREATE TABLE that the translation does not write.
 fn table_is_plain(table: &CreateTable) -> Written {
     if table.query.is_some() || table.columns.is_empty() {
-        return Err(invalid("CREATE TABLE takes columns: write INSERT … SELECT after it in the place of AS"));
+        return Err(invalid("CREATE TABLE needs columns: in place of AS, write an INSERT … SELECT after it"));
     }
     let plain = CreateTableBuilder::new(ObjectName(table.name.0.clone()))
         .if_not_exists(table.if_not_exists)
@@ -233,7 +235,7 @@ fn table_is_plain(table: &CreateTable) -> Written {
     Ok(())
 }
 
-/// The column that a constraint of the table makes the primary key, if it is only one.
+/// The only column of a primary key that the table declares, if there is one.
 fn row_id_of_the_table(constraints: &[TableConstraint]) -> Option<&Ident> {
     constraints.iter().find_map(|constraint| match constraint {
         TableConstraint::PrimaryKey(key) => match key.columns.as_slice() {
@@ -244,7 +246,7 @@ fn row_id_of_the_table(constraints: &[TableConstraint]) -> Option<&Ident> {
     })
 }
 
-/// Whether a type makes a primary key the rowid of SQLite, which is numbered by itself.
+/// Whether SQLite makes a primary key of this type its rowid, and numbers it itself.
 pub(super) fn is_a_row_id(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Integer(None))
 }

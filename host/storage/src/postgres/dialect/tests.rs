@@ -14,7 +14,7 @@ fn translated(sql: &str) -> Translated {
     statement(sql, &LIMITS).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// The statement in PostgreSQL's words, which another parser understands the same way.
+/// Translates a statement, and checks that another parser understands the result in the same way.
 fn postgres(sql: &str) -> String {
     let sql = translated(sql).sql;
     assert_eq!(again(&sql), sql);
@@ -35,7 +35,7 @@ fn refused(sql: &str) -> StorageError {
     }
 }
 
-/// Statements that say something of everything that is allowed.
+/// Statements that together use everything that is allowed.
 const ALLOWED: &[(&str, &str)] = &[
     ("SELECT 1", "SELECT 1"),
     ("select A.b, \"C\", `d` from [T] a;", r#"SELECT "a"."b", "C", "d" FROM "T" AS "a""#),
@@ -151,7 +151,7 @@ const ALLOWED: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_allowed_is_written_in_the_words_of_postgresql() {
+fn everything_allowed_is_translated() {
     for (sql, expected) in ALLOWED {
         assert_eq!(postgres(sql), *expected, "{sql}");
     }
@@ -175,13 +175,13 @@ fn operators_bind_as_in_sqlite() {
 }
 
 #[test]
-fn what_tests_a_parameter_for_null_comes_after_what_tells_its_type() {
+fn a_null_test_of_a_parameter_comes_after_a_use_that_tells_its_type() {
     let sql = "SELECT a FROM t WHERE $1 IS NULL OR a > $1";
     assert_eq!(postgres(sql), r#"SELECT "a" FROM "t" WHERE ("a" > $1) OR ($1 IS NULL)"#);
 }
 
 #[test]
-fn a_statement_says_what_it_does_and_how_many_parameters_it_takes() {
+fn a_translation_knows_its_kind_and_number_of_parameters() {
     let told = |sql: &str| {
         let Translated { parameters, writes, gives_rows, .. } = translated(sql);
         (parameters, writes, gives_rows)
@@ -202,7 +202,7 @@ fn quotes_in_names_and_texts_stay_inside_them() {
 }
 
 #[test]
-fn what_begins_a_literal_of_postgresql_is_only_a_name() {
+fn prefixes_of_postgresql_literals_are_only_names() {
     assert_eq!(postgres("SELECT U&'a' FROM t"), r#"SELECT "u" & 'a' FROM "t""#);
     assert_eq!(postgres("SELECT array[1] FROM t"), r#"SELECT "array" AS "1" FROM "t""#);
 }

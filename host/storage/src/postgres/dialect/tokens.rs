@@ -1,4 +1,4 @@
-//! The words of a text: which there may be at all, and how deep they can make a tree.
+//! Checks the tokens of a statement: which are allowed, and how deep a tree they can make.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -8,20 +8,26 @@ use crate::StorageError;
 use super::grammar::Platform;
 use super::{invalid, shown};
 
-/// How many tokens one statement may have, so that its tree has a bounded size.
+/// The maximum number of tokens of a statement, so that its tree has a limited size.
 const TOKENS: usize = 100_000;
-/// How many parentheses may be open at once.
+/// The maximum number of parentheses that are open at once.
 const PARENTHESES: usize = 16;
-/// How many operators may stand in one another: all those between two commas, in every parenthesis that is open.
+/// The maximum number of nested operators.
+///
+/// All operators between two commas count, in every open parenthesis.
 const OPERATORS: usize = 300;
-/// How many UNION, EXCEPT and INTERSECT may stand in one another. No comma ends them.
+/// The maximum number of nested UNION, EXCEPT and INTERSECT.
+///
+/// Commas do not end them.
 const SET_OPERATORS: usize = 50;
 
-/// The statements of a text without comments and semicolons. With an error, the last one is where it occurred.
+/// Splits a text into statements, without comments and semicolons.
+///
+/// If there is an error, it occurred in the last statement.
 pub(super) fn statements(sql: &str) -> (Vec<Vec<TokenWithSpan>>, Option<StorageError>) {
     let mut read = Vec::new();
     let unreadable = if sql.contains('\0') {
-        Some(invalid("a NUL in the text"))
+        Some(invalid("the statement contains a NUL character"))
     } else {
         let outcome = Tokenizer::new(&Platform, sql).tokenize_with_location_into_buf(&mut read);
         outcome.err().map(|error| invalid(shown(&error.to_string())))
@@ -50,7 +56,7 @@ pub(super) fn statements(sql: &str) -> (Vec<Vec<TokenWithSpan>>, Option<StorageE
     (statements, refused)
 }
 
-/// Why a token may not be in any statement, if so.
+/// Why a token is not allowed in any statement; `None` if it is allowed.
 fn refusal(token: &TokenWithSpan) -> Option<StorageError> {
     match &token.token {
         Token::HexStringLiteral(digits) if !is_a_blob(token, digits) => {
@@ -60,17 +66,19 @@ fn refusal(token: &TokenWithSpan) -> Option<StorageError> {
         Token::Number(..) | Token::SingleQuotedString(_) | Token::HexStringLiteral(_) => None,
         Token::Placeholder(name) => match name.strip_prefix('$') {
             Some(number) if is_a_number(number) => None,
-            _ => Some(invalid(format!("the parameter {}: write $1, $2 and so on", shown(name)))),
+            _ => Some(invalid(format!("the parameter {}: write parameters as $1, $2, …", shown(name)))),
         },
         Token::Comma | Token::LParen | Token::RParen | Token::Period => None,
         Token::Eq | Token::DoubleEq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq => None,
         Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => None,
         Token::Ampersand | Token::Pipe | Token::Tilde | Token::ShiftLeft | Token::ShiftRight => None,
-        other => Some(invalid(format!("{} is not understood", shown(&other.to_string())))),
+        other => Some(invalid(format!("unexpected {}", shown(&other.to_string())))),
     }
 }
 
-/// The tokenizer makes the same of X'10', a blob, and 0x10, a number: only their lengths differ.
+/// Whether a token is a blob (X'10') and not a number (0x10).
+///
+/// The tokenizer makes the same token of both. Only their lengths differ.
 fn is_a_blob(token: &TokenWithSpan, digits: &str) -> bool {
     let (start, end) = (token.span.start, token.span.end);
     let length = u64::try_from(digits.chars().count() + "X''".len()).ok();
@@ -83,11 +91,11 @@ fn is_a_number(text: &str) -> bool {
 
 /// Refuses a statement whose tree could be too deep or too large.
 ///
-/// The parser makes a tree deeper at operators and at parentheses. Commas stand between trees side by side, so they end
-/// what the operators before them made; except set operators, whose sides have commas of their own.
+/// Operators and parentheses make the tree deeper. A comma separates trees side by side, so it ends the count of the operators
+/// before it. It does not end the count of set operators, because their parts contain commas themselves.
 pub(super) fn bounded(tokens: &[TokenWithSpan]) -> Result<(), StorageError> {
     if tokens.len() > TOKENS {
-        return Err(StorageError::TooLarge(format!("a statement of more than {TOKENS} words")));
+        return Err(StorageError::TooLarge(format!("a statement of more than {TOKENS} tokens")));
     }
     let (mut open, mut here, mut around, mut sets) = (Vec::new(), 0, 0, 0);
     for token in tokens {
@@ -110,13 +118,15 @@ pub(super) fn bounded(tokens: &[TokenWithSpan]) -> Result<(), StorageError> {
             _ => here += 1,
         }
         if open.len() > PARENTHESES {
-            return Err(StorageError::TooLarge(format!("more than {PARENTHESES} parentheses in one another")));
+            return Err(StorageError::TooLarge(format!("more than {PARENTHESES} nested parentheses")));
         }
         if around + here > OPERATORS {
-            return Err(StorageError::TooLarge(format!("more than {OPERATORS} operators in one another")));
+            return Err(StorageError::TooLarge(format!("more than {OPERATORS} nested operators")));
         }
         if sets > SET_OPERATORS {
-            return Err(StorageError::TooLarge(format!("more than {SET_OPERATORS} times UNION and the like")));
+            return Err(StorageError::TooLarge(format!(
+                "more than {SET_OPERATORS} nested UNION, EXCEPT and INTERSECT"
+            )));
         }
     }
     Ok(())
@@ -135,7 +145,7 @@ fn is_set_operator(keyword: Keyword) -> bool {
     matches!(keyword, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS)
 }
 
-/// The word that a token is, in upper case, unless it is quoted.
+/// The word of a token in upper case, unless it is quoted.
 pub(super) fn word(token: Option<&TokenWithSpan>) -> Option<String> {
     match token.map(|token| &token.token) {
         Some(Token::Word(word)) if word.quote_style.is_none() => Some(word.value.to_ascii_uppercase()),
@@ -143,7 +153,7 @@ pub(super) fn word(token: Option<&TokenWithSpan>) -> Option<String> {
     }
 }
 
-/// The word that a statement begins with, in upper case.
+/// The first word of a statement in upper case.
 pub(super) fn first_word(tokens: &[TokenWithSpan]) -> Option<String> {
     word(tokens.first())
 }

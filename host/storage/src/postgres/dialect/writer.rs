@@ -1,4 +1,4 @@
-//! Writes a statement anew: names, lists, and what is counted on the way.
+//! Writes the translated statement: names, lists, parameters, and counts for the limits.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,19 @@ use crate::postgres::value::escaped;
 
 pub(super) type Written = Result<(), StorageError>;
 
-/// How many LIKEs one statement may have: each is a search through a text.
+/// The maximum number of LIKEs per statement, because each searches through a text.
 const LIKES: usize = 8;
-/// The longest name that PostgreSQL does not cut.
+/// The maximum length of a name, in bytes. PostgreSQL truncates longer ones.
 const NAME_BYTES: usize = 63;
-/// Columns that every table of PostgreSQL has.
+/// Columns that every table in PostgreSQL has.
 const SYSTEM_COLUMNS: [&str; 7] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"];
-/// What the names of tables begin with that are PostgreSQL's, SQLite's or the host's.
+/// Prefixes of tables that belong to PostgreSQL, SQLite or the host.
 const OTHERS: [&str; 4] = ["pg_", "sqlite_", "information_schema", "comptoir_"];
 const ROW_IDS: [&str; 2] = ["rowid", "_rowid_"];
 
-/// Functions of one row: PostgreSQL takes `t.to_json` for `to_json(t)` if there is no such column.
+/// Functions that take a row.
+///
+/// If a table has no column `to_json`, PostgreSQL takes `t.to_json` for `to_json(t)`.
 const FUNCTIONS_OF_A_ROW: &[&str] = &[
     "any_value",
     "array_agg",
@@ -55,7 +57,7 @@ pub(super) struct Writer<'l> {
     subqueries: usize,
     /// Names and aliases of tables.
     tables: BTreeSet<String>,
-    /// Columns that stand without a table.
+    /// Columns that the statement uses without naming their table.
     bare_columns: BTreeSet<String>,
 }
 
@@ -68,18 +70,18 @@ impl<'l> Writer<'l> {
             functions: 0,
             likes: 0,
             subqueries: 0,
-            // What a change calls the rows that it meets.
+            // The names of the affected rows in a writing statement.
             tables: ["excluded", "old", "new"].map(String::from).into(),
             bare_columns: BTreeSet::new(),
         }
     }
 
-    /// The text, and the highest number of a parameter.
+    /// Returns the text and the highest number of a parameter.
     pub(super) fn finish(self) -> Result<(String, usize), StorageError> {
-        // PostgreSQL would take it for the whole row.
+        // PostgreSQL would take the name for the whole row.
         if let Some(name) = self.bare_columns.intersection(&self.tables).next() {
             let name = shown(name);
-            return Err(invalid(format!("{name} is a table and stands for a column: write {name}.{name}")));
+            return Err(invalid(format!("{name} is a table but used as a column: write {name}.{name}")));
         }
         Ok((self.out, self.parameters))
     }
@@ -88,7 +90,7 @@ impl<'l> Writer<'l> {
         self.out.push_str(text);
     }
 
-    /// Writes what is in parentheses.
+    /// Writes parentheses and their content.
     pub(super) fn parentheses(&mut self, inner: impl FnOnce(&mut Self) -> Written) -> Written {
         self.put("(");
         inner(self)?;
@@ -96,7 +98,7 @@ impl<'l> Writer<'l> {
         Ok(())
     }
 
-    /// Writes items with commas between them.
+    /// Writes items separated by commas.
     pub(super) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T) -> Written) -> Written {
         for (at, item) in items.iter().enumerate() {
             if at > 0 {
@@ -107,7 +109,7 @@ impl<'l> Writer<'l> {
         Ok(())
     }
 
-    /// Writes a string. Backslashes have no meaning in it.
+    /// Writes a string. Backslashes have no special meaning in it.
     pub(super) fn string(&mut self, text: &str) {
         self.put("'");
         self.put(&escaped(text).replace('\'', "''"));
@@ -120,7 +122,7 @@ impl<'l> Writer<'l> {
         self.put("\"");
     }
 
-    /// Writes a name that stands for nothing that exists already: an alias, a window, a constraint.
+    /// Writes a name that refers to no existing object: an alias, a window, a constraint.
     pub(super) fn name(&mut self, ident: &Ident) -> Written {
         let name = name_of(ident)?;
         self.quoted(&name);
@@ -135,7 +137,7 @@ impl<'l> Writer<'l> {
         self.table_called(ident)
     }
 
-    /// Writes the name of a table that stands alone.
+    /// Writes the name of a table without a schema.
     pub(super) fn table_called(&mut self, ident: &Ident) -> Written {
         let name = name_of(ident)?;
         let lower = name.to_ascii_lowercase();
@@ -155,7 +157,7 @@ impl<'l> Writer<'l> {
         Ok(())
     }
 
-    /// Writes an alias for a subquery that has none: PostgreSQL wants one.
+    /// Writes an alias for a subquery without one, because PostgreSQL requires it.
     pub(super) fn subquery_alias(&mut self) {
         self.subqueries += 1;
         let alias = format!("subquery {}", self.subqueries);
@@ -163,7 +165,7 @@ impl<'l> Writer<'l> {
         self.tables.insert(alias);
     }
 
-    /// Writes the name of a column where it is made or changed.
+    /// Writes the name of a column that the statement creates or changes.
     pub(super) fn column(&mut self, ident: &Ident) -> Written {
         let name = name_of(ident)?;
         let lower = name.to_ascii_lowercase();
@@ -177,15 +179,15 @@ impl<'l> Writer<'l> {
         Ok(())
     }
 
-    /// Writes the name of a column that is given as a path of one part.
+    /// Writes the name of a column from a path with one part.
     pub(super) fn column_of(&mut self, name: &ObjectName) -> Written {
         match name.0.as_slice() {
             [ObjectNamePart::Identifier(ident)] => self.column(ident),
-            _ => Err(invalid(format!("the column {}: write its name alone", shown(&name.to_string())))),
+            _ => Err(invalid(format!("the column {}: write only its name", shown(&name.to_string())))),
         }
     }
 
-    /// Writes a column in an expression, with its table if that is given.
+    /// Writes a column in an expression, with its table if there is one.
     pub(super) fn column_reference(&mut self, parts: &[Ident]) -> Written {
         match parts {
             [column] => {
@@ -198,14 +200,14 @@ impl<'l> Writer<'l> {
                 is_no_function_of_a_row(column)?;
                 self.column(column)
             }
-            _ => Err(invalid("a column of a table in a schema: write table.column")),
+            _ => Err(invalid("a column with a schema: write table.column")),
         }
     }
 
-    /// Writes a parameter, from 1.
+    /// Writes a parameter. Its number starts at 1.
     pub(super) fn parameter(&mut self, name: &str) -> Written {
         if self.limits.parameters == 0 {
-            return Err(invalid("a parameter in a migration"));
+            return Err(invalid("a migration cannot have parameters"));
         }
         let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).unwrap_or(usize::MAX);
         if number == 0 || number > self.limits.parameters {
@@ -219,7 +221,7 @@ impl<'l> Writer<'l> {
     pub(super) fn count_function(&mut self) -> Written {
         self.functions += 1;
         if self.functions > self.limits.functions {
-            return Err(StorageError::TooLarge(format!("more than {} calls of functions", self.limits.functions)));
+            return Err(StorageError::TooLarge(format!("more than {} function calls", self.limits.functions)));
         }
         Ok(())
     }
@@ -227,7 +229,7 @@ impl<'l> Writer<'l> {
     pub(super) fn count_like(&mut self) -> Written {
         self.likes += 1;
         if self.likes > LIKES {
-            return Err(StorageError::TooLarge(format!("more than {LIKES} times LIKE")));
+            return Err(StorageError::TooLarge(format!("more than {LIKES} uses of LIKE")));
         }
         Ok(())
     }
@@ -239,22 +241,22 @@ fn is_no_function_of_a_row(column: &Ident) -> Written {
     if is_internal || FUNCTIONS_OF_A_ROW.contains(&lower.as_str()) {
         let name = shown(&lower);
         return Err(invalid(format!(
-            "the column {name} after a table, as PostgreSQL has a function {name}: rename it"
+            "the column {name} after a table: PostgreSQL has a function {name}, so rename the column"
         )));
     }
     Ok(())
 }
 
-/// A name as it is in PostgreSQL.
+/// The name of an object in PostgreSQL.
 pub(super) fn name_of(ident: &Ident) -> Result<String, StorageError> {
     let name = match ident.quote_style {
         None => ident.value.to_ascii_lowercase(),
         Some('"' | '`' | '[') => ident.value.clone(),
-        Some(_) => return Err(invalid(format!("'{}' in the place of a name", shown(&ident.value)))),
+        Some(_) => return Err(invalid(format!("'{}' in place of a name", shown(&ident.value)))),
     };
     match name.len() {
-        0 => Err(invalid("a name of no letters")),
+        0 => Err(invalid("a name is empty")),
         1..=NAME_BYTES => Ok(name),
-        _ => Err(invalid(format!("the name {}: it has more than {NAME_BYTES} bytes", shown(&name)))),
+        _ => Err(invalid(format!("the name {} has more than {NAME_BYTES} bytes", shown(&name)))),
     }
 }

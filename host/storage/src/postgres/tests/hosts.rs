@@ -1,4 +1,4 @@
-//! Several hosts on one database.
+//! Several hosts share one database.
 
 use futures::future::join_all;
 
@@ -6,14 +6,14 @@ use super::*;
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn two_hosts_that_start_at_once_make_one_schema() {
+async fn two_hosts_that_start_together_create_one_schema() {
     let service = service();
     let (server, other_server) = (server(), server());
     let opened = futures::future::join(server.open(&service, patient()), other_server.open(&service, patient())).await;
     let (one, other) = (opened.0.unwrap(), opened.1.unwrap());
     let list = vec![Migration { version: 1, sql: "CREATE TABLE t (x INTEGER) STRICT".into() }];
     let (ran, ran_there) = futures::future::join(one.migrate(list.clone()), other.migrate(list)).await;
-    assert_eq!([ran.unwrap(), ran_there.unwrap()].concat(), [1], "one of them migrates");
+    assert_eq!([ran.unwrap(), ran_there.unwrap()].concat(), [1], "only one host migrates");
     assert_eq!((one.schema_version().await, other.schema_version().await), (Ok(1), Ok(1)));
 }
 
@@ -30,15 +30,15 @@ async fn two_hosts_sell_each_mug_once() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn the_writer_is_one_among_all_hosts_and_a_read_in_its_transaction_is_locked() {
+async fn all_hosts_share_one_writer_which_also_protects_reads() {
     let service = service();
     let (one, other) = (host(&service, patient()).await, host(&service, patient()).await);
     let transaction = one.begin().await.unwrap();
     transaction.query(sql("SELECT stock FROM mugs")).await.unwrap();
     let mut elsewhere = Box::pin(other.execute(sql(SELL_ONE)));
-    // It has been sent when this has been answered, and yet it is not done.
+    // When these queries have been answered, the server has received the write, but must not have run it.
     for _ in 0..3 {
-        assert!((&mut elsewhere).now_or_never().is_none(), "another host wrote meanwhile");
+        assert!((&mut elsewhere).now_or_never().is_none(), "another host wrote during the transaction");
         other.query(sql("SELECT stock FROM mugs")).await.unwrap();
     }
     transaction.execute(sql("UPDATE mugs SET stock = 1")).await.unwrap();
@@ -49,7 +49,7 @@ async fn the_writer_is_one_among_all_hosts_and_a_read_in_its_transaction_is_lock
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn waiting_for_another_hosts_writer_ends() {
+async fn a_wait_for_another_hosts_writer_ends() {
     let service = service();
     let one = host(&service, patient()).await;
     let other = host(&service, PostgresConfig { longest_wait: Duration::from_millis(20), ..patient() }).await;
@@ -63,14 +63,14 @@ async fn waiting_for_another_hosts_writer_ends() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_connection_that_is_lost_takes_its_transaction_with_it_and_frees_the_writer() {
+async fn a_lost_connection_rolls_back_and_frees_the_writer() {
     let service = service();
     let (one, other) = (host(&service, patient()).await, host(&service, patient()).await);
     let transaction = one.begin().await.unwrap();
     transaction.execute(sql(SELL_ONE)).await.unwrap();
     assert!(end_connections(&service).await >= 1);
     assert!(matches!(transaction.commit().await, Err(StorageError::Unavailable(_))));
-    // The next ones get connections that work, in both hosts.
+    // The next calls get working connections, on both hosts.
     for storage in [&one, &other] {
         while storage.execute(sql(SELL_ONE)).await != Ok(1) {}
     }
@@ -79,10 +79,10 @@ async fn a_connection_that_is_lost_takes_its_transaction_with_it_and_frees_the_w
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_host_that_is_dropped_in_a_transaction_frees_the_writer() {
+async fn a_host_that_stops_during_a_transaction_frees_the_writer() {
     let service = service();
     let other = host(&service, patient()).await;
-    // A runtime of its own, which ends as a process would: nothing of it says goodbye.
+    // Its own runtime ends like a killed process: it closes nothing.
     let ended = std::thread::spawn({
         let service = service.clone();
         move || {
@@ -102,15 +102,15 @@ async fn a_host_that_is_dropped_in_a_transaction_frees_the_writer() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn calls_of_this_host_and_of_another_wait_for_a_migration_longer_than_for_a_write() {
+async fn calls_of_all_hosts_wait_longer_for_a_migration() {
     let service = service();
-    // Long enough for what a busy machine does after the migration.
+    // Long enough for the steps after the migration on a busy machine.
     let short = Duration::from_millis(500);
     let quick = PostgresConfig { longest_wait: short, statement_deadline: short, ..patient() };
     let (one, other) = (Arc::new(host(&service, patient()).await), host(&service, quick).await);
     let first = "CREATE TABLE mugs (id INTEGER PRIMARY KEY, stock INTEGER NOT NULL) STRICT; \
                  INSERT INTO mugs (id, stock) VALUES (1, 10)";
-    // It locks the table, and then takes much longer than the other host waits.
+    // Locks the table, and then runs much longer than the other host usually waits.
     let second = "ALTER TABLE mugs ADD COLUMN price INTEGER; CREATE TABLE numbers (i INTEGER NOT NULL) STRICT; \
                   WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) \
                   INSERT INTO numbers (i) SELECT i FROM n; CREATE INDEX by_i ON numbers (i)";

@@ -17,7 +17,7 @@ async fn log_in(service: &str) -> Client {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_services_role_reaches_no_other_service_and_not_the_hosts_own() {
+async fn a_services_role_reaches_only_its_own_schema() {
     let (mine, theirs) = (service(), service());
     let (_mine, _theirs) = (host(&mine, patient()).await, host(&theirs, patient()).await);
     let role = log_in(&mine).await;
@@ -43,7 +43,7 @@ async fn a_services_role_reaches_no_other_service_and_not_the_hosts_own() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn what_sqlite_does_not_have_is_refused_before_it_reaches_the_server() {
+async fn sql_unknown_to_sqlite_never_reaches_the_server() {
     let shop = host(&service(), patient()).await;
     for text in [
         "SELECT pg_sleep(10)",
@@ -92,7 +92,7 @@ async fn what_sqlite_does_not_have_is_refused_before_it_reaches_the_server() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn ever_new_statements_do_not_fill_the_servers_memory() {
+async fn new_statements_do_not_fill_the_servers_memory() {
     let shop = host(&service(), patient()).await;
     for number in 0..300 {
         shop.query(sql(&format!("SELECT {number}"))).await.unwrap();
@@ -104,7 +104,7 @@ async fn ever_new_statements_do_not_fill_the_servers_memory() {
     }
     let session = shop.0.lend(&shop.0.reader).await.unwrap();
     let compiled = session.number("SELECT count(*) FROM pg_prepared_statements").await.unwrap();
-    assert!(compiled < 256, "{compiled} statements are compiled");
+    assert!(compiled < 256, "{compiled} compiled statements");
     let longest = session.number("SELECT max(length(statement))::bigint FROM pg_prepared_statements").await.unwrap();
-    assert!(longest < 8_192, "one of {longest} bytes is compiled");
+    assert!(longest < 8_192, "a compiled statement has {longest} bytes");
 }

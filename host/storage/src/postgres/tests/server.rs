@@ -1,10 +1,10 @@
-//! How the host comes to its server.
+//! Connecting to the server, and creating roles and schemas.
 
 use super::*;
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn every_time_that_postgresql_leaves_open_is_set_on_each_connection() {
+async fn every_connection_has_all_timeouts() {
     let config = PostgresConfig { statement_deadline: Duration::from_millis(1_500), ..PostgresConfig::default() };
     let shop = host(&service(), config).await;
     for (pool, only_reads) in [(&shop.0.reader, "on"), (&shop.0.writer, "off")] {
@@ -27,7 +27,7 @@ async fn every_time_that_postgresql_leaves_open_is_set_on_each_connection() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_role_that_somebody_else_made_is_not_taken() {
+async fn a_role_that_no_host_created_is_not_used() {
     let (service, operator) = (service(), operator().await);
     let database: String = operator.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
     let role = format!("comptoir_{database}_{service}");
@@ -40,12 +40,12 @@ async fn a_role_that_somebody_else_made_is_not_taken() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_role_that_was_left_behind_is_asked_for_by_name() {
+async fn the_error_names_a_missing_role() {
     let (service, operator) = (service(), operator().await);
     drop(host(&service, patient()).await);
     let kept = "SELECT role FROM comptoir.logins WHERE service = $1";
     let role: String = operator.query_one(kept, &[&service]).await.unwrap().get(0);
-    // As after the database alone was restored on another server.
+    // The state after only the database was restored on another server.
     let gone = format!("REASSIGN OWNED BY \"{role}\" TO CURRENT_USER; DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
     operator.batch_execute(&gone).await.unwrap();
     let refused = server().open(&service, patient()).await.err().unwrap();
@@ -54,7 +54,7 @@ async fn a_role_that_was_left_behind_is_asked_for_by_name() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_schema_that_was_dropped_is_not_begun_anew_unasked() {
+async fn a_dropped_schema_is_not_created_again() {
     let service = service();
     drop(host(&service, patient()).await);
     operator().await.batch_execute(&format!("DROP SCHEMA service_{service} CASCADE")).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_schema_that_was_dropped_is_not_begun_anew_unasked() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_database_with_other_settings_changes_nothing_for_a_service() {
+async fn settings_of_the_server_do_not_affect_a_service() {
     let (service, operator) = (service(), operator().await);
     drop(host(&service, patient()).await);
     let role: String =
@@ -80,8 +80,8 @@ async fn a_database_with_other_settings_changes_nothing_for_a_service() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn with_an_authority_every_connection_is_encrypted_and_a_server_that_it_does_not_vouch_for_is_refused() {
-    let authority = std::env::var("COMPTOIR_TEST_POSTGRES_AUTHORITY").expect("`just test-postgres` makes one");
+async fn an_authority_enforces_tls_and_refuses_unknown_servers() {
+    let authority = std::env::var("COMPTOIR_TEST_POSTGRES_AUTHORITY").expect("`just test-postgres` creates it");
     let service = service();
     let server = PostgresServer::new(&url(), Some(Path::new(&authority))).unwrap();
     let shop = server.open(&service, patient()).await.unwrap();
@@ -124,7 +124,7 @@ fn a_server_on_another_machine_needs_an_authority() {
 }
 
 #[test]
-fn a_connection_string_is_read_from_a_file_of_its_owners_alone() {
+fn only_the_owner_may_read_the_file_with_the_connection_string() {
     use std::os::unix::fs::PermissionsExt as _;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "postgres://c:secret@localhost/shop\n").unwrap();
@@ -136,7 +136,7 @@ fn a_connection_string_is_read_from_a_file_of_its_owners_alone() {
 }
 
 #[test]
-fn an_authority_is_a_file_of_certificates() {
+fn an_authority_is_a_file_with_certificates() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let refused = PostgresServer::new("postgres://c@db.example/shop", Some(file.path())).unwrap_err();
     assert!(refused.to_string().contains("the file contains no certificate"), "{refused}");

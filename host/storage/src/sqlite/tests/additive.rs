@@ -1,9 +1,9 @@
-//! Which migrations may run while the revision before them serves.
+//! Which migrations may run while the previous revision serves.
 
 use super::*;
 use crate::{MigrationError, NotAdditive};
 
-/// What the old revision knows, beside the tables of every shop.
+/// What the old revision knows, besides the tables of every shop.
 const OLD: &str = "
     CREATE TABLE notes (id INTEGER PRIMARY KEY, product INTEGER, text TEXT, size INTEGER, UNIQUE (product, text));
     CREATE INDEX notes_by_size ON notes (size);
@@ -41,7 +41,7 @@ const ADDITIVE: &[&str] = &[
     "CREATE VIEW small AS SELECT * FROM notes WHERE size < 3; DROP VIEW small; ANALYZE; REINDEX",
 ];
 
-/// Statements that the old revision could not live with, after a harmless one, and a part of the reason.
+/// Statements after which the old revision could not work, each after a harmless one, with a part of the reason.
 const DESTRUCTIVE: &[(&str, &str)] = &[
     ("DROP TABLE log", "drops the table `log`"),
     ("ALTER TABLE log RENAME TO journal", "renames the table `log`, which the running revision may use, to `journal`"),
@@ -67,7 +67,7 @@ const DESTRUCTIVE: &[(&str, &str)] = &[
     ),
     ("ALTER TABLE notes ADD CHECK (size > 0)", "changes the rules of the table `notes`"),
     ("ALTER TABLE notes ADD CONSTRAINT positive CHECK (size > 0)", "changes the rules of the table `notes`"),
-    ("ALTER TABLE notes ALTER COLUMN size SET NOT NULL", "takes NULL from the column `size` of `notes`"),
+    ("ALTER TABLE notes ALTER COLUMN size SET NOT NULL", "forbids NULL in the column `size` of `notes`"),
     ("ALTER TABLE products ALTER COLUMN stock DROP NOT NULL", "allows NULL in the column `stock` of `products`"),
     ("CREATE UNIQUE INDEX by_text ON notes (text)", "adds the unique index `by_text` to the table `notes`"),
     ("ALTER TABLE log ADD k; CREATE UNIQUE INDEX i ON log (k, what)", "adds the unique index"),
@@ -94,7 +94,7 @@ const DESTRUCTIVE: &[(&str, &str)] = &[
     ),
 ];
 
-/// Migrations that are wrong whatever the rows are.
+/// Migrations that are wrong for any rows.
 const WRONG: &[&str] = &[
     "CREATE TABL more (x)",
     "SELECT 1; INSERT INTO nowhere VALUES (1)",
@@ -136,7 +136,7 @@ async fn what_only_adds_passes() {
 }
 
 #[tokio::test]
-async fn what_the_running_revision_could_not_live_with_is_refused_with_the_reason() {
+async fn changes_that_break_the_running_revision_are_refused() {
     let shop = shop().await;
     for (sql, expected) in DESTRUCTIVE {
         match check(&shop, sql).await {
@@ -147,7 +147,7 @@ async fn what_the_running_revision_could_not_live_with_is_refused_with_the_reaso
 }
 
 #[tokio::test]
-async fn a_migration_that_cannot_work_is_reported_as_one_that_failed() {
+async fn a_wrong_migration_is_reported_as_failed() {
     let shop = shop().await;
     for sql in WRONG {
         match check(&shop, sql).await {
@@ -160,7 +160,7 @@ async fn a_migration_that_cannot_work_is_reported_as_one_that_failed() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_sentence_that_reads_alone() {
+async fn a_refusal_is_a_whole_sentence() {
     let shop = shop().await;
     let refusal = check(&shop, "-- tidy\nALTER TABLE log\n  ADD x; ALTER TABLE log DROP what; DROP TABLE log").await;
     assert_eq!(
@@ -171,7 +171,7 @@ async fn a_refusal_is_a_sentence_that_reads_alone() {
 }
 
 #[tokio::test]
-async fn migrations_that_ran_are_not_looked_at_again() {
+async fn earlier_migrations_are_not_checked_again() {
     let shop = shop().await;
     let list = vec![schema(), step(2, "DROP TABLE products")];
     assert_eq!(shop.storage.check_additive(list.clone()).await, Ok(()));

@@ -1,4 +1,4 @@
-//! The promises of every backend, kept by this one.
+//! Runs the tests of the contract on SQLite.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! SB-6: a service's SQL reaches its own rows and nothing else.
+//! A service's SQL can only use the service's own rows.
 
 use super::*;
 
-/// Statements that no service may send, with what the refusal names.
+/// Statements that no service may send, and what the refusal names.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("ATTACH 'file:x?mode=memory' AS x", "ATTACH"),
     ("ATTACH '/tmp/x.db' AS x", "ATTACH"),
@@ -57,7 +57,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_service_reaches_its_own_rows_alone_and_no_file_appears() {
+async fn a_service_reaches_only_its_own_rows_and_creates_no_file() {
     let shop = Shop::new().await;
     shop.execute(SELL_ONE, &[]).await.unwrap();
     let files = shop.files();
@@ -71,7 +71,7 @@ async fn a_service_reaches_its_own_rows_alone_and_no_file_appears() {
                 Err(StorageError::Denied(what)) => {
                     assert!(what.to_lowercase().contains(&named.to_lowercase()), "{sql}: {what}");
                 }
-                // SQLite itself does not know the name outside its own ALTER TABLE.
+                // Outside of its own ALTER TABLE, SQLite does not know this name.
                 Err(StorageError::Invalid(_)) if sql.contains("sqlite_rename") => {}
                 Err(StorageError::Invalid(why)) if why.contains("may not be modified") => {}
                 other => panic!("{sql}: {other:?}"),
@@ -99,9 +99,9 @@ async fn another_services_table_does_not_exist() {
 }
 
 #[tokio::test]
-async fn the_hosts_own_statements_are_not_to_be_had_by_writing_them_alike() {
+async fn a_guest_cannot_run_the_hosts_prepared_statements() {
     let shop = Shop::new().await;
-    // The writer has run each of these by now.
+    // The writer has now run each of the host's statements.
     shop.execute(SELL_ONE, &[]).await.unwrap();
     drop(shop.begin().await);
     let transaction = shop.begin().await;
@@ -153,14 +153,14 @@ async fn ordinary_sql_is_allowed() {
     assert_eq!(run(&*transaction, "INSERT INTO lines (product, quantity) VALUES (1, 1), (2, 2)").await, Ok(2));
     assert_eq!(number(ask(&*transaction, "DELETE FROM lines WHERE product = 2 RETURNING id").await), 2);
     transaction.commit().await.unwrap();
-    // AUTOINCREMENT keeps its count although no service may write the table that holds it.
+    // AUTOINCREMENT still counts, although no service may write the table with the counter.
     shop.execute("DELETE FROM lines", &[]).await.unwrap();
     shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 1)", &[]).await.unwrap();
     assert_eq!(number(shop.query("SELECT id FROM lines", &[]).await), 3);
 }
 
 #[tokio::test]
-async fn what_a_trigger_or_view_does_is_judged_too() {
+async fn the_policy_covers_triggers_and_views() {
     let shop = Shop::new().await;
     let sql = "CREATE TABLE log (text);
                CREATE TRIGGER sold AFTER UPDATE ON products BEGIN INSERT INTO log VALUES (new.name || new.stock); END;

@@ -1,4 +1,4 @@
-//! SB-7: a statement is bounded in size, in time and in what it gives.
+//! Statements are limited in size, in time and in the size of their results.
 
 use super::*;
 use crate::sqlite::SqliteLimits;
@@ -13,7 +13,7 @@ fn impatient() -> SqliteConfig {
 }
 
 #[tokio::test]
-async fn every_limit_of_a_statement_holds() {
+async fn every_limit_of_a_statement_is_enforced() {
     let shop = Shop::new().await;
     let parameters: Vec<_> = (1..=1_001).map(|n| format!("${n}")).collect();
     for (what, sql) in [
@@ -37,12 +37,12 @@ async fn every_limit_of_a_statement_holds() {
 }
 
 #[tokio::test]
-async fn a_parameter_is_as_large_as_a_value_may_be() {
+async fn a_parameter_may_be_as_large_as_a_value() {
     let shop = Shop::new().await;
     let blob = |bytes| [Value::Blob(vec![0; bytes])];
     assert_eq!(number(shop.query("SELECT length($1)", &blob(1 << 20)).await), 1 << 20);
     assert!(matches!(shop.query("SELECT length($1)", &blob((1 << 20) + 1)).await, Err(StorageError::TooLarge(_))));
-    // A large row is read like any other, though not on this thread.
+    // A large row can be read, but not inline.
     shop.execute("INSERT INTO numbers VALUES ($1)", &blob(1_000_000)).await.unwrap();
     let all = "SELECT n, length(n) FROM numbers";
     assert!(shop.storage.readers.query_inline(&Statement::new(all, [])).is_none());
@@ -50,7 +50,7 @@ async fn a_parameter_is_as_large_as_a_value_may_be() {
 }
 
 #[tokio::test]
-async fn a_result_is_bounded_in_rows_and_bytes() {
+async fn a_result_is_limited_in_rows_and_bytes() {
     let shop = Shop::new().await;
     let count =
         |n| format!("WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {n}) SELECT n FROM c");
@@ -64,7 +64,7 @@ async fn a_result_is_bounded_in_rows_and_bytes() {
 }
 
 #[tokio::test]
-async fn a_write_that_gives_too_much_had_no_effect() {
+async fn a_write_with_too_large_a_result_has_no_effect() {
     let limits = SqliteLimits { result_rows: 3, ..SqliteLimits::default() };
     let shop = Shop::open(SqliteConfig { limits, ..SqliteConfig::default() }).await;
     let transaction = shop.begin().await;
@@ -86,14 +86,14 @@ async fn an_endless_statement_is_stopped() {
     assert_eq!(shop.execute(WRITE_FOREVER, &[]).await, Err(StorageError::TimedOut));
     let transaction = shop.begin().await;
     assert_eq!(ask(&*transaction, FOREVER).await, Err(StorageError::TimedOut));
-    // A statement that only reads leaves its transaction as it was.
+    // A failed read leaves its transaction unchanged.
     run(&*transaction, SELL_ONE).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(shop.stock().await, 9);
 }
 
 #[tokio::test]
-async fn a_write_that_is_stopped_ends_its_transaction() {
+async fn an_interrupted_write_ends_its_transaction() {
     let shop = Shop::open(impatient()).await;
     let transaction = shop.begin().await;
     run(&*transaction, SELL_ONE).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_write_that_is_stopped_ends_its_transaction() {
 }
 
 #[tokio::test]
-async fn a_sort_that_takes_too_much_memory_is_stopped_and_a_smaller_one_is_not() {
+async fn a_sort_that_uses_too_much_memory_is_stopped() {
     let config = SqliteConfig { heap_bytes_of_long: 128 << 20, statement_deadline: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
     let sorted = |rows: u32| {
@@ -126,7 +126,7 @@ async fn nested_queries_fit_on_a_small_stack() {
     let wide = |depth: usize| format!("SELECT {}1{}", "(SELECT ".repeat(depth), ")".repeat(depth));
     let json = format!("SELECT json('{}{}')", "[".repeat(900), "]".repeat(900));
     let statements: Vec<_> = (0..12).flat_map(|power| [nested(1 << power), wide(1 << power)]).chain([json]).collect();
-    // Where a component's fiber runs host code there may be no more than this.
+    // The fiber of a component may have no more stack than this.
     std::thread::Builder::new()
         .stack_size(384 << 10)
         .spawn(move || {

@@ -1,4 +1,4 @@
-//! How the schema changes.
+//! Migrations and the calls that wait for them.
 
 use super::*;
 use crate::{Constraint, MigrationError};
@@ -26,7 +26,7 @@ async fn each_migration_runs_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_run_that_fails_changes_nothing_and_says_where() {
+async fn a_failed_run_changes_nothing_and_names_the_statement() {
     let shop = Shop::new().await;
     let list = vec![
         schema(),
@@ -60,7 +60,7 @@ async fn a_newer_schema_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_migration_may_change_the_schema_and_no_more() {
+async fn a_migration_may_only_change_rows_and_schema() {
     let shop = Shop::new().await;
     let files = shop.files();
     for sql in [
@@ -90,7 +90,7 @@ async fn a_migration_may_change_the_schema_and_no_more() {
 }
 
 #[tokio::test]
-async fn every_ordinary_change_of_a_schema_works() {
+async fn all_common_schema_changes_work() {
     let shop = Shop::new().await;
     shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 4)", &[]).await.unwrap();
     let changes = "
@@ -132,17 +132,17 @@ async fn a_migration_waits_for_its_turn() {
 }
 
 #[tokio::test]
-async fn a_write_waits_for_a_migration_longer_than_for_another_write() {
+async fn a_write_waits_longer_for_a_migration() {
     let (longest_wait, waiting_for_migrations) = (Duration::from_millis(500), 1);
     let shop = Shop::open(SqliteConfig { longest_wait, waiting_for_migrations, ..SqliteConfig::default() }).await;
     let outsider = shop.outsider();
-    // While this has the lock, the migration does not end.
+    // The migration cannot end while this connection holds the lock.
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
     let list = vec![schema(), step(2, "ALTER TABLE numbers ADD COLUMN m INTEGER")];
     let migrated = shop.storage.migrate(list);
     let patient = shop.execute(SELL_ONE, &[]);
     let impatient = async {
-        // The one place is taken, so this one tells that both have waited for as long as for another write.
+        // The only permit is taken. So this answer shows that both writes have waited as long as for another write.
         let refused = shop.execute(SELL_ONE, &[]).await;
         outsider.execute_batch("COMMIT").unwrap();
         refused
@@ -156,7 +156,7 @@ async fn a_write_waits_for_a_migration_longer_than_for_another_write() {
 }
 
 #[tokio::test]
-async fn a_write_that_waits_for_a_migration_gives_up_in_the_end() {
+async fn a_write_does_not_wait_forever_for_a_migration() {
     let (longest_wait, migration_wait) = (Duration::from_millis(1), Duration::from_millis(2));
     let shop = Shop::open(SqliteConfig { longest_wait, migration_wait, ..SqliteConfig::default() }).await;
     let outsider = shop.outsider();
@@ -168,7 +168,7 @@ async fn a_write_that_waits_for_a_migration_gives_up_in_the_end() {
         written
     };
     let (migrated, written) = futures::future::join(migrated, written).await;
-    // On a slow machine the writer's thread may not have begun with the migration in time.
+    // On a slow machine the writer may not have started the migration in time.
     assert!(matches!(migrated, Ok(_) | Err(MigrationError::Storage(StorageError::Busy))), "{migrated:?}");
     assert_eq!(written, Err(StorageError::Busy));
     assert_eq!(shop.stock().await, 10);

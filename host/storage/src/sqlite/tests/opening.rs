@@ -1,4 +1,4 @@
-//! What happens before the first statement.
+//! Opening a database file.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
@@ -6,11 +6,11 @@ use super::*;
 use crate::sqlite::OpenError;
 
 fn refusal(path: &std::path::Path) -> OpenError {
-    SqliteStorage::open(path, SqliteConfig::default()).err().expect("it must not open")
+    SqliteStorage::open(path, SqliteConfig::default()).err().expect("the file must be refused")
 }
 
 #[tokio::test]
-async fn the_files_are_the_owners_alone() {
+async fn only_the_owner_may_use_the_files() {
     let shop = Shop::new().await;
     shop.execute(SELL_ONE, &[]).await.unwrap();
     assert_eq!(shop.files(), ["shop.db", "shop.db-shm", "shop.db-wal"]);
@@ -20,7 +20,7 @@ async fn the_files_are_the_owners_alone() {
 }
 
 #[test]
-fn a_file_that_others_may_read_is_closed_to_them() {
+fn permissions_of_others_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
     std::fs::write(&path, "").unwrap();
@@ -30,7 +30,7 @@ fn a_file_that_others_may_read_is_closed_to_them() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_named() {
+fn the_error_names_a_file_that_is_not_a_database() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
     std::fs::write(&path, "this is a letter to my mother, and long enough to be one".repeat(20)).unwrap();
@@ -40,7 +40,7 @@ fn a_file_that_is_no_database_is_named() {
 }
 
 #[test]
-fn a_link_and_a_folder_are_no_databases() {
+fn a_link_and_a_folder_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     SqliteStorage::open(folder.path().join("real.db"), SqliteConfig::default()).unwrap();
     symlink(folder.path().join("real.db"), folder.path().join("link.db")).unwrap();
@@ -61,7 +61,7 @@ async fn a_damaged_file_is_refused() {
     let Shop { storage, folder } = shop;
     drop(storage);
     let outsider = rusqlite::Connection::open(&path).unwrap();
-    // The writer's thread closes its connection in its own time.
+    // The writer's thread may close its connection later.
     while outsider.execute_batch("PRAGMA journal_mode = DELETE").is_err() {}
     drop(outsider);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -74,7 +74,7 @@ async fn a_damaged_file_is_refused() {
 }
 
 #[test]
-fn the_linked_sqlite_keeps_its_commits() {
+fn the_linked_sqlite_does_not_lose_commits() {
     assert!(rusqlite::version_number() >= super::super::OLDEST_SQLITE);
 }
 

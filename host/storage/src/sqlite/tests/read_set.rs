@@ -1,4 +1,4 @@
-//! What rows rest on, and which writes end that.
+//! Read sets, and which writes make them outdated.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::read_set::ReadSet;
 use crate::rehearsal::Rehearsal;
 
-/// Views, triggers and references of every kind, on top of the tables that every shop has.
+/// Views, triggers and references of every kind, in addition to the tables of every shop.
 const MORE: &str = "
     CREATE VIEW stocked AS SELECT id, name FROM products WHERE stock > 0;
     CREATE VIEW some AS SELECT 1 FROM numbers;
@@ -32,10 +32,10 @@ async fn shop() -> Shop {
 impl Shop {
     async fn read_set(&self, sql: &str) -> ReadSet {
         let (_, read_set) = self.storage.read(Statement::new(sql, [])).await.unwrap();
-        read_set.unwrap_or_else(|| panic!("no read_set: {sql}"))
+        read_set.unwrap_or_else(|| panic!("no read set: {sql}"))
     }
 
-    /// Whether rows of the first statement still hold after the second ran.
+    /// Whether the read set of `query` is still current after `write`.
     async fn survives(&self, query: &str, write: &str) -> bool {
         let read_set = self.read_set(query).await;
         assert!(read_set.is_current(), "{query}");
@@ -45,7 +45,7 @@ impl Shop {
 }
 
 #[tokio::test]
-async fn rows_hold_until_a_table_that_they_came_from_is_written() {
+async fn a_read_set_is_current_until_one_of_its_tables_is_written() {
     let shop = shop().await;
     for query in [
         "SELECT stock FROM products WHERE id = 1",
@@ -61,12 +61,12 @@ async fn rows_hold_until_a_table_that_they_came_from_is_written() {
         "SELECT max(stock) OVER () FROM products WHERE name LIKE 'm%'",
     ] {
         assert!(shop.survives(query, "INSERT INTO log VALUES ('other')").await, "{query}");
-        // A second time, since both statements are compiled by then.
+        // Repeated, because both statements are now compiled and cached.
         for _ in 0..2 {
             assert!(!shop.survives(query, "UPDATE products SET name = name || 'x'").await, "{query}");
         }
     }
-    assert!(shop.survives("SELECT 1", "UPDATE products SET stock = 9").await, "no table at all");
+    assert!(shop.survives("SELECT 1", "UPDATE products SET stock = 9").await, "the query reads no table");
     assert!(
         !shop.survives("SELECT count(*) FROM some", "INSERT INTO numbers VALUES (1)").await,
         "a view without a column"
@@ -74,7 +74,7 @@ async fn rows_hold_until_a_table_that_they_came_from_is_written() {
 }
 
 #[tokio::test]
-async fn what_triggers_and_references_write_counts_too() {
+async fn writes_of_triggers_and_references_count() {
     let shop = shop().await;
     for (table, write) in [
         ("log", SELL_ONE),
@@ -94,20 +94,20 @@ async fn what_triggers_and_references_write_counts_too() {
 }
 
 #[tokio::test]
-async fn a_transaction_ends_what_rests_on_its_tables_when_it_is_committed_and_not_before() {
+async fn a_transaction_outdates_read_sets_only_when_it_commits() {
     let shop = shop().await;
     let (products, numbers) = ("SELECT * FROM products", "SELECT * FROM numbers");
     let (held, untouched) = (shop.read_set(products).await, shop.read_set(numbers).await);
     let transaction = shop.begin().await;
     run(&*transaction, SELL_ONE).await.unwrap();
     run(&*transaction, "INSERT INTO absent VALUES (1)").await.unwrap_err();
-    assert!(held.is_current(), "it may still be undone");
+    assert!(held.is_current(), "the transaction may still roll back");
     transaction.commit().await.unwrap();
     assert!(!held.is_current() && untouched.is_current());
 }
 
 #[tokio::test]
-async fn what_is_undone_ends_nothing() {
+async fn rolled_back_changes_outdate_nothing() {
     let shop = shop().await;
     let held = shop.read_set("SELECT * FROM products").await;
     let transaction = shop.begin().await;
@@ -121,15 +121,15 @@ async fn what_is_undone_ends_nothing() {
     let transaction = rehearsal.begin().await.unwrap();
     run(&*transaction, SELL_ONE).await.unwrap();
     transaction.commit().await.unwrap();
-    assert!(rehearsed.is_current(), "a rehearsal leaves no trace");
-    // The writer takes its jobs in order: this one is done with the dropped transaction.
+    assert!(rehearsed.is_current(), "a rehearsal changes nothing");
+    // The writer runs its jobs in order, so it has finished the dropped transaction.
     shop.execute("INSERT INTO log VALUES ('other')", &[]).await.unwrap();
     assert!(held.is_current());
     assert_eq!(shop.stock().await, 10);
 }
 
 #[tokio::test]
-async fn a_migration_ends_everything_and_one_that_has_nothing_to_do_ends_nothing() {
+async fn a_migration_outdates_everything_if_it_runs() {
     let shop = shop().await;
     let held = shop.read_set("SELECT 1").await;
     shop.storage.migrate(vec![schema(), more()]).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_migration_ends_everything_and_one_that_has_nothing_to_do_ends_nothing
 }
 
 #[tokio::test]
-async fn a_statement_that_means_another_table_since_the_schema_changed_rests_on_that_one() {
+async fn a_changed_schema_changes_the_tables_of_a_statement() {
     let shop = shop().await;
     let query = "SELECT count(*) FROM stocked";
     shop.read_set(query).await;
@@ -151,7 +151,7 @@ async fn a_statement_that_means_another_table_since_the_schema_changed_rests_on_
 }
 
 #[tokio::test]
-async fn a_statement_that_is_compiled_again_for_each_parameter_keeps_its_tables() {
+async fn recompiling_for_a_parameter_keeps_the_tables() {
     let shop = shop().await;
     let read = async |pattern: &str| {
         let params = [Value::Text(pattern.into()), Value::Integer(1)];
@@ -168,11 +168,11 @@ async fn a_statement_that_is_compiled_again_for_each_parameter_keeps_its_tables(
 }
 
 #[tokio::test]
-async fn rows_of_a_statement_that_turned_out_to_mean_other_tables_have_no_basis() {
+async fn other_tables_during_a_run_give_no_read_set() {
     let shop = shop().await;
     let query = "SELECT count(*) FROM stocked";
     shop.read_set(query).await;
-    // Behind the back of the host, which would otherwise have all statements compiled again beforehand.
+    // A change by another connection. After a change by the host itself, all statements would be compiled again first.
     shop.outsider().execute_batch("DROP VIEW stocked; CREATE VIEW stocked AS SELECT n AS id FROM numbers").unwrap();
     assert!(shop.storage.read(Statement::new(query, [])).await.unwrap().1.is_none());
     assert!(shop.survives(query, SELL_ONE).await);
@@ -180,7 +180,7 @@ async fn rows_of_a_statement_that_turned_out_to_mean_other_tables_have_no_basis(
 }
 
 #[tokio::test]
-async fn the_tables_of_a_statement_are_found_again_when_they_were_forgotten() {
+async fn forgotten_tables_of_a_statement_are_found_again() {
     let shop = shop().await;
     for number in 0..300 {
         shop.read_set(&format!("SELECT {number}, stock FROM products")).await;
@@ -191,7 +191,7 @@ async fn the_tables_of_a_statement_are_found_again_when_they_were_forgotten() {
 }
 
 #[tokio::test]
-async fn names_without_end_share_a_version_and_still_end() {
+async fn beyond_the_limit_tables_share_a_version() {
     let shop = shop().await;
     for number in 0..4_200 {
         shop.read_set(&format!("WITH made_up_{number} AS (SELECT n FROM numbers) SELECT 1 FROM made_up_{number}"))
@@ -201,7 +201,7 @@ async fn names_without_end_share_a_version_and_still_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rows_whose_basis_holds_are_never_older_than_an_acknowledged_write() {
+async fn current_rows_are_never_older_than_an_acknowledged_write() {
     const WRITES: i64 = 300;
     let shop = shop().await;
     let shop = &shop;
@@ -230,5 +230,5 @@ async fn rows_whose_basis_holds_are_never_older_than_an_acknowledged_write() {
         held
     };
     let ((), one, two) = tokio::join!(write, read(), read());
-    assert!(one + two > 0, "nothing ever held");
+    assert!(one + two > 0, "no read set was ever current");
 }

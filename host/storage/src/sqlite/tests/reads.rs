@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use super::*;
 
 #[tokio::test]
-async fn a_short_query_ends_where_it_was_called() {
+async fn a_short_query_runs_inline() {
     let shop = Shop::new().await;
     let stock = shop.query("SELECT stock FROM products WHERE id = 1", &[]).now_or_never();
-    assert_eq!(number(stock.expect("it did not leave the thread")), 10);
+    assert_eq!(number(stock.expect("the query runs inline")), 10);
 }
 
 #[tokio::test]
-async fn a_long_query_moves_to_another_thread_and_still_answers() {
+async fn a_long_query_moves_to_a_blocking_thread() {
     let config = SqliteConfig { inline_budget: Duration::ZERO, statement_deadline: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
     let count =
@@ -23,7 +23,7 @@ async fn a_long_query_moves_to_another_thread_and_still_answers() {
 }
 
 #[tokio::test]
-async fn a_query_that_was_late_once_comes_back() {
+async fn a_query_that_was_slow_once_can_run_inline_again() {
     let shop = Shop::new().await;
     let statement = Statement::new("SELECT stock FROM products", []);
     shop.storage.readers.mark_late(&statement.sql);
@@ -34,7 +34,7 @@ async fn a_query_that_was_late_once_comes_back() {
 }
 
 #[tokio::test]
-async fn a_pattern_is_never_matched_on_the_callers_thread() {
+async fn like_and_glob_never_run_inline() {
     let shop = Shop::new().await;
     for sql in ["SELECT name FROM products WHERE name LIKE '%u%'", "SELECT name GLOB 'm*' FROM products"] {
         for _ in 0..3 {
@@ -70,7 +70,7 @@ async fn a_query_cannot_write() {
 }
 
 #[tokio::test]
-async fn readers_see_the_old_state_while_a_transaction_is_open() {
+async fn readers_see_the_old_state_during_a_transaction() {
     let shop = Shop::new().await;
     let transaction = shop.begin().await;
     run(&*transaction, SELL_ONE).await.unwrap();
@@ -81,7 +81,7 @@ async fn readers_see_the_old_state_while_a_transaction_is_open() {
 }
 
 #[tokio::test]
-async fn a_query_sees_a_schema_that_has_just_changed() {
+async fn a_query_sees_a_changed_schema_at_once() {
     let shop = Shop::new().await;
     assert_eq!(shop.query("SELECT * FROM numbers", &[]).await.unwrap().columns(), ["n"]);
     let second = Migration { version: 2, sql: "ALTER TABLE numbers ADD COLUMN m ANY".into() };
@@ -90,7 +90,7 @@ async fn a_query_sees_a_schema_that_has_just_changed() {
 }
 
 #[tokio::test]
-async fn readers_that_overlap_for_ever_cannot_make_the_log_grow() {
+async fn overlapping_readers_cannot_make_the_log_grow() {
     let config = SqliteConfig {
         wal_bytes: 8 << 20,
         statement_deadline: Duration::from_millis(100),
@@ -112,15 +112,18 @@ async fn readers_that_overlap_for_ever_cannot_make_the_log_grow() {
         longest
     };
     let longest = tokio::select! {
-        _ = read() => unreachable!("it reads for ever"),
-        _ = async { shop.query(&snapshot, &[]).await.unwrap_err(); read().await } => unreachable!("so does this"),
+        _ = read() => unreachable!("the readers never stop"),
+        _ = async { shop.query(&snapshot, &[]).await.unwrap_err(); read().await } => unreachable!("the readers never stop"),
         longest = write => longest,
     };
-    // Without insisting it would have grown to all of the 60 MB. A try that fails comes back a quarter of the limit later.
+    // If the writer did not wait for readers, the log would grow to all of the 60 MB. A failed attempt is repeated after a
+    // quarter of the limit.
     assert!(longest <= 24 << 20, "{longest} bytes");
 }
 
-/// Writes a large row and takes it away again: the database stays small, and the log would not.
+/// Writes a large row and deletes it.
+///
+/// So the database stays small, but the log grows.
 async fn write_a_megabyte(shop: &Shop) {
     shop.execute("INSERT INTO numbers VALUES ($1)", &[Value::Blob(vec![7; 1_000_000])]).await.unwrap();
     shop.execute("DELETE FROM numbers", &[]).await.unwrap();

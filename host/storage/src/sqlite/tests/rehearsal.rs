@@ -1,4 +1,4 @@
-//! What a rehearsal on a database shows, and that nothing of it remains.
+//! What a rehearsal shows, and that its changes are rolled back.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::rehearsal::Rehearsal;
 use crate::{Constraint, MigrationError};
 
-/// A rehearsal on a shop's file, with a storage of its own.
+/// A rehearsal on a shop's file, with its own storage.
 fn rehearse(shop: &Shop, config: SqliteConfig) -> Rehearsal {
     Rehearsal::new(Arc::new(SqliteStorage::open(shop.file(), config).unwrap()))
 }
@@ -35,7 +35,7 @@ async fn writes_run_and_leave_no_trace() {
 }
 
 #[tokio::test]
-async fn reads_are_real_and_errors_are_those_of_the_database() {
+async fn reads_and_errors_are_those_of_the_database() {
     let shop = Shop::new().await;
     let rehearsal = rehearse(&shop, SqliteConfig::default());
     shop.execute(SELL_ONE, &[]).await.unwrap();
@@ -48,7 +48,7 @@ async fn reads_are_real_and_errors_are_those_of_the_database() {
 }
 
 #[tokio::test]
-async fn a_commit_after_the_lease_fails_as_a_real_one_would() {
+async fn a_commit_after_the_lease_fails() {
     let shop = Shop::new().await;
     let rehearsal = rehearse(&shop, SqliteConfig { transaction_lease: Duration::ZERO, ..SqliteConfig::default() });
     let transaction = rehearsal.begin().await.unwrap();

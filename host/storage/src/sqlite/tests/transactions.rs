@@ -1,4 +1,4 @@
-//! Transactions that a guest drives.
+//! Transactions that a guest controls.
 
 use super::*;
 
@@ -9,7 +9,7 @@ async fn a_transaction_is_all_or_nothing() {
     run(&*transaction, SELL_ONE).await.unwrap();
     run(&*transaction, "INSERT INTO lines (product, quantity) VALUES (1, 1)").await.unwrap();
     drop(transaction);
-    // The writer is free again, and nothing is left.
+    // The writer is free again, and nothing of the transaction remains.
     assert_eq!(shop.execute("UPDATE products SET name = 'cup'", &[]).await, Ok(1));
     assert_eq!((shop.stock().await, shop.count("lines").await), (10, 0));
 
@@ -20,11 +20,11 @@ async fn a_transaction_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_is_undone_alone() {
+async fn a_failed_statement_is_rolled_back_alone() {
     let shop = Shop::new().await;
     let transaction = shop.begin().await;
     run(&*transaction, SELL_ONE).await.unwrap();
-    // OR FAIL would keep the rows before the one that fails; here a statement with an error had no effect.
+    // OR FAIL would keep the rows before the failing one. Here a failed statement has no effect.
     for sql in [
         "INSERT INTO products VALUES (2, 'a', 1), (3, 'mug', 1)",
         "INSERT OR FAIL INTO products VALUES (2, 'a', 1), (3, 'mug', 1)",
@@ -36,12 +36,12 @@ async fn a_statement_that_fails_is_undone_alone() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_over_frees_the_writer() {
+async fn the_end_of_a_lease_frees_the_writer() {
     let config =
         SqliteConfig { transaction_lease: Duration::from_millis(10), longest_wait: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
     let transaction = shop.begin().await;
-    // Its owner does nothing more. The writer serves the next one when the lease is over.
+    // The owner stays idle. The writer serves the next caller when the lease ends.
     assert_eq!(shop.execute("UPDATE products SET name = 'cup'", &[]).await, Ok(1));
     assert_eq!(run(&*transaction, SELL_ONE).await, Err(StorageError::TimedOut));
     assert_eq!(ask(&*transaction, "SELECT 1").await, Err(StorageError::TimedOut));
@@ -50,7 +50,7 @@ async fn a_lease_that_is_over_frees_the_writer() {
 }
 
 #[tokio::test]
-async fn a_lease_ends_for_a_guest_that_keeps_the_writer_busy_too() {
+async fn a_lease_also_ends_for_a_busy_guest() {
     let config =
         SqliteConfig { transaction_lease: Duration::from_millis(20), longest_wait: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
@@ -70,7 +70,7 @@ async fn waiting_for_the_writer_ends() {
         SqliteConfig { longest_wait: Duration::from_millis(5), transaction_lease: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
     let transaction = loop {
-        // The machine may be slower than the wait.
+        // On a slow machine, opening may take longer than the configured wait.
         if let Ok(transaction) = shop.storage.begin().await {
             break transaction;
         }
@@ -78,12 +78,12 @@ async fn waiting_for_the_writer_ends() {
     assert_eq!(shop.execute(SELL_ONE, &[]).await, Err(StorageError::Busy));
     assert_eq!(shop.storage.begin().await.err(), Some(StorageError::Busy));
     transaction.commit().await.unwrap();
-    // What gave up waiting never ran.
+    // The calls that gave up never ran.
     assert_eq!(shop.stock().await, 10);
 }
 
 #[tokio::test]
-async fn the_queue_for_the_writer_is_bounded() {
+async fn the_queue_for_the_writer_is_limited() {
     let config =
         SqliteConfig { waiting_writes: 2, longest_wait: LONG, transaction_lease: LONG, ..SqliteConfig::default() };
     let shop = Shop::open(config).await;
@@ -98,7 +98,7 @@ async fn the_queue_for_the_writer_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_nothing_held() {
+async fn a_caller_that_gives_up_frees_the_writer() {
     let shop =
         Shop::open(SqliteConfig { longest_wait: LONG, transaction_lease: LONG, ..SqliteConfig::default() }).await;
     let transaction = shop.begin().await;
@@ -111,7 +111,7 @@ async fn a_caller_that_goes_away_leaves_nothing_held() {
 }
 
 #[tokio::test]
-async fn deferred_references_are_judged_at_the_commit_of_the_one_who_broke_them() {
+async fn a_broken_deferred_reference_fails_the_right_transaction() {
     let shop = Shop::open(SqliteConfig { longest_wait: LONG, group_window: LONG, ..SqliteConfig::default() }).await;
     let sql = "CREATE TABLE later (product INTEGER REFERENCES products (id) DEFERRABLE INITIALLY DEFERRED)";
     shop.storage.migrate(vec![schema(), Migration { version: 2, sql: sql.into() }]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Writes, the groups they share, and what survives which failure.
+//! Writes, their groups, and which changes survive which failure.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::*;
 use crate::Constraint;
 
-/// A configuration under which a group stays open for as long as anybody waits.
+/// A configuration with which a group stays open as long as a job waits.
 fn patient() -> SqliteConfig {
     SqliteConfig { group_window: LONG, longest_wait: LONG, transaction_lease: LONG, ..SqliteConfig::default() }
 }
@@ -35,7 +35,7 @@ async fn fifty_transactions_on_ten_mugs_sell_ten() {
     };
     assert_eq!(join_all((0..50).map(|_| buy())).await.into_iter().sum::<i64>(), 10);
     assert_eq!((shop.stock().await, shop.count("lines").await), (0, 10));
-    // The writer has seen the last of them go when it answers another.
+    // The writer runs jobs in order. When it answers this one, it has finished all dropped transactions.
     assert_eq!(shop.execute(SELL_ONE, &[]).await, Ok(0));
     let usage = shop.storage.usage();
     assert_eq!(usage.commits.load(Ordering::Relaxed), 11);
@@ -43,7 +43,7 @@ async fn fifty_transactions_on_ten_mugs_sell_ten() {
 }
 
 #[tokio::test]
-async fn a_broken_rule_is_named() {
+async fn a_broken_constraint_is_named() {
     let shop = Shop::new().await;
     shop.execute("INSERT INTO lines (product, quantity) VALUES (1, 1)", &[]).await.unwrap();
     for (sql, constraint) in [
@@ -79,7 +79,7 @@ async fn nothing_is_acknowledged_before_its_group_is_durable() {
     let outsider = shop.outsider();
     let visible = || outsider.query_row("SELECT stock FROM products", [], |row| row.get::<_, i64>(0)).unwrap();
 
-    // Two jobs wait behind this transaction, so that they form one group with it.
+    // Two jobs wait behind this transaction, so they form one group with it.
     let first = shop.begin().await;
     let mut sale = Box::pin(shop.execute(SELL_ONE, &[]));
     let mut second = Box::pin(shop.storage.begin());
@@ -90,7 +90,7 @@ async fn nothing_is_acknowledged_before_its_group_is_durable() {
 
     let second = second.await.unwrap();
     run(&*second, SELL_ONE).await.unwrap();
-    // Both are done, the second sees them, and yet nobody was told and nothing can be seen.
+    // Both transactions are done and the second sees their changes. But no caller was told, and no reader sees them.
     assert_eq!(number(ask(&*second, "SELECT stock FROM products").await), 7);
     assert!(waits(&mut sale) && waits(&mut commit));
     assert_eq!(visible(), 10);
@@ -103,7 +103,7 @@ async fn nothing_is_acknowledged_before_its_group_is_durable() {
 }
 
 #[tokio::test]
-async fn a_group_is_committed_beneath_a_transaction_that_has_written_nothing() {
+async fn a_group_is_committed_before_a_transaction_that_only_read() {
     let shop = Shop::open(SqliteConfig { group_window: Duration::from_millis(500), ..patient() }).await;
     let first = shop.begin().await;
     let mut sale = Box::pin(shop.execute(SELL_ONE, &[]));
@@ -112,7 +112,7 @@ async fn a_group_is_committed_beneath_a_transaction_that_has_written_nothing() {
     drop(first);
     let second = second.await.unwrap();
     assert_eq!(number(ask(&*second, "SELECT stock FROM products").await), 9);
-    // The second holds the writer and does nothing.
+    // The second transaction holds the writer and stays idle.
     assert_eq!(sale.await, Ok(1));
     assert_eq!(shop.stock().await, 9);
     run(&*second, SELL_ONE).await.unwrap();
@@ -120,7 +120,9 @@ async fn a_group_is_committed_beneath_a_transaction_that_has_written_nothing() {
     assert_eq!(shop.stock().await, 8);
 }
 
-/// Puts a finished sale into the group of a transaction, which then runs a statement that takes the whole group with it.
+/// Adds a finished sale to the group of a transaction.
+///
+/// The transaction's next statement rolls back the whole group.
 async fn ruin(shop: &Shop, sql: &str) -> (Result<u64, StorageError>, Result<u64, StorageError>) {
     let first = shop.begin().await;
     let mut sale = Box::pin(shop.execute(SELL_ONE, &[]));
@@ -136,7 +138,7 @@ async fn ruin(shop: &Shop, sql: &str) -> (Result<u64, StorageError>, Result<u64,
 }
 
 #[tokio::test]
-async fn a_rollback_of_everything_acknowledges_nobody_and_the_writer_goes_on() {
+async fn after_a_rollback_of_the_group_the_writer_continues() {
     let shop = Shop::open(patient()).await;
     let (culprit, bystander) = ruin(&shop, "INSERT OR ROLLBACK INTO products VALUES (1, 'cup', 1)").await;
     assert_eq!(culprit, Err(StorageError::Constraint(Constraint::Unique)));
@@ -147,7 +149,7 @@ async fn a_rollback_of_everything_acknowledges_nobody_and_the_writer_goes_on() {
 }
 
 #[tokio::test]
-async fn an_interrupted_write_acknowledges_nobody_and_the_writer_goes_on() {
+async fn after_an_interrupted_write_the_writer_continues() {
     let shop = Shop::open(SqliteConfig { statement_deadline: Duration::from_millis(50), ..patient() }).await;
     let (culprit, bystander) = ruin(&shop, WRITE_FOREVER).await;
     assert_eq!((culprit, bystander), (Err(StorageError::TimedOut), Err(StorageError::Busy)));
@@ -156,7 +158,7 @@ async fn an_interrupted_write_acknowledges_nobody_and_the_writer_goes_on() {
 }
 
 #[tokio::test]
-async fn a_full_database_refuses_writes_and_heals_when_there_is_room() {
+async fn a_full_database_refuses_writes_until_there_is_space() {
     let shop = Shop::open(SqliteConfig { database_bytes: 512 << 10, ..patient() }).await;
     let fill = "INSERT INTO numbers VALUES (zeroblob(100000))";
     let full = loop {
@@ -176,7 +178,7 @@ async fn a_full_database_refuses_writes_and_heals_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_writer_that_another_process_keeps_out_says_busy() {
+async fn a_lock_of_another_process_makes_writes_busy() {
     let shop = Shop::open(SqliteConfig { longest_wait: Duration::from_millis(5), ..SqliteConfig::default() }).await;
     let outsider = shop.outsider();
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -188,10 +190,10 @@ async fn a_writer_that_another_process_keeps_out_says_busy() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_reopening() {
+async fn acknowledged_writes_survive_reopening() {
     let shop = Shop::new().await;
     shop.execute(SELL_ONE, &[]).await.unwrap();
-    // As after a crash: the first one never closes its files.
+    // As after a crash: the first storage never closes its files.
     let path = shop.file();
     std::mem::forget(shop);
     let again = SqliteStorage::open(path, SqliteConfig::default()).unwrap();

@@ -22,7 +22,7 @@ fn too_large(sql: &str) -> String {
 }
 
 #[test]
-fn a_function_that_is_not_listed_is_refused_by_name() {
+fn an_unlisted_function_is_refused_by_name() {
     assert_eq!(denied("SELECT PG_sleep(10)"), "the function pg_sleep");
     assert_eq!(denied("SELECT a FROM t ORDER BY set_config('a', 'b', 0)"), "the function set_config");
     assert_eq!(denied("SELECT pg_catalog.count(*) FROM t"), "the function pg_catalog.count");
@@ -34,7 +34,7 @@ fn a_function_that_is_not_listed_is_refused_by_name() {
 }
 
 #[test]
-fn a_function_that_only_sqlite_has_is_refused_as_that() {
+fn a_function_that_only_sqlite_has_is_refused() {
     for sql in ["SELECT substr(a, 1) FROM t", "SELECT round(a) FROM t", "SELECT hex(a) FROM t"] {
         assert!(invalid(sql).contains("does not work on PostgreSQL as on SQLite"), "{sql}");
     }
@@ -63,13 +63,13 @@ fn a_column_of_the_system_is_refused_by_name() {
 }
 
 #[test]
-fn a_table_does_not_stand_for_its_row() {
-    assert_eq!(invalid("SELECT x FROM t AS x"), "x is a table and stands for a column: write x.x");
-    assert_eq!(invalid("SELECT count(t) FROM t"), "t is a table and stands for a column: write t.t");
+fn a_table_cannot_be_used_as_a_row() {
+    assert_eq!(invalid("SELECT x FROM t AS x"), "x is a table but used as a column: write x.x");
+    assert_eq!(invalid("SELECT count(t) FROM t"), "t is a table but used as a column: write t.t");
 }
 
 #[test]
-fn a_column_of_a_table_does_not_call_a_function() {
+fn a_column_of_a_table_cannot_call_a_function() {
     for column in ["row_to_json", "TO_JSONB", "pg_typeof", "record_out", "\"json_agg\""] {
         assert!(invalid(&format!("SELECT t.{column} FROM t")).contains("a function"), "{column}");
     }
@@ -88,7 +88,7 @@ fn other_kinds_of_statements_are_refused_by_name() {
 }
 
 #[test]
-fn exactly_one_statement_is_taken() {
+fn exactly_one_statement_is_accepted() {
     assert_eq!(invalid(""), "no statement");
     assert_eq!(invalid(" ; -- nothing"), "no statement");
     assert_eq!(invalid("SELECT 1; SELECT 2"), "more than one statement");
@@ -96,7 +96,7 @@ fn exactly_one_statement_is_taken() {
 }
 
 #[test]
-fn replacing_is_refused_with_advice() {
+fn replace_is_refused_with_advice() {
     for sql in
         ["INSERT OR REPLACE INTO t VALUES (1)", "INSERT OR IGNORE INTO t VALUES (1)", "REPLACE INTO t VALUES (1)"]
     {
@@ -105,7 +105,7 @@ fn replacing_is_refused_with_advice() {
 }
 
 #[test]
-fn what_only_one_of_the_databases_has_is_refused() {
+fn features_of_only_one_database_are_refused() {
     for sql in [
         "SELECT a::text FROM t",
         "SELECT a -> 'b' FROM t",
@@ -183,7 +183,7 @@ fn what_only_one_of_the_databases_has_is_refused() {
 }
 
 #[test]
-fn a_function_in_the_place_of_a_table_is_refused() {
+fn a_function_in_place_of_a_table_is_refused() {
     for sql in
         ["SELECT 1 FROM generate_series(1, 9)", "SELECT 1 FROM json_each('[]')", "SELECT 1 FROM t, pg_ls_dir('.')"]
     {
@@ -199,14 +199,14 @@ fn too_much_is_too_large() {
     assert_eq!(too_large("SELECT $99999999999999999999999"), "more than 1000 parameters");
     let likes = |many: usize| format!("SELECT {}", vec!["a LIKE 'x'"; many].join(", "));
     assert!(statement(&likes(8), &LIMITS).is_ok());
-    assert_eq!(too_large(&likes(9)), "more than 8 times LIKE");
+    assert_eq!(too_large(&likes(9)), "more than 8 uses of LIKE");
     let calls = |many: usize| format!("SELECT {}", vec!["abs(1)"; many].join(", "));
     assert!(statement(&calls(256), &LIMITS).is_ok());
-    assert_eq!(too_large(&calls(257)), "more than 256 calls of functions");
+    assert_eq!(too_large(&calls(257)), "more than 256 function calls");
 }
 
 #[test]
-fn a_name_that_postgresql_would_cut_is_refused() {
+fn a_name_that_postgresql_would_truncate_is_refused() {
     assert!(statement(&format!("SELECT {} FROM t", "a".repeat(63)), &LIMITS).is_ok());
     assert!(invalid(&format!("SELECT {} FROM t", "a".repeat(64))).contains("more than 63 bytes"));
 }

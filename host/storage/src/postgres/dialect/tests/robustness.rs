@@ -8,12 +8,12 @@ fn statement(sql: &str, limits: &crate::postgres::dialect::Limits) -> Result<Tra
     outcome
 }
 
-/// Runs something on the smallest stack that a host may have.
+/// Runs a test on the smallest stack that a host may have.
 fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
 }
 
-/// What makes a tree deep, so often.
+/// Statements with `many` nested or chained parts, of every kind.
 fn deep(many: usize) -> Vec<String> {
     let chain = |item: &str, between: &str| format!("SELECT {}", vec![item; many].join(between));
     let around = |before: &str, after: &str| format!("SELECT {}1{}", before.repeat(many), after.repeat(many));
@@ -89,7 +89,7 @@ fn nothing_runs_out_of_stack() {
 }
 
 #[test]
-fn a_long_statement_of_anything_is_read() {
+fn long_statements_of_all_kinds_are_translated() {
     on_a_small_stack(|| {
         for piece in
             ["(", ")", ",", "'", "\"", "[", "`", "--", "/*", "$", "$1", "x", "X'", "1", ".", "-", "é", "\u{0}", "\n"]
@@ -101,7 +101,7 @@ fn a_long_statement_of_anything_is_read() {
 }
 
 #[test]
-fn what_is_normal_is_not_too_large() {
+fn normal_statements_are_not_too_large() {
     on_a_small_stack(|| {
         let values = (1..=1000).map(|n| format!("${n} + 1")).collect::<Vec<_>>();
         let rows = values.chunks(10).map(|row| format!("({})", row.join(", "))).collect::<Vec<_>>().join(", ");
@@ -113,7 +113,7 @@ fn what_is_normal_is_not_too_large() {
     });
 }
 
-/// Numbers that are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -199,13 +199,13 @@ fn mutated(random: &mut Random, sql: &str, other: &str) -> String {
     text.into_iter().collect()
 }
 
-/// sqlparser writes some quotes in quotes wrongly, so statements with them cannot be compared.
+/// sqlparser writes some nested quotes incorrectly, so statements with them cannot be compared.
 fn is_comparable(sql: &str) -> bool {
     !["''", "\"\"", "\\"].iter().any(|piece| sql.contains(piece))
 }
 
 #[test]
-fn no_mutation_panics_and_what_is_accepted_is_understood_the_same_way() {
+fn no_mutation_panics_or_changes_its_meaning() {
     on_a_small_stack(|| {
         let mut random = Random(0x9E37_79B9_7F4A_7C15);
         let mut accepted = 0;
