@@ -61,6 +61,7 @@ pub(crate) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(
 /// Checks the migrations above `version` without a file.
 ///
 /// Runs the earlier migrations on the copy. Blocks until the check ends.
+#[cfg(feature = "postgres")]
 pub(crate) fn check_after(version: u32, migrations: &[Migration]) -> Result<(), NotAdditive> {
     check_numbering(migrations)?;
     let until = Instant::now() + LONGEST_CHECK;
@@ -75,7 +76,9 @@ pub(crate) fn check_after(version: u32, migrations: &[Migration]) -> Result<(), 
     })
 }
 
-/// Checks the migrations above `version` on a copy of the schema, which `copy` creates.
+/// Checks the migrations above `version` on a copy of the schema.
+///
+/// `copy` creates the copy.
 fn check_on_copy(
     blueprint: &Blueprint,
     migrations: &[Migration],

@@ -16,20 +16,28 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
-mod additive;
-pub mod folder;
-mod migrating;
-mod migration;
-pub mod permissions;
+// A module uses only modules below it.
+
+// The engines, and a wrapper for both.
 #[cfg(feature = "postgres")]
 pub mod postgres;
-pub mod priority;
-pub mod read_set;
 pub mod rehearsal;
-mod rows;
 pub mod sqlite;
+
+// What both engines use. Both check migrations with SQLite, because services write SQLite's dialect.
+mod additive;
 mod sqlite_connection;
 mod statement_kind;
+mod migrating;
+mod migration;
+pub mod read_set;
+mod rows;
+
+// The data folder, and rules for files and threads that the host uses too.
+pub mod folder;
+pub mod permissions;
+pub mod priority;
+
 #[cfg(test)]
 mod tests;
 
@@ -157,10 +165,9 @@ pub trait Storage: Send + Sync {
     /// Its lease starts when this returns.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StorageError>>;
 
-    /// Runs all migrations above the [`schema_version`](Storage::schema_version).
+    /// The version of the last migration that ran without a check for additions.
     ///
-    /// They run in order, in one transaction that also sets the new version. Returns the versions that ran. None run if the
-    /// database has the last version of the list, or a newer one. The caller decides whether a newer schema fits.
+    /// The version covers all hosts that share the database. It is `None` if the database does not record it.
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>>;
 
     /// Runs migrations that passed [`check_additive`](Storage::check_additive).

@@ -102,6 +102,7 @@ impl Migrating {
     }
 
     /// Whether a migration is running.
+    #[cfg(feature = "postgres")]
     pub(super) fn is_running(&self) -> bool {
         self.state.borrow().running > 0
     }

@@ -50,7 +50,7 @@ fn is_own_group(group: u32) -> bool {
     std::iter::once(rustix::process::getegid()).chain(others).any(|own| own.as_raw() == group)
 }
 
-/// Removes the group's permissions from this user's files and folders inside a folder.
+/// Removes the group's permissions from this user's files in a folder, recursively.
 ///
 /// Skips the entry named `except`, symbolic links, and files that are open to others. Returns how many entries it changed.
 /// Kubernetes lets the group of a shared volume read and write everything in it, each time it mounts the volume.

@@ -110,7 +110,7 @@ struct Shared {
     writer: Pool,
     /// The number of the advisory lock that this schema's writer holds, in all hosts.
     writer_lock: i64,
-    /// The number of the advisory lock that this schema's migration holds, in all hosts.
+    /// The number of the advisory lock that a running migration holds, in all hosts.
     migration_lock: i64,
     migrating: Arc<Migrating>,
     /// How many calls of this host wait for the writer.
@@ -230,7 +230,7 @@ impl Shared {
                 // After an error, nothing of the read is pending. After a result that is too large, its remaining rows are.
                 session.done();
             }
-            if let Some(given) = ran? {
+            if let Some(outcome) = ran? {
                 return Ok(outcome.rows());
             }
         }

@@ -1,4 +1,4 @@
-//! Lowers the priority of threads whose work may take long, so that threads that answer requests run first.
+//! Lowers the priority of threads with long work, so that request threads run first.
 //!
 //! A higher niceness alone is not enough. It limits a thread's share of the processor, not when the thread runs. A thread that
 //! wakes up to answer still waits until the computing thread's time slice ends, which takes three milliseconds or more (Linux,
@@ -14,12 +14,13 @@ use std::io;
 #[cfg(target_os = "linux")]
 const LONGEST_SLICE_NANOSECONDS: u64 = 100_000_000;
 
-/// Lowers the priority of the calling thread and of the threads that it starts later, permanently.
+/// Permanently lowers the priority of the calling thread and its later children.
 ///
 /// Adds `niceness` to the thread's niceness and lets every waking thread interrupt it. Does nothing on systems other than Linux,
 /// because niceness belongs to the whole process there.
 ///
 /// # Errors
+///
 /// If the system refuses the niceness. The thread then keeps its priority.
 pub fn lower(niceness: i32) -> io::Result<()> {
     #[cfg(target_os = "linux")]

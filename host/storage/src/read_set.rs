@@ -35,7 +35,7 @@ impl Version {
 pub struct ReadSet(Vec<(Arc<Version>, u64)>);
 
 impl ReadSet {
-    /// Records the current versions; `None` if a commit to one of the tables is running.
+    /// Records the current versions; `None` if a commit to one table is running.
     pub fn take<'v>(versions: impl IntoIterator<Item = &'v Arc<Version>>) -> Option<Self> {
         let taken = versions.into_iter().map(|version| Some((version.clone(), version.settled()?)));
         taken.collect::<Option<_>>().map(Self)

@@ -47,7 +47,7 @@ impl Storage for Rehearsal {
         })
     }
 
-    /// Always refuses, because a schema cannot be rehearsed while another revision uses it.
+    /// Always refuses: a schema cannot be rehearsed while another revision uses it.
     fn migrate(&self, _: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>> {
         let denied = StorageError::Denied("migrations while it is being probed".into());
         Box::pin(async move { Err(denied.into()) })

@@ -1,4 +1,4 @@
-//! The SQLite engine: one file and one writer thread per service, many readers, group commit.
+//! The SQLite engine: one file and one writer thread per service, group commit.
 //!
 //! # Reads
 //!
@@ -35,14 +35,14 @@
 //! # Read sets
 //!
 //! Each table has a version. Every commit that may have changed the table increments it ([`ReadSet`]). Each compiled statement
-//! knows the tables that it reads or changes (`tables`). Versions exist only in this process: if another process writes to the
-//! file while the host runs, they do not change. A rolled back transaction does not change them either.
+//! knows the tables that it reads or changes. Versions exist only in this process: if another process writes to the file while
+//! the host runs, they do not change. A rolled back transaction does not change them either.
 //!
 //! # Isolation
 //!
-//! SQLite asks an authorizer about every action of a guest's SQL, and the authorizer has a list of allowed actions (`policy`).
-//! Guests never share a prepared statement with the host: the host prepares its own statements outside the statement cache.
-//! Migrations run on a separate connection, which no guest statement ever uses.
+//! SQLite asks an authorizer about every action of a guest's SQL, and the authorizer has a list of allowed actions. Guests never
+//! share a prepared statement with the host: the host prepares its own statements outside the statement cache. Migrations run on
+//! a separate connection, which no guest statement ever uses.
 
 mod migrate;
 mod readers;

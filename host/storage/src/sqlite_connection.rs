@@ -138,6 +138,7 @@ impl Blueprint {
     }
 
     /// A blueprint without a file. It can only open sandboxes.
+    #[cfg(feature = "postgres")]
     pub(crate) fn without_file() -> Self {
         Self { path: PathBuf::new(), config: SqliteConfig::default(), versions: Versions::default() }
     }

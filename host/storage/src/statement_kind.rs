@@ -44,8 +44,8 @@ impl<'s> StatementKind<'s> {
         if DATA.iter().any(|known| known.eq_ignore_ascii_case(word)) {
             return Self::Data;
         }
-        let other = OTHER.iter().find(|known| known.eq_ignore_ascii_case(word));
-        other.map_or(Self::Unknown(word), |known| Self::Forbidden(known))
+        let other = OTHER.into_iter().find(|known| known.eq_ignore_ascii_case(word));
+        other.map_or(Self::Unknown(word), Self::Forbidden)
     }
 }
 

@@ -168,7 +168,7 @@ fn read_index(connection: &Connection, table: &str, name: &str) -> rusqlite::Res
     Ok((unique, columns))
 }
 
-/// Why the old revision could not work after the last statement; `None` if it could.
+/// Why the last statement would break the old revision; `None` if it would not.
 ///
 /// `old` is the old revision's schema. `before` and `after` are the schemas around the statement. `passes` tells whether a
 /// column's default satisfies the constraints in the column's definition.

@@ -51,7 +51,7 @@ pub(super) struct Limits {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) sql: String,
-    /// The beginning of the original text for messages: one line, at most 80 characters.
+    /// The beginning of the original text for messages: one line, up to 80 characters.
     pub(super) text: String,
 }
 

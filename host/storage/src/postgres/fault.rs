@@ -26,7 +26,9 @@ pub(super) fn translate_pool(error: &PoolError) -> StorageError {
     }
 }
 
-/// Appends the causes of an error, because the client's text only says what it tried.
+/// Appends the causes of an error to its text.
+///
+/// The client's own text only says what it tried.
 pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -1,4 +1,4 @@
-//! Tests of the PostgreSQL engine, on the server that `COMPTOIR_TEST_POSTGRES` names.
+//! Tests of the PostgreSQL engine, on the server in `COMPTOIR_TEST_POSTGRES`.
 
 mod hosts;
 mod isolation;

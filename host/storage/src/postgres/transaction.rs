@@ -232,7 +232,7 @@ async fn run_alone(
             return (Err(error), None);
         }
         match ran {
-            Ok(Some(given)) => return (Ok(given), Some(session)),
+            Ok(Some(outcome)) => return (Ok(outcome), Some(session)),
             Ok(None) => {}
             Err(error @ StorageError::Unavailable(_)) => return (Err(error), None),
             Err(error) => result = Err(error),

@@ -81,7 +81,7 @@ impl<'c> Prepared<'c> {
         }
     }
 
-    /// Removes it from the cache, so that its next compilation checks again if it is heavy.
+    /// Removes it from the cache, so that its next compilation tells if it is heavy.
     pub(super) fn discard(self) {
         self.raw.discard();
     }

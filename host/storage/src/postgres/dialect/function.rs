@@ -53,7 +53,7 @@ const FUNCTIONS: &[&str] = &[
     "upper",
 ];
 
-/// Functions of SQLite that PostgreSQL does not have, or that behave differently there.
+/// Functions of SQLite that PostgreSQL lacks or that behave differently there.
 const OF_SQLITE: &[&str] = &[
     "char",
     "format",
@@ -219,9 +219,9 @@ impl Writer<'_> {
     }
 }
 
-/// What to write around a call whose result would be a `numeric`, a type that SQLite does not have.
+/// What to write around a call that would return a `numeric`.
 ///
-/// Its results would differ, and no deadline stops its arithmetic.
+/// SQLite does not have this type. Its results would differ, and no deadline stops its arithmetic.
 fn kept_from_numeric(function: &str) -> (&'static str, &'static str) {
     match function {
         "sum" => ("comptoir_sum(", ")"),

@@ -15,7 +15,7 @@ use super::{invalid, shown};
 /// The maximum depth of the parser's recursion, by its own count.
 const RECURSION: usize = 48;
 
-/// SQLite's grammar with the correct operator precedence, which sqlparser's version lacks.
+/// SQLite's grammar with the correct operator precedence, which sqlparser lacks.
 #[derive(Debug)]
 pub(super) struct Platform;
 

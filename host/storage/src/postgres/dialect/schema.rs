@@ -246,7 +246,7 @@ fn row_id_of_the_table(constraints: &[TableConstraint]) -> Option<&Ident> {
     })
 }
 
-/// Whether SQLite makes a primary key of this type its rowid, and numbers it itself.
+/// Whether a primary key of this type is SQLite's rowid, which numbers itself.
 pub(super) fn is_a_row_id(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Integer(None))
 }

@@ -14,7 +14,7 @@ fn translated(sql: &str) -> Translated {
     statement(sql, &LIMITS).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// Translates a statement, and checks that another parser understands the result in the same way.
+/// Translates a statement, and checks that another parser understands the result alike.
 fn postgres(sql: &str) -> String {
     let sql = translated(sql).sql;
     assert_eq!(again(&sql), sql);

@@ -1,4 +1,4 @@
-//! Checks the tokens of a statement: which are allowed, and how deep a tree they can make.
+//! Checks which tokens a statement contains, and how deep a tree they can make.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -8,7 +8,7 @@ use crate::StorageError;
 use super::grammar::Platform;
 use super::{invalid, shown};
 
-/// The maximum number of tokens of a statement, so that its tree has a limited size.
+/// The maximum number of tokens of a statement, which limits the size of its tree.
 const TOKENS: usize = 100_000;
 /// The maximum number of parentheses that are open at once.
 const PARENTHESES: usize = 16;

@@ -1,4 +1,4 @@
-//! Writes the translated statement: names, lists, parameters, and counts for the limits.
+//! Writes the translated statement, and counts its parts for the limits.
 
 use std::collections::BTreeSet;
 
@@ -122,7 +122,7 @@ impl<'l> Writer<'l> {
         self.put("\"");
     }
 
-    /// Writes a name that refers to no existing object: an alias, a window, a constraint.
+    /// Writes a name of no existing object: an alias, a window, a constraint.
     pub(super) fn name(&mut self, ident: &Ident) -> Written {
         let name = name_of(ident)?;
         self.quoted(&name);

@@ -41,7 +41,9 @@ const ADDITIVE: &[&str] = &[
     "CREATE VIEW small AS SELECT * FROM notes WHERE size < 3; DROP VIEW small; ANALYZE; REINDEX",
 ];
 
-/// Statements after which the old revision could not work, each after a harmless one, with a part of the reason.
+/// Statements that would break the old revision, and a part of the reason.
+///
+/// Each runs after a harmless statement.
 const DESTRUCTIVE: &[(&str, &str)] = &[
     ("DROP TABLE log", "drops the table `log`"),
     ("ALTER TABLE log RENAME TO journal", "renames the table `log`, which the running revision may use, to `journal`"),

@@ -6,7 +6,7 @@ use super::*;
 use crate::read_set::ReadSet;
 use crate::rehearsal::Rehearsal;
 
-/// Views, triggers and references of every kind, in addition to the tables of every shop.
+/// Views, triggers and references of every kind, besides the tables of every shop.
 const MORE: &str = "
     CREATE VIEW stocked AS SELECT id, name FROM products WHERE stock > 0;
     CREATE VIEW some AS SELECT 1 FROM numbers;
