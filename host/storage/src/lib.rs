@@ -165,9 +165,10 @@ pub trait Storage: Send + Sync {
     /// Its lease starts when this returns.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StorageError>>;
 
-    /// The version of the last migration that ran without a check for additions.
+    /// Runs all migrations above the [`schema_version`](Storage::schema_version).
     ///
-    /// The version covers all hosts that share the database. It is `None` if the database does not record it.
+    /// They run in order, in one transaction that also sets the new version. Returns the versions that ran. None run if the
+    /// database has the last version of the list, or a newer one. The caller decides whether a newer schema fits.
     fn migrate(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<Vec<u32>, MigrationError>>;
 
     /// Runs migrations that passed [`check_additive`](Storage::check_additive).
@@ -191,7 +192,7 @@ pub trait Storage: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// The version of the last migration that ran without [`check_additive`](Storage::check_additive).
+    /// The version of the last migration that ran without a check for additions.
     ///
     /// The version covers all hosts that share the database. It is `None` if the database does not record it.
     fn unchecked_version(&self) -> BoxFuture<'_, Result<Option<u32>, StorageError>> {
