@@ -1,4 +1,4 @@
-//! What a service reaches on the server, were it to say whatever it likes.
+//! What a service can reach on the server with any SQL.
 
 use tokio_postgres::{Client, NoTls};
 
