@@ -1,20 +1,20 @@
-//! The time of day, as the host and every guest see it.
+//! The wall clock of the host and of every guest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The system's clock, plus an offset that starts at zero.
+/// The system's clock plus an offset, which starts at zero.
 ///
-/// All parts of a host share one, so that whoever starts a host in its own process can let hours pass at once: tokens
-/// expire, lockouts end. Clones share the offset. Deadlines of running requests do not follow it: they use monotonic time.
+/// All parts of a host share one clock, and clones share the offset. So a test can let hours pass at once: tokens expire
+/// and lockouts end. The deadlines of running requests ignore the offset, because they use monotonic time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     offset_seconds: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// Time since 1970-01-01 UTC. A system clock before that reads as zero.
+    /// Time since 1970-01-01 UTC. Zero if the system's clock is before 1970.
     pub fn since_epoch(&self) -> Duration {
         let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let offset = self.offset_seconds.load(Ordering::Relaxed);
@@ -30,7 +30,7 @@ impl Clock {
         self.since_epoch().as_secs()
     }
 
-    /// Moves the time forward (or back, for a negative number) by whole seconds.
+    /// Moves the clock forward by whole seconds, or back if the number is negative.
     pub fn shift(&self, seconds: i64) {
         self.offset_seconds.fetch_add(seconds, Ordering::Relaxed);
     }

@@ -113,7 +113,7 @@ impl Host {
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics, hosts);
         bound.listen()?.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
         tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
-        tokio::spawn(until_stopped(stop.subscribe(), tokens.follow_forever()));
+        tokio::spawn(until_stopped(stop.subscribe(), tokens.reload_forever()));
         if let Some(dropped_lines) = options.dropped_lines {
             tokio::spawn(until_stopped(stop.subscribe(), dropped_lines.report_forever()));
         }
@@ -209,7 +209,9 @@ async fn platform(
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
     let passwords = Passwords::new(manifest.passwords.limits());
-    let passwords = Arc::new(passwords.asking(manifest.passwords.minimum).costing(manifest.passwords.work()));
+    let passwords = Arc::new(
+        passwords.with_minimum_characters(manifest.passwords.minimum).with_work_factor(manifest.passwords.work()),
+    );
     let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
     Ok(Platform { engines, tokens, passwords, audit, background, clock, folder: folder.path().to_owned(), storages })
 }

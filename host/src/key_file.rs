@@ -1,6 +1,7 @@
-//! Keys, as a rule in files: 32 random bytes each, made when they are first asked for, their owner's alone (mode 0600, or as `permissions` says).
+//! Secret keys of 32 random bytes, usually in files.
 //!
-//! Knows nothing of what a key is for.
+//! A key file is created when the host first needs it. Only its owner may use it (mode 0600; `permissions` has the exact
+//! rule). This module does not know what a key is for.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug, Formatter};
@@ -11,13 +12,15 @@ use std::path::{Path, PathBuf};
 
 use storage::permissions;
 
-/// What HMAC-SHA-256 asks for (RFC 7518 section 3.2), and what every key here has.
+/// The length of every key.
+/// HMAC-SHA-256 requires at least this (RFC 7518, section 3.2).
 pub const KEY_BYTES: usize = 32;
 
-/// A key. Cannot be printed, and is cleared when it is dropped.
+/// A secret key.
+/// It cannot be printed, and its memory is cleared when it is dropped.
 pub struct Key([u8; KEY_BYTES]);
 
-/// Why a key cannot be used. Every sentence names the path.
+/// A key cannot be read or created. Every message names the path.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// Reading or writing failed.
@@ -25,53 +28,56 @@ pub enum KeyFileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A new key was to be made where a file lies.
+    /// A new key's file exists already.
     #[error("{} exists already: name a file that does not exist, because a key is never overwritten", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// Others than its owner may use the file.
-    #[error("{} has mode {mode:03o}: a key must be its owner's alone, set it to 600", path.display())]
+    /// Other users than the owner may use the file.
+    #[error("{} has mode {mode:03o}: only its owner may use a key file, so set the mode to 600", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is damaged, or is something else.
-    #[error("{} is not a key: it must hold exactly {KEY_BYTES} bytes", path.display())]
+    /// The file does not contain a key.
+    #[error(
+        "{} is not a key, which has exactly {KEY_BYTES} bytes: restore it from a backup, or name another file",
+        path.display()
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
     },
-    /// The system gave no random bytes.
-    #[error("no randomness for {}: {source}", path.display())]
+    /// The system provided no random bytes.
+    #[error("cannot create {}, because the system provides no random bytes: {source}", path.display())]
     Randomness {
-        /// The file that would have been made.
+        /// The file that was not created.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: getrandom::Error,
     },
 }
 
 impl Key {
-    /// The key in a file, which is made if it is not there.
+    /// Reads a key from a file. Creates the file if it is missing.
     ///
     /// # Errors
     ///
-    /// Refuses a file that others may use and one of another length; nothing is repaired.
+    /// If other users may use the file, or if it has another length. The host repairs neither.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
         if !path.exists() {
-            make(path)?;
+            create(path)?;
         }
         Self::read(path)
     }
 
-    /// The key in a file that must be there.
+    /// Reads a key from an existing file.
     ///
     /// # Errors
     ///
@@ -80,11 +86,11 @@ impl Key {
         read(path)
     }
 
-    /// A new key, in memory alone. The path is where it is to lie, for the error.
+    /// Generates a key in memory. Only the error needs the path.
     ///
     /// # Errors
     ///
-    /// When the system gives no random bytes.
+    /// If the system provides no random bytes.
     pub fn random(path: &Path) -> Result<Self, KeyFileError> {
         let mut key = Self([0; KEY_BYTES]);
         let randomness = |source| KeyFileError::Randomness { path: path.to_owned(), source };
@@ -92,23 +98,24 @@ impl Key {
         Ok(key)
     }
 
-    /// The key that is kept elsewhere than in a file; none where these are not the bytes of one.
-    pub fn of(bytes: &[u8]) -> Option<Self> {
+    /// A key that was saved elsewhere, such as in a database.
+    /// Returns `None` if the length is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Puts it into a file of its own, with its whole content or not at all, also after a power cut.
+    /// Saves the key in a new file. After a power cut the file is complete or missing.
     ///
     /// # Errors
     ///
-    /// When the disk does not take it, and when something else is there already.
-    pub fn keep(&self, path: &Path) -> Result<(), KeyFileError> {
+    /// If the disk refuses the file, or if the file exists with other content.
+    pub fn save(&self, path: &Path) -> Result<(), KeyFileError> {
         let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
         write_once(path, &self.0).map_err(failed)?;
         if Self::read(path)?.0 == self.0 { Ok(()) } else { Err(failed(io::ErrorKind::AlreadyExists.into())) }
     }
 
-    /// What is computed with.
+    /// The secret bytes.
     pub fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
@@ -127,11 +134,11 @@ impl Debug for Key {
     }
 }
 
-/// Makes a key file. It is there with its whole content or not at all, also after a power cut.
+/// Creates a key file. After a power cut the file is complete or missing.
 ///
-/// Two hosts that start at once in one folder end up with the same key: the temporary file is the lock, and whoever
-/// gets it second finds the key in place.
-fn make(path: &Path) -> Result<(), KeyFileError> {
+/// Two hosts that start in one folder at the same time get the same key. The temporary file is the lock: the host that gets
+/// it second finds the finished key.
+fn create(path: &Path) -> Result<(), KeyFileError> {
     let key = Key::random(path)?;
     write_once(path, &key.0).map_err(|source| KeyFileError::Io { path: path.to_owned(), source })
 }
@@ -142,7 +149,7 @@ fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&temporary)?;
     file.lock()?;
     if path.exists() {
-        // The name is gone if it was this very file that became the key.
+        // If this very file became the key, its temporary name no longer exists.
         return fs::remove_file(&temporary).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),

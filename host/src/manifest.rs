@@ -1,7 +1,8 @@
-//! What the operator decides: listeners, limits, and for each service its component, mounts, grants and limits.
+//! The manifest: the operator's settings for the host and for each service.
 //!
-//! A manifest is read and checked as a whole before anything else happens, so a mistake in it opens no port and touches
-//! no file. All faults are reported at once, each with its line and what to write instead. Paths in it are relative to its folder.
+//! The host reads and checks the whole manifest before it does anything else. So with a faulty manifest it opens no port
+//! and changes no file. It reports all faults at once, each with its line and what to write instead. Paths are relative to
+//! the manifest's folder.
 
 mod audit;
 mod check;
@@ -33,67 +34,75 @@ pub use passwords::PasswordRules;
 pub use postgres::Postgres;
 pub use source::{Fault, ManifestError, Source};
 
-/// What internal routes see as their caller when the host itself calls, so no service has this name.
+/// The caller that an internal route sees if the host itself calls it.
+/// No service may have this name.
 pub const HOST_NAME: &str = "host";
 
-/// A manifest that was read and found sound.
+/// A manifest without faults.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The file it came from.
+    /// The manifest's file.
     pub file: PathBuf,
-    /// Its text, to show faults in what it names.
+    /// The manifest's text, to show faults in it.
     pub source: Source,
-    /// Where the host listens for itself.
+    /// The host's own listeners.
     pub listeners: Listeners,
-    /// How many component instances exist at one moment, over all services: one half divided among them, the rest for whoever
-    /// comes first. Their address space is reserved at start.
+    /// How many instances of all services together exist at the same time.
+    ///
+    /// Half of them is divided among the services. Every service may use the rest.
+    /// The host reserves their address space at the start.
     pub instances: u32,
-    /// How components are put in charge.
+    /// How components are deployed.
     pub deploy: DeployRules,
-    /// How the audit log is kept.
+    /// The settings of the audit log.
     pub audit: AuditRules,
-    /// What a new password must have.
+    /// The rules for new passwords.
     pub passwords: PasswordRules,
-    /// Where the services' databases are; each is a file in the data folder without it.
+    /// The PostgreSQL database of the services.
+    /// Without it, each service has a SQLite file in the data folder.
     pub postgres: Option<Postgres>,
-    /// The login of the operator, if one of the services keeps logins.
+    /// Where the operator's login is, if a service stores logins.
     pub operator: Option<Operator>,
-    /// By name.
+    /// The services by name.
     pub services: BTreeMap<String, Service>,
 }
 
-/// Which service keeps the operator's login, and the internal route that tells whether it is still the seeded one.
+/// The service with the operator's login, and its internal route for that login.
+///
+/// The route tells the host whether the seeded password is still in use.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operator {
-    /// A service of this manifest.
+    /// The name of the service.
     pub service: String,
-    /// `GET` gives `{"username", "development"}`, `PUT` with `{"password"}` replaces the password.
+    /// The path of the route.
+    ///
+    /// `GET` returns `{"username", "development"}`. `PUT` with `{"password"}` replaces the password.
     pub path: String,
 }
 
-/// One service: which component, reachable where, allowed what.
+/// One service: its component, its paths and what it may use.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// The component's file.
     pub component: PathBuf,
     /// The service's own listener, if it has one.
     pub listen: Option<SocketAddr>,
-    /// Path prefixes that the component may claim routes under.
+    /// Path prefixes. The component may have routes under these.
     pub mounts: Vec<String>,
-    /// Path prefixes, inside the mounts, whose routes may be public.
+    /// Path prefixes inside the mounts. Routes under these may be public.
     pub public: Vec<String>,
     /// Who may call a component that does not describe its routes.
     pub access: PlainAccess,
-    /// Host interfaces that are linked into the component.
+    /// Host interfaces that the component may import.
     pub grants: BTreeSet<Grant>,
-    /// Services that the component may call in process.
+    /// Services that the component may call within the host.
     pub calls: BTreeSet<String>,
-    /// Whose requests one instance may answer.
+    /// Whether an instance may answer several requests.
     pub reuse: Reuse,
-    /// What each request may use.
+    /// The limits of the service and of each request.
     pub limits: Limits,
-    /// Where `[services.<name>]` stands, for messages: a line number.
+    /// The line of `[services.<name>]`, for messages.
     pub line: usize,
 }
 
@@ -101,49 +110,52 @@ pub struct Service {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlainAccess {
-    /// Anyone.
+    /// Every caller.
     Public,
-    /// Whoever carries a good token.
+    /// Callers with a valid token.
     #[default]
     User,
-    /// Whoever carries a good token with the role `admin`.
+    /// Callers with a valid token of the role `admin`.
     Admin,
 }
 
-/// Whether an instance is used again after a request. What a guest keeps in its memory is there for its next request then.
+/// Whether an instance is reused for later requests.
+///
+/// A reused instance keeps its memory, so a guest can see data of earlier requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reuse {
-    /// Each request gets an instance of its own.
+    /// Each request gets a fresh instance.
     #[default]
     Never,
-    /// For requests of the same login session. Those without a session get an instance of their own.
+    /// Reused for requests of the same login session.
+    /// A request without a session gets a fresh instance.
     Session,
-    /// For whoever asks.
+    /// Reused for requests of every caller.
     Anyone,
 }
 
-/// A host interface beyond WASI that a service may be given.
+/// A host interface beyond WASI that the manifest can grant to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grant {
-    /// `comptoir:platform/storage`: a database of its own.
+    /// `comptoir:platform/storage`: a database of the service's own.
     Storage,
-    /// `comptoir:platform/tokens`: issue access tokens, end sessions.
+    /// `comptoir:platform/tokens`: issues access tokens and ends sessions.
     Tokens,
-    /// `comptoir:platform/token-verifier`.
+    /// `comptoir:platform/token-verifier`: verifies access tokens.
     TokenVerifier,
-    /// `comptoir:platform/passwords`.
+    /// `comptoir:platform/passwords`: hashes and verifies passwords.
     Passwords,
-    /// `comptoir:platform/audit`.
+    /// `comptoir:platform/audit`: writes to the audit log.
     Audit,
 }
 
 impl Grant {
-    /// Every grant there is.
+    /// All grants.
     pub const ALL: [Self; 5] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords, Self::Audit];
 
-    /// The word that stands for it in a manifest, and the name of its interface.
+    /// The grant's word in a manifest, which is also the name of the interface.
     pub fn name(self) -> &'static str {
         match self {
             Self::Storage => "storage",
@@ -155,7 +167,7 @@ impl Grant {
     }
 }
 
-/// `[services.<name>]` as it is written.
+/// A `[services.<name>]` table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ServiceTable {
@@ -181,19 +193,20 @@ impl Manifest {
     /// Reads and checks the manifest in a file.
     ///
     /// # Errors
-    /// Every fault of its text.
+    /// All faults of the text.
     pub fn read(file: &Path) -> Result<Self, ManifestError> {
         let text = std::fs::read_to_string(file).map_err(|error| {
-            let message = format!("cannot read the manifest: {error}. Name an existing one with --manifest");
+            let message = format!("cannot read the manifest: {error}: name an existing file with --manifest");
             Source::new(file, "").refuse(vec![Fault::of_the_whole(message)])
         })?;
         Self::parse(file, &text)
     }
 
-    /// Checks the text of a manifest; `file` is what its paths are relative to and what messages name.
+    /// Checks the text of a manifest.
+    /// Its paths are relative to the folder of `file`, and messages name `file`.
     ///
     /// # Errors
-    /// Every fault of the text.
+    /// All faults of the text.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ManifestError> {
         let mut check = Check::new(Source::new(file, text));
         let Some(document) = Document::read(&mut check) else { return Err(check.refuse()) };
@@ -227,7 +240,9 @@ impl Manifest {
     }
 }
 
-/// Whether a path is a prefix's own or lies under it, segment by segment: `/orders/1` is inside `/orders`, `/orders2` is not.
+/// Whether a path equals a prefix or is under it, by whole segments.
+///
+/// `/orders/1` is inside `/orders`, but `/orders2` is not.
 pub fn is_inside(path: &str, prefix: &str) -> bool {
     prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,17 +1,19 @@
-//! Signatures of components: Ed25519 (RFC 8032), detached, over a statement about the file.
+//! Signatures of components: Ed25519 (RFC 8032) over a statement about the file.
 //!
-//! A signature is one line of text: the statement, a space, and the 64 bytes in base64. The statement is a JSON object, and is signed
-//! as it stands there:
+//! A signature is one line of text: the statement, a space, and the 64 bytes of the signature in base64. The statement is a JSON
+//! object, and exactly its bytes in the line are signed:
 //!
 //! ```json
 //! {"type":"comptoir-component","service":"orders","sha256":"…","version":1795449600,"expires":1803225600,"key":"…"}
 //! ```
 //!
-//! `sha256` is that of the whole file, in hexadecimal. `version` counts up with what is signed for a service, so that what is older
-//! can be told. `expires` is in seconds since 1970-01-01 UTC. `key` is the public key in base64; the secret one is a file of 32
-//! random bytes. `type` keeps what a key signed elsewhere from passing for one of these.
+//! - `sha256` is the digest of the whole file, in hexadecimal.
+//! - `version` grows with each signature for a service, so that the host can refuse an older component.
+//! - `expires` is in seconds since 1970-01-01 UTC.
+//! - `key` is the public key in base64. The secret key is a file of 32 random bytes.
+//! - `type` distinguishes this statement from others that the same key signed for other purposes.
 //!
-//! Knows nothing of what serves: whether a version is too old is asked elsewhere.
+//! This module does not know which revision is active. `deploy` compares versions.
 
 use std::ffi::OsString;
 use std::fmt::{self, Debug, Display, Formatter};
@@ -26,40 +28,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::key_file::{KEY_BYTES, Key, KeyFileError};
 
-/// Bytes of a signature's line. One has about 330.
+/// The longest line of a signature in bytes. A usual one has about 330.
 const LINE_BYTES: usize = 1024;
 
-/// The last second that a date can be written of, 9999-12-31.
+/// The last second of 9999-12-31, the latest date that can be formatted.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Who may sign: 32 bytes, written in base64.
+/// The public key of a signer: 32 bytes, in base64 as text.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey([u8; KEY_BYTES]);
 
-/// A text that is no public key.
+/// The text is not a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a signer is an Ed25519 public key of 32 bytes in base64, as `comptoir sign --new-key KEY` prints it")]
+#[error("a signer must be an Ed25519 public key of 32 bytes in base64: `comptoir sign --new-key KEY` prints one")]
 pub struct NoPublicKey;
 
-/// What signs. Cannot be printed.
+/// A secret key that signs components. It cannot be printed.
 pub struct SigningKey(Ed25519KeyPair);
 
-/// What a signature says of a component.
+/// The signed statement about a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
     #[serde(rename = "type")]
     kind: Kind,
-    /// The service that it is meant for.
+    /// The service that the component is for.
     pub service: String,
     /// SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
-    /// Counts up.
+    /// The version. A later signature for the service has a higher one.
     pub version: u64,
-    /// Seconds since 1970-01-01 UTC. Later it is not put in charge, but goes on where it was.
+    /// Seconds since 1970-01-01 UTC.
+    /// After that the host does not activate the component, but an active one stays active.
     pub expires: u64,
-    /// Whose signature it is.
+    /// The public key of the signer.
     pub key: PublicKey,
 }
 
@@ -69,70 +72,72 @@ enum Kind {
     ComptoirComponent,
 }
 
-/// A signature that can be read. Nothing of what it says is known to be so before [`Self::check`].
+/// A parsed signature.
+/// Do not trust its statement before [`Self::check`] has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     statement: Statement,
     line: String,
 }
 
-/// Why a signature is not enough. Completes a sentence about the component.
+/// The signature is refused. The message completes a sentence about the component.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// It is something else, or damaged.
+    /// The text is damaged or not a signature.
     #[error("its signature is not the one line that `comptoir sign` writes")]
     Unreadable,
-    /// Nobody knows the key.
-    #[error("it is signed with the key {0}, which is none of `signers`")]
+    /// The key is not in the manifest.
+    #[error("it is signed with the key {0}, which is not in `signers`")]
     UnknownKey(PublicKey),
-    /// Another key made it, or it was changed since.
-    #[error("its signature was not made with the key {0}, or was changed since")]
+    /// Another key signed it, or it was changed afterwards.
+    #[error("its signature was made with another key than {0}, or was changed afterwards")]
     Forged(PublicKey),
-    /// It belongs to another file.
-    #[error("its signature is for a file of another sha256, {0}")]
+    /// The signature belongs to another file.
+    #[error("its signature is for a file with another sha256, {0}")]
     OtherFile(String),
-    /// It belongs to another service.
+    /// The signature belongs to another service.
     #[error("its signature is for the service `{0}`")]
     OtherService(String),
-    /// It was good once.
+    /// The signature has expired.
     #[error("its signature expired at {0}")]
     Expired(Date),
 }
 
-/// Seconds since 1970-01-01 UTC, for people.
+/// Seconds since 1970-01-01 UTC. Displays as a date and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date(u64);
 
 impl SigningKey {
-    /// Makes a key in a new file, its owner's alone.
+    /// Creates a key in a new file that only its owner may use.
     ///
     /// # Errors
-    /// `KeyFileError`, also where the file is there already.
-    pub fn make(file: &Path) -> Result<Self, KeyFileError> {
+    /// [`KeyFileError::Exists`] if the file exists already.
+    pub fn create(file: &Path) -> Result<Self, KeyFileError> {
         if file.exists() {
             return Err(KeyFileError::Exists { path: file.to_owned() });
         }
-        Key::open(file).map(|key| Self::of(&key))
+        Key::open(file).map(|key| Self::new(&key))
     }
 
-    /// The key in a file.
+    /// Reads a key from a file.
     ///
     /// # Errors
-    /// `KeyFileError`, also where there is none.
+    /// If the file is missing, damaged, or other users may use it.
     pub fn read(file: &Path) -> Result<Self, KeyFileError> {
-        Key::read(file).map(|key| Self::of(&key))
+        Key::read(file).map(|key| Self::new(&key))
     }
 
-    fn of(key: &Key) -> Self {
+    fn new(key: &Key) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(key.bytes()).expect("a seed is any 32 bytes"))
     }
 
-    /// What others know it by.
+    /// The public key that belongs to this secret key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.public_key().as_ref().try_into().expect("an Ed25519 public key has 32 bytes"))
     }
 
-    /// Signs that a file of this SHA-256 is meant for a service. `expires` is in seconds since 1970-01-01 UTC.
+    /// Signs the statement that a file with this SHA-256 is for a service.
+    /// `expires` is in seconds since 1970-01-01 UTC.
     pub fn sign(&self, service: &str, sha256: &str, version: u64, expires: u64) -> Signature {
         let (service, sha256) = (service.to_owned(), sha256.to_owned());
         let statement =
@@ -144,10 +149,10 @@ impl SigningKey {
 }
 
 impl Signature {
-    /// Reads the line of a signature. Space around it does not count.
+    /// Parses the line of a signature. Ignores space around it.
     ///
     /// # Errors
-    /// `Unreadable`.
+    /// [`SignatureError::Unreadable`].
     pub fn read(line: &str) -> Result<Self, SignatureError> {
         let line = line.trim();
         let statement = split(line).and_then(|(text, _)| serde_json::from_str(text).ok());
@@ -155,28 +160,29 @@ impl Signature {
         Ok(Self { statement, line: line.to_owned() })
     }
 
-    /// What it says.
+    /// The signed statement.
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
 
-    /// It, as it is written.
+    /// The line of the signature.
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// Whether one of these keys signed that this file is meant for this service. Whether that is over is not asked.
+    /// Checks that one of these keys signed this file for this service.
+    /// Does not check the expiry.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first check that fails.
     pub fn check(&self, signers: &[PublicKey], service: &str, sha256: &str) -> Result<(), SignatureError> {
         let Statement { key, service: meant, sha256: signed, .. } = &self.statement;
         if !signers.contains(key) {
             return Err(SignatureError::UnknownKey(*key));
         }
         let (text, bytes) = split(&self.line).ok_or(SignatureError::Unreadable)?;
-        let fits = UnparsedPublicKey::new(&ED25519, key.0).verify(text.as_bytes(), &bytes);
-        fits.map_err(|_| SignatureError::Forged(*key))?;
+        let verified = UnparsedPublicKey::new(&ED25519, key.0).verify(text.as_bytes(), &bytes);
+        verified.map_err(|_| SignatureError::Forged(*key))?;
         if meant != service {
             return Err(SignatureError::OtherService(meant.clone()));
         }
@@ -186,24 +192,25 @@ impl Signature {
         Ok(())
     }
 
-    /// Whether it is good at a moment, in seconds since 1970-01-01 UTC.
+    /// Checks that the signature has not expired.
+    /// `now` is in seconds since 1970-01-01 UTC.
     ///
     /// # Errors
-    /// `Expired`.
+    /// [`SignatureError::Expired`].
     pub fn check_time(&self, now: u64) -> Result<(), SignatureError> {
         let expires = self.statement.expires;
         if now < expires { Ok(()) } else { Err(SignatureError::Expired(Date(expires))) }
     }
 }
 
-/// Where the signature of a component's file lies: beside it, with `.sig` behind its name.
+/// The path of a component's signature: the component's path with `.sig` appended.
 pub fn beside(component: &Path) -> PathBuf {
     let mut path = OsString::from(component);
     path.push(".sig");
     path.into()
 }
 
-/// The statement of a line, and the bytes behind it.
+/// Splits a line into the statement and the bytes of the signature.
 fn split(line: &str) -> Option<(&str, Vec<u8>)> {
     let (text, bytes) = line.rsplit_once(' ').filter(|_| line.len() <= LINE_BYTES && line.is_ascii())?;
     Some((text, BASE64.decode(bytes).ok()?))

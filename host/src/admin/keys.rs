@@ -61,7 +61,7 @@ impl Admin {
 fn refusal(error: &KeyChangeError, id: &str) -> Response<Body> {
     let (status, code) = match error {
         KeyChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "UNKNOWN_KEY"),
-        KeyChangeError::TooMany => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
+        KeyChangeError::TooMany { .. } => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
         KeyChangeError::NotMade(_)
         | KeyChangeError::NotKept(_)
         | KeyChangeError::NotShared(_)

@@ -1,45 +1,47 @@
-//! The log's files: the one that is written, and those that were full, put aside under numbers that count from 1.
+//! The files of the audit log: the current file, and the numbered full ones.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::FILE;
+/// The name of the current file.
+pub const FILE: &str = "audit.jsonl";
 
+/// How many bytes are read at a time.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-/// The name of a file that was put aside.
-pub(super) fn aside(number: u64) -> String {
+/// The name of a full file.
+pub(super) fn numbered(number: u64) -> String {
     format!("audit.{number}.jsonl")
 }
 
-/// The numbers of the files in a folder that were put aside, from the oldest.
+/// The numbers of the full files in a folder, oldest first.
 pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix("audit.")?.strip_suffix(".jsonl")?.parse().ok());
-        numbers.extend(number.filter(|number| *aside(*number) == *name));
+        numbers.extend(number.filter(|number| *numbered(*number) == *name));
     }
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-/// Opens the file that is written, making it where it is missing.
+/// Opens the current file. Creates it if it is missing.
 pub(super) fn open(folder: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(folder.join(FILE))?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
 
-/// Puts the file and its name in the folder on the disk.
+/// Syncs the file and its folder to the disk.
 pub(super) fn sync(folder: &Path, file: &File) -> io::Result<()> {
     file.sync_all()?;
     File::open(folder)?.sync_all()
 }
 
-/// Whether a file is there and not empty.
+/// Whether a file exists and is not empty.
 pub(super) fn has_bytes(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(found) => Ok(found.is_file() && found.len() > 0),
@@ -48,7 +50,8 @@ pub(super) fn has_bytes(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The first line of a file with its line feed, or what there is of it.
+/// The first line of a file with its line feed.
+/// Incomplete if the file ends earlier.
 pub(super) fn first_line(file: &mut File) -> io::Result<Vec<u8>> {
     let mut first = Vec::new();
     file.seek(SeekFrom::Start(0))?;
@@ -56,7 +59,8 @@ pub(super) fn first_line(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(first)
 }
 
-/// The bytes of a file's whole lines, and the last of these with its line feed; nothing where there is none.
+/// The number of bytes in whole lines, and the last whole line with its line feed.
+/// The line is empty if there is none.
 pub(super) fn last_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     let found = file.metadata()?.len();
     let length = line_feed_before(file, found)?;
@@ -67,7 +71,7 @@ pub(super) fn last_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     Ok((length, last))
 }
 
-/// Where the last line that ends before a place in the file ends; 0 if none does.
+/// The position after the last line feed before `end`, or 0.
 fn line_feed_before(file: &mut File, mut end: u64) -> io::Result<u64> {
     let mut chunk = Vec::new();
     while end > 0 {

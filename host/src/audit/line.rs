@@ -1,25 +1,25 @@
-//! One line of the log, but for its hash.
+//! One line of the audit log, without its hash.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Event, Note};
+use super::event::{Event, Note};
 
-/// Bytes of a subject: as many as a username may have.
+/// The longest subject in bytes: as long as a username may be.
 const SUBJECT_BYTES: usize = 600;
 
-/// Bytes of a session id, and of what was asked.
+/// The longest session id, method with path, request id and reporter, in bytes.
 const TEXT_BYTES: usize = 256;
 
-/// Bytes of a result: the digests of four components, and who signed them.
+/// The longest result in bytes: the digests of four components and their signers.
 const RESULT_BYTES: usize = 512;
 
 /// An event, ready to be written.
 #[derive(Debug, Serialize)]
-pub(super) struct Entry {
-    /// `2026-11-23T06:07:00.123Z`.
+pub(super) struct AuditEntry {
+    /// Such as `2026-11-23T06:07:00.123Z`.
     time: String,
     event: Event,
     by: String,
@@ -35,18 +35,18 @@ pub(super) struct Entry {
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
-    /// How many events before this one are in no line.
+    /// How many events before this one were not written.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) unwritten: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Entry {
-    /// The event at a moment, since 1970-01-01 UTC.
+impl AuditEntry {
+    /// An event at this time since 1970-01-01 UTC.
     pub(super) fn new(note: &Note<'_>, moment: Duration) -> Self {
         let text = |text: Option<&str>| text.map(|text| cut(text, TEXT_BYTES));
         Self {
@@ -63,7 +63,8 @@ impl Entry {
         }
     }
 
-    /// A JSON object without its last brace, in ASCII but for letters and digits.
+    /// A JSON object without its last brace.
+    /// Escapes everything but ASCII, letters and digits.
     pub(super) fn to_text(&self) -> String {
         let json = serde_json::to_string(self).expect("texts and numbers are JSON");
         let mut text = String::with_capacity(json.len());
@@ -71,7 +72,7 @@ impl Entry {
             if character.is_ascii() && character != '\u{7f}' || character.is_alphanumeric() {
                 text.push(character);
             } else {
-                // Outside of a text JSON has none of these.
+                // Such characters only occur inside JSON strings, so they can be escaped.
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     text.push_str(&format!("\\u{unit:04x}"));
                 }
@@ -81,7 +82,7 @@ impl Entry {
     }
 }
 
-/// The text, or as much of it as fits, and what says so.
+/// Cuts a text to this many bytes. A cut text ends with `…`.
 fn cut(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();

@@ -14,7 +14,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Tells that these names failed to log in, and waits until that is written.
+/// Records a failed login for each name, and waits until the log has them.
 async fn fail(audit: &Audit, names: &[&str]) {
     let source = Source { request_id: Some("r-1".into()), client: Some([192, 0, 2, 7].into()) };
     for name in names {
@@ -23,7 +23,7 @@ async fn fail(audit: &Audit, names: &[&str]) {
     audit.flush().await;
 }
 
-/// A log with these names.
+/// A log with a failed login for each name.
 async fn log_of(names: &[&str]) -> TempDir {
     let folder = folder();
     fail(&Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap(), names).await;
@@ -39,13 +39,13 @@ fn lines(folder: &TempDir) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What is wrong with the log.
+/// The error that `verify` finds.
 fn complaint(folder: &TempDir) -> String {
     verify(folder.path(), None).unwrap_err().to_string()
 }
 
 #[tokio::test]
-async fn a_line_says_who_and_for_which_request_and_has_the_hash_of_the_one_before() {
+async fn a_line_names_subject_and_request_and_has_a_hash_of_the_previous_line() {
     let folder = log_of(&["marta", "paul"]).await;
     fail(&Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap(), &["after a restart"]).await;
     let lines = lines(&folder);
@@ -73,7 +73,7 @@ async fn a_line_says_who_and_for_which_request_and_has_the_hash_of_the_one_befor
 }
 
 #[tokio::test]
-async fn any_byte_that_is_changed_is_found_in_its_line_or_the_next() {
+async fn verify_finds_every_changed_byte_in_its_line_or_the_next() {
     let folder = log_of(&["marta", "paul", "eve"]).await;
     let good = bytes(&folder);
     let mut line = 1;
@@ -91,7 +91,7 @@ async fn any_byte_that_is_changed_is_found_in_its_line_or_the_next() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_gone_added_or_moved_is_found_and_a_missing_end_by_its_anchor() {
+async fn verify_finds_removed_added_and_moved_lines_and_with_an_anchor_a_missing_end() {
     let folder = log_of(&["marta", "paul", "eve"]).await;
     let good = bytes(&folder);
     let last_hash = verify(folder.path(), None).unwrap().last_hash;
@@ -110,7 +110,7 @@ async fn a_line_that_is_gone_added_or_moved_is_found_and_a_missing_end_by_its_an
 }
 
 #[tokio::test]
-async fn whatever_a_name_holds_it_is_one_line_that_tells_a_terminal_nothing() {
+async fn a_name_with_control_characters_stays_one_harmless_line() {
     let long = "\u{9b}\"\\".repeat(100_000);
     let names = [
         "\n{\"fake\":1}",
@@ -141,7 +141,7 @@ async fn whatever_a_name_holds_it_is_one_line_that_tells_a_terminal_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_set_of_three_signed_components_came_to_fits_in_its_line() {
+async fn the_result_of_deploying_three_signed_components_fits_in_a_line() {
     let folder = folder();
     let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
     let signed = format!("{} signed by {}", "d".repeat(64), "k".repeat(44));
@@ -153,13 +153,13 @@ async fn what_a_set_of_three_signed_components_came_to_fits_in_its_line() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_of_a_line_is_cut_off_and_the_next_line_says_so() {
+async fn a_line_torn_by_a_crash_is_cut_off_and_the_next_line_reports_it() {
     let folder = log_of(&["marta", "paul"]).await;
     let good = bytes(&folder);
     let second = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let ends = [second + 1, second + 40, good.len() - 1];
     let torn = ends.iter().map(|end| good[..*end].to_vec());
-    // A disk that grew the file before it wrote to it.
+    // Some file systems extend the file before they write its content.
     let zeros = [&good[..second], &[0; 200_000]].concat();
     for torn in torn.chain([zeros]) {
         put(folder.path().join(FILE), &torn).unwrap();
@@ -179,23 +179,23 @@ async fn what_a_crash_left_of_a_line_is_cut_off_and_the_next_line_says_so() {
 fn entry(name: &str) -> Message {
     let source = Source::default();
     let note = Note { subject: Some(name), ..Note::new(Event::LoginFail, "auth", &source) };
-    Message::Entry(Box::new(Entry::new(&note, std::time::Duration::ZERO)))
+    Message::Entry(Box::new(AuditEntry::new(&note, std::time::Duration::ZERO)))
 }
 
 #[tokio::test]
-async fn while_the_disk_is_full_events_are_counted_and_the_first_line_after_says_how_many() {
+async fn events_during_a_full_disk_are_counted_and_reported_by_the_next_line() {
     let folder = log_of(&["marta"]).await;
     let (mut chain, _) = Chain::open(folder.path(), u64::MAX).unwrap();
     let counts = Counts::default();
     let real = std::mem::replace(&mut chain.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
     for names in [["paul", "eve"], ["carl", "dora"]] {
-        let (done, told) = oneshot::channel();
+        let (done, flushed) = oneshot::channel();
         let mut batch = vec![entry(names[0]), Message::Flush(done), entry(names[1])];
         let failed = write(&mut chain, &mut batch, &counts);
         assert!(still_failing(false, &failed) && still_failing(true, &failed), "{failed:?}");
-        told.await.unwrap();
-        // That nothing was to be written does not show that the disk takes something again.
-        let (done, _told) = oneshot::channel();
+        flushed.await.unwrap();
+        // A batch without events does not show that the disk works again.
+        let (done, _flushed) = oneshot::channel();
         assert!(still_failing(true, &write(&mut chain, &mut vec![Message::Flush(done)], &counts)));
     }
     assert_eq!([&counts.unwritten, &counts.written].map(|count| count.load(Ordering::Relaxed)), [4, 0]);
@@ -209,7 +209,7 @@ async fn while_the_disk_is_full_events_are_counted_and_the_first_line_after_says
 }
 
 #[test]
-fn whoever_tells_more_than_the_queue_takes_does_not_wait() {
+fn recording_more_events_than_the_queue_holds_does_not_wait() {
     let (audit, _inbox) = Audit::with_queue(3, Clock::default());
     let source = Source::default();
     for _ in 0..10 {
@@ -219,7 +219,7 @@ fn whoever_tells_more_than_the_queue_takes_does_not_wait() {
 }
 
 #[tokio::test]
-async fn of_many_refusals_in_a_second_ten_of_each_kind_are_written_and_the_others_counted() {
+async fn ten_refusals_of_each_kind_are_written_per_second_and_the_others_counted() {
     let (folder, clock) = (folder(), Clock::default());
     let audit = Audit::open(folder.path(), clock.clone(), u64::MAX).unwrap();
     let source = Source::default();
@@ -235,19 +235,19 @@ async fn of_many_refusals_in_a_second_ten_of_each_kind_are_written_and_the_other
     let lines = lines(&folder);
     for subject in ["?", "marta", "op", "paul"] {
         let written = lines.iter().filter(|line| line["subject"] == subject).count();
-        // The second may have ended on the way.
+        // The test may have run across the end of a second.
         assert!([10, 20].contains(&written), "{subject}: {lines:#?}");
     }
     assert_eq!(lines.len() as u64 + unwritten(&lines), 401);
 }
 
-/// Events that the lines say are missing.
+/// How many unwritten events the lines report.
 fn unwritten(lines: &[Value]) -> u64 {
     lines.iter().filter_map(|line| line["unwritten"].as_u64()).sum()
 }
 
 #[tokio::test]
-async fn of_the_tokens_that_somebody_gets_in_a_minute_six_hundred_are_written_and_nothing_else_is_hidden_by_them() {
+async fn six_hundred_tokens_are_written_per_minute_and_hide_no_other_event() {
     let (folder, clock) = (folder(), Clock::default());
     let audit = Audit::open(folder.path(), clock.clone(), u64::MAX).unwrap();
     let [auth, other] = ["auth", "other"].map(|service| Teller::new(audit.clone(), service.into()));
@@ -269,7 +269,7 @@ async fn of_the_tokens_that_somebody_gets_in_a_minute_six_hundred_are_written_an
 }
 
 #[tokio::test]
-async fn at_an_orderly_stop_a_last_line_says_what_is_missing_if_no_other_does() {
+async fn an_orderly_shutdown_reports_unwritten_events_in_a_last_line() {
     let folder = log_of(&["marta"]).await;
     let audit = Audit::open(folder.path(), Clock::default(), u64::MAX).unwrap();
     audit.close().await;
@@ -283,7 +283,7 @@ async fn at_an_orderly_stop_a_last_line_says_what_is_missing_if_no_other_does() 
 }
 
 #[test]
-fn the_log_is_its_owners_alone_even_if_it_was_not_before() {
+fn only_the_owner_may_use_the_log_even_if_its_mode_was_changed() {
     let folder = folder();
     let path = folder.path().join(FILE);
     let mode = || path.metadata().unwrap().mode() & 0o777;

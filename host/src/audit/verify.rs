@@ -1,4 +1,4 @@
-//! Whether a log's chain holds: `comptoir audit verify`.
+//! `comptoir audit verify`: checks the hash chain of an audit log.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -6,40 +6,41 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::FILE;
 use super::chain::{after, hash, split};
-use super::files::{aside, numbers};
+use super::files::{FILE, numbered, numbers};
 
-/// A log that holds together.
+/// The result for a log without errors.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// How many lines it has, in all of its files.
+    /// How many lines all files have together.
     pub lines: u64,
-    /// The hash of the last one; empty where there is none.
+    /// The hash of the last line. Empty if there is none.
     pub last_hash: String,
 }
 
-/// Goes through the log in a data folder, all of its files in their order. With an anchor, a hash that was known before, there must be
-/// a line that has it, or the oldest file must go on after it; without one the oldest file must be the first of all. Blocks on the
-/// disk. While a host writes, the last line may be half there.
+/// Checks all files of the audit log in a data folder.
+///
+/// `anchor` is a hash that was noted earlier. With an anchor, some line must have this hash, or the oldest file must follow it.
+/// Without one, the oldest file must be the first file of the log. Blocks on the disk. If a host is writing, the last line can be
+/// incomplete.
 ///
 /// # Errors
-/// The line at which the chain breaks, a file that is missing, or that the anchor is gone.
+/// If a line does not fit its predecessor, if a file is missing, or if no line has the anchor's hash.
 pub fn verify(folder: &Path, anchor: Option<&str>) -> anyhow::Result<Verified> {
     let shown = folder.display();
-    let of =
+    let list =
         || numbers(folder).with_context(|| format!("cannot read {shown}: name the data folder of a host with --data"));
     loop {
-        let found = of()?;
-        let verified = Walk::through(folder, &found, anchor);
-        // A host that writes may have put a file aside meanwhile.
-        if found == of()? {
+        let files = list()?;
+        let verified = Walk::through(folder, &files, anchor);
+        // A running host may have renamed a full file meanwhile.
+        if files == list()? {
             return verified;
         }
     }
 }
 
-/// A walk through the files.
+/// The state of a walk through the files.
 struct Walk<'a> {
     anchor: Option<&'a str>,
     anchored: bool,
@@ -49,21 +50,21 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn through(folder: &Path, numbers: &[u64], anchor: Option<&'a str>) -> anyhow::Result<Verified> {
         if let Some(gap) = numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
-            bail!("{} is missing: put it back", folder.join(aside(gap[0] + 1)).display());
+            bail!("the audit log misses the file {}: put it back", folder.join(numbered(gap[0] + 1)).display());
         }
         let mut walk = Self { anchor, anchored: anchor.is_none(), verified: Verified::default() };
         for number in numbers {
-            walk.file(&folder.join(aside(*number)))?;
+            walk.file(&folder.join(numbered(*number)))?;
         }
         let current = folder.join(FILE);
-        // A host that ended while it put a file aside has not begun the next.
+        // If a host stopped while it renamed a full file, the current one does not exist yet.
         if numbers.is_empty() || current.exists() {
             walk.file(&current)?;
         }
         if !walk.anchored {
             bail!(
-                "{} holds together, but no line has the anchor's hash: its end was removed, or all was written anew, or the line is in \
-                 a file that is kept elsewhere",
+                "the audit log in {} has no line with the anchor's hash. Either its end was removed, or the log was written \
+                 anew, or the line is in a file that is kept elsewhere",
                 folder.display()
             );
         }
@@ -84,14 +85,14 @@ impl<'a> Walk<'a> {
             number += 1;
             let Some(whole) = line.strip_suffix(b"\n") else {
                 bail!(
-                    "{shown}: line {number} is not whole: it is being written, or the next start of the host cuts it off"
+                    "{shown}: line {number} is not whole: a host is writing it, or a crash tore it and the next start cuts it off"
                 );
             };
             let Some((text, found)) = split(whole).filter(|(text, found)| hash(&before, text) == *found) else {
-                bail!("{shown}: line {number} does not follow from the lines before: it or the one before was changed");
+                bail!("{shown}: the hash of line {number} is wrong: this line or the previous one was changed");
             };
             if number == 1 {
-                self.begins(path, after(text))?;
+                self.check_first_line(path, after(text))?;
             }
             self.anchored |= self.is_anchor(found);
             found.clone_into(&mut self.verified.last_hash);
@@ -102,22 +103,24 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Whether a file goes on where the one before it ended. The oldest one has none before it, or goes on after the anchor.
-    fn begins(&mut self, path: &Path, after: Option<&str>) -> anyhow::Result<()> {
+    /// Checks that a file follows the previous one.
+    /// The oldest file follows nothing, or the anchor.
+    fn check_first_line(&mut self, path: &Path, after: Option<&str>) -> anyhow::Result<()> {
         let shown = path.display();
         match after {
             Some(after) if self.verified.lines == 0 => {
                 if self.anchor.is_none() {
                     bail!(
-                        "{shown} goes on after another file, which is missing: put it back, or where it is kept elsewhere give the \
-                         hash of its last line with --anchor, or of any line since"
+                        "{shown} follows another file, which is missing. Put that file back. If it is kept elsewhere, pass \
+                         the hash of its last line, or of any later line, with --anchor"
                     );
                 }
                 self.anchored |= self.is_anchor(after);
             }
             after if after.unwrap_or_default() != self.verified.last_hash => {
                 bail!(
-                    "{shown} does not go on where the file before it ends: the end of that one was removed, or a file between them"
+                    "{shown} does not follow the end of the previous file: either that end was removed, or a file \
+                     between them"
                 )
             }
             _ => {}

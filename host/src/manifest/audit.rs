@@ -1,18 +1,19 @@
-//! What the operator decides about the audit log.
+//! The `[audit]` table of the manifest.
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 
 use super::limits;
 
-/// A smaller file would hold a few lines.
+/// The smallest allowed file. A smaller one would hold only a few lines.
 const SMALLEST: ByteSize = ByteSize::kib(64);
 
-/// How the audit log is kept.
+/// The settings of the audit log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditRules {
-    /// Bytes with which a file of it is full, and another is begun. Nothing limits the number of files.
+    /// The size at which a file is full and the host begins another.
+    /// The number of files is not limited.
     #[serde(deserialize_with = "size")]
     pub file: ByteSize,
 }

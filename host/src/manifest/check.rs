@@ -1,4 +1,4 @@
-//! What a manifest must satisfy beyond the types of its values. Collects faults.
+//! Checks a manifest beyond the types of its values, and collects its faults.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +11,11 @@ use toml::de::DeTable;
 
 use super::{Fault, HOST_NAME, Limits, ManifestError, Operator, Service, ServiceTable, Source, is_inside};
 
-/// How alike two words must be for one to be suggested for the other: as clap has it for options.
-const ALIKE: f64 = 0.7;
+/// How similar a word must be to be suggested.
+/// Clap uses the same value for options.
+const SIMILARITY: f64 = 0.7;
 
-/// A check under way.
+/// A running check of a manifest, with the faults so far.
 pub(super) struct Check {
     source: Source,
     faults: RefCell<Vec<Fault>>,
@@ -29,7 +30,7 @@ impl Check {
         &self.source
     }
 
-    /// Notes where the values of the text are.
+    /// Records the positions of the values in the text.
     pub(super) fn note(&mut self, root: &DeTable<'_>) {
         self.source.note(root);
     }
@@ -46,12 +47,12 @@ impl Check {
         self.faults.borrow_mut().push(self.source.fault(key, message));
     }
 
-    /// A path of the manifest, which is relative to its folder.
+    /// Resolves a path of the manifest, which is relative to its folder.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         self.source.file().parent().unwrap_or(Path::new(".")).join(path)
     }
 
-    /// What was checked, if it has no fault.
+    /// Ends the check. Returns the source if it has no fault.
     pub(super) fn finish(self) -> Result<Source, ManifestError> {
         if self.faults.borrow().is_empty() { Ok(self.source) } else { Err(self.refuse()) }
     }
@@ -71,7 +72,7 @@ impl Check {
             && !names.contains(service)
         {
             let message = format!(
-                "operator.service names `{service}`, which is not a service here{}",
+                "operator.service names `{service}`, which is not a service of this manifest{}",
                 did_you_mean(service, names)
             );
             self.report_at("operator.service", &message);
@@ -153,7 +154,8 @@ impl Check {
         }
     }
 
-    /// Whether mounts and public paths are path prefixes, and each public one is under a mount.
+    /// Checks the mounts and public paths.
+    /// They must be path prefixes, and each public path must be under a mount.
     fn mounts(&self, table: &ServiceTable) {
         let mounts = table.mounts.get_ref();
         if mounts.is_empty() {
@@ -168,7 +170,7 @@ impl Check {
             );
             self.report(Some(path.span()), &message);
         }
-        // Under a mount that is wrong nothing is.
+        // Do not look for public paths under wrong mounts.
         if wrong.count() > 0 || mounts.is_empty() {
             return;
         }
@@ -178,7 +180,7 @@ impl Check {
             let mounts: Vec<&str> = mounts.iter().map(|mount| mount.get_ref().as_str()).collect();
             let hint = did_you_mean(path.get_ref(), mounts.iter().copied());
             let message = format!(
-                "public names `{}`, which is under none of the mounts ({}){hint}",
+                "public names `{}`, which is not under any of the mounts ({}){hint}",
                 path.get_ref(),
                 mounts.join(", ")
             );
@@ -192,11 +194,12 @@ fn is_prefix(text: &str) -> bool {
     text == "/" || (text.starts_with('/') && !text.ends_with('/') && text.bytes().all(plain))
 }
 
-/// The word that is most like another, if one is.
+/// The known word most similar to this one, if any is similar enough.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = |known: &str| strsim::jaro(&word.to_lowercase(), known);
-    let alike = known.into_iter().map(|known| (likeness(known), known)).filter(|(likeness, _)| *likeness > ALIKE);
-    alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+    let similarity = |known: &str| strsim::jaro(&word.to_lowercase(), known);
+    let similar =
+        known.into_iter().map(|known| (similarity(known), known)).filter(|(similarity, _)| *similarity > SIMILARITY);
+    similar.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
 
 fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>) -> String {

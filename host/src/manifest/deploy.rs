@@ -1,4 +1,4 @@
-//! What the operator decides about deploys.
+//! The `[deploy]` table of the manifest.
 
 use std::time::Duration;
 
@@ -8,28 +8,29 @@ use serde::Deserialize;
 use super::limits;
 use crate::signature::PublicKey;
 
-/// How a new revision is put in charge, and how it is watched.
+/// How a new revision is checked, activated and watched.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeployRules {
-    /// Bytes of a component's file.
+    /// The largest component file.
     #[serde(deserialize_with = "limits::size")]
     pub component: ByteSize,
-    /// What compiling one may take.
+    /// How long compiling a component may take.
     #[serde(deserialize_with = "limits::duration")]
     pub compile_time: Duration,
-    /// Bytes of memory that compiling one may take.
+    /// How much memory compiling a component may take.
     #[serde(deserialize_with = "limits::size")]
     pub compile_memory: ByteSize,
-    /// What its health and all of its probes may take together.
+    /// How long the health check and all probes of a revision may take together.
     #[serde(deserialize_with = "limits::duration")]
     pub probe_time: Duration,
-    /// How long a new revision is compared with the one before.
+    /// The watch window: how long a new revision is compared with the previous one.
     #[serde(deserialize_with = "limits::duration")]
     pub watch: Duration,
-    /// Revisions before the active one that stay compiled, for each service.
+    /// How many previous revisions of each service stay compiled.
     pub keep: usize,
-    /// Who may sign components. Where there is nobody, whatever the operator sends is taken.
+    /// The public keys whose signatures are accepted.
+    /// If there are none, components need no signature.
     pub signers: Vec<PublicKey>,
 }
 

@@ -1,4 +1,6 @@
-//! From text to tables. Goes on after a key that it cannot read, so that all such keys are reported at once.
+//! Reads the text of a manifest into tables.
+//!
+//! Continues after a key that it cannot read, so that all such keys are reported at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,7 +15,7 @@ use super::listeners::ListenersTable;
 use super::postgres::PostgresTable;
 use super::{AuditRules, DeployRules, LimitsTable, Operator, PasswordRules, ServiceTable};
 
-/// The tables of a manifest, without the keys that cannot be read.
+/// The tables of a manifest, without unreadable keys.
 pub(super) struct Document {
     pub(super) listeners: Option<ListenersTable>,
     pub(super) instances: u32,
@@ -23,9 +25,9 @@ pub(super) struct Document {
     pub(super) passwords: PasswordRules,
     pub(super) postgres: Option<Spanned<PostgresTable>>,
     pub(super) operator: Option<Operator>,
-    /// Those whose table can be read.
+    /// The services whose tables are readable.
     pub(super) services: BTreeMap<Spanned<String>, ServiceTable>,
-    /// Those of all services.
+    /// The names of all services.
     pub(super) names: BTreeSet<String>,
 }
 
@@ -35,11 +37,12 @@ const KEYS: [&str; 9] =
 const DEFAULT_INSTANCES: u32 = 1000;
 
 impl Document {
-    /// Reads the text that is checked, and reports what cannot be read. None if the text is not TOML.
+    /// Reads the text and reports unreadable keys.
+    /// Returns `None` if the text is not TOML.
     pub(super) fn read(check: &mut Check) -> Option<Self> {
         let text = check.source().text();
         let (root, errors) = DeTable::parse_recoverable(&text);
-        // What follows the first error of a line is often its consequence.
+        // Report one error per line, because further ones are often consequences of the first.
         let mut lines = BTreeSet::new();
         for error in errors {
             let line = error.span().map(|span| check.source().line(span.start));
@@ -53,7 +56,7 @@ impl Document {
         let mut root = root.into_inner();
         check.note(&root);
         if !root.contains_key("listeners") {
-            let message = "there is no [listeners]: write one, with gateway = \"127.0.0.1:8000\" and \
+            let message = "the table [listeners] is missing: write one, with gateway = \"127.0.0.1:8000\" and \
                            admin = \"127.0.0.1:8010\"";
             check.report(None, message);
         }
@@ -72,7 +75,7 @@ impl Document {
         };
         for key in root.keys() {
             let hint = nearest(key.get_ref(), KEYS).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
-            let message = format!("unknown key `{}`{hint} Known are {}", key.get_ref(), KEYS.join(", "));
+            let message = format!("unknown key `{}`{hint} The keys are {}", key.get_ref(), KEYS.join(", "));
             check.report(Some(key.span()), &message);
         }
         Some(document)
@@ -83,7 +86,7 @@ fn services(check: &Check, root: &mut DeTable<'_>) -> (BTreeMap<Spanned<String>,
     let (mut services, mut names) = (BTreeMap::new(), BTreeSet::new());
     let all = root.remove("services");
     let Some(DeValue::Table(tables)) = all.as_ref().map(Spanned::get_ref).filter(|value| !is_empty(value)) else {
-        let message = "there is no service: write at least one [services.<name>]";
+        let message = "the manifest has no service: write at least one [services.<name>]";
         check.report(all.map(|all| all.span()), message);
         return (services, names);
     };
@@ -100,12 +103,14 @@ fn is_empty(value: &DeValue<'_>) -> bool {
     matches!(value, DeValue::Table(table) if table.is_empty())
 }
 
-/// Takes a table out of the document and reads it.
+/// Removes a table from the document and reads it.
 fn section<T: DeserializeOwned>(check: &Check, root: &mut DeTable<'_>, key: &str) -> Option<T> {
     read(check, root.remove(key)?)
 }
 
-/// Reads a value. Reports each key in it that cannot be read, and reads the value without it. None if a required key is among them.
+/// Reads a value, and reports each unreadable key in it.
+///
+/// The result has the default for such a key. Returns `None` if a required key is unreadable.
 fn read<'de, T: Deserialize<'de>>(check: &Check, mut value: Spanned<DeValue<'de>>) -> Option<T> {
     let mut removed = BTreeSet::new();
     loop {
@@ -118,14 +123,14 @@ fn read<'de, T: Deserialize<'de>>(check: &Check, mut value: Spanned<DeValue<'de>
         if !removed.iter().any(is_consequence) {
             check.report(error.span(), &message);
         }
-        // What is misspelt is not missing too.
+        // Do not also report the correct spelling of a misspelt key as missing.
         removed.extend(near);
         let (DeValue::Table(table), Some(span)) = (value.get_mut(), error.span()) else { return None };
         removed.insert(remove(table, &span)?);
     }
 }
 
-/// Removes the innermost entry that has this part of the text, and returns its key.
+/// Removes the innermost key at this part of the text, and returns it.
 fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     for (_, value) in table.iter_mut() {
         if let DeValue::Table(below) = value.get_mut()
@@ -141,7 +146,8 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     Some(key)
 }
 
-/// Adds the nearest of the words that serde expected to its complaint about an unknown one. Gives that word too.
+/// Adds a suggestion to serde's message about an unknown word.
+/// Also returns the suggested word.
 fn with_hint(message: &str) -> (String, Option<String>) {
     let Some((unknown, expected)) = message.split_once(", expected ").filter(|_| message.starts_with("unknown "))
     else {

@@ -1,4 +1,4 @@
-//! What one request, one instance and one service may use.
+//! The `[limits]` tables of the manifest.
 
 use std::time::Duration;
 
@@ -6,32 +6,33 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
-/// The limits of one service, all of them set.
+/// The limits of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request's body.
+    /// The largest request body in bytes.
     pub body_bytes: usize,
-    /// Bytes of an answer's body.
+    /// The largest response body in bytes.
     pub response_bytes: u64,
-    /// From the moment that a request was admitted to the last byte of its answer.
+    /// The time from the admission of a request to the last byte of its response.
     pub time: Duration,
-    /// Time that an instance may compute. Waiting does not count.
+    /// The time for which an instance may compute. Waiting does not count.
     pub cpu: Duration,
-    /// Bytes of linear memory, summed over all memories of an instance. At most 4 GiB.
+    /// The size of all linear memories of an instance together, in bytes.
+    /// At most 4 GiB.
     pub memory_bytes: usize,
-    /// Instances of the service at one moment.
+    /// How many instances of the service exist at the same time.
     pub concurrency: usize,
-    /// How long a request waits for an instance before it is turned away with 503.
+    /// How long a request may wait for an instance before it is refused with 503.
     pub queue_time: Duration,
-    /// Bytes of output (stdout and stderr) that are kept of one request.
+    /// How much of a request's output (stdout and stderr) is logged, in bytes.
     pub log_bytes: usize,
-    /// Time that one SQL statement may run.
+    /// How long one SQL statement may run.
     pub statement_time: Duration,
-    /// Time that one transaction may hold the writer.
+    /// How long one transaction may hold the writer.
     pub transaction_time: Duration,
-    /// Bytes of the service's database file.
+    /// The largest size of the service's database file in bytes.
     pub database_bytes: u64,
-    /// Bytes of answers that are remembered; 0 where none are.
+    /// The size of the service's response cache in bytes. 0 turns it off.
     pub answers_bytes: u64,
 }
 
@@ -54,7 +55,7 @@ impl Default for Limits {
     }
 }
 
-/// A `[limits]` table: what it leaves out comes from the level above.
+/// A `[limits]` table. A missing key has the value of the level above.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsTable {
@@ -85,7 +86,7 @@ pub struct LimitsTable {
 }
 
 impl LimitsTable {
-    /// These limits, completed from others.
+    /// These limits, with the missing ones taken from `base`.
     pub fn over(&self, base: Limits) -> Limits {
         let bytes = |size: Option<ByteSize>, base: u64| size.map_or(base, |size| size.as_u64());
         let count = |size: Option<ByteSize>, base: usize| {
@@ -108,13 +109,15 @@ impl LimitsTable {
     }
 }
 
-/// No limit on time is longer, so that adding one to the clock cannot overflow.
+/// The longest limit on time.
+/// With this limit, adding one to the clock cannot overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Instances of one service that a manifest may ask for.
+/// The highest allowed `concurrency`.
 const MOST_INSTANCES: usize = 10_000;
 
-/// A duration as people write it, `"10s"` or `"250ms"`; more than zero, at most a day.
+/// Reads a duration such as `"10s"` or `"250ms"`.
+/// It must be more than zero and at most a day.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let written = Value::deserialize(deserializer)?;
     match written.as_str().map(humantime::parse_duration) {
@@ -129,7 +132,7 @@ fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Du
     duration(deserializer).map(Some)
 }
 
-/// A size as people write it, `"64 KiB"`, or a number of bytes.
+/// Reads a size such as `"64 KiB"`, or a number of bytes.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
     let written = Value::deserialize(deserializer)?;
     as_size(&written).ok_or_else(|| {
@@ -159,17 +162,17 @@ fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>
     Err(serde::de::Error::custom(format!("memory is {size}: write a size from \"64 KiB\" to \"4 GiB\"")))
 }
 
-/// Less could not hold one answer of a usual size.
-const FEWEST_ANSWERS: ByteSize = ByteSize::kib(64);
+/// The smallest response cache. A smaller one could not hold one usual response.
+const SMALLEST_CACHE: ByteSize = ByteSize::kib(64);
 
-/// A size, or `"off"`.
+/// Reads a size or `"off"`.
 fn answers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
     let written = Value::deserialize(deserializer)?;
     match as_size(&written) {
         _ if written.as_str() == Some("off") => Ok(Some(ByteSize::b(0))),
-        Some(size) if size >= FEWEST_ANSWERS => Ok(Some(size)),
+        Some(size) if size >= SMALLEST_CACHE => Ok(Some(size)),
         _ => Err(serde::de::Error::custom(format!(
-            "answers is {written}: write \"off\", or a size such as \"16 MiB\", at least {FEWEST_ANSWERS}"
+            "answers is {written}: write \"off\", or a size such as \"16 MiB\", at least {SMALLEST_CACHE}"
         ))),
     }
 }

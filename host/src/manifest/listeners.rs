@@ -1,4 +1,4 @@
-//! The listeners of a manifest.
+//! The `[listeners]` table of the manifest.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,56 +14,66 @@ use toml::{Spanned, Value};
 use super::check::Check;
 use super::limits;
 
-/// The host's own listeners and what they accept.
+/// The host's own listeners, and the limits for their clients.
 #[derive(Debug, Clone)]
 pub struct Listeners {
-    /// Serves the routes of all services.
+    /// The address of the gateway, which serves the routes of all services.
     pub gateway: SocketAddr,
-    /// Serves the operator. Must be loopback.
+    /// The address of the admin listener. Must be loopback.
     pub admin: SocketAddr,
-    /// Open connections on the public listeners together. More wait in the kernel's queue.
+    /// How many connections may be open on all public listeners together.
+    /// More connections wait in the kernel's queue.
     pub connections: usize,
-    /// Open connections of one client: an address, or a /64 of IPv6. More are closed.
+    /// How many connections one client may have open. The host closes more.
+    /// A client is an IPv4 address or a /64 of IPv6.
     pub connections_each: usize,
-    /// Requests that are answered at one moment, on all public listeners. More are refused with 503.
+    /// How many requests may run at the same time on all public listeners.
+    /// More are refused with 503.
     pub requests: usize,
-    /// The same of one client.
+    /// How many requests of one client may run at the same time.
     pub requests_each: usize,
-    /// Bytes of request bodies in memory. More are refused with 503.
+    /// How many bytes of request bodies may be in memory. More are refused with 503.
     pub bodies_bytes: usize,
-    /// The same of one client.
+    /// How many bytes of one client's request bodies may be in memory.
     pub bodies_each_bytes: usize,
-    /// Bytes of answers in memory that clients have not taken. While there are more, requests are refused with 503.
+    /// How many bytes of responses may be in memory because clients have not read them.
+    /// While there are more, requests are refused with 503.
     pub responses_bytes: usize,
-    /// The same of one client.
+    /// How many bytes of responses to one client may be in memory.
     pub responses_each_bytes: usize,
-    /// From the first byte of a request to the end of its headers. The same for a TLS handshake, for the first request of a
-    /// connection, and for a client that takes nothing of its answer.
+    /// How long a client may take for the head of a request.
+    ///
+    /// Also limits a TLS handshake, the wait for the first request of a connection, and a client that reads nothing of its
+    /// response.
     pub header_time: Duration,
-    /// From an answer to the next request of its connection.
+    /// How long a connection may be idle between a response and the next request.
     pub idle_time: Duration,
-    /// What a shutdown gives to the requests that run.
+    /// How long a shutdown waits for running requests.
     pub shutdown_time: Duration,
-    /// With what the gateway and the services' own listeners speak TLS. Without it they do not; the admin listener never does.
+    /// The certificate of the gateway and of the services' own listeners.
+    /// Without it they do not use TLS. The admin listener never does.
     pub tls: Option<Tls>,
-    /// Whose pages may read answers in a browser: origins, exactly as a browser sends them.
+    /// The origins whose pages may read responses, exactly as a browser sends them.
     pub cors: Vec<String>,
-    /// Headers that these pages may send to any route, beside those that routes read. In lower case.
+    /// Headers that these pages may send to every route, in lower case.
+    /// They may also send those that the route reads.
     pub cors_headers: Vec<String>,
-    /// Hosts that listeners on loopback answer to beside those of loopback, in lower case; `*` is any, but for the admin listener.
+    /// Hosts that loopback listeners answer beside localhost, in lower case.
+    ///
+    /// `*` stands for every host, except on the admin listener.
     pub hosts: Vec<String>,
 }
 
-/// The files of a certificate.
+/// The files of a certificate and its key.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The certificate and those that lead from it towards a root, in PEM.
+    /// The certificate and its chain to a root, in PEM.
     pub certificate: PathBuf,
-    /// Its private key, in PEM. Must be its owner's alone.
+    /// Its private key, in PEM. Only its owner may use the file.
     pub key: PathBuf,
 }
 
-/// `[listeners]` as it is written.
+/// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenersTable {
@@ -134,12 +144,12 @@ fn default_shutdown_time() -> Duration {
 }
 
 impl ListenersTable {
-    /// The addresses of the host's own listeners: each with its key and what messages call it.
+    /// The host's own listeners: each with its key, its address, and its name in messages.
     pub(super) fn addresses(&self) -> [(&'static str, SocketAddr, &'static str); 2] {
         [("listeners.gateway", self.gateway, "the gateway"), ("listeners.admin", self.admin, "the admin listener")]
     }
 
-    /// None if there is a fault, which is reported.
+    /// Checks the table. Reports faults, and returns `None` if there are any.
     pub(super) fn check(&self, check: &Check) -> Option<Listeners> {
         let Self { gateway, admin, header_time, idle_time, shutdown_time, tls, .. } = self;
         let mut is_sound = self.check_names(check);
@@ -183,7 +193,7 @@ impl ListenersTable {
         })
     }
 
-    /// Whether all origins, headers and hosts are well-formed. Those that are not are reported.
+    /// Reports malformed origins, headers and hosts. Returns whether there are none.
     fn check_names(&self, check: &Check) -> bool {
         type List<'a> = (&'static str, &'a [Spanned<String>], fn(&str) -> bool, &'static str);
         let lists: [List<'_>; 3] = [
@@ -191,19 +201,19 @@ impl ListenersTable {
                 "cors",
                 &self.cors,
                 is_origin,
-                "is no origin: write scheme, host and, where it is not the scheme's own, port, such as \"https://shop.example\"",
+                "is not an origin: write scheme, host, and the port unless it is the scheme's own, such as \"https://shop.example\"",
             ),
             (
                 "cors_headers",
                 &self.cors_headers,
                 |name| HeaderName::try_from(name).is_ok(),
-                "is no header's name: write one such as \"x-shop-client\"",
+                "is not the name of a header: write one such as \"x-shop-client\"",
             ),
             (
                 "hosts",
                 &self.hosts,
                 is_host,
-                "is no host: write a name or an address without scheme and port, such as \"shop.example\", or \"*\" for any",
+                "is not a host: write a name or an address without scheme and port, such as \"shop.example\", or \"*\" for every host",
             ),
         ];
         let mut is_sound = true;
@@ -221,12 +231,12 @@ fn lower(names: &[Spanned<String>]) -> Vec<String> {
     names.iter().map(|name| name.get_ref().to_ascii_lowercase()).collect()
 }
 
-/// Whether `Host` could name it, without a port; or the word for any.
+/// Whether a text is `*`, or a host that a `Host` header without a port can name.
 fn is_host(text: &str) -> bool {
     text == "*" || text.parse::<Authority>().is_ok_and(|authority| authority.host() == text && !text.contains('*'))
 }
 
-/// Something of which all clients together may hold so much, and one client so much.
+/// A limit for all clients together, and one for each client.
 struct Limited {
     name: &'static str,
     total: usize,
@@ -234,11 +244,11 @@ struct Limited {
     is_bytes: bool,
 }
 
-/// Less could not hold a request of a usual size.
-const FEWEST_BYTES: usize = 1 << 20;
+/// The smallest limit in bytes. A smaller one could not hold one usual request.
+const SMALLEST_BYTES: usize = 1 << 20;
 
 impl Limited {
-    /// Unless the manifest says what one client may hold, it is this part of the total.
+    /// Without `each`, the limit for one client is the total divided by `part`.
     fn new(name: &'static str, total: usize, each: Option<usize>, part: usize) -> Self {
         Self { name, total, each: each.unwrap_or((total / part).max(1)), is_bytes: false }
     }
@@ -248,8 +258,10 @@ impl Limited {
         Self { is_bytes: true, ..Self::new(name, bytes(total), each.map(bytes), 8) }
     }
 
+    /// Checks both numbers.
+    ///
     /// # Errors
-    /// The key that is wrong, and what it must be.
+    /// The wrong key and a message.
     fn check(&self) -> Result<(), (String, String)> {
         let Self { name, total, each, is_bytes } = *self;
         let key = format!("listeners.{name}");
@@ -257,7 +269,7 @@ impl Limited {
             let message = format!("{key} must be from 1 to 1000000");
             return Err((key, message));
         }
-        if is_bytes && total < FEWEST_BYTES {
+        if is_bytes && total < SMALLEST_BYTES {
             let message = format!("{key} must be at least 1 MiB");
             return Err((key, message));
         }
@@ -268,12 +280,12 @@ impl Limited {
     }
 }
 
-/// An IP address and a port.
+/// Reads an IP address and a port.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let written = Value::deserialize(deserializer)?;
     let text = written.as_str().unwrap_or_default();
     text.parse().map_err(|_| {
-        // Most often the host is a name, and the port is right.
+        // Suggest the same port, because the usual mistake is a name instead of an address.
         let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or(8000);
         serde::de::Error::custom(format!(
             "{written} is not an address: write an IP address and a port, such as \"127.0.0.1:{port}\" or \"[::1]:{port}\""
@@ -285,8 +297,9 @@ pub(super) fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     address(deserializer).map(Some)
 }
 
-/// Whether a browser could send it: it writes scheme and host in lower case, and no port that the scheme implies (RFC 6454,
-/// section 6.2).
+/// Whether a browser could send this text as `Origin`.
+///
+/// Browsers write scheme and host in lower case, and omit the default port (RFC 6454, section 6.2).
 fn is_origin(text: &str) -> bool {
     let Some((scheme @ ("http" | "https"), authority)) = text.split_once("://") else { return false };
     let implied = if scheme == "http" { ":80" } else { ":443" };
@@ -313,12 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn one_client_has_a_part_of_each_total_unless_the_manifest_says_how_much() {
-        let shipped = listeners("").unwrap();
-        assert_eq!((shipped.connections, shipped.connections_each), (16_384, 1024));
-        assert_eq!((shipped.requests, shipped.requests_each), (8192, 1024));
-        assert_eq!((shipped.bodies_bytes, shipped.bodies_each_bytes), (256 << 20, 32 << 20));
-        assert_eq!((shipped.responses_bytes, shipped.responses_each_bytes), (512 << 20, 64 << 20));
+    fn one_client_may_use_a_part_of_each_total_by_default() {
+        let defaults = listeners("").unwrap();
+        assert_eq!((defaults.connections, defaults.connections_each), (16_384, 1024));
+        assert_eq!((defaults.requests, defaults.requests_each), (8192, 1024));
+        assert_eq!((defaults.bodies_bytes, defaults.bodies_each_bytes), (256 << 20, 32 << 20));
+        assert_eq!((defaults.responses_bytes, defaults.responses_each_bytes), (512 << 20, 64 << 20));
         let few = listeners("connections = 4\nrequests = 1\nbodies = \"8 MiB\"").unwrap();
         assert_eq!((few.connections_each, few.requests_each, few.bodies_each_bytes), (1, 1, 1 << 20));
         let proxied = listeners("connections_each = 16384\nbodies_each = \"256 MiB\"").unwrap();
@@ -326,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_larger_than_the_total_or_none_at_all_is_refused() {
+    fn a_limit_of_zero_or_above_the_total_is_refused() {
         for (lines, key) in [
             ("connections = 0", "listeners.connections must"),
             ("requests = 1000001", "listeners.requests must"),
@@ -341,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_between_requests_has_a_time_of_its_own() {
+    fn header_time_and_idle_time_are_separate() {
         let times = |lines: &str| listeners(lines).map(|read| (read.header_time.as_secs(), read.idle_time.as_secs()));
         assert_eq!(times("").unwrap(), (30, 75));
         assert_eq!(times("idle_time = \"5m\"").unwrap(), (30, 300));
@@ -349,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_what_a_browser_sends_and_nothing_else() {
+    fn only_texts_that_a_browser_sends_are_origins() {
         for origin in ["https://shop.example", "http://localhost:3000", "https://[2001:db8::1]:8443", "http://10.0.0.1"]
         {
             assert!(is_origin(origin), "{origin}");

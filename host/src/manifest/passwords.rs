@@ -1,4 +1,4 @@
-//! What a new password must have, and what it costs to check one.
+//! The `[passwords]` table of the manifest.
 
 use std::time::Duration;
 
@@ -8,35 +8,38 @@ use serde::{Deserialize, Deserializer};
 use super::limits::{duration, size};
 use crate::passwords::{self, MINIMUM_CHARACTERS, WorkFactor};
 
-/// As short as ASVS allows at its first level, and as long as NIST SP 800-63B asks to be accepted at the least.
+/// The range of `minimum`.
+///
+/// ASVS allows 8 characters at its first level. NIST SP 800-63B requires that at least 64 are accepted.
 const MINIMA: std::ops::RangeInclusive<u32> = MINIMUM_CHARACTERS..=64;
 
-/// The operator's word on new passwords. Those that are there stay good.
+/// The rules for new passwords. Existing passwords stay valid.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PasswordRules {
-    /// Characters at the least: 8 unless it is given. NIST SP 800-63B-4 asks for 15 where nothing else is asked at a login.
+    /// The minimum length in characters. Default: 8.
+    /// NIST SP 800-63B-4 requires 15 if the password is the only factor of a login.
     #[serde(deserialize_with = "minimum")]
     pub minimum: u32,
-    /// What each check computes in: 19 MiB unless it is given, at most 256 MiB. As many are computed at once as there are cores, up
-    /// to four.
+    /// The memory of one check. Default: 19 MiB. At most 256 MiB.
+    /// The host computes one check per core at the same time, but at most four.
     #[serde(deserialize_with = "memory")]
     pub memory: ByteSize,
-    /// How many times a check goes through its memory: 2 unless it is given, at most 10.
+    /// How many times a check fills its memory. Default: 2. At most 10.
     #[serde(deserialize_with = "passes")]
     pub passes: u32,
-    /// How long a check waits for those before it, until its caller is turned away: 5 s unless it is given.
+    /// How long a check may wait for others before its caller is refused. Default: 5 s.
     #[serde(deserialize_with = "duration")]
     pub queue_time: Duration,
 }
 
 impl PasswordRules {
-    /// What a new hash costs.
+    /// The cost of a new hash.
     pub fn work(self) -> WorkFactor {
         WorkFactor { memory_kib: (self.memory.as_u64() >> 10).try_into().unwrap_or(u32::MAX), passes: self.passes }
     }
 
-    /// How many are computed at once, and how many wait for how long.
+    /// The limits of the password queue.
     pub fn limits(self) -> passwords::Limits {
         passwords::Limits { queue_time: self.queue_time, ..passwords::Limits::default() }
     }

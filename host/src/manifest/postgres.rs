@@ -1,4 +1,4 @@
-//! Where the services' data is, if it is not in the data folder.
+//! The `[postgres]` table of the manifest.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,19 @@ use toml::Spanned;
 
 use super::check::Check;
 
-/// A database in PostgreSQL, for any number of hosts that serve the same.
+/// A PostgreSQL database for the data of all services. Several hosts can share it.
 #[derive(Debug, Clone)]
 pub struct Postgres {
-    /// A file with one line, the connection string. Must be its owner's alone.
+    /// A file whose only line is the connection string. Only its owner may use it.
     pub url: PathBuf,
-    /// The certificates, in PEM, that the server's must lead to. Without them it must be on this machine.
+    /// The certificates, in PEM, that the server's certificate must lead to.
+    /// If there are none, the server must be on this machine.
     pub authority: Option<PathBuf>,
-    /// Where the manifest names it, for messages: a line number.
+    /// The line of the table in the manifest, for messages.
     pub line: usize,
 }
 
-/// `[postgres]` as it is written.
+/// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PostgresTable {

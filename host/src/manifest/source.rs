@@ -1,4 +1,4 @@
-//! The text of a manifest: where each value is in it, and how a fault is shown.
+//! The text of a manifest: finds its values, and shows faults in it.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -8,32 +8,33 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-/// The text of a manifest, and where its values are.
+/// The text of a manifest, and the positions of its values.
 #[derive(Debug, Clone)]
 pub struct Source {
     file: PathBuf,
     text: Arc<str>,
-    /// By dotted key, such as `services.orders.mounts`. None for a value that is replaced from outside.
+    /// By dotted key, such as `services.orders.mounts`.
+    /// `None` for a value that the command line replaces.
     spans: BTreeMap<String, Option<Range<usize>>>,
 }
 
 /// One fault of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Counts from 1; none for a fault of the manifest as a whole.
+    /// Counted from 1. `None` for a fault of the manifest as a whole.
     pub line: Option<usize>,
-    /// What is wrong and what to write.
+    /// The fault, and what to write instead.
     pub message: String,
-    /// The line with a caret under the fault; empty without a line.
+    /// The line with carets under the fault. Empty if the fault has no line.
     excerpt: String,
 }
 
-/// Why a manifest was refused: all of its faults.
+/// The manifest was refused. Lists all of its faults.
 #[derive(Debug, thiserror::Error)]
 pub struct ManifestError {
     /// The manifest.
     pub file: PathBuf,
-    /// At least one, from the top of the file to its end.
+    /// At least one fault, in the order of the file.
     pub faults: Vec<Fault>,
 }
 
@@ -42,7 +43,7 @@ impl Source {
         Self { file: file.to_owned(), text: text.into(), spans: BTreeMap::new() }
     }
 
-    /// Notes where every value of a parsed text is.
+    /// Records the position of every value.
     pub(super) fn note(&mut self, table: &DeTable<'_>) {
         note(table, "", &mut self.spans);
     }
@@ -56,12 +57,13 @@ impl Source {
         self.text.clone()
     }
 
-    /// The line of a byte, from 1.
+    /// The line of a byte, counted from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
     }
 
-    /// A fault in the value of a dotted key, such as `services.orders.grants`; without such a key, in the table that lacks it.
+    /// A fault in the value of a dotted key, such as `services.orders.grants`.
+    /// If the key is missing, the fault is in the table that should have it.
     pub fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
         let mut keys = std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(table, _)| table));
         match keys.find_map(|key| self.spans.get(key)) {
@@ -70,12 +72,13 @@ impl Source {
         }
     }
 
-    /// The value of a dotted key is replaced from outside, such as by an option of the command line: faults do not show its line.
+    /// Forgets the position of a value, so that faults do not show its line.
+    /// Call this if an option of the command line replaces the value.
     pub fn forget(&mut self, key: &str) {
         self.spans.insert(key.to_owned(), None);
     }
 
-    /// Turns faults into the error that lists them.
+    /// The error that lists these faults.
     pub fn refuse(&self, mut faults: Vec<Fault>) -> ManifestError {
         faults.sort_by_key(|fault| fault.line);
         faults.dedup();
@@ -87,14 +90,14 @@ impl Source {
         Fault { line: Some(line), message: message.into(), excerpt: self.excerpt(line, span) }
     }
 
-    /// A line, and carets under the part of it that the span has.
+    /// A line of the text, with carets under the span.
     fn excerpt(&self, number: usize, span: &Range<usize>) -> String {
         let start = self.text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
         let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
         let width = |from: usize, to: usize| self.text.get(from..to).map_or(0, |text| text.chars().count());
         let column = width(start, span.start);
         let carets = width(span.start, span.end.min(start + line.len())).max(1);
-        // Tabs too: the caret must stand under its character on every terminal.
+        // Replace tabs too, so that the caret stands under its character on every terminal.
         let line: String = line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
         let (number, gutter) = (number.to_string(), " ".repeat(number.to_string().len()));
         format!("{gutter} |\n{number} | {}\n{gutter} | {}{}", line.trim_end(), " ".repeat(column), "^".repeat(carets))
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_shown_with_its_line_and_carets_under_it() {
+    fn a_fault_is_shown_with_its_line_and_carets() {
         let text = "a = 1\nname = \"café\" # ☕\nb = 2\n";
         assert_eq!(
             shown(text, "\"café\""),
@@ -156,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn carets_end_with_the_line_and_control_characters_reach_no_terminal() {
+    fn carets_end_with_the_line_and_control_characters_are_not_shown() {
         let text = "\tx = [\u{1b}\n  1,\n]";
         assert_eq!(shown(text, "[\u{1b}\n  1,\n]"), "shop.toml:1: it is wrong\n  |\n1 |  x = [\n  |      ^^");
         assert_eq!(shown("a = ", "a = "), "shop.toml:1: it is wrong\n  |\n1 | a =\n  | ^^^^");
     }
 
     #[test]
-    fn several_faults_are_counted_and_come_in_the_order_of_the_file() {
+    fn several_faults_are_counted_and_sorted_by_line() {
         let source = Source::new(Path::new("shop.toml"), "a\nb\n");
         let faults = vec![source.fault_at(&(2..3), "second"), source.fault_at(&(0..1), "first")];
         let shown = source.refuse(faults).to_string();

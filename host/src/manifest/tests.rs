@@ -32,7 +32,7 @@ fn parse(text: &str) -> Result<Manifest, ManifestError> {
 }
 
 #[test]
-fn a_sound_manifest_gives_services_with_limits_from_three_levels() {
+fn limits_come_from_the_service_the_manifest_or_the_defaults() {
     let manifest = parse(SOUND).unwrap();
     let orders = &manifest.services["orders"];
     assert_eq!(orders.component, Path::new("shop/orders.wasm"));
@@ -44,7 +44,7 @@ fn a_sound_manifest_gives_services_with_limits_from_three_levels() {
 }
 
 #[test]
-fn answers_have_a_size_or_are_off() {
+fn the_response_cache_has_a_size_or_is_off() {
     let answers_bytes = |written: &str| {
         let manifest = parse(&SOUND.replacen("time = \"250ms\"", written, 1)).unwrap();
         manifest.services["orders"].limits.answers_bytes
@@ -55,7 +55,7 @@ fn answers_have_a_size_or_are_off() {
 }
 
 #[test]
-fn what_a_password_costs_to_check_is_what_is_shipped_or_more() {
+fn the_cost_of_a_password_check_is_the_default_or_more() {
     let work = |written: &str| parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.work());
     let cost = |memory_kib, passes| WorkFactor { memory_kib, passes };
     assert_eq!((parse(SOUND).unwrap().passwords.work(), work("").unwrap()), (cost(19456, 2), cost(19456, 2)));
@@ -68,7 +68,7 @@ fn what_a_password_costs_to_check_is_what_is_shipped_or_more() {
 }
 
 #[test]
-fn a_password_waits_for_those_before_it_for_five_seconds_or_as_long_as_is_written() {
+fn a_password_check_waits_five_seconds_by_default() {
     let waits = |written: &str| {
         parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.limits().queue_time.as_millis())
     };
@@ -79,7 +79,7 @@ fn a_password_waits_for_those_before_it_for_five_seconds_or_as_long_as_is_writte
 }
 
 #[test]
-fn a_password_has_eight_characters_or_as_many_more_as_are_written() {
+fn a_password_has_at_least_eight_characters_by_default() {
     let minimum = |written: &str| parse(&format!("{SOUND}\n[passwords]\n{written}")).map(|read| read.passwords.minimum);
     assert_eq!((parse(SOUND).unwrap().passwords.minimum, minimum("").unwrap()), (8, 8));
     for written in [8, 15, 64] {
@@ -101,7 +101,7 @@ fn the_shipped_manifest_is_sound() {
 }
 
 #[test]
-fn each_mistake_is_refused_with_its_line_and_what_to_write() {
+fn each_fault_is_reported_with_its_line_and_what_to_write() {
     let table = [
         ("admin = \"127.0.0.1:8010\"", "admin = \"0.0.0.0:8010\"", 4, "must be on loopback"),
         ("gateway = \"127.0.0.1:8000\"", "gateway = \"localhost\"", 3, "such as \"127.0.0.1:8000\""),
@@ -110,7 +110,7 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
         ("grants = [\"storage\"]", "grants = [\"sockets\"]", 14, "unknown variant `sockets`"),
         ("[limits]", "[audit]\nfile = \"1 KiB\"\n[limits]", 7, "at least 64.0 KiB"),
         ("[limits]", "[deploy]\nsigners = [\"a key\"]\n[limits]", 7, "an Ed25519 public key of 32 bytes in base64"),
-        ("public = [\"/products\"]", "public = [\"/prod\"]", 13, "under none of the mounts"),
+        ("public = [\"/products\"]", "public = [\"/prod\"]", 13, "not under any of the mounts"),
         ("\"/orders\", \"/products\"", "\"orders/\", \"/products\"", 12, "is not a path prefix"),
         ("mounts = [\"/users\"]", "mounts = []", 19, "at least one path prefix"),
         ("mounts = [\"/users\"]", "mounts = [\"/orders\"]", 19, "give each mount to one service"),
@@ -126,7 +126,7 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
             "admin = \"127.0.0.1:8010\"",
             "admin = \"127.0.0.1:8010\"\ncors = [\"*\"]",
             5,
-            "cors names `*`, which is no origin",
+            "cors names `*`, which is not an origin",
         ),
         (
             "admin = \"127.0.0.1:8010\"",
@@ -152,7 +152,7 @@ fn each_mistake_is_refused_with_its_line_and_what_to_write() {
 }
 
 #[test]
-fn all_mistakes_are_reported_at_once_each_with_its_line() {
+fn all_faults_are_reported_at_once() {
     let mistakes = [
         ("gateway = \"127.0.0.1:8000\"", "gateway = \"localhost:9000\"", 3, "such as \"127.0.0.1:9000\""),
         ("time = \"5s\"", "time = 5", 7, "5 is not a duration: write one such as \"10s\""),
@@ -177,14 +177,14 @@ fn all_mistakes_are_reported_at_once_each_with_its_line() {
 }
 
 #[test]
-fn a_mistake_is_shown_in_its_line_with_carets_under_it() {
+fn a_fault_is_shown_with_carets_under_it() {
     let error = parse(&SOUND.replacen("body = \"64 KiB\"", "bodi = \"64 KiB\"", 1)).unwrap_err().to_string();
     assert!(error.contains("unknown field `bodi`: did you mean `body`? Expected one of `body`, `response`"), "{error}");
     assert!(error.ends_with("\n  |\n8 | bodi = \"64 KiB\"\n  | ^^^^"), "{error}");
 }
 
 #[test]
-fn what_is_no_toml_is_refused_with_the_line_of_each_error() {
+fn text_that_is_not_toml_is_refused_with_the_line_of_each_error() {
     let error = parse(&SOUND.replacen("time = \"5s\"", "time = ", 1).replacen("[services.user]", "[services.user", 1));
     let error = error.unwrap_err();
     let lines: Vec<_> = error.faults.iter().map(|fault| fault.line).collect();
@@ -192,12 +192,13 @@ fn what_is_no_toml_is_refused_with_the_line_of_each_error() {
 }
 
 #[test]
-fn a_manifest_without_listeners_and_services_is_told_what_to_write() {
+fn an_empty_manifest_is_refused_with_what_to_write() {
     let error = parse("").unwrap_err().to_string();
-    for said in
-        ["there is no [listeners]: write one, with gateway = \"127.0.0.1:8000\"", "at least one [services.<name>]"]
-    {
-        assert!(error.contains(said), "{error}");
+    for expected in [
+        "the table [listeners] is missing: write one, with gateway = \"127.0.0.1:8000\"",
+        "at least one [services.<name>]",
+    ] {
+        assert!(error.contains(expected), "{error}");
     }
 }
 

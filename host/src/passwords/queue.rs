@@ -1,10 +1,11 @@
-//! A few computations at once, a few more waiting, and the rest turned away.
+//! Limits how many computations run and how many callers wait.
+//! Other callers are refused.
 //!
-//! A slot belongs to the computation, not to its caller: a caller that gives up frees its place in the queue at once,
-//! but its slot only when the computation has ended, so no more than the limit ever run.
+//! A slot belongs to a computation, not to its caller. A caller that gives up leaves the queue at once, but a computation that
+//! has started keeps its slot until it ends. So the number of running computations never exceeds the limit.
 //!
-//! There are as many threads as slots, and they stay, each with the memory that it computes in. With a thread for each computation
-//! the allocator keeps that memory as often as it has arenas, up to eight for each core.
+//! There is one thread per slot. The threads stay, and each reuses its memory. With a new thread for each computation, the
+//! allocator would keep that memory once for each arena, and it has up to eight arenas per core.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,32 +17,52 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::{Limits, PasswordError};
+use super::error::PasswordError;
 
-/// How long a thread stays when there is nothing to compute: as long as any host runs.
-const KEPT: Duration = Duration::from_secs(1 << 32);
+/// How long an idle thread stays: longer than any host runs.
+const KEEP_ALIVE: Duration = Duration::from_secs(1 << 32);
 
-/// What the queue is doing and has done. All counts are since the start.
+/// How many computations run, and how long the other callers wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many computations run at once. Default: one per core, at most 4.
+    ///
+    /// Each has the memory of a new hash and keeps it for the next computation. An old scrypt hash takes 32 MiB.
+    pub at_once: usize,
+    /// How many callers may wait for a slot. Default: 64.
+    pub waiting: usize,
+    /// How long each caller may wait. Default: 5 s.
+    pub queue_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Limits { at_once: cores.min(4), waiting: 64, queue_time: Duration::from_secs(5) }
+    }
+}
+
+/// The state of the queue. All counts are since the start of the host.
 #[derive(Debug)]
 pub struct Meter {
     slots: Arc<Semaphore>,
     at_once: usize,
-    /// Callers that wait for a slot now.
+    /// How many callers wait for a slot now.
     pub waiting: AtomicUsize,
-    /// Computations that have ended.
+    /// How many computations have ended.
     pub computed: AtomicU64,
-    /// Callers turned away because the queue was full or their wait was over.
+    /// How many callers found a full queue or waited too long.
     pub refused: AtomicU64,
 }
 
 impl Meter {
-    /// Slots that are taken now: computations that run, and those that begin at this moment.
+    /// How many slots are taken now, by computations that run or are about to.
     pub fn computing(&self) -> usize {
         self.at_once - self.slots.available_permits()
     }
 }
 
-/// The slots, and the bounded line before them.
+/// The slots and the bounded queue of callers.
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
@@ -49,13 +70,14 @@ pub(super) struct Queue {
     threads: Threads,
 }
 
-/// The threads that compute. Each starts when it is needed first; one that computes when this is dropped ends afterwards.
+/// The threads for the computations. Each starts when it is first needed.
+/// Dropping this does not interrupt a computation.
 struct Threads(Option<Runtime>);
 
-/// What a computation gave.
+/// The result of a computation.
 pub(super) struct Done<T> {
     pub(super) output: T,
-    /// When it got its slot.
+    /// When the computation got its slot.
     pub(super) started: Instant,
 }
 
@@ -76,7 +98,7 @@ impl Queue {
         &self.meter
     }
 
-    /// Runs a computation on a thread that does nothing else, as soon as a slot is free.
+    /// Runs a computation on one of the queue's threads as soon as a slot is free.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -86,27 +108,27 @@ impl Queue {
         let running = Running { meter: Arc::clone(&self.meter), _permit: permit };
         let computation = move || {
             let output = work();
-            // Before the answer, so that whoever has it finds the slot free.
+            // Free the slot before the caller gets the result.
             drop(running);
             output
         };
         let failed = |cause: &dyn fmt::Display| PasswordError::Failed(cause.to_string());
-        let Some(threads) = &self.threads.0 else { return Err(failed(&"it has no threads")) };
+        let Some(threads) = &self.threads.0 else { return Err(failed(&"the system started no threads for that")) };
         let output = threads.spawn_blocking(computation).await.map_err(|error| failed(&error))?;
         Ok(Done { output, started })
     }
 
-    /// Waits for a slot, first come first served.
+    /// Waits for a slot. Callers get slots in the order of their calls.
     async fn slot(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
         if let Ok(permit) = Arc::clone(&self.meter.slots).try_acquire_owned() {
             return Ok(permit);
         }
-        // Twenty milliseconds each, as shipped: a full queue has moved on within a second.
-        let _place =
-            Place::take(&self.meter.waiting, self.limits.waiting).ok_or_else(|| self.busy(Duration::from_secs(1)))?;
+        // A computation takes about 20 ms by default, so a full queue has free places within a second.
+        let _waiting = Waiting::enter(&self.meter.waiting, self.limits.waiting)
+            .ok_or_else(|| self.busy(Duration::from_secs(1)))?;
         match timeout(self.limits.queue_time, Arc::clone(&self.meter.slots).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            // Who has waited in vain should stay away at least as long again.
+            // A caller that waited in vain should not return sooner than it waited.
             Err(_) => Err(self.busy(self.limits.queue_time)),
             Ok(Err(closed)) => Err(PasswordError::Failed(closed.to_string())),
         }
@@ -123,7 +145,7 @@ impl Threads {
     fn new(count: usize) -> Threads {
         let threads = Builder::new_current_thread()
             .max_blocking_threads(count)
-            .thread_keep_alive(KEPT)
+            .thread_keep_alive(KEEP_ALIVE)
             .thread_name("password")
             .on_thread_start(lower_priority)
             .build();
@@ -145,17 +167,18 @@ impl fmt::Debug for Threads {
     }
 }
 
-/// A place in the line. Dropping it gives it up.
-struct Place<'a>(&'a AtomicUsize);
+/// A caller in the queue. Dropping it leaves the queue.
+struct Waiting<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize, limit: usize) -> Option<Place<'a>> {
+impl<'a> Waiting<'a> {
+    /// Enters the queue, unless it has `limit` callers.
+    fn enter(waiting: &'a AtomicUsize, limit: usize) -> Option<Waiting<'a>> {
         let one_more = |count| (count < limit).then_some(count + 1);
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Place(waiting))
+        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Waiting(waiting))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -173,9 +196,12 @@ impl Drop for Running {
     }
 }
 
-/// Lets the threads that answer requests go first. Against one of those that never rests, this one gets a thirtieth of a core: two
-/// logins a second. With a smaller niceness whoever answers waits after each burst of answers, until this thread has had its share:
-/// the p99 of others beside logins was 4 ms with 5, 3 with 10, and 1 to 3 with this. Not being allowed to is no reason to stop.
+/// Lowers the priority of the calling thread below that of threads with requests.
+///
+/// Beside one answering thread that never rests, this thread gets a thirtieth of a core. That is two logins a second. With a
+/// smaller niceness, an answering thread has to wait after each burst until this thread has had its share. The p99 of other
+/// requests beside logins was 4 ms with a niceness of 5, 3 ms with 10, and 1 to 3 ms with 15. If the system refuses the change,
+/// the thread continues at its normal priority.
 pub(super) fn lower_priority() {
     let _ = priority::lower(15);
 }

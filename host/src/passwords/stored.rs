@@ -1,7 +1,7 @@
-//! Hashes as they stand in a database: reading them, checking a password against them, making new ones.
+//! Password hashes as text: parsing, verifying and creating them.
 //!
-//! Reading never panics, allocates no more than the text, and refuses every cost above a cap, because whoever can write
-//! a row could otherwise make the host compute for hours.
+//! Parsing never panics and allocates no more than the length of the text. It refuses every cost above a cap, because
+//! whoever can write a database row could otherwise make the host compute for hours.
 
 use std::cell::RefCell;
 use std::num::NonZero;
@@ -10,48 +10,64 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 use subtle::ConstantTimeEq;
 
-use super::{Verdict, WorkFactor};
+use super::work::WorkFactor;
 
-/// How many lanes a new hash has: its thread is one.
+/// How many lanes a new hash has. One, because one thread computes it.
 const LANES: u32 = 1;
 
-/// How many lanes a stored Argon2id hash may have; for the rest of its cost there is [`WorkFactor::MOST`].
+/// How many lanes a stored Argon2id hash may have.
+/// [`WorkFactor::MOST`] caps the rest of its cost.
 const LANES_CAP: u32 = 4;
 
-/// What a stored scrypt hash may cost at most (RFC 7914 section 2 names the parameters).
+/// The highest cost of a stored scrypt hash.
+/// RFC 7914, section 2, describes the parameters.
 const SCRYPT_LOG_N_CAP: u32 = 17;
 const SCRYPT_R_CAP: u32 = 16;
 const SCRYPT_P_CAP: u32 = 4;
 const SCRYPT_MEMORY_CAP_BYTES: u64 = 128 << 20;
 const SCRYPT_KEY_BYTES: usize = 64;
 
-/// What a stored PBKDF2 hash may cost at most.
+/// The highest cost of a stored PBKDF2 hash.
 const PBKDF2_ITERATIONS_CAP: u32 = 2_000_000;
 const PBKDF2_KEY_BYTES: usize = 32;
 
-/// The longest text that is read as a hash, in bytes. A werkzeug scrypt hash has 162.
+/// The longest text that can be a hash, in bytes.
+/// A scrypt hash of werkzeug has 162.
 const HASH_LIMIT_BYTES: usize = 1024;
 
-/// One of each kind, at the cost at which it is met: what a check may take. No password is known for them.
+/// The result of verifying a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the password matches the hash.
+    pub matches: bool,
+    /// Whether the password matches, but the hash has an old format or a lower cost.
+    /// If so, replace the hash.
+    pub outdated: bool,
+}
+
+/// A hash of each kind, at the cost that databases usually have.
+/// They measure the cost of a check. Nobody knows their passwords.
 pub(super) fn references(work: WorkFactor) -> [String; 3] {
     let key = "0".repeat(2 * SCRYPT_KEY_BYTES);
     [
-        stand_in(work),
+        decoy(work),
         format!("scrypt:32768:8:1$comptoirstandin0${key}"),
         format!("pbkdf2:sha256:600000$comptoirstandin0${}", &key[..2 * PBKDF2_KEY_BYTES]),
     ]
 }
 
-/// Stands in for a hash that is not there. No password is known for it, and it would not count.
-fn stand_in(work: WorkFactor) -> String {
+/// A hash to compute for an unknown name.
+/// Nobody knows its password, and a match would not count.
+fn decoy(work: WorkFactor) -> String {
     let WorkFactor { memory_kib, passes } = work;
     let (salt, key) = ("Y29tcHRvaXIgc3RhbmQtaW4", "A".repeat(43));
     format!("$argon2id$v=19$m={memory_kib},t={passes},p={LANES}${salt}${key}")
 }
 
-/// A hash that can be checked at a bearable cost.
+/// A parsed hash whose cost is within the caps.
 pub(super) enum Stored<'a> {
-    /// No hash, or none that can be read: the work of a current one, and no match.
+    /// A missing, unreadable or too expensive hash.
+    /// Verifying takes the work of a current hash and never matches.
     Absent,
     Argon2id(Box<PasswordHash>, Params),
     Scrypt {
@@ -67,13 +83,14 @@ pub(super) enum Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// Reads a hash. What is missing, unreadable or above a cap is [`Stored::Absent`].
+    /// Parses a hash.
+    /// Returns [`Stored::Absent`] if it is missing, unreadable or above a cap.
     pub(super) fn read(hash: Option<&'a str>) -> Stored<'a> {
         let readable = hash.filter(|hash| hash.len() <= HASH_LIMIT_BYTES);
         readable.and_then(|hash| read_argon2id(hash).or_else(|| read_werkzeug(hash))).unwrap_or(Stored::Absent)
     }
 
-    /// Whether checking it costs what checking a new hash does.
+    /// Whether verifying this hash costs as much as verifying a new one.
     pub(super) fn costs_as_new(&self, work: WorkFactor) -> bool {
         match self {
             Stored::Absent => true,
@@ -84,17 +101,18 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Computes, and compares in constant time. What a new hash would cost decides what is outdated.
+    /// Verifies a password and compares in constant time.
+    /// `work` is the cost of a new hash; a cheaper hash is outdated.
     pub(super) fn check(&self, password: &[u8], work: WorkFactor) -> Verdict {
-        let (matches, behind) = match self {
+        let (matches, is_weak) = match self {
             Stored::Absent => {
-                if let Some(stand_in @ Stored::Argon2id(..)) = read_argon2id(&stand_in(work)) {
-                    std::hint::black_box(stand_in.check(password, work));
+                if let Some(decoy @ Stored::Argon2id(..)) = read_argon2id(&decoy(work)) {
+                    std::hint::black_box(decoy.check(password, work));
                 }
                 (false, false)
             }
             Stored::Argon2id(hash, params) => {
-                (is_argon2id_of(password, hash, params, work), is_weak(hash, params, work))
+                (is_argon2id_of(password, hash, params, work), is_weaker(hash, params, work))
             }
             Stored::Scrypt { params, salt, hex } => {
                 let mut key = [0; SCRYPT_KEY_BYTES];
@@ -107,23 +125,24 @@ impl<'a> Stored<'a> {
                 (is_hex_of(&key, hex), true)
             }
         };
-        Verdict { matches, outdated: matches && behind }
+        Verdict { matches, outdated: matches && is_weak }
     }
 }
 
-/// PBKDF2 with HMAC-SHA-256 (RFC 8018, section 5.2). Fills `key`.
+/// Fills `key` by PBKDF2 with HMAC-SHA-256 (RFC 8018, section 5.2).
 pub(super) fn pbkdf2(password: &[u8], salt: &[u8], iterations: NonZero<u32>, key: &mut [u8]) {
     ring::pbkdf2::derive(ring::pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, key);
 }
 
-/// A new Argon2id hash as a PHC string, with a fresh salt of 16 bytes. The error is the cause, for the log.
+/// Hashes a password with Argon2id and a fresh salt of 16 bytes.
+/// Returns a PHC string. The error is the cause, for the log.
 pub(super) fn hash(password: &[u8], work: WorkFactor) -> Result<String, String> {
     let params = Params::new(work.memory_kib, work.passes, LANES, None).map_err(|error| error.to_string())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon2.hash_password(password).map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
-/// `$argon2id$v=19$m=…,t=…,p=…$salt$hash`
+/// Parses `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.
 fn read_argon2id(text: &str) -> Option<Stored<'static>> {
     let hash = PasswordHash::new(text).ok()?;
     let params = Params::try_from(&hash).ok()?;
@@ -136,8 +155,9 @@ fn read_argon2id(text: &str) -> Option<Stored<'static>> {
     (affordable && complete).then(|| Stored::Argon2id(Box::new(hash), params))
 }
 
-/// Whether a hash falls short of what a new one would cost or hold.
-fn is_weak(hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
+/// Whether a hash is weaker than a new one.
+/// It is if it has a lower cost, an older version, a shorter salt or a shorter output.
+fn is_weaker(hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
     params.m_cost() < work.memory_kib
         || params.t_cost() < work.passes
         || hash.version != Some(Version::V0x13.into())
@@ -146,12 +166,12 @@ fn is_weak(hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
 }
 
 thread_local! {
-    /// What a check computed in, for the next one of its thread: to take that memory from the system and to have it cleared costs
-    /// half as much again as the computation.
+    /// The memory of a check, reused by the next check on the same thread.
+    /// Taking and clearing fresh memory would add half of the computation's time.
     static BLOCKS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether a hash is this password's. Compared in constant time.
+/// Whether a password matches an Argon2id hash. Compares in constant time.
 fn is_argon2id_of(password: &[u8], hash: &PasswordHash, params: &Params, work: WorkFactor) -> bool {
     let version = hash.version.map_or(Ok(Version::default()), Version::try_from);
     let (Ok(version), Some(salt), Some(stored)) = (version, &hash.salt, &hash.hash) else { return false };
@@ -161,18 +181,20 @@ fn is_argon2id_of(password: &[u8], hash: &PasswordHash, params: &Params, work: W
         let needed = params.block_count();
         blocks.resize(needed.max(blocks.len()), Block::new());
         let done = argon2.hash_password_into_with_memory(password, salt, &mut computed, &mut blocks[..needed]).is_ok();
-        // One of an unusual cost does not stay that large. A block is a KiB.
+        // Give memory beyond the usual cost back to the system. A block has one KiB.
         blocks.truncate(work.memory_kib as usize);
         blocks.shrink_to_fit();
         done && bool::from(computed.ct_eq(stored.as_bytes()))
     })
 }
 
-/// `scrypt:N:r:p$salt$hex` or `pbkdf2:sha256:iterations$salt$hex`, as werkzeug 3 writes them. The salt is the text
-/// itself.
+/// Parses the two formats of werkzeug 3.
 ///
-/// Both stand on HMAC, which reads a key and the same key with zero bytes after it as one (RFC 2104 section 2). So
-/// here, as in werkzeug, a password also matches with NULs appended; that ends when the hash is replaced.
+/// They are `scrypt:N:r:p$salt$hex` and `pbkdf2:sha256:iterations$salt$hex`.
+///
+/// The salt is used as text. Both algorithms use HMAC, which does not distinguish a key from the same key with zero bytes
+/// appended (RFC 2104, section 2). So here, as in werkzeug, a password with appended NULs matches too, until the hash is
+/// replaced.
 fn read_werkzeug(text: &str) -> Option<Stored<'_>> {
     let (method, rest) = text.split_once('$')?;
     let (salt, hex) = rest.split_once('$')?;
@@ -205,12 +227,13 @@ fn scrypt_params(n: u32, r: u32, p: u32) -> Option<scrypt::Params> {
     affordable.then(|| scrypt::Params::new(u8::try_from(log_n).ok()?, r, p).ok())?
 }
 
-/// Digits alone: no sign, no leading zero.
+/// Parses a number that has only digits: no sign, no leading zero.
 fn number(text: &str) -> Option<u32> {
     (text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0')).then(|| text.parse().ok())?
 }
 
-/// Whether a text is these bytes in lower-case hex. Takes as long whichever digit differs.
+/// Whether a text is these bytes in lower-case hexadecimal.
+/// Compares in constant time.
 fn is_hex_of(bytes: &[u8], hex: &str) -> bool {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let computed: Vec<u8> =

@@ -33,7 +33,7 @@ const NO: Verdict = Verdict { matches: false, outdated: false };
 const CURRENT: Verdict = Verdict { matches: true, outdated: false };
 const OUTDATED: Verdict = Verdict { matches: true, outdated: true };
 
-/// What is shipped.
+/// The default cost.
 const WORK: WorkFactor = WorkFactor::LEAST;
 
 fn check(hash: &str, password: &str) -> Verdict {
@@ -100,18 +100,18 @@ fn an_argon2id_hash_of_lower_cost_matches_and_is_outdated() {
 }
 
 #[test]
-fn a_new_hash_costs_what_the_operator_asks_for_and_one_that_costs_less_is_outdated() {
-    let dearer = WorkFactor { memory_kib: 20 << 10, passes: 3 };
-    let hash = stored::hash(ENGLISH.as_bytes(), dearer).unwrap();
+fn the_operator_sets_the_cost_of_new_hashes_and_cheaper_ones_are_outdated() {
+    let higher = WorkFactor { memory_kib: 20 << 10, passes: 3 };
+    let hash = stored::hash(ENGLISH.as_bytes(), higher).unwrap();
     assert!(hash.starts_with("$argon2id$v=19$m=20480,t=3,p=1$"), "{hash}");
     let checked = |hash: &str, work| Stored::read(Some(hash)).check(ENGLISH.as_bytes(), work);
-    assert_eq!([WORK, dearer].map(|work| checked(&hash, work)), [CURRENT, CURRENT]);
-    let shipped = stored::hash(ENGLISH.as_bytes(), WORK).unwrap();
-    assert_eq!([WORK, dearer].map(|work| checked(&shipped, work)), [CURRENT, OUTDATED]);
-    assert_eq!([WORK, dearer].map(|work| Stored::read(Some(&hash)).costs_as_new(work)), [false, true]);
+    assert_eq!([WORK, higher].map(|work| checked(&hash, work)), [CURRENT, CURRENT]);
+    let default = stored::hash(ENGLISH.as_bytes(), WORK).unwrap();
+    assert_eq!([WORK, higher].map(|work| checked(&default, work)), [CURRENT, OUTDATED]);
+    assert_eq!([WORK, higher].map(|work| Stored::read(Some(&hash)).costs_as_new(work)), [false, true]);
 }
 
-/// The last characters of a password of any length count: nothing is cut, as bcrypt would at 72 bytes.
+/// Bcrypt would ignore everything after 72 bytes.
 #[test]
 fn long_passwords_are_not_cut() {
     let long = "x".repeat(PASSWORD_LIMIT_BYTES);
@@ -209,7 +209,7 @@ fn malformed_hashes_are_absent() {
 }
 
 #[test]
-fn a_key_that_is_cut_lengthened_or_not_hex_does_not_match() {
+fn a_shortened_lengthened_or_non_hex_key_does_not_match() {
     let (start, key) = PBKDF2_CHEAP.rsplit_once('$').unwrap();
     for key in ["", &key[1..], &key[..63], &format!("{key}0"), &key.to_uppercase(), &"zz".repeat(32), &"é".repeat(32)]
     {
@@ -218,14 +218,14 @@ fn a_key_that_is_cut_lengthened_or_not_hex_does_not_match() {
 }
 
 #[test]
-fn every_reference_is_a_hash_that_is_computed() {
+fn every_reference_hash_can_be_parsed() {
     for reference in stored::references(WORK) {
         assert!(!matches!(Stored::read(Some(&reference)), Stored::Absent), "{reference}");
     }
 }
 
 #[tokio::test]
-async fn a_password_is_hashed_and_then_verified() {
+async fn a_hashed_password_is_verified() {
     let passwords = Passwords::new(Limits::default());
     let hash = passwords.hash(WORLDLY.to_owned()).await.unwrap();
     assert_eq!(passwords.verify(WORLDLY.to_owned(), Some(hash.clone())).await, Ok(CURRENT));
@@ -234,7 +234,7 @@ async fn a_password_is_hashed_and_then_verified() {
     assert_eq!(passwords.meter().computing(), 0);
 }
 
-/// Times are compared with the floor itself, so a slow machine changes nothing.
+/// Compares times with the measured floor, so the test works on a slow machine.
 #[tokio::test]
 async fn no_kind_of_failure_is_answered_before_the_floor() {
     let passwords = Passwords::new(Limits::default());
@@ -248,7 +248,7 @@ async fn no_kind_of_failure_is_answered_before_the_floor() {
 }
 
 #[tokio::test]
-async fn failures_are_levelled_once_a_hash_of_another_cost_was_met() {
+async fn failures_take_equal_work_after_a_hash_of_another_cost() {
     let passwords = Passwords::new(Limits::default());
     let differ = || passwords.costs_differ.load(Ordering::Relaxed);
     for hash in [None, Some("unreadable".to_owned()), Some(stored::references(WORK)[0].clone())] {
@@ -260,7 +260,7 @@ async fn failures_are_levelled_once_a_hash_of_another_cost_was_met() {
 }
 
 #[test]
-fn levelling_uses_more_processor_time_than_the_most_expensive_kind() {
+fn level_uses_more_processor_time_than_the_most_expensive_kind() {
     let most = Duration::from_millis(20);
     let before = processor_time();
     level(&tokio::sync::watch::channel(Some(most)).1, before);
@@ -272,7 +272,7 @@ fn levelling_uses_more_processor_time_than_the_most_expensive_kind() {
 }
 
 #[tokio::test]
-async fn computations_share_the_threads_and_so_the_memory_of_those_before_them() {
+async fn computations_reuse_the_threads_of_earlier_ones() {
     let queue = Queue::new(Limits { at_once: 2, waiting: 64, queue_time: Duration::from_secs(600) });
     let all = futures::future::join_all((0..20).map(|_| queue.run(|| std::thread::current().id()))).await;
     let threads: std::collections::HashSet<_> = all.into_iter().map(|done| done.unwrap().output).collect();
@@ -280,7 +280,7 @@ async fn computations_share_the_threads_and_so_the_memory_of_those_before_them()
 }
 
 #[tokio::test]
-async fn a_password_over_the_limit_is_refused_whatever_the_hash() {
+async fn a_too_long_password_is_refused_with_every_hash() {
     let passwords = Passwords::new(Limits::default());
     let long = "x".repeat(PASSWORD_LIMIT_BYTES + 1);
     assert_eq!(passwords.hash(long.clone()).await, Err(PasswordError::TooLong));
@@ -290,7 +290,7 @@ async fn a_password_over_the_limit_is_refused_whatever_the_hash() {
 }
 
 #[tokio::test]
-async fn when_the_queue_is_full_the_next_is_busy_and_the_waiting_are_served() {
+async fn a_full_queue_refuses_the_next_caller_and_serves_the_waiting_ones() {
     let queue = Arc::new(one_at_once(1, Duration::from_secs(600)));
     let (gate, closed) = mpsc::channel::<()>();
     let first = tokio::spawn({
@@ -316,7 +316,7 @@ async fn when_the_queue_is_full_the_next_is_busy_and_the_waiting_are_served() {
 }
 
 #[tokio::test]
-async fn who_waits_in_vain_is_busy_and_leaves_the_line() {
+async fn a_caller_that_waited_too_long_is_refused_and_leaves_the_queue() {
     let queue = Arc::new(one_at_once(1, Duration::ZERO));
     let (gate, closed) = mpsc::channel::<()>();
     let first = tokio::spawn({
@@ -334,7 +334,7 @@ async fn who_waits_in_vain_is_busy_and_leaves_the_line() {
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_keeps_its_slot_until_the_computation_ends() {
+async fn a_computation_keeps_its_slot_after_its_caller_gave_up() {
     let queue = Arc::new(one_at_once(0, Duration::ZERO));
     let (gate, closed) = mpsc::channel::<()>();
     let caller = tokio::spawn({
@@ -351,7 +351,7 @@ async fn a_caller_that_gives_up_keeps_its_slot_until_the_computation_ends() {
 }
 
 #[tokio::test]
-async fn a_computation_that_panics_fails_alone() {
+async fn a_panicking_computation_fails_only_its_own_caller() {
     let queue = one_at_once(0, Duration::ZERO);
     let failed = queue.run(|| panic!("on purpose")).await.map(|done: super::queue::Done<()>| done.output);
     assert!(matches!(failed, Err(PasswordError::Failed(_))));
@@ -368,12 +368,12 @@ fn an_answer_leaves_at_a_multiple_of_the_floor() {
 }
 
 #[test]
-fn debug_output_shows_no_password() {
+fn debug_output_contains_no_password() {
     let password = super::Password::new("hunter2".to_owned()).unwrap();
     assert_eq!(format!("{password:?}"), "Password");
 }
 
-/// Lets other tasks and threads go on until a condition holds.
+/// Yields to other tasks and threads until a condition is true.
 async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;

@@ -1,12 +1,14 @@
-//! What a hash costs.
+//! The cost of a password hash.
 
-/// What a new hash costs: Argon2id's memory and passes (RFC 9106 section 3.1), on one lane. More makes guessing dearer, and each
-/// login too. A hash that costs less is replaced at its next login.
+/// The cost of a new hash.
+/// Argon2id's memory and passes (RFC 9106, section 3.1), on one lane.
+///
+/// A higher cost makes guessing slower, and each login too. A hash of lower cost is replaced at the account's next login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkFactor {
-    /// KiB.
+    /// Memory in KiB.
     pub memory_kib: u32,
-    /// How many times the memory is gone through.
+    /// How many times Argon2id fills the memory.
     pub passes: u32,
 }
 
@@ -14,7 +16,8 @@ impl WorkFactor {
     /// OWASP's minimum for Argon2id.
     pub const LEAST: WorkFactor = WorkFactor { memory_kib: 19 << 10, passes: 2 };
 
-    /// A stored hash that costs more is not computed, because whoever wrote it could make the host compute for hours.
+    /// The host does not compute a stored hash of higher cost.
+    /// Otherwise, whoever can write a hash could make it compute for hours.
     pub const MOST: WorkFactor = WorkFactor { memory_kib: 256 << 10, passes: 10 };
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
-/// A key whose seed is so many times this byte.
+/// A key whose seed repeats this byte.
 fn key(byte: u8) -> SigningKey {
     SigningKey(Ed25519KeyPair::from_seed_unchecked(&[byte; KEY_BYTES]).unwrap())
 }
@@ -14,7 +14,7 @@ fn signed() -> Signature {
 }
 
 #[test]
-fn a_signature_is_good_for_its_file_and_its_service_until_it_expires() {
+fn a_signature_is_valid_for_its_file_and_service_until_it_expires() {
     let read = Signature::read(&format!("{}\n", signed().line())).unwrap();
     assert_eq!(read, signed());
     let signers = [key(1).public(), key(7).public()];
@@ -30,7 +30,7 @@ fn a_signature_is_good_for_its_file_and_its_service_until_it_expires() {
 }
 
 #[test]
-fn no_bit_of_a_signature_can_be_changed() {
+fn a_signature_with_one_changed_bit_is_refused() {
     let (line, signers) = (signed().line().to_owned(), [key(7).public()]);
     for (at, bit) in (0..line.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
         let mut changed = line.clone().into_bytes();
@@ -41,9 +41,8 @@ fn no_bit_of_a_signature_can_be_changed() {
     }
 }
 
-/// A statement of one key, signed with another, and what was signed by the right key but says something else.
 #[test]
-fn what_another_key_signed_in_this_ones_name_or_for_another_end_is_not_good() {
+fn signatures_of_other_keys_and_other_statements_are_refused() {
     let of = |text: &str, key: &SigningKey| format!("{text} {}", BASE64.encode(key.0.sign(text.as_bytes())));
     let (line, signers) = (signed().line().to_owned(), [key(7).public()]);
     let text = line.rsplit_once(' ').unwrap().0;
@@ -58,9 +57,9 @@ fn what_another_key_signed_in_this_ones_name_or_for_another_end_is_not_good() {
     }
 }
 
-/// The first test vector of RFC 8032, section 7.1: the key that such a seed has.
+/// The first test vector of RFC 8032, section 7.1.
 #[test]
-fn the_key_of_a_seed_is_that_of_rfc_8032() {
+fn a_seed_has_the_public_key_of_rfc_8032() {
     let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
     let public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     let bytes = |hex: &str| -> Vec<u8> {

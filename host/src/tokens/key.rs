@@ -1,6 +1,6 @@
-//! A signing key: its name, and the two things it does.
+//! A signing key: its name, signing and verifying.
 //!
-//! What stays of its bytes is in `jsonwebtoken`'s key types, which clear themselves on drop and hide themselves in `Debug`.
+//! The secret bytes are held by `jsonwebtoken`'s key types. These clear themselves on drop and print nothing in `Debug`.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -13,23 +13,25 @@ use sha2::{Digest, Sha256};
 
 use crate::key_file::{Key, KeyFileError};
 
-/// The only algorithm (RFC 7518 section 3.2).
+/// HMAC-SHA-256, the only algorithm (RFC 7518, section 3.2).
 const ALGORITHM: Algorithm = Algorithm::HS256;
 
-/// Sets the name of a key apart from every other hash of it.
+/// Hashed before the key to make its name.
+/// So the name differs from all other hashes of the key.
 const ID_LABEL: &[u8] = b"comptoir signing key id\0";
 
-/// A key of this installation, ready to sign and verify.
+/// A key of this installation that signs and verifies tokens.
 pub(super) struct SigningKey {
     encoding: EncodingKey,
     decoding: DecodingKey,
     id: Arc<str>,
-    /// The encoded protected header and the dot after it: how every token of this key begins.
+    /// The encoded protected header and the dot after it.
+    /// Every token of this key begins like this.
     prefix: String,
 }
 
 impl SigningKey {
-    /// Reads the key in a file.
+    /// Reads the key from a file.
     pub(super) fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
         Ok(SigningKey::new(&Key::read(path)?))
     }
@@ -54,7 +56,7 @@ impl SigningKey {
         &self.id
     }
 
-    /// The token in its compact form (RFC 7515 section 7.1).
+    /// Signs a payload. Returns a compact token (RFC 7515, section 7.1).
     pub(super) fn sign(&self, payload: &[u8]) -> Result<String, jsonwebtoken::errors::Error> {
         let mut token = self.prefix.clone();
         URL_SAFE_NO_PAD.encode_string(payload, &mut token);
@@ -64,15 +66,15 @@ impl SigningKey {
         Ok(token)
     }
 
-    /// Whether a token has the header of this key's tokens, byte for byte.
+    /// Whether a token begins with the header of this key, byte for byte.
     pub(super) fn is_named_by(&self, token: &str) -> bool {
         token.starts_with(&*self.prefix)
     }
 
-    /// The payload of a token, still encoded, if this key signed exactly these bytes under exactly our header.
+    /// The encoded payload of a token, if this key signed that token.
     ///
-    /// The header is compared before anything is decoded. Whatever follows the second dot must be one canonical
-    /// signature: padding, other alphabets, stray bits and further segments are not.
+    /// Compares the header before it decodes anything. The text after the second dot must be one canonical signature,
+    /// without padding, stray bits or further segments, and in the URL-safe alphabet.
     pub(super) fn signed_payload<'t>(&self, token: &'t str) -> Option<&'t str> {
         let (payload, signature) = token.strip_prefix(&*self.prefix)?.split_once('.')?;
         let message = &token[..self.prefix.len() + payload.len()];

@@ -1,385 +1,347 @@
-//! The keys of an installation: the newest signs, and those before it verify until the last token that they signed has expired.
+//! The signing keys of an installation.
 //!
-//! Each is a file of its own in the data folder, mode 0600: `signing.key` is the first one, and `signing-1795449600.key` signs since
-//! that Unix second. There is nothing else to know of them, so a rotation is one file that appears. A disabled key is a file that is
-//! emptied: its second goes on saying when the one before ends, and it goes with that one. Whatever moment a crash takes, the
-//! folder is as before or as after, and no good token is refused, but those of the moment between a new key's first signature and
-//! its file, where another one was disabled.
+//! The newest key signs. Each older key verifies until its last token has expired.
 //!
-//! **Several hosts** keep them as rows of one database instead, with the same seconds, and each reads them in rounds
-//! ([`Keys::follow`]). There a new key begins a few seconds after it was made, and every host signs with the newest one whose second
-//! has come: nobody signs with a key that another host has not heard of, while their clocks differ by less than those seconds
-//! without a round. Where the one that signs is disabled, the next one signs before its second, or a new one; other hosts refuse its
-//! tokens for a round at most. A host that cannot read goes on with what it knows. What was disabled is refused, but a database may
-//! keep it in its files and backups for longer.
+//! # Files
 //!
-//! **A wrong clock.** A key that is over verifies nothing, but its file or row stays a day longer, as long as the end of a session is
-//! remembered and for the same reason: while all that a clock was wrong by stays under a day, each key verifies again once the
-//! clock is right. Among several hosts a key that was made by a clock that was ahead, and those made after it, wait for their second.
+//! Each key is a file of mode 0600 in the data folder. `signing.key` is the first key. `signing-1795449600.key` signs since
+//! that Unix second. There is no other state, so a rotation only creates a file. Disabling a key empties its file. The empty
+//! file remains as a tombstone: its second still tells when the previous key ends, and it is removed with that key.
 //!
-//! Asking takes no lock: the keys are replaced behind one pointer.
+//! A crash leaves the folder as it was before or after the change, and no good token is refused. There is one exception. If
+//! the signing key is disabled, its replacement signs before its file exists, and a crash loses those tokens.
+//!
+//! # Several hosts
+//!
+//! Hosts that share keys save them as rows of one database, with the same seconds, and read them in rounds
+//! ([`Keys::reload`]). A new key signs a few seconds after its creation. By then every host has loaded it, unless the
+//! clocks differ by more than those seconds minus one round. If the signing key is disabled, the next key signs early, or a
+//! new key does. Other hosts refuse its tokens for at most one round. A host that cannot read the database continues with
+//! the keys that it knows. A disabled key is refused, but the database may keep its bytes in files and backups for longer.
+//!
+//! # A wrong clock
+//!
+//! An expired key verifies nothing, but its file or row stays for another day, as long as the end of a session is
+//! remembered. If the clock is wrong by less than a day, each key verifies again after the clock is corrected. If hosts
+//! share the keys and one host's clock is ahead, its new key and all later keys wait for their seconds.
+//!
+//! Signing and verifying take no lock, because the list of keys is behind one atomic pointer.
 
 mod folder;
+mod store;
 mod table;
 
 use std::cmp::Reverse;
-use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use storage::Storage;
 
+use super::claims::ACCESS_LIFETIME_SECONDS;
+use super::error::{KeyChangeError, TokensError};
 use super::key::SigningKey;
-use super::{ACCESS_LIFETIME_SECONDS, TokensError};
 use crate::clock::Clock;
-use crate::key_file::{Key, KeyFileError};
-use folder::Folder;
-use table::Table;
+use crate::key_file::Key;
+use folder::KeyFolder;
+use store::KeyStore;
+use table::KeyTable;
 
-/// How long a key verifies after the next one's first second, in seconds: what its last token lasts, and a minute, because it goes on
-/// signing until the next one is on the disk.
-pub(super) const KEPT_SECONDS: u64 = ACCESS_LIFETIME_SECONDS as u64 + 60;
+/// How long a key verifies after its successor begins to sign, in seconds.
+///
+/// As long as its last token is valid, and a minute. The minute is for a key that signs until its successor is on the disk.
+pub(super) const OVERLAP_SECONDS: u64 = ACCESS_LIFETIME_SECONDS as u64 + 60;
 
-/// How long after it was made a new key begins to sign where hosts share it, in seconds: until then all have heard of it.
+/// How long after its creation a shared key begins to sign, in seconds.
+/// By then every host has loaded it.
 pub(super) const LEAD_SECONDS: u64 = 5;
 
-/// How long its file or row stays after that, in seconds.
-pub(super) const ASIDE_SECONDS: u64 = 24 * 3600;
+/// How long the file or row of an expired key stays, in seconds.
+pub(super) const RETENTION_SECONDS: u64 = 24 * 3600;
 
-/// Keys that may verify at one moment. Each token is compared with all of them.
+/// How many keys may verify at the same time.
+/// The host compares each token with all of them.
 pub(super) const KEYS_LIMIT: usize = 16;
 
-/// A key as its operator sees it.
+/// A key in the operator's list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyState {
-    /// Its name, the `kid` of its tokens: 16 hex digits.
+    /// The key's name: 16 hexadecimal digits. Tokens carry it as `kid`.
     pub id: String,
-    /// The Unix second since which it signs, or signed; none for the first. Among several hosts it may be still to come.
+    /// The Unix second in which the key begins to sign. `None` for the first key.
+    /// If hosts share keys, it may be in the future.
     pub since: Option<u64>,
-    /// The Unix second in which it stops verifying; none for the newest.
+    /// The Unix second in which the key stops verifying. `None` for the newest key.
     pub until: Option<u64>,
 }
 
-/// Why the keys are not as they were wanted.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyChangeError {
-    /// Nothing changed: no key of this name verifies anything.
-    #[error("there is no key `{0}`: `comptoir keys` lists those that there are")]
-    Unknown(String),
-    /// Nothing changed.
-    #[error("there are {KEYS_LIMIT} keys already: disable one, or wait until one has no good token any more")]
-    TooMany,
-    /// Nothing changed. The cause is the system's.
-    #[error("no key was made, so nothing changed: {0}")]
-    NotMade(String),
-    /// The key is refused, but only until a restart: no other one would sign then. The cause is the system's.
-    #[error(
-        "the key is refused now, but not after a restart, because no other one can be kept: {0}. Make room, and disable it again"
-    )]
-    NotKept(String),
-    /// The key is refused, but only until a restart and by this one of the hosts that share it. The cause is the database's.
-    #[error(
-        "the key is refused now, but by this host alone and not after a restart, because the database that the hosts share did \
-         not take it: {0}. Disable it again"
-    )]
-    NotShared(String),
-    /// The key is refused, but only until a restart.
-    #[error(
-        "the key is refused now, but not after a restart, because {} cannot be emptied: {cause}. Disable it again, or remove the file",
-        path.display()
-    )]
-    NotRemoved {
-        /// Its file.
-        path: PathBuf,
-        /// What the system said.
-        cause: String,
-    },
-    /// The key is refused, and its file is empty or gone. It would be back if the machine lost its power now.
-    #[error(
-        "the key is refused, but a power cut may bring {} back, because the disk does not confirm that it is empty: {cause}. \
-         Disable it again",
-        path.display()
-    )]
-    NotSynced {
-        /// Its file.
-        path: PathBuf,
-        /// What the system said.
-        cause: String,
-    },
-}
-
-/// Where the keys are. Everything here blocks on it.
-trait Place: Debug + Send + Sync {
-    /// When the keys began that are there, newest first; none for the first. With each, whether it was disabled.
-    fn begins(&self) -> Result<Vec<(Option<u64>, bool)>, TokensError>;
-
-    /// The key that began in that second, which must be there.
-    fn read(&self, since: Option<u64>) -> Result<SigningKey, TokensError>;
-
-    /// A new key that is to begin in that second. It is nowhere yet.
-    fn random(&self, since: Option<u64>) -> Result<Key, KeyFileError>;
-
-    /// Makes room for a key and puts it there, or leaves nothing. The error is the cause.
-    fn keep(&self, since: Option<u64>, key: &Key) -> Result<(), String>;
-
-    /// Takes a key out of its place, which stays there empty. One that is gone already is no error.
-    fn empty(&self, since: Option<u64>) -> Result<(), KeyChangeError>;
-
-    /// Removes what is of no use any more. What cannot be removed does no harm: the log says so.
-    fn discard(&self, since: Option<u64>);
-
-    /// What it means for a key that was disabled that no other one was kept.
-    fn not_kept(&self, cause: String) -> KeyChangeError;
-
-    /// Whether other hosts change what is there.
-    fn is_shared(&self) -> bool;
-}
-
-/// All keys that verify, and what is still known of others. Changed by one at a time.
+/// All keys that verify, and the tombstones of disabled keys.
+/// Only one thread changes them at a time.
 #[derive(Debug)]
 pub(super) struct Keys {
-    place: Box<dyn Place>,
-    /// Newest first, and never empty. The newest is never disabled.
-    held: ArcSwap<Vec<Held>>,
+    store: Box<dyn KeyStore>,
+    /// Newest first, and never empty. The newest key is never disabled.
+    keys: ArcSwap<Vec<DatedKey>>,
     changing: Mutex<()>,
 }
 
-/// A key, and the Unix second in which it began to sign; none for the first.
+/// A key, and the Unix second in which it begins to sign.
+/// The first key has no second.
 #[derive(Clone, Debug)]
-struct Held {
+struct DatedKey {
     since: Option<u64>,
     state: State,
 }
 
 #[derive(Clone, Debug)]
 enum State {
-    /// In its place.
-    Kept(Arc<SigningKey>),
-    /// May sign, and is in no place yet.
-    Unkept(Arc<SigningKey>, Arc<Key>),
-    /// Disabled, but its place may still hold it: its name, by which it can be disabled again.
-    Refused(Arc<str>),
-    /// Disabled, and its place is empty.
-    Mark,
+    /// The store has the key.
+    Saved(Arc<SigningKey>),
+    /// The key may sign, but the store does not have it yet.
+    Unsaved(Arc<SigningKey>, Arc<Key>),
+    /// The key of this name was disabled, but the store may still have it.
+    /// It can be disabled again.
+    Disabled(Arc<str>),
+    /// The key was disabled and the store has erased it.
+    Tombstone,
 }
 
-impl Held {
-    /// The key, if it is not disabled.
+impl DatedKey {
+    /// The key, unless it was disabled.
     fn key(&self) -> Option<&Arc<SigningKey>> {
         match &self.state {
-            State::Kept(key) | State::Unkept(key, _) => Some(key),
-            State::Refused(_) | State::Mark => None,
+            State::Saved(key) | State::Unsaved(key, _) => Some(key),
+            State::Disabled(_) | State::Tombstone => None,
         }
     }
 
     fn id(&self) -> Option<&str> {
         match &self.state {
-            State::Kept(key) | State::Unkept(key, _) => Some(key.id()),
-            State::Refused(id) => Some(id),
-            State::Mark => None,
+            State::Saved(key) | State::Unsaved(key, _) => Some(key.id()),
+            State::Disabled(id) => Some(id),
+            State::Tombstone => None,
         }
     }
 
-    fn is_mark(&self) -> bool {
-        matches!(self.state, State::Mark)
+    fn is_tombstone(&self) -> bool {
+        matches!(self.state, State::Tombstone)
     }
 
-    fn is_unkept(&self) -> bool {
-        matches!(self.state, State::Unkept(..))
+    fn is_unsaved(&self) -> bool {
+        matches!(self.state, State::Unsaved(..))
     }
 }
 
 impl Keys {
-    /// Reads the keys in a folder, after making the first if there is none, and removes what is of no use any more.
+    /// Reads the keys of a folder.
+    /// Creates the first key if it is missing, and removes keys that have expired for long enough.
     pub(super) fn open(folder: &Path, now: u64) -> Result<Keys, TokensError> {
-        Keys::at(Box::new(Folder::open(folder)?), now)
+        Keys::in_store(Box::new(KeyFolder::open(folder)?), now)
     }
 
-    /// Reads the keys that hosts share, as [`Keys::open`] does. Blocks on the database, on a thread of a Tokio runtime.
+    /// As [`Keys::open`], for the keys that hosts share.
+    /// Blocks on the database: call it on a blocking thread of a Tokio runtime.
     pub(super) fn open_shared(storage: Arc<dyn Storage>, now: u64) -> Result<Keys, TokensError> {
-        Keys::at(Box::new(Table::open(storage)?), now)
+        Keys::in_store(Box::new(KeyTable::open(storage)?), now)
     }
 
-    fn at(place: Box<dyn Place>, now: u64) -> Result<Keys, TokensError> {
-        let keys = Keys { place, held: ArcSwap::default(), changing: Mutex::default() };
-        let held = keys.read(&[], now)?;
-        keys.held.store(Arc::new(keys.tidy(&held, now)));
-        Ok(keys)
+    fn in_store(store: Box<dyn KeyStore>, now: u64) -> Result<Keys, TokensError> {
+        let all = Keys { store, keys: ArcSwap::default(), changing: Mutex::default() };
+        let keys = all.read(&[], now)?;
+        all.keys.store(Arc::new(all.tidy(&keys, now)));
+        Ok(all)
     }
 
-    /// All that are in their place, newest first, with what is known here and not there: keys that could not be kept yet, and that
-    /// one is refused.
-    fn read(&self, known: &[Held], now: u64) -> Result<Vec<Held>, TokensError> {
-        let mut held: Vec<Held> = Vec::new();
-        for (since, is_empty) in self.place.begins()? {
-            if is_past(&held, now) {
-                self.place.discard(since);
+    /// All keys of the store, newest first, merged with the keys in memory.
+    ///
+    /// Memory has keys that could not be saved yet, and remembers which saved keys are disabled.
+    fn read(&self, known: &[DatedKey], now: u64) -> Result<Vec<DatedKey>, TokensError> {
+        let mut keys: Vec<DatedKey> = Vec::new();
+        for (since, is_erased) in self.store.list()? {
+            if is_removable(&keys, now) {
+                self.store.remove(since);
                 continue;
             }
             let known = known.iter().find(|known| known.since == since).map(|known| &known.state);
             let state = match known {
-                // The newest is never disabled: if it is empty, it is damaged.
-                _ if is_empty && !held.is_empty() => State::Mark,
-                Some(known @ (State::Kept(_) | State::Refused(_))) if !is_empty => known.clone(),
-                _ => State::Kept(Arc::new(self.place.read(since)?)),
+                // The newest key is never disabled. If it is empty, it is damaged.
+                _ if is_erased && !keys.is_empty() => State::Tombstone,
+                Some(known @ (State::Saved(_) | State::Disabled(_))) if !is_erased => known.clone(),
+                _ => State::Saved(Arc::new(self.store.load(since)?)),
             };
-            held.push(Held { since, state });
+            keys.push(DatedKey { since, state });
         }
-        let is_new = |known: &&Held| known.is_unkept() && held.iter().all(|held| held.since != known.since);
-        let unkept: Vec<Held> = known.iter().filter(is_new).cloned().collect();
-        held.extend(unkept);
-        held.sort_by_key(|held| Reverse(held.since));
-        Ok(held)
+        let is_new = |known: &&DatedKey| known.is_unsaved() && keys.iter().all(|key| key.since != known.since);
+        let unsaved: Vec<DatedKey> = known.iter().filter(is_new).cloned().collect();
+        keys.extend(unsaved);
+        keys.sort_by_key(|key| Reverse(key.since));
+        Ok(keys)
     }
 
-    /// Whether other hosts change the keys.
+    /// Whether other hosts change the same keys.
     pub(super) fn are_shared(&self) -> bool {
-        self.place.is_shared()
+        self.store.is_shared()
     }
 
-    /// Takes up what other hosts changed. Blocks on the database, but no change waits for that.
-    pub(super) fn follow(&self, now: u64) -> Result<(), TokensError> {
-        let before = self.held.load_full();
-        let held = self.read(&before, now)?;
+    /// Reloads keys that other hosts changed.
+    /// Blocks on the database, but a change on this host does not wait for that.
+    pub(super) fn reload(&self, now: u64) -> Result<(), TokensError> {
+        let before = self.keys.load_full();
+        let keys = self.read(&before, now)?;
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // What was read may be older than a change that was made here meanwhile: then the next round reads again.
-        if Arc::ptr_eq(&before, &self.held.load()) {
-            self.held.store(Arc::new(self.tidy(&held, now)));
+        // If this host changed a key during the read, the result may be too old. The next round reads again.
+        if Arc::ptr_eq(&before, &self.keys.load()) {
+            self.keys.store(Arc::new(self.tidy(&keys, now)));
         }
         Ok(())
     }
 
-    /// The one that signs from now on, at least for this call. Where hosts share the keys it is the newest whose second has come, or
-    /// the next after it where that was disabled.
+    /// The key that signs now.
+    ///
+    /// The newest key signs. If hosts share the keys, the newest key whose second has come signs, or if that one was
+    /// disabled, the next newer key.
     pub(super) fn signer(&self, now: u64) -> Arc<SigningKey> {
-        let held = self.held.load();
-        let has_come = |held: &Held| !self.are_shared() || held.since.is_none_or(|since| since <= now);
-        let newest = held.iter().position(has_come).unwrap_or(held.len() - 1);
-        let key = held[..=newest].iter().rev().find_map(Held::key);
-        key.expect("the newest is never disabled").clone()
+        let keys = self.keys.load();
+        let has_come = |key: &DatedKey| !self.are_shared() || key.since.is_none_or(|since| since <= now);
+        let newest = keys.iter().position(has_come).unwrap_or(keys.len() - 1);
+        let key = keys[..=newest].iter().rev().find_map(DatedKey::key);
+        key.expect("the newest key is never disabled").clone()
     }
 
-    /// The payload of a token, still encoded, and the key that signed it, if one of them did. The token's header names the key: it
-    /// must be that key's, byte for byte.
+    /// The encoded payload of a token, and the name of the key that signed it.
+    /// Returns `None` if no valid key did.
+    ///
+    /// The token's header must be that of one key, byte for byte.
     pub(super) fn signed_payload<'t>(&self, token: &'t str, now: u64) -> Option<(&'t str, Arc<str>)> {
-        let held = self.held.load();
-        let is_named = |held: &Held| held.key().is_some_and(|key| key.is_named_by(token));
-        let position = held.iter().position(is_named)?;
-        if is_over(&held[..position], now) {
+        let keys = self.keys.load();
+        let is_named = |dated: &DatedKey| dated.key().is_some_and(|key| key.is_named_by(token));
+        let position = keys.iter().position(is_named)?;
+        if is_expired(&keys[..position], now) {
             return None;
         }
-        let key = held[position].key()?;
+        let key = keys[position].key()?;
         Some((key.signed_payload(token)?, key.id().clone()))
     }
 
-    /// Whether there is a key of this name that was not disabled.
-    pub(super) fn holds(&self, id: &str) -> bool {
-        self.held.load().iter().filter_map(Held::key).any(|key| **key.id() == *id)
+    /// Whether a key has this name and was not disabled.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.keys.load().iter().filter_map(DatedKey::key).any(|key| **key.id() == *id)
     }
 
-    /// Those that verify, newest first.
+    /// The keys that verify, newest first.
     pub(super) fn list(&self, now: u64) -> Vec<KeyState> {
-        let held = self.held.load();
-        let good = (0..held.len()).take_while(|position| !is_over(&held[..*position], now));
+        let keys = self.keys.load();
+        let valid = (0..keys.len()).take_while(|position| !is_expired(&keys[..*position], now));
         let state = |position: usize| {
-            let Held { since, .. } = held[position];
-            held[position].key().map(|key| KeyState {
+            let DatedKey { since, .. } = keys[position];
+            keys[position].key().map(|key| KeyState {
                 id: key.id().to_string(),
                 since,
-                until: until(&held[..position]),
+                until: until(&keys[..position]),
             })
         };
-        good.filter_map(state).collect()
+        valid.filter_map(state).collect()
     }
 
-    /// Has a new key sign, where hosts share it in a few seconds. It is in its place before it does. Blocks on that.
+    /// Creates and saves a key that signs from now on. Blocks on the store.
+    ///
+    /// If hosts share the keys, the new key signs in a few seconds.
     pub(super) fn rotate(&self, clock: &Clock) -> Result<(), KeyChangeError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.unix_seconds();
-        let mut held = self.held.load().to_vec();
+        let mut keys = self.keys.load().to_vec();
         if self.are_shared() {
-            held = self.read(&held, now).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
+            keys = self.read(&keys, now).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
         }
-        held = self.tidy(&held, now);
-        self.held.store(Arc::new(held.clone()));
+        keys = self.tidy(&keys, now);
+        self.keys.store(Arc::new(keys.clone()));
         if self.list(now).len() >= KEYS_LIMIT {
-            return Err(KeyChangeError::TooMany);
+            return Err(KeyChangeError::TooMany { limit: KEYS_LIMIT });
         }
         let lead = if self.are_shared() { LEAD_SECONDS } else { 0 };
-        let mut next = self.next(&held, now.saturating_add(lead))?;
-        self.keep(&mut next).map_err(KeyChangeError::NotMade)?;
-        held.insert(0, next);
-        self.held.store(Arc::new(held));
+        let mut next = self.next(&keys, now.saturating_add(lead))?;
+        self.save(&mut next).map_err(KeyChangeError::NotMade)?;
+        keys.insert(0, next);
+        self.keys.store(Arc::new(keys));
         Ok(())
     }
 
-    /// Refuses all that a key signed, and has a new one sign if it was the one that does: in memory before anything is written, so
-    /// that it is refused whatever its place takes. Blocks on that.
+    /// Refuses a key. If that key was the newest, creates another. Blocks on the store.
+    ///
+    /// Changes the memory first, so the key is refused even if the store fails.
     pub(super) fn disable(&self, id: &str, clock: &Clock) -> Result<(), KeyChangeError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.unix_seconds();
-        let mut held = self.held.load().to_vec();
-        let place = held.iter().position(|held| held.id() == Some(id));
-        let mut place = place.ok_or_else(|| KeyChangeError::Unknown(id.to_owned()))?;
-        held[place].state = State::Refused(id.into());
-        if place == 0 {
-            held.insert(0, self.next(&held, now)?);
-            place = 1;
+        let mut keys = self.keys.load().to_vec();
+        let position = keys.iter().position(|key| key.id() == Some(id));
+        let mut position = position.ok_or_else(|| KeyChangeError::Unknown(id.to_owned()))?;
+        keys[position].state = State::Disabled(id.into());
+        if position == 0 {
+            keys.insert(0, self.next(&keys, now)?);
+            position = 1;
         }
-        self.held.store(Arc::new(held.clone()));
-        let disabled = self.write_disabled(&mut held, place);
-        self.held.store(Arc::new(self.tidy(&held, now)));
+        self.keys.store(Arc::new(keys.clone()));
+        let disabled = self.save_disabled(&mut keys, position);
+        self.keys.store(Arc::new(self.tidy(&keys, now)));
         disabled
     }
 
-    /// Empties a key's place, after all others are in their own: the newest that is there signs after a restart.
-    fn write_disabled(&self, held: &mut [Held], place: usize) -> Result<(), KeyChangeError> {
-        held.iter_mut().try_for_each(|held| self.keep(held)).map_err(|cause| self.place.not_kept(cause))?;
-        self.place.empty(held[place].since)?;
-        held[place].state = State::Mark;
+    /// Erases a disabled key.
+    /// Saves all other keys first, because after a restart the newest saved key signs.
+    fn save_disabled(&self, keys: &mut [DatedKey], position: usize) -> Result<(), KeyChangeError> {
+        keys.iter_mut().try_for_each(|key| self.save(key)).map_err(|cause| self.store.not_saved(cause))?;
+        self.store.erase(keys[position].since)?;
+        keys[position].state = State::Tombstone;
         Ok(())
     }
 
-    /// A new key to sign after others, which is nowhere yet. If the newest begins later, it begins after it.
-    fn next(&self, held: &[Held], begin: u64) -> Result<Held, KeyChangeError> {
-        let since = Some(held[0].since.map_or(begin, |newest| begin.max(newest.saturating_add(1))));
-        let key = self.place.random(since).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
-        Ok(Held { since, state: State::Unkept(Arc::new(SigningKey::new(&key)), Arc::new(key)) })
+    /// A new, unsaved key.
+    /// It begins in this second, or if the newest key begins later, one second after that.
+    fn next(&self, keys: &[DatedKey], begin: u64) -> Result<DatedKey, KeyChangeError> {
+        let since = Some(keys[0].since.map_or(begin, |newest| begin.max(newest.saturating_add(1))));
+        let key = self.store.generate(since).map_err(|error| KeyChangeError::NotMade(error.to_string()))?;
+        Ok(DatedKey { since, state: State::Unsaved(Arc::new(SigningKey::new(&key)), Arc::new(key)) })
     }
 
-    /// Puts a key into its place, if it is not there.
-    fn keep(&self, held: &mut Held) -> Result<(), String> {
-        if let State::Unkept(signing, key) = &held.state {
-            self.place.keep(held.since, key)?;
-            held.state = State::Kept(signing.clone());
+    /// Saves a key, unless the store already has it.
+    fn save(&self, dated: &mut DatedKey) -> Result<(), String> {
+        if let State::Unsaved(signing, key) = &dated.state {
+            self.store.save(dated.since, key)?;
+            dated.state = State::Saved(signing.clone());
         }
         Ok(())
     }
 
-    /// Those that are of use, once the places of the others are gone. A disabled key is of use while it says when one ends.
-    fn tidy(&self, held: &[Held], now: u64) -> Vec<Held> {
-        let present = (0..held.len()).take_while(|position| !is_past(&held[..*position], now)).count();
-        let older_is_key = |position: usize| held[..present].get(position + 1).is_some_and(|older| !older.is_mark());
-        let is_of_use = |position: usize| position < present && (!held[position].is_mark() || older_is_key(position));
-        let (of_use, gone): (Vec<usize>, Vec<usize>) = (0..held.len()).partition(|position| is_of_use(*position));
-        gone.into_iter().for_each(|position| self.place.discard(held[position].since));
-        of_use.into_iter().map(|position| held[position].clone()).collect()
+    /// Removes expired keys and unneeded tombstones. Returns the others.
+    ///
+    /// A tombstone is needed as long as it tells when an older key expires.
+    fn tidy(&self, keys: &[DatedKey], now: u64) -> Vec<DatedKey> {
+        let present = (0..keys.len()).take_while(|position| !is_removable(&keys[..*position], now)).count();
+        let older_is_key =
+            |position: usize| keys[..present].get(position + 1).is_some_and(|older| !older.is_tombstone());
+        let is_needed =
+            |position: usize| position < present && (!keys[position].is_tombstone() || older_is_key(position));
+        let (needed, unneeded): (Vec<usize>, Vec<usize>) = (0..keys.len()).partition(|position| is_needed(*position));
+        unneeded.into_iter().for_each(|position| self.store.remove(keys[position].since));
+        needed.into_iter().map(|position| keys[position].clone()).collect()
     }
 }
 
-/// When a key stops verifying that has these newer ones, newest first; none while it is the newest.
-fn until(newer: &[Held]) -> Option<u64> {
-    newer.last()?.since.map(|next_began| next_began.saturating_add(KEPT_SECONDS))
+/// When a key stops verifying. Takes the newer keys, newest first.
+/// The newest key itself has no end.
+fn until(newer: &[DatedKey]) -> Option<u64> {
+    newer.last()?.since.map(|successor_since| successor_since.saturating_add(OVERLAP_SECONDS))
 }
 
-/// Whether a key that has these newer ones has stopped verifying. Then all that are older have, too.
-fn is_over(newer: &[Held], now: u64) -> bool {
+/// Whether a key with these newer keys has stopped verifying.
+/// If so, all older keys have too.
+fn is_expired(newer: &[DatedKey], now: u64) -> bool {
     until(newer).is_some_and(|until| until <= now)
 }
 
-/// Whether it has for so long that its file may go.
-fn is_past(newer: &[Held], now: u64) -> bool {
-    until(newer).is_some_and(|until| until.saturating_add(ASIDE_SECONDS) <= now)
+/// Whether the store can remove a key with these newer keys.
+/// It can a day after the key has expired.
+fn is_removable(newer: &[DatedKey], now: u64) -> bool {
+    until(newer).is_some_and(|until| until.saturating_add(RETENTION_SECONDS) <= now)
 }

@@ -1,17 +1,22 @@
-//! The sessions that have ended, for as long as a token of theirs could still be in force.
+//! The sessions that have ended.
+//! The host remembers each one as long as one of its tokens could still be accepted.
 //!
-//! All of them are in memory, so that asking is one lookup; `sessions.db` is read once, at the start, and written to
-//! on every revocation.
+//! All of them are in memory, so a check is one lookup. The host reads `sessions.db` once, at the start, and writes to it on
+//! every revocation.
 //!
-//! **Several hosts** write to one table instead. Each end takes the next number there, and in every round a host reads those above
-//! the last it has heard of ([`Revocations::follow`]). The newest row stays however old it is, so that no number comes twice. A
-//! host that cannot read goes on with what it knows.
+//! # Several hosts
 //!
-//! **How long.** No token is issued for an ended session, so its last one expires an hour after its end. It is
-//! remembered for a day more. That day is for clocks: as long as all that a clock was wrong by, and was put right by,
-//! stays under a day (a wrong time zone is at most fourteen hours), no ended session comes back. A clock that jumps
-//! days ahead lets the end be forgotten, by all hosts if there are several; once it jumps back, a token issued less than
-//! an hour before the first jump would be good again until it expires.
+//! Hosts that share sessions write to one table instead. Each ended session gets the next number. In every round a host
+//! reads the rows above the highest number that it knows ([`Revocations::reload`]). The newest row is never deleted, so no
+//! number is used twice. A host that cannot read the table continues with the sessions that it knows.
+//!
+//! # How long
+//!
+//! An ended session gets no further token, so its last token expires within an hour. The host remembers the session for
+//! another day, because clocks can be wrong. If all errors of a clock and their corrections stay under a day, no ended
+//! session comes back. A wrong time zone is at most fourteen hours. If a clock jumps days ahead, all hosts forget the
+//! session. If that clock then jumps back, a token that was issued less than an hour before the first jump is accepted
+//! again until it expires.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,19 +31,22 @@ use rusqlite::Connection;
 use storage::{Statement, Storage, Value};
 use tokio::sync::Mutex;
 
+use super::claims::ACCESS_LIFETIME_SECONDS;
+use super::error::TokensError;
 use super::shared::{Cell, rows, sql_seconds, unusable};
-use super::{ACCESS_LIFETIME_SECONDS, TokensError};
 
-/// How long an ended session is remembered, in seconds: what its last token lasts, and a day.
+/// How long the host remembers an ended session, in seconds.
+/// The host remembers it until its last token expires, and another day.
 pub(super) const REMEMBERED_SECONDS: u64 = ACCESS_LIFETIME_SECONDS as u64 + 24 * 3600;
 
-/// How often what need not be remembered is swept out, in seconds. Sweeping looks at every entry.
+/// How often the host removes expired sessions, in seconds.
+/// Each sweep looks at all of them.
 const SWEEP_SECONDS: u64 = 3600;
 
-/// Readers of the file from outside (a backup) may hold up a write this long.
+/// How long a write waits for other readers of the file, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// In WAL mode with `synchronous=FULL` a commit has been flushed to the disk when it returns.
+/// In WAL mode, `synchronous=FULL` flushes each commit before it returns.
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -48,13 +56,14 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// A second end never shortens the memory of the first, even if the clock went back in between.
+/// Ending a session again never shortens `remember_until`.
+/// The clock can go back in between.
 const ADD: &str = "
     INSERT INTO ended (session, remember_until) VALUES ($1, $2)
     ON CONFLICT DO UPDATE SET remember_until = max(remember_until, excluded.remember_until)
 ";
 
-/// As [`ADD`], with the next number of all: the writer is one for all hosts.
+/// As [`ADD`], with the next number. All hosts share one writer.
 const ADD_SHARED: &str = "
     INSERT INTO ended_sessions (session, remember_until, change)
     VALUES ($1, $2, (SELECT coalesce(max(change), 0) + 1 FROM ended_sessions))
@@ -66,11 +75,12 @@ const ADD_SHARED: &str = "
         change = excluded.change
 ";
 
-/// A page of those above a number.
+/// A page of the rows above a number.
 const NEWS: &str =
     "SELECT session, remember_until, change FROM ended_sessions WHERE change > $1 ORDER BY change LIMIT 1000";
 
-/// A page of those that are too old. Without the newest, the next end would have a number that others have heard of.
+/// Deletes a page of expired rows.
+/// Without the newest row, the next session would get a number that other hosts already know.
 const SWEEP: &str = "
     DELETE FROM ended_sessions WHERE change IN (
         SELECT change FROM ended_sessions
@@ -79,55 +89,59 @@ const SWEEP: &str = "
     )
 ";
 
-/// Rows of a page at most. A longer statement could take more time or memory than the database gives it.
+/// How many rows a page has at most.
+/// A longer statement could exceed the time or memory limit of the database.
 const PAGE: usize = 1000;
 
-/// Ended sessions, each with the Unix second until which it is remembered.
+/// Ended sessions, each with the Unix second until which the host remembers it.
 type Ended = HashMap<Box<str>, u64>;
 
-/// The ended sessions. An entry is in memory before it is on disk, and leaves both only when it is too old to matter.
+/// The ended sessions.
+/// A session is in memory before it is on disk, and leaves both when it has expired.
 pub(super) struct Revocations {
     ended: Arc<RwLock<Ended>>,
-    place: Place,
+    store: Store,
     next_sweep: AtomicU64,
 }
 
-/// Where they are kept.
-enum Place {
-    /// `sessions.db`. One writer at a time; waiting for it costs no thread.
+/// Where the ended sessions are saved.
+enum Store {
+    /// `sessions.db`, with one writer at a time.
+    /// A task that waits for the writer blocks no thread.
     File(Arc<Mutex<Connection>>),
-    /// The table of all hosts, and the highest number that was heard of.
+    /// The table that hosts share, and the highest number that this host has read.
     Table(Arc<dyn Storage>, AtomicI64),
 }
 
 impl Revocations {
-    /// Reads `sessions.db` in a folder, making it with mode 0600 if it is not there.
+    /// Reads `sessions.db` in a folder. Creates it with mode 0600 if it is missing.
     pub(super) fn open(folder: &Path, now: u64) -> Result<Revocations, TokensError> {
         let path = folder.join("sessions.db");
         let unusable = |source| TokensError::Io { path: path.clone(), source };
-        // Made here because SQLite would let everyone read it. The files it puts beside take the mode of this one.
+        // SQLite would create a file that everyone can read. Its other files get the mode of this one.
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
         let (connection, ended) =
             load(&path, now).map_err(|source| TokensError::Sessions { path: path.clone(), source })?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
         Ok(Revocations {
             ended: Arc::new(RwLock::new(ended)),
-            place: Place::File(Arc::new(Mutex::new(connection))),
+            store: Store::File(Arc::new(Mutex::new(connection))),
             next_sweep: AtomicU64::new(now.saturating_add(SWEEP_SECONDS)),
         })
     }
 
-    /// Reads the table that hosts share.
+    /// Reads the ended sessions from the table that hosts share.
     pub(super) async fn open_shared(storage: Arc<dyn Storage>, now: u64) -> Result<Revocations, TokensError> {
-        let place = Place::Table(storage, AtomicI64::new(0));
-        let revocations = Revocations { ended: Arc::default(), place, next_sweep: AtomicU64::new(now) };
-        revocations.follow(now).await?;
+        let store = Store::Table(storage, AtomicI64::new(0));
+        let revocations = Revocations { ended: Arc::default(), store, next_sweep: AtomicU64::new(now) };
+        revocations.reload(now).await?;
         Ok(revocations)
     }
 
-    /// Takes up what other hosts ended, and once an hour sweeps what is too old. Nothing where there are no other hosts.
-    pub(super) async fn follow(&self, now: u64) -> Result<(), TokensError> {
-        let Place::Table(storage, heard) = &self.place else { return Ok(()) };
+    /// Reloads sessions that other hosts ended, and removes expired ones once an hour.
+    /// Does nothing if the store is a file.
+    pub(super) async fn reload(&self, now: u64) -> Result<(), TokensError> {
+        let Store::Table(storage, highest_read) = &self.store else { return Ok(()) };
         let swept = if self.sweep_is_due(now) { self.sweep(&**storage, now).await } else { Ok(()) };
         let row = |cells: &[Cell<'_>; 3]| match *cells {
             [Cell::Text(session), Cell::Integer(until), Cell::Integer(change)] => {
@@ -136,7 +150,7 @@ impl Revocations {
             _ => None,
         };
         loop {
-            let above = vec![Value::Integer(heard.load(Ordering::Relaxed))];
+            let above = vec![Value::Integer(highest_read.load(Ordering::Relaxed))];
             let news = rows(&**storage, "read the ended sessions", NEWS, above, row).await?;
             let count = news.len();
             let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +158,7 @@ impl Revocations {
                 if until >= now {
                     remember(&mut ended, session, until);
                 }
-                heard.fetch_max(change, Ordering::Relaxed);
+                highest_read.fetch_max(change, Ordering::Relaxed);
             }
             if count < PAGE {
                 return swept;
@@ -156,27 +170,27 @@ impl Revocations {
         forget(&self.ended, now);
         loop {
             let sweep = Statement::new(SWEEP, [Value::Integer(sql_seconds(now))]);
-            let swept =
-                storage.execute(sweep).await.map_err(unusable("remove what is too old of the ended sessions"))?;
+            let swept = storage.execute(sweep).await.map_err(unusable("remove expired rows of the ended sessions"))?;
             if swept < PAGE as u64 {
                 return Ok(());
             }
         }
     }
 
-    /// Whether a session has ended. One lookup in memory.
+    /// Whether a session has ended. Looks only in memory.
     pub(super) fn contains(&self, session: &str) -> bool {
         self.ended.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
-    /// Ends a session in memory at once, and on disk before it returns. The error is the cause, for the log.
+    /// Ends a session: in memory at once, and on disk before this returns.
+    /// The error is the cause, for the log.
     pub(super) async fn add(&self, session: &str, now: u64) -> Result<(), String> {
         let until = now.saturating_add(REMEMBERED_SECONDS);
         let session: Box<str> = session.into();
         remember(&mut self.ended.write().unwrap_or_else(PoisonError::into_inner), session.clone(), until);
-        match &self.place {
-            Place::File(connection) => self.add_to_file(connection, session, until, now).await,
-            Place::Table(storage, _) => {
+        match &self.store {
+            Store::File(connection) => self.add_to_file(connection, session, until, now).await,
+            Store::Table(storage, _) => {
                 let params = [Value::Text(session.into()), Value::Integer(sql_seconds(until))];
                 let added = storage.execute(Statement::new(ADD_SHARED, params)).await;
                 added.map(|_| ()).map_err(|error| error.to_string())
@@ -207,7 +221,7 @@ impl Revocations {
         }
     }
 
-    /// True for one caller an hour.
+    /// Returns true to one caller per hour.
     fn sweep_is_due(&self, now: u64) -> bool {
         let due = self.next_sweep.load(Ordering::Relaxed);
         let next = now.saturating_add(SWEEP_SECONDS);
@@ -222,12 +236,14 @@ impl fmt::Debug for Revocations {
     }
 }
 
-/// A second end never shortens the memory of the first.
+/// Adds an ended session.
+/// Never shortens the time for which a session is remembered.
 fn remember(ended: &mut Ended, session: Box<str>, until: u64) {
     let remembered = ended.entry(session).or_insert(until);
     *remembered = until.max(*remembered);
 }
 
+/// Removes expired sessions from memory.
 fn forget(ended: &RwLock<Ended>, now: u64) {
     ended.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= now);
 }

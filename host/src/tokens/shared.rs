@@ -1,18 +1,19 @@
-//! The database that the hosts of one shop share: its tables, and how their rows are read.
+//! The tables that several hosts share, and a reader for their rows.
 //!
-//! The SQL is plain, so that every backend reads it. Knows nothing of what a key signs or when a session is forgotten.
+//! The SQL is portable between the storage backends. This module does not know which key signs or when a session is forgotten.
 
 use std::fmt::Display;
 use std::str;
 
 use storage::{Migration, Rows, Statement, Storage, Value};
 
-use super::TokensError;
+use super::error::TokensError;
 
-/// The keys by the second in which they begin to sign, 0 for the first; a secret is NULL once its key was disabled.
+/// The tables of keys and of ended sessions.
 ///
-/// Whoever ends a session gives it the next number, as the one writer of the database: so the order of the numbers is that of
-/// the commits, and whoever has read up to a number asks for those above it.
+/// `since` is the second in which a key begins to sign, 0 for the first key. `secret` is NULL after its key was disabled.
+/// A host that ends a session gives it the next number as `change`. The database has one writer at a time, so the numbers
+/// follow the order of the commits. A host that has read up to a number only asks for higher ones.
 const TABLES: &str = "
     CREATE TABLE signing_keys (
         since INTEGER NOT NULL PRIMARY KEY,
@@ -26,18 +27,19 @@ const TABLES: &str = "
     CREATE UNIQUE INDEX ended_sessions_by_change ON ended_sessions (change);
 ";
 
-/// Makes the tables that are not there.
+/// Creates missing tables.
 pub(super) async fn migrate(storage: &dyn Storage) -> Result<(), TokensError> {
     let made = storage.migrate(vec![Migration { version: 1, sql: TABLES.to_owned() }]).await;
-    made.map(|_| ()).map_err(unusable("make the tables of keys and sessions"))
+    made.map(|_| ()).map_err(unusable("create the tables of keys and sessions"))
 }
 
-/// What it means that the database did not do something.
+/// Turns a database error into one that names the failed task.
 pub(super) fn unusable<E: Display>(task: &'static str) -> impl Fn(E) -> TokensError {
     move |cause| TokensError::Shared { task, cause: cause.to_string() }
 }
 
-/// The rows of a query, each of `N` columns and read by a function that gives none for what it does not know.
+/// Runs a query of `N` columns and converts its rows.
+/// `row` returns `None` for a row of the wrong types.
 pub(super) async fn rows<const N: usize, T>(
     storage: &dyn Storage,
     task: &'static str,
@@ -49,15 +51,15 @@ pub(super) async fn rows<const N: usize, T>(
     let cells = packed.cells().unwrap_or_default();
     let (rows, rest) = cells.as_chunks::<N>();
     let rows: Option<Vec<T>> = rows.iter().map(row).collect();
-    rows.filter(|_| rest.is_empty()).ok_or_else(|| unusable(task)("there is something else in their table"))
+    rows.filter(|_| rest.is_empty()).ok_or_else(|| unusable(task)("its rows have other types than this host writes"))
 }
 
-/// Seconds as SQL has them: its integers are signed.
+/// Converts seconds to SQL's signed integers.
 pub(super) fn sql_seconds(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// A value of a row.
+/// One value of a row.
 #[derive(Clone, Copy)]
 pub(super) enum Cell<'p> {
     Null,
@@ -66,7 +68,7 @@ pub(super) enum Cell<'p> {
     Blob(&'p [u8]),
 }
 
-/// What a query returned. Cleared when it is dropped, because keys go through it.
+/// The result of a query. Cleared when it is dropped, because it can contain keys.
 struct Packed(Vec<u8>);
 
 impl Packed {
@@ -74,7 +76,8 @@ impl Packed {
         Self(rows.into_packed())
     }
 
-    /// The values of one row after the other, if it is packed as `wit/storage.wit` says, without real numbers.
+    /// The values, row by row. `wit/storage.wit` describes the format.
+    /// Returns `None` if it is damaged or has a real number.
     fn cells(&self) -> Option<Vec<Cell<'_>>> {
         let mut rest = self.0.as_slice();
         for _ in 0..length(&mut rest)? {

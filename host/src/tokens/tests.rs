@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::revocations::REMEMBERED_SECONDS;
 use super::*;
+use crate::key_file::KeyFileError;
 
 mod keys;
 mod shared;
@@ -28,7 +29,7 @@ fn part(token: &str, index: usize) -> Value {
 }
 
 #[test]
-fn an_issued_token_says_what_it_was_issued_for() {
+fn verify_returns_the_claims_of_an_issued_token() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -41,7 +42,7 @@ fn an_issued_token_says_what_it_was_issued_for() {
 }
 
 #[test]
-fn a_token_carries_the_claims_of_rfc_9068_and_nothing_else() {
+fn a_token_has_exactly_the_claims_of_rfc_9068() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let token = tokens.issue("ada", "user", "s1").unwrap().token;
@@ -62,7 +63,7 @@ fn a_token_carries_the_claims_of_rfc_9068_and_nothing_else() {
 }
 
 #[test]
-fn no_two_of_ten_thousand_tokens_share_an_id() {
+fn ten_thousand_tokens_have_different_ids() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let issue = |_| part(&tokens.issue("ada", "user", "s1").unwrap().token, 1)["jti"].to_string();
@@ -70,7 +71,7 @@ fn no_two_of_ten_thousand_tokens_share_an_id() {
 }
 
 #[test]
-fn claims_out_of_bounds_are_refused_by_name() {
+fn the_error_names_an_invalid_claim() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let long = |bytes: usize| "x".repeat(bytes);
@@ -91,7 +92,7 @@ fn claims_out_of_bounds_are_refused_by_name() {
 }
 
 #[test]
-fn the_longest_claims_make_a_token_that_is_still_read() {
+fn a_token_with_the_longest_claims_is_accepted() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     for (subject, other) in [("\"".repeat(600), "\\".repeat(256)), ("🔑".repeat(150), "é".repeat(128))] {
@@ -103,7 +104,7 @@ fn the_longest_claims_make_a_token_that_is_still_read() {
 }
 
 #[test]
-fn a_token_is_good_until_the_second_it_expires() {
+fn a_token_expires_in_the_second_of_its_exp_claim() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -115,7 +116,7 @@ fn a_token_is_good_until_the_second_it_expires() {
 }
 
 #[test]
-fn a_token_issued_while_the_clock_was_ahead_is_refused_once_it_is_right_again() {
+fn a_token_from_a_clock_that_was_ahead_is_refused() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -127,7 +128,7 @@ fn a_token_issued_while_the_clock_was_ahead_is_refused_once_it_is_right_again() 
 }
 
 #[test]
-fn the_key_survives_a_restart_and_is_its_owners_alone() {
+fn the_key_survives_a_restart_and_only_its_owner_may_use_it() {
     let parent = TempDir::new().unwrap();
     let folder = parent.path().join("made/on/the/way");
     let first = open(&folder, &Clock::default());
@@ -143,7 +144,7 @@ fn the_key_survives_a_restart_and_is_its_owners_alone() {
 }
 
 #[test]
-fn two_installations_have_different_keys_and_refuse_each_others_tokens() {
+fn two_installations_refuse_each_others_tokens() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (here, there) = (open(here.path(), &Clock::default()), open(there.path(), &Clock::default()));
     let id = |tokens: &Tokens| tokens.keys()[0].id.clone();
@@ -153,7 +154,7 @@ fn two_installations_have_different_keys_and_refuse_each_others_tokens() {
 }
 
 #[test]
-fn hosts_that_start_at_once_in_one_folder_share_the_key() {
+fn hosts_that_start_at_once_in_one_folder_get_the_same_key() {
     let folder = TempDir::new().unwrap();
     let ids: HashSet<_> = std::thread::scope(|scope| {
         let starts: Vec<_> =
@@ -164,7 +165,7 @@ fn hosts_that_start_at_once_in_one_folder_share_the_key() {
 }
 
 #[test]
-fn what_a_crash_left_of_a_key_is_not_used() {
+fn a_half_written_key_file_is_replaced() {
     let folder = TempDir::new().unwrap();
     let leftover = folder.path().join("signing.key.new");
     fs::write(&leftover, "half a key, and then some more than there was room for").unwrap();
@@ -175,7 +176,7 @@ fn what_a_crash_left_of_a_key_is_not_used() {
 }
 
 #[test]
-fn a_key_that_others_may_read_or_write_is_refused() {
+fn a_key_file_that_other_users_may_use_is_refused() {
     for exposed in [0o644, 0o660, 0o620, 0o604, 0o601] {
         let folder = TempDir::new().unwrap();
         open(folder.path(), &Clock::default());
@@ -183,7 +184,7 @@ fn a_key_that_others_may_read_or_write_is_refused() {
         fs::set_permissions(&path, Permissions::from_mode(exposed)).unwrap();
         let refused = Tokens::open(folder.path(), Clock::default()).unwrap_err();
         let expected = format!(
-            "the signing key: {} has mode {exposed:03o}: a key must be its owner's alone, set it to 600",
+            "the signing key: {} has mode {exposed:03o}: only its owner may use a key file, so set the mode to 600",
             path.display()
         );
         assert_eq!(refused.to_string(), expected);
@@ -191,7 +192,7 @@ fn a_key_that_others_may_read_or_write_is_refused() {
 }
 
 #[test]
-fn a_key_of_another_length_is_refused() {
+fn a_key_file_of_another_length_is_refused() {
     for length in [0, 31, 33, 64] {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("signing.key");
@@ -203,7 +204,7 @@ fn a_key_of_another_length_is_refused() {
 }
 
 #[test]
-fn debug_output_shows_neither_key_nor_token() {
+fn debug_output_contains_neither_key_nor_token() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let issued = tokens.issue("ada", "user", "s1").unwrap();
@@ -216,7 +217,7 @@ fn debug_output_shows_neither_key_nor_token() {
 }
 
 #[tokio::test]
-async fn a_revoked_session_is_refused_at_once_and_gets_no_token() {
+async fn a_revoked_session_is_refused_and_gets_no_token() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let ended = tokens.issue("ada", "user", "s1").unwrap().token;
@@ -243,7 +244,7 @@ async fn a_revocation_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn many_sessions_can_be_revoked_at_once() {
+async fn a_hundred_tasks_can_revoke_sessions_at_once() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = Arc::new(open(folder.path(), &clock));
@@ -263,7 +264,7 @@ async fn many_sessions_can_be_revoked_at_once() {
 }
 
 #[tokio::test]
-async fn an_end_is_forgotten_only_when_no_token_can_be_left() {
+async fn a_revocation_is_remembered_for_a_day_after_the_last_token() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -282,7 +283,7 @@ async fn an_end_is_forgotten_only_when_no_token_can_be_left() {
 }
 
 #[tokio::test]
-async fn a_clock_wrong_by_hours_brings_no_session_back() {
+async fn a_clock_that_is_hours_wrong_brings_no_session_back() {
     for wrong_hours in [-14, -1, 1, 14, 22] {
         let folder = TempDir::new().unwrap();
         let clock = Clock::default();
@@ -290,7 +291,7 @@ async fn a_clock_wrong_by_hours_brings_no_session_back() {
         let token = tokens.issue("ada", "user", "s1").unwrap().token;
         tokens.revoke("s1").await.unwrap();
         clock.shift(wrong_hours * 3600);
-        // Sweeps, and writes the second end at the wrong time.
+        // This removes expired sessions and ends another session at the wrong time.
         tokens.revoke("s2").await.unwrap();
         drop(tokens);
         let tokens = open(folder.path(), &clock);
@@ -300,7 +301,7 @@ async fn a_clock_wrong_by_hours_brings_no_session_back() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_reported_and_still_refused() {
+async fn a_session_is_refused_even_if_its_end_cannot_be_saved() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
     let token = tokens.issue("ada", "user", "s1").unwrap().token;

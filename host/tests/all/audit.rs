@@ -227,5 +227,5 @@ async fn a_log_that_is_large_is_of_several_files_which_the_command_verifies_toge
     assert!(said.contains("6 lines verified"), "{said}");
     std::fs::remove_file(data.join("audit.1.jsonl")).unwrap();
     let missing = run(&verify).await;
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("goes on after another file, which is missing"));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("follows another file, which is missing"));
 }

@@ -2,6 +2,7 @@
 
 mod forge;
 
+mod forgeries;
 mod keys;
 mod login;
 mod logout;

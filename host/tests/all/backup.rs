@@ -259,24 +259,21 @@ fn a_backup_of_which_anything_is_changed_or_missing_is_refused_and_nothing_is_to
             *bytes.last_mut().unwrap() ^= 1;
             fs::write(bad.join("shop.db"), bytes).unwrap();
         },
-        "is not what the backup held",
+        "changed since the backup was created",
     );
     refuses(&|bad| fs::remove_file(bad.join("revisions/aa.wasm")).unwrap(), "cannot read");
-    refuses(&|bad| fs::remove_file(bad.join("backup.json")).unwrap(), "is no backup");
+    refuses(&|bad| fs::remove_file(bad.join("backup.json")).unwrap(), "is not a backup");
     refuses(&|bad| fs::write(bad.join("backup.json"), "{").unwrap(), "use another backup");
-    refuses(&|bad| rewrite(bad, "\"format\": 1", "\"format\": 2"), "use the host that made it");
+    refuses(&|bad| rewrite(bad, "\"format\": 1", "\"format\": 2"), "restore it with the version that created it");
     for outside in ["../signing.key", "/signing.key", "revisions/../signing.key", "a/signing.key", "lock"] {
-        refuses(&|bad| rewrite(bad, "\"signing.key\"", &format!("\"{outside}\"")), "which no backup holds");
+        refuses(&|bad| rewrite(bad, "\"signing.key\"", &format!("\"{outside}\"")), "which no backup contains");
     }
 }
 
 #[test]
 fn a_damaged_database_is_not_backed_up() {
     for (damage, complaint) in [
-        (
-            "PRAGMA foreign_keys = OFF; DELETE FROM parents WHERE id = 3",
-            "a row of rows refers to one that is not there",
-        ),
+        ("PRAGMA foreign_keys = OFF; DELETE FROM parents WHERE id = 3", "a row of rows refers to a missing row"),
         ("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 2 WHERE name = 'rows'", "shop.db"),
     ] {
         let (data, folder) = (some_data(), tempfile::tempdir().unwrap());

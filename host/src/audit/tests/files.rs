@@ -1,17 +1,18 @@
-//! A log of several files.
+//! A log with several files.
 
 use std::fs::{copy, create_dir, remove_dir, remove_file, rename};
 
 use super::*;
 
-/// Bytes of a file, of which a line has about 210, and the first 70 more.
+/// The size of a full file in bytes.
+/// A line has about 210 bytes, the first line of a file about 70 more.
 const FULL: u64 = 550;
 
 fn reopen(folder: &TempDir) -> Arc<Audit> {
     Audit::open(folder.path(), Clock::default(), FULL).unwrap()
 }
 
-/// A log with these names, told one after the other: three in each file.
+/// A log with a failed login for each name, three in each file.
 async fn files_of(names: &[&str]) -> TempDir {
     let folder = folder();
     let audit = reopen(&folder);
@@ -25,7 +26,7 @@ fn there(folder: &TempDir, name: &str) -> std::path::PathBuf {
     folder.path().join(name)
 }
 
-/// The subjects of a file.
+/// The subjects of the lines in a file.
 fn subjects(folder: &TempDir, name: &str) -> Vec<String> {
     let text = std::fs::read_to_string(there(folder, name)).unwrap();
     let subject = |line: &str| serde_json::from_str::<Value>(line).unwrap()["subject"].as_str().unwrap().to_owned();
@@ -35,7 +36,7 @@ fn subjects(folder: &TempDir, name: &str) -> Vec<String> {
 const NAMES: [&str; 8] = ["anna", "boris", "carl", "dora", "eve", "fay", "gil", "hana"];
 
 #[tokio::test]
-async fn a_file_that_is_full_is_put_aside_and_the_next_begins_with_its_last_hash() {
+async fn a_full_file_gets_a_number_and_the_next_file_begins_with_its_last_hash() {
     let folder = files_of(&NAMES).await;
     assert_eq!(subjects(&folder, "audit.1.jsonl"), NAMES[..3]);
     assert_eq!(subjects(&folder, "audit.2.jsonl"), NAMES[3..6]);
@@ -44,7 +45,7 @@ async fn a_file_that_is_full_is_put_aside_and_the_next_begins_with_its_last_hash
     let last: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
     assert_eq!(lines(&folder)[0]["after"], last["hash"]);
     assert_eq!(there(&folder, "audit.2.jsonl").metadata().unwrap().mode() & 0o777, 0o600);
-    // A restart goes on in the file and the numbers that there are.
+    // A restart continues in the current file and with the next number.
     let audit = reopen(&folder);
     for name in ["ida", "jan"] {
         fail(&audit, &[name]).await;
@@ -55,7 +56,7 @@ async fn a_file_that_is_full_is_put_aside_and_the_next_begins_with_its_last_hash
 }
 
 #[test]
-fn what_is_appended_in_one_go_stands_in_one_file() {
+fn one_append_never_spans_two_files() {
     let folder = folder();
     let (mut chain, _) = Chain::open(folder.path(), FULL).unwrap();
     for (subject, count) in [("first", 6), ("second", 200), ("third", 1)] {
@@ -67,7 +68,7 @@ fn what_is_appended_in_one_go_stands_in_one_file() {
 }
 
 #[tokio::test]
-async fn any_byte_of_any_file_that_is_changed_is_found() {
+async fn verify_finds_every_changed_byte_in_every_file() {
     let folder = files_of(&NAMES).await;
     for name in ["audit.1.jsonl", "audit.2.jsonl", FILE] {
         let good = read(there(&folder, name)).unwrap();
@@ -84,7 +85,7 @@ async fn any_byte_of_any_file_that_is_changed_is_found() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_missing_cut_or_swapped_is_found_and_one_that_is_kept_elsewhere_is_told_by_its_anchor() {
+async fn verify_finds_missing_cut_and_swapped_files_and_accepts_an_anchor() {
     let folder = files_of(&NAMES).await;
     let [first, second] = ["audit.1.jsonl", "audit.2.jsonl"].map(|name| there(&folder, name));
     let first_hash = {
@@ -94,30 +95,30 @@ async fn a_file_that_is_missing_cut_or_swapped_is_found_and_one_that_is_kept_els
     };
     let kept = there(&folder, "kept");
     rename(&second, &kept).unwrap();
-    // The current file does not go on where the first ends.
-    assert!(complaint(&folder).contains("does not go on where the file before it ends"), "{}", complaint(&folder));
+    // The current file does not follow the first one.
+    assert!(complaint(&folder).contains("does not follow the end of the previous file"), "{}", complaint(&folder));
     rename(&first, &second).unwrap();
-    assert!(complaint(&folder).contains("does not go on where"), "{}", complaint(&folder));
+    assert!(complaint(&folder).contains("does not follow the end of the previous file"), "{}", complaint(&folder));
     rename(&second, &first).unwrap();
     rename(there(&folder, FILE), there(&folder, "audit.3.jsonl")).unwrap();
     let gap = complaint(&folder);
-    assert!(gap.contains("audit.2.jsonl is missing"), "{gap}");
+    assert!(gap.contains("misses the file") && gap.contains("audit.2.jsonl"), "{gap}");
     rename(there(&folder, "audit.3.jsonl"), there(&folder, FILE)).unwrap();
     rename(&kept, &second).unwrap();
 
     let whole = read(&second).unwrap();
     let end = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
     put(&second, &whole[..end]).unwrap();
-    assert!(complaint(&folder).contains("does not go on where the file before it ends"), "{}", complaint(&folder));
+    assert!(complaint(&folder).contains("does not follow the end of the previous file"), "{}", complaint(&folder));
     put(&second, &whole).unwrap();
 
     copy(&first, &kept).unwrap();
     remove_file(&first).unwrap();
-    assert!(complaint(&folder).contains("audit.2.jsonl goes on after another file, which is missing"));
+    assert!(complaint(&folder).contains("audit.2.jsonl follows another file, which is missing"));
     let wrong = verify(folder.path(), Some(&"0".repeat(64))).unwrap_err().to_string();
-    assert!(wrong.contains("no line has the anchor's hash"), "{wrong}");
+    assert!(wrong.contains("no line with the anchor's hash"), "{wrong}");
     assert_eq!(verify(folder.path(), Some(&first_hash)).unwrap().lines, 5);
-    // As good as the hash before them is any of theirs: what the host logged at a start, what was verified before.
+    // Every hash of a later line is a valid anchor too.
     for name in ["audit.2.jsonl", FILE] {
         for line in std::fs::read_to_string(there(&folder, name)).unwrap().lines() {
             let hash = serde_json::from_str::<Value>(line).unwrap()["hash"].as_str().unwrap().to_owned();
@@ -130,7 +131,7 @@ async fn a_file_that_is_missing_cut_or_swapped_is_found_and_one_that_is_kept_els
 }
 
 #[tokio::test]
-async fn a_number_comes_once_wherever_the_files_before_are() {
+async fn no_number_is_used_twice_even_if_older_files_were_moved_away() {
     let folder = files_of(&NAMES).await;
     let archive = tempfile::tempdir().unwrap();
     let kept = ["audit.1.jsonl", "audit.2.jsonl"];
@@ -138,7 +139,7 @@ async fn a_number_comes_once_wherever_the_files_before_are() {
     let good = kept.map(|name| read(there(&archive, name)).unwrap());
     let audit = reopen(&folder);
     fail(&audit, &["ida"]).await;
-    // They come back while the host runs, or stay away until after a restart.
+    // First the files come back while the host runs, then they stay away during a restart.
     for name in &kept {
         copy(there(&archive, name), there(&folder, name)).unwrap();
     }
@@ -166,9 +167,9 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// The first file does not say its number, and those of old hosts do not.
+/// The first file of a log and the files of old hosts do not contain their number.
 #[tokio::test]
-async fn a_file_that_lies_where_the_full_one_is_to_be_put_is_left_alone() {
+async fn a_full_file_never_overwrites_another_file() {
     let folder = files_of(&NAMES[..2]).await;
     let audit = reopen(&folder);
     put(there(&folder, "audit.1.jsonl"), "of another log\n").unwrap();
@@ -185,9 +186,9 @@ async fn a_file_that_lies_where_the_full_one_is_to_be_put_is_left_alone() {
     assert_eq!(verify(folder.path(), None).unwrap().lines, 7);
 }
 
-/// What is on the disk after a crash, from the moment that a file is put aside to the first line of the next.
+/// Tries a crash at each moment after a full file was renamed.
 #[tokio::test]
-async fn a_crash_between_two_files_leaves_a_log_that_holds_together_and_goes_on() {
+async fn a_crash_between_two_files_leaves_a_log_that_verifies_and_continues() {
     for lines in [None, Some(0), Some(1), Some(40)] {
         let folder = files_of(&NAMES[..4]).await;
         let begun = read(there(&folder, FILE)).unwrap();
@@ -205,7 +206,7 @@ async fn a_crash_between_two_files_leaves_a_log_that_holds_together_and_goes_on(
 }
 
 #[tokio::test]
-async fn where_the_next_file_cannot_be_made_events_are_counted_and_nothing_is_lost_of_the_one_before() {
+async fn events_are_counted_if_the_next_file_cannot_be_created() {
     let folder = files_of(&NAMES[..3]).await;
     let audit = reopen(&folder);
     rename(there(&folder, FILE), there(&folder, "audit.1.jsonl")).unwrap();

@@ -1,11 +1,14 @@
-//! Keys that come and go: which tokens are good then, and what is on the disk.
+//! Rotating and disabling keys: which tokens are valid, and which files exist.
+
+use std::path::PathBuf;
+
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
 use super::*;
-use crate::tokens::forgeries::forge::signed_with;
-use crate::tokens::keys::{ASIDE_SECONDS, KEPT_SECONDS, KEYS_LIMIT};
+use crate::tokens::keys::{KEYS_LIMIT, OVERLAP_SECONDS, RETENTION_SECONDS};
 
-const KEPT: i64 = KEPT_SECONDS as i64;
-const ASIDE: i64 = ASIDE_SECONDS as i64;
+const OVERLAP: i64 = OVERLAP_SECONDS as i64;
+const RETENTION: i64 = RETENTION_SECONDS as i64;
 
 fn issue(tokens: &Tokens) -> String {
     tokens.issue("ada", "user", "s1").unwrap().token
@@ -15,7 +18,7 @@ fn signer(tokens: &Tokens) -> String {
     tokens.keys().remove(0).id
 }
 
-/// The names of the files of keys, sorted.
+/// The names of the key files, sorted.
 fn files(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("signing")).collect();
@@ -23,20 +26,19 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The same claims with a new hour, signed with the key of a file.
+/// A copy of a token, valid for an hour from `now`, signed with the key in a file.
 fn renewed(token: &str, key: &Path, now: u64) -> String {
     let mut payload = part(token, 1);
     (payload["iat"], payload["exp"]) = (json!(now), json!(now + 3600));
-    signed_with(&fs::read(key).unwrap(), jsonwebtoken::Algorithm::HS256, &part_text(token), payload.to_string())
-}
-
-/// The header, with its members in their order.
-fn part_text(token: &str) -> String {
-    String::from_utf8(URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap()
+    let header = token.split('.').next().unwrap();
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload.to_string()));
+    let key = EncodingKey::from_secret(&fs::read(key).unwrap());
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
 }
 
 #[tokio::test]
-async fn a_new_key_signs_and_the_tokens_of_the_one_before_stay_good_also_after_a_restart() {
+async fn after_a_rotation_the_new_key_signs_and_old_tokens_stay_valid() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -47,7 +49,7 @@ async fn a_new_key_signs_and_the_tokens_of_the_one_before_stay_good_also_after_a
     assert_eq!(part(&new, 0)["kid"], signer(&tokens));
     let keys = tokens.keys();
     assert_eq!((keys.len(), &keys[1].id, keys[0].until, keys[1].since), (2, &first, None, None));
-    assert_eq!(keys[1].until, Some(keys[0].since.unwrap() + KEPT_SECONDS));
+    assert_eq!(keys[1].until, Some(keys[0].since.unwrap() + OVERLAP_SECONDS));
     assert_eq!(mode(&folder.path().join(&files(folder.path())[0])), 0o600);
     let again = open(folder.path(), &clock);
     assert_eq!(again.keys(), keys);
@@ -57,7 +59,7 @@ async fn a_new_key_signs_and_the_tokens_of_the_one_before_stay_good_also_after_a
 }
 
 #[tokio::test]
-async fn a_key_that_was_replaced_verifies_until_its_last_token_has_expired_and_leaves_the_disk_a_day_later() {
+async fn a_replaced_key_verifies_for_its_last_token_and_a_day_later_its_file_goes() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -66,28 +68,28 @@ async fn a_key_that_was_replaced_verifies_until_its_last_token_has_expired_and_l
     let kept = folder.path().join("a copy of the first key");
     fs::copy(&first, &kept).unwrap();
     let old = renewed(&issue(&tokens), &kept, 0);
-    assert!(tokens.verify(&old).is_none(), "the header is that of the other key");
+    assert!(tokens.verify(&old).is_none(), "the header names the other key");
     let header = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, tokens.keys()[1].id);
     let old = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), issue(&tokens).split_once('.').unwrap().1);
     let is_good = |tokens: &Tokens| tokens.verify(&renewed(&old, &kept, clock.unix_seconds())).is_some();
     assert!(is_good(&tokens));
-    clock.shift(KEPT - 10);
+    clock.shift(OVERLAP - 10);
     assert!(is_good(&tokens) && is_good(&open(folder.path(), &clock)) && first.exists());
     clock.shift(10);
     assert!(!is_good(&tokens) && tokens.keys().len() == 1);
-    clock.shift(ASIDE - 10);
+    clock.shift(RETENTION - 10);
     assert!(!is_good(&open(folder.path(), &clock)) && first.exists());
     clock.shift(10);
     assert!(!is_good(&open(folder.path(), &clock)) && !first.exists());
-    assert_eq!(signer(&open(folder.path(), &clock)), signer(&tokens), "without the first key no other one is made");
+    assert_eq!(signer(&open(folder.path(), &clock)), signer(&tokens), "the host creates no second first key");
     tokens.rotate_keys().await.unwrap();
-    clock.shift(KEPT + ASIDE);
+    clock.shift(OVERLAP + RETENTION);
     tokens.rotate_keys().await.unwrap();
-    assert_eq!(files(folder.path()).len(), 2, "a rotation removes what verifies nothing");
+    assert_eq!(files(folder.path()).len(), 2, "a rotation removes expired keys");
 }
 
 #[tokio::test]
-async fn a_disabled_key_is_refused_at_once_and_after_a_restart_whether_it_signs_or_not() {
+async fn a_disabled_key_is_refused_at_once_and_after_a_restart() {
     for signs in [true, false] {
         let folder = TempDir::new().unwrap();
         let clock = Clock::default();
@@ -110,7 +112,7 @@ async fn a_disabled_key_is_refused_at_once_and_after_a_restart_whether_it_signs_
 }
 
 #[tokio::test]
-async fn whatever_a_crash_leaves_of_a_rotation_opens_and_refuses_no_good_token() {
+async fn a_crash_during_a_rotation_costs_no_good_token() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let old = issue(&open(folder.path(), &clock));
@@ -120,7 +122,7 @@ async fn whatever_a_crash_leaves_of_a_rotation_opens_and_refuses_no_good_token()
     let tokens = open(folder.path(), &clock);
     assert!(!unfinished.exists() && tokens.verify(&old).is_some() && tokens.keys().len() == 1);
 
-    // It was on the disk, but nothing was signed with it yet.
+    // The crash came after the file was written, before the key signed anything.
     let made = folder.path().join(format!("signing-{now}.key"));
     fs::write(&made, [7; 32]).unwrap();
     fs::set_permissions(&made, Permissions::from_mode(0o600)).unwrap();
@@ -129,13 +131,13 @@ async fn whatever_a_crash_leaves_of_a_rotation_opens_and_refuses_no_good_token()
     assert!(tokens.verify(&old).is_some() && tokens.verify(&before).is_some());
     assert_eq!((tokens.keys().len(), tokens.keys()[0].since), (2, Some(now)));
 
-    // The same is what a crash leaves of disabling the one that signs: the order is given again.
+    // A crash while the signing key is disabled leaves the same files. Disabling it again completes the change.
     tokens.disable_key(&tokens.keys()[1].id).await.unwrap();
     assert!(open(folder.path(), &clock).verify(&old).is_none());
 }
 
 #[tokio::test]
-async fn the_newest_key_signs_whatever_the_clock_says() {
+async fn the_newest_key_signs_even_if_the_clock_jumps() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -150,25 +152,25 @@ async fn the_newest_key_signs_whatever_the_clock_says() {
 }
 
 #[tokio::test]
-async fn there_are_sixteen_keys_at_most_and_each_of_them_can_be_disabled() {
+async fn a_rotation_is_refused_at_sixteen_keys_and_each_can_be_disabled() {
     let folder = TempDir::new().unwrap();
     let tokens = open(folder.path(), &Clock::default());
-    let mut given = vec![issue(&tokens)];
+    let mut issued = vec![issue(&tokens)];
     for _ in 1..KEYS_LIMIT {
         tokens.rotate_keys().await.unwrap();
-        given.push(issue(&tokens));
+        issued.push(issue(&tokens));
     }
-    assert_eq!(tokens.rotate_keys().await, Err(KeyChangeError::TooMany));
-    assert!(given.iter().all(|token| tokens.verify(token).is_some()));
+    assert_eq!(tokens.rotate_keys().await, Err(KeyChangeError::TooMany { limit: KEYS_LIMIT }));
+    assert!(issued.iter().all(|token| tokens.verify(token).is_some()));
     for key in tokens.keys() {
         tokens.disable_key(&key.id).await.unwrap();
     }
-    assert!(given.iter().all(|token| tokens.verify(token).is_none()));
+    assert!(issued.iter().all(|token| tokens.verify(token).is_none()));
     assert_eq!((tokens.keys().len(), files(folder.path()).len()), (1, 1));
 }
 
 #[tokio::test]
-async fn disabling_a_key_lets_no_other_one_verify_longer_also_after_a_restart() {
+async fn disabling_a_key_extends_no_other_key() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
@@ -183,7 +185,7 @@ async fn disabling_a_key_lets_no_other_one_verify_longer_also_after_a_restart() 
             assert_eq!(tokens.keys().last(), Some(&first), "without {}", disabled.id);
         }
     }
-    // What says when the first one ends goes with it; the other two marks went at once.
+    // One tombstone tells when the first key ends, and goes with it. The other two went at once.
     assert_eq!(files(folder.path()).len(), 3);
     tokens.disable_key(&first.id).await.unwrap();
     assert_eq!((files(folder.path()).len(), tokens.keys().len()), (1, 1));
@@ -208,20 +210,20 @@ async fn a_start_with_a_clock_that_is_hours_ahead_costs_no_good_token() {
     }
 }
 
-/// Has a disk take no new key for a minute from now on: directories stand where the files would be written.
-fn fill(folder: &Path, now: u64) -> Vec<PathBuf> {
+/// Makes saving keys fail for a minute, with directories at the paths of the files.
+fn block_saving(folder: &Path, now: u64) -> Vec<PathBuf> {
     let taken: Vec<_> = (now..now + 60).map(|second| folder.join(format!("signing-{second}.key.new"))).collect();
     taken.iter().for_each(|path| fs::create_dir(path).unwrap());
     taken
 }
 
 #[tokio::test]
-async fn a_key_that_signs_is_refused_also_where_no_other_can_be_kept_and_for_good_once_it_is_disabled_again() {
+async fn a_signing_key_is_refused_until_a_restart_if_no_new_key_can_be_saved() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
     let (id, leaked) = (signer(&tokens), issue(&tokens));
-    let taken = fill(folder.path(), clock.unix_seconds());
+    let blockers = block_saving(folder.path(), clock.unix_seconds());
     assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
     assert!(tokens.keys()[0].id == id && tokens.verify(&leaked).is_some());
     for _ in 0..2 {
@@ -230,8 +232,8 @@ async fn a_key_that_signs_is_refused_also_where_no_other_can_be_kept_and_for_goo
     }
     let new = issue(&tokens);
     assert!(tokens.verify(&new).is_some() && tokens.keys().len() == 1);
-    assert!(open(folder.path(), &clock).verify(&leaked).is_some(), "as was said");
-    taken.iter().for_each(|path| fs::remove_dir(path).unwrap());
+    assert!(open(folder.path(), &clock).verify(&leaked).is_some(), "as the error says");
+    blockers.iter().for_each(|path| fs::remove_dir(path).unwrap());
     tokens.disable_key(&id).await.unwrap();
     for tokens in [&tokens, &open(folder.path(), &clock)] {
         assert!(tokens.verify(&leaked).is_none() && tokens.verify(&new).is_some());
@@ -240,7 +242,7 @@ async fn a_key_that_signs_is_refused_also_where_no_other_can_be_kept_and_for_goo
 }
 
 #[tokio::test]
-async fn what_the_disk_does_not_take_is_said_and_what_was_to_be_refused_is() {
+async fn a_key_is_refused_even_if_the_disk_fails_and_the_error_says_so() {
     let parent = TempDir::new().unwrap();
     let (folder, away) = (parent.path().join("data"), parent.path().join("away"));
     let clock = Clock::default();
@@ -258,7 +260,7 @@ async fn what_the_disk_does_not_take_is_said_and_what_was_to_be_refused_is() {
     fs::rename(&away, &folder).unwrap();
     assert_eq!(open(&folder, &clock).keys(), keys);
 
-    // One that is no file cannot be emptied; one that is gone is.
+    // A directory at the path cannot be emptied. A missing file counts as erased.
     let (first, kept) = (folder.join("signing.key"), folder.join("kept"));
     fs::rename(&first, &kept).unwrap();
     fs::create_dir(&first).unwrap();
@@ -271,21 +273,21 @@ async fn what_the_disk_does_not_take_is_said_and_what_was_to_be_refused_is() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_key_that_could_not_be_used_does_not_sign_after_a_restart() {
+async fn the_file_of_a_key_that_could_not_be_saved_is_removed() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let tokens = open(folder.path(), &clock);
-    // Nobody else writes there, so this stands for a disk that takes the name and not the bytes.
+    // Imitates a disk that creates the file but does not write its content.
     let now = clock.unix_seconds();
     for second in now..now + 60 {
         fs::write(folder.path().join(format!("signing-{second}.key")), "half").unwrap();
     }
     assert!(matches!(tokens.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
-    assert_eq!(files(folder.path()).len(), 60, "the one that was tried is gone");
+    assert_eq!(files(folder.path()).len(), 60, "the host removed the one file that it tried to write");
 }
 
 #[tokio::test]
-async fn a_file_of_another_name_is_no_key_and_stays() {
+async fn files_with_other_names_are_no_keys_and_stay() {
     let folder = TempDir::new().unwrap();
     let clock = Clock::default();
     let keys = open(folder.path(), &clock).keys();

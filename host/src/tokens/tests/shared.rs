@@ -1,4 +1,5 @@
-//! Two hosts on one database: each accepts and refuses what the other does, at the latest after a round.
+//! Several hosts on one database.
+//! After at most one reload they accept and refuse the same tokens.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,7 @@ use storage::{
 };
 
 use super::*;
-use crate::tokens::keys::{ASIDE_SECONDS, KEPT_SECONDS, LEAD_SECONDS};
+use crate::tokens::keys::{LEAD_SECONDS, OVERLAP_SECONDS, RETENTION_SECONDS};
 
 struct Shop {
     folder: TempDir,
@@ -34,14 +35,14 @@ impl Shop {
         (self.host().await, self.host().await)
     }
 
-    /// What another program finds in the file.
+    /// Reads a value from the database file with a connection of its own.
     fn read<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
         let file = rusqlite::Connection::open(self.folder.path().join("hosts.db")).unwrap();
         file.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }
 
-/// A database that does nothing more while it is told to fail.
+/// A database that fails on demand.
 struct Failing {
     storage: SqliteStorage,
     fails: AtomicBool,
@@ -106,7 +107,7 @@ fn newest(tokens: &Tokens) -> String {
 }
 
 #[tokio::test]
-async fn hosts_that_open_at_once_have_one_key_and_take_each_others_tokens() {
+async fn hosts_that_open_at_once_share_one_key() {
     let shop = Shop::new();
     let hosts = join_all((0..4).map(|_| shop.host())).await;
     for (one, other) in hosts.iter().zip(&hosts[1..]) {
@@ -119,52 +120,52 @@ async fn hosts_that_open_at_once_have_one_key_and_take_each_others_tokens() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_at_one_host_is_refused_by_the_other_after_a_round_and_after_it_opens_anew() {
+async fn a_session_that_ended_on_one_host_is_refused_by_the_other_after_a_reload() {
     let shop = Shop::new();
     let (here, there) = shop.hosts().await;
     let token = issue(&here);
     here.revoke("s1").await.unwrap();
     assert!(here.verify(&token).is_none() && there.verify(&token).is_some());
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     assert!(there.verify(&token).is_none() && shop.host().await.verify(&token).is_none());
 
-    // A second end is news too, and so are more than fit into one answer.
+    // The second end gets a new number. The reload also reads more rows than fit on one page.
     here.revoke("s1").await.unwrap();
     let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
         INSERT INTO ended_sessions SELECT 'many ' || i, $1, i + 2 FROM n";
     let until = i64::try_from(shop.clock.unix_seconds() + REMEMBERED_SECONDS).unwrap();
     shop.storage.execute(Statement::new(many, [SqlValue::Integer(until)])).await.unwrap();
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     for host in [there, shop.host().await] {
         assert!((1..=2500).all(|number| host.revocations.contains(&format!("many {number}"))));
     }
 }
 
 #[tokio::test]
-async fn a_host_that_follows_forever_hears_by_itself_and_one_with_a_folder_has_nobody_to_follow() {
+async fn reload_forever_loads_changes_and_returns_at_once_for_a_folder() {
     let shop = Shop::new();
     let (here, there) = shop.hosts().await;
     let (there, token) = (Arc::new(there), issue(&here));
     here.revoke("s1").await.unwrap();
-    let following = tokio::spawn(there.clone().follow_forever());
+    let reloading = tokio::spawn(there.clone().reload_forever());
     while there.verify(&token).is_some() {
         tokio::task::yield_now().await;
     }
-    following.abort();
+    reloading.abort();
     let folder = TempDir::new().unwrap();
-    Arc::new(open(folder.path(), &shop.clock)).follow_forever().await;
+    Arc::new(open(folder.path(), &shop.clock)).reload_forever().await;
 }
 
 #[tokio::test]
-async fn a_new_key_is_known_everywhere_before_it_signs_and_the_tokens_of_the_one_before_stay_good_for_their_hour() {
+async fn every_host_loads_a_new_key_before_it_signs() {
     let shop = Shop::new();
     let (here, there) = shop.hosts().await;
     let first = newest(&here);
     here.rotate_keys().await.unwrap();
     let second = newest(&here);
-    // However long the test takes, the second of the new key is still to come.
+    // Turn the clock back, so that the new key does not sign yet, even if the test is slow.
     shop.clock.shift(-50);
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     let later = shop.host().await;
     let old = issue(&here);
     for host in [&here, &there, &later] {
@@ -178,15 +179,15 @@ async fn a_new_key_is_known_everywhere_before_it_signs_and_the_tokens_of_the_one
     shop.clock.shift(3500);
     assert!([&here, &there, &later].iter().all(|host| host.verify(&old).is_some()));
 
-    // Nobody heard of the other's rotation, and still there are two more.
+    // Two hosts that rotate without a reload between them create two keys.
     here.rotate_keys().await.unwrap();
     there.rotate_keys().await.unwrap();
-    here.follow().await.unwrap();
+    here.reload().await.unwrap();
     assert_eq!((here.keys(), here.keys().len()), (there.keys(), 4));
 }
 
 #[tokio::test]
-async fn a_key_that_one_host_disables_is_refused_by_the_other_after_a_round_and_another_one_signs_at_both_at_once() {
+async fn a_key_that_one_host_disables_is_refused_by_the_other_after_a_reload() {
     for rotated in [false, true] {
         let shop = Shop::new();
         let (here, there) = shop.hosts().await;
@@ -200,8 +201,8 @@ async fn a_key_that_one_host_disables_is_refused_by_the_other_after_a_round_and_
         let new = issue(&here);
         assert!(here.verify(&leaked).is_none() && here.verify(&new).is_some());
         assert!(there.verify(&leaked).is_some() && there.verify(&new).is_none());
-        there.follow().await.unwrap();
-        session.tokens.follow().await.unwrap();
+        there.reload().await.unwrap();
+        session.tokens.reload().await.unwrap();
         assert!(session.has_ended());
         for host in [&here, &there, &shop.host().await] {
             assert!(host.verify(&leaked).is_none() && host.verify(&new).is_some());
@@ -213,16 +214,16 @@ async fn a_key_that_one_host_disables_is_refused_by_the_other_after_a_round_and_
 }
 
 #[tokio::test]
-async fn a_key_that_is_disabled_before_it_signs_is_replaced_and_lets_no_other_one_verify_longer() {
+async fn a_key_that_is_disabled_before_it_signs_is_replaced() {
     let shop = Shop::new();
     let (here, there) = shop.hosts().await;
     let first = newest(&here);
     here.rotate_keys().await.unwrap();
     let (waiting, until) = (newest(&here), here.keys()[1].until);
     shop.clock.shift(-50);
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     there.disable_key(&waiting).await.unwrap();
-    here.follow().await.unwrap();
+    here.reload().await.unwrap();
     for host in [&here, &there, &shop.host().await] {
         assert_eq!((kid(host), host.keys().len(), host.keys()[1].until), (first.clone(), 2, until));
         assert_ne!(newest(host), waiting);
@@ -232,15 +233,15 @@ async fn a_key_that_is_disabled_before_it_signs_is_replaced_and_lets_no_other_on
 }
 
 #[tokio::test]
-async fn a_database_that_fails_leaves_what_was_known_and_what_was_not_written_is_said() {
+async fn a_host_keeps_its_keys_and_sessions_while_the_database_fails() {
     let shop = Shop::new();
     let (here, there) = shop.hosts().await;
     let (keys, leaked) = (here.keys(), issue(&here));
     let other = here.issue("ada", "user", "s2").unwrap().token;
     shop.storage.fails.store(true, Ordering::Relaxed);
     let expected = "cannot read the ended sessions in the database that the hosts share: the database is unavailable: the \
-                    cable is out. Check that this host reaches it, and that nobody else changed it";
-    assert_eq!(here.follow().await.unwrap_err().to_string(), expected);
+                    cable is out. Check that this host can reach the database, and that only hosts write to it";
+    assert_eq!(here.reload().await.unwrap_err().to_string(), expected);
     let opened = Tokens::open_shared(shop.storage.clone(), shop.clock.clone()).await;
     assert!(matches!(opened, Err(TokensError::Shared { .. })));
     assert!(matches!(here.rotate_keys().await, Err(KeyChangeError::NotMade(_))));
@@ -248,10 +249,10 @@ async fn a_database_that_fails_leaves_what_was_known_and_what_was_not_written_is
     assert!(matches!(here.revoke("s2").await, Err(RevokeError::Unavailable(_))));
     assert!(matches!(here.disable_key(&keys[0].id).await, Err(KeyChangeError::NotShared(_))));
 
-    // What is refused here stays so when the database answers again, and all the same nobody else has heard of it.
+    // After the database answers again, this host still refuses both tokens. The other host does not know about them.
     shop.storage.fails.store(false, Ordering::Relaxed);
     for host in [&here, &there] {
-        host.follow().await.unwrap();
+        host.reload().await.unwrap();
     }
     let refused = |host: &Tokens| [&leaked, &other].map(|token| host.verify(token).is_none());
     assert_eq!((refused(&here), refused(&there)), ([true, true], [false, false]));
@@ -259,48 +260,48 @@ async fn a_database_that_fails_leaves_what_was_known_and_what_was_not_written_is
     assert!(here.verify(&new).is_some());
     here.disable_key(&keys[0].id).await.unwrap();
     here.revoke("s2").await.unwrap();
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     assert!(refused(&there) == [true, true] && there.verify(&new).is_some() && there.keys() == here.keys());
 }
 
 #[tokio::test]
-async fn keys_that_are_gone_or_damaged_are_said_and_change_nothing() {
+async fn missing_and_damaged_keys_are_errors_and_change_nothing() {
     let shop = Shop::new();
     let host = shop.host().await;
     let keys = host.keys();
-    for (damage, said) in [
+    for (damage, expected) in [
         ("UPDATE signing_keys SET secret = NULL", "is not 32 bytes long"),
-        ("DELETE FROM signing_keys", "there are none"),
+        ("DELETE FROM signing_keys", "the table of keys is empty"),
     ] {
         shop.storage.execute(Statement::new(damage, [])).await.unwrap();
-        let error = host.follow().await.unwrap_err().to_string();
-        assert!(error.contains(said) && host.keys() == keys, "{error}");
+        let error = host.reload().await.unwrap_err().to_string();
+        assert!(error.contains(expected) && host.keys() == keys, "{error}");
     }
 }
 
 #[tokio::test]
-async fn what_is_too_old_leaves_memory_and_tables_and_no_end_is_missed_for_it() {
+async fn expired_keys_and_sessions_leave_memory_and_tables() {
     let shop = Shop::new();
     let (here, there) = shop.hosts().await;
     here.rotate_keys().await.unwrap();
     for session in ["s1", "s2"] {
         here.revoke(session).await.unwrap();
     }
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     assert!(there.revocations.contains("s1") && there.revocations.contains("s2"));
-    shop.clock.shift(i64::try_from(REMEMBERED_SECONDS + KEPT_SECONDS + ASIDE_SECONDS).unwrap());
+    shop.clock.shift(i64::try_from(REMEMBERED_SECONDS + OVERLAP_SECONDS + RETENTION_SECONDS).unwrap());
     for host in [&here, &there] {
-        host.follow().await.unwrap();
+        host.reload().await.unwrap();
         assert!(!host.revocations.contains("s1") && !host.revocations.contains("s2"));
     }
     let counts =
         "SELECT (SELECT count(*) FROM signing_keys) || ' ' || (SELECT group_concat(session) FROM ended_sessions)";
-    assert_eq!(shop.read::<String>(counts), "1 s2", "the newest end stays for its number");
+    assert_eq!(shop.read::<String>(counts), "1 s2", "the newest row stays, because its number must not be used again");
     here.revoke("s3").await.unwrap();
-    there.follow().await.unwrap();
+    there.reload().await.unwrap();
     let opened = shop.host().await;
     for host in [&there, &opened] {
         assert!(host.revocations.contains("s3") && !host.revocations.contains("s2"));
     }
-    assert_eq!(opened.keys(), here.keys(), "without the first key no other one is made");
+    assert_eq!(opened.keys(), here.keys(), "the host creates no second first key");
 }

@@ -34,7 +34,7 @@ impl Bench {
 
     fn key(&self, name: &str) -> SigningKey {
         let file = self.folder.path().join(name);
-        SigningKey::read(&file).or_else(|_| SigningKey::make(&file)).unwrap()
+        SigningKey::read(&file).or_else(|_| SigningKey::create(&file)).unwrap()
     }
 
     /// A manifest that lists these keys.
@@ -83,7 +83,7 @@ async fn a_host_that_lists_signers_starts_with_what_one_of_them_signed_and_with_
     assert!(unsigned.contains(&format!("{file}: it has no signature")) && unsigned.contains(next), "{unsigned}");
     bench.sign("two", 1);
     let other = bench.complaint(&["one"]).await;
-    assert!(other.contains(&file) && other.contains("which is none of `signers`"), "{other}");
+    assert!(other.contains(&file) && other.contains("which is not in `signers`"), "{other}");
     std::fs::write(bench.component(), variant("good-2")).unwrap();
     let changed = bench.complaint(&["one", "two"]).await;
     assert!(changed.contains(&file) && changed.contains("a file of another sha256"), "{changed}");
@@ -107,7 +107,7 @@ async fn a_component_whose_signature_is_not_good_is_refused_and_says_why() {
     let wrong = [
         (String::new(), "the component: its signature is not the one line that `comptoir sign` writes"),
         (flipped, "or was changed since"),
-        (line(bench.signature("two", &new, 6)), "which is none of `signers`"),
+        (line(bench.signature("two", &new, 6)), "which is not in `signers`"),
         (line(one.sign("auth", &digest(&new), 6, now + DAY)), "its signature is for the service `auth`"),
         (line(one.sign("variant", &digest(&new), 6, now - 1)), "its signature expired at 20"),
         (line(bench.signature("one", &variant("good-3"), 6)), "a file of another sha256"),
@@ -183,10 +183,10 @@ async fn a_key_is_replaced_by_listing_two_for_a_while_and_what_only_the_old_one_
     stand.shop.start_again_as(bench.manifest(&["two"]), None).await.unwrap();
     stand.serves(&digest(&new)).await;
     let answer = stand.roll_back(&format!("?to={old}")).await;
-    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "which is none of `signers`");
+    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "which is not in `signers`");
     stand.shop.stop().await;
     let refused = stand.shop.start_again_as(bench.manifest(&["three"]), None).await.unwrap_err().to_string();
-    assert!(refused.contains(&digest(&new)) && refused.contains("which is none of `signers`"), "{refused}");
+    assert!(refused.contains(&digest(&new)) && refused.contains("which is not in `signers`"), "{refused}");
     stand.shop.start_again_as(bench.manifest(&["two", "three"]), None).await.unwrap();
     for version in [1, 6] {
         let answer = stand.send_signed(new.clone(), bench.signature("three", &new, version).line()).await;

@@ -1,18 +1,54 @@
-//! Tokens that somebody might try, each with the reason why it must be refused.
+//! Forged tokens, each with the reason for which the token store must refuse it.
 //!
-//! Most are signed with the right key, so that it is the reason given, and not the signature, that refuses them.
-#![allow(clippy::unwrap_used)]
+//! Most are signed with the right key. So the store refuses them for the stated reason, and not for the signature.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use comptoir::clock::Clock;
+use comptoir::tokens::Tokens;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::*;
+use super::forge::{Forge, sign_encoded, signed_with, unsigned};
 
-pub(super) mod forge;
+/// A token store whose signing key has leaked.
+struct Store {
+    tokens: Tokens,
+    now: u64,
+    _folder: TempDir,
+}
 
-use forge::{Forge, sign_encoded, signed_with};
+impl Store {
+    /// Opens a store, and gives its key and one good token to a forge.
+    fn with_forge() -> (Store, Forge) {
+        let folder = TempDir::new().unwrap();
+        let clock = Clock::default();
+        let tokens = Tokens::open(folder.path(), clock.clone()).unwrap();
+        let key = std::fs::read(folder.path().join("signing.key")).unwrap();
+        let forge = Forge::new(key, &tokens.issue("ada", "user", "s1").unwrap().token);
+        (Store { tokens, now: clock.unix_seconds(), _folder: folder }, forge)
+    }
 
-/// The same bytes in base64 with another last character: the bits that belong to no byte are set.
+    fn accepts(&self, token: &str) -> bool {
+        self.tokens.verify(token).is_some()
+    }
+
+    /// The name of the newest key.
+    fn kid(&self) -> String {
+        self.tokens.keys().remove(0).id
+    }
+
+    /// Asserts that the store accepts a copy that the forge made by the rules, and none of the forgeries.
+    fn assert_refuses(&self, forge: &Forge, forgeries: &[(&str, String)]) {
+        assert!(self.accepts(&forge.good()), "the forge can make a good token");
+        for (reason, token) in forgeries {
+            assert_eq!(self.tokens.verify(token), None, "{reason}: {token}");
+        }
+    }
+}
+
+/// Another base64 text of the same bytes: sets a bit of the last character that belongs to no byte.
 fn with_stray_bits(segment: &str) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     assert_ne!(segment.len() % 4, 0, "a segment without spare bits");
@@ -21,26 +57,16 @@ fn with_stray_bits(segment: &str) -> String {
     format!("{start}{}", char::from(ALPHABET[index + 1]))
 }
 
-fn assert_refused(forge: &Forge, forgeries: &[(&str, String)]) {
-    assert!(forge.tokens.verify(&forge.good()).is_some(), "what the forge makes by the rules is accepted");
-    for (reason, token) in forgeries {
-        assert_eq!(forge.tokens.verify(token), None, "{reason}: {token}");
-    }
-}
-
 #[test]
-fn another_header_is_refused_although_the_signature_is_right() {
-    let forge = Forge::new();
-    let (header, payload) = (forge.header(), forge.payload().to_string());
-    let unsigned = |alg: &str| {
-        let header = header.replace("HS256", alg);
-        format!("{}.{}.", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(&payload))
-    };
+fn another_header_is_refused_despite_a_right_signature() {
+    let (store, forge) = Store::with_forge();
+    let (header, payload) = (&forge.header, forge.payload.to_string());
+    let unsigned = |alg: &str| unsigned(&header.replace("HS256", alg), &forge.payload);
     let swapped = |name: &str, algorithm| signed_with(&forge.key, algorithm, &header.replace("HS256", name), &payload);
-    let added = |member: &str| forge.with_header("{", &format!("{{{member},"));
-    let kid = &*forge.tokens.keys()[0].id;
+    let added = |member: &str| forge.with_member(member);
+    let kid = &*store.kid();
     let attacker = "YXR0YWNrZXI";
-    assert_refused(
+    store.assert_refuses(
         &forge,
         &[
             ("no algorithm, no signature", unsigned("none")),
@@ -50,7 +76,7 @@ fn another_header_is_refused_although_the_signature_is_right() {
             ("an empty algorithm", unsigned("")),
             ("a longer HMAC", swapped("HS512", Algorithm::HS512)),
             ("a longer HMAC, its signature under our header", {
-                signed_with(&forge.key, Algorithm::HS512, &header, &payload)
+                signed_with(&forge.key, Algorithm::HS512, header, &payload)
             }),
             ("another HMAC", swapped("HS384", Algorithm::HS384)),
             ("the key taken for an RSA key", swapped("RS256", Algorithm::HS256)),
@@ -91,23 +117,24 @@ fn another_header_is_refused_although_the_signature_is_right() {
 
 #[test]
 fn another_encoding_of_a_good_token_is_refused() {
-    let forge = Forge::new();
+    let (store, forge) = Store::with_forge();
     let good = forge.good();
-    let [header, payload, signature] = forge.segments();
+    let [header, payload, signature] = &forge.segments;
     let signed =
         |header: &str, payload: &str| sign_encoded(&forge.key, Algorithm::HS256, &format!("{header}.{payload}"));
-    // Lengthened until its encoding has spare bits, and until it needs a character in which the two alphabets differ.
+    // Spaces lengthen the payload until its encoding has spare bits.
     let spare = (0..3)
-        .map(|more| URL_SAFE_NO_PAD.encode(forge.payload().to_string() + &" ".repeat(more)))
+        .map(|more| URL_SAFE_NO_PAD.encode(forge.payload.to_string() + &" ".repeat(more)))
         .find(|payload| payload.len() % 4 != 0)
         .unwrap();
-    assert!(forge.tokens.verify(&signed(&header, &spare)).is_some());
-    let mut odd = forge.payload();
+    assert!(store.accepts(&signed(header, &spare)));
+    // These characters encode to `-` or `_`, in which the two base64 alphabets differ.
+    let mut odd = forge.payload.clone();
     odd["sub"] = json!("???~~~???");
     let odd = URL_SAFE_NO_PAD.encode(odd.to_string());
-    assert!(odd.contains(['-', '_']) && forge.tokens.verify(&signed(&header, &odd)).is_some());
+    assert!(odd.contains(['-', '_']) && store.accepts(&signed(header, &odd)));
 
-    assert_refused(
+    store.assert_refuses(
         &forge,
         &[
             ("nothing", String::new()),
@@ -118,20 +145,20 @@ fn another_encoding_of_a_good_token_is_refused() {
             ("a header and two dots", format!("{header}..")),
             ("no signature", format!("{header}.{payload}")),
             ("an empty signature", format!("{header}.{payload}.")),
-            ("an empty payload", signed(&header, "")),
+            ("an empty payload", signed(header, "")),
             ("half a signature", good[..good.len() - 20].to_owned()),
             ("a signature one character short", good[..good.len() - 1].to_owned()),
             ("a signature one character long", format!("{good}A")),
             ("a padded signature", format!("{good}=")),
-            ("a signature with stray bits", format!("{header}.{payload}.{}", with_stray_bits(&signature))),
+            ("a signature with stray bits", format!("{header}.{payload}.{}", with_stray_bits(signature))),
             ("a fourth segment", format!("{good}.{signature}")),
             ("a fourth segment that is empty", format!("{good}.")),
             ("five segments, as of an encrypted token", format!("{good}.{payload}.{signature}")),
-            ("a padded payload", signed(&header, &format!("{spare}=="))),
-            ("a payload with stray bits", signed(&header, &with_stray_bits(&spare))),
-            ("a payload in the other alphabet", signed(&header, &odd.replace('-', "+").replace('_', "/"))),
-            ("a payload with a line break", signed(&header, &format!("{}\n{}", &payload[..8], &payload[8..]))),
-            ("a padded header", signed(&format!("{header}="), &payload)),
+            ("a padded payload", signed(header, &format!("{spare}=="))),
+            ("a payload with stray bits", signed(header, &with_stray_bits(&spare))),
+            ("a payload in the other alphabet", signed(header, &odd.replace('-', "+").replace('_', "/"))),
+            ("a payload with a line break", signed(header, &format!("{}\n{}", &payload[..8], &payload[8..]))),
+            ("a padded header", signed(&format!("{header}="), payload)),
             ("a line break at the end", format!("{good}\n")),
             ("a space before", format!(" {good}")),
             ("a scheme before", format!("Bearer {good}")),
@@ -149,9 +176,9 @@ fn another_encoding_of_a_good_token_is_refused() {
 
 #[test]
 fn another_signature_is_refused() {
-    let forge = Forge::new();
-    let (header, text) = (forge.header(), forge.payload().to_string());
-    let [encoded_header, payload, signature] = forge.segments();
+    let (store, forge) = Store::with_forge();
+    let (header, text) = (&forge.header, forge.payload.to_string());
+    let [encoded_header, payload, signature] = &forge.segments;
     let promoted = URL_SAFE_NO_PAD.encode(text.replace("user", "admin"));
     let of_another = forge.with_claim("sub", json!("eve")).rsplit_once('.').unwrap().1.to_owned();
     let mut forgeries = vec![
@@ -159,18 +186,15 @@ fn another_signature_is_refused() {
         ("the signature of another token", format!("{encoded_header}.{payload}.{of_another}")),
         ("a signature of zeros", format!("{encoded_header}.{payload}.{}", "A".repeat(43))),
         ("the payload signed alone", {
-            let alone = sign_encoded(&forge.key, Algorithm::HS256, &payload);
+            let alone = sign_encoded(&forge.key, Algorithm::HS256, payload);
             format!("{encoded_header}.{payload}.{}", alone.rsplit_once('.').unwrap().1)
         }),
-        ("the key of another installation", signed_with(&Forge::new().key, Algorithm::HS256, &header, &text)),
-        ("a token of another installation", Forge::new().good()),
-        (
-            "the key's name as the key",
-            signed_with(forge.tokens.keys()[0].id.as_bytes(), Algorithm::HS256, &header, &text),
-        ),
-        ("a key of zeros", signed_with(&[0; 32], Algorithm::HS256, &header, &text)),
+        ("the key of another installation", signed_with(&Store::with_forge().1.key, Algorithm::HS256, header, &text)),
+        ("a token of another installation", Store::with_forge().1.good()),
+        ("the key's name as the key", signed_with(store.kid().as_bytes(), Algorithm::HS256, header, &text)),
+        ("a key of zeros", signed_with(&[0; 32], Algorithm::HS256, header, &text)),
     ];
-    // What stands in tutorials, and in services that came before.
+    // Secrets from tutorials and from earlier versions of the shop.
     for secret in [
         "",
         "secret",
@@ -182,27 +206,26 @@ fn another_signature_is_refused() {
         "super-secret-key-change-in-production",
         "a-string-secret-at-least-256-bits-long",
     ] {
-        forgeries.push(("a public secret", signed_with(secret.as_bytes(), Algorithm::HS256, &header, &text)));
+        forgeries.push(("a public secret", signed_with(secret.as_bytes(), Algorithm::HS256, header, &text)));
         let plain = r#"{"alg":"HS256","typ":"JWT"}"#;
         forgeries
             .push(("a public secret, plain header", signed_with(secret.as_bytes(), Algorithm::HS256, plain, &text)));
     }
-    assert_refused(&forge, &forgeries);
+    store.assert_refuses(&forge, &forgeries);
 }
 
 #[tokio::test]
-async fn with_two_keys_each_signature_is_good_under_its_own_header_alone() {
-    let forge = Forge::new();
-    let (old, good) = (forge.header(), forge.good());
-    forge.tokens.rotate_keys().await.unwrap();
-    let new = forge.header();
-    assert_ne!(old, new);
-    let text = forge.payload().to_string();
-    let [old_kid, new_kid] = [1, 0].map(|position| forge.tokens.keys()[position].id.clone());
-    let issued = forge.tokens.issue("ada", "user", "s1").unwrap().token;
+async fn each_of_two_keys_verifies_under_its_own_header_only() {
+    let (store, forge) = Store::with_forge();
+    let (old_kid, good) = (store.kid(), forge.good());
+    store.tokens.rotate_keys().await.unwrap();
+    let new_kid = store.kid();
+    assert_ne!(old_kid, new_kid);
+    let (old, new, text) = (&forge.header, forge.header.replace(&old_kid, &new_kid), forge.payload.to_string());
+    let issued = store.tokens.issue("ada", "user", "s1").unwrap().token;
     let (message, signature) = issued.rsplit_once('.').unwrap();
     let (of_new, of_old) = (message.split_once('.').unwrap().1, good.split('.').collect::<Vec<_>>());
-    assert!(forge.tokens.verify(&good).is_some() && forge.tokens.verify(&issued).is_some());
+    assert!(store.accepts(&good) && store.accepts(&issued));
     let both = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{new_kid}","kid":"{old_kid}"}}"#);
     let none = r#"{"alg":"none","typ":"at+jwt","kid":"ID"}"#.replace("ID", &old_kid);
     for (reason, token) in [
@@ -217,14 +240,14 @@ async fn with_two_keys_each_signature_is_good_under_its_own_header_alone() {
         ("an unknown key", forge.signed(&old.replace(&old_kid, "0123456789abcdef"), &text)),
         ("a key's name as the key", signed_with(new_kid.as_bytes(), Algorithm::HS256, &new, &text)),
     ] {
-        assert_eq!(forge.tokens.verify(&token), None, "{reason}: {token}");
+        assert_eq!(store.tokens.verify(&token), None, "{reason}: {token}");
     }
 }
 
 #[test]
-fn claims_that_are_missing_wrong_or_out_of_force_are_refused() {
-    let forge = Forge::new();
-    let now = forge.now;
+fn missing_wrong_and_expired_claims_are_refused() {
+    let (store, forge) = Store::with_forge();
+    let now = store.now;
     let mut forgeries = vec![
         ("expired this second", forge.with_claim("exp", json!(now))),
         ("expired long ago", forge.with_claim("exp", json!(1))),
@@ -259,31 +282,31 @@ fn claims_that_are_missing_wrong_or_out_of_force_are_refused() {
         ("half a payload", forge.with_text("}", "")),
         ("a byte order mark", forge.with_text("{", "\u{feff}{")),
         ("a comment", forge.with_text("{", "{/**/")),
-        ("a list", forge.signed(&forge.header(), format!("[{}]", forge.payload()))),
+        ("a list", forge.signed(&forge.header, format!("[{}]", forge.payload))),
         ("a list of values in order", {
             let values =
                 json!(["comptoir", "comptoir", "ada", "comptoir", now, now + 3600, null, "j", "s", ["user"], "access"]);
-            forge.signed(&forge.header(), values.to_string())
+            forge.signed(&forge.header, values.to_string())
         }),
-        ("text", forge.signed(&forge.header(), r#""admin""#)),
-        ("null", forge.signed(&forge.header(), "null")),
-        ("bytes that are not UTF-8", forge.signed(&forge.header(), b"{\"sub\":\"\xff\xfe\"}")),
-        ("depth", forge.signed(&forge.header(), "[".repeat(2000))),
+        ("text", forge.signed(&forge.header, r#""admin""#)),
+        ("null", forge.signed(&forge.header, "null")),
+        ("bytes that are not UTF-8", forge.signed(&forge.header, b"{\"sub\":\"\xff\xfe\"}")),
+        ("depth", forge.signed(&forge.header, "[".repeat(2000))),
     ];
     for name in ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "roles", "type"] {
         forgeries.push((name, forge.with_claim(name, None)));
     }
-    assert_refused(&forge, &forgeries);
+    store.assert_refuses(&forge, &forgeries);
 }
 
 #[test]
 fn times_at_the_edge_are_accepted() {
-    let forge = Forge::new();
+    let (store, forge) = Store::with_forge();
     for (reason, token) in [
-        ("in force from now on", forge.with_claim("nbf", json!(forge.now))),
-        ("issued by a clock a little ahead", forge.with_claim("iat", json!(forge.now + 30))),
+        ("in force from now on", forge.with_claim("nbf", json!(store.now))),
+        ("issued by a clock a little ahead", forge.with_claim("iat", json!(store.now + 30))),
         ("a claim of a later version", forge.with_claim("later", json!({"any": ["thing"]}))),
     ] {
-        assert!(forge.tokens.verify(&token).is_some(), "{reason}");
+        assert!(store.accepts(&token), "{reason}");
     }
 }
