@@ -1,4 +1,4 @@
-//! New revisions tried on a share of the callers: begun, widened, promoted, aborted, and found again after a restart.
+//! Canaries: starts, widens, promotes and aborts them, and resumes them after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,11 @@ use super::watch::{self, Watch};
 use super::{Deployer, Served, Vacancy};
 use crate::route::RouteConflict;
 
-/// Whether a service may be deployed now: put in charge where `canary` is none, or else tried on that share, in a set or alone.
+/// Checks that a running canary does not forbid a deploy of the service now. `canary` is the share that is asked for. If it is None,
+/// the revision is to become active.
+///
+/// # Errors
+/// A canary or set is running that the deploy would change.
 pub(super) fn may_deploy(
     serving: &Serving,
     service: &str,
@@ -20,14 +24,14 @@ pub(super) fn may_deploy(
 ) -> Result<(), DeployError> {
     let Some(running) = serving.canary() else { return Ok(()) };
     let free = match canary {
-        // What is tried already must not change under those who try it; what nobody tries yet may still be changed.
+        // A canary with callers must not change under them. With a share of 0% it has none, and accepts more candidates.
         Some(_) => running.share() == Share::NOBODY && running.set() == set,
         None => !running.candidates().contains_key(service),
     };
     if free { Ok(()) } else { Err(busy(running)) }
 }
 
-/// Why something else cannot be done while this canary runs.
+/// The error for orders that have to wait until this canary ends.
 fn busy(running: &Canary) -> DeployError {
     let services = services(running);
     if running.set().is_some() { DeployError::SetRunning(services) } else { DeployError::CanaryRunning(services) }
@@ -41,7 +45,7 @@ fn lines(canary: &Canary) -> Vec<i64> {
     canary.candidates().values().map(|candidate| candidate.line).collect()
 }
 
-/// The canary that has these lines, and no other.
+/// The running canary, if its candidates have exactly these history lines.
 fn same<'a>(serving: &'a Serving, expected: &[i64]) -> Result<&'a Canary, DeployError> {
     serving.canary().filter(|canary| lines(canary) == expected).ok_or(DeployError::NoCanary)
 }
@@ -51,7 +55,7 @@ fn outcomes(lines: &[i64], result: &'static str, detail: &str) -> Vec<Outcome> {
 }
 
 impl Deployer {
-    /// Puts a revision beside what serves, alone or with the others that nobody tries yet.
+    /// Starts a canary with this revision, or adds it to the candidates of a canary with a share of 0%.
     pub(super) async fn begin_canary(
         self: &Arc<Self>,
         line: i64,
@@ -75,10 +79,10 @@ impl Deployer {
         Ok(())
     }
 
-    /// Gives the canary to another share of the callers. A larger one only adds callers.
+    /// Changes the canary's share of the callers. A larger share only adds callers.
     ///
     /// # Errors
-    /// No canary runs, or the record cannot be written.
+    /// No canary is running, it is a set, or the record cannot be written.
     pub async fn set_canary_share(self: &Arc<Self>, share: Share) -> Result<(), DeployError> {
         let mut was_tried = false;
         let switched = self.switch(|serving| {
@@ -91,19 +95,19 @@ impl Deployer {
             Ok(Plan { activate: Vec::new(), outcomes: Vec::new(), canary: Some(rollout) })
         });
         switched.await?;
-        tracing::info!(%share, "the canary has another share of the callers");
+        tracing::info!(%share, "canary: changed the share of the callers");
         if !was_tried {
             self.watch_canary();
         }
         Ok(())
     }
 
-    /// Activates all candidates in one move, and goes on watching them. A candidate that is active already stays as it is. A set
-    /// is promoted by its name alone, because others cannot know whether it is complete.
+    /// Activates all candidates in one step, and watches them. A candidate that is already active stays so. A set can only be promoted by
+    /// its name, because nobody else knows whether it is complete.
     ///
     /// # Errors
-    /// No canary runs, a deploy of one of its services does, the time of a candidate's signature is over, or the record cannot be
-    /// written. Then all is as before.
+    /// No canary is running, a deploy of one of its services is running, a signature has expired, or the record cannot be written.
+    /// Nothing has changed then.
     pub async fn promote(self: &Arc<Self>, reason: &str, set: Option<&str>) -> Result<Vec<Report>, DeployError> {
         let mut steps = Steps::default();
         let serving = self.current.load_full();
@@ -131,7 +135,7 @@ impl Deployer {
             olds.clone_from(serving.stable().services());
             let promoted: Vec<i64> = tried.iter().filter(|line| !unchanged.contains(line)).copied().collect();
             let mut ending = outcomes(&promoted, "promoted", "");
-            ending.extend(outcomes(&unchanged, "unchanged", "it is active already"));
+            ending.extend(outcomes(&unchanged, "unchanged", "it is already active"));
             Ok(Plan { activate, outcomes: ending, canary: None })
         });
         let mut new_lines = switched.await?.into_iter();
@@ -154,11 +158,10 @@ impl Deployer {
         Ok(reports)
     }
 
-    /// Ends the canary, or only the set of that name: everybody is served by what is in charge. Gives the services whose candidates
-    /// are gone.
+    /// Aborts the canary. The active revisions answer all callers again. Returns the services that had a candidate.
     ///
     /// # Errors
-    /// No canary runs, or the record cannot be written.
+    /// No canary is running, it is not the set that `set` names, or the record cannot be written.
     pub async fn abort(&self, reason: &str, set: Option<&str>) -> Result<Vec<String>, DeployError> {
         let serving = self.current.load_full();
         let is_meant = |canary: &&Canary| set.is_none_or(|set| canary.set() == Some(set));
@@ -167,7 +170,7 @@ impl Deployer {
         Ok(canary.candidates().keys().map(ToString::to_string).collect())
     }
 
-    /// Ends the canary that has these lines.
+    /// Ends the canary whose candidates have these history lines.
     pub(super) async fn end_canary(
         &self,
         tried: &[i64],
@@ -181,12 +184,12 @@ impl Deployer {
         switched.await.map(drop)
     }
 
-    /// Whether a canary with these lines runs and somebody is part of it, and the host does not stop.
+    /// Whether the canary with these history lines still runs with a share above 0%. False if the host is stopping.
     pub(super) fn has_traffic(&self, tried: &[i64]) -> bool {
         !self.is_stopped() && same(&self.current.load(), tried).is_ok_and(|canary| canary.share() > Share::NOBODY)
     }
 
-    /// Begins to watch the canary, if anybody is part of it.
+    /// Starts to watch the canary, if its share is above 0%.
     pub(super) fn watch_canary(self: &Arc<Self>) {
         let serving = self.current.load_full();
         let Some(canary) = serving.canary().filter(|canary| canary.share() > Share::NOBODY) else { return };
@@ -196,7 +199,7 @@ impl Deployer {
         tokio::spawn(watch::run(self.clone(), Watch::canary(changes)));
     }
 
-    /// The canary that ran when the host ended, made again. One that cannot be is aborted by the change that this adds to.
+    /// Stages the canary that ran when the host stopped. If that fails, aborts the canary as part of `change`.
     pub(super) async fn last_canary(&self, change: &mut Change) -> Result<Option<Rollout>, DeployError> {
         let Some(record) = self.record.canary()? else { return Ok(None) };
         let mut candidates = BTreeMap::new();
@@ -204,7 +207,7 @@ impl Deployer {
             match self.last_candidate(name, digest).await {
                 Ok(served) => candidates.insert(Arc::from(name.as_str()), Candidate { line: *line, served }),
                 Err(error) => {
-                    tracing::error!(service = name, %error, "the canary ends here: everybody is served by what is in charge");
+                    tracing::error!(service = name, %error, "aborted the canary, because a candidate cannot start: the active revisions answer all callers");
                     let tried: Vec<i64> = record.candidates.iter().map(|(.., line)| *line).collect();
                     change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
                     return Ok(None);
@@ -216,7 +219,7 @@ impl Deployer {
         Ok(Some(Rollout { share, set, candidates }))
     }
 
-    /// What serves after a start. A canary whose routes collide with those of a service is aborted.
+    /// The deployments after a start. Aborts a canary whose routes collide with those of a service.
     pub(super) async fn with_last_canary(
         &self,
         services: BTreeMap<Arc<str>, Served>,
@@ -231,7 +234,7 @@ impl Deployer {
         match Serving::new(services.clone(), vacant.clone(), Some(rollout)) {
             Ok(serving) => Ok(serving),
             Err(error) => {
-                tracing::error!(%error, "the canary was aborted: its routes collide with those of a service");
+                tracing::error!(%error, "aborted the canary, because its routes collide with those of a service");
                 change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
                 change.canary = None;
                 Serving::new(services, vacant, None).map_err(conflict)
@@ -244,7 +247,7 @@ impl Deployer {
         let gone = || Refused {
             service: name.to_owned(),
             step: Step::Received,
-            reason: format!("its component {digest} is not in the data folder any more"),
+            reason: format!("its component {digest} is missing from the data folder"),
         };
         let bytes = self.record.load(digest).ok_or_else(gone)?;
         let served = self.stage(name, &bytes.into(), digest, &mut Steps::default()).await?;

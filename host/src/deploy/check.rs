@@ -1,4 +1,4 @@
-//! Whether a component keeps to what the manifest allows: its imports and its routes.
+//! Checks that the manifest allows what a component does: its imports, its routes, and how it uses passwords.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::passwords::MINIMUM_CHARACTERS;
 use crate::revision::Description;
 use crate::route::{Access, Route};
 
-/// Imports that one refusal explains.
+/// How many imports one refusal explains. The others are only counted.
 const EXPLAINED: usize = 10;
 
-/// What has to be there for an import to be linked.
+/// What the manifest must contain so that an import can be linked.
 #[derive(Debug, PartialEq, Eq)]
 enum Need {
     Nothing,
     Grant(Grant),
     Calls,
-    /// No grant gives it.
+    /// No grant allows this import.
     Impossible,
 }
 
@@ -44,10 +44,10 @@ fn need(import: &str) -> Need {
     }
 }
 
-/// Refuses a component that imports what it was not granted: one sentence for each such import.
+/// Checks that every import of a component is granted.
 ///
 /// # Errors
-/// The sentences, with the line of the manifest that would grant it.
+/// One sentence for each import that is not, with the line of the manifest that would grant it.
 pub(super) fn imports(
     name: &str,
     service: &Service,
@@ -64,9 +64,11 @@ pub(super) fn imports(
                     format!("which was not granted: add \"{}\" to `grants` in {place}", grant.name())
                 }
                 Need::Calls if service.calls.is_empty() => {
-                    format!("but may call no other service: name those that it may call in `calls` in {place}")
+                    format!("but may not call other services: list those that it may call in `calls` in {place}")
                 }
-                Need::Impossible => "which this host gives to no service: build the component without it".to_owned(),
+                Need::Impossible => {
+                    "which this host does not offer to any service: build the component without it".to_owned()
+                }
                 _ => return None,
             };
             Some(format!("{component} imports `{import}`, {rest}"))
@@ -79,7 +81,7 @@ pub(super) fn imports(
     }
 }
 
-/// Refuses a component of WASI 0.3 whose instances were to be used again.
+/// Checks that a component for WASI 0.3 has no reusable instances.
 ///
 /// # Errors
 /// A sentence with the line of the manifest.
@@ -88,14 +90,13 @@ pub(super) fn reuse(name: &str, service: &Service, manifest: &Path, wasi: Wasi) 
         return Ok(());
     }
     let place = format!("[services.{name}] ({}:{})", manifest.display(), service.line);
-    Err(format!("instances of a component for WASI 0.3 answer one request each: take `reuse` out of {place}"))
+    Err(format!("an instance of a WASI 0.3 component answers only one request: remove `reuse` from {place}"))
 }
 
-/// Refuses a component that hashes passwords without asking how long a new one must be, where the operator wants longer ones than
-/// any component asks for by itself.
+/// Checks that a component that hashes passwords also asks for their minimum length, if the manifest raises that.
 ///
 /// # Errors
-/// A sentence with what to change.
+/// A sentence that says what to change.
 pub(super) fn passwords(manifest: &Manifest, component: &str, functions: &[String]) -> Result<(), String> {
     let imports = |name: &str| functions.iter().any(|function| function == name);
     let minimum = manifest.passwords.minimum;
@@ -103,13 +104,13 @@ pub(super) fn passwords(manifest: &Manifest, component: &str, functions: &[Strin
         return Ok(());
     }
     Err(format!(
-        "{component} hashes passwords, but does not ask for their least length, which is {minimum} by `minimum` in [passwords] \
-         ({}): build it so that it calls `passwords.minimum-length`, or take `minimum` out",
+        "{component} hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to {minimum} \
+         ({}): build it so that it calls `passwords.minimum-length`, or remove `minimum`",
         manifest.file.display()
     ))
 }
 
-/// Refuses routes outside of the mounts, and public ones where the manifest does not allow them.
+/// Checks that all routes are inside the mounts, and that the manifest allows the public ones.
 ///
 /// # Errors
 /// A sentence that names the route and the line of the manifest.
@@ -131,7 +132,7 @@ pub(super) fn routes(name: &str, service: &Service, manifest: &Path, description
     Ok(())
 }
 
-/// What differs between two revisions for those who call them and for those who grant: one sentence each.
+/// The differences in routes and imports between two revisions, one sentence each.
 pub(super) fn differences(before: &Served, after: &Served) -> Vec<String> {
     let name =
         |route: &Route| format!("{} {}", route.method.as_ref().map_or("*", hyper::Method::as_str), route.pattern);
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_standard_library_asks_for_needs_no_grant() {
+    fn imports_of_a_standard_library_need_no_grant() {
         for import in [
             "wasi:cli/environment@0.2.6",
             "wasi:io/streams@0.2.12",
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_that_was_not_granted_is_refused_with_the_line_that_would_grant_it() {
+    fn a_refused_import_is_explained_with_the_line_to_change() {
         assert_eq!(
             refusal("", "comptoir:platform/tokens@0.1.0").unwrap(),
             "o.wasm imports `comptoir:platform/tokens@0.1.0`, which was not granted: add \"tokens\" to `grants` \
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_many_imports_explains_ten_and_counts_the_others() {
+    fn a_refusal_explains_ten_imports_and_counts_the_others() {
         let many: Vec<String> = (0..500).map(|number| format!("wasi:sockets/tcp{number}@0.2.6")).collect();
         let refused = imports("orders", &service(""), "o.wasm", Path::new("c.toml"), &many).unwrap_err();
         assert!(refused.contains("tcp9@") && !refused.contains("tcp10@"), "{refused}");
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hashes_passwords_asks_for_their_least_length_where_the_operator_raised_it() {
+    fn a_raised_password_minimum_must_be_asked_for() {
         let check = |rules: &str, functions: &[&str]| {
             let functions: Vec<String> = functions.iter().map(|name| (*name).to_owned()).collect();
             passwords(&manifest(rules), "o.wasm", &functions)
@@ -219,8 +220,8 @@ mod tests {
         let raised = "[passwords]\nminimum = 9\n";
         assert_eq!(
             check(raised, &["hash", "verify"]).unwrap_err(),
-            "o.wasm hashes passwords, but does not ask for their least length, which is 9 by `minimum` in [passwords] (c.toml): \
-             build it so that it calls `passwords.minimum-length`, or take `minimum` out"
+            "o.wasm hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to 9 (c.toml): \
+             build it so that it calls `passwords.minimum-length`, or remove `minimum`"
         );
         for sound in [&["hash", "minimum-length"][..], &["verify"], &[]] {
             assert_eq!(check(raised, sound), Ok(()), "{sound:?}");
@@ -230,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn sockets_and_files_are_given_to_no_service() {
+    fn no_service_gets_sockets_or_files() {
         for import in
             ["wasi:sockets/tcp@0.2.6", "wasi:filesystem/preopens@0.2.6", "comptoir:platform/everything", "env"]
         {
-            assert!(refusal("", import).unwrap().contains("this host gives to no service"), "{import}");
+            assert!(refusal("", import).unwrap().contains("this host does not offer to any service"), "{import}");
         }
     }
 }

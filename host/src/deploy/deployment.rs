@@ -1,4 +1,4 @@
-//! Which revision serves each service now, and the routes that follow from it.
+//! A deployment: the active revision of each service, and the route tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -13,29 +13,29 @@ use crate::manifest::Grant;
 use crate::revision::{Description, Revision};
 use crate::route::{Access, Route, RouteConflict, RouteTable};
 
-/// One service of a deployment.
+/// A revision as part of a deployment, with its routes and rights.
 #[derive(Clone)]
 pub struct Served {
-    /// What answers.
+    /// The compiled component.
     pub revision: Arc<Revision>,
-    /// The component's file, so that going back to it does not need what lies on the disk.
+    /// The bytes of the component's file, so that a rollback does not need the disk.
     pub bytes: Arc<[u8]>,
-    /// What the component says it is; none for one that describes nothing.
+    /// How the component describes itself. None if it does not.
     pub description: Option<Arc<Description>>,
-    /// The routes that it serves: declared, or catch-alls on its mounts.
+    /// Its routes: those that it declares, or catch-all routes on its mounts.
     pub routes: Vec<Route>,
-    /// What the component documents of its routes.
+    /// Its part of the OpenAPI document.
     pub documentation: Arc<Documentation>,
     /// The interfaces that the component imports.
     pub imports: Vec<String>,
-    /// Services that it may call.
+    /// The services that it may call.
     pub calls: BTreeSet<String>,
     /// Its grants.
     pub grants: BTreeSet<Grant>,
 }
 
 impl Served {
-    /// The route by which the component's health is asked, if it has one.
+    /// The route of the component's health check, if it has one.
     pub fn health(&self) -> Option<Route> {
         let path = self.description.as_ref()?.health.as_ref()?;
         let service = self.routes.first()?.service.clone();
@@ -47,13 +47,13 @@ impl Served {
 /// A service that has no active revision.
 #[derive(Debug, Clone)]
 pub struct Vacancy {
-    /// Its path prefixes, which are answered with 503.
+    /// Its path prefixes. They answer 503.
     pub mounts: Vec<String>,
-    /// Why nothing serves it.
+    /// Why no revision can serve it.
     pub reason: String,
 }
 
-/// A complete picture of what the host serves. Never changed: whoever holds one sees routes and revisions that fit.
+/// The routes and active revisions of all services. Immutable, so that routes and revisions always match.
 #[derive(Default)]
 pub struct Deployment {
     services: BTreeMap<Arc<str>, Served>,
@@ -64,20 +64,20 @@ pub struct Deployment {
     document: OnceLock<Document>,
 }
 
-/// What describes a deployment to its clients, and the tag that names this text.
+/// The OpenAPI document of a deployment, and its entity tag.
 pub struct Document {
-    /// A JSON text.
+    /// The document as JSON.
     pub text: Bytes,
-    /// Another text has another.
+    /// The entity tag. It changes whenever the text changes.
     pub tag: HeaderValue,
 }
 
 impl Deployment {
-    /// Builds the route tables for these services. The paths of the vacant ones have routes too, wherever nothing else is served; a
-    /// vacant service that has a revision by now is vacant no more.
+    /// Builds the route tables. Paths of vacant services get routes too, unless another service has them. A vacant service that is also
+    /// in `services` is not vacant any more.
     ///
     /// # Errors
-    /// Two services that claim the same route.
+    /// Two services claim the same route.
     pub fn new(
         services: BTreeMap<Arc<str>, Served>,
         mut vacant: BTreeMap<Arc<str>, Vacancy>,
@@ -108,12 +108,12 @@ impl Deployment {
         Ok(Self { services, vacant, gateway, doors, internal, document: OnceLock::new() })
     }
 
-    /// All services that have a revision, by name.
+    /// The services with an active revision, by name.
     pub fn services(&self) -> &BTreeMap<Arc<str>, Served> {
         &self.services
     }
 
-    /// The services that have none.
+    /// The services without an active revision, by name.
     pub fn vacant(&self) -> &BTreeMap<Arc<str>, Vacancy> {
         &self.vacant
     }
@@ -123,7 +123,7 @@ impl Deployment {
         &self.gateway
     }
 
-    /// The routes of a service's own listener: its own and its health.
+    /// The routes of a service's own listener: those of the service, and its health check.
     pub fn door(&self, service: &str) -> Option<&RouteTable> {
         self.doors.get(service)
     }
@@ -133,7 +133,7 @@ impl Deployment {
         self.internal.get(service)
     }
 
-    /// What describes it to its clients, made for whoever asks first.
+    /// The OpenAPI document. `make` runs only for the first caller.
     pub fn document(&self, make: impl FnOnce(&Self) -> Bytes) -> &Document {
         self.document.get_or_init(|| {
             let text = make(self);
@@ -143,7 +143,7 @@ impl Deployment {
 }
 
 impl Document {
-    /// Whether a client that sends this `If-None-Match` has the text already.
+    /// Whether a client that sends this `If-None-Match` already has the current text.
     pub fn is_named_by(&self, tags: &HeaderValue) -> bool {
         tag::matches(tags, &self.tag)
     }

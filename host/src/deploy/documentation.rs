@@ -1,9 +1,8 @@
-//! What a component documents of its routes, for the document that the gateway serves: OpenAPI 3.1 and JSON Schema.
+//! A component's part of the OpenAPI 3.1 document that the gateway serves: operations, errors and JSON schemas.
 //!
-//! `wit/service.wit` says how a component writes it. The operations are held to the routes and the references to the schemas, so
-//! that what is served has neither an operation nor a reference that leads nowhere. Members that are not listed in `members` are
-//! left out, so that nothing leads to another server. Schemas get their service's name in
-//! front, `orders.Order`, so that two services may each have an `Order`.
+//! `wit/service.wit` defines the format. Every operation must be one of the component's routes, and every reference one of its schemas.
+//! The host drops all members that `members` does not list, so that the document cannot lead clients to another server. Schema names get
+//! the service's name as a prefix, as in `orders.Order`, so that two services may each have an `Order`.
 
 mod members;
 
@@ -14,31 +13,31 @@ use serde_json::{Map, Value};
 use crate::revision::Description;
 use crate::route::{Access, Route, normal_pattern};
 
-/// Bytes of the text.
+/// The largest documentation of one component, in bytes.
 const LIMIT_BYTES: usize = 256 << 10;
 
-/// Bytes of the errors of all operations. Those that are common to all count once for each.
+/// The largest size of all operations' errors, in bytes. Common errors count once for each operation.
 const ERRORS_BYTES: usize = 1 << 20;
 
-/// How a component refers to its schemas, and so does the whole document.
+/// The prefix of references to schemas, in a component's documentation and in the whole document.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// The codes that an operation answers in the envelope of errors, each with its reason, by status.
+/// The error codes of an operation and what each means, by status.
 pub type Codes = BTreeMap<u16, BTreeMap<String, String>>;
 
-/// What a component says of its routes. Empty for one that says nothing.
+/// The documentation of a component's routes. Empty if the component has none.
 #[derive(Debug, Default)]
 pub struct Documentation {
     operations: BTreeMap<String, Operation>,
     schemas: Map<String, Value>,
 }
 
-/// What a component says of one route.
+/// The documentation of one route.
 #[derive(Debug, Default, Clone)]
 pub struct Operation {
     /// An Operation Object of OpenAPI.
     pub object: Map<String, Value>,
-    /// How it refuses.
+    /// Its error codes.
     pub errors: Codes,
 }
 
@@ -48,16 +47,16 @@ struct Written {
     operations: BTreeMap<String, Map<String, Value>>,
     #[serde(default)]
     schemas: BTreeMap<String, Value>,
-    /// Of every operation.
+    /// Errors that all operations have in common.
     #[serde(default)]
     errors: Codes,
 }
 
 impl Documentation {
-    /// Reads what a component says, if it says anything.
+    /// Reads a component's documentation, if it has one.
     ///
     /// # Errors
-    /// What is wrong with it, to be read after "its documentation".
+    /// What is wrong, as the rest of a sentence that begins with "its documentation".
     pub(super) fn read(service: &str, description: &Description) -> Result<Self, String> {
         let Some(text) = &description.documentation else { return Ok(Self::default()) };
         if text.len() > LIMIT_BYTES {
@@ -69,8 +68,8 @@ impl Documentation {
         let routes = operations(description);
         if bytes_of(&written.errors).saturating_mul(written.operations.len()) > ERRORS_BYTES {
             return Err(format!(
-                "has `errors` for each of its {} operations that come to more than {ERRORS_BYTES} bytes: write them where they \
-                 belong",
+                "has common `errors` that take more than {ERRORS_BYTES} bytes for all {} operations together: move them to the \
+                 operations that use them",
                 written.operations.len()
             ));
         }
@@ -79,7 +78,7 @@ impl Documentation {
         for (name, object) in written.operations {
             let name = normal(name);
             if !routes.contains(&name) {
-                return Err(format!("has the operation `{name}`, which is none of the routes that clients may call"));
+                return Err(format!("has the operation `{name}`, which is not a route that clients may call"));
             }
             let operation = Operation::read(object, &written.errors, adopt);
             let operation = operation.map_err(|why| format!("of `{name}` {why}"))?;
@@ -96,12 +95,12 @@ impl Documentation {
         Ok(documentation)
     }
 
-    /// What is said of a route, named like `POST /orders`.
+    /// The documentation of a route, named like `POST /orders`.
     pub fn operation(&self, name: &str) -> Option<&Operation> {
         self.operations.get(name)
     }
 
-    /// The schemas, under the names that the operations refer to.
+    /// The schemas, under the names that the operations use.
     pub fn schemas(&self) -> &Map<String, Value> {
         &self.schemas
     }
@@ -121,11 +120,11 @@ impl Operation {
             errors.entry(status).or_default().extend(codes);
         }
         if let Some(status) = errors.keys().find(|status| !(400..600).contains(*status)) {
-            return Err(format!("has `errors` of the status {status}: errors have 400 to 599"));
+            return Err(format!("has `errors` with the status {status}: use 400 to 599"));
         }
         let fits = |name: &str, is: fn(&Value) -> bool| object.get(name).is_none_or(is);
         if !fits("responses", Value::is_object) || !fits("parameters", Value::is_array) {
-            return Err("has `responses` that are no object, or `parameters` that are no list".to_owned());
+            return Err("has `responses` that are not an object, or `parameters` that are not a list".to_owned());
         }
         object.values_mut().try_for_each(adopt)?;
         members::OPERATION.keep(&mut object);
@@ -133,8 +132,7 @@ impl Operation {
     }
 }
 
-/// The names of the routes that clients may call, like `POST /orders`.
-/// An operation's name with the path as its route has it.
+/// An operation's name, with its path in the form that routes have.
 fn normal(name: String) -> String {
     match name.split_once(' ') {
         Some((method, path)) => format!("{method} {}", normal_pattern(path)),
@@ -142,6 +140,7 @@ fn normal(name: String) -> String {
     }
 }
 
+/// The names of the routes that clients may call, like `POST /orders`.
 fn operations(description: &Description) -> HashSet<String> {
     let routes = description.routes.iter().filter(|route| route.access != Access::Internal);
     let method = |route: &Route| route.method.as_ref().map_or("*", hyper::Method::as_str).to_owned();
@@ -152,7 +151,7 @@ fn bytes_of(codes: &Codes) -> usize {
     codes.values().flatten().map(|(code, why)| code.len() + why.len()).sum()
 }
 
-/// Puts the service's name before every schema that is referred to. JSON nests at most 128 deep, and so does this.
+/// Puts the service's name before every schema reference. The recursion is bounded, because serde_json refuses a depth above 128.
 fn adopt(value: &mut Value, service: &str, names: &HashSet<String>) -> Result<(), String> {
     match value {
         Value::Array(values) => values.iter_mut().try_for_each(|value| adopt(value, service, names)),
@@ -160,7 +159,7 @@ fn adopt(value: &mut Value, service: &str, names: &HashSet<String>) -> Result<()
             Value::String(target) if name == "$ref" => {
                 let schema = target.strip_prefix(SCHEMAS).filter(|schema| names.contains(*schema));
                 let schema = schema.ok_or_else(|| {
-                    format!("refers to `{target}`, which is none of its schemas: write `{SCHEMAS}` and a name")
+                    format!("refers to `{target}`, which is not one of its schemas: write `{SCHEMAS}` and a name")
                 })?;
                 *target = format!("{SCHEMAS}{service}.{schema}");
                 Ok(())
@@ -202,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_are_common_to_many_operations_are_bounded_in_their_sum() {
+    fn common_errors_are_bounded_over_all_operations() {
         let documentation = read(1_000, 1_000).unwrap();
         assert_eq!(documentation.operation("GET /orders/999").unwrap().errors[&400]["WRONG"].len(), 1_000);
         let refused = read(100_000, 1_000).unwrap_err();
-        assert!(refused.contains("come to more than 1048576 bytes"), "{refused}");
+        assert!(refused.contains("take more than 1048576 bytes"), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a start does about services whose revision cannot start: an earlier revision, as the others of its set, or none.
+//! Fallback: what a start does with a service whose active revision cannot start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,31 +9,31 @@ use super::start::{Start, Starts};
 use super::switch::collision;
 use super::{Deployer, Deployment, Served};
 
-/// Earlier revisions that are tried, newest first. Each may take as long as a component may take to describe itself.
+/// How many earlier revisions a fallback tries, newest first. Each may take as long as a component may take to describe itself.
 const TRIED: usize = 3;
 
 impl Deployer {
-    /// What a service starts with: as it should, or else with an earlier revision.
+    /// Starts a service with its active or new revision, or else with an earlier one.
     ///
     /// # Errors
-    /// Why it cannot start as it should, if no earlier revision can serve either.
+    /// Why the first one cannot start, if no earlier revision can start either.
     pub(super) async fn start_or_fall_back(&self, name: &str) -> Result<Start, DeployError> {
         let error = match self.start(name).await {
-            // A busy host says nothing of the component. The service is vacant then, and the record stays as it is.
+            // A busy host is not the component's fault. The service is vacant then, and the record does not change.
             Err(error) if !matches!(error, DeployError::Record(_) | DeployError::Crowded(_)) => error,
             started => return started,
         };
-        let reason = shortened(&format!("the active revision could not start: {error}"));
+        let reason = shortened(&format!("the active revision cannot start: {error}"));
         self.fall_back(name, &reason).await?.ok_or(error)
     }
 
-    /// The newest earlier revision that can serve. The record makes it the active one, so a restart serves it too.
+    /// Finds the newest earlier revision that can start. The record makes it the active one, so that a restart serves it too.
     async fn fall_back(&self, name: &str, reason: &str) -> Result<Option<Start>, DeployError> {
         let Some(active) = self.record.active(name)? else { return Ok(None) };
         let Some(served) = self.earlier(name, &active).await? else { return Ok(None) };
         let digest = served.revision.digest();
         let (from, to) = (&active[..12], &digest[..12]);
-        tracing::error!(service = name, from, to, reason, "an earlier revision serves instead of the active one");
+        tracing::error!(service = name, from, to, reason, "fell back to an earlier revision");
         let note = format!("revision {to} serves instead of {from}: {reason}");
         let attempt = self.attempt(name, Action::Fallback, Some(active.clone()), digest, reason);
         Ok(Some(Start { served, attempt: Some(attempt), note: Some(note) }))
@@ -59,14 +59,14 @@ impl Deployer {
                 Ok(served) => return Ok(Some(served)),
                 Err(error @ DeployError::Record(_)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(service = name, revision = &digest[..12], %error, "an earlier revision cannot serve either");
+                    tracing::warn!(service = name, revision = &digest[..12], %error, "an earlier revision cannot start either");
                 }
             }
         }
         Ok(None)
     }
 
-    /// A set that is still watched falls back as a whole if one of it does.
+    /// Makes a set that is still watched fall back as a whole if one of its services does.
     pub(super) async fn fall_back_together(&self, starts: &mut Starts) -> Result<(), DeployError> {
         let has_left = |start: &Result<Start, DeployError>| match start {
             Ok(Start { attempt, .. }) => attempt.as_ref().is_some_and(|attempt| attempt.action == Action::Fallback),
@@ -76,13 +76,13 @@ impl Deployer {
             let left = set.iter().find(|member| starts.get(&member.service).is_some_and(has_left));
             let Some(left) = left.map(|left| left.service.clone()) else { continue };
             for member in set.into_iter().filter(|member| member.service != left) {
-                // A new component of the manifest takes the place of what was deployed with the set.
+                // A new component of the manifest has replaced the one that was deployed with the set.
                 let is_as_before = |start: &Start| start.attempt.is_none();
                 let Some(Ok(start)) = starts.get(&member.service) else { continue };
                 if !is_as_before(start) {
                     continue;
                 }
-                let reason = format!("`{left}`, which was deployed with it, could not start");
+                let reason = format!("`{left}`, which was deployed in the same set, cannot start");
                 if let Some(start) = self.fall_back(&member.service, &reason).await? {
                     starts.insert(member.service, Ok(start));
                 }
@@ -91,8 +91,8 @@ impl Deployer {
         Ok(())
     }
 
-    /// Takes out services whose routes collide. Those that served together last come first, so what is new gives way: a new component
-    /// to the active revision of its service, and a new service to all others.
+    /// Resolves collisions of routes. Revisions that were active together before come first, so new ones yield: a new component yields to
+    /// the active revision of its service, and a new service to all others.
     pub(super) async fn settle_collisions(&self, starts: &mut Starts) -> Result<(), DeployError> {
         let is_new = |start: &Start| start.attempt.is_some();
         let mut order: Vec<String> =
@@ -103,7 +103,7 @@ impl Deployer {
             let served = served.map(|(name, start)| (Arc::from(name.as_str()), start.served.clone())).collect();
             Deployment::new(served, BTreeMap::new()).map(drop)
         };
-        // As a rule all fit, and one table shows it.
+        // Usually nothing collides, and building one table proves it.
         if serves(starts, &order).is_ok() {
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Writes into the history that a start refused a component, unless the newest line says so already.
+    /// Records in the history that a start refused a component, unless the newest line already says so.
     pub(super) fn note_refused(&self, name: &str, digest: &str, reason: &str) -> Result<(), DeployError> {
         let newest = self.record.history(name, 1)?.pop();
         let is_known = newest.is_some_and(|line| {
@@ -144,7 +144,7 @@ impl Deployer {
         Ok(self.record.end(line, "refused", reason)?)
     }
 
-    /// What to say of a component of the manifest that the history knows and that is not active.
+    /// The note for a component of the manifest that the history knows but that is not active.
     pub(super) fn inactive_file(&self, name: &str, digest: &str, active: &str) -> Result<Option<String>, DeployError> {
         if digest == active {
             return Ok(None);
@@ -153,8 +153,8 @@ impl Deployer {
         let (shown, active) = (&digest[..12], &active[..12]);
         let force = if self.record.reverted(name, digest)?.is_some() { " --force" } else { "" };
         let note = format!(
-            "the component in {file} ({shown}) is not active, {active} is: a start activates only files that were never deployed. \
-             To activate it: comptoir deploy {name} {file}{force}"
+            "the component in {file} ({shown}) is not active, {active} is: a start only activates components that were never \
+             deployed. To activate it: comptoir deploy {name} {file}{force}"
         );
         tracing::warn!(service = name, "{note}");
         Ok(Some(note))

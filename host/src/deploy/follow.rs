@@ -1,4 +1,4 @@
-//! For development: deploys a component whenever its file has changed.
+//! Development mode: deploys a component whenever its file changes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime};
 use super::{DeployError, Deployer, Order, signed};
 use crate::signature;
 
-/// How often the files are looked at. A look is one system call a service.
+/// How often the files are checked. Costs two system calls for each service.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// When a file was changed, and its length.
+/// A file's modification time and length.
 type Stamp = (SystemTime, u64);
 
 fn stamp(file: &Path) -> Option<Stamp> {
@@ -21,9 +21,9 @@ fn stamp(file: &Path) -> Option<Stamp> {
 }
 
 impl Deployer {
-    /// Looks at the components' files from now on, until the host ends. A file that changed is deployed once it has been left
-    /// alone from one look to the next; one that does not pass leaves the old revision serving, and the log says why. What found the
-    /// host too busy is tried again.
+    /// Watches the components' files until the host stops. Deploys a changed file once it stayed the same between two checks.
+    ///
+    /// If the host refuses the component, the old revision keeps serving and the log says why. If the host is too busy, it tries again.
     pub fn follow_files(self: Arc<Self>) -> impl Future<Output = ()> + Send {
         self.follows_files.store(true, Ordering::Relaxed);
         let mut deployed = self.stamps();
@@ -43,8 +43,8 @@ impl Deployer {
         }
     }
 
-    /// Says loudly that a revision was reverted, if this host follows files: who just built it looks at a terminal, not for a line
-    /// of the log, and must not take the old revision for the new one.
+    /// Announces a revert loudly, if this host follows files. A developer who just built the component watches the terminal, and must not
+    /// mistake the old revision for the new one.
     pub(super) fn announce_revert(&self, service: &str, from: &str, to: &str, reason: &str) {
         if !self.follows_files.load(Ordering::Relaxed) {
             return;
@@ -54,32 +54,36 @@ impl Deployer {
             service,
             from,
             to,
-            "{service}: REVERTED. Your last build, {from}, serves no more; {to} serves again.\n  \
+            "{service}: REVERTED. Your last build {from} is not active any more; {to} is active again.\n  \
              why:  {reason}\n  \
-             next: correct the component and build it again: it is deployed when its file changes.\n        \
-             To serve {from} as it is: comptoir deploy {service} {file} --force"
+             next: fix the component and build it again. The host deploys it when its file changes.\n        \
+             To activate {from} anyway: comptoir deploy {service} {file} --force"
         );
     }
 
-    /// When each component's file was changed, and its length; and the same of its signature, which may come later.
+    /// The stamp of each component's file, and of its signature file, which may be written later.
     fn stamps(&self) -> BTreeMap<String, (Stamp, Option<Stamp>)> {
         let signed = |file: &Path| Some((stamp(file)?, stamp(&signature::beside(file))));
         let files = self.manifest.services.iter();
         files.filter_map(|(name, service)| Some((name.clone(), signed(&service.component)?))).collect()
     }
 
-    /// Whether that is done, with whatever end, and needs no other try.
+    /// Deploys the component of a service. False if the host was too busy and must try again.
     async fn deploy_file(self: &Arc<Self>, name: &str) -> bool {
         let file = &self.manifest.services[name].component;
         let Ok(bytes) = tokio::fs::read(file).await else { return true };
         let signature = match signed::beside(file) {
             Ok(signature) => signature,
             Err(error) => {
-                tracing::error!(service = name, error, "the old revision goes on serving");
+                tracing::error!(
+                    service = name,
+                    error,
+                    "{name}: cannot read the signature, the old revision keeps serving"
+                );
                 return true;
             }
         };
-        // What a developer builds again after it was taken back is meant to be tried again.
+        // Forced, because a developer who builds a reverted component again wants to try it again.
         let order = Order {
             service: name.to_owned(),
             bytes,
@@ -90,14 +94,16 @@ impl Deployer {
         };
         match self.deploy(order).await {
             Ok(report) if report.changed => {
-                tracing::info!(service = name, revision = &report.to[..12], "the new component serves");
+                tracing::info!(service = name, revision = &report.to[..12], "{name}: deployed the changed component");
             }
             Ok(_) => {}
             Err(error @ (DeployError::Crowded(_) | DeployError::Busy(_))) => {
-                tracing::warn!(service = name, %error, "the old revision goes on serving until the next try");
+                tracing::warn!(service = name, %error, "{name}: the deploy will be tried again, the old revision keeps serving");
                 return false;
             }
-            Err(error) => tracing::error!(service = name, %error, "the old revision goes on serving"),
+            Err(error) => {
+                tracing::error!(service = name, %error, "{name}: the deploy was refused, the old revision keeps serving")
+            }
         }
         true
     }

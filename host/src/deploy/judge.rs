@@ -1,38 +1,41 @@
-//! Whether a new revision does clearly worse than the one before. Pure: numbers in, a verdict out.
+//! The verdict: whether a new revision is clearly worse than the previous one. A pure function of traffic counts.
 //!
-//! Each route is judged by itself, so that a fault of one rare method is not hidden by many good answers of another. The share
-//! of bad answers is compared by the bounds of Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001): the new
-//! revision is worse when even its lower bound lies above the upper bound of the old one. Two guards keep chance out: a
-//! least number of bad answers, and for latency a least number of answers and a least difference.
+//! Each route is judged separately, so that many good answers of one method do not hide the failures of a rare one. The shares of failed
+//! requests are compared with Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001): the new revision is worse if its lower
+//! bound is above the old revision's upper bound. Minimum counts keep chance out: of failed requests, and for latency of requests. For
+//! latency there is also a minimum difference.
 
 use std::time::Duration;
 
 use crate::revision::RouteTraffic;
 
-/// Standard deviations of the interval: 99 % of a normal distribution, on both sides.
+/// Half width of the interval in standard deviations: covers 99 % of a normal distribution.
 const Z: f64 = 2.576;
 
-/// Bad answers below which nothing is said.
+/// With fewer failed requests there is no verdict on failures.
 const LEAST_BAD: u64 = 3;
 
-/// Answers of either revision below which nothing is said about latency.
+/// With fewer timed requests of either revision there is no verdict on latency.
 const LEAST_TIMED: u64 = 50;
 
-/// Answers of 404 below which nothing is said of a route that answers nothing else.
+/// With fewer 404 answers there is no verdict on a route that answers only 404.
 const LEAST_NOT_FOUND: u64 = 20;
 
-/// How many times slower the median must be, and by how many microseconds.
+/// How many times slower the new median must be to count as worse.
 const SLOWER: f64 = 4.0;
+
+/// By how many microseconds the new median must be slower to count as worse.
 const SLOWER_US: f64 = 5_000.0;
 
-/// How many turns of a busy host one answer may have waited for.
+/// How often one request may have waited for a free thread of a busy host.
 const LATE_TURNS: f64 = 4.0;
 
-/// A share of bad answers that a revision without any history is taken to have.
+/// The share of failed requests that is assumed for a previous revision without traffic.
 const UNKNOWN_SHARE: f64 = 0.02;
 
-/// Why the new revision is clearly worse, or none. `lag` is by how much a timer of the host came late in the meantime: a host
-/// that is busier than before makes every answer later, and that is not the revision's doing.
+/// Why the new revision fails more often or is slower. None if it is not clearly worse.
+///
+/// `lag` is how late a timer of the host fired meanwhile. A busier host delays every answer, which does not count against the revision.
 pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic], lag: Duration) -> Option<String> {
     new.iter().find_map(|new| {
         let old = old.iter().find(|old| old.route == new.route);
@@ -40,9 +43,9 @@ pub(super) fn worse(old: &[RouteTraffic], new: &[RouteTraffic], lag: Duration) -
     })
 }
 
-/// Why the new revision has a route that answers 404 to everything, or none. That is no failure by itself, and no revision either.
+/// Which route of the new revision answers 404 to everything, although it found something before. None if there is no such route.
 ///
-/// Only paths without parameters count: on any other, a client can ask for what does not exist, and could make the host revert.
+/// Only paths without parameters count. On other paths clients can ask for things that do not exist, and could so force a revert.
 pub(super) fn finds_nothing(old: &[RouteTraffic], new: &[RouteTraffic]) -> Option<String> {
     let finds_nothing = |new: &&RouteTraffic| new.not_found >= LEAST_NOT_FOUND && new.not_found == new.good;
     new.iter().filter(|new| !new.route.contains('{')).filter(finds_nothing).find_map(|new| {
@@ -53,7 +56,7 @@ pub(super) fn finds_nothing(old: &[RouteTraffic], new: &[RouteTraffic]) -> Optio
         let (_, upper) = wilson(0, all);
         (found > 0 && upper < lower).then(|| {
             format!(
-                "{} found nothing in all of {all} requests, the one before something in {found} of {before}",
+                "{} answered 404 to all of {all} requests, the previous revision found something in {found} of {before}",
                 new.route
             )
         })
@@ -69,7 +72,7 @@ fn fails_more(old: Option<&RouteTraffic>, new: &RouteTraffic) -> Option<String> 
         return None;
     }
     let before =
-        before.map_or_else(String::new, |old| format!(", the one before {} of {}", old.bad, old.good + old.bad));
+        before.map_or_else(String::new, |old| format!(", the previous revision {} of {}", old.bad, old.good + old.bad));
     Some(format!("{} failed {} of {all} requests{before}", new.route, new.bad))
 }
 
@@ -78,14 +81,19 @@ fn is_slower(old: &RouteTraffic, new: &RouteTraffic, lag: Duration) -> Option<St
         return None;
     }
     let (before, after) = (old.median_us()?, new.median_us()?);
-    // An answer waits for its turn about as often as it begins, is interrupted or comes back from its database.
+    // A request waits for a free thread each time it begins, is interrupted or returns from its database.
     let own = after - LATE_TURNS * lag.as_secs_f64() * 1e6;
     (own >= before * SLOWER && own - before >= SLOWER_US).then(|| {
-        format!("{} takes {:.1} ms where the one before took {:.1} ms (medians)", new.route, after / 1e3, before / 1e3)
+        format!(
+            "{} takes {:.1} ms, the previous revision took {:.1} ms (medians)",
+            new.route,
+            after / 1e3,
+            before / 1e3
+        )
     })
 }
 
-/// The interval in which the true share lies, given `bad` of `all`.
+/// Wilson's score interval for the true share, given `bad` of `all`.
 #[allow(clippy::cast_precision_loss, reason = "counts of requests in a watch are far below 2^52")]
 fn wilson(bad: u64, all: u64) -> (f64, f64) {
     if all == 0 {
@@ -109,22 +117,22 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_that_fails_a_third_is_worse_within_twenty_requests() {
+    fn failing_a_third_is_worse_within_twenty_requests() {
         let old = [of("GET /orders", 1000, 0, 2)];
         assert_eq!(
             worse(&old, &[of("GET /orders", 14, 6, 2)], NO_LAG).unwrap_or_default(),
-            "GET /orders failed 6 of 20 requests, the one before 0 of 1000"
+            "GET /orders failed 6 of 20 requests, the previous revision 0 of 1000"
         );
     }
 
     #[test]
-    fn a_fault_of_one_method_is_not_hidden_by_the_others() {
+    fn other_methods_do_not_hide_the_failures_of_one() {
         let old = [of("GET /orders", 1000, 0, 2), of("POST /orders", 50, 0, 2)];
         assert!(worse(&old, &[of("GET /orders", 1000, 0, 2), of("POST /orders", 0, 5, 2)], NO_LAG).is_some());
     }
 
     #[test]
-    fn a_few_failures_or_failures_as_before_are_not_worse() {
+    fn a_few_failures_or_as_many_as_before_are_not_worse() {
         let calm = [of("GET /orders", 1000, 0, 2)];
         assert_eq!(worse(&calm, &[of("GET /orders", 0, 2, 2)], NO_LAG), None);
         assert_eq!(worse(&calm, &[of("GET /orders", 1000, 3, 2)], NO_LAG), None);
@@ -141,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_had_something_and_is_not_found_any_more_is_worse() {
+    fn a_path_that_only_answers_404_now_is_worse() {
         let at = |route: &str, good: u64, not_found: u64| {
             let mut traffic = of(route, good, 0, 2);
             traffic.not_found = not_found;
@@ -150,18 +158,18 @@ mod tests {
         let of = |good, not_found| at("GET /orders", good, not_found);
         assert_eq!(
             finds_nothing(&of(1000, 0), &of(20, 20)).unwrap_or_default(),
-            "GET /orders found nothing in all of 20 requests, the one before something in 1000 of 1000"
+            "GET /orders answered 404 to all of 20 requests, the previous revision found something in 1000 of 1000"
         );
-        assert_eq!(finds_nothing(&of(1000, 0), &of(19, 19)), None, "too few to say");
-        assert_eq!(finds_nothing(&of(1000, 0), &of(1000, 999)), None, "one had another answer");
-        assert_eq!(finds_nothing(&of(1000, 1000), &of(1000, 1000)), None, "it never had anything");
-        assert_eq!(finds_nothing(&[], &of(1000, 1000)), None, "nobody used it before");
-        assert_eq!(finds_nothing(&of(1000, 950), &of(40, 40)), None, "something may still come");
+        assert_eq!(finds_nothing(&of(1000, 0), &of(19, 19)), None, "too few requests");
+        assert_eq!(finds_nothing(&of(1000, 0), &of(1000, 999)), None, "one request had another answer");
+        assert_eq!(finds_nothing(&of(1000, 1000), &of(1000, 1000)), None, "the old revision found nothing either");
+        assert_eq!(finds_nothing(&[], &of(1000, 1000)), None, "the route had no traffic before");
+        assert_eq!(finds_nothing(&of(1000, 950), &of(40, 40)), None, "the route rarely finds something");
         assert!(finds_nothing(&of(1000, 950), &of(400, 400)).is_some());
     }
 
     #[test]
-    fn clients_who_ask_for_what_does_not_exist_make_no_revision_worse() {
+    fn a_404_on_a_path_with_parameters_does_not_count() {
         let at = |good: u64, not_found: u64| {
             let mut traffic = of("GET /products/{id}", good, 0, 2);
             traffic.not_found = not_found;
@@ -171,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_became_busy_is_not_the_revisions_fault() {
+    fn latency_of_a_busy_host_does_not_count() {
         let old = [of("GET /orders", 100, 0, 2)];
         let later = [of("GET /orders", 60, 0, 20)];
         assert!(worse(&old, &later, Duration::from_millis(1)).is_some());
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_nobody_used_before_is_judged_on_its_own() {
+    fn a_route_without_earlier_traffic_is_judged_alone() {
         assert!(worse(&[], &[of("GET /new", 1, 9, 2)], NO_LAG).is_some());
         assert_eq!(worse(&[], &[of("GET /new", 100, 1, 2)], NO_LAG), None);
     }

@@ -1,4 +1,4 @@
-//! Whether a revision can do its work: its health route and the probes that it declares, on real instances.
+//! Probes: checks that a revision works, by its health route and the probes that it declares, on real instances.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::printable::excerpt;
 use crate::revision::{FailureKind, Probe};
 use crate::route::{Access, Route};
 
-/// Bytes that are told of why a probe failed: what the guest printed is part of it.
+/// Bytes of the reason why a probe failed. The reason includes what the guest printed.
 const WHY_BYTES: usize = 8 << 10;
 
-/// Why a revision was not found fit.
+/// Why a probe failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ProbeFailure {
-    /// It answered wrongly, or not at all.
+    /// The revision answered with an error, or not at all.
     Revision(String),
-    /// Something that it depends on failed it, so this says nothing about it.
+    /// A dependency failed (database, password queue, another service). Not counted against the revision.
     Dependency(String),
 }
 
@@ -33,7 +33,7 @@ impl ProbeFailure {
     }
 }
 
-/// Asks for health and makes all probes, one after the other, and gives their number.
+/// Calls the health route and runs all probes, one after the other, within `time`. Returns their number.
 pub(super) async fn all(served: &Served, time: Duration) -> Result<usize, ProbeFailure> {
     let deadline = Instant::now() + time;
     let mut probes = Vec::new();
@@ -60,8 +60,7 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), ProbeFailure> {
     let body = probe.body.clone().unwrap_or_default();
     let mut request = Request::new(());
     *request.method_mut() = probe.method.clone();
-    *request.uri_mut() =
-        probe.path.parse().map_err(|_| ProbeFailure::Revision("has a path that cannot be read".to_owned()))?;
+    *request.uri_mut() = probe.path.parse().map_err(|_| ProbeFailure::Revision("has an invalid path".to_owned()))?;
     if probe.body.is_some() {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }

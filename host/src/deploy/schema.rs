@@ -1,13 +1,13 @@
-//! Whether a database and a component fit, and the migrations that make them fit.
+//! Checks that a component works with its database's schema, and migrates the database.
 //!
-//! A component states the first and last schema version that it works with. A later version than its last fits as well when
-//! every step since was checked to only add to the schema, because code that does not know of an addition goes on as before:
-//! that is what makes a revision revertible after its successor has migrated. The record remembers up to which version that
-//! check was not made, and up to which version this host made the schema at all.
+//! A component states the first and last schema version that it works with. It also works with a later version if all migrations since
+//! were checked to be additive, because code does not notice additions that it does not use. So a revision can be reverted even after
+//! its successor has migrated the database. The record stores up to which version this check was not made, and up to which version this
+//! host migrated the database.
 //!
-//! It also remembers the text of each migration that ran, as a hash. A component that brings another text under such a number means
-//! another schema than the database has, so it is refused: every change of a text counts, be it of a space. What served before texts
-//! were remembered may return, whatever its texts are.
+//! The record also stores a hash of each migration that ran. If a component brings another text under the same number, it expects another
+//! schema than the database has. So the host refuses it, even if only a space differs. A rollback skips this check, because the
+//! component may be older than the recorded hashes.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,10 @@ use super::{DeployError, Deployer, Served};
 use crate::revision::Description;
 
 impl Deployer {
-    /// Brings the service's database to the schema that a component works with. `in_use` says that another revision serves on
-    /// it, or may again: then the new steps may only add, as they may where other hosts serve on it. Says what was done, if anything.
+    /// Migrates the service's database to the schema that a component works with. Returns a note on what was done, if anything.
+    ///
+    /// The new migrations must be additive if another revision uses the database now or may use it again (`in_use`), and if other hosts
+    /// use it.
     pub(super) async fn migrate(&self, served: &Served, in_use: bool) -> Result<Option<String>, DeployError> {
         let Some(description) = &served.description else { return Ok(None) };
         let name = served.revision.service();
@@ -30,7 +32,7 @@ impl Deployer {
             return match description.migrations.len() {
                 0 => Ok(None),
                 count => Err(refuse(format!(
-                    "it brings {count} migrations but has no database: add \"storage\" to `grants` in [services.{name}]"
+                    "it has {count} migrations but no database: add \"storage\" to `grants` in [services.{name}]"
                 ))
                 .into()),
             };
@@ -44,13 +46,13 @@ impl Deployer {
         if checked {
             let additive = storage.check_additive(description.migrations.clone()).await;
             additive.map_err(|error| refuse(error.to_string()))?;
-            // Before the steps run: a crash in between must not make what serves refuse its own database.
+            // Recorded before the migrations run. Otherwise a crash in between would make the active revision refuse its own database.
             self.record.note_schema(name, KnownSchema { base: unchecked, latest: last })?;
         }
         let migrations = description.migrations.clone();
         let began = Instant::now();
         let ran = if last == version && version > 0 {
-            // Nothing can run, so a writer that another host holds keeps no service from starting.
+            // There is nothing to migrate. Not asking for the writer lets the service start even while another host holds it.
             Ok(Vec::new())
         } else if checked {
             storage.migrate_checked(migrations).await
@@ -74,7 +76,7 @@ impl Deployer {
         Ok(Some(note))
     }
 
-    /// Refuses a component whose migrations have other texts than those that ran.
+    /// Refuses a component whose migrations differ from those that ran under the same numbers.
     pub(super) async fn check_migration_texts(&self, served: &Served) -> Result<(), DeployError> {
         let name = served.revision.service();
         let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
@@ -90,14 +92,14 @@ impl Deployer {
         let Some((number, brought, ran)) = other else { return Ok(()) };
         let next = description.migrations.len().max(version as usize) + 1;
         Err(refuse(format!(
-            "its migration {number} has another text (sha256 {brought}…) than the migration {number} that ran ({ran}…): leave \
-             that text as it was, and add what is to change as migration {next}"
+            "its migration {number} has another text (sha256 {brought}…) than the migration {number} that ran ({ran}…): restore \
+             the old text, and put the change into a new migration {next}"
         ))
         .into())
     }
 
-    /// Notes which texts ran on a database of before texts were remembered: those of the component that served last, as its file in the
-    /// data folder has them. Where it cannot be asked, the next component is believed.
+    /// Records the migrations of the active component for a database that is older than the recorded hashes. Reads them from the stored
+    /// component. If that fails, the host trusts the next component.
     pub(super) async fn record_texts_of_active(&self, name: &str, active: &str) -> Result<(), DeployError> {
         let (Some(storage), Some(bytes)) = (self.platform.storages.get(name), self.record.load(active)) else {
             return Ok(());
@@ -115,14 +117,14 @@ impl Deployer {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(service = name, %error, "what served last cannot be asked for the texts of its migrations");
+                tracing::warn!(service = name, %error, "cannot read the migrations of the active revision: the next component's migrations are trusted");
             }
         }
         Ok(())
     }
 
-    /// The version up to which the steps of a database were not checked to only add. Those that this host did not make
-    /// itself were not, unless the database knows it for all hosts.
+    /// The version up to which the migrations of a database were not checked to be additive. The database knows it if several hosts share
+    /// it. Otherwise the record does, and migrations that this host did not run count as unchecked.
     async fn unchecked(
         &self,
         name: &str,
@@ -140,7 +142,7 @@ impl Deployer {
         }))
     }
 
-    /// Refuses a component that does not work with the schema as it is.
+    /// Refuses a component that does not work with the current schema.
     pub(super) async fn check_schema_range(&self, served: &Served) -> Result<(), DeployError> {
         let name = served.revision.service();
         let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
@@ -152,22 +154,23 @@ impl Deployer {
         let (first, last) = description.schema;
         if unchecked > last {
             return Err(refuse(format!(
-                "its database is at schema {version}, newer than this component works with (up to {last}): use the component \
-                 that made it, or a later one"
+                "its database is at schema {version}, newer than this component works with (up to {last}): deploy the component \
+                 that migrated it, or a later one"
             ))
             .into());
         }
         let reached = version.max(u32::try_from(description.migrations.len()).unwrap_or(u32::MAX));
         if reached < first {
-            return Err(
-                refuse(format!("it works with schema {first} or later, but its database is at {reached}")).into()
-            );
+            return Err(refuse(format!(
+                "it works with schema {first} or later, but its database is at schema {reached}"
+            ))
+            .into());
         }
         Ok(())
     }
 }
 
-/// Who waited for a migration, in words.
+/// How many writes waited for a migration and how long, in words.
 fn waits(Waits { writes, longest }: Waits) -> String {
     match writes {
         0 => "no write waited".to_owned(),
@@ -184,7 +187,7 @@ async fn version(storage: &dyn Storage) -> Result<u32, String> {
     storage.schema_version().await.map_err(|error| error.to_string())
 }
 
-/// The texts of a component's migrations.
+/// The number and SHA-256 of each of a component's migrations.
 fn texts(description: &Description) -> Vec<Text> {
     let text = |step: &Migration| (step.version, sha256(&step.sql));
     description.migrations.iter().map(text).collect()

@@ -1,4 +1,4 @@
-//! The watch of new revisions: compared with those before, and taken back when they do clearly worse.
+//! The watch: compares new revisions with the previous ones, and reverts those that do clearly worse.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,48 +13,50 @@ use super::switch::Plan;
 use super::{Deployer, Served, judge};
 use crate::revision::RouteTraffic;
 
-/// How often the numbers are looked at.
+/// How often the watch compares the traffic.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long there may be no request before the probes are made again: no traffic is no success.
+/// How long there may be no request before the host runs the probes again. Without traffic nothing else would show a failure.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long a revert that failed waits before it is tried again: at first, and at most. Each wait is twice the one before.
+/// The first wait before a failed revert is tried again. Each wait is twice as long as the one before.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// The longest wait before a failed revert is tried again.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// Probes that must fail one after the other to take a revision back.
+/// How many probe runs in a row must fail before a revision is reverted.
 const FAILED_PROBES: usize = 2;
 
-/// How long callers have for a first success, unless the watch is shorter. Clients can cause refusals: without this, some in the
-/// first moments of a good revision would take it back.
+/// How long a route may answer only 404 before that counts, unless the watch is shorter. Clients can cause 404 answers: without this
+/// time, a few of them could revert a good revision in its first moments.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// New revisions that are watched together, and taken back together.
+/// New revisions that are watched together and reverted together.
 pub(super) struct Watch {
     comparisons: Vec<Comparison>,
     phase: Phase,
-    /// From then on a route without any success counts.
+    /// From this time on, a route that only answers 404 counts.
     settled: Instant,
 }
 
-/// A revision that may be taken back for another.
+/// A new revision, and the one that it is compared with and may be reverted to.
 struct Comparison {
-    /// The line of the history that put it in charge, or began its trial.
+    /// The id of the history line that activated the new revision, or began its canary.
     line: i64,
     new: Served,
     old: Served,
-    /// What they had answered before, in an earlier time in charge.
+    /// The traffic before the watch, from an earlier time as the active revision. It is subtracted.
     new_before: Vec<RouteTraffic>,
     old_before: Vec<RouteTraffic>,
 }
 
-/// Who reaches the new revisions.
+/// Whether the new revisions are active or a canary.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// Everybody. They are kept when nothing was found until then.
+    /// They are active, and kept if the watch finds no fault until this time.
     Active(Instant),
-    /// A share of the callers, for as long as the operator wants.
+    /// They are a canary, which runs until the operator ends it.
     Canary,
 }
 
@@ -63,34 +65,34 @@ impl Comparison {
         self.new.revision.service()
     }
 
-    /// Why the new revision is clearly worse, or none.
+    /// Why the new revision is clearly worse. None if it is not.
     fn worse(&self, lag: Duration, is_settled: bool) -> Option<String> {
         let old = since(&self.old_before, self.old.revision.traffic().snapshot());
         let new = since(&self.new_before, self.new.revision.traffic().snapshot());
         judge::worse(&old, &new, lag).or_else(|| judge::finds_nothing(&old, &new).filter(|_| is_settled))
     }
 
-    /// Requests that the new revision answered.
+    /// How many requests the new revision answered.
     fn answered(&self) -> u64 {
         let traffic = self.new.revision.traffic().snapshot();
         traffic.iter().map(|RouteTraffic { good, bad, .. }| good + bad).sum()
     }
 }
 
-/// What was answered since an earlier moment.
+/// The traffic since an earlier snapshot.
 fn since(before: &[RouteTraffic], now: Vec<RouteTraffic>) -> Vec<RouteTraffic> {
     let find = |now: &RouteTraffic| before.iter().find(|before| before.route == now.route);
     now.into_iter().map(|now| find(&now).map_or_else(|| now.clone(), |before| now.since(before))).collect()
 }
 
 impl Watch {
-    /// Of revisions that are in charge: each with its line and the revision before it, whose whole life is compared with,
-    /// because it answers nothing any more.
+    /// A watch of active revisions, each with its history line and previous revision. They are compared with all traffic of the previous
+    /// revisions, because those answer no requests any more.
     pub(super) fn active(comparisons: Vec<(i64, Served, Served)>, time: Duration) -> Self {
         Self::new(comparisons, Phase::Active(Instant::now() + time), |_| Vec::new())
     }
 
-    /// Of candidates: each is compared with what the revision in charge answers at the same time.
+    /// A watch of a canary. Its candidates are compared with what the active revisions answer at the same time.
     pub(super) fn canary(comparisons: Vec<(i64, Served, Served)>) -> Self {
         Self::new(comparisons, Phase::Canary, |old| old.revision.traffic().snapshot())
     }
@@ -114,7 +116,7 @@ impl Watch {
         Self { comparisons: comparisons.collect(), phase, settled }
     }
 
-    /// Why one of the new revisions is clearly worse, or none.
+    /// Why one of the new revisions is clearly worse. None if no one is.
     fn worse(&self, lag: Duration) -> Option<String> {
         let is_settled = Instant::now() >= self.settled;
         self.comparisons.iter().find_map(|comparison| comparison.worse(lag, is_settled))
@@ -124,7 +126,7 @@ impl Watch {
         self.comparisons.iter().map(|comparison| comparison.line).collect()
     }
 
-    /// Forgets what was replaced by somebody else. Whether anything is left to watch.
+    /// Drops revisions that another deploy or rollback has replaced. Returns whether any revision is left to watch.
     fn forget_replaced(&mut self, deployer: &Deployer) -> bool {
         match self.phase {
             Phase::Active(_) => {
@@ -140,12 +142,12 @@ impl Watch {
     }
 }
 
-/// By how much the latest looks came late: how busy the host is.
+/// How late the latest checks of the watch were: a measure of how busy the host is.
 #[derive(Default)]
 struct Lags(VecDeque<Duration>);
 
 impl Lags {
-    /// How many looks count: those of five seconds.
+    /// How many checks count: those of the last five seconds.
     const COUNT: usize = 50;
 
     fn add(&mut self, lag: Duration) {
@@ -160,7 +162,7 @@ impl Lags {
     }
 }
 
-/// Watches until the time is over, or the revisions are taken back or replaced.
+/// Watches until the watch window ends, or until the revisions are reverted or replaced.
 pub(super) async fn run(deployer: Arc<Deployer>, mut watch: Watch) {
     let (mut answered, mut quiet_since, mut failed_probes) = (0, Instant::now(), 0);
     let mut lags = Lags::default();
@@ -195,7 +197,9 @@ pub(super) async fn run(deployer: Arc<Deployer>, mut watch: Watch) {
     deployer.keep(&watch);
 }
 
-/// Reverts until it succeeds, because a disk may be full for seconds, or until it cannot succeed any more. False if somebody was faster, so that there is something else to watch.
+/// Tries to revert until it succeeds or cannot succeed any more, because a disk may be full for some seconds.
+///
+/// Returns false if another deploy was faster and the watch must continue with the revisions that are left.
 async fn revert_until_done(deployer: &Deployer, watch: &mut Watch, reason: &str) -> bool {
     let mut wait = FIRST_RETRY;
     loop {
@@ -213,14 +217,14 @@ async fn revert_until_done(deployer: &Deployer, watch: &mut Watch, reason: &str)
     }
 }
 
-/// What came of an attempt to revert.
+/// The result of one attempt to revert.
 enum RevertResult {
     Done,
-    /// Somebody activated other revisions meanwhile.
+    /// Another deploy or rollback activated other revisions meanwhile.
     Replaced,
-    /// The old revisions cannot serve any more, because another service took one of their routes.
+    /// The old revisions cannot serve any more, for example because another service now has one of their routes.
     Impossible,
-    /// The revisions go on serving.
+    /// It failed, and the new revisions stay active.
     Failed,
 }
 
@@ -232,21 +236,21 @@ impl Deployer {
         Ok(())
     }
 
-    /// The end of a watch that found nothing.
+    /// Ends a watch that found no fault: the new revisions are kept.
     fn keep(&self, watch: &Watch) {
         let kept = |line| Outcome { line, result: "kept", detail: String::new() };
-        // All or none: a restart in between must not watch a part of a set.
+        // In one transaction, so that a restart never watches only a part of a set.
         let ended = self.record.end_all(&watch.lines().into_iter().map(kept).collect::<Vec<_>>());
         for comparison in &watch.comparisons {
             let (service, revision) = (comparison.service(), &comparison.new.revision.digest()[..12]);
             match &ended {
-                Ok(()) => tracing::info!(service, revision, "the new revision is kept"),
-                Err(error) => tracing::error!(service, %error, "the end of a watch was not recorded"),
+                Ok(()) => tracing::info!(service, revision, "{service}: kept the new revision"),
+                Err(error) => tracing::error!(service, %error, "{service}: cannot record the end of the watch"),
             }
         }
     }
 
-    /// Reverts once, because a watch found a new revision clearly worse.
+    /// Tries once to revert, because a new revision is clearly worse.
     async fn try_revert(&self, watch: &Watch, reason: &str) -> RevertResult {
         let reverted = match watch.phase {
             Phase::Canary => self.end_canary(&watch.lines(), "reverted", reason).await,
@@ -257,16 +261,22 @@ impl Deployer {
             let to = &comparison.old.revision.digest()[..12];
             match &reverted {
                 Ok(()) => {
-                    tracing::warn!(service, from, to, reason, "a new revision did worse and was taken back");
+                    tracing::warn!(
+                        service,
+                        from,
+                        to,
+                        reason,
+                        "{service}: reverted a new revision that did clearly worse"
+                    );
                     self.announce_revert(service, from, to, reason);
                 }
                 Err(DeployError::NoCanary | DeployError::Changed { .. }) => return RevertResult::Replaced,
                 Err(error @ DeployError::Refused(_)) => {
-                    tracing::error!(service, from, to, reason, %error, "a new revision does worse, and cannot be reverted: deploy one that can serve");
+                    tracing::error!(service, from, to, reason, %error, "{service}: a new revision does clearly worse, and cannot be reverted: deploy one that works");
                     return RevertResult::Impossible;
                 }
                 Err(error) => {
-                    tracing::error!(service, from, to, reason, %error, "a new revision does worse, but the revert failed: it is tried again");
+                    tracing::error!(service, from, to, reason, %error, "{service}: a new revision does clearly worse, but the revert failed and will be tried again");
                 }
             }
         }

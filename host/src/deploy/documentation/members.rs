@@ -1,28 +1,28 @@
-//! Which members of an OpenAPI document the host takes from a component.
+//! The members of an OpenAPI document that the host accepts from a component. It drops all others.
 //!
-//! The gateway serves the document as its own, so a component may not send clients elsewhere by it: no `servers`, no `externalDocs`,
-//! no `links` or `callbacks`, no schema under another address. What is not listed here is left out.
+//! The gateway serves the document as its own, so a component must not lead clients elsewhere with it: no `servers`, `externalDocs`,
+//! `links` or `callbacks`, and no schema at another address.
 
 use serde_json::{Map, Value};
 
 use Shape::{Data, Each, List, One};
 
-/// The members that an object may have.
+/// The members that a kind of object may have.
 pub(super) struct Members(&'static [(&'static str, Shape)]);
 
-/// What the value of a member is.
+/// What kind of value a member has.
 enum Shape {
-    /// Taken as it is.
+    /// Any value, accepted unchanged.
     Data,
-    /// An object of a kind.
+    /// An object with these members.
     One(&'static Members),
-    /// A list of such objects.
+    /// A list of objects with these members.
     List(&'static Members),
-    /// An object of such objects, under names of the component's.
+    /// An object whose values have these members, under names that the component chooses.
     Each(&'static Members),
 }
 
-/// Operation Object.
+/// OpenAPI's Operation Object.
 pub(super) static OPERATION: Members = Members(&[
     ("operationId", Data),
     ("summary", Data),
@@ -33,7 +33,7 @@ pub(super) static OPERATION: Members = Members(&[
     ("responses", Each(&RESPONSE)),
 ]);
 
-/// Parameter Object, and Header Object, which has some of its members.
+/// OpenAPI's Parameter Object, and the Header Object, whose members are a subset.
 static PARAMETER: Members = Members(&[
     ("name", Data),
     ("in", Data),
@@ -55,10 +55,10 @@ static RESPONSE: Members =
 
 static MEDIA_TYPE: Members = Members(&[("schema", One(&SCHEMA)), ("example", Data), ("examples", Each(&EXAMPLE))]);
 
-/// Example Object, without `externalValue`.
+/// OpenAPI's Example Object, without `externalValue`.
 static EXAMPLE: Members = Members(&[("summary", Data), ("description", Data), ("value", Data)]);
 
-/// Schema Object: JSON Schema 2020-12 without what names or looks up other documents.
+/// OpenAPI's Schema Object: JSON Schema 2020-12 without the keywords that identify or load other documents.
 pub(super) static SCHEMA: Members = Members(&[
     ("$ref", Data),
     ("$comment", Data),
@@ -114,7 +114,7 @@ pub(super) static SCHEMA: Members = Members(&[
 ]);
 
 impl Members {
-    /// Leaves out what is not listed, at every depth. JSON nests at most 128 deep, and so does this.
+    /// Drops all members that are not listed, at every depth. The recursion is bounded, because serde_json refuses a depth above 128.
     pub(super) fn keep(&'static self, object: &mut Map<String, Value>) {
         object.retain(|name, value| match self.0.iter().find(|(known, _)| known == name) {
             Some((_, shape)) => {
@@ -125,7 +125,7 @@ impl Members {
         });
     }
 
-    /// The same for a value that need not be an object: a schema may be `true`.
+    /// Like [`Self::keep`] for a value that may not be an object: a schema may also be `true`.
     pub(super) fn keep_in(&'static self, value: &mut Value) {
         if let Value::Object(object) = value {
             self.keep(object);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_elsewhere_is_left_out_at_every_depth() {
+    fn members_that_lead_elsewhere_are_dropped_at_every_depth() {
         let elsewhere = || json!({ "url": "https://evil.example" });
         let schema = json!({
             "type": "object",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn data_stays_as_it_is() {
+    fn data_stays_unchanged() {
         let schema = json!({ "default": { "servers": [1] }, "enum": [{ "externalDocs": 1 }], "required": ["servers"] });
         let operation = json!({ "requestBody": { "content": { "text/plain": { "schema": schema } } } });
         assert_eq!(kept(operation.clone()), operation);

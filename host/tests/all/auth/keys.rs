@@ -136,7 +136,7 @@ async fn the_command_lists_rotates_and_disables_keys() {
     assert!(refused.contains(&format!("there is no key `{first}`")), "{refused}");
     for other in ["../services", "rotate?x=1", "0123456789ABCDEF", "0123456789abcde", "0123456789abcdef0"] {
         let refused = keys(&["disable", other]).await.unwrap_err();
-        assert!(refused.contains("it has 16 digits of 0-9 and a-f"), "{refused}");
+        assert!(refused.contains("a key id has 16 digits of 0-9 and a-f"), "{refused}");
     }
 }
 

@@ -33,7 +33,7 @@ async fn a_revert_in_development_says_loudly_what_was_reverted_why_and_what_to_d
     let mut program = Program::spawn(command, &folder).await;
 
     fs::write(&file, variant("sours")).unwrap();
-    program.until_logged(|line| line["message"] == "the new component serves").await;
+    program.until_logged(|line| line["message"] == "variant: deployed the changed component").await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let items = format!("{}/variant/items", program.gateway);
     let added = client.post(items).json(&json!({ "name": "sour" })).send().await.unwrap();
@@ -42,9 +42,9 @@ async fn a_revert_in_development_says_loudly_what_was_reverted_why_and_what_to_d
     let line = program.until_logged(|line| line["level"] == "ERROR").await;
     let said: Vec<&str> = line["message"].as_str().unwrap().lines().map(str::trim).collect();
     let [what, why, next, force] = said[..] else { panic!("four lines: {said:#?}") };
-    assert!(what.starts_with("variant: REVERTED. Your last build, "), "{what}");
+    assert!(what.starts_with("variant: REVERTED. Your last build "), "{what}");
     assert!(why.starts_with("why:") && why.contains("the probe GET /health was answered with 500"), "{why}");
-    assert!(next.starts_with("next: correct the component"), "{next}");
+    assert!(next.starts_with("next: fix the component"), "{next}");
     assert!(force.ends_with(&format!("comptoir deploy variant {} --force", file.display())), "{force}");
 }
 

@@ -75,5 +75,5 @@ async fn a_password_file_that_others_may_read_is_refused() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let output = serve_alone(&folder, TWO).arg("--operator-password-file").arg(&file).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("password has mode 644: a password stands in it"), "{said}");
+    assert!(!output.status.success() && said.contains("password has mode 644, but contains a password"), "{said}");
 }

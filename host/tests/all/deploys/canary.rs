@@ -192,7 +192,7 @@ async fn a_candidate_that_does_worse_is_taken_back_by_itself() {
     };
     assert_eq!(ends(&history)[0], ("canary", "reverted"));
     let why = history[0]["detail"].as_str().unwrap();
-    assert!(why.contains("GET /variant/items failed") && why.contains("the one before 0 of"), "{why}");
+    assert!(why.contains("GET /variant/items failed") && why.contains("the previous revision 0 of"), "{why}");
     stand.serves(&old).await;
     let again = stand.send("?canary=1%25", variant("fails-some")).await;
     refuses(&again, 422, "DEPLOY_REFUSED", "verified", "the host has already reverted this component");

@@ -118,7 +118,7 @@ async fn a_command_that_fails_says_why_and_what_to_do() {
     assert!(refused.contains("could not be probed: the probe GET /health was answered with 500"), "{refused}");
     let other = "0".repeat(64);
     let changed = complaint(&command(&stand, &["deploy", "variant", &good, "--replaces", &other]).await);
-    assert!(changed.contains("not at the revision that this was meant to replace"), "{changed}");
+    assert!(changed.contains("not the revision that this deploy was meant to replace"), "{changed}");
     let absent = complaint(&command(&stand, &["deploy", "variant", "absent.wasm"]).await);
     assert!(absent.contains("cannot read absent.wasm"), "{absent}");
     let nothing = complaint(&command(&stand, &["rollback", "variant"]).await);

@@ -75,7 +75,7 @@ async fn is_taken_back(words: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_fails_three_requests_of_ten_is_taken_back() {
-    is_taken_back("fails-some", "requests, the one before 0 of").await;
+    is_taken_back("fails-some", "requests, the previous revision 0 of").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ async fn a_revision_that_fails_only_post_is_taken_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_answers_404_to_everything_is_taken_back() {
-    is_taken_back("finds-nothing", "/variant/items found nothing in all of").await;
+    is_taken_back("finds-nothing", "/variant/items answered 404 to all of").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +95,7 @@ async fn a_revision_that_traps_is_taken_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_is_many_times_slower_is_taken_back() {
-    is_taken_back("slow", "ms where the one before took").await;
+    is_taken_back("slow", "ms, the previous revision took").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
