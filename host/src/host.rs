@@ -1,8 +1,8 @@
-//! A host from start to shutdown: what is made, in which order, and how it ends.
+//! A host from start to shutdown: what is built, in which order, and how it stops.
 //!
-//! Everything that can be wrong with the surroundings is found before a client can connect: the manifest, the data folder, the
-//! components, their databases, the ports, and an operator's login that everybody knows. Ports are taken first and listened on last:
-//! until the host can serve, a client is refused instead of left waiting.
+//! The host finds all faults of its environment before a client can connect: in the manifest, the data folder, the components, the
+//! databases, the ports, and an operator's login with a public password. It binds its ports first and listens on them last. Until it can
+//! serve, a client's connection is refused instead of left waiting.
 
 mod databases;
 mod surroundings;
@@ -35,24 +35,24 @@ use surroundings::{Listening, Surroundings};
 
 pub use surroundings::check;
 
-/// What a host is started with, beside its manifest.
+/// The options of a host that are not in its manifest.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// A new password for the operator's login, set before anything is served.
+    /// A new password for the operator's login, set before the host serves.
     pub operator_password: Option<String>,
-    /// Where compiled code is kept; in the data folder unless it is given.
+    /// The folder of the compilation cache. Default: `cache` in the data folder.
     pub cache: Option<PathBuf>,
-    /// The program that compiles components in a process of its own, as `comptoir compile`; in this process without it.
+    /// The `comptoir` program, which compiles each component in a separate process. None to compile in this process.
     pub compiler: Option<PathBuf>,
-    /// Deploy a component whenever its file changes: for development.
+    /// Deploy a component whenever its file changes. For development.
     pub watch: bool,
-    /// The time of day that host and guests see.
+    /// The wall clock of host and guests.
     pub clock: Clock,
-    /// What the log counts of the lines that it drops, for the metrics and the log itself.
+    /// The counter of dropped log lines, for the metrics and the log itself.
     pub dropped_lines: Option<DroppedLines>,
 }
 
-/// A host that serves. Dropping it without `shutdown` stops its listeners at the end of the process.
+/// A running host. If it is dropped without `shutdown`, its listeners stay open until the process ends.
 pub struct Host {
     manifest: Manifest,
     addresses: Addresses,
@@ -66,24 +66,24 @@ pub struct Host {
     _folder: DataFolder,
 }
 
-/// Where a host listens: the ports that it really got.
+/// The addresses on which a host listens, with the real ports.
 #[derive(Debug, Clone)]
 pub struct Addresses {
-    /// `http`, or `https` where the gateway and the services' own listeners speak TLS.
+    /// The scheme of the gateway and the services' own listeners: `https` if they use TLS, else `http`.
     pub scheme: &'static str,
-    /// The routes of all services.
+    /// The gateway, with the routes of all services.
     pub gateway: SocketAddr,
-    /// The operator's.
+    /// The admin listener.
     pub admin: SocketAddr,
-    /// The services' own listeners.
+    /// The services' own listeners, by service.
     pub services: BTreeMap<String, SocketAddr>,
 }
 
 impl Host {
-    /// Starts a host. When this returns, it serves.
+    /// Starts a host. It serves when this returns.
     ///
     /// # Errors
-    /// One sentence that says what was wrong with the surroundings and what to do. Nothing serves then.
+    /// What is wrong, and what to do about it. The host does not serve then.
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
         let folder = DataFolder::open(data)?;
         let record = Record::open(folder.path(), options.clock.clone())?;
@@ -135,22 +135,23 @@ impl Host {
         })
     }
 
-    /// Where it listens.
+    /// The addresses on which the host listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// What it began to serve with.
+    /// The deployment with which the host started.
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
     }
 
-    /// The operator's login while its password is the seeded one that everybody knows.
+    /// The name of the operator's login, if its password is still the seeded one, which is public.
     pub fn development_login(&self) -> Option<&str> {
         self.development_login.as_deref()
     }
 
-    /// Stops accepting, lets running requests end and closes idle connections. Whether all ended in the manifest's time.
+    /// Stops accepting connections, drains running requests and closes idle connections. Returns whether all requests ended within
+    /// `shutdown_time`.
     pub async fn shutdown(self) -> bool {
         self.stop.send_replace(true);
         self.deployer.stop();
@@ -183,7 +184,7 @@ impl Listening {
     }
 }
 
-/// Goes on with something until the host stops.
+/// Runs a task until the host stops.
 async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => {}
@@ -191,7 +192,7 @@ async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Ou
     }
 }
 
-/// Memories of instances that there may be at one moment: of those that have a slot, and of those that wait to be used again.
+/// The most linear memories at one moment: of instances that run, and of reusable instances that wait for a request.
 fn instances(manifest: &Manifest) -> u32 {
     let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { IDLE_INSTANCES };
     manifest.services.values().map(each).fold(manifest.instances, u32::saturating_add)
@@ -204,20 +205,20 @@ async fn platform(
     clock: Clock,
 ) -> anyhow::Result<Platform> {
     let cache = cache.unwrap_or_else(|| folder.path().join(CACHE));
-    let engines = Engines::new(&cache, instances(manifest)).context("the WebAssembly engine cannot start")?;
+    let engines = Engines::new(&cache, instances(manifest)).context("cannot start the WebAssembly engine")?;
     let Databases { storages, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
-    let audit = audit.with_context(|| format!("the audit log in {} cannot be used", folder.path().display()))?;
+    let audit = audit.with_context(|| format!("cannot use the audit log in {}", folder.path().display()))?;
     let passwords = Passwords::new(manifest.passwords.limits());
     let passwords = Arc::new(
         passwords.with_minimum_characters(manifest.passwords.minimum).with_work_factor(manifest.passwords.work()),
     );
-    let background = Arc::new(Background::new().context("no threads for guests that compute for long")?);
+    let background = Arc::new(Background::new().context("cannot start the threads for long-running calls")?);
     Ok(Platform { engines, tokens, passwords, audit, background, clock, folder: folder.path().to_owned(), storages })
 }
 
-/// Sets the operator's password where one was given, and refuses to be reachable with one that everybody knows. Gives the
-/// name of the login while it has that one.
+/// Sets the operator's password if a new one was given. Refuses to listen beyond loopback as long as the password is the seeded one, which
+/// is public. Returns the name of the login in that case.
 async fn check_operator(
     gateway: &Arc<Gateway>,
     operator: &Operator,
@@ -228,8 +229,8 @@ async fn check_operator(
     let Operator { service, path } = operator;
     if let Some(password) = password {
         let (status, answer) = gateway.call(service, Method::PUT, path, Some(&json!({ "password": password }))).await?;
-        let why = answer["error"]["message"].as_str().unwrap_or("no reason given");
-        // A service that cannot do it now keeps no other from serving. Whether this host may serve is decided below.
+        let why = answer["error"]["message"].as_str().unwrap_or("the service gave no reason");
+        // A failing service must not keep the others from serving. The check below decides whether this host may serve.
         if status.is_server_error() || status == StatusCode::CONFLICT {
             tracing::error!(service, "--operator-password-file: {why}");
         } else if !status.is_success() {
@@ -241,13 +242,13 @@ async fn check_operator(
     let open = open.into_iter().find(|address| !address.ip().is_loopback());
     if status != StatusCode::OK {
         let failed =
-            format!("the service `{service}` answered {status} to {path}, which `operator` in the manifest names");
-        // A service that fails keeps no other from serving, if its last answer allows what this host listens on.
+            format!("the service `{service}` answered {status} to {path}, the `operator` path in the manifest");
+        // A failing service must not keep the others from serving, if its last answer allows the addresses of this host.
         let was_asked = record.operator_was_seeded()?.filter(|seeded| !seeded || open.is_none());
         if !status.is_server_error() || was_asked.is_none() {
             bail!("{failed}");
         }
-        tracing::error!(service, "{failed}: the host starts because of what it answered before");
+        tracing::error!(service, "{failed}: the host starts anyway, because of the service's last answer");
         return Ok(None);
     }
     let is_seeded = answer["data"]["development"] == json!(true);
@@ -257,7 +258,7 @@ async fn check_operator(
     }
     if let Some(open) = open {
         bail!(
-            "refusing to listen on {open}, which is not loopback, while the operator's password is the seeded one: set \
+            "refusing to listen on {open}, which is not a loopback address, because the operator's password is the seeded one: set \
              another with --operator-password-file"
         );
     }
@@ -269,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_memories_for_the_manifests_instances_and_for_those_that_wait_to_be_used_again() {
+    fn reusable_instances_that_wait_need_memories_too() {
         let of = |reuse: [&str; 2]| {
             let text = "instances = 7\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n".to_owned();
             let service = |name: &str, reuse: &str| {

@@ -1,4 +1,4 @@
-//! Where services and tokens keep what they know: files in the data folder, or schemas in PostgreSQL.
+//! Opens the databases of services and tokens: files in the data folder, or schemas in PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::clock::Clock;
 use crate::manifest::{Grant, HOST_NAME, Limits, Manifest, Postgres, Service};
 use crate::tokens::Tokens;
 
-/// What outlives the host.
+/// The open databases.
 pub(super) struct Databases {
-    /// By service.
+    /// The databases of services, by service.
     pub(super) storages: BTreeMap<String, Arc<dyn Storage>>,
     pub(super) tokens: Arc<Tokens>,
 }
 
-/// Opens what the manifest asks for, and makes what is missing.
+/// Opens the databases that the manifest needs, and creates missing ones.
 pub(super) async fn open(manifest: &Manifest, folder: &DataFolder, clock: &Clock) -> anyhow::Result<Databases> {
     match &manifest.postgres {
         None => in_files(manifest, folder, clock).await,
@@ -28,7 +28,7 @@ pub(super) async fn open(manifest: &Manifest, folder: &DataFolder, clock: &Clock
     }
 }
 
-/// The services that are granted storage.
+/// The services with the `storage` grant.
 fn keepers(manifest: &Manifest) -> impl Iterator<Item = (&String, &Service)> {
     manifest.services.iter().filter(|(_, service)| service.grants.contains(&Grant::Storage))
 }
@@ -42,12 +42,12 @@ async fn in_files(manifest: &Manifest, folder: &DataFolder, clock: &Clock) -> an
             transaction_lease: limits.transaction_time,
             database_bytes: limits.database_bytes,
             migration_wait: limits.time,
-            // The other half of the instances goes on reading.
+            // The other half of the instances can keep reading.
             waiting_for_migrations: limits.concurrency.div_ceil(2),
             ..SqliteConfig::default()
         };
         let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(path, config)).await?;
-        let opened = opened.with_context(|| format!("the database of the service `{name}`"))?;
+        let opened = opened.with_context(|| format!("the database of the service `{name}` cannot be opened"))?;
         storages.insert(name.clone(), Arc::new(opened));
     }
     let tokens = Arc::new(Tokens::open(folder.path(), clock.clone())?);
@@ -67,13 +67,13 @@ async fn in_postgres(
         let file = folder.database(name)?;
         if file.exists() {
             bail!(
-                "the service `{name}` has a database in {}, which nothing reads while [postgres] is in the manifest: move the \
-                 file away, or take [postgres] out",
+                "the service `{name}` has a database in {}, but the manifest has [postgres], so the host would ignore it: move the \
+                 file away, or remove [postgres]",
                 file.display()
             );
         }
         let opened = server.open(name, config(limits)).await.with_context(place);
-        let opened = opened.with_context(|| format!("the database of the service `{name}`"))?;
+        let opened = opened.with_context(|| format!("the database of the service `{name}` cannot be opened"))?;
         storages.insert(name.clone(), Arc::new(opened));
     }
     let own = server.open(HOST_NAME, PostgresConfig::default()).await.with_context(place);

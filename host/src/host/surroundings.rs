@@ -1,5 +1,5 @@
-//! What a manifest names outside of itself: files, components and ports. All faults are reported at once, before anything is compiled
-//! or migrated.
+//! Checks everything outside of the manifest that it names: files, components and ports. Reports all faults at once, before the host
+//! compiles or migrates anything.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,17 +16,17 @@ use crate::deploy::{Record, component_faults};
 use crate::listener::Tls;
 use crate::manifest::{Fault, Manifest, ManifestError};
 
-/// Connections that the kernel accepts while the host is not yet looking.
+/// How many connections the kernel queues before the host accepts them.
 const BACKLOG: u32 = 1024;
 
-/// What a host is built from, beside its data folder.
+/// The certificate and the ports of a host.
 pub(super) struct Surroundings {
-    /// The certificate that the manifest names.
+    /// The TLS certificate, if the manifest names one.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) bound: Bound,
 }
 
-/// Ports that are bound, but not listened on: a client that connects is refused.
+/// Ports that are bound but do not listen yet: connections to them are refused.
 pub(super) struct Bound {
     gateway: Port,
     admin: Port,
@@ -47,7 +47,7 @@ pub(super) struct Listening {
     pub(super) services: Vec<(String, TcpListener)>,
 }
 
-/// Checks what a manifest names as a first start does, except its ports, which a running host may have.
+/// Checks everything that a manifest names, as for a first start. Skips the ports, because a running host may have them.
 ///
 /// # Errors
 /// All faults.
@@ -59,10 +59,10 @@ pub fn check(manifest: &Manifest, clock: &Clock) -> Result<(), ManifestError> {
 }
 
 impl Surroundings {
-    /// Checks all that a manifest names, and takes its ports.
+    /// Checks everything that a manifest names, and binds its ports.
     ///
     /// # Errors
-    /// All faults. Nothing is taken then.
+    /// All faults. No port stays bound then.
     pub(super) fn open(manifest: &Manifest, record: &Record, clock: &Clock) -> Result<Self, ManifestError> {
         let mut faults = component_faults(manifest, Some(record), clock.unix_seconds());
         let tls = tls(manifest, &mut faults);
@@ -92,7 +92,7 @@ fn postgres(manifest: &Manifest, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Binds every port before anything slow or lasting happens, so that a port that another program listens on is found at once.
+/// Binds all ports. This runs before any slow or lasting step, so that a port in use is reported at once.
 fn bind(manifest: &Manifest, faults: &mut Vec<Fault>) -> Option<Bound> {
     let mut bind = |key: &str, address: SocketAddr, whose: String| {
         let bound = bind_one(address).map(|(socket, address)| Port { socket, address, whose: whose.clone() });
@@ -105,14 +105,14 @@ fn bind(manifest: &Manifest, faults: &mut Vec<Fault>) -> Option<Bound> {
         let key = format!("services.{name}.listen");
         bind(&key, address, format!("the service `{name}`")).map(|port| (name.clone(), port))
     });
-    // All of them, to report each that cannot be taken.
+    // Collected before the first `?`, so that every port in use is reported.
     let services: Vec<_> = services.collect();
     Some(Bound { gateway: gateway?, admin: admin?, services: services.into_iter().collect::<Option<_>>()? })
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As `TcpListener::bind` does: a restart need not wait for the connections of the host before.
+    // As in `TcpListener::bind`: a restart does not have to wait for old connections in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     let address = socket.local_addr()?;
@@ -121,7 +121,7 @@ fn bind_one(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
 
 fn cannot_listen(whose: &str, address: SocketAddr, error: &io::Error) -> String {
     format!(
-        "{whose} cannot listen on {address}: {error}. Stop what uses that port, or give another one in the manifest"
+        "{whose} cannot listen on {address}: {error}. Stop the program that uses this port, or choose another in the manifest"
     )
 }
 
@@ -131,7 +131,7 @@ impl Bound {
         Addresses { scheme, gateway: self.gateway.address, admin: self.admin.address, services }
     }
 
-    /// Lets clients connect.
+    /// Starts to listen, so that clients can connect.
     pub(super) fn listen(self) -> anyhow::Result<Listening> {
         let services = self.services.into_iter().map(|(name, port)| Ok((name, port.listen()?)));
         Ok(Listening {
@@ -143,12 +143,15 @@ impl Bound {
 }
 
 impl Port {
-    /// Fails if another program listens by now. Binding does not keep out one that sets SO_REUSEADDR, as this one does.
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// Another program listens on the port by now. Binding does not prevent that if both programs set SO_REUSEADDR.
     fn listen(self) -> anyhow::Result<TcpListener> {
         let Self { socket, address, whose } = self;
         socket
             .listen(BACKLOG)
-            .with_context(|| format!("{whose} cannot listen on {address}: another program does since"))
+            .with_context(|| format!("{whose} cannot listen on {address}: another program listens there by now"))
     }
 }
 
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_refuses_clients_until_the_host_listens_and_takes_them_from_then_on() {
+    async fn a_port_refuses_connections_until_the_host_listens() {
         let bound = bind(&manifest("127.0.0.1:0", &service("a")), &mut Vec::new()).unwrap();
         let gateway = bound.addresses("http").gateway;
         let refused = TcpStream::connect(gateway).await.unwrap_err();
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_that_a_manifest_names_and_is_not_there_is_reported_at_once_with_its_line() {
+    async fn everything_that_is_missing_is_reported_at_once_with_its_line() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let tls = "tls = { certificate = \"shop.pem\", key = \"shop.key\" }\n";

@@ -108,7 +108,12 @@ async fn a_component_that_hashes_passwords_and_asks_for_no_least_length_serves_o
     let mut strict = manifest_of(service);
     strict.passwords.minimum = 9;
     let refused = shop.start_again_as(strict, None).await.expect_err("it refuses to start").to_string();
-    assert!(refused.contains("hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to 9"), "{refused}");
+    assert!(
+        refused.contains(
+            "hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to 9"
+        ),
+        "{refused}"
+    );
     shop.start_again_as(manifest_of(service), None).await.expect("it starts");
 }
 

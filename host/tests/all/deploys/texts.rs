@@ -29,7 +29,13 @@ async fn a_component_that_changed_the_text_of_a_migration_that_ran_is_refused_an
     let other_second = rewritten("additive good-2", "labels (id INTEGER PRIMARY KEY", "labels (ID INTEGER PRIMARY KEY");
     let answer = stand.send("", other_second.clone()).await;
     refuses(&answer, 422, "DEPLOY_REFUSED", "migrated", "its migration 2 has another text");
-    refuses(&stand.send("?force=true", other_second).await, 422, "DEPLOY_REFUSED", "migrated", "into a new migration 3");
+    refuses(
+        &stand.send("?force=true", other_second).await,
+        422,
+        "DEPLOY_REFUSED",
+        "migrated",
+        "into a new migration 3",
+    );
     stand.serves(&additive).await;
     stand.deployed("additive good-3").await;
 }
