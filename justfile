@@ -2,22 +2,23 @@
 
 target := "wasm32-wasip2"
 
-# What `just run` and `just dev` serve: `just manifest=shop.toml dev`.
+# The manifest for `just run` and `just dev`. To use another one: `just manifest=shop.toml dev`.
 manifest := env("COMPTOIR_MANIFEST", "host/comptoir.toml")
 
-# The components that it names and that are built here: it names them target/wasm32-wasip2/component/NAME.wasm.
+# The components in the manifest that are built here, as target/wasm32-wasip2/component/NAME.wasm.
 components := shell('sed -nE "s|^[^#]*component *= *[^#]*$2/component/([A-Za-z0-9_-]+)[.]wasm.*|\\1|p" "$1" | sort -u | xargs', manifest, target)
 
-# Their packages, for cargo, which turns a - of a package's name into the _ of a file's.
+# Their packages for cargo. Cargo replaces each - of a package name by _ in file names, so the pattern accepts both.
 packages := replace(replace_regex(components, '(\S+)', "-p '$1'"), "_", "[_-]")
 
-# The host's packages for cargo. Always these, because with others cargo unites other features and compiles wasmtime again.
+# The host's packages for cargo. All recipes use the same ones: with others cargo selects other features and compiles wasmtime again.
 host_packages := "--locked --workspace --exclude 'guest-*'"
 
-# What `just run` serves and the recipes for a running host use.
+# The program that `just run` starts, and that the recipes for a running host call.
 comptoir := "target/debug/comptoir"
 
-# A panic of a component names the file of a library. Without this that is a path of whoever built it, and differs elsewhere.
+# Panic messages of a component contain paths of library sources. This replaces the builder's home folder in them, so that every
+# machine builds the same bytes.
 export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := "--remap-path-prefix=" + trim_end_match(env("CARGO_HOME", home_directory() / ".cargo"), "/") + "=/cargo"
 
 [private]
@@ -30,28 +31,28 @@ run *arguments: build
 
 # Run every test; `just test NAME` runs those whose names contain it
 test *filter: components guests
-    # Half of the tests' time is waiting, so two at once for each processor.
+    # The tests spend half of their time waiting, so two run at once for each processor.
     RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test {{host_packages}} -- {{filter}}
 
-# Run the suite on PostgreSQL, on a server of its own that goes afterwards; needs its programs (Debian: apt-get install postgresql)
+# Run the tests on a temporary PostgreSQL server. Needs PostgreSQL's programs (Debian: apt-get install postgresql)
 test-postgres *filter: components guests
     #!/usr/bin/env bash
     set -euo pipefail
-    # Debian keeps the server's programs out of the path.
+    # Debian does not put the server's programs into PATH.
     PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)
-    command -v initdb >/dev/null || { echo "there is no initdb: install PostgreSQL 14 or newer" >&2; exit 1; }
+    command -v initdb >/dev/null || { echo "initdb is missing: install PostgreSQL 14 or newer" >&2; exit 1; }
     folder=$(mktemp -d)
     password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     echo "$password" > "$folder/password"
-    # An authority, and the server's certificate that leads to it.
+    # A certificate authority, and a server certificate that it signs.
     new_key=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
     "${new_key[@]}" -x509 -days 2 -subj /CN=authority -keyout "$folder/ca.key" -out "$folder/ca.pem" 2>/dev/null
     "${new_key[@]}" -subj /CN=server -keyout "$folder/server.key" -out "$folder/server.csr" 2>/dev/null
     openssl x509 -req -days 2 -in "$folder/server.csr" -CA "$folder/ca.pem" -CAkey "$folder/ca.key" -CAcreateserial \
         -extfile <(echo subjectAltName=IP:127.0.0.1) -out "$folder/server.pem" 2>/dev/null
-    # The server's own user reads the key, the tests the rest.
+    # Only the server's user may read the keys. The tests read the other files.
     chmod 600 "$folder"/*.key
-    # The server does not run as root.
+    # PostgreSQL refuses to run as root.
     as=(env "PATH=$PATH")
     if [ "$(id -u)" = 0 ]; then
         as=(runuser -u postgres -- "${as[@]}")
@@ -60,10 +61,10 @@ test-postgres *filter: components guests
     in_folder() { (cd "$folder" && "${as[@]}" "$@"); }
     trap 'in_folder pg_ctl -D data -m immediate -s stop || true; rm -rf "$folder"' EXIT
     in_folder initdb -D data -U comptoir --pwfile=password --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null
-    # No sync: nobody keeps what the tests write.
+    # Without fsync, because the data of tests need not survive a crash.
     settings="-c unix_socket_directories=$folder -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off"
     settings+=" -c max_connections=400 -c ssl=on -c ssl_cert_file=$folder/server.pem -c ssl_key_file=$folder/server.key"
-    # A port that nothing else has.
+    # Tries random ports until one is free.
     tried=0
     until in_folder pg_ctl -D data -s -w -l log start -o "$settings -c port=$((port = 20000 + RANDOM % 12000))"; do
         ((++tried < 5)) || { cat "$folder/log" >&2; exit 1; }
@@ -71,17 +72,17 @@ test-postgres *filter: components guests
     export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@127.0.0.1:$port/postgres"
     export COMPTOIR_TEST_POSTGRES_AUTHORITY="$folder/ca.pem"
     cargo test {{host_packages}} --lib -- --include-ignored postgres:: {{filter}}
-    # Left out is what is about files, about answers that are remembered (here none is), and what fills tables for minutes.
+    # Skips tests of SQLite files, tests of the response cache (PostgreSQL does not use it), and tests that fill tables for minutes.
     about_files="answers:: backup:: crashes:: no_token_and_no_password_lies each_installation a_backup_holds_every_key
         a_full_database a_database_that_fails_is_not a_file_that_is_no_database whose_session_ends_while_it_waits_for_the_writer million::"
     RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test {{host_packages}} --test all -- \
         --include-ignored $(printf -- '--skip %s ' $about_files) {{filter}}
 
-# Try what must hold whatever is asked with so many cases of each: a few are in `just test`
+# Run the property tests with this many random cases each; `just test` runs only a few
 fuzz cases="10000": components guests
     PROPTEST_CASES={{cases}} cargo test {{host_packages}} --test all -- properties::
 
-# Format, documents, lints with warnings refused, documentation
+# Check formatting, links and commands of the documents, lints and API documentation; warnings are errors
 check: toolchain
     cargo fmt --all --check
     .ci/documents
@@ -93,12 +94,12 @@ check: toolchain
 prose-sample seed:
     @.ci/prose-sample {{seed}}
 
-# Licences, banned crates and sources of all that is built in. The first time it installs cargo-deny, which takes some minutes
+# Check licences and sources of all dependencies. The first run installs cargo-deny, which takes some minutes
 deny:
     @command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
     cargo deny --workspace --locked --config .ci/deny.toml check bans licenses sources
 
-# What is known to be wrong with what is built in. Fetches the RustSec database from its git repository
+# Check all dependencies for known vulnerabilities. Fetches the RustSec database from its git repository
 advisories:
     @command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
     cargo deny --workspace --locked --config .ci/deny.toml check advisories
@@ -118,11 +119,11 @@ dist: components
 components: toolchain
     cargo build --locked --profile component --target {{target}} {{packages}}
 
-# Build the manifest's components twice, as they were committed, in folders and with a cargo home of other names, and compare them
+# Build the committed components twice, in different folders and with different cargo homes, and check that the bytes are equal
 reproduce: toolchain
     #!/usr/bin/env bash
     set -euo pipefail
-    # Whoever builds may have their own.
+    # The user's own settings would change the bytes.
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET_DIR CARGO_TARGET_DIR
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
@@ -141,7 +142,7 @@ reproduce: toolchain
 guests: toolchain
     cargo build --locked --profile component --target {{target}} -p 'guest-*'
 
-# Serve the shop and take up every change of a component's source
+# Serve the shop; rebuild and deploy a component whenever its source changes
 dev *arguments: build
     #!/usr/bin/env bash
     set -u
@@ -153,81 +154,81 @@ dev *arguments: build
         if [ -n "$(find components wit -type f -newer "$stamp" -print -quit)" ]; then
             touch "$stamp"
             echo "building the components"
-            just manifest={{quote(manifest)}} components || echo "not built: the old revisions go on serving"
+            just manifest={{quote(manifest)}} components || echo "the build failed: the old revisions keep serving"
         fi
         sleep 0.3
     done
 
-# Build one component and put it in charge in the running host
+# Build one component and deploy it to the running host
 upgrade service *arguments: toolchain
     cargo build --locked --quiet --profile component --target {{target}} -p {{service}}
     {{comptoir}} deploy {{service}} target/{{target}}/component/{{service}}.wasm {{arguments}}
 
-# Go back to the revision before, at once
+# Roll back to the previous revision, at once
 rollback service *arguments:
     {{comptoir}} rollback {{service}} {{arguments}}
 
-# What is tried on a share of the callers (`just upgrade orders --canary 5%`), or another share for it
+# Show the running canary, or change its share; `just upgrade orders --canary 5%` starts one
 canary *arguments:
     {{comptoir}} canary {{arguments}}
 
-# Put what is tried in charge
+# Promote the canary: send it all traffic
 promote *arguments:
     {{comptoir}} promote {{arguments}}
 
-# End what is tried: everybody is served as before
+# Abort the canary: the active revisions answer all callers again
 abort *arguments:
     {{comptoir}} abort {{arguments}}
 
-# What became of a service's revisions
+# List the deploys, rollbacks and reverts of a service
 history service *arguments:
     {{comptoir}} history {{service}} {{arguments}}
 
-# What serves now, and how it does
+# Show the active revision of each service and its traffic
 status *arguments:
     {{comptoir}} status {{arguments}}
 
-# Swap a component under load, 1,000 times unless told otherwise, and print what that cost
+# Swap a component under load, 1,000 times by default, and print lost requests and delays
 swap-lab *arguments: components
     .ci/measured swap-lab {{arguments}} -- cargo bench {{host_packages}} --bench swap_lab --
 
-# Refuse logins of every kind, 300 times each unless told otherwise, and print whether their time tells who has an account
+# Time refused logins of each kind, 300 by default, and print whether the time reveals which accounts exist
 timing-lab *arguments: components
     .ci/measured timing-lab {{arguments}} -- cargo bench {{host_packages}} --bench timing_lab --
 
-# Compare with a native server, about five minutes: `just bench --help` lists the parts; --quick, --url flask=127.0.0.1:5000
+# Compare the host with a native server, about five minutes. `just bench --help` lists parts and options
 bench *arguments: components guests
     .ci/measured bench {{arguments}} -- cargo bench {{host_packages}} --bench bench --
 
-# Measure the parts of a request in process; `just bench-micro NAME` those whose names contain it
+# Measure the parts of a request within one process; `just bench-micro NAME` runs those whose names contain it
 bench-micro *filter: components guests
     cargo bench {{host_packages}} --bench micro -- {{filter}}
 
-# Go through every benchmark once, briefly, to see that each works
+# Run every benchmark once, briefly, to check that it works
 bench-once: components guests
     cargo test {{host_packages}} --bench bench --bench micro
 
-# Install the server that `just bench` also compares with. Takes some minutes
+# Install wasmtime's own server, which `just bench` compares with if it is there. Takes some minutes
 bench-tools:
     cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features run,serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
 
-# Kill a serving host, 200 times unless told otherwise, cut its power, fill its disk, stop it, and print what it kept of its word
+# Kill a serving host 200 times by default, simulate power cuts and full disks, and print whether acknowledged writes survived
 crash-lab *arguments: components
     .ci/measured crash-lab {{arguments}} -- cargo bench {{host_packages}} --bench crash_lab --
 
-# Run every attack of the hostile components beside load on a sibling, and print what that and the host's memory notice
+# Run the attacks of hostile components beside load on another service, and print their effect on it and on the host's memory
 hostile-lab *arguments: components guests
     .ci/measured hostile-lab {{arguments}} -- cargo bench {{host_packages}} --bench hostile_lab --
 
-# Fill each table that clients can fill with a million rows, a few minutes, and use the shop with the limits that it ships with
+# Fill each table that clients can fill with a million rows and use the shop with its default limits. Takes a few minutes
 rows-lab: components
     cargo test {{host_packages}} --test all -- --ignored --test-threads 1 million::
 
-# Delete the databases, the keys and the compiled code of the shop
+# Delete the shop's databases, keys and compiled artifacts
 clean-data:
     rm -rf data
 
-# What cannot be declared in Cargo.toml: the compiler's target for components
+# Installs the compiler's target for components, which Cargo.toml cannot declare
 [private]
 toolchain:
     @rustup target list --installed | grep -qx {{target}} || rustup target add {{target}}

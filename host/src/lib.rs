@@ -1,7 +1,7 @@
 //! Comptoir: a host for WebAssembly services.
 //!
-//! One binary loads a manifest, compiles the components that it names and serves them over HTTP, each request in a sandbox of
-//! its own. This is the way of a request:
+//! One binary reads a manifest, compiles the components that it names, and serves them over HTTP. Each request runs in its own sandbox.
+//! This is the path of a request:
 //!
 //! ```text
 //! bytes -> listener -> route -> gate -> revision -> guest -> response
@@ -9,21 +9,22 @@
 //!                        NoRoute  Refusal  Vacant     Failure      -> error -> response, in the envelope
 //! ```
 //!
-//! A revision that gave the answer before, and would give it again, makes no guest (`answers`).
+//! If the response cache has a current response, no guest runs (`answers`).
 //!
 //! # Invariants
 //!
-//! - A revision answers nothing but an `Admitted`, and the gate alone makes one.
-//! - A request sees one deployment, from its route to the last byte of its answer.
-//! - An answer is given again only where the guest would give it now; the gate runs before that is asked.
-//! - `deploy` is the only writer of the deployment.
-//! - Signing keys and password hashes are computed on in the host and never enter a guest.
-//! - `route`, `gate`, `tokens`, `passwords` and the crate `storage` know no wasm and no HTTP status: `error` maps their errors to one.
+//! - A revision answers only an `Admitted` request, and only the gate can make one.
+//! - A request sees one deployment, from its route to the last byte of its response.
+//! - A cached response is used only if the guest would return the same now. The gate checks the request before the cache is read.
+//! - Only `deploy` changes the deployment.
+//! - Signing keys and password hashes stay in the host. They never enter a guest.
+//! - `route`, `gate`, `tokens`, `passwords` and the crate `storage` know no wasm and no HTTP status: `error` maps their errors to
+//!   a status.
 //! - A module uses only modules that are listed below it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
-// A module uses only modules that stand below it, and a leaf uses none: `tests/all/architecture.rs` reads this list.
+// In topological order: a module uses only modules below it, and a leaf uses none. `tests/all/architecture.rs` reads this list.
 
 // Builds everything else, serves, and stops.
 pub mod host;
@@ -35,7 +36,7 @@ pub mod gateway;
 // Turns every failure into an HTTP response.
 pub mod error;
 
-// Brings revisions into service, judges them and rolls them back.
+// Deploys revisions, watches them and reverts the bad ones.
 pub mod deploy;
 
 // A compiled component, and what runs it.
@@ -45,13 +46,13 @@ pub mod engine;
 // The interfaces that a component may import.
 pub mod guest;
 
-// What comes before a revision: connections, access control, the manifest.
+// Checks a request before it reaches a revision: connections, access control. Also the manifest.
 pub mod listener;
 pub mod gate;
 pub mod head;
 pub mod manifest;
 
-// What a revision's answer may be taken from or stored in.
+// Data that outlives a request: cached responses, tokens, the audit log, backups.
 pub mod answers;
 pub mod backup;
 pub mod signature;

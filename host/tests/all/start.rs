@@ -196,7 +196,10 @@ async fn a_service_that_cannot_say_who_the_operator_is_keeps_no_other_from_servi
     let mut open = shop_manifest();
     open.listeners.gateway = ([0, 0, 0, 0], 0).into();
     let text = format!("{:#}", shop.start_again_as(open, None).await.unwrap_err());
-    assert!(text.contains("the service `auth` answered 503") && text.contains("the `operator` path in the manifest"), "{text}");
+    assert!(
+        text.contains("the service `auth` answered 503") && text.contains("the `operator` path in the manifest"),
+        "{text}"
+    );
     let record = rusqlite::Connection::open(shop.data.path().join("deploys.db")).unwrap();
     record.execute("DELETE FROM notes", []).unwrap();
     let text = format!("{:#}", shop.start_again_as(shop_manifest(), None).await.unwrap_err());
