@@ -73,13 +73,13 @@ use arc_swap::ArcSwap;
 use storage::Storage;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::answers::Answers;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::engine::Engines;
 use crate::manifest::{Manifest, Reuse, Service};
 use crate::passwords::Passwords;
-use crate::revision::{Background, Idle, Slots};
+use crate::response_cache::ResponseCache;
+use crate::revision::{Background, IdleInstances, Slots};
 use crate::tokens::Tokens;
 
 pub use deployment::{Deployment, Document, Served, Vacancy};
@@ -97,7 +97,7 @@ use stage::Stage;
 /// Everything of the host that services share: engines, tokens, passwords, databases.
 pub struct Platform {
     /// Both wasmtime engines.
-    pub engines: Engines,
+    pub engines: Arc<Engines>,
     /// Issues and verifies access tokens.
     pub tokens: Arc<Tokens>,
     /// Password hashing.
@@ -118,9 +118,9 @@ pub struct Platform {
 struct Lane {
     slots: Arc<Slots>,
     /// Reusable instances. None if each request gets a fresh instance.
-    idle: Option<Arc<Idle>>,
+    idle: Option<Arc<IdleInstances>>,
     /// The response cache. None if the manifest turns it off.
-    answers: Option<Arc<Answers>>,
+    answers: Option<Arc<ResponseCache>>,
     /// Locked while a deploy, a rollback or a promotion of the service runs.
     busy: Arc<tokio::sync::Mutex<()>>,
     /// Previous revisions that stay compiled, newest first.
@@ -154,11 +154,11 @@ impl Deployer {
         let slots = Slots::divide(manifest.instances as usize, &limits);
         let lane = |service: &Service, slots| Lane {
             slots: Arc::new(slots),
-            idle: Idle::new(service.reuse).map(Arc::new),
+            idle: IdleInstances::new(service.reuse).map(Arc::new),
             // A reused instance keeps state between requests, and its responses may contain that state. So they are not cached.
             answers: Some(service.limits.answers_bytes)
                 .filter(|bytes| *bytes > 0 && service.reuse == Reuse::Never)
-                .map(Answers::new)
+                .map(ResponseCache::new)
                 .map(Arc::new),
             busy: Arc::default(),
             kept: Mutex::default(),

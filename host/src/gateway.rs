@@ -172,7 +172,7 @@ impl Gateway {
         let admitted = pending.with_body(body)?;
         let (summary, peers) = (admitted.summary(), self.peers(&deployment, served, &id, trace_parent.as_ref(), 0));
         let answer = served.revision.answer(admitted, peers).await?;
-        log.note(answer.excuse, answer.output);
+        log.note(answer.dependency_failure, answer.output);
         // A refusal by the service belongs into the audit log as much as one by the gate.
         if answer.response.status() == StatusCode::FORBIDDEN {
             self.gate.audit_refusal_by_service(&summary);

@@ -28,7 +28,7 @@ use crate::gateway::{Door, Gateway, Hosts};
 use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
 use crate::passwords::Passwords;
-use crate::revision::{Background, IDLE_INSTANCES};
+use crate::revision::{Background, MAX_IDLE_INSTANCES};
 use crate::telemetry::{DroppedLines, Metrics};
 use databases::Databases;
 use surroundings::{Listening, Surroundings};
@@ -194,7 +194,7 @@ async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Ou
 
 /// The most linear memories at one moment: of instances that run, and of reusable instances that wait for a request.
 fn instances(manifest: &Manifest) -> u32 {
-    let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { IDLE_INSTANCES };
+    let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { MAX_IDLE_INSTANCES };
     manifest.services.values().map(each).fold(manifest.instances, u32::saturating_add)
 }
 
@@ -214,7 +214,8 @@ async fn platform(
         passwords.with_minimum_characters(manifest.passwords.minimum).with_work_factor(manifest.passwords.work()),
     );
     let background = Arc::new(Background::new().context("cannot start the threads for long-running calls")?);
-    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder: folder.path().to_owned(), storages })
+    let (engines, folder) = (Arc::new(engines), folder.path().to_owned());
+    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder, storages })
 }
 
 /// Sets the operator's password if a new one was given. Refuses to listen beyond loopback as long as the password is the seeded one, which
@@ -280,7 +281,7 @@ mod tests {
             instances(&Manifest::parse(Path::new("c.toml"), &text).unwrap())
         };
         assert_eq!(of(["never", "never"]), 7);
-        assert_eq!(of(["never", "anyone"]), 7 + IDLE_INSTANCES);
-        assert_eq!(of(["session", "anyone"]), 7 + 2 * IDLE_INSTANCES);
+        assert_eq!(of(["never", "anyone"]), 7 + MAX_IDLE_INSTANCES);
+        assert_eq!(of(["session", "anyone"]), 7 + 2 * MAX_IDLE_INSTANCES);
     }
 }

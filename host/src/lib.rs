@@ -9,7 +9,7 @@
 //!                        NoRoute  Refusal  Vacant     Failure      -> error -> response, in the envelope
 //! ```
 //!
-//! If the response cache has a current response, no guest runs (`answers`).
+//! If the response cache has a current response, no guest runs (`response_cache`).
 //!
 //! # Invariants
 //!
@@ -43,17 +43,17 @@ pub mod deploy;
 pub mod revision;
 pub mod engine;
 
-// The interfaces that a component may import.
-pub mod guest;
-
 // Checks a request before it reaches a revision: connections, access control. Also the manifest.
 pub mod listener;
 pub mod gate;
 pub mod head;
 pub mod manifest;
 
+// The interfaces that a component may import.
+pub mod guest;
+
 // Data that outlives a request: cached responses, tokens, the audit log, backups.
-pub mod answers;
+pub mod response_cache;
 pub mod backup;
 pub mod signature;
 pub mod tokens;

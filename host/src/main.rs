@@ -17,15 +17,13 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use comptoir::audit;
 use comptoir::backup::{self, Contents};
 use comptoir::clock::Clock;
-use comptoir::engine::{self, Wasi};
+use comptoir::engine;
 use comptoir::host::{self, Host, Options};
 use comptoir::manifest::Manifest;
 use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
 use output::outln;
-use rustix::process::{Resource, Rlimit, setrlimit};
 use storage::permissions;
-use storage::priority;
 use system::Signals;
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
@@ -76,9 +74,9 @@ enum Command {
     /// Write the man pages of these commands.
     #[command(hide = true)]
     Man(manual::Man),
-    /// Compile the component on stdin to machine code on stdout: what `serve` starts for each that it does not know.
+    /// Compile the component on stdin to machine code on stdout. `serve` starts this for each component that is not in its cache.
     #[command(hide = true)]
-    Compile(Compile),
+    Compile(engine::Compile),
 }
 
 /// `comptoir serve`. Every environment variable that the host reads is an option here, so that `--help` lists all of them.
@@ -160,18 +158,6 @@ struct Verify {
     anchor: Option<String>,
 }
 
-#[derive(Debug, Args)]
-struct Compile {
-    /// Bytes of address space.
-    #[arg(long)]
-    memory: u64,
-    /// Seconds of the processor.
-    #[arg(long)]
-    seconds: u64,
-    #[arg(long)]
-    wasi: String,
-}
-
 fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
         Command::Serve(options) => return run(&options),
@@ -191,7 +177,7 @@ fn main() -> ExitCode {
         Command::Audit(Audit::Verify(options)) => verify(&options),
         Command::Completions(command) => command.run(CommandLine::command()),
         Command::Man(command) => command.run(CommandLine::command()),
-        Command::Compile(options) => compile(&options),
+        Command::Compile(command) => command.run(),
     };
     match ended {
         Ok(()) if output::has_failed() => ExitCode::FAILURE,
@@ -284,30 +270,6 @@ fn verify(options: &Verify) -> anyhow::Result<()> {
 
 fn size(contents: &Contents) -> String {
     format!("{} files, {}", contents.files.len(), bytesize::ByteSize::b(contents.bytes()))
-}
-
-/// Gives itself the lowest priority, bounds on memory and time, and an end with its host, before it looks at what it is given.
-fn compile(options: &Compile) -> anyhow::Result<()> {
-    priority::lower(19).context("its priority cannot be lowered")?;
-    // There niceness is the whole process's, which is what is wanted here.
-    #[cfg(not(target_os = "linux"))]
-    rustix::process::nice(19).context("its priority cannot be lowered")?;
-    // The signal comes when the thread ends that started this process. The host starts it on a thread of its runtime, and those end
-    // with the host. Elsewhere than on Linux the bound on its time must do.
-    #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("it cannot be bound to its host")?;
-    limit(Resource::As, options.memory).context("its memory cannot be bounded")?;
-    limit(Resource::Cpu, options.seconds).context("its time cannot be bounded")?;
-    let wasi = if options.wasi == "0.3" { Wasi::P3 } else { Wasi::P2 };
-    let mut component = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut component)?;
-    let code = engine::compile_apart(wasi, &component)?;
-    std::io::stdout().lock().write_all(&code).context("nobody takes what was compiled")
-}
-
-fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
-    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
 fn read_password(file: &Path) -> anyhow::Result<String> {

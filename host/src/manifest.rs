@@ -26,6 +26,7 @@ use document::Document;
 use listeners::ListenersTable;
 use postgres::PostgresTable;
 
+pub use crate::guest::Grant;
 pub use audit::AuditRules;
 pub use deploy::DeployRules;
 pub use limits::{Limits, LimitsTable};
@@ -133,38 +134,6 @@ pub enum Reuse {
     Session,
     /// Reused for requests of every caller.
     Anyone,
-}
-
-/// A host interface beyond WASI that the manifest can grant to a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Grant {
-    /// `comptoir:platform/storage`: a database of the service's own.
-    Storage,
-    /// `comptoir:platform/tokens`: issues access tokens and ends sessions.
-    Tokens,
-    /// `comptoir:platform/token-verifier`: verifies access tokens.
-    TokenVerifier,
-    /// `comptoir:platform/passwords`: hashes and verifies passwords.
-    Passwords,
-    /// `comptoir:platform/audit`: writes to the audit log.
-    Audit,
-}
-
-impl Grant {
-    /// All grants.
-    pub const ALL: [Self; 5] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords, Self::Audit];
-
-    /// The grant's word in a manifest, which is also the name of the interface.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Storage => "storage",
-            Self::Tokens => "tokens",
-            Self::TokenVerifier => "token-verifier",
-            Self::Passwords => "passwords",
-            Self::Audit => "audit",
-        }
-    }
 }
 
 /// A `[services.<name>]` table as it is written.

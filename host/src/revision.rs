@@ -1,81 +1,86 @@
-//! A component version that can serve: compiled, linked under one set of grants, limited.
+//! A component version that can serve: compiled, linked with one set of grants, and limited.
 //!
-//! Never mutated: a deploy makes another. Each request gets a store and an instance of its own, which are dropped when the
-//! answer is complete, and so does a store that trapped or ran out of time: nothing a guest did is there for the next one,
-//! unless the manifest lets instances answer more than one request (`idle`). Dropping the last `Arc` of a revision frees its
-//! code.
+//! A revision is never changed. A deploy makes another one. Dropping the last `Arc` of a revision frees its code.
 //!
-//! A guest's call is polled in place, on the task of its connection. Only when it answers while it still runs, to stream
-//! a body, does the rest move to a task of its own; and when it computes for long, to threads of low priority. Its computing
-//! time is measured around each poll and checked by the epoch interruption; its total time is held outside the store, because
-//! epochs do not pass in host calls.
+//! Each request gets a store and an instance of its own, and the host drops both when the response is complete. So no request finds
+//! anything of an earlier one. The exception is a service whose manifest allows reuse of instances (`idle`). A store that trapped or
+//! timed out is dropped in any case.
 //!
-//! A revision remembers its answers to GET where they depend on nothing but what was asked and on tables (`answers`): then no
-//! instance is made.
+//! # Threads and time
 //!
-//! # Where the time goes
+//! A guest's call runs on the task of its connection. If the guest sends its response and continues to write the body, a task of its own
+//! runs the rest. If the guest computes for long, background threads run the rest.
 //!
-//! Of the 48 µs of the processor that a request for the shop's products takes in an instance of its own, of 100 parts (`perf record`
-//! of a host under load on 2026-11-23, without the waking of a client that sleeps; `just bench` gives the sum, `just bench-micro`
-//! some of the parts in process):
+//! The host measures a guest's computing time around each poll and checks it at each epoch interruption. A timer outside of the store
+//! limits the total time, because epochs do not interrupt host calls.
 //!
-//! | | |
+//! # Cache
+//!
+//! If the response to a GET depends only on the request and on database tables, the host caches it (`response_cache`). A cache hit needs
+//! no instance.
+//!
+//! # Cost of a request
+//!
+//! A request for the shop's products that runs in an instance of its own takes 48 µs of CPU time. The table shows the percentages,
+//! measured with `perf record` on a loaded host on 2026-11-23. It leaves out waking a sleeping client. `just bench` measures the
+//! sum, and `just bench-micro` measures some of the parts in process.
+//!
+//! | Part | % |
 //! |---|---:|
-//! | HTTP/1.1 and the sockets | 29 |
-//! | the guest's own code, arguments and results on their way into it and out | 15 |
-//! | an instance made: store, memories, tables and stack from the pool, start functions | 13 |
-//! | the same dropped; half of it is to find and clear the pages that were touched | 9 |
-//! | its query, a quarter of which are the locks that SQLite takes on its file | 13 |
-//! | the line of log and the metrics | 5 |
-//! | route, gate, limits, timers, headers, and what is too small to be named | 16 |
+//! | HTTP/1.1 and sockets | 29 |
+//! | The guest's code, and copying its arguments and results | 15 |
+//! | Creating an instance: store, memories, tables and stack from the pool, start functions | 13 |
+//! | Dropping it; half of this finds and clears the written pages | 9 |
+//! | The query; a quarter of this is SQLite's file locks | 13 |
+//! | The log line and the metrics | 5 |
+//! | Route, gate, limits, timers, headers and everything smaller | 16 |
 
 mod answer;
 mod background;
+mod cache;
 mod description;
 mod handler;
 mod idle;
 mod instance;
-mod memory;
 mod metered;
 mod run;
 mod slots;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hyper::Response;
 use hyper::header::HeaderValue;
-use storage::Storage;
-use storage::rehearsal::Rehearsal;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
-use crate::answers::Answers;
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::engine::{Engines, Speaks, Ticker, Wasi};
+use crate::engine::{Engines, HandlerKind, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
-use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
-use crate::manifest::{Grant, Limits};
+use crate::guest::{DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
+use crate::manifest::Limits;
+use crate::response_cache::ResponseCache;
 
 pub use background::Background;
+use cache::{CacheLookup, RevisionCache};
 pub use description::{Description, DescriptionError, Probe};
 use handler::Handler;
-pub use idle::{IDLE_INSTANCES, Idle};
+pub use idle::{IdleInstances, MAX_IDLE_INSTANCES};
 use instance::Instance;
-use memory::{Asked, Memory};
-use metered::{Lately, Meter, in_background};
+use metered::{LongCalls, Meter, in_background};
 pub use slots::{SlotPermit, Slots};
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
-/// How many times a revision went wrong, by kind.
+/// How often guests of a revision failed, by kind.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// The guest trapped, answered nothing, or answered what is no HTTP.
+    /// The guest trapped, returned no response, or returned one that is not valid HTTP.
     pub traps: AtomicU64,
-    /// The guest computed or took longer than it may.
+    /// The guest exceeded its `cpu` or `time` limit.
     pub deadlines: AtomicU64,
 }
 
@@ -85,84 +90,84 @@ pub struct Revision {
     digest: String,
     label: HeaderValue,
     handler: Arc<Handler>,
-    speaks: Speaks,
+    handler_kind: HandlerKind,
     grants: Grants,
     limits: Limits,
     slots: Arc<Slots>,
-    /// How many linear memories each instance has; at least one is counted.
-    memories: u32,
+    /// Linear memories of each instance; at least 1, even for a component without any.
+    linear_memories: u32,
     background: Arc<Background>,
     ticker: Arc<Ticker>,
-    lately: Arc<Lately>,
-    idle: Option<Arc<Idle>>,
-    memory: Option<Memory>,
+    long_calls: Arc<LongCalls>,
+    idle: Option<Arc<IdleInstances>>,
+    cache: Option<RevisionCache>,
     clock: Clock,
-    forbidden: ForbiddenHeaderFilter,
+    forbidden_headers: ForbiddenHeaderFilter,
     faults: Arc<Faults>,
     traffic: Traffic,
 }
 
-/// What a revision is made of, beside its code.
+/// Everything that a revision consists of, except its code.
 pub struct Parts {
-    /// The service that it serves.
+    /// Name of the service.
     pub service: Arc<str>,
     /// SHA-256 of the component's file, in hexadecimal.
     pub digest: String,
-    /// Which interfaces are linked.
-    pub granted: Vec<Grant>,
-    /// What stands behind them.
+    /// The host interfaces that are linked.
+    pub granted: BTreeSet<Grant>,
+    /// The state behind them.
     pub grants: Grants,
-    /// Whether it may call other services.
+    /// Whether the component may call other services.
     pub calls: bool,
-    /// What each request may use.
+    /// Limits of each request.
     pub limits: Limits,
-    /// Shared by all revisions of a service.
+    /// The service's instance slots, shared by its revisions.
     pub slots: Arc<Slots>,
-    /// The host's, for guests that compute for long.
+    /// The host's threads for long-running calls.
     pub background: Arc<Background>,
-    /// Shared by all revisions of a service; none where each request has an instance of its own.
-    pub idle: Option<Arc<Idle>>,
-    /// Shared likewise; none where nothing is to be remembered.
-    pub answers: Option<Arc<Answers>>,
-    /// The host's.
+    /// The service's reusable instances, shared by its revisions. None if each request gets an instance of its own.
+    pub idle: Option<Arc<IdleInstances>>,
+    /// The service's response cache, shared by its revisions. None if its responses are not cached.
+    pub response_cache: Option<Arc<ResponseCache>>,
+    /// The clock that guests read.
     pub clock: Clock,
 }
 
-/// An answer, and what the guest printed while it made it.
+/// A guest's response, and what the access log says about the guest.
 pub struct Answer {
-    /// The answer as the guest gave it, without a content length that it claimed.
+    /// The guest's response. The host has removed the guest's `Content-Length`.
     pub response: Response<Body>,
-    /// Its stdout and stderr, if it wrote anything.
+    /// What the guest printed to stdout and stderr, if anything.
     pub output: Option<String>,
-    /// What failed it on the way, if anything.
-    pub excuse: Option<String>,
+    /// The first dependency failure during the request, if any.
+    pub dependency_failure: Option<String>,
 }
 
-/// Why a revision gave no answer.
+/// Why a revision returned no response, as far as the client may know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// No instance was to be had in time.
+    /// No instance slot became free in time.
     Busy,
-    /// The guest trapped, or the host failed under it.
+    /// The guest trapped, or a host function failed.
     Trapped,
-    /// The guest wanted more memory than it may have, and trapped.
+    /// The guest reached its memory limit and trapped.
     OutOfMemory,
-    /// The guest computed longer than it may.
+    /// The guest exceeded its `cpu` limit.
     ComputedTooLong,
-    /// The answer was not there in time.
+    /// The response did not begin within the `time` limit.
     TookTooLong,
-    /// The guest ended without an answer, or its answer is no HTTP.
+    /// The guest ended without a response, or its response is not valid HTTP.
     BadAnswer,
 }
 
-/// Why a revision gave no answer, with what the operator needs to find the reason.
+/// Why a revision returned no response, with the cause for the operator.
 #[derive(Debug)]
 pub struct Failure {
-    /// What a client may know.
+    /// The kind, from which the client's error code follows.
     pub kind: FailureKind,
-    /// What the log says.
+    /// The cause for the access log. Clients must not see it.
     pub cause: String,
-    /// What the guest printed.
+    /// What the guest printed to stdout and stderr, if anything.
     pub output: Option<String>,
 }
 
@@ -170,47 +175,54 @@ impl Revision {
     /// Links a compiled component.
     ///
     /// # Errors
-    /// What the linker says of an import that does not fit, and more memories than an instance may have here.
-    pub fn link(engines: &Engines, speaks: Speaks, component: &Component, parts: Parts) -> wasmtime::Result<Self> {
-        let wasi = speaks.wasi();
-        let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
-        let most = parts.slots.most_memories();
-        if memories as usize > most {
+    /// An import does not match the host's interface, or an instance needs more linear memories than the host has.
+    pub fn link(
+        engines: &Engines,
+        handler_kind: HandlerKind,
+        component: &Component,
+        parts: Parts,
+    ) -> wasmtime::Result<Self> {
+        let wasi = handler_kind.wasi();
+        let linear_memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
+        let max = parts.slots.max_linear_memories();
+        if linear_memories as usize > max {
             wasmtime::bail!(
-                "it has {memories} memories, and of the manifest's `instances` at most {most} are to be had at once"
+                "the component has {linear_memories} linear memories, but an instance can have at most {max}: raise `instances` in the \
+                 manifest"
             );
         }
-        if memories > 1 && parts.idle.is_some() {
-            // Of the host's memories there is one aside for each idle instance.
+        if linear_memories > 1 && parts.idle.is_some() {
+            // The host reserves only one linear memory for each idle instance.
             wasmtime::bail!(
-                "it has {memories} memories, and instances with several answer one request each: take `reuse` out of the manifest"
+                "the component has {linear_memories} linear memories, but only instances with one can be reused: remove `reuse` from \
+                 the service in the manifest"
             );
         }
-        let handler = Handler::link(&engines.linker(wasi, &parts.granted, parts.calls)?, speaks, component)?;
+        let handler = Handler::link(&engines.linker(wasi, &parts.granted, parts.calls)?, handler_kind, component)?;
         let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
         Ok(Self {
             service: parts.service,
             digest: parts.digest,
             label,
             handler: Arc::new(handler),
-            speaks,
+            handler_kind,
             grants: parts.grants,
             limits: parts.limits,
             slots: parts.slots,
-            memories,
+            linear_memories,
             background: parts.background,
             ticker: engines.ticker().clone(),
-            lately: Arc::default(),
+            long_calls: Arc::default(),
             idle: parts.idle,
-            memory: parts.answers.filter(|_| wasi == Wasi::P2).map(Memory::new),
+            cache: parts.response_cache.filter(|_| wasi == Wasi::P2).map(RevisionCache::new),
             clock: parts.clock,
-            forbidden: forbidden_headers(),
+            forbidden_headers: forbidden_headers(),
             faults: Arc::default(),
             traffic: Traffic::default(),
         })
     }
 
-    /// The name of the service that it serves.
+    /// Name of the service.
     pub fn service(&self) -> &str {
         &self.service
     }
@@ -225,119 +237,113 @@ impl Revision {
         &self.label
     }
 
-    /// How the component answers.
-    pub fn speaks(&self) -> Speaks {
-        self.speaks
+    /// The interface that the host calls for each request.
+    pub fn handler_kind(&self) -> HandlerKind {
+        self.handler_kind
     }
 
-    /// What each request may use.
+    /// Limits of each request.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// How often it went wrong.
+    /// How often its guests failed.
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
     }
 
-    /// What became of its requests, route by route.
+    /// The request counters of each route.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 
-    /// The instances of the service.
+    /// The instance slots of the service.
     pub fn slots(&self) -> &Arc<Slots> {
         &self.slots
     }
 
-    /// The answers that are remembered of the service, unless none are.
-    pub fn answers(&self) -> Option<&Answers> {
-        self.memory.as_ref().map(Memory::answers)
+    /// The response cache of the service. None if this revision's responses are not cached.
+    pub fn response_cache(&self) -> Option<&ResponseCache> {
+        self.cache.as_ref().map(RevisionCache::service_cache)
     }
 
-    /// Asks the component what it is. The instance takes a slot of the service, as those do that answer, and waits for it until one
-    /// that was taken just before must be free again: on a service that is too busy for its requests this is how it is changed.
+    /// Calls the component's `describe`.
+    ///
+    /// The instance needs a slot of the service. It waits longer for it than a request does: a request that just took a slot must free it
+    /// in that time. So even an overloaded service can get a new revision.
     ///
     /// # Errors
-    /// `DescriptionError` when it traps, takes too long or describes what no service can be, or no slot became free.
+    /// `describe` trapped, exceeded a limit or returned an invalid description, or no slot became free.
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
         let patience = self.limits.queue_time + self.limits.time;
-        let slot = self.slots.acquire(self.memories, patience).await;
+        let slot = self.slots.acquire(self.linear_memories, patience).await;
         let slot = slot.ok_or(DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
-        let outgoing = Outgoing::new(None, self.forbidden.clone(), Excuse::default());
-        let guest = Guest::new(&self.clock, Grants::default(), &self.limits, outgoing, &output);
+        let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), DependencyFailure::default());
+        let guest = Guest::new(&self.clock, Grants::default(), self.limits.memory_bytes, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
         let meter = Arc::new(Meter::new(self.ticker.clone()));
-        // A description may not copy as much as an answer: it has the bound of a host call.
-        instance.limit(&self.limits, &meter);
+        // No `limit_copies`: a description may copy only as much as a host call, which is less than a response may.
+        instance.limit_time(&self.limits, &meter);
         let (handler, service) = (self.handler.clone(), self.service.clone());
-        let asked = async move {
-            // Dropped after the store: who gets the slot next finds the memory free.
+        let call = async move {
+            // Dropped after the store, so that the store's memory is free when the next request takes the slot.
             let _slot = slot;
-            description::ask(handler.instance_pre(), instance.into_store(), &service).await
+            description::describe(handler.instance_pre(), instance.into_store(), &service).await
         };
-        let described = tokio::time::timeout(self.limits.time, in_background(asked, meter, &self.background)).await;
+        let described = tokio::time::timeout(self.limits.time, in_background(call, meter, &self.background)).await;
         described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
             Some(text) => error.with_output(&text),
             None => error,
         })
     }
 
-    /// Answers a request from memory or in a store, and counts what became of it.
+    /// Answers a request from the response cache or in an instance, and counts the outcome.
     ///
     /// # Errors
-    /// `Failure`. The store is gone by then, and open transactions with it.
+    /// The guest failed. Its store was dropped, which rolled open transactions back.
     pub async fn answer(&self, admitted: Admitted, peers: Option<Box<dyn Peers>>) -> Result<Answer, Failure> {
-        let asked = Asked::new(self.memory.as_ref(), &admitted);
-        if let Some(response) = asked.recall() {
-            self.traffic.count(admitted.route(), Outcome::Remembered, Duration::ZERO);
-            return Ok(Answer { response, output: None, excuse: None });
+        let lookup = CacheLookup::new(self.cache.as_ref(), &admitted);
+        if let Some(response) = lookup.get() {
+            self.traffic.count(admitted.route(), Outcome::CacheHit, Duration::ZERO);
+            return Ok(Answer { response, output: None, dependency_failure: None });
         }
-        let (started, route, excuse) = (std::time::Instant::now(), admitted.route().clone(), Excuse::default());
-        let audit = self.grants.audit.as_ref().map(|teller| teller.about(admitted.source()));
+        let (started, route, failure) =
+            (std::time::Instant::now(), admitted.route().clone(), DependencyFailure::default());
         let session = admitted.session().map(|session| session.id());
-        let place = self.idle.as_ref().and_then(|idle| idle.place(&self.handler, session));
-        let grants = Grants { session: admitted.session().cloned(), audit, ..self.grants.clone() };
-        let answer = self.run(admitted.into(), grants, peers, place, &excuse).await;
+        let group = self.idle.as_ref().and_then(|idle| idle.group(&self.handler, session));
+        let grants = self.grants.for_request(admitted.session(), admitted.source());
+        let answer = self.run(admitted.into(), grants, peers, group, &failure).await;
         let answer = answer.map(|(mut answer, whole)| {
-            asked.settle(&mut answer.response, whole);
+            lookup.insert(&mut answer.response, whole);
             answer
         });
         let outcome = match &answer {
             Ok(answer) if matches!(answer.response.status().as_u16(), 404 | 405 | 410) => Outcome::NotFound,
             Ok(answer) if !answer.response.status().is_server_error() => Outcome::Answered,
-            Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotItsFault,
-            _ if excuse.cause().is_some() => Outcome::NotItsFault,
+            Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotCounted,
+            _ if failure.cause().is_some() => Outcome::NotCounted,
             _ => Outcome::Bad,
         };
         self.traffic.count(&route, outcome, started.elapsed());
         answer
     }
 
-    /// Answers a request as a rehearsal: what it writes is rolled back, it has no tokens and calls nobody, and nothing is
-    /// counted.
+    /// Answers a probe. Everything that the guest writes is rolled back; it has no tokens, no audit log and no other services. Nothing is
+    /// counted or cached.
     ///
-    /// # Errors
-    /// `Failure`, and whether something that the guest depends on failed it.
-    pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, Excuse) {
-        let excuse = Excuse::default();
-        let grants = Grants {
-            session: None,
-            storage: self.grants.storage.clone().map(|storage| Arc::new(Rehearsal::new(storage)) as Arc<dyn Storage>),
-            tokens: None,
-            passwords: self.grants.passwords.clone(),
-            audit: None,
-        };
-        let answer = self.run(probe.into(), grants, None, None, &excuse).await;
-        (answer.map(|(answer, _)| answer), excuse)
+    /// Returns the dependency failure too: with one, a failed probe does not speak against the revision.
+    pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, DependencyFailure) {
+        let failure = DependencyFailure::default();
+        let answer = self.run(probe.into(), self.grants.for_rehearsal(), None, None, &failure).await;
+        (answer.map(|(answer, _)| answer), failure)
     }
 }
 
 impl Drop for Revision {
     fn drop(&mut self) {
         if let Some(idle) = &self.idle {
-            idle.forget_of(&self.handler);
+            idle.discard_revision(&self.handler);
         }
     }
 }

@@ -134,7 +134,7 @@ impl Admin {
             "version": description.map(|description| &description.version),
             "revision": served.revision.digest(),
             "kept": self.deployer.kept_digests(name),
-            "handler": served.revision.speaks().interface(),
+            "handler": served.revision.handler_kind().interface(),
             "schema": description.map(|description| description.migrations.len()),
             "routes": served.routes.iter().map(route).collect::<Vec<_>>(),
             "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),

@@ -84,7 +84,7 @@ fn services(registry: &mut Registry, serving: &Serving) {
 fn answers(registry: &mut Registry, deployment: &Deployment) {
     let (asked, bytes) = (Family::<Asked, Counter>::default(), Family::<Service, Gauge>::default());
     for (name, served) in deployment.services() {
-        let Some(answers) = served.revision.answers() else { continue };
+        let Some(answers) = served.revision.response_cache() else { continue };
         let counts = &answers.counts;
         for (became, count) in [("hit", &counts.hits), ("miss", &counts.misses), ("bypass", &counts.bypasses)] {
             let labels = Asked { service: name.to_string(), cache: became };

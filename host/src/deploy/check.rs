@@ -5,44 +5,14 @@ use std::path::Path;
 
 use super::Served;
 use crate::engine::Wasi;
-use crate::manifest::{Grant, Manifest, Reuse, Service, is_inside};
+use crate::guest::Requirement;
+use crate::manifest::{Manifest, Reuse, Service, is_inside};
 use crate::passwords::MINIMUM_CHARACTERS;
 use crate::revision::Description;
 use crate::route::{Access, Route};
 
 /// How many imports one refusal explains. The others are only counted.
 const EXPLAINED: usize = 10;
-
-/// What the manifest must contain so that an import can be linked.
-#[derive(Debug, PartialEq, Eq)]
-enum Need {
-    Nothing,
-    Grant(Grant),
-    Calls,
-    /// No grant allows this import.
-    Impossible,
-}
-
-fn need(import: &str) -> Need {
-    let interface = import.split('@').next().unwrap_or(import);
-    if interface == "comptoir:platform/session" {
-        return Need::Nothing;
-    }
-    if let Some(name) = interface.strip_prefix("comptoir:platform/") {
-        return Grant::ALL.into_iter().find(|grant| grant.name() == name).map_or(Need::Impossible, Need::Grant);
-    }
-    match interface {
-        "wasi:http/types" => Need::Nothing,
-        "wasi:http/outgoing-handler" | "wasi:http/client" => Need::Calls,
-        _ if ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"]
-            .iter()
-            .any(|known| interface.starts_with(known)) =>
-        {
-            Need::Nothing
-        }
-        _ => Need::Impossible,
-    }
-}
 
 /// Checks that every import of a component is granted.
 ///
@@ -59,18 +29,7 @@ pub(super) fn imports(
     let refusals: Vec<String> = imports
         .iter()
         .filter_map(|import| {
-            let rest = match need(import) {
-                Need::Grant(grant) if !service.grants.contains(&grant) => {
-                    format!("which was not granted: add \"{}\" to `grants` in {place}", grant.name())
-                }
-                Need::Calls if service.calls.is_empty() => {
-                    format!("but may not call other services: list those that it may call in `calls` in {place}")
-                }
-                Need::Impossible => {
-                    "which this host does not offer to any service: build the component without it".to_owned()
-                }
-                _ => return None,
-            };
+            let rest = Requirement::of(import).refusal(&service.grants, !service.calls.is_empty(), &place)?;
             Some(format!("{component} imports `{import}`, {rest}"))
         })
         .collect();

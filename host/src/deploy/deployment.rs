@@ -8,8 +8,8 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderValue};
 
 use super::documentation::Documentation;
-use crate::answers::tag;
 use crate::manifest::Grant;
+use crate::response_cache::etag;
 use crate::revision::{Description, Revision};
 use crate::route::{Access, Route, RouteConflict, RouteTable};
 
@@ -137,7 +137,7 @@ impl Deployment {
     pub fn document(&self, make: impl FnOnce(&Self) -> Bytes) -> &Document {
         self.document.get_or_init(|| {
             let text = make(self);
-            Document { tag: tag::of(&HeaderMap::new(), &text), text }
+            Document { tag: etag::of(&HeaderMap::new(), &text), text }
         })
     }
 }
@@ -145,6 +145,6 @@ impl Deployment {
 impl Document {
     /// Whether a client that sends this `If-None-Match` already has the current text.
     pub fn is_named_by(&self, tags: &HeaderValue) -> bool {
-        tag::matches(tags, &self.tag)
+        etag::matches(tags, &self.tag)
     }
 }

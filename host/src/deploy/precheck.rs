@@ -88,7 +88,7 @@ impl Component<'_> {
             .map_err(|error| ("component", self.refuse(Step::Verified, format!("{origin}: {error}"))))?;
         check::imports(name, service, origin, file, &anatomy.imports)
             .map_err(|reason| ("grants", self.refuse(Step::Linked, reason)))?;
-        check::reuse(name, service, file, anatomy.speaks.wasi())
+        check::reuse(name, service, file, anatomy.handler.wasi())
             .map_err(|reason| ("reuse", self.refuse(Step::Linked, reason)))
     }
 }

@@ -73,7 +73,7 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), ProbeFailure> {
     };
     let body = RequestBody::from(bytes::Bytes::from(body));
     let request = ProbeRequest::new(&route, request.into_parts().0, body, probe.caller.as_deref());
-    let (answer, excuse) = served.revision.rehearse(request).await;
+    let (answer, failure) = served.revision.rehearse(request).await;
     let why = match answer {
         Ok(answer) if answer.response.status().is_success() => return Ok(()),
         Ok(answer) => {
@@ -87,5 +87,5 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), ProbeFailure> {
         }
     };
     let why = excerpt(&why, WHY_BYTES);
-    Err(if excuse.cause().is_some() { ProbeFailure::Dependency(why) } else { ProbeFailure::Revision(why) })
+    Err(if failure.cause().is_some() { ProbeFailure::Dependency(why) } else { ProbeFailure::Revision(why) })
 }

@@ -9,12 +9,12 @@ use super::digest::hex;
 use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, compile};
-use crate::answers::Answers;
 use crate::audit::Teller;
 use crate::engine;
-use crate::guest::Grants;
-use crate::manifest::{Grant, Manifest, PlainAccess, Service};
-use crate::revision::{Background, Description, DescriptionError, Idle, Parts, Revision, Slots};
+use crate::guest::{Grants, Providers};
+use crate::manifest::{Manifest, PlainAccess, Service};
+use crate::response_cache::ResponseCache;
+use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots};
 use crate::route::{Access, Route};
 
 /// The inputs of staging one component.
@@ -24,8 +24,8 @@ pub(super) struct Stage<'a> {
     pub(super) platform: &'a Arc<Platform>,
     pub(super) slots: &'a Arc<Slots>,
     pub(super) background: &'a Arc<Background>,
-    pub(super) idle: Option<&'a Arc<Idle>>,
-    pub(super) answers: Option<&'a Arc<Answers>>,
+    pub(super) idle: Option<&'a Arc<IdleInstances>>,
+    pub(super) answers: Option<&'a Arc<ResponseCache>>,
     /// The program that compiles in a separate process. None to compile in this process.
     pub(super) compiler: Option<&'a PathBuf>,
     pub(super) progress: &'a Progress,
@@ -54,14 +54,14 @@ impl Stage<'_> {
         let digest = hex(&sha256);
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
         check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
-            .and_then(|()| check::reuse(self.name, service, &self.manifest.file, anatomy.speaks.wasi()))
+            .and_then(|()| check::reuse(self.name, service, &self.manifest.file, anatomy.handler.wasi()))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let component = compile::run(self, anatomy.speaks.wasi(), bytes, sha256.into()).await;
+        let component = compile::run(self, anatomy.handler.wasi(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
-        check::passwords(self.manifest, &self.origin, &engine::functions(&component, "passwords"))
+        check::passwords(self.manifest, &self.origin, &engine::imported_functions(&component, "passwords"))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let revision = Revision::link(&self.platform.engines, anatomy.speaks, &component, self.parts(service, digest))
+        let revision = Revision::link(&self.platform.engines, anatomy.handler, &component, self.parts(service, digest))
             .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", anatomy.imports.len())));
         let description = if anatomy.describes_itself { Some(self.describe(&revision).await?) } else { None };
@@ -95,26 +95,23 @@ impl Stage<'_> {
     }
 
     fn parts(&self, service: &Service, digest: String) -> Parts {
-        let granted = |grant| service.grants.contains(&grant);
-        let tokens = granted(Grant::Tokens) || granted(Grant::TokenVerifier);
-        let tells = granted(Grant::Tokens) || granted(Grant::Audit);
+        let providers = Providers {
+            storage: self.platform.storages.get(self.name).cloned(),
+            tokens: self.platform.tokens.clone(),
+            passwords: self.platform.passwords.clone(),
+            audit: Teller::new(self.platform.audit.clone(), self.name.into()),
+        };
         Parts {
             service: self.name.into(),
             digest,
-            granted: service.grants.iter().copied().collect(),
-            grants: Grants {
-                session: None,
-                storage: self.platform.storages.get(self.name).cloned(),
-                tokens: tokens.then(|| self.platform.tokens.clone()),
-                passwords: granted(Grant::Passwords).then(|| self.platform.passwords.clone()),
-                audit: tells.then(|| Teller::new(self.platform.audit.clone(), self.name.into())),
-            },
+            granted: service.grants.clone(),
+            grants: Grants::select(&service.grants, providers),
             calls: !service.calls.is_empty(),
             limits: service.limits,
             slots: self.slots.clone(),
             background: self.background.clone(),
             idle: self.idle.cloned(),
-            answers: self.answers.cloned(),
+            response_cache: self.answers.cloned(),
             clock: self.platform.clock.clone(),
         }
     }

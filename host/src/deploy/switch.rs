@@ -77,10 +77,10 @@ impl Deployer {
         self.lanes[name].line.store(line, Ordering::Relaxed);
         self.notes().remove(name);
         if let Some(answers) = &self.lanes[name].answers {
-            answers.forget();
+            answers.invalidate_all();
         }
         if let Some(idle) = &self.lanes[name].idle {
-            idle.forget();
+            idle.discard_all();
         }
         let mut kept = self.kept(name);
         kept.retain(|kept| kept.revision.digest() != served.revision.digest());

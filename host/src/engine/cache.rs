@@ -1,18 +1,18 @@
-//! Compiled code, kept from one start to the next.
+//! The compilation cache: a folder of machine code that later starts of the host load instead of compiling again.
 //!
-//! Machine code is loaded without a look at what it does: whoever could put theirs here would own the host. So code comes out
-//! of the folder only where it bears a mark that nobody makes without the folder's key: HMAC-SHA-256 (RFC 2104) over the code and
-//! over what it was made from and for. The key lies in the folder, as `mac-key`. The folder must be this user's alone, mode
-//! 0700.
+//! wasmtime loads machine code without checking it. Somebody who could write code into this folder would control the host. So each
+//! file ends with a MAC, HMAC-SHA-256 (RFC 2104) over the code and its origin, and the host loads only files with a valid MAC. The key
+//! is the file `mac-key` in the folder. The folder must belong to the host's user and have mode 0700.
 //!
-//! Kubernetes opens the folders of a volume to a group (`fsGroup`) each time that it mounts it, and sets their setgid bit. Others may
-//! have read the key and written code meanwhile. So the folder is emptied, gets a new key, and is this user's alone again.
+//! With `fsGroup`, Kubernetes opens the folders of a volume to a group at each mount and sets their setgid bit. Until the host starts,
+//! other members of the group may have read the key and written code. So the host then empties the folder, closes it to the group and
+//! creates a new key.
 //!
-//! A file is named by the component's SHA-256 and the engine's settings, and holds the code as wasmtime serializes it, then
-//! the mark. It is there whole or not at all, also after a power cut.
+//! A file's name consists of the component's SHA-256 and a hash of the engine's settings. It contains the code as wasmtime serializes
+//! it, then the MAC. Files are written atomically and survive a power failure.
 //!
-//! Nothing here is needed: what is lost, or cannot be trusted, is compiled again. Beyond [`LIMIT_BYTES`] the files go that were not
-//! used for longest.
+//! The host works without any of these files, because it compiles a component again if its code is missing or cannot be trusted. Beyond
+//! [`LIMIT_BYTES`], the host removes the least recently used files.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -27,22 +27,22 @@ use sha2::Sha256;
 
 use crate::key_file::{Key, KeyFileError};
 
-/// What all files may have together. A component's code has two to five times its own bytes.
+/// Limit for all files together. Machine code is two to five times as large as its component.
 const LIMIT_BYTES: u64 = 512 << 20;
 
-/// What Kubernetes sets on the folders of a volume that it gives to a group.
+/// The mode bit that Kubernetes sets on the folders of a volume with `fsGroup`.
 const SETGID: u32 = 0o2000;
 
-/// The file of the key.
+/// Name of the key file.
 const KEY: &str = "mac-key";
 
-/// Bytes of the mark at the end of each file.
-const MARK_BYTES: usize = 32;
+/// Bytes of the MAC at the end of each file.
+const MAC_BYTES: usize = 32;
 
-/// Sets these marks apart from whatever else a key could be used for.
+/// Begins the authenticated data, so that a MAC made with this key for another purpose is never valid here.
 const LABEL: &[u8] = b"comptoir compiled code\0";
 
-/// What code was made from, and what for. Beside it the mark covers the processor's architecture.
+/// The origin of machine code. The MAC covers it, and the processor's architecture too.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     /// SHA-256 of the component.
@@ -51,35 +51,35 @@ pub(super) struct Origin {
     pub(super) settings: u64,
 }
 
-/// Why compiled code was not loaded, or not kept. Each says where.
+/// Why machine code was not loaded or not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It is not this user's alone, or no folder at all.
+    /// The path is not a folder, or other users have access to it.
     #[error(
-        "{} holds compiled code and must be a folder of this user with mode 700, but has mode {mode:03o}: nothing is loaded from \
-         it or kept in it; delete it, and it is made again", folder.display()
+        "{} is the compilation cache and must be a folder of this user with mode 700, but has mode {mode:03o}, so it is not used: \
+         delete it, and the host creates a new one", folder.display()
     )]
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
     },
-    /// There is no key to verify with.
-    #[error("the key of the compiled code: {0}")]
+    /// The key cannot be read or created.
+    #[error("cannot use the key of the compilation cache: {0}")]
     Key(#[from] KeyFileError),
-    /// A file is not as this host left it. It was removed.
-    #[error("{} was cut off, changed, moved or marked with another key, and is removed", path.display())]
+    /// A file's MAC is not valid. The file was removed.
+    #[error("removed {} from the compilation cache: it was truncated, changed or moved, or it has another key's MAC", path.display())]
     Forged {
         /// The file.
         path: PathBuf,
     },
-    /// The mark is right, but wasmtime does not take the code. It was removed.
-    #[error("{} does not fit this host, and is removed: {cause}", path.display())]
+    /// The MAC is valid, but wasmtime cannot load the code. The file was removed.
+    #[error("removed {} from the compilation cache: this host cannot load it: {cause}", path.display())]
     Unfit {
         /// The file.
         path: PathBuf,
-        /// What wasmtime said.
+        /// The error from wasmtime.
         cause: String,
     },
     /// Reading or writing failed.
@@ -87,31 +87,31 @@ pub enum CacheError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A folder of compiled code. Looks at the folder anew each time, so that a mistake can be mended while the host serves.
+/// A folder of machine code. Each use checks the folder again, so that the operator can fix its mode while the host serves.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(super) struct CompilationCache {
     folder: PathBuf,
     limit_bytes: u64,
-    /// Held while the folder is looked at, so that it is emptied once.
-    looking: Mutex<()>,
+    /// Held while the folder is checked, so that only one thread empties it.
+    checking: Mutex<()>,
 }
 
-impl Cache {
-    /// A folder, which is made when it is first used.
+impl CompilationCache {
+    /// The cache in this folder. The first use creates the folder.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), limit_bytes: LIMIT_BYTES, looking: Mutex::default() }
+        Self { folder: folder.to_owned(), limit_bytes: LIMIT_BYTES, checking: Mutex::default() }
     }
 
-    /// The code that is kept of a component, if there is any. Blocks on the disk.
+    /// Reads a component's machine code. None if the cache does not have it. Blocks on the disk.
     ///
     /// # Errors
-    /// What is there cannot be trusted, or not be read.
-    pub(super) fn take(&self, origin: Origin) -> Result<Option<Vec<u8>>, CacheError> {
+    /// The folder or the file cannot be trusted or read.
+    pub(super) fn get(&self, origin: Origin) -> Result<Option<Vec<u8>>, CacheError> {
         let key = self.key()?;
         let path = self.path(origin);
         let failed = |source| CacheError::Io { path: path.clone(), source };
@@ -122,50 +122,50 @@ impl Cache {
         };
         let mut code = Vec::new();
         file.read_to_end(&mut code).map_err(failed)?;
-        let shown = code.split_off(code.len().saturating_sub(MARK_BYTES));
-        if marker(&key, origin, &code).verify_slice(&shown).is_err() {
+        let mac = code.split_off(code.len().saturating_sub(MAC_BYTES));
+        if authenticate(&key, origin, &code).verify_slice(&mac).is_err() {
             self.remove(origin);
             return Err(CacheError::Forged { path });
         }
-        // It is among those that were used last. Where this cannot be noted it goes sooner, no more.
+        // The file's time records its last use. If setting it fails, the file is only removed sooner.
         let _ = file.set_modified(SystemTime::now());
         Ok(Some(code))
     }
 
-    /// Keeps the code of a component, durably, and forgets what was not used for longest. Blocks on the disk.
+    /// Stores a component's machine code durably and removes the least recently used files. Blocks on the disk.
     ///
     /// # Errors
-    /// The folder cannot be trusted, or not be written.
-    pub(super) fn put(&self, origin: Origin, code: &[u8]) -> Result<(), CacheError> {
+    /// The folder cannot be trusted or written.
+    pub(super) fn insert(&self, origin: Origin, code: &[u8]) -> Result<(), CacheError> {
         let key = self.key()?;
         let path = self.path(origin);
-        let mark = marker(&key, origin, code).finalize().into_bytes();
-        let written = self.write(&path, &[code, &mark]).and_then(|()| self.sweep(&path));
+        let mac = authenticate(&key, origin, code).finalize().into_bytes();
+        let written = self.write(&path, &[code, &mac]).and_then(|()| self.sweep(&path));
         written.map_err(|source| CacheError::Io { path, source })
     }
 
-    /// Removes what is kept of a component. Where that cannot be, what is kept next replaces it.
+    /// Removes a component's file. If that fails, the next `insert` overwrites it.
     pub(super) fn remove(&self, origin: Origin) {
         let _ = fs::remove_file(self.path(origin));
     }
 
-    /// Where the code of a component lies.
+    /// The path of a component's file.
     pub(super) fn path(&self, origin: Origin) -> PathBuf {
         let component: String = origin.component.iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(format!("{component}-{:016x}", origin.settings))
     }
 
-    /// The key, once the folder is found to be this user's alone.
+    /// Checks that only this user has access to the folder, and reads the key.
     fn key(&self) -> Result<Key, CacheError> {
         let failed = |source| CacheError::Io { path: self.folder.clone(), source };
-        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
-        let look = || fs::symlink_metadata(&self.folder).map_err(failed);
-        let mut metadata = look()?;
+        let read_metadata = || fs::symlink_metadata(&self.folder).map_err(failed);
+        let mut metadata = read_metadata()?;
         let is_own = |metadata: &Metadata| metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
         if is_own(&metadata) && metadata.mode() & SETGID != 0 && metadata.mode() & 0o007 == 0 {
-            self.renew().map_err(failed)?;
-            metadata = look()?;
+            self.close_to_group().map_err(failed)?;
+            metadata = read_metadata()?;
         }
         let mode = metadata.mode() & 0o777;
         if !is_own(&metadata) || mode & 0o077 != 0 {
@@ -174,12 +174,14 @@ impl Cache {
         Ok(Key::open(&self.folder.join(KEY))?)
     }
 
-    /// Closes the folder to its group and removes the key and all code. The setgid bit goes last: until then, the next look begins anew.
-    fn renew(&self) -> io::Result<()> {
+    /// Closes the folder to its group and removes the key and all code.
+    ///
+    /// The setgid bit is cleared last. If the host crashes before that, the next check starts again.
+    fn close_to_group(&self) -> io::Result<()> {
         fs::set_permissions(&self.folder, Permissions::from_mode(SETGID | 0o700))?;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if !entry.file_type()?.is_dir() && is_of_a_cache(&entry.file_name()) {
+            if !entry.file_type()?.is_dir() && is_cache_file(&entry.file_name()) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -188,10 +190,10 @@ impl Cache {
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-        // Hosts may share the folder, so each writes to a name of its own.
-        let mut chance = [0; 8];
-        getrandom::fill(&mut chance).map_err(io::Error::other)?;
-        let partial = path.with_extension(format!("{:016x}", u64::from_ne_bytes(chance)));
+        // Several hosts can share the folder, so each writes to a random name first.
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let partial = path.with_extension(format!("{:016x}", u64::from_ne_bytes(random)));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
         let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all());
         if let Err(error) = written.and_then(|()| fs::rename(&partial, path)) {
@@ -201,13 +203,13 @@ impl Cache {
         File::open(&self.folder)?.sync_all()
     }
 
-    /// Removes files until those that stay are within the limit, but never the one that was kept just now. What a crash left
-    /// half written counts as any other.
-    fn sweep(&self, kept: &Path) -> io::Result<()> {
+    /// Removes the least recently used files until the others are within the limit, but never the new one. This also removes files that a
+    /// crash left incomplete.
+    fn sweep(&self, new: &Path) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            // Another host may have removed it meanwhile.
+            // Another host may have removed the file in the meantime.
             if let Ok(metadata) = entry.metadata()
                 && metadata.is_file()
                 && entry.file_name() != KEY
@@ -217,7 +219,7 @@ impl Cache {
         }
         files.sort_unstable();
         let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, length, path) in files.iter().filter(|(.., path)| path != kept) {
+        for (_, length, path) in files.iter().filter(|(.., path)| path != new) {
             if bytes <= self.limit_bytes {
                 break;
             }
@@ -228,17 +230,16 @@ impl Cache {
     }
 }
 
-/// Whether a file has a name that a cache gives: the key's, that of code, or one of theirs while they are written.
-fn is_of_a_cache(name: &OsStr) -> bool {
+/// Whether the cache created this file: the key, machine code, or a temporary file of either.
+fn is_cache_file(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(KEY.as_bytes()) || name.get(64) == Some(&b'-') && name[..64].iter().all(u8::is_ascii_hexdigit)
 }
 
-/// What makes and verifies the mark of some code. Every part before the code has one length, or ends with a zero.
-fn marker(key: &Key, origin: Origin, code: &[u8]) -> Hmac<Sha256> {
-    let marker = Hmac::<Sha256>::new_from_slice(key.bytes()).expect("HMAC takes a key of any length");
-    marker
-        .chain_update(LABEL)
+/// Computes the MAC of machine code. All data before the code has a fixed length or ends with a zero byte, so it is unambiguous.
+fn authenticate(key: &Key, origin: Origin, code: &[u8]) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(key.bytes()).expect("HMAC takes a key of any length");
+    mac.chain_update(LABEL)
         .chain_update(std::env::consts::ARCH)
         .chain_update([0])
         .chain_update(origin.component)

@@ -1,14 +1,14 @@
-//! How a freed instance slot is reset, and whether the fast way is safe.
+//! How wasmtime resets the memory of a freed instance, and whether the fast way is safe.
 //!
-//! With the kernel's `PAGEMAP_SCAN` (Linux 6.7) wasmtime finds the pages that a guest wrote and resets those alone. wasmtime 48.0.8
-//! passes over a page that is not present at this moment, which one in swap is not: the next guest in the slot would read it. So the
-//! scan is used only while nothing can be swapped out. Otherwise wasmtime gives all pages of the slot back to the kernel.
+//! With the kernel's `PAGEMAP_SCAN` (Linux 6.7), wasmtime finds the pages that a guest wrote and resets only those. But wasmtime
+//! 48.0.8 skips a page that is not present, such as a page in swap. The next guest in the slot could then read it. So the host allows
+//! the scan only while the kernel cannot swap its pages out. Otherwise wasmtime returns all pages of the slot to the kernel.
 //!
-//! The kernel also moves pages in memory, and then they are not present for some microseconds. That is left open, and `SECURITY.md` says
-//! so: every usual kernel does it, and an instance whose memory is reset as a whole costs five to ten times as much.
+//! The kernel also moves pages within memory. For some microseconds such a page is not present. The host accepts this risk, which
+//! `SECURITY.md` describes: every common kernel does this, and resetting the whole memory costs five to ten times as much.
 //!
-//! The pool cannot be changed while it serves. But wasmtime falls back to a whole reset when a scan fails, so scans are made to fail
-//! once something can be swapped out.
+//! The pool's settings cannot change while the host serves. But wasmtime resets the whole memory if a scan fails. So once pages can
+//! be swapped out, the host makes all scans fail.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,35 +20,35 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wasmtime::PoolingAllocationConfig;
 
-/// How often it is checked whether something can be swapped out. New swap space is noticed at once.
+/// How often the host checks whether its pages can be swapped out. New swap space triggers a check at once.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// How freed slots are reset, and why.
+/// How the memory of freed instances is reset, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reset {
-    /// Only the pages that a guest wrote are reset. Otherwise all are given back to the kernel.
+    /// Whether only written pages are reset. Otherwise all pages are returned to the kernel.
     pub scans: bool,
-    /// False if pages that were swapped out may survive.
+    /// False if the next guest could read pages that were swapped out.
     pub is_safe: bool,
-    /// Why, in words.
+    /// The reason for this choice, for the operator.
     pub reason: String,
 }
 
 impl Reset {
-    /// The way in two or three words.
+    /// The method in two words, for logs and metrics.
     pub fn way(&self) -> &'static str {
         if self.scans { "written pages" } else { "whole memory" }
     }
 }
 
-/// How freed slots are reset now.
+/// Chooses the method of reset, and changes it when swap space appears.
 #[derive(Debug)]
 pub(super) struct PageScan {
     now: Mutex<Reset>,
 }
 
 impl PageScan {
-    /// Chooses how slots are reset, by `/proc` and `/sys` in this folder.
+    /// Chooses a method. `root` contains `proc` and `sys`; `is_available` says whether the kernel can scan.
     pub(super) fn choose(root: &Path, is_available: bool) -> Self {
         let whole = |reason: String| Reset { scans: false, is_safe: true, reason };
         let reset = match unswappable(root) {
@@ -56,7 +56,11 @@ impl PageScan {
             Ok(reason) => Reset { scans: true, is_safe: true, reason },
             Err(reason) => whole(reason),
         };
-        tracing::info!(reset = reset.way(), reason = reset.reason, "chose how the memory of freed instances is reset");
+        tracing::info!(
+            reset = reset.way(),
+            reason = reset.reason,
+            "chose the method that resets the memory of freed instances"
+        );
         Self { now: Mutex::new(reset) }
     }
 
@@ -64,30 +68,30 @@ impl PageScan {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the scans if something can be swapped out by now.
+    /// Makes all scans fail if the host's pages can now be swapped out.
     fn check(&self, root: &Path) {
         let Err(reason) = unswappable(root) else { return };
         let reset = match end_scans() {
             Ok(()) => {
                 tracing::warn!(
                     reason,
-                    "memory of freed instances is reset as a whole from now on: start the host again, which then does it faster"
+                    "the memory of freed instances is reset as a whole from now on: restart the host to make this faster"
                 );
                 Reset { scans: false, is_safe: true, reason }
             }
             Err(error) => {
-                tracing::error!(reason, %error, "pages that were swapped out may reach another request: stop the host, or turn swap off");
+                tracing::error!(reason, %error, "another request may read pages that were swapped out: stop the host or turn swap off");
                 Reset {
                     scans: true,
                     is_safe: false,
-                    reason: format!("{reason}, and the scans cannot be ended: {error}"),
+                    reason: format!("{reason}, and the host cannot stop the scans: {error}"),
                 }
             }
         };
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = reset;
     }
 
-    /// Checks again and again on a thread of its own, as long as scans are used and the engines live.
+    /// Starts a thread that checks until the scans are stopped or the engines are dropped. Does nothing without scans.
     pub(super) fn watch(this: &Arc<Self>) -> io::Result<()> {
         if !this.now().scans {
             return Ok(());
@@ -99,7 +103,7 @@ impl PageScan {
 
 fn watch(watched: &Weak<PageScan>) {
     let swaps = File::open("/proc/swaps").ok();
-    // Checked before the first wait: swap space that was added before the file was opened is no change of it.
+    // The first check comes before the first wait, because swap space that was added before `open` does not wake the wait.
     while let Some(scan) = watched.upgrade().filter(|scan| scan.now().scans) {
         scan.check(Path::new("/"));
         drop(scan);
@@ -107,7 +111,7 @@ fn watch(watched: &Weak<PageScan>) {
     }
 }
 
-/// Waits until swap space is added or removed, or for as long as a check may wait.
+/// Waits until swap space is added or removed, but at most [`CHECK`].
 fn wait(swaps: Option<&File>) {
     let mut changes: Vec<_> = swaps.iter().map(|swaps| PollFd::new(*swaps, PollFlags::PRI | PollFlags::ERR)).collect();
     let time = Timespec { tv_sec: i64::try_from(CHECK.as_secs()).unwrap_or(1), tv_nsec: 0 };
@@ -116,10 +120,13 @@ fn wait(swaps: Option<&File>) {
     }
 }
 
-/// Why nothing of this process can be swapped out, or else why something may be.
+/// The reason why the kernel cannot swap pages of this process out.
+///
+/// # Errors
+/// The reason why it may.
 fn unswappable(root: &Path) -> Result<String, String> {
     let swaps = root.join("proc/swaps");
-    let swaps = fs::read_to_string(swaps).map_err(|error| format!("/proc/swaps cannot be read: {error}"))?;
+    let swaps = fs::read_to_string(swaps).map_err(|error| format!("cannot read /proc/swaps: {error}"))?;
     if swaps.lines().skip(1).all(|line| line.trim().is_empty()) {
         return Ok("the system has no swap space".to_owned());
     }
@@ -129,8 +136,9 @@ fn unswappable(root: &Path) -> Result<String, String> {
     }
 }
 
-/// The cgroup that keeps this process out of swap: its own, or one above it. Only version 2 has such a limit: under version 1 a
-/// limit on memory and swap together leaves open which of the two is used.
+/// The cgroup that forbids swap for this process: its own or one of its parents.
+///
+/// Only cgroup version 2 has such a limit. Version 1 limits only the sum of memory and swap.
 fn cgroup_without_swap(root: &Path) -> Option<PathBuf> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let own = Path::new(groups.lines().find_map(|line| line.strip_prefix("0::"))?);
@@ -145,12 +153,12 @@ fn cgroup_without_swap(root: &Path) -> Option<PathBuf> {
     names.ancestors().find(|folder| has_no_swap(folder)).map(|folder| Path::new("/sys/fs/cgroup").join(folder))
 }
 
-/// Makes every further scan of wasmtime in this process fail: it scans through one file that it keeps open, which is replaced.
+/// Makes all further scans of wasmtime in this process fail. wasmtime scans with one open file, which this replaces by `/dev/null`.
 ///
 /// # Errors
-/// When wasmtime can still scan.
+/// wasmtime can still scan.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "the file is wasmtime's, which lends it to nobody")]
+#[allow(unsafe_code, reason = "wasmtime owns the file and has no function to close it")]
 fn end_scans() -> io::Result<()> {
     use std::mem::ManuallyDrop;
     use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -161,13 +169,13 @@ fn end_scans() -> io::Result<()> {
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let is_pagemap = fs::read_link(entry.path()).is_ok_and(|file| file.ends_with("pagemap"));
         let (Some(number), true) = (number, is_pagemap) else { continue };
-        // SAFETY: wasmtime keeps this file open until the process ends, so the number names nothing else. `dup3` replaces the file in
-        // one step, as wasmtime itself does after a fork, and `ManuallyDrop` leaves the number open.
+        // SAFETY: wasmtime keeps this file open until the process ends, so the descriptor cannot refer to another file. `dup3` replaces
+        // the file atomically, as wasmtime itself does after a fork. `ManuallyDrop` keeps the descriptor open.
         let mut pagemap = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
         rustix::io::dup3(&nothing, &mut pagemap, rustix::io::DupFlags::CLOEXEC)?;
     }
     if PoolingAllocationConfig::is_pagemap_scan_available() {
-        return Err(io::Error::other("wasmtime scans through another file than expected"));
+        return Err(io::Error::other("wasmtime does not scan with the file that the host replaced"));
     }
     Ok(())
 }

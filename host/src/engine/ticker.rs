@@ -1,4 +1,4 @@
-//! The clock by which guests are interrupted.
+//! The clock that interrupts guests: it advances the epoch of the engines.
 
 use std::io;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// How often a computing guest is interrupted: its time is checked, and other requests get their turn.
+/// How often a computing guest is interrupted. The host then checks its time and runs other requests.
 pub const TICK: Duration = Duration::from_millis(2);
 
-/// After so many ticks in which no guest computed it rests: to tick for nobody costs a hundredth of a processor.
+/// The ticker pauses after this many ticks without a computing guest, because ticking costs a hundredth of a processor.
 const QUIET_TICKS: u32 = 100;
 
-/// It ticks all the same after so long.
+/// A paused ticker ticks at least this often.
 const REST: Duration = Duration::from_millis(100);
 
-/// A thread that ticks while guests compute.
+/// A thread that ticks while guests compute, and pauses otherwise.
 #[derive(Debug)]
 pub struct Ticker {
     state: Arc<State>,
@@ -24,16 +24,16 @@ pub struct Ticker {
 
 #[derive(Debug, Default)]
 struct State {
-    /// A guest computed since the last tick.
+    /// Whether a guest computed since the last tick.
     computed: AtomicBool,
     resting: AtomicBool,
 }
 
 impl Ticker {
-    /// Starts it. It ends when a tick gives false.
+    /// Starts the thread. It ends when `tick` returns false.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system cannot start a thread.
     pub(crate) fn start(tick: impl FnMut() -> bool + Send + 'static) -> io::Result<Self> {
         let state = Arc::<State>::default();
         let ticking = state.clone();
@@ -41,9 +41,9 @@ impl Ticker {
         Ok(Self { state, thread: thread.thread().clone() })
     }
 
-    /// To be called when a guest begins, goes on, or was interrupted.
+    /// Reports that a guest computes. Call it when a guest starts, resumes, or was interrupted.
     pub fn guest_computes(&self) {
-        // In this order, and the thread's the other way around, so that it does not rest when a guest has just begun.
+        // This sets `computed` and then reads `resting`; the thread does the reverse. So it cannot pause just after a guest started.
         if !self.state.computed.load(Ordering::SeqCst) {
             self.state.computed.store(true, Ordering::SeqCst);
         }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_rests_while_no_guest_computes_and_ticks_while_one_does() {
+    fn the_ticker_pauses_while_no_guest_computes() {
         let (ticks, ends) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, ended) = (ticks.clone(), ends.clone());
         let ticker = Ticker::start(move || {

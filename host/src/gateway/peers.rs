@@ -103,7 +103,9 @@ impl PeerCalls {
         let (request_id, caller, route) = (&*self.request_id, &*self.caller, &*route.pattern);
         let trace_id = self.trace_parent.as_ref().map(TraceParent::trace_id);
         let (status, cause, guest_output) = match answered {
-            Ok(answer) => (Some(answer.response.status()), answer.excuse.as_deref(), answer.output.as_deref()),
+            Ok(answer) => {
+                (Some(answer.response.status()), answer.dependency_failure.as_deref(), answer.output.as_deref())
+            }
             Err(failure) => (None, Some(failure.cause.as_str()), failure.output.as_deref()),
         };
         let is_good = status.is_some_and(|status| !status.is_server_error());

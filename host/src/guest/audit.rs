@@ -1,21 +1,30 @@
-//! `comptoir:platform/audit`.
+//! The grant `audit`: writes events to the audit log.
+
+use wasmtime::component::HasSelf;
 
 use super::Guest;
 use super::bindings::audit as wit;
+use super::interface::Interface;
 use crate::audit::Event;
 
-/// Events that a guest may tell of one request.
-const EVENTS: u8 = 16;
+/// Events that a guest may record in one request.
+const MAX_EVENTS: u8 = 16;
+
+pub(super) const INTERFACE: Interface = Interface {
+    name: "audit",
+    link: |linker| wit::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable),
+    unavailable: "`describe` and probes cannot use `audit`",
+};
 
 impl wit::Host for Guest {
     async fn tell(&mut self, event: wit::Event, subject: String) -> wasmtime::Result<()> {
-        // A rehearsal is nobody's request.
+        // Events of a probe are ignored instead of refused, because a probe is not the request of a caller.
         let Some(teller) = &self.grants.audit else { return Ok(()) };
-        if self.told >= EVENTS {
+        if self.audit_events >= MAX_EVENTS {
             teller.miss();
             return Ok(());
         }
-        self.told += 1;
+        self.audit_events += 1;
         let event = match event {
             wit::Event::AuthnLoginSuccess => Event::LoginSuccess,
             wit::Event::AuthnLoginFail => Event::LoginFail,

@@ -1,60 +1,83 @@
-//! `wasi:http/outgoing-handler`: calls to other services of this host, without a socket. Nothing else goes out.
+//! `wasi:http/outgoing-handler`: calls to other services of this host, in process. A guest has no other way out.
 
 use std::pin::Pin;
 
-use super::Excuse;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::header::HeaderName;
+use wasmtime::component::Linker;
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp, WasiHttpHooks,
+    WasiHttpView as _,
 };
 
-/// Takes a call from a guest to the service that it names.
+use super::Guest;
+use super::dependency_failure::DependencyFailure;
+
+/// The other services that a guest can call.
 pub trait Peers: Send + Sync {
-    /// Answers a request to `http://<service>.internal/…`, or says with wasi:http's own error why not.
+    /// Sends a request to `http://<service>.internal/…` and returns its response.
+    ///
+    /// # Errors
+    /// The call is not allowed, or it failed.
     fn call(&self, request: Request<WasiBody>) -> BoxFuture<'static, Result<hyper::Response<WasiBody>, Error>>;
 }
 
-/// What the HTTP interfaces of one store may do.
+/// The outgoing requests of one store: where they may go and which headers they may have.
 pub struct Outgoing {
-    /// None where the manifest lets the service call nobody.
+    /// None if the service may not call others.
     peers: Option<Box<dyn Peers>>,
-    forbidden: ForbiddenHeaderFilter,
-    excuse: Excuse,
+    forbidden_headers: ForbiddenHeaderFilter,
+    failure: DependencyFailure,
 }
 
 impl Outgoing {
-    /// Calls go to these peers, or nowhere.
-    pub fn new(peers: Option<Box<dyn Peers>>, forbidden: ForbiddenHeaderFilter, excuse: Excuse) -> Self {
-        Self { peers, forbidden, excuse }
+    /// `peers` is none if the guest may not call other services. Failed calls are recorded in `failure`.
+    pub fn new(
+        peers: Option<Box<dyn Peers>>,
+        forbidden_headers: ForbiddenHeaderFilter,
+        failure: DependencyFailure,
+    ) -> Self {
+        Self { peers, forbidden_headers, failure }
     }
 
-    /// Goes nowhere from now on.
+    /// Refuses all further requests.
     pub(super) fn release(&mut self) {
-        (self.peers, self.excuse) = (None, Excuse::default());
+        (self.peers, self.failure) = (None, DependencyFailure::default());
     }
 
-    pub(super) fn excuse(&self) -> &Excuse {
-        &self.excuse
+    pub(super) fn failure(&self) -> &DependencyFailure {
+        &self.failure
     }
 }
 
-/// The headers that no guest may set, made once and shared: those of the connection.
+/// The headers that no guest may set, because they control the connection. Create it once and share it.
 pub fn forbidden_headers() -> ForbiddenHeaderFilter {
     std::sync::Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+}
+
+/// Links calls to other services for WASI 0.2.
+pub fn link_calls(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
+    outgoing_handler::add_to_linker::<Guest, WasiHttp>(linker, |guest| guest.mark_uncacheable().http())
+}
+
+/// Links calls to other services for WASI 0.3.
+pub fn link_calls_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi_http::p3::bindings::http::client;
+    client::add_to_linker::<Guest, WasiHttp>(linker, Guest::http)
 }
 
 type IoResult = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl WasiHttpHooks for Outgoing {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        (self.forbidden)(name)
+        (self.forbidden_headers)(name)
     }
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        self.forbidden.clone()
+        self.forbidden_headers.clone()
     }
 
     fn send_request(
@@ -66,21 +89,21 @@ impl WasiHttpHooks for Outgoing {
         let Some(peers) = &self.peers else {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
-        let (excuse, host) = (self.excuse.clone(), request.uri().host().unwrap_or_default().to_owned());
+        let (failure, host) = (self.failure.clone(), request.uri().host().unwrap_or_default().to_owned());
         let call: Pin<Box<_>> = peers.call(request);
         Box::new(async move {
             let done: IoResult = Box::new(std::future::ready(Ok(())));
             let answer = call.await;
             match &answer {
-                Err(error) => excuse.give(|| format!("a call to {host} failed: {error}")),
+                Err(error) => failure.record(|| format!("a call to {host} failed: {error}")),
                 Ok(answer) if answer.status().is_server_error() => {
-                    excuse.give(|| format!("a call to {host} was answered with {}", answer.status()));
+                    failure.record(|| format!("a call to {host} was answered with {}", answer.status()));
                 }
                 Ok(_) => {}
             }
             let answer = answer?.map(|body| {
                 let cut = move |error: Error| {
-                    excuse.give(|| format!("the answer to a call to {host} was cut short: {error}"));
+                    failure.record(|| format!("the answer to a call to {host} was cut short: {error}"));
                     error
                 };
                 body.map_err(cut).boxed_unsync()
@@ -89,7 +112,7 @@ impl WasiHttpHooks for Outgoing {
         })
     }
 
-    /// Small answers leave in one write; a larger one waits for its reader chunk by chunk.
+    /// A body of up to 4 chunks of 256 KiB is buffered. A larger one waits for its reader after each chunk.
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         4
     }

@@ -1,14 +1,14 @@
-//! Memory, tables and instances of one store, summed over everything in it.
+//! Limits the linear memories, tables and core instances of one store.
 
 use wasmtime::ResourceLimiter;
 
-/// Instances, tables and memories that one component may consist of. An adapter or a shim counts as an instance.
-pub const PARTS: u32 = 8;
+/// Core instances that one component may consist of. Adapters and shims count too. The same limit applies to tables and memories.
+pub const MAX_CORE_INSTANCES: u32 = 8;
 
-/// Elements of all tables of one store.
+/// Elements that all tables of one store may have together.
 const TABLE_ELEMENTS: usize = 20_000;
 
-/// Refuses growth beyond a limit. A refused `memory.grow` gives -1 to the guest, as the specification has it.
+/// Refuses growth beyond the limits. A refused `memory.grow` returns -1 to the guest, as the WebAssembly specification requires.
 #[derive(Debug)]
 pub struct Limiter {
     memory_limit_bytes: usize,
@@ -18,17 +18,17 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter for a store whose memories together may have so many bytes.
+    /// A limiter for a store whose linear memories may have this many bytes together.
     pub fn new(memory_limit_bytes: usize) -> Self {
         Self { memory_limit_bytes, memory_bytes: 0, table_elements: 0, refused: false }
     }
 
-    /// Whether three quarters of the memory are still to be had.
+    /// Whether the guest uses at most a quarter of its memory limit and was never refused memory.
     pub fn has_room(&self) -> bool {
         !self.refused && self.memory_bytes <= self.memory_limit_bytes / 4
     }
 
-    /// Whether the guest asked for more memory than it may have: the likely cause of a trap that follows.
+    /// Whether the guest was refused memory. This is the likely cause of a later trap.
     pub fn refused_memory(&self) -> bool {
         self.refused
     }
@@ -55,15 +55,15 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        PARTS as usize
+        MAX_CORE_INSTANCES as usize
     }
 
     fn tables(&self) -> usize {
-        PARTS as usize
+        MAX_CORE_INSTANCES as usize
     }
 
     fn memories(&self) -> usize {
-        PARTS as usize
+        MAX_CORE_INSTANCES as usize
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_on_the_sum_of_all_memories() {
+    fn the_limit_applies_to_the_sum_of_all_memories() {
         let mut limiter = Limiter::new(100);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_the_memory_leaves_room_and_more_does_not() {
+    fn an_instance_has_room_up_to_a_quarter_of_its_limit() {
         let mut limiter = Limiter::new(100);
         assert!(limiter.memory_growing(0, 25, None).unwrap());
         assert!(limiter.has_room());

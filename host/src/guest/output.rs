@@ -1,4 +1,4 @@
-//! What a guest writes to stdout and stderr: kept up to a limit, counted beyond it, never blocking.
+//! A guest's stdout and stderr. Keeps bytes up to a limit, counts the others, and never blocks the guest.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::printable::printable;
 
-/// The output of one instance. Clones write to the same place.
+/// The output of one instance. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Output {
     kept: Arc<Mutex<Kept>>,
@@ -27,12 +27,12 @@ struct Kept {
 }
 
 impl Output {
-    /// Output of which so many bytes are kept.
+    /// Keeps at most `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
         Self { kept: Arc::default(), limit_bytes }
     }
 
-    /// Takes back all that was written.
+    /// Discards everything that was written.
     pub fn clear(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
@@ -44,14 +44,15 @@ impl Output {
         kept.dropped_bytes += (bytes.len() - room) as u64;
     }
 
-    /// Whether the guest wrote nothing.
+    /// Whether the guest has written nothing.
     pub fn is_empty(&self) -> bool {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes.is_empty() && kept.dropped_bytes == 0
     }
 
-    /// All that was kept, as one line of text: what is not printable is escaped, so a guest cannot forge a log line or
-    /// send a terminal commands. None when the guest wrote nothing.
+    /// The output as one line of text. None if the guest wrote nothing.
+    ///
+    /// Control characters are escaped, so that a guest cannot forge log lines or control a terminal.
     pub fn to_log(&self) -> Option<String> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.bytes.is_empty() && kept.dropped_bytes == 0 {
@@ -59,7 +60,7 @@ impl Output {
         }
         let mut text = printable(String::from_utf8_lossy(&kept.bytes).trim_end()).into_owned();
         if kept.dropped_bytes > 0 {
-            text.push_str(&format!(" … and {} bytes more", kept.dropped_bytes));
+            text.push_str(&format!(" … and {} more bytes", kept.dropped_bytes));
         }
         Some(text)
     }
@@ -134,7 +135,7 @@ mod tests {
         let output = Output::new(4);
         output.push(b"abcdef");
         output.push(b"gh");
-        assert_eq!(output.to_log().unwrap(), "abcd … and 4 bytes more");
+        assert_eq!(output.to_log().unwrap(), "abcd … and 4 more bytes");
         assert_eq!(Output::new(4).to_log(), None);
     }
 }

@@ -1,39 +1,48 @@
-//! `comptoir:platform/passwords`.
+//! The grant `passwords`: hashes and verifies passwords on the host's threads.
 
 use std::sync::Arc;
 
-use super::bindings::passwords;
-use super::{Excuse, Guest};
+use wasmtime::component::HasSelf;
+
+use super::Guest;
+use super::bindings::passwords as wit;
+use super::dependency_failure::DependencyFailure;
+use super::interface::Interface;
 use crate::passwords::{PasswordError, Passwords};
+
+pub(super) const INTERFACE: Interface = Interface {
+    name: "passwords",
+    link: |linker| wit::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable),
+    unavailable: "`describe` cannot use `passwords`",
+};
 
 impl Guest {
     fn passwords(&self) -> wasmtime::Result<Arc<Passwords>> {
-        let granted = self.grants.passwords.clone();
-        granted.ok_or_else(|| wasmtime::format_err!("passwords are not to be had while describing"))
+        INTERFACE.require(self.grants.passwords.as_ref()).cloned()
     }
 }
 
-/// What a guest may know of an error. That the host cannot compute at all is no answer but a trap.
-fn visible(error: PasswordError, excuse: &Excuse) -> wasmtime::Result<passwords::Error> {
+/// Converts an error for the guest. A fault of the host becomes a trap, because the guest cannot handle it.
+fn to_guest(error: PasswordError, failure: &DependencyFailure) -> wasmtime::Result<wit::Error> {
     match error {
         PasswordError::Busy { retry_after_seconds } => {
-            excuse.give(|| "too many passwords are being computed".to_owned());
-            Ok(passwords::Error::Busy(retry_after_seconds))
+            failure.record(|| "the password queue is full".to_owned());
+            Ok(wit::Error::Busy(retry_after_seconds))
         }
-        PasswordError::TooLong => Ok(passwords::Error::TooLong),
+        PasswordError::TooLong => Ok(wit::Error::TooLong),
         PasswordError::Failed(cause) => Err(wasmtime::format_err!("passwords: {cause}")),
     }
 }
 
-impl passwords::Host for Guest {
+impl wit::Host for Guest {
     async fn minimum_length(&mut self) -> wasmtime::Result<u32> {
         Ok(self.passwords()?.minimum_characters())
     }
 
-    async fn hash(&mut self, password: String) -> wasmtime::Result<Result<String, passwords::Error>> {
+    async fn hash(&mut self, password: String) -> wasmtime::Result<Result<String, wit::Error>> {
         match self.passwords()?.hash(password).await {
             Ok(hash) => Ok(Ok(hash)),
-            Err(error) => visible(error, &self.excuse).map(Err),
+            Err(error) => to_guest(error, &self.failure).map(Err),
         }
     }
 
@@ -41,10 +50,10 @@ impl passwords::Host for Guest {
         &mut self,
         password: String,
         hash: Option<String>,
-    ) -> wasmtime::Result<Result<passwords::Verdict, passwords::Error>> {
+    ) -> wasmtime::Result<Result<wit::Verdict, wit::Error>> {
         match self.passwords()?.verify(password, hash).await {
-            Ok(verdict) => Ok(Ok(passwords::Verdict { matches: verdict.matches, outdated: verdict.outdated })),
-            Err(error) => visible(error, &self.excuse).map(Err),
+            Ok(verdict) => Ok(Ok(wit::Verdict { matches: verdict.matches, outdated: verdict.outdated })),
+            Err(error) => to_guest(error, &self.failure).map(Err),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `comptoir:platform/session`.
+//! `comptoir:platform/session`: the session of the caller. Every component may import it.
 
 use super::Guest;
 use super::bindings::session;

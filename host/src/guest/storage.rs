@@ -1,21 +1,36 @@
-//! `comptoir:platform/storage`. A query outside of a transaction is noted with what its rows rest on, anything else as more
-//! than reading.
+//! The grant `storage`: a database of the service's own.
+//!
+//! The read set of a query outside of a transaction becomes part of the response's read set. All other calls make the response
+//! uncacheable.
 
 use std::sync::Arc;
 
+use storage::rehearsal::Rehearsal;
 use storage::{Constraint, Rows, Statement, Storage, StorageError, Transaction, Value};
-use wasmtime::component::Resource;
+use wasmtime::component::{HasSelf, Resource};
 
+use super::Guest;
 use super::bindings::storage as wit;
-use super::{Excuse, Guest};
+use super::dependency_failure::DependencyFailure;
+use super::interface::Interface;
 
-/// A transaction that a guest holds. It rolls back when the guest drops it, and when the store is dropped.
+pub(super) const INTERFACE: Interface = Interface {
+    name: "storage",
+    link: |linker| wit::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+    unavailable: "`describe` cannot use `storage`",
+};
+
+/// The database as a probe sees it: all writes are rolled back.
+pub(super) fn for_rehearsal(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    Arc::new(Rehearsal::new(storage))
+}
+
+/// A transaction that a guest has open. It is rolled back when the guest drops it without a commit, and when the store is dropped.
 pub struct OpenTransaction(Box<dyn Transaction>);
 
 impl Guest {
     fn storage(&self) -> wasmtime::Result<Arc<dyn Storage>> {
-        let granted = self.grants.storage.clone();
-        granted.ok_or_else(|| wasmtime::format_err!("storage is not to be had while describing"))
+        INTERFACE.require(self.grants.storage.as_ref()).cloned()
     }
 }
 
@@ -30,8 +45,8 @@ fn statement(sql: String, params: Vec<wit::Value>) -> Statement {
     Statement { sql, params: params.collect() }
 }
 
-/// The one place where an error of the database becomes one that a guest sees. What is the host's affair stays in its log.
-fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
+/// Converts an error for the guest. Causes inside of the host go only into the log. Nothing else converts database errors.
+fn to_guest(error: StorageError, failure: &DependencyFailure) -> wit::Error {
     match error {
         StorageError::Constraint(kind) => wit::Error::Constraint(match kind {
             Constraint::Unique => wit::Constraint::Unique,
@@ -41,7 +56,7 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
             Constraint::Other => wit::Constraint::Other,
         }),
         StorageError::Busy => {
-            excuse.give(|| "the database is busy".to_owned());
+            failure.record(|| "the database is busy".to_owned());
             wit::Error::Busy
         }
         StorageError::Denied(what) => wit::Error::Denied(what),
@@ -49,8 +64,8 @@ fn visible(error: StorageError, excuse: &Excuse) -> wit::Error {
         StorageError::TimedOut => wit::Error::TimedOut,
         StorageError::Invalid(why) => wit::Error::Invalid(why),
         StorageError::Unavailable(cause) => {
-            excuse
-                .give(|| format!("the database is unavailable ({cause}): check its disk, or the server that keeps it"));
+            failure
+                .record(|| format!("the database is unavailable ({cause}): check its disk, or the PostgreSQL server"));
             wit::Error::Unavailable
         }
     }
@@ -60,23 +75,22 @@ impl wit::Host for Guest {
     async fn query(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
         match self.storage()?.read(statement(sql, params)).await {
             Ok((read, read_set)) => {
-                self.depends_on(read_set);
+                self.extend_read_set(read_set);
                 Ok(Ok(read.into_packed()))
             }
-            Err(error) => Ok(Err(visible(error, &self.did_more().excuse))),
+            Err(error) => Ok(Err(to_guest(error, &self.mark_uncacheable().failure))),
         }
     }
 
     async fn execute(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<u64, wit::Error>> {
-        self.did_more();
-        Ok(self.storage()?.execute(statement(sql, params)).await.map_err(|error| visible(error, &self.excuse)))
+        self.mark_uncacheable();
+        Ok(self.storage()?.execute(statement(sql, params)).await.map_err(|error| to_guest(error, &self.failure)))
     }
 
     async fn begin(&mut self) -> wasmtime::Result<Result<Resource<OpenTransaction>, wit::Error>> {
-        // Whatever it does with the transaction.
-        match self.did_more().storage()?.begin().await {
+        match self.mark_uncacheable().storage()?.begin().await {
             Ok(transaction) => Ok(Ok(self.table.push(OpenTransaction(transaction))?)),
-            Err(error) => Ok(Err(visible(error, &self.excuse))),
+            Err(error) => Ok(Err(to_guest(error, &self.failure))),
         }
     }
 }
@@ -93,7 +107,7 @@ impl wit::HostTransaction for Guest {
             .query(statement(sql, params))
             .await
             .map(Rows::into_packed)
-            .map_err(|error| visible(error, &self.excuse)))
+            .map_err(|error| to_guest(error, &self.failure)))
     }
 
     async fn execute(
@@ -103,12 +117,12 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        Ok(transaction.execute(statement(sql, params)).await.map_err(|error| visible(error, &self.excuse)))
+        Ok(transaction.execute(statement(sql, params)).await.map_err(|error| to_guest(error, &self.failure)))
     }
 
     async fn commit(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<Result<(), wit::Error>> {
         let OpenTransaction(transaction) = self.table.delete(transaction)?;
-        Ok(transaction.commit().await.map_err(|error| visible(error, &self.excuse)))
+        Ok(transaction.commit().await.map_err(|error| to_guest(error, &self.failure)))
     }
 
     async fn drop(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<()> {

@@ -1,4 +1,4 @@
-//! What a guest answered, made safe to send.
+//! Checks a guest's response before it is sent: status, length, framing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
 use crate::body::{Body, full};
 
-/// An answer whose guest has ended: all of its body is there, and its length is known. It comes alone where it has trailers.
+/// Collects a `wasi:http` response whose guest has ended. Returns the body too, unless there are trailers.
 ///
 /// # Errors
-/// Why it cannot be sent.
+/// The reason why the response cannot be sent.
 pub(super) fn complete(
     answer: Response<WasiBody>,
     limit_bytes: usize,
 ) -> Result<(Response<Body>, Option<Bytes>), String> {
     let (mut head, body) = checked(answer)?.into_parts();
     let collected = Limited::new(body, limit_bytes).collect().now_or_never();
-    let collected = collected.ok_or("the guest ended before its answer's body did")?;
-    let collected = collected.map_err(|error| format!("the answer's body: {error}"))?;
+    let collected = collected.ok_or("the guest ended before it finished the response body")?;
+    let collected = collected.map_err(|error| format!("cannot read the response body: {error}"))?;
     if collected.trailers().is_some() {
         let body = collected.map_err(|never| match never {}).boxed_unsync();
         return Ok((Response::from_parts(head, body), None));
@@ -37,70 +37,72 @@ pub(super) fn complete(
     Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
 }
 
-/// The same for an answer that came in one piece.
+/// Checks a response of `comptoir:platform/handler`, which has its whole body. Returns the body too.
 ///
 /// # Errors
-/// Why it cannot be sent.
+/// The reason why the response cannot be sent.
 pub(super) fn whole(answer: Response<Bytes>, limit_bytes: usize) -> Result<(Response<Body>, Option<Bytes>), String> {
     let (mut head, bytes) = checked(answer)?.into_parts();
     if bytes.len() > limit_bytes {
-        return Err(format!("the answer's body has {} bytes, more than {limit_bytes}", bytes.len()));
+        return Err(format!("the response body has {} bytes, more than the limit of {limit_bytes}", bytes.len()));
     }
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
 }
 
-/// An answer whose guest still runs.
+/// Checks a response whose guest still runs and writes the body.
 ///
 /// # Errors
-/// Why it cannot be sent.
+/// The reason why the response cannot be sent.
 pub(super) fn streaming(
     answer: Response<WasiBody>,
     limit_bytes: usize,
-    fate: Option<Fate>,
+    guest_end: Option<GuestEnd>,
 ) -> Result<Response<Body>, String> {
-    Ok(checked(answer)?.map(|body| Limited::new(Streamed { body, fate }, limit_bytes).boxed_unsync()))
+    Ok(checked(answer)?.map(|body| Limited::new(Streamed { body, guest_end }, limit_bytes).boxed_unsync()))
 }
 
-/// Whether the store of a guest of WASI 0.3 is gone. Its bodies end like complete ones when their store is dropped.
+/// Whether the store of a WASI 0.3 guest was dropped.
+///
+/// If a store is dropped, an unfinished 0.3 body ends like a complete one. This flag tells the two apart.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gone(Arc<AtomicBool>);
+pub(super) struct StoreDropped(Arc<AtomicBool>);
 
-/// Notes on drop that a store goes. To be dropped before the store is.
+/// Sets the flag when it is dropped. Drop it before the store.
 #[derive(Debug)]
-pub(super) struct Going(Gone);
+pub(super) struct StoreDropGuard(StoreDropped);
 
-impl Gone {
-    pub(super) fn going(&self) -> Going {
-        Going(self.clone())
+impl StoreDropped {
+    pub(super) fn guard(&self) -> StoreDropGuard {
+        StoreDropGuard(self.clone())
     }
 }
 
-impl Drop for Going {
+impl Drop for StoreDropGuard {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::SeqCst);
     }
 }
 
-/// How the guest of a streamed answer ends.
+/// Reports how the guest of a streamed response ends.
 #[derive(Debug)]
-pub(super) struct Fate {
-    pub(super) gone: Gone,
-    /// Whether it ended well.
-    pub(super) ended_well: oneshot::Receiver<bool>,
+pub(super) struct GuestEnd {
+    pub(super) store_dropped: StoreDropped,
+    /// Receives whether the guest ended without an error.
+    pub(super) succeeded: oneshot::Receiver<bool>,
 }
 
-impl Fate {
-    /// Whether the body ended because its guest failed. An end that came while the store was there is the guest's own.
+impl GuestEnd {
+    /// Whether the body ended because the guest failed. If the store still exists, the guest itself ended the body.
     fn poll_failed(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        if !self.gone.0.load(Ordering::SeqCst) {
+        if !self.store_dropped.0.load(Ordering::SeqCst) {
             return Poll::Ready(false);
         }
-        Pin::new(&mut self.ended_well).poll(context).map(|well| !matches!(well, Ok(true)))
+        Pin::new(&mut self.succeeded).poll(context).map(|succeeded| !matches!(succeeded, Ok(true)))
     }
 }
 
-/// Takes nothing from a guest that would break the framing: an interim status, or a length that it only claims.
+/// Refuses an interim status and removes the guest's `Content-Length`, because both could break the framing of HTTP/1.1.
 fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     let status = answer.status().as_u16();
     if !(200..=599).contains(&status) {
@@ -110,14 +112,14 @@ fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     Ok(answer)
 }
 
-/// The body of an answer whose guest still runs.
+/// The body of a response whose guest still runs.
 ///
-/// Leaves out empty chunks. HTTP/2 takes those whatever the client's window, so they would pile up in the host while a guest
-/// writes them to a client that does not read.
+/// Skips empty chunks. HTTP/2 flow control does not limit those, so they would fill the host's memory if a guest writes them to a
+/// client that does not read.
 struct Streamed {
     body: WasiBody,
-    /// None for WASI 0.2, whose unfinished bodies end with an error.
-    fate: Option<Fate>,
+    /// None for WASI 0.2, whose unfinished bodies end with an error of their own.
+    guest_end: Option<GuestEnd>,
 }
 
 impl HttpBody for Streamed {
@@ -129,14 +131,14 @@ impl HttpBody for Streamed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
         loop {
-            // A guest that only ever writes nothing does not keep this task: its channel makes way after some of them.
+            // A guest that writes only empty chunks cannot block this task, because its channel yields after some of them.
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Some(frame) => return Poll::Ready(Some(frame)),
                 None => break,
             }
         }
-        let failed = self.fate.as_mut().map_or(Poll::Ready(false), |fate| fate.poll_failed(context));
+        let failed = self.guest_end.as_mut().map_or(Poll::Ready(false), |end| end.poll_failed(context));
         failed.map(|failed| failed.then_some(Err(WasiError::HttpResponseIncomplete)))
     }
 

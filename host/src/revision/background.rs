@@ -1,9 +1,8 @@
-//! Threads for guests that compute for long.
+//! Background threads for long-running calls.
 //!
-//! A guest's call begins on the thread of its connection, where a short one is done before anything could be gained by moving
-//! it. One that goes on computing would hold up every other request of that thread for a turn after each of theirs. So it is
-//! moved here, where the operating system lets it run when nobody else wants to. Where the last two calls of a revision were long,
-//! the next one begins here.
+//! A call begins on the thread of its connection, because moving a short call would cost more than it saves. A long-running call would
+//! delay every other request of that thread. So the host moves it to these threads, which have a lower priority. If the last two calls
+//! of a revision were long-running, the next one begins here.
 
 use std::io;
 use std::pin::Pin;
@@ -13,10 +12,10 @@ use storage::priority;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// How much less of the processor these threads get than the others, as `nice` counts: about a tenth, where both want it.
+/// Niceness of these threads. If they compete with normal threads, they get about a tenth of the processor.
 const NICENESS: i32 = 10;
 
-/// The threads: as many as there are processors.
+/// A pool with one background thread per processor.
 #[derive(Debug)]
 pub struct Background {
     runtime: Option<Runtime>,
@@ -26,19 +25,19 @@ impl Background {
     /// Starts the threads.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system cannot start a thread.
     pub fn new() -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
         builder.enable_all().thread_name("long-guests").on_thread_start(|| {
-            // Without it they are as good as the others, which is no fault.
+            // If this fails, the threads run at normal priority. That is slower for other requests, but correct.
             let _ = priority::lower(NICENESS);
         });
         Ok(Self { runtime: Some(builder.build()?) })
     }
 
-    /// Goes on with a future here. Dropping what this gives drops the future at its next turn.
-    pub(super) fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Moved<T> {
-        Moved(self.runtime.as_ref().map(|runtime| runtime.spawn(future)))
+    /// Continues a future in the background. Dropping the returned task cancels the future at its next suspension point.
+    pub(super) fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> BackgroundTask<T> {
+        BackgroundTask(self.runtime.as_ref().map(|runtime| runtime.spawn(future)))
     }
 }
 
@@ -50,10 +49,10 @@ impl Drop for Background {
     }
 }
 
-/// A future that goes on in the background.
-pub(super) struct Moved<T>(Option<JoinHandle<T>>);
+/// The result of a future that runs in the background. Cancels the future on drop.
+pub(super) struct BackgroundTask<T>(Option<JoinHandle<T>>);
 
-impl<T> Future for Moved<T> {
+impl<T> Future for BackgroundTask<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -61,13 +60,13 @@ impl<T> Future for Moved<T> {
         match Pin::new(handle).poll(context) {
             Poll::Ready(Ok(value)) => Poll::Ready(value),
             Poll::Ready(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The threads end, and with them whoever waits.
+            // The other error is cancellation. It happens only when the host stops, and then nothing polls this task again.
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
 }
 
-impl<T> Drop for Moved<T> {
+impl<T> Drop for BackgroundTask<T> {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             handle.abort();

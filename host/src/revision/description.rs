@@ -1,4 +1,4 @@
-//! What a component says it is, checked for what no service can be.
+//! The description of a component, as its `describe` returns it, checked against limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,49 +16,49 @@ use crate::head;
 use crate::printable::{excerpt, is_printable};
 use crate::route::{Access, Route, normal_pattern};
 
-/// Routes that one component may declare, and migrations, and probes.
-const PARTS: usize = 1000;
+/// Routes that one component may declare. The same limit applies to migrations and to probes.
+const MAX_ITEMS: usize = 1000;
 
 /// Characters of a component's name and of its version.
 const NAME_CHARACTERS: usize = 100;
 
-/// Bytes and segments of a route's path, and of the health path. Each switch builds tables of all routes of all services.
+/// Bytes and segments of a route's path and of the health path. They are limited because each switch builds a table of all routes.
 const PATH_BYTES: usize = 512;
 const SEGMENTS: usize = 32;
 
-/// Request headers that a route may ask for: as many as a request may have. And bytes of the name of one.
+/// Request headers that a route may list, which is the limit of a request too, and bytes of a header's name.
 const HEADERS: usize = 100;
 const HEADER_BYTES: usize = 128;
 
-/// Bytes of the path and query of a probe, as of a request's target, and of the name of its caller.
+/// Bytes of a probe's path and query, which is the limit of a request too, and bytes of its caller's name.
 const TARGET_BYTES: usize = 8 << 10;
 const CALLER_BYTES: usize = 1 << 10;
 
-/// What a component says it is.
+/// What a component declares about itself: name, routes, schema, probes.
 #[derive(Debug, Clone)]
 pub struct Description {
-    /// The name of the service as its health answer gives it.
+    /// The service's name in its health response.
     pub name: String,
     /// The component's own version.
     pub version: String,
-    /// A path that answers GET with 2xx while the component can do its work.
+    /// A path that answers GET with 2xx while the component can work.
     pub health: Option<String>,
-    /// What it answers, and who may ask.
+    /// The routes with their access rules.
     pub routes: Vec<Route>,
-    /// The steps of its schema, in order, from 1.
+    /// The migrations of its schema in order, numbered from 1.
     pub migrations: Vec<Migration>,
-    /// The first and last schema version that it works with.
+    /// The lowest and highest schema version that it works with.
     pub schema: (u32, u32),
-    /// What it must answer with 2xx before it serves, after its health.
+    /// Requests that it must answer with 2xx before it is activated. They run after the health check.
     pub probes: Vec<Probe>,
-    /// What its routes take and give, as the component wrote it.
+    /// The documentation of its routes (OpenAPI operations), as the component wrote it.
     pub documentation: Option<String>,
 }
 
-/// A request by which a component is tried out.
+/// A test request for a component that is not active yet.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// The method.
+    /// HTTP method.
     pub method: Method,
     /// Path and query.
     pub path: String,
@@ -71,19 +71,21 @@ pub struct Probe {
 /// Why a component's description cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptionError {
-    /// `describe` failed.
+    /// `describe` trapped.
     #[error("its `describe` failed: {0}")]
     Trapped(String),
-    /// `describe` did not return.
+    /// `describe` did not return within the `time` limit.
     #[error("its `describe` did not return in time")]
     TookTooLong,
-    /// `describe` computed without end.
+    /// `describe` computed for longer than the `cpu` limit.
     #[error("its `describe` computed for longer than the `cpu` of its limits allows")]
     ComputedTooLong,
-    /// It could not be asked.
-    #[error("no instance became free within {0:?} to ask it what it is: send it again when the service is less busy")]
+    /// No instance slot became free. Deploying again later may succeed.
+    #[error(
+        "no instance became free within {0:?} to describe the component: send it again when the service is less busy"
+    )]
     Busy(Duration),
-    /// What it says makes no sense.
+    /// It exceeds a limit or contradicts itself.
     #[error("its description is wrong: {0}")]
     Wrong(String),
 }
@@ -97,8 +99,8 @@ impl DescriptionError {
     }
 }
 
-/// Instantiates a component and asks it.
-pub(super) async fn ask(
+/// Instantiates a component, calls `describe` and checks the result.
+pub(super) async fn describe(
     pre: &InstancePre<Guest>,
     mut store: Store<Guest>,
     service: &Arc<str>,
@@ -110,72 +112,72 @@ pub(super) async fn ask(
     let instance = pre.instantiate_async(&mut store).await.map_err(trapped)?;
     let described = DescribedIndices::new(pre).and_then(|indices| indices.load(&mut store, &instance));
     let described = described.map_err(trapped)?;
-    let said = described.comptoir_platform_service().call_describe(&mut store).await.map_err(trapped)?;
-    check(said, service)
+    let declared = described.comptoir_platform_service().call_describe(&mut store).await.map_err(trapped)?;
+    check(declared, service)
 }
 
-fn check(said: service::Description, service: &Arc<str>) -> Result<Description, DescriptionError> {
+fn check(declared: service::Description, service: &Arc<str>) -> Result<Description, DescriptionError> {
     let wrong = |message: String| Err(DescriptionError::Wrong(message));
-    if said.routes.len() > PARTS || said.migrations.len() > PARTS || said.probes.len() > PARTS {
-        return wrong(format!("more than {PARTS} routes, migrations or probes"));
+    if declared.routes.len() > MAX_ITEMS || declared.migrations.len() > MAX_ITEMS || declared.probes.len() > MAX_ITEMS {
+        return wrong(format!("more than {MAX_ITEMS} routes, migrations or probes"));
     }
-    check_label("name", &said.name).and_then(|()| check_label("version", &said.version))?;
-    if let Some(health) = &said.health {
+    check_label("name", &declared.name).and_then(|()| check_label("version", &declared.version))?;
+    if let Some(health) = &declared.health {
         check_path("health path", health)?;
     }
-    said.routes.iter().try_for_each(|route| check_path("route", &route.path))?;
-    said.probes.iter().try_for_each(check_probe)?;
-    let (minimum, maximum) = (said.schema.minimum, said.schema.maximum);
+    declared.routes.iter().try_for_each(|route| check_path("route", &route.path))?;
+    declared.probes.iter().try_for_each(check_probe)?;
+    let (minimum, maximum) = (declared.schema.minimum, declared.schema.maximum);
     if minimum > maximum {
         return wrong(format!("the schema range {minimum} to {maximum} is empty"));
     }
-    for (position, migration) in said.migrations.iter().enumerate() {
+    for (position, migration) in declared.migrations.iter().enumerate() {
         if migration.version as usize != position + 1 {
             return wrong(format!(
-                "migration {} stands in place {}: count from 1, without gaps",
+                "migration {} has position {} in the list: number the migrations from 1 without gaps",
                 migration.version,
                 position + 1
             ));
         }
     }
-    let last = u32::try_from(said.migrations.len()).unwrap_or(u32::MAX);
+    let last = u32::try_from(declared.migrations.len()).unwrap_or(u32::MAX);
     if !(minimum..=maximum).contains(&last) {
         return wrong(format!("its migrations end at schema {last}, outside of its range {minimum} to {maximum}"));
     }
-    if let Some(health) = said.health.as_ref().filter(|health| !health.starts_with('/') || health.contains('{')) {
-        return wrong(format!("the health path `{health}` is not a plain path"));
+    if let Some(health) = declared.health.as_ref().filter(|health| !health.starts_with('/') || health.contains('{')) {
+        return wrong(format!("the health path `{health}` must begin with `/` and have no parameters"));
     }
-    let routes = said.routes.iter().map(|declared| route(declared, service)).collect::<Result<_, _>>()?;
+    let routes = declared.routes.iter().map(|declared| route(declared, service)).collect::<Result<_, _>>()?;
     Ok(Description {
-        name: said.name,
-        version: said.version,
-        health: said.health.map(|health| normal_pattern(&health)),
+        name: declared.name,
+        version: declared.version,
+        health: declared.health.map(|health| normal_pattern(&health)),
         routes,
-        migrations: said
+        migrations: declared
             .migrations
             .into_iter()
             .map(|step| Migration { version: step.version, sql: step.sql })
             .collect(),
         schema: (minimum, maximum),
-        probes: said.probes.into_iter().map(probe).collect(),
-        documentation: said.documentation,
+        probes: declared.probes.into_iter().map(probe).collect(),
+        documentation: declared.documentation,
     })
 }
 
-/// A name or a version is shown to people, on one line.
+/// Names and versions are shown to people on one line.
 fn check_label(what: &str, text: &str) -> Result<(), DescriptionError> {
     if text.chars().count() <= NAME_CHARACTERS && text.chars().all(is_printable) {
         return Ok(());
     }
-    let rule = format!("at most {NAME_CHARACTERS} characters, none of them a control character");
-    Err(DescriptionError::Wrong(format!("the {what} `{}` does not fit: {rule}", excerpt(text, NAME_CHARACTERS))))
+    let rule = format!("it may have at most {NAME_CHARACTERS} characters and no control characters");
+    Err(DescriptionError::Wrong(format!("the {what} `{}` is not allowed: {rule}", excerpt(text, NAME_CHARACTERS))))
 }
 
 fn check_path(what: &str, path: &str) -> Result<(), DescriptionError> {
     let wrong = |why: String| DescriptionError::Wrong(format!("the {what} `{}` {why}", excerpt(path, NAME_CHARACTERS)));
     let segments = path.split('/').count() - 1;
     if path.len() > PATH_BYTES || segments > SEGMENTS {
-        let limits = format!("more than {PATH_BYTES} or {SEGMENTS}");
+        let limits = format!("at most {PATH_BYTES} and {SEGMENTS} are allowed");
         return Err(wrong(format!("has {} bytes and {segments} segments: {limits}", path.len())));
     }
     if path.chars().all(is_printable) { Ok(()) } else { Err(wrong("has a control character".to_owned())) }
@@ -186,9 +188,13 @@ fn check_probe(probe: &service::Probe) -> Result<(), DescriptionError> {
     if probe.path.len() <= TARGET_BYTES && caller_bytes <= CALLER_BYTES && probe.path.chars().all(is_printable) {
         return Ok(());
     }
-    let rule =
-        format!("at most {TARGET_BYTES} bytes of a path without control characters, and {CALLER_BYTES} of a caller");
-    Err(DescriptionError::Wrong(format!("the probe `{}` does not fit: {rule}", excerpt(&probe.path, NAME_CHARACTERS))))
+    let rule = format!(
+        "its path may have at most {TARGET_BYTES} bytes and no control characters, its caller at most {CALLER_BYTES} bytes"
+    );
+    Err(DescriptionError::Wrong(format!(
+        "the probe `{}` is not allowed: {rule}",
+        excerpt(&probe.path, NAME_CHARACTERS)
+    )))
 }
 
 fn method(declared: service::Method) -> Method {
@@ -208,7 +214,9 @@ fn probe(declared: service::Probe) -> Probe {
 fn route(declared: &service::Route, service: &Arc<str>) -> Result<Route, DescriptionError> {
     if declared.headers.len() > HEADERS {
         let (path, count) = (&declared.path, declared.headers.len());
-        return Err(DescriptionError::Wrong(format!("the route {path} asks for {count} headers, more than {HEADERS}")));
+        return Err(DescriptionError::Wrong(format!(
+            "the route {path} lists {count} headers, more than the limit of {HEADERS}"
+        )));
     }
     let headers = declared.headers.iter().map(|name| header(name, &declared.path)).collect::<Result<_, _>>()?;
     Ok(Route {
@@ -225,18 +233,18 @@ fn route(declared: &service::Route, service: &Arc<str>) -> Result<Route, Descrip
     })
 }
 
-/// A header that a route may ask for.
+/// A header that a route may list.
 fn header(name: &str, path: &str) -> Result<HeaderName, DescriptionError> {
     let shown = excerpt(name, HEADER_BYTES);
     let wrong = |why: &str| DescriptionError::Wrong(format!("the header `{shown}` of the route {path} {why}"));
     if name.len() > HEADER_BYTES {
-        return Err(wrong(&format!("has a name of {} bytes, more than {HEADER_BYTES}", name.len())));
+        return Err(wrong(&format!("has a name of {} bytes, more than the limit of {HEADER_BYTES}", name.len())));
     }
     let lower = HeaderName::from_lowercase(name.as_bytes());
-    let header = lower.map_err(|_| wrong("is no header's name in lower case"))?;
+    let header = lower.map_err(|_| wrong("is not a valid header name in lower case"))?;
     if head::is_reserved(&header) {
         return Err(wrong(
-            "is not asked for: a guest is given what the host says of the caller, and never a credential",
+            "must not be listed: the host sets the caller's headers itself and never passes credentials",
         ));
     }
     Ok(header)

@@ -1,4 +1,4 @@
-//! The interface by which a component answers, ready to be instantiated, and how each kind of it is called.
+//! A linked component, and how the host calls each kind of handler interface.
 
 use bytes::Bytes;
 use futures::channel::oneshot;
@@ -14,18 +14,18 @@ use wasmtime_wasi_http::p2::bindings::{Proxy as ProxyP2, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, WasiBody, WasiHttpView as _};
 
-use crate::engine::Speaks;
+use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
 use crate::guest::Guest;
 use crate::guest::bindings::{Handled, HandledPre, handler};
 
-/// Bytes that the header fields of a plain answer may have, names and values together.
+/// Bytes that the header fields of a plain response may have, names and values together.
 const FIELDS_BYTES: usize = 32 << 10;
 
-/// By which a component that speaks `wasi:http` sends its answer.
-pub(super) type Sender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
+/// Sends the response of a `wasi:http` component, which may still run afterwards.
+pub(super) type ResponseSender = oneshot::Sender<Result<Response<WasiBody>, wasmtime::Error>>;
 
-/// A component, linked.
+/// A linked component, ready to be instantiated.
 pub(super) enum Handler {
     /// `comptoir:platform/handler`.
     Plain(HandledPre<Guest>),
@@ -35,7 +35,7 @@ pub(super) enum Handler {
     P3(ServicePre<Guest>),
 }
 
-/// The same, of one instance.
+/// The exported handler of one instance.
 pub(super) enum Exports {
     Plain(Handled),
     P2(ProxyP2),
@@ -43,12 +43,12 @@ pub(super) enum Exports {
 }
 
 impl Handler {
-    pub(super) fn link(linker: &Linker<Guest>, speaks: Speaks, component: &Component) -> wasmtime::Result<Self> {
+    pub(super) fn link(linker: &Linker<Guest>, kind: HandlerKind, component: &Component) -> wasmtime::Result<Self> {
         let instance = linker.instantiate_pre(component)?;
-        Ok(match speaks {
-            Speaks::Plain => Self::Plain(HandledPre::new(instance)?),
-            Speaks::HttpP2 => Self::P2(ProxyPre::new(instance)?),
-            Speaks::HttpP3 => Self::P3(ServicePre::new(instance)?),
+        Ok(match kind {
+            HandlerKind::Plain => Self::Plain(HandledPre::new(instance)?),
+            HandlerKind::HttpP2 => Self::P2(ProxyPre::new(instance)?),
+            HandlerKind::HttpP3 => Self::P3(ServicePre::new(instance)?),
         })
     }
 
@@ -78,12 +78,12 @@ impl Handler {
 }
 
 impl Exports {
-    /// Has an instance answer. One that speaks plain records returns its answer, any other sends it.
+    /// Calls the handler. A plain handler returns its response; a `wasi:http` handler sends it with `sender`.
     pub(super) async fn call(
         &self,
         store: &mut Store<Guest>,
         request: GuestRequest,
-        sender: Sender,
+        sender: ResponseSender,
     ) -> wasmtime::Result<Option<handler::Response>> {
         match self {
             Self::Plain(handled) => {
@@ -92,8 +92,8 @@ impl Exports {
             }
             Self::P2(proxy) => p2(proxy, store, wasi(request)?, sender).await.map(|()| None),
             Self::P3(proxy) => {
-                // It may sleep without being noted, so nothing can be said of what its answer rests on.
-                store.data_mut().read_set();
+                // A WASI 0.3 guest can wait for time without a host call, so its read set would not be complete.
+                store.data_mut().mark_uncacheable();
                 p3(proxy, store, wasi(request)?, sender).await.map(|()| None)
             }
         }
@@ -113,7 +113,7 @@ async fn plain(
         Method::PUT => handler::Method::Put,
         Method::PATCH => handler::Method::Patch,
         Method::DELETE => handler::Method::Delete,
-        ref other => wasmtime::bail!("no route of a component that describes itself answers {other}"),
+        ref other => wasmtime::bail!("a component with a description has no routes for the method {other}"),
     };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -121,10 +121,10 @@ async fn plain(
     handled.comptoir_platform_handler().call_handle(store, request).await
 }
 
-/// What came back, as HTTP.
+/// Converts a plain response to HTTP.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why it is not valid HTTP.
 pub(super) fn http(answer: handler::Response) -> Result<Response<Bytes>, String> {
     let status = answer.status;
     let mut response = Response::new(Bytes::from(answer.body));
@@ -132,27 +132,28 @@ pub(super) fn http(answer: handler::Response) -> Result<Response<Bytes>, String>
         StatusCode::from_u16(status).map_err(|_| format!("the guest answered with status {status}"))?;
     let bytes: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > FIELDS_BYTES {
-        return Err(format!("the answer's header fields have {bytes} bytes, more than {FIELDS_BYTES}"));
+        return Err(format!("the response's header fields have {bytes} bytes, more than the limit of {FIELDS_BYTES}"));
     }
     let headers = response.headers_mut();
     for (name, value) in answer.headers {
-        let (name, value) = field(&name, value).map_err(|why| format!("the answer's header field {name:?} {why}"))?;
+        let (name, value) = field(&name, value).map_err(|why| format!("the response's header field {name:?} {why}"))?;
         headers.append(name, value);
     }
     Ok(response)
 }
 
 fn field(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), &'static str> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "has no name that HTTP knows")?;
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "does not have a valid name")?;
     if DEFAULT_FORBIDDEN_HEADERS.contains(&name) {
-        return Err("is the connection's, which is the host's");
+        return Err("controls the connection, so only the host may set it");
     }
-    let value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| "has a value that HTTP forbids")?;
+    let value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| "does not have a valid value")?;
     Ok((name, value))
 }
 
-/// A request for `wasi:http`: `HEAD` becomes `GET`, since the host drops the body, and scheme and authority are always there.
-/// The scheme is that of the connection, whatever the client says.
+/// Converts a request for `wasi:http`, where scheme and authority are always set.
+///
+/// `HEAD` becomes `GET`, because the host drops the body later. The scheme is that of the connection; the client cannot choose it.
 fn wasi(request: GuestRequest) -> wasmtime::Result<Request<WasiBody>> {
     use http_body_util::BodyExt as _;
 
@@ -179,15 +180,16 @@ async fn p2(
     proxy: &ProxyP2,
     store: &mut Store<Guest>,
     request: Request<WasiBody>,
-    sender: Sender,
+    sender: ResponseSender,
 ) -> wasmtime::Result<()> {
     let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
     let scheme = if is_https { SchemeP2::Https } else { SchemeP2::Http };
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, request)?;
     let out = http.new_response_outparam_from_callback(move |answer| {
-        // The receiver is gone when the request ran out of time: then nobody wants the answer.
-        let _ = sender.send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error {code:?}")));
+        // If the request timed out, the receiver is gone and nobody needs the response.
+        let _ = sender
+            .send(answer.map_err(|code| wasmtime::format_err!("the guest answered with the error code {code:?}")));
     })?;
     proxy.wasi_http_incoming_handler().call_handle(store, request, out).await
 }
@@ -197,7 +199,7 @@ async fn p3(
     proxy: &Proxy,
     store: &mut Store<Guest>,
     request: Request<WasiBody>,
-    sender: Sender,
+    sender: ResponseSender,
 ) -> wasmtime::Result<()> {
     store
         .run_concurrent(async |accessor| {

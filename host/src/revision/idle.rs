@@ -1,9 +1,11 @@
-//! Instances between two requests, for services whose manifest lets an instance answer more than one.
+//! Reusable instances, for services whose manifest lets one instance answer several requests.
 //!
-//! What such a guest keeps in its memory is there for its next request, so `reuse` says whose that may be. An instance that
-//! trapped, ran out of time, left handles behind or took more than a quarter of its memory is not used again, and none answers
-//! more than a thousand requests. A switch to another revision begins without any, and those of a revision that is gone go with
-//! it. One that waited for a minute goes when the next is put away. Their answers are not remembered.
+//! A guest that keeps data in its linear memory finds it again in its next request. So the manifest's `reuse` says whose requests may
+//! share an instance. The responses of such services are not cached.
+//!
+//! An instance is not reused after a trap or a timeout, if it left handles open, if it took more than a quarter of its memory limit, or
+//! after a thousand requests. A switch to another revision discards all idle instances. Dropping a revision discards its own. An
+//! instance that was idle for a minute is discarded when the next one is stored.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,119 +16,118 @@ use super::instance::Instance;
 use super::slots::SlotPermit;
 use crate::manifest::Reuse;
 
-/// Idle instances that one service keeps. More are busy at once only while guests wait for something.
-pub const IDLE_INSTANCES: u32 = 16;
+/// Idle instances that one service keeps. More of them run at once only while guests wait for something.
+pub const MAX_IDLE_INSTANCES: u32 = 16;
 
-/// Requests that one instance answers.
-const REQUESTS: u32 = 1000;
+/// Requests that one instance may answer.
+const MAX_REQUESTS: u32 = 1000;
 
-/// How long one waits for its next request.
+/// How long an instance may be idle.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// The idle instances of one service, shared by its revisions.
-pub struct Idle {
+pub struct IdleInstances {
     reuse: Reuse,
-    shelf: Mutex<Shelf>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Shelf {
-    /// How often all were forgotten.
+struct State {
+    /// How often all instances were discarded.
     epoch: u64,
-    /// The one used last is last.
-    entries: VecDeque<Entry>,
+    /// Ordered by last use; the latest is at the back.
+    instances: VecDeque<IdleInstance>,
 }
 
-struct Entry {
+struct IdleInstance {
     since: Instant,
-    place: Place,
+    group: ReuseGroup,
     instance: Instance,
 }
 
-/// Where an instance comes from and goes back to: the idle ones of one revision, and where the manifest says so of one session.
-pub(super) struct Place {
-    idle: Arc<Idle>,
-    /// Dead once the revision is gone.
+/// The instances that may answer one request: those of one revision and, with `reuse = "session"`, of one session.
+pub(super) struct ReuseGroup {
+    idle: Arc<IdleInstances>,
+    /// Dangling once the revision was dropped.
     handler: Weak<Handler>,
     session: Option<Arc<str>>,
     epoch: u64,
 }
 
-/// An instance that has answered, with its slot, and where it may go.
-pub(super) struct Leftover {
-    pub(super) place: Place,
+/// An instance that answered a request and may answer another, with the slot of that request.
+pub(super) struct ReusableInstance {
+    pub(super) group: ReuseGroup,
     pub(super) instance: Instance,
     pub(super) permit: SlotPermit,
 }
 
-impl Idle {
-    /// None where every request gets an instance of its own.
+impl IdleInstances {
+    /// None if every request gets an instance of its own.
     pub fn new(reuse: Reuse) -> Option<Self> {
-        (reuse != Reuse::Never).then(|| Self { reuse, shelf: Mutex::default() })
+        (reuse != Reuse::Never).then(|| Self { reuse, state: Mutex::default() })
     }
 
-    /// The place of the instances that may answer this caller. None where it must be a new one.
-    pub(super) fn place(self: &Arc<Self>, handler: &Arc<Handler>, session: Option<&Arc<str>>) -> Option<Place> {
+    /// The group for a caller with this session. None if the request needs a new instance that is not reused.
+    pub(super) fn group(self: &Arc<Self>, handler: &Arc<Handler>, session: Option<&Arc<str>>) -> Option<ReuseGroup> {
         let session = match self.reuse {
             Reuse::Never => return None,
             Reuse::Session => Some(session?.clone()),
             Reuse::Anyone => None,
         };
-        Some(Place { idle: self.clone(), handler: Arc::downgrade(handler), session, epoch: self.shelf().epoch })
+        Some(ReuseGroup { idle: self.clone(), handler: Arc::downgrade(handler), session, epoch: self.state().epoch })
     }
 
-    /// Gives up all of them, those too that answer now.
-    pub fn forget(&self) {
-        let mut shelf = self.shelf();
-        shelf.epoch += 1;
-        shelf.entries.clear();
+    /// Discards all instances. Those that are answering now are discarded afterwards.
+    pub fn discard_all(&self) {
+        let mut state = self.state();
+        state.epoch += 1;
+        state.instances.clear();
     }
 
-    /// Gives up those of one revision.
-    pub(super) fn forget_of(&self, handler: &Arc<Handler>) {
-        self.shelf().entries.retain(|entry| !std::ptr::eq(entry.place.handler.as_ptr(), Arc::as_ptr(handler)));
+    /// Discards the idle instances of one revision.
+    pub(super) fn discard_revision(&self, handler: &Arc<Handler>) {
+        self.state().instances.retain(|idle| !std::ptr::eq(idle.group.handler.as_ptr(), Arc::as_ptr(handler)));
     }
 
-    /// Gives back what there is no room for.
-    fn keep(&self, entry: Entry) -> Option<Entry> {
-        let mut shelf = self.shelf();
-        shelf.entries.retain(|entry| entry.since.elapsed() < IDLE_TIME);
-        let is_current = entry.place.epoch == shelf.epoch && entry.place.handler.strong_count() > 0;
-        if !is_current || entry.instance.requests() >= REQUESTS {
-            return Some(entry);
+    /// Stores an instance. Returns one to drop: this one if it may not be reused, or the least recently used if there are too many.
+    fn store(&self, idle: IdleInstance) -> Option<IdleInstance> {
+        let mut state = self.state();
+        state.instances.retain(|idle| idle.since.elapsed() < IDLE_TIME);
+        let is_current = idle.group.epoch == state.epoch && idle.group.handler.strong_count() > 0;
+        if !is_current || idle.instance.requests() >= MAX_REQUESTS {
+            return Some(idle);
         }
-        shelf.entries.push_back(entry);
-        if shelf.entries.len() > IDLE_INSTANCES as usize { shelf.entries.pop_front() } else { None }
+        state.instances.push_back(idle);
+        if state.instances.len() > MAX_IDLE_INSTANCES as usize { state.instances.pop_front() } else { None }
     }
 
-    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    /// The idle instance of this place that was used last.
+impl ReuseGroup {
+    /// Takes the most recently used idle instance of the group.
     pub(super) fn take(&self) -> Option<Instance> {
-        let mut shelf = self.idle.shelf();
-        let found = shelf.entries.iter().rposition(|entry| entry.place.is(self))?;
-        shelf.entries.remove(found).map(|entry| entry.instance)
+        let mut state = self.idle.state();
+        let found = state.instances.iter().rposition(|idle| idle.group.is_same(self))?;
+        state.instances.remove(found).map(|idle| idle.instance)
     }
 
-    fn is(&self, other: &Self) -> bool {
+    fn is_same(&self, other: &Self) -> bool {
         Weak::ptr_eq(&self.handler, &other.handler) && self.session == other.session
     }
 }
 
-impl Leftover {
-    /// Keeps the instance for another request, unless it has answered enough. Where there are too many, the one that was not
-    /// used for longest is given up.
-    pub(super) fn put_away(self) {
-        let Self { place, mut instance, permit } = self;
+impl ReusableInstance {
+    /// Stores the instance for a later request, or drops it if it may not be reused. Releases the slot.
+    pub(super) fn store(self) {
+        let Self { group, mut instance, permit } = self;
         instance.guest().release();
-        let idle = place.idle.clone();
-        let gone = idle.keep(Entry { since: Instant::now(), place, instance });
-        // In this order, so that there are never more instances than slots and idle ones together.
-        drop(gone);
+        let idle = group.idle.clone();
+        let discarded = idle.store(IdleInstance { since: Instant::now(), group, instance });
+        // Dropped before the permit, so that there are never more instances than slots and idle instances together.
+        drop(discarded);
         drop(permit);
     }
 }

@@ -1,4 +1,4 @@
-//! How long a guest has computed, and where it goes on when that was long.
+//! Measures how long a guest computes, and moves long-running calls to background threads.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,51 +8,52 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::background::{Background, Moved};
-use super::run::{Call, Ended};
+use super::background::{Background, BackgroundTask};
 use crate::engine::{TICK, Ticker};
 
-/// A guest that has computed for so long is moved to the background when it is interrupted next: at its second tick at the latest.
+/// A call is long-running once its guest has computed for this long. It moves to the background at the next interruption, which is
+/// the second tick at the latest.
 const LONG: Duration = TICK;
 
-/// So many long calls of a revision in a row, and the next one begins in the background: until it is moved, a long one holds up
-/// whoever shares its thread, for two ticks of the epoch, or for as long as one instruction that fills 64 MiB takes. One alone
-/// may have been an accident.
+/// After this many long-running calls in a row, the revision's next call begins in the background. Until a call is moved, it delays
+/// other requests of its thread: for two ticks, or for as long as one instruction that fills 64 MiB takes. A single long-running
+/// call may have been an accident.
 const LONG_IN_A_ROW: u32 = 2;
 
-/// How many calls of a revision were long since one was not.
+/// How many of a revision's latest calls were long-running, without a short call in between.
 #[derive(Debug, Default)]
-pub(super) struct Lately(AtomicU32);
+pub(super) struct LongCalls(AtomicU32);
 
-impl Lately {
-    fn are_long(&self) -> bool {
+impl LongCalls {
+    fn are_expected(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= LONG_IN_A_ROW
     }
 
-    fn long(&self) {
-        // It would take years to come around.
+    fn count_long(&self) {
+        // An overflow would take years.
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn short(&self) {
+    fn count_short(&self) {
         if self.0.load(Ordering::Relaxed) > 0 {
             self.0.store(0, Ordering::Relaxed);
         }
     }
 }
 
-/// The time that a future spent in its polls, readable from within one.
+/// Measures the time that a call spends in its polls. The guest's limit is checked against it during a poll.
 ///
-/// This counts the host calls that a guest makes as the guest's own time. Waiting for a timer, a lock or another service is
-/// between polls and does not count. On its connection's thread time passes also while the operating system runs something
-/// else, or nothing of this process, which a cheap clock cannot tell: what was taken there counts for no more than what a call
-/// may take before it is moved. In the background the thread's own time is taken.
+/// Host calls that the guest makes count as the guest's time. Waiting for a timer, a lock or another service happens between polls,
+/// so it does not count.
+///
+/// On the connection's thread the meter reads a cheap wall clock. That clock also runs while the operating system runs another thread
+/// or process. So time measured there counts for at most `LONG`. In the background the meter reads the thread's CPU time.
 #[derive(Debug)]
 pub(super) struct Meter {
     origin: Instant,
-    /// Nanoseconds in polls that are over.
+    /// Nanoseconds in completed polls.
     spent: AtomicU64,
-    /// When the poll that runs began, in nanoseconds; `u64::MAX` between polls.
+    /// The start of the current poll in nanoseconds; `u64::MAX` between polls.
     began: AtomicU64,
     in_background: AtomicBool,
     ticker: Arc<Ticker>,
@@ -64,12 +65,12 @@ impl Meter {
         Self { origin: Instant::now(), spent, began, in_background: AtomicBool::new(false), ticker }
     }
 
-    /// What interrupts the guest.
+    /// The clock that interrupts the guest.
     pub(super) fn ticker(&self) -> &Ticker {
         &self.ticker
     }
 
-    /// Time computed so far, with the poll that runs. Before the call is moved to the background no more than `LONG`.
+    /// Time computed so far, including the current poll. At most `LONG` until the call moves to the background.
     pub(super) fn used(&self) -> Duration {
         let running = match self.began.load(Ordering::Relaxed) {
             u64::MAX => 0,
@@ -79,10 +80,10 @@ impl Meter {
         if self.in_background.load(Ordering::Relaxed) { used } else { used.min(LONG) }
     }
 
-    /// From now on the call is polled in the background. To be called between polls.
+    /// Switches to the thread's CPU time. Call it between polls only.
     fn move_to_background(&self) {
-        let here = u64::try_from(self.used().as_nanos()).unwrap_or(u64::MAX);
-        self.spent.store(here, Ordering::Relaxed);
+        let so_far = u64::try_from(self.used().as_nanos()).unwrap_or(u64::MAX);
+        self.spent.store(so_far, Ordering::Relaxed);
         self.in_background.store(true, Ordering::Relaxed);
     }
 
@@ -107,76 +108,83 @@ impl Meter {
     }
 }
 
-/// A call whose polls are timed, and which goes on in the background when they were long.
-pub(super) struct Metered {
-    place: Place,
+/// A call whose polls are timed, and which moves to the background once it is long-running.
+pub(super) struct Metered<T> {
+    thread: Thread<T>,
     meter: Arc<Meter>,
     background: Arc<Background>,
-    lately: Arc<Lately>,
+    long_calls: Arc<LongCalls>,
 }
 
-enum Place {
-    Here(Timed<Ended>),
-    Background(Moved<Ended>),
+/// Which threads poll a call.
+enum Thread<T> {
+    Connection(Timed<T>),
+    Background(BackgroundTask<T>),
 }
 
-/// Runs a call in the background from its beginning: what it computes is measured there from the first poll on.
+/// Runs a call in the background from its first poll, so that the meter always reads CPU time.
 pub(super) fn in_background<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
     meter: Arc<Meter>,
     background: &Background,
-) -> Moved<T> {
+) -> BackgroundTask<T> {
     meter.move_to_background();
     background.run(Timed { call: Some(Box::pin(call)), meter })
 }
 
-impl Metered {
-    pub(super) fn new(call: Call, meter: Arc<Meter>, background: Arc<Background>, lately: Arc<Lately>) -> Self {
+impl<T: Send + 'static> Metered<T> {
+    /// Starts on the connection's thread, or in the background if the revision's latest calls were long-running.
+    pub(super) fn new(
+        call: Pin<Box<dyn Future<Output = T> + Send>>,
+        meter: Arc<Meter>,
+        background: Arc<Background>,
+        long_calls: Arc<LongCalls>,
+    ) -> Self {
         let timed = Timed { call: Some(call), meter: meter.clone() };
-        let place = if lately.are_long() {
+        let thread = if long_calls.are_expected() {
             meter.move_to_background();
-            Place::Background(background.run(timed))
+            Thread::Background(background.run(timed))
         } else {
-            Place::Here(timed)
+            Thread::Connection(timed)
         };
-        Self { place, meter, background, lately }
+        Self { thread, meter, background, long_calls }
     }
 
-    fn ended(&self) {
+    fn count_if_short(&self) {
         if self.meter.used() < LONG {
-            self.lately.short();
+            self.long_calls.count_short();
         }
     }
 }
 
-impl Future for Metered {
-    type Output = Ended;
+impl<T: Send + 'static> Future for Metered<T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Place::Here(timed) = &mut self.place {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        if let Thread::Connection(timed) = &mut self.thread {
             let poll = Pin::new(&mut *timed).poll(context);
             let is_long = timed.meter.used() >= LONG;
             if is_long {
-                self.lately.long();
+                self.long_calls.count_long();
             }
             if poll.is_ready() {
-                self.ended();
+                self.count_if_short();
                 return poll;
             }
             if !is_long {
                 return poll;
             }
-            let Place::Here(timed) = &mut self.place else { return poll };
+            let Thread::Connection(timed) = &mut self.thread else { return poll };
             let moved = Timed { call: timed.call.take(), meter: timed.meter.clone() };
             self.meter.move_to_background();
-            self.place = Place::Background(self.background.run(moved));
+            self.thread = Thread::Background(self.background.run(moved));
         }
-        match &mut self.place {
-            Place::Here(_) => Poll::Pending,
-            Place::Background(moved) => {
-                let poll = Pin::new(moved).poll(context);
+        match &mut self.thread {
+            Thread::Connection(_) => Poll::Pending,
+            Thread::Background(task) => {
+                let poll = Pin::new(task).poll(context);
                 if poll.is_ready() {
-                    self.ended();
+                    self.count_if_short();
                 }
                 poll
             }
@@ -184,7 +192,7 @@ impl Future for Metered {
     }
 }
 
-/// A call whose polls are timed. Without a call once that was moved.
+/// A call whose polls are timed. `call` is none after it moved to the background.
 struct Timed<T> {
     call: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     meter: Arc<Meter>,
@@ -193,7 +201,7 @@ struct Timed<T> {
 impl<T> Future for Timed<T> {
     type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let Self { call: Some(call), meter } = &mut *self else { return Poll::Pending };
         meter.begin();
         let poll = call.as_mut().poll(context);
@@ -205,32 +213,30 @@ impl<T> Future for Timed<T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     fn meter() -> Meter {
         Meter::new(Arc::new(Ticker::start(|| false).unwrap()))
     }
 
-    /// A call that computes for so long and then fails; and the thread that it ended on.
-    async fn ends_on(lately: &Arc<Lately>, background: &Arc<Background>, computes: Duration) -> Option<String> {
-        let (meter, name) = (Arc::new(meter()), Arc::new(Mutex::new(None)));
-        let told = name.clone();
+    /// Computes for this long in a metered call. Returns the name of the thread on which the call ended.
+    async fn thread_of_call(
+        long_calls: &Arc<LongCalls>,
+        background: &Arc<Background>,
+        computes: Duration,
+    ) -> Option<String> {
         let call = Box::pin(async move {
             let began = clock_gettime(ClockId::ThreadCPUTime);
             while Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - began).unwrap() < computes {
                 std::hint::spin_loop();
             }
-            *told.lock().unwrap() = std::thread::current().name().map(str::to_owned);
-            Err(wasmtime::format_err!("it only computes"))
+            std::thread::current().name().map(str::to_owned)
         });
-        assert!(Metered::new(call, meter, background.clone(), lately.clone()).await.is_err());
-        name.lock().unwrap().take()
+        Metered::new(call, Arc::new(meter()), background.clone(), long_calls.clone()).await
     }
 
     #[test]
-    fn time_in_which_the_system_ran_something_else_is_not_the_guests() {
+    fn time_on_the_connections_thread_counts_for_at_most_the_long_limit() {
         let meter = meter();
         meter.begin();
         while meter.origin.elapsed() < 3 * LONG {}
@@ -246,14 +252,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_two_long_calls_the_next_one_begins_in_the_background_until_one_is_short() {
-        let (lately, background) = (Arc::new(Lately::default()), Arc::new(Background::new().unwrap()));
+    async fn after_two_long_calls_the_next_begins_in_the_background() {
+        let (long_calls, background) = (Arc::new(LongCalls::default()), Arc::new(Background::new().unwrap()));
         let in_background = Some("long-guests".to_owned());
         for _ in 0..LONG_IN_A_ROW {
-            assert_ne!(ends_on(&lately, &background, 2 * LONG).await, in_background);
+            assert_ne!(thread_of_call(&long_calls, &background, 2 * LONG).await, in_background);
         }
-        assert_eq!(ends_on(&lately, &background, 2 * LONG).await, in_background);
-        assert_eq!(ends_on(&lately, &background, Duration::ZERO).await, in_background);
-        assert_ne!(ends_on(&lately, &background, Duration::ZERO).await, in_background);
+        assert_eq!(thread_of_call(&long_calls, &background, 2 * LONG).await, in_background);
+        assert_eq!(
+            thread_of_call(&long_calls, &background, Duration::ZERO).await,
+            in_background,
+            "still expected long"
+        );
+        assert_ne!(thread_of_call(&long_calls, &background, Duration::ZERO).await, in_background, "after a short call");
     }
 }

@@ -1,7 +1,7 @@
-//! One request, put to one instance, from its store to its answer.
+//! Runs one request in one instance, from the slot to the response.
 //!
-//! A component that speaks plain records has answered when its call returns. One that speaks `wasi:http` hands its answer over
-//! while it runs, and may go on to write the body.
+//! A plain handler has answered when its call returns. A `wasi:http` handler sends its response while it runs, and may then write the
+//! body for longer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,48 +15,48 @@ use storage::read_set::ReadSet;
 use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
-use super::answer::{Fate, Gone};
-use super::handler::{self, Sender};
-use super::idle::{Leftover, Place};
+use super::answer::{GuestEnd, StoreDropped};
+use super::cache::WholeBody;
+use super::handler::{self, ResponseSender};
+use super::idle::{ReusableInstance, ReuseGroup};
 use super::instance::{ComputedTooLong, Instance, OutOfMemory};
-use super::memory::Whole;
 use super::metered::{Meter, Metered};
 use super::slots::SlotPermit;
 use super::{Answer, Failure, FailureKind, Revision, answer};
 use crate::body::Body;
-use crate::engine::Speaks;
+use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
-use crate::guest::bindings::handler::Response as Plain;
-use crate::guest::{Excuse, Grants, Guest, Outgoing, Output, Peers};
+use crate::guest::bindings::handler::Response as PlainResponse;
+use crate::guest::{DependencyFailure, Grants, Guest, Outgoing, Output, Peers};
 use crate::printable::excerpt;
 
-/// How long the end of a guest is waited for once it has answered. One that goes on for longer streams its answer.
+/// How long the host waits for a guest to end after it sent its response. If it runs for longer, the response is streamed.
 const END_TIME: Duration = Duration::from_millis(5);
 
-/// Bytes that are told of why a guest failed.
+/// Bytes of a guest's error that are logged.
 const CAUSE_BYTES: usize = 8 << 10;
 
-/// How a call ended well.
-pub(super) struct End {
-    /// The answer of a component that speaks plain records. Any other has sent it before.
-    answer: Option<Plain>,
-    /// What the answer rests on, if that is known.
+/// The result of a guest's call that ended without an error.
+struct Completed {
+    /// The response of a plain handler. A `wasi:http` handler has sent its response before.
+    plain: Option<PlainResponse>,
+    /// The response's read set, if the host knows it.
     read_set: Option<ReadSet>,
-    /// What may answer again.
-    leftover: Option<Leftover>,
+    /// The instance, if it may answer another request.
+    reusable: Option<ReusableInstance>,
 }
 
-impl End {
-    /// Lets the instance answer again, if it may.
-    fn put_away(self) {
-        if let Some(leftover) = self.leftover {
-            leftover.put_away();
+impl Completed {
+    /// Keeps the instance for another request, if it may be reused.
+    fn store_instance(self) {
+        if let Some(reusable) = self.reusable {
+            reusable.store();
         }
     }
 }
 
-pub(super) type Ended = wasmtime::Result<End>;
-pub(super) type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
+/// A running guest call. Dropping it drops the instance and frees its slot.
+type GuestCall = Pin<Box<dyn Future<Output = wasmtime::Result<Completed>> + Send>>;
 
 impl Revision {
     pub(super) async fn run(
@@ -64,36 +64,37 @@ impl Revision {
         request: GuestRequest,
         grants: Grants,
         peers: Option<Box<dyn Peers>>,
-        place: Option<Place>,
-        excuse: &Excuse,
-    ) -> Result<(Answer, Option<Whole>), Failure> {
+        group: Option<ReuseGroup>,
+        failure: &DependencyFailure,
+    ) -> Result<(Answer, Option<WholeBody>), Failure> {
         let deadline = Instant::now() + self.limits.time;
         let request_id = request.request_id().cloned();
-        let Some(permit) = self.slots.acquire(self.memories, self.limits.queue_time).await else {
+        let Some(permit) = self.slots.acquire(self.linear_memories, self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
         };
         let (sender, mut receiver) = oneshot::channel();
-        let outgoing = Outgoing::new(peers, self.forbidden.clone(), excuse.clone());
-        let instance = self.instance(place.as_ref(), grants, outgoing);
+        let outgoing = Outgoing::new(peers, self.forbidden_headers.clone(), failure.clone());
+        let instance = self.instance(group.as_ref(), grants, outgoing);
         let output = instance.output().clone();
-        let gone = (self.speaks == Speaks::HttpP3).then(Gone::default);
-        let mut call = self.start(request, instance, place, permit, sender, gone.as_ref());
-        let ended = tokio::select! {
+        let store_dropped = (self.handler_kind == HandlerKind::HttpP3).then(StoreDropped::default);
+        let mut call = self.start(request, instance, group, permit, sender, store_dropped.as_ref());
+        let result = tokio::select! {
             biased;
-            ended = &mut call => ended,
+            result = &mut call => result,
             Ok(answer) = &mut receiver => {
                 let answer = answer.map_err(|error| self.fail(&error, &output))?;
-                // An interruption may have come between a guest's answer and its end, which is then a turn or two away.
-                if let Ok(ended) = tokio::time::timeout(END_TIME, &mut call).await {
-                    let end = ended.map_err(|error| self.fail(&error, &output))?;
-                    return self.complete(answer::complete(answer, self.limit()), end, &output, excuse);
+                // The guest was interrupted between its response and its end. Usually it needs one or two more turns.
+                if let Ok(result) = tokio::time::timeout(END_TIME, &mut call).await {
+                    let completed = result.map_err(|error| self.fail(&error, &output))?;
+                    let complete = answer::complete(answer, self.response_limit());
+                    return self.complete(complete, completed, &output, failure);
                 }
-                let ended_well = self.finish_beside(call, deadline, &output, request_id);
-                let fate = gone.map(|gone| Fate { gone, ended_well });
-                let streaming = answer::streaming(answer, self.limit(), fate);
+                let succeeded = self.finish_in_task(call, deadline, &output, request_id);
+                let guest_end = store_dropped.map(|store_dropped| GuestEnd { store_dropped, succeeded });
+                let streaming = answer::streaming(answer, self.response_limit(), guest_end);
                 let streaming = streaming.map_err(|cause| self.bad_answer(&cause, &output))?;
-                return Ok((answered(streaming, &output, excuse), None));
+                return Ok((new_answer(streaming, &output, failure), None));
             }
             () = tokio::time::sleep_until(deadline) => {
                 self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
@@ -101,78 +102,78 @@ impl Revision {
                 return Err(Failure { kind: FailureKind::TookTooLong, cause, output: output.to_log() });
             }
         };
-        let mut end = ended.map_err(|error| self.fail(&error, &output))?;
-        let complete = match (end.answer.take(), receiver.try_recv()) {
-            (Some(plain), _) => handler::http(plain).and_then(|answer| answer::whole(answer, self.limit())),
-            (None, Ok(Some(Ok(answer)))) => answer::complete(answer, self.limit()),
+        let mut completed = result.map_err(|error| self.fail(&error, &output))?;
+        let complete = match (completed.plain.take(), receiver.try_recv()) {
+            (Some(plain), _) => handler::http(plain).and_then(|answer| answer::whole(answer, self.response_limit())),
+            (None, Ok(Some(Ok(answer)))) => answer::complete(answer, self.response_limit()),
             (None, Ok(Some(Err(error)))) => return Err(self.fail(&error, &output)),
             (None, _) => Err("the guest ended without an answer".to_owned()),
         };
-        self.complete(complete, end, &output, excuse)
+        self.complete(complete, completed, &output, failure)
     }
 
-    /// Bytes that an answer's body may have.
-    fn limit(&self) -> usize {
+    /// Bytes that the body of a response may have.
+    fn response_limit(&self) -> usize {
         usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX)
     }
 
-    /// An idle instance of this place, or a new one.
-    fn instance(&self, place: Option<&Place>, grants: Grants, outgoing: Outgoing) -> Instance {
-        if let Some(mut idle) = place.and_then(Place::take) {
+    /// An idle instance of the group, or a new one.
+    fn instance(&self, group: Option<&ReuseGroup>, grants: Grants, outgoing: Outgoing) -> Instance {
+        if let Some(mut idle) = group.and_then(ReuseGroup::take) {
             idle.guest().renew(grants, outgoing);
             return idle;
         }
         let output = Output::new(self.limits.log_bytes);
-        Instance::new(&self.handler, Guest::new(&self.clock, grants, &self.limits, outgoing, &output))
+        Instance::new(&self.handler, Guest::new(&self.clock, grants, self.limits.memory_bytes, outgoing, &output))
     }
 
-    /// One request to one instance, as one future that owns the instance and its slot.
+    /// Starts the guest's call. The returned future owns the instance and its slot.
     fn start(
         &self,
         request: GuestRequest,
         mut instance: Instance,
-        place: Option<Place>,
+        group: Option<ReuseGroup>,
         permit: SlotPermit,
-        sender: Sender,
-        gone: Option<&Gone>,
-    ) -> Call {
+        sender: ResponseSender,
+        store_dropped: Option<&StoreDropped>,
+    ) -> GuestCall {
         let meter = Arc::new(Meter::new(self.ticker.clone()));
         instance.limit_copies(self.limits.response_bytes);
-        instance.limit(&self.limits, &meter);
-        let (handler, going) = (self.handler.clone(), gone.map(Gone::going));
+        instance.limit_time(&self.limits, &meter);
+        let (handler, guard) = (self.handler.clone(), store_dropped.map(StoreDropped::guard));
         let call = async move {
-            // In this order: whoever gets the slot next finds the memory free that was the instance's, and a body whose end is
-            // not the guest's own finds it noted that the store goes.
+            // The drop order matters, and it is the reverse of these lines. The guard reports the drop before the store ends its bodies.
+            // The instance frees its memory before the permit lets the next request use it.
             let permit = permit;
             let mut instance = instance;
-            let _going = going;
-            let (answer, read_set) = instance.answer(&handler, request, sender).await?;
-            let leftover = match place {
-                Some(place) if instance.guest().is_tidy() => Some(Leftover { place, instance, permit }),
+            let _guard = guard;
+            let (plain, read_set) = instance.answer(&handler, request, sender).await?;
+            let reusable = match group {
+                Some(group) if instance.guest().is_tidy() => Some(ReusableInstance { group, instance, permit }),
                 _ => None,
             };
-            Ok(End { answer, read_set, leftover })
+            Ok(Completed { plain, read_set, reusable })
         };
-        Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.lately.clone()))
+        Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.long_calls.clone()))
     }
 
-    /// Lets a guest that has answered go on, until it is done or its time is over. Tells whether it ended well.
-    fn finish_beside(
+    /// Runs a guest that has sent its response to its end, in a task. Reports whether it ended without an error before the deadline.
+    fn finish_in_task(
         &self,
-        mut call: Call,
+        mut call: GuestCall,
         deadline: Instant,
         output: &Output,
         request_id: Option<Arc<str>>,
     ) -> oneshot::Receiver<bool> {
         let (service, faults, output, time) =
             (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
-        let (tell, ended_well) = oneshot::channel();
+        let (report, succeeded) = oneshot::channel();
         tokio::spawn(async move {
-            let ended = tokio::time::timeout_at(deadline, &mut call).await;
-            // The reader of the answer may be gone.
-            let _ = tell.send(matches!(ended, Ok(Ok(_))));
-            let cause = match ended {
-                Ok(Ok(end)) => return end.put_away(),
+            let result = tokio::time::timeout_at(deadline, &mut call).await;
+            // If the client disconnected, nothing receives the report.
+            let _ = report.send(matches!(result, Ok(Ok(_))));
+            let cause = match result {
+                Ok(Ok(completed)) => return completed.store_instance(),
                 Ok(Err(error)) => {
                     faults.traps.fetch_add(1, Ordering::Relaxed);
                     causes(&error)
@@ -185,24 +186,25 @@ impl Revision {
             let (guest_output, request_id) = (output.to_log(), request_id.as_deref());
             tracing::warn!(request_id, %service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
         });
-        ended_well
+        succeeded
     }
 
-    /// An answer whose guest has ended, and what there is to remember of it: nothing where the guest printed, which giving
-    /// the answer again would leave out.
+    /// The answer of a guest that has ended, and the body for the cache.
+    ///
+    /// If the guest printed, the read set is dropped: a cached response would not print.
     fn complete(
         &self,
         complete: Result<(Response<Body>, Option<Bytes>), String>,
-        mut end: End,
+        mut completed: Completed,
         output: &Output,
-        excuse: &Excuse,
-    ) -> Result<(Answer, Option<Whole>), Failure> {
+        failure: &DependencyFailure,
+    ) -> Result<(Answer, Option<WholeBody>), Failure> {
         let (response, bytes) = complete.map_err(|cause| self.bad_answer(&cause, output))?;
-        let read_set = end.read_set.take().filter(|_| output.is_empty());
+        let read_set = completed.read_set.take().filter(|_| output.is_empty());
         let whole = bytes.map(|bytes| (bytes, read_set));
-        let answer = answered(response, output, excuse);
-        // Not before its output was read: the next request begins with none.
-        end.put_away();
+        let answer = new_answer(response, output, failure);
+        // Last, because the instance's next request clears the output.
+        completed.store_instance();
         Ok((answer, whole))
     }
 
@@ -228,11 +230,11 @@ impl Revision {
     }
 }
 
-fn answered(response: Response<Body>, output: &Output, excuse: &Excuse) -> Answer {
-    Answer { response, output: output.to_log(), excuse: excuse.cause().map(str::to_owned) }
+fn new_answer(response: Response<Body>, output: &Output, failure: &DependencyFailure) -> Answer {
+    Answer { response, output: output.to_log(), dependency_failure: failure.cause().map(str::to_owned) }
 }
 
-/// What went wrong first, then where. The backtrace names functions as the component does.
+/// The chain of an error, root cause first. A backtrace uses the component's own function names.
 fn causes(error: &wasmtime::Error) -> String {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     excerpt(&causes.into_iter().rev().collect::<Vec<_>>().join("; "), CAUSE_BYTES)

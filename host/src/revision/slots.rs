@@ -1,4 +1,4 @@
-//! How many instances of one service there may be at one moment.
+//! Instance slots: how many instances of a service may run at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,84 +6,86 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The instances of one service, shared by its revisions, within those of the host.
+/// The instance slots of one service, shared by its revisions.
 ///
-/// Of the host's instances each service has a part that nobody else takes, whatever the others do; the rest is for whoever
-/// comes first. A component with several memories takes as many of the host's instances each time, since the host has no more
-/// memories than instances.
+/// Up to half of the host's instances are reserved in equal parts, one for each service. All others are shared: the first request that
+/// needs one takes it. An instance with several linear memories takes that many of the host's instances, because the host has one linear
+/// memory per instance.
 #[derive(Debug)]
 pub struct Slots {
-    own: Arc<Semaphore>,
-    part: Arc<Semaphore>,
-    rest: Arc<Semaphore>,
+    /// The service's limit, `concurrency`.
+    service: Arc<Semaphore>,
+    /// The host's instances that are reserved for this service.
+    reserved: Arc<Semaphore>,
+    /// The host's instances that any service may take.
+    shared: Arc<Semaphore>,
     limit: usize,
-    most_memories: usize,
+    max_linear_memories: usize,
     waiting: AtomicUsize,
 }
 
-/// The right to one instance, until it is dropped.
+/// The right to run one instance. Dropping it frees the slot.
 #[derive(Debug)]
 pub struct SlotPermit {
-    _own: OwnedSemaphorePermit,
+    _service: OwnedSemaphorePermit,
     _host: OwnedSemaphorePermit,
 }
 
 impl Slots {
-    /// Divides a host's instances among services with these limits, in their order. One half goes into equal parts, of which
-    /// none is larger than its service's limit.
+    /// Divides the host's instances among services with these limits. A service reserves no more than its limit.
     pub fn divide(instances: usize, limits: &[usize]) -> Vec<Self> {
-        let equal = instances / 2 / limits.len().max(1);
-        let part = |limit: usize| limit.min(equal);
-        let parts: usize = limits.iter().map(|limit| part(*limit)).sum();
-        let rest = Arc::new(Semaphore::new(instances - parts));
+        let equal_part = instances / 2 / limits.len().max(1);
+        let reserved = |limit: usize| limit.min(equal_part);
+        let all_reserved: usize = limits.iter().map(|limit| reserved(*limit)).sum();
+        let shared = Arc::new(Semaphore::new(instances - all_reserved));
         let slots = |limit: &usize| Self {
-            own: Arc::new(Semaphore::new(*limit)),
-            part: Arc::new(Semaphore::new(part(*limit))),
-            rest: rest.clone(),
+            service: Arc::new(Semaphore::new(*limit)),
+            reserved: Arc::new(Semaphore::new(reserved(*limit))),
+            shared: shared.clone(),
             limit: *limit,
-            most_memories: part(*limit).max(instances - parts),
+            max_linear_memories: reserved(*limit).max(instances - all_reserved),
             waiting: AtomicUsize::new(0),
         };
         limits.iter().map(slots).collect()
     }
 
-    /// Waits for an instance with so many memories. None when the time is over.
-    pub async fn acquire(&self, memories: u32, time: Duration) -> Option<SlotPermit> {
-        let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(memories);
-        if let Ok(own) = self.own.clone().try_acquire_owned()
-            && let Ok(host) = at_once(&self.part).or_else(|_| at_once(&self.rest))
+    /// Waits for a slot for an instance with this many linear memories. None after `time` without one.
+    pub async fn acquire(&self, linear_memories: u32, time: Duration) -> Option<SlotPermit> {
+        let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(linear_memories);
+        if let Ok(service) = self.service.clone().try_acquire_owned()
+            && let Ok(host) = at_once(&self.reserved).or_else(|_| at_once(&self.shared))
         {
-            return Some(SlotPermit { _own: own, _host: host });
+            return Some(SlotPermit { _service: service, _host: host });
         }
         let _waiting = Waiting::new(&self.waiting);
         let both = async {
-            let own = self.own.clone().acquire_owned().await.ok()?;
+            let service = self.service.clone().acquire_owned().await.ok()?;
             let host = tokio::select! {
-                host = self.part.clone().acquire_many_owned(memories) => host,
-                host = self.rest.clone().acquire_many_owned(memories) => host,
+                host = self.reserved.clone().acquire_many_owned(linear_memories) => host,
+                host = self.shared.clone().acquire_many_owned(linear_memories) => host,
             };
-            Some(SlotPermit { _own: own, _host: host.ok()? })
+            Some(SlotPermit { _service: service, _host: host.ok()? })
         };
         tokio::time::timeout(time, both).await.ok().flatten()
     }
 
-    /// How many memories an instance may have, because more are never to be had at once.
-    pub fn most_memories(&self) -> usize {
-        self.most_memories
+    /// Linear memories that an instance of this service may have. An instance with more would wait forever.
+    pub fn max_linear_memories(&self) -> usize {
+        self.max_linear_memories
     }
 
-    /// Instances that exist now.
+    /// Slots that are taken now.
     pub fn in_use(&self) -> usize {
-        self.limit - self.own.available_permits()
+        self.limit - self.service.available_permits()
     }
 
-    /// Requests that wait for an instance now.
+    /// Requests that wait for a slot now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 }
 
-/// Counts a waiting request, also when it goes away before its turn.
+/// Counts a waiting request until it is dropped, even if the client disconnects before its turn.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -107,8 +109,8 @@ mod tests {
 
     const AT_ONCE: Duration = Duration::ZERO;
 
-    /// As many as there are at once.
-    async fn all(slots: &Slots) -> Vec<SlotPermit> {
+    /// Takes all slots that are free now.
+    async fn take_all(slots: &Slots) -> Vec<SlotPermit> {
         let mut permits = Vec::new();
         while let Some(permit) = slots.acquire(1, AT_ONCE).await {
             permits.push(permit);
@@ -117,34 +119,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_all_that_there_is_leaves_the_others_their_parts() {
+    async fn a_service_cannot_take_the_reserved_slots_of_others() {
         let slots = Slots::divide(20, &[100, 100, 2]);
-        let greedy = all(&slots[0]).await;
-        assert_eq!(greedy.len(), 15, "its part and the rest");
-        assert_eq!((all(&slots[1]).await.len(), all(&slots[2]).await.len()), (3, 2));
+        let greedy = take_all(&slots[0]).await;
+        assert_eq!(greedy.len(), 15, "its reserved slots and all shared ones");
+        assert_eq!((take_all(&slots[1]).await.len(), take_all(&slots[2]).await.len()), (3, 2));
         drop(greedy);
-        assert_eq!(all(&slots[1]).await.len(), 15);
+        assert_eq!(take_all(&slots[1]).await.len(), 15);
     }
 
     #[tokio::test]
-    async fn an_instance_with_many_memories_takes_as_many_of_the_hosts() {
+    async fn an_instance_takes_a_host_slot_for_each_linear_memory() {
         let slots = Slots::divide(20, &[100, 100]);
-        assert_eq!(slots[0].most_memories(), 10);
+        assert_eq!(slots[0].max_linear_memories(), 10);
         let mut large = Vec::new();
         while let Some(permit) = slots[0].acquire(4, AT_ONCE).await {
             large.push(permit);
         }
-        assert_eq!((large.len(), slots[0].in_use()), (3, 3), "one of its part, two of the rest");
-        assert_eq!(all(&slots[1]).await.len(), 5 + 2);
+        assert_eq!((large.len(), slots[0].in_use()), (3, 3), "one from the reserved slots, two from the shared ones");
+        assert_eq!(take_all(&slots[1]).await.len(), 5 + 2);
     }
 
     #[tokio::test]
-    async fn all_services_together_have_what_the_host_has_and_none_more_than_its_limit() {
+    async fn services_share_all_host_slots_and_none_exceeds_its_limit() {
         for (instances, limits) in [(0, vec![5]), (1, vec![5]), (1, vec![1, 1]), (7, vec![9, 1, 2]), (50, vec![10, 20])]
         {
             let mut taken = Vec::new();
             for slots in &Slots::divide(instances, &limits) {
-                taken.push(all(slots).await);
+                taken.push(take_all(slots).await);
             }
             assert!(
                 taken.iter().zip(&limits).all(|(permits, limit)| permits.len() <= *limit),
@@ -156,9 +158,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_gets_what_is_free_first_be_it_of_the_part_or_of_the_rest() {
+    async fn a_waiting_request_gets_the_first_free_slot_reserved_or_shared() {
         let slots = Slots::divide(4, &[4, 4]);
-        let (mut one, mut two) = (all(&slots[0]).await, all(&slots[1]).await);
+        let (mut one, mut two) = (take_all(&slots[0]).await, take_all(&slots[1]).await);
         assert_eq!((one.len(), two.len()), (3, 1));
         for (freed, waits) in [(&mut two, &slots[1]), (&mut one, &slots[0])] {
             let mut waiting = Box::pin(waits.acquire(1, Duration::from_secs(600)));
@@ -169,8 +171,8 @@ mod tests {
             assert_eq!(waits.waiting(), 0);
             freed.push(permit);
         }
-        // Of the rest, for a service whose part is taken.
-        let all_of_two = all(&slots[1]).await;
+        // A shared slot, for a service whose reserved slots are taken.
+        let all_of_two = take_all(&slots[1]).await;
         let mut waiting = Box::pin(slots[1].acquire(1, Duration::from_secs(600)));
         assert!((&mut waiting).now_or_never().is_none());
         drop(all_of_two);

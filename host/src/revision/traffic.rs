@@ -1,4 +1,4 @@
-//! How a revision does, route by route: what a deploy is judged by.
+//! Counts of a revision's requests for each route. The watch window of a deploy compares them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,26 +7,28 @@ use std::time::Duration;
 
 use crate::route::Route;
 
-/// Latencies are counted in classes whose bounds grow by the square root of two, from 16 µs to about 100 s.
+/// Classes of the latency histogram. Their upper bounds grow by the square root of two, from 16 µs to about 100 s.
 const CLASSES: usize = 46;
+/// Upper bound of the first class, in microseconds.
 const FIRST_CLASS_US: f64 = 16.0;
 
-/// What became of one request.
+/// The result of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered with 2xx, 3xx or 4xx.
+    /// The guest answered with 2xx, 3xx or 4xx, except as below.
     Answered,
-    /// It was answered with 404, 405 or 410: the component has nothing there. That is no fault of the service's by itself.
+    /// The guest answered with 404, 405 or 410. That alone is not counted as a fault, because a client may ask for anything.
     NotFound,
-    /// It was answered with 2xx or 3xx out of the memory of answers: how long that took says nothing about the revision.
-    Remembered,
+    /// The response cache answered. Its latency is not counted, because the guest did not run.
+    CacheHit,
     /// The guest trapped, ran out of time, or answered 5xx.
     Bad,
-    /// Its database or another service failed it: this says nothing about the revision.
-    NotItsFault,
+    /// A dependency failed (database, password queue, another service), or no instance slot became free. Not counted against the
+    /// revision.
+    NotCounted,
 }
 
-/// The requests of one route.
+/// The counters of one route.
 #[derive(Debug)]
 struct Counts {
     good: AtomicU64,
@@ -42,22 +44,24 @@ impl Default for Counts {
     }
 }
 
-/// The requests of one route, at one moment.
+/// A snapshot of the counters of one route, since the revision was linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteTraffic {
     /// Method and pattern.
     pub route: String,
-    /// Requests that were answered well.
+    /// Requests with a 2xx, 3xx or 4xx response, including those from the cache.
     pub good: u64,
-    /// Those of them that were answered with 404, 405 or 410.
+    /// The `good` requests that were answered with 404, 405 or 410.
     pub not_found: u64,
-    /// Requests that went wrong.
+    /// Requests whose guest trapped, timed out or answered 5xx.
     pub bad: u64,
     latencies: Vec<u64>,
 }
 
 impl RouteTraffic {
-    /// The latency that half of the good answers stayed under, in microseconds, within a factor of 1.41.
+    /// The median latency of the timed requests in microseconds, rounded up by a factor of at most 1.42.
+    ///
+    /// None if no request was timed.
     pub fn median_us(&self) -> Option<f64> {
         let all = self.timed();
         let mut seen = 0;
@@ -71,12 +75,12 @@ impl RouteTraffic {
         None
     }
 
-    /// The good answers whose latency is known.
+    /// The `good` requests whose latency was measured: all but cache hits.
     pub fn timed(&self) -> u64 {
         self.latencies.iter().sum()
     }
 
-    /// What came after an earlier moment of the same revision.
+    /// The requests since an earlier snapshot of the same revision.
     pub fn since(&self, before: &Self) -> Self {
         let latencies = self.latencies.iter().zip(&before.latencies).map(|(now, before)| now - before);
         Self {
@@ -96,17 +100,17 @@ impl RouteTraffic {
     }
 }
 
-/// The requests of one revision.
+/// The request counters of one revision.
 #[derive(Debug, Default)]
 pub struct Traffic {
     routes: RwLock<HashMap<RouteKey, Arc<Counts>>>,
 }
 
-/// A route by the address of its pattern would differ between deployments, so by its text.
+/// Method and pattern. A key by the address of the route would change with every deployment.
 type RouteKey = (Option<hyper::Method>, Arc<str>);
 
 impl Traffic {
-    /// Counts a request.
+    /// Counts one request.
     pub fn count(&self, route: &Route, outcome: Outcome, latency: Duration) {
         let counts = self.counts(route);
         let add = |count: &AtomicU64| count.fetch_add(1, Ordering::Relaxed);
@@ -118,13 +122,13 @@ impl Traffic {
                 }
                 add(&counts.good);
             }
-            Outcome::Remembered => drop(add(&counts.good)),
+            Outcome::CacheHit => drop(add(&counts.good)),
             Outcome::Bad => drop(add(&counts.bad)),
-            Outcome::NotItsFault => {}
+            Outcome::NotCounted => {}
         }
     }
 
-    /// All routes that had requests.
+    /// The counters of all routes that had requests.
     pub fn snapshot(&self) -> Vec<RouteTraffic> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         let all = routes.iter().map(|((method, pattern), counts)| RouteTraffic {
@@ -149,7 +153,7 @@ impl Traffic {
 fn class(latency: Duration) -> usize {
     let us = latency.as_secs_f64() * 1e6;
     let class = (us / FIRST_CLASS_US).max(1.0).log2() * 2.0;
-    // Not negative and far below the bound of a usize: `max` and `min` see to it.
+    // `max` and the argument's range keep the value between 0 and about 150.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let class = class.ceil() as usize;
     class.min(CLASSES - 1)
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_services_fault_is_not_counted_and_what_was_remembered_is_not_timed() {
+    fn dependency_failures_are_not_counted_and_cache_hits_are_not_timed() {
         let traffic = Traffic::default();
         let route = Route {
             service: "orders".into(),
@@ -188,8 +192,8 @@ mod tests {
         traffic.count(&route, Outcome::Answered, Duration::from_millis(1));
         traffic.count(&route, Outcome::NotFound, Duration::from_millis(1));
         traffic.count(&route, Outcome::Bad, Duration::from_millis(1));
-        traffic.count(&route, Outcome::NotItsFault, Duration::from_millis(1));
-        traffic.count(&route, Outcome::Remembered, Duration::from_millis(1));
+        traffic.count(&route, Outcome::NotCounted, Duration::from_millis(1));
+        traffic.count(&route, Outcome::CacheHit, Duration::from_millis(1));
         let [only] = &traffic.snapshot()[..] else { panic!("one route") };
         assert_eq!((only.route.as_str(), only.good, only.not_found, only.bad, only.timed()), ("* /orders", 3, 1, 1, 2));
     }

@@ -132,7 +132,7 @@ impl Stand {
         let audit = Audit::open(path, clock.clone(), u64::MAX).unwrap();
         let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
         let platform = Platform {
-            engines: Engines::new(&compiled, manifest.instances).unwrap(),
+            engines: Arc::new(Engines::new(&compiled, manifest.instances).unwrap()),
             tokens: tokens.clone(),
             passwords: Arc::new(Passwords::new(passwords::Limits::default())),
             audit: audit.clone(),

@@ -1,15 +1,15 @@
-//! The choice on machines that are made of files, and what it leaves of a guest's memory on this one.
+//! The choice of the method on simulated machines, and the reset of real memory on this one.
 
 use tempfile::TempDir;
 use wasmtime::{Instance, Module, Store};
 
 use super::*;
-use crate::engine::{Wasi, engine};
+use crate::engine::settings::{Wasi, engine};
 
 const NO_SWAP: &str = "Filename\tType\tSize\tUsed\tPriority\n";
 const SWAP: &str = "Filename\tType\tSize\tUsed\tPriority\n/dev/dm-1\tpartition\t8388604\t0\t-2\n";
 
-/// A `/proc` and `/sys`: files by their paths.
+/// A simulated `/proc` and `/sys` with these files.
 fn machine(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -25,19 +25,19 @@ fn chosen(files: &[(&str, &str)]) -> Reset {
 }
 
 #[test]
-fn without_swap_space_the_written_pages_are_scanned_for() {
+fn without_swap_space_written_pages_are_scanned() {
     let reset = chosen(&[("proc/swaps", NO_SWAP)]);
     assert_eq!((reset.scans, reset.is_safe, reset.reason.as_str()), (true, true, "the system has no swap space"));
 }
 
 #[test]
-fn a_kernel_without_the_scan_has_whole_memories_reset() {
+fn without_the_scan_whole_memories_are_reset() {
     let reset = PageScan::choose(machine(&[("proc/swaps", NO_SWAP)]).path(), false).now();
     assert!(!reset.scans && reset.is_safe && reset.reason.contains("PAGEMAP_SCAN"), "{reset:?}");
 }
 
 #[test]
-fn with_swap_space_it_takes_a_cgroup_that_may_not_swap() {
+fn with_swap_space_scans_need_a_cgroup_without_swap() {
     let own = ("proc/self/cgroup", "0::/system.slice/comptoir.service\n");
     for limited in ["", "system.slice/", "system.slice/comptoir.service/"] {
         let limit = format!("sys/fs/cgroup/{limited}memory.swap.max");
@@ -53,7 +53,7 @@ fn with_swap_space_it_takes_a_cgroup_that_may_not_swap() {
 }
 
 #[test]
-fn what_does_not_prove_that_nothing_is_swapped_out_is_no_proof() {
+fn without_proof_that_swap_is_forbidden_there_are_no_scans() {
     let limit = ("sys/fs/cgroup/memory.swap.max", "0\n");
     let v1 = "4:memory:/a\n1:cpu:/\n";
     let v1_limits = [
@@ -73,7 +73,7 @@ fn what_does_not_prove_that_nothing_is_swapped_out_is_no_proof() {
     }
 }
 
-/// Writes to some pages of an instance's memory, calls something with its address and length, and gives how many pages the next
+/// Writes to pages of an instance's memory, then calls `while_it_lives` with its address and length. Returns how many pages the next
 /// instance finds written.
 fn left(scans: bool, while_it_lives: impl FnOnce(*mut u8, usize)) -> usize {
     const PAGE: usize = 4096;
@@ -97,26 +97,26 @@ fn left(scans: bool, while_it_lives: impl FnOnce(*mut u8, usize)) -> usize {
 }
 
 #[test]
-fn a_page_that_was_swapped_out_is_empty_for_the_next_guest() {
+fn a_swapped_out_page_is_empty_for_the_next_guest() {
     let is_available = PoolingAllocationConfig::is_pagemap_scan_available();
     let scans = PageScan::choose(Path::new("/"), is_available).now().scans;
-    // Without swap space the pages stay where they are, and this asks no more than that they are reset.
+    // Without swap space the pages stay in memory. Then this test only checks that they are reset.
     let swapped_out = left(scans, |memory, length| {
-        #[allow(unsafe_code, reason = "the guest's memory, which is there until the store is dropped")]
-        // SAFETY: the advice changes nothing of what the memory contains.
+        #[allow(unsafe_code, reason = "the guest's memory exists until the store is dropped")]
+        // SAFETY: the advice does not change the contents of the memory.
         unsafe { rustix::mm::madvise(memory.cast(), length, rustix::mm::Advice::LinuxPageOut) }.unwrap();
     });
     assert_eq!(swapped_out, 0);
 }
 
 #[test]
-fn scans_end_when_swap_space_is_added_and_memory_is_still_reset() {
+fn scans_stop_when_swap_space_is_added() {
     let root = machine(&[("proc/swaps", NO_SWAP)]);
     let is_available = PoolingAllocationConfig::is_pagemap_scan_available();
     let scan = PageScan::choose(root.path(), is_available);
     scan.check(root.path());
     assert_eq!(scan.now().scans, is_available);
-    // The engine was made while nothing could be swapped out.
+    // The engine was created while there was no swap space.
     let left = left(is_available, |_, _| {
         fs::write(root.path().join("proc/swaps"), SWAP).unwrap();
         scan.check(root.path());

@@ -81,7 +81,8 @@ impl Stand {
 }
 
 fn refusal(path: &Path) -> String {
-    format!("{} was cut off, changed, moved or marked with another key, and is removed", path.display())
+    let cause = "it was truncated, changed or moved, or it has another key's MAC";
+    format!("removed {} from the compilation cache: {cause}", path.display())
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ async fn what_a_compiler_gives_that_is_no_code_or_has_no_end_is_refused() {
     for (does, reason) in [
         ("echo this is no code", ""),
         ("exit 0", ""),
-        ("head -c 1048576 /dev/zero", "its code has more than 1.0 MiB"),
+        ("head -c 1048576 /dev/zero", "its machine code has more than 1.0 MiB"),
         ("exec cat /dev/zero", "compiling it was cut short"),
     ] {
         std::fs::write(compiler.with_extension("does"), does).unwrap();

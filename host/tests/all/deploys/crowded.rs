@@ -88,7 +88,7 @@ async fn held_by_another(component: &str, change: impl FnOnce(Options) -> Option
     (stand, holder)
 }
 
-const NO_PLACE: &str = "no instance became free within 1.02s to ask it what it is: send it again";
+const NO_PLACE: &str = "no instance became free within 1.02s to describe the component: send it again";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_that_gets_no_place_in_time_is_refused_and_says_so() {

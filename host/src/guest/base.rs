@@ -1,0 +1,63 @@
+//! Links the interfaces that every component may import.
+
+use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
+use wasmtime_wasi_http::WasiHttpView as _;
+
+use super::{Guest, bindings};
+
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Links HTTP types, streams, clocks, randomness, the caller's session, and what standard libraries import: environment, arguments
+/// and standard streams, all of them empty.
+///
+/// Calls for the time, for randomness or for the session make the response uncacheable. All other functions here return the same to
+/// every guest. The host checks after the call whether the guest printed.
+pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+    use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+    use wasmtime_wasi::p2::bindings::{cli, clocks, io, random};
+    use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+
+    clocks::wall_clock::add_to_linker::<Guest, WasiClocks>(linker, |guest| guest.mark_uncacheable().clocks())?;
+    clocks::monotonic_clock::add_to_linker::<Guest, WasiClocks>(linker, |guest| guest.mark_uncacheable().clocks())?;
+    random::random::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.mark_uncacheable().random())?;
+    random::insecure::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.mark_uncacheable().random())?;
+    random::insecure_seed::add_to_linker::<Guest, WasiRandom>(linker, |guest| guest.mark_uncacheable().random())?;
+    io::error::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
+    io::poll::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
+    io::streams::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
+    cli::exit::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::environment::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_input::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_output::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    bindings::session::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable)?;
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
+        linker,
+        &(&options).into(),
+        Guest::http,
+    )
+}
+
+/// Links the WASI 0.3 versions of these interfaces.
+///
+/// A 0.3 guest can wait for time without a call that the host sees. So the responses of 0.3 guests are never cached.
+pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p3::cli::add_to_linker(linker)?;
+    wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
+    wasmtime_wasi::p3::random::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
+        linker,
+        Guest::http,
+    )
+}

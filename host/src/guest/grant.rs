@@ -1,0 +1,164 @@
+//! The host interfaces that a manifest can grant to a service.
+//!
+//! Each grant has a module of its own with its name, its state, its glue and how it is linked. A new grant needs that module, its WIT,
+//! and a line in [`Grant`], `Grant::interface`, [`Grants`] and the functions of [`Grants`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ::storage::Storage;
+use serde::Deserialize;
+use wasmtime::component::Linker;
+
+use super::interface::Interface;
+use super::{Guest, audit, passwords, storage, token_verifier, tokens};
+use crate::audit::{Source, Teller};
+use crate::passwords::Passwords;
+use crate::tokens::{Session, Tokens};
+
+/// A host interface beyond WASI that the manifest links for a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grant {
+    /// `comptoir:platform/storage`: a database of the service's own.
+    Storage,
+    /// `comptoir:platform/tokens`: issues access tokens and ends sessions.
+    Tokens,
+    /// `comptoir:platform/token-verifier`: checks access tokens.
+    TokenVerifier,
+    /// `comptoir:platform/passwords`: hashes and verifies passwords.
+    Passwords,
+    /// `comptoir:platform/audit`: writes events to the audit log.
+    Audit,
+}
+
+impl Grant {
+    /// All grants.
+    pub const ALL: [Self; 5] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords, Self::Audit];
+
+    fn interface(self) -> &'static Interface {
+        match self {
+            Self::Storage => &storage::INTERFACE,
+            Self::Tokens => &tokens::INTERFACE,
+            Self::TokenVerifier => &token_verifier::INTERFACE,
+            Self::Passwords => &passwords::INTERFACE,
+            Self::Audit => &audit::INTERFACE,
+        }
+    }
+
+    /// Its word in a manifest's `grants`, which is also the name of its interface.
+    pub fn name(self) -> &'static str {
+        self.interface().name
+    }
+
+    /// Adds the interface to a linker.
+    ///
+    /// # Errors
+    /// The linker already has it.
+    pub fn link(self, linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+        (self.interface().link)(linker)
+    }
+}
+
+/// What the manifest must contain so that the host links an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// Every component may import it.
+    Nothing,
+    /// The service needs this grant.
+    Grant(Grant),
+    /// The service needs a `calls` list that is not empty.
+    Calls,
+    /// The host never links it.
+    Impossible,
+}
+
+impl Requirement {
+    /// The requirement of an import such as `wasi:io/streams@0.2.6`.
+    pub fn of(import: &str) -> Self {
+        let interface = import.split('@').next().unwrap_or(import);
+        if let Some(name) = interface.strip_prefix("comptoir:platform/").filter(|name| *name != "session") {
+            return Grant::ALL.into_iter().find(|grant| grant.name() == name).map_or(Self::Impossible, Self::Grant);
+        }
+        let always = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"];
+        match interface {
+            "comptoir:platform/session" | "wasi:http/types" => Self::Nothing,
+            "wasi:http/outgoing-handler" | "wasi:http/client" => Self::Calls,
+            _ if always.iter().any(|package| interface.starts_with(package)) => Self::Nothing,
+            _ => Self::Impossible,
+        }
+    }
+
+    /// Why a service may not import it, as the end of a sentence, and how to change that. None if it may.
+    ///
+    /// `place` names the service's table in the manifest.
+    pub fn refusal(self, grants: &BTreeSet<Grant>, may_call: bool, place: &str) -> Option<String> {
+        match self {
+            Self::Grant(grant) if !grants.contains(&grant) => {
+                Some(format!("which was not granted: add \"{}\" to `grants` in {place}", grant.name()))
+            }
+            Self::Calls if !may_call => {
+                Some(format!("but may not call other services: list those that it may call in `calls` in {place}"))
+            }
+            Self::Impossible => {
+                Some("which this host does not offer to any service: build the component without it".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the host can grant to one service.
+pub struct Providers {
+    /// The service's own database, if the manifest grants `storage`.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// The issuer and verifier of access tokens.
+    pub tokens: Arc<Tokens>,
+    /// The threads that hash passwords.
+    pub passwords: Arc<Passwords>,
+    /// The audit log, in the service's name.
+    pub audit: Teller,
+}
+
+/// The state behind the host interfaces of one service or one request. A grant that is missing is none.
+#[derive(Clone, Default)]
+pub struct Grants {
+    /// The caller's session. It needs no grant.
+    pub session: Option<Session>,
+    /// The service's own database.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// Used by both `tokens` and `token-verifier`. A guest can use only the interface that is linked.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Password hashing.
+    pub passwords: Option<Arc<Passwords>>,
+    /// Used by `audit`, and by `tokens` to record issued tokens and ended sessions.
+    pub audit: Option<Teller>,
+}
+
+impl Grants {
+    /// The state that these grants of a service need.
+    pub fn select(granted: &BTreeSet<Grant>, providers: Providers) -> Self {
+        let has = |grant| granted.contains(&grant);
+        Self {
+            session: None,
+            storage: providers.storage.filter(|_| has(Grant::Storage)),
+            tokens: (has(Grant::Tokens) || has(Grant::TokenVerifier)).then_some(providers.tokens),
+            passwords: has(Grant::Passwords).then_some(providers.passwords),
+            audit: (has(Grant::Tokens) || has(Grant::Audit)).then_some(providers.audit),
+        }
+    }
+
+    /// The state for one request. Its audit events name the source of the request.
+    #[must_use]
+    pub fn for_request(&self, session: Option<&Session>, source: &Source) -> Self {
+        let audit = self.audit.as_ref().map(|teller| teller.about(source));
+        Self { session: session.cloned(), audit, ..self.clone() }
+    }
+
+    /// The state for a probe: writes are rolled back, and there are no tokens and no audit log.
+    #[must_use]
+    pub fn for_rehearsal(&self) -> Self {
+        let storage = self.storage.clone().map(storage::for_rehearsal);
+        Self { session: None, storage, tokens: None, passwords: self.passwords.clone(), audit: None }
+    }
+}
