@@ -159,7 +159,7 @@ mod tests {
              in [services.orders] (c.toml:5)"
         );
         assert_eq!(refusal("grants = [\"tokens\"]", "comptoir:platform/tokens@0.1.0"), None);
-        assert!(refusal("", "wasi:http/outgoing-handler@0.2.12").unwrap().contains("in `calls` in [services.orders]"));
+        assert!(refusal("", "wasi:http/outgoing-handler@0.2.12").unwrap().contains("`calls` in [services.orders]"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ async fn an_import_that_was_not_granted_is_refused_with_the_manifest_line_that_g
     assert!(text.contains("comptoir.toml:5)"), "{text}");
     let text = complaint(unruly("mounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ngrants = [\"storage\"]")).await;
     assert!(text.contains("imports `wasi:http/outgoing-handler@0.2."), "{text}");
-    assert!(text.contains("in `calls` in [services.unruly]"), "{text}");
+    assert!(text.contains("`calls` in [services.unruly]"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
