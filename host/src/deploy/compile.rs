@@ -2,53 +2,60 @@
 //!
 //! Loading cached code takes a few milliseconds; compiling takes seconds.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime::component::Component;
 
 use super::progress::Progress;
-use super::stage::Stage;
 use crate::engine::{CompileLimits, Compiler, Engines, Wasi};
+use crate::manifest::DeployRules;
 
-/// Loads the component's code from the compilation cache, or compiles it and stores the code. `digest` is the component's SHA-256.
-///
-/// # Errors
-/// A sentence that says why it cannot be compiled.
-pub(super) async fn run(
-    stage: &Stage<'_>,
-    wasi: Wasi,
-    bytes: &Arc<[u8]>,
-    digest: [u8; 32],
-) -> Result<Component, String> {
-    let (engines, service) = (&stage.platform.engines, stage.name);
-    match blocking(engines, move |engines| engines.load_cached(wasi, digest)).await? {
-        Ok(Some(component)) => {
-            stage.progress.loaded();
-            return Ok(component);
+/// What a compilation needs beside the component.
+pub(super) struct Compilation<'a> {
+    pub(super) service: &'a str,
+    pub(super) engines: &'a Arc<Engines>,
+    /// The program that compiles in a separate process. None to compile in this process.
+    pub(super) compiler: Option<&'a PathBuf>,
+    pub(super) rules: &'a DeployRules,
+    pub(super) progress: &'a Progress,
+}
+
+impl Compilation<'_> {
+    /// Loads the component's code from the compilation cache, or compiles it and stores the code. `digest` is the component's SHA-256.
+    ///
+    /// # Errors
+    /// A sentence that says why the component cannot be compiled.
+    pub(super) async fn run(&self, wasi: Wasi, bytes: &Arc<[u8]>, digest: [u8; 32]) -> Result<Component, String> {
+        let (engines, service) = (self.engines, self.service);
+        match blocking(engines, move |engines| engines.load_cached(wasi, digest)).await? {
+            Ok(Some(component)) => {
+                self.progress.loaded();
+                return Ok(component);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(service, %error, "cached code was refused: the component is compiled again"),
         }
-        Ok(None) => {}
-        Err(error) => tracing::warn!(service, %error, "cached code was refused: the component is compiled again"),
+        let began = Progress::compiling(service, bytes.len());
+        let compiled = if let Some(program) = self.compiler {
+            let limits = CompileLimits { memory: self.rules.compile_memory, time: self.rules.compile_time };
+            Compiler::new(program, limits).compile(wasi, bytes).await?
+        } else {
+            let bytes = bytes.clone();
+            let compiled = blocking(engines, move |engines| engines.compile(wasi, &bytes)).await?;
+            compiled.map_err(|error| format!("{error:#}"))?
+        };
+        let loaded = blocking(engines, move |engines| {
+            let component = engines.load(wasi, &compiled).map_err(|error| format!("{error:#}"))?;
+            Ok::<_, String>((component, engines.store(wasi, digest, &compiled)))
+        });
+        let (component, stored) = loaded.await??;
+        self.progress.compiled(service, began);
+        if let Err(error) = stored {
+            tracing::warn!(service, %error, "compiled code was not stored: the next start compiles the component again");
+        }
+        Ok(component)
     }
-    let began = Progress::compiling(service, bytes.len());
-    let compiled = if let Some(program) = stage.compiler {
-        let rules = &stage.manifest.deploy;
-        let limits = CompileLimits { memory: rules.compile_memory, time: rules.compile_time };
-        Compiler::new(program, limits).compile(wasi, bytes).await?
-    } else {
-        let bytes = bytes.clone();
-        let compiled = blocking(engines, move |engines| engines.compile(wasi, &bytes)).await?;
-        compiled.map_err(|error| format!("{error:#}"))?
-    };
-    let loaded = blocking(engines, move |engines| {
-        let component = engines.load(wasi, &compiled).map_err(|error| format!("{error:#}"))?;
-        Ok::<_, String>((component, engines.store(wasi, digest, &compiled)))
-    });
-    let (component, stored) = loaded.await??;
-    stage.progress.compiled(service, began);
-    if let Err(error) = stored {
-        tracing::warn!(service, %error, "compiled code was not stored: the next start compiles the component again");
-    }
-    Ok(component)
 }
 
 /// Uses the engines on a blocking thread.

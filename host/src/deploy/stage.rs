@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::compile::Compilation;
 use super::digest::hex;
 use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
-use super::{Documentation, Platform, Served, check, compile};
+use super::{Documentation, Platform, Served, check};
 use crate::audit::Teller;
 use crate::engine;
 use crate::guest::{Grants, Providers};
@@ -56,7 +57,7 @@ impl Stage<'_> {
         check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
             .and_then(|()| check::reuse(self.name, service, &self.manifest.file, anatomy.handler.wasi()))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let component = compile::run(self, anatomy.handler.wasi(), bytes, sha256.into()).await;
+        let component = self.compilation().run(anatomy.handler.wasi(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
         check::passwords(self.manifest, &self.origin, &engine::imported_functions(&component, "passwords"))
@@ -82,6 +83,16 @@ impl Stage<'_> {
             calls: service.calls.clone(),
             grants: service.grants.clone(),
         })
+    }
+
+    fn compilation(&self) -> Compilation<'_> {
+        Compilation {
+            service: self.name,
+            engines: &self.platform.engines,
+            compiler: self.compiler,
+            rules: &self.manifest.deploy,
+            progress: self.progress,
+        }
     }
 
     async fn describe(&self, revision: &Revision) -> Result<Arc<Description>, DeployError> {
