@@ -7,28 +7,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
-#[path = "../tests/all/hostile_guests/code.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod code;
-#[path = "../tests/all/hostile_guests/ground.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod ground;
-#[path = "../tests/all/harness.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod harness;
-#[path = "../tests/all/process.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod process;
-#[path = "../tests/all/hostile_guests/verdicts.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
-mod verdicts;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ground::{Ground, path_of};
-use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
+use testing::hostile::code;
+use testing::hostile::ground::{Ground, path_of};
+use testing::hostile::verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
 
 /// How long each attack goes on, in milliseconds, and by how many clients at the same time, unless told otherwise.
 const MILLISECONDS: u64 = 1500;

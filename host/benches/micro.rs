@@ -5,10 +5,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark may panic")]
 
-#[path = "../tests/all/harness.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod harness;
-
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -23,12 +19,12 @@ use comptoir::gate::{AdminToken, Admitted, Gate, Origin};
 use comptoir::route::Route;
 use comptoir::tokens::Tokens;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use harness::{Shop, manifest_of, shop_manifest};
 use http_body_util::BodyExt as _;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use storage::sqlite::{SqliteConfig, SqliteStorage};
 use storage::{Statement, Storage as _};
+use testing::{Shop, manifest_of, shop_manifest};
 use tokio::runtime::Runtime;
 
 /// Host calls of the component that makes many: enough to see one beside an instance.

@@ -12,15 +12,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
-#[path = "../tests/all/harness.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod harness;
-
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use harness::{Client, Shop, shop_manifest};
 use serde_json::json;
+use testing::{Client, Shop, shop_manifest};
 
 /// How far from 0.5 an AUC may be.
 const BOUND: f64 = 0.05;

@@ -7,18 +7,10 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
+use crate::constants::{LOGIN, ORDER, STOCK};
 use crate::server::{Announces, Server};
 use crate::twin;
 use crate::wire::{Request, ask};
-
-/// How many of each product the shop has: more than any benchmark can buy.
-pub const STOCK: u32 = 1_000_000_000;
-
-/// The only order that is placed, over and over.
-pub const ORDER: &str = r#"{"items":[{"product_id":2,"quantity":1}]}"#;
-
-/// The seeded login.
-pub const LOGIN: &str = r#"{"username":"admin","password":"admin"}"#;
 
 /// The component that says hello, beside the shop's services.
 const HELLO: &str = r#"

@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use crate::Effort;
 use crate::contestants::Site;
-use crate::measure::{line, median};
+use crate::measure::{Effort, line, median};
 use crate::wire::{Request, ask};
 
 /// First requests whose time is taken, each to another service.

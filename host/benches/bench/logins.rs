@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::Effort;
-use crate::contestants::{LOGIN, Site};
+use crate::constants::LOGIN;
+use crate::contestants::Site;
 use crate::hashing;
 use crate::load::{Load, run as put, run_beside};
-use crate::measure::{line, median, must_be_good};
+use crate::measure::{Effort, line, median, must_be_good};
 use crate::table::products;
 use crate::wire::Request;
 

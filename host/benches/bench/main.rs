@@ -11,6 +11,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss, reason = "a program that prints measurements")]
 
+mod constants;
 mod contestants;
 mod cores;
 mod density;
@@ -32,6 +33,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::measure::Effort;
 
 /// Measures Comptoir beside a native server.
 #[derive(Debug, Parser)]
@@ -75,17 +78,6 @@ enum Part {
     Density,
     /// Everything at once for `--minutes`, and the host's memory meanwhile. Only where it is named.
     Soak,
-}
-
-/// How long and how often things are measured.
-#[derive(Debug, Clone, Copy)]
-pub struct Effort {
-    /// Of each measurement.
-    pub time: Duration,
-    /// Of each row.
-    pub rounds: usize,
-    /// Fewer connections, fewer services.
-    pub quick: bool,
 }
 
 fn main() -> anyhow::Result<()> {

@@ -7,7 +7,18 @@ use anyhow::ensure;
 use crate::load::{Load, Outcome, run};
 use crate::server::Server;
 
-/// What one measurement of one row gave.
+/// How long and how often to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// The duration of each measurement.
+    pub time: Duration,
+    /// How often each row is measured.
+    pub rounds: usize,
+    /// Use fewer connections and fewer services.
+    pub quick: bool,
+}
+
+/// The result of measuring one row once.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     /// Good answers a second.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Effort;
-use crate::contestants::{LOGIN, ORDER, Site, token};
+use crate::constants::{LOGIN, ORDER};
+use crate::contestants::{Site, token};
 use crate::load::{Load, run_beside};
-use crate::measure::{line, must_be_good};
+use crate::measure::{Effort, line, must_be_good};
 use crate::table::products;
 use crate::wire::Request;
 

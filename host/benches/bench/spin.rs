@@ -1,9 +1,8 @@
 //! One service in an endless loop, in as many instances as it may have, beside one that behaves.
 
-use crate::Effort;
 use crate::contestants::{Site, UNRULY};
 use crate::load::{Load, run as put, run_beside};
-use crate::measure::{line, must_be_good};
+use crate::measure::{Effort, line, must_be_good};
 use crate::table::products;
 use crate::wire::Request;
 

@@ -2,9 +2,8 @@
 
 use anyhow::Context as _;
 
-use crate::Effort;
 use crate::contestants::Site;
-use crate::measure::{line, median};
+use crate::measure::{Effort, line, median};
 use crate::wire::{Request, ask};
 
 /// Starts the shop with nothing compiled, then again on what that left behind.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::Effort;
 use crate::contestants::{Site, serve_twin};
 use crate::load::{Load, Outcome, run as put};
-use crate::measure::{line, must_be_good};
+use crate::measure::{Effort, line, must_be_good};
 use crate::server::Server;
 use crate::table::products;
 

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-use crate::Effort;
-use crate::contestants::{LOGIN, ORDER, Site, answer_the_same, serve_twin, serve_wasmtime, token};
+use crate::constants::{LOGIN, ORDER};
+use crate::contestants::{Site, answer_the_same, serve_twin, serve_wasmtime, token};
 use crate::load::Load;
-use crate::measure::{Sample, line, median, sample};
+use crate::measure::{Effort, Sample, line, median, sample};
 use crate::server::Server;
 use crate::wire::Request;
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use testing::crash_lab::{Lab, start};
+use testing::ledger::random;
+use testing::lost_writes::Disk;
+use testing::shop_process::{ShopProcess, data, log};
+use testing::{Client, component, send};
 
-use crate::crash_lab::{Lab, start};
-use crate::harness::{Client, component, send};
-use crate::ledger::random;
-use crate::lost_writes::Disk;
-use crate::shop_process::{ShopProcess, data};
 use crate::{conclude, print_work, row};
 
 /// How long after it began a first start, and a deploy, is cut off, at most, in milliseconds.
@@ -69,7 +69,7 @@ async fn starting(cycles: usize, seed: u64) -> bool {
 }
 
 fn said(folder: &Path) -> String {
-    let said = std::fs::read_to_string(crate::shop_process::log(folder)).unwrap_or_default();
+    let said = std::fs::read_to_string(log(folder)).unwrap_or_default();
     said.lines().last().unwrap_or("it said nothing").to_owned()
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Shop};
+use testing::{Client, Shop};
+
 use crate::{deploy, milliseconds, row};
 
 /// Functions beside the component's own, and operations in each: with them it has about a mebibyte.

@@ -6,8 +6,7 @@ mod order;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::harness::Shop;
+use testing::Shop;
 
 const SERVICES: [&str; 3] = ["auth", "user", "orders"];
 
@@ -42,7 +41,7 @@ async fn internal_routes_do_not_exist_from_outside() {
                         Some(caller) => request.header("x-comptoir-caller", caller).header("host", "auth.internal"),
                         None => request,
                     };
-                    let answer = crate::harness::send(request).await;
+                    let answer = testing::send(request).await;
                     assert_eq!(answer.status, 404, "{method} {base}{path} as {caller:?}: {}", answer.text);
                     answer.refuses(404, "NOT_FOUND");
                 }

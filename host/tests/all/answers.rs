@@ -4,8 +4,7 @@ mod property;
 
 use reqwest::Method;
 use serde_json::json;
-
-use crate::harness::{Answer, Client, Shop, manifest_of, send, shop_manifest};
+use testing::{Answer, Client, Shop, manifest_of, send, shop_manifest};
 
 /// The shop, and a component beside it whose answers can be remembered, with limits of its own.
 async fn stand(limits: &str) -> Shop {
@@ -131,7 +130,7 @@ async fn each_user_is_given_their_own_and_a_dead_session_nothing() {
     let eves = eve.asks("/answers/mine", "hit").await;
     assert_eq!((&eves.data()["caller"], eves.header("cache-control")), (&json!("eve"), "no-store"));
     // Another session of hers is still hers.
-    let elsewhere = shop.anon().log_in("ada", crate::harness::PASSWORD).await;
+    let elsewhere = shop.anon().log_in("ada", testing::PASSWORD).await;
     elsewhere.asks("/answers/mine", "hit").await;
     ada.post("/auth/logout", json!({})).await.succeeds(200);
     ada.get("/answers/mine").await.refuses(401, "INVALID_TOKEN");

@@ -6,11 +6,10 @@ use std::time::Duration;
 use comptoir::audit::{FILE, verify};
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::process::run;
+use testing::{Client, PASSWORD, Shop, component, manifest_of, send, shop_manifest};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-
-use crate::harness::{Client, PASSWORD, Shop, component, manifest_of, send, shop_manifest};
-use crate::process::run;
 
 /// How long something is waited for that must happen. Never reached where all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +29,7 @@ fn story(lines: &[Value]) -> Vec<[&str; 3]> {
     lines.iter().map(|line| ["event", "by", "subject"].map(|name| line[name].as_str().unwrap_or_default())).collect()
 }
 
-async fn refresh(client: &Client) -> crate::harness::Answer {
+async fn refresh(client: &Client) -> testing::Answer {
     client.without_token().post("/auth/refresh", json!({ "refresh_token": client.refresh_token() })).await
 }
 

@@ -24,9 +24,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
+use testing::{Answer, Client, PASSWORD, Shop};
 
 use crate::bodies::{JSON_TYPES, UNUSABLE};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
 
 /// Exchanges the client's refresh token.
 async fn refresh(client: &Client) -> Answer {

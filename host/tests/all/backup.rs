@@ -14,9 +14,9 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use storage::folder::DataFolder;
 use tempfile::TempDir;
+use testing::built::program;
+use testing::{Client, PASSWORD, Shop, options, shop_manifest};
 use tokio::sync::watch;
-
-use crate::harness::{Client, PASSWORD, Shop, options, shop_manifest};
 
 const BUYERS: usize = 4;
 const ORDERS_BEFORE: usize = 40;
@@ -25,7 +25,7 @@ const ORDERS_AFTER: usize = 60;
 /// `comptoir`, to its end. What it printed, or what it complained of.
 fn comptoir(arguments: &[&str], paths: &[&Path]) -> Result<String, String> {
     let [command, ref more @ ..] = *arguments else { panic!("no command") };
-    let mut program = Command::new(env!("CARGO_BIN_EXE_comptoir"));
+    let mut program = Command::new(program());
     let output = program.arg(command).args(paths).args(more).stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
@@ -170,7 +170,7 @@ fn a_backup_that_is_killed_leaves_the_older_ones_as_they_were_and_the_next_one_s
     let older = back_up(data.path(), folder.path());
     let mut killed = 0;
     for turn in 0_u32..8 {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_comptoir"));
+        let mut program = Command::new(program());
         let mut program = program
             .arg("backup")
             .arg(folder.path())

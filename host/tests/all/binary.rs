@@ -17,10 +17,10 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use testing::built::{compiled, program};
+use testing::component;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
-
-use crate::harness::component;
 
 const UNRULY: &str = r#"[services.unruly]
 component = "guest_unruly.wasm"
@@ -52,7 +52,7 @@ fn manifest(folder: &TempDir, services: &str) -> PathBuf {
 /// With compiled code that is kept between tests and runs.
 fn serve(folder: &TempDir, services: &str) -> Command {
     let mut command = serve_alone(folder, services);
-    command.arg("--cache").arg(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
+    command.arg("--cache").arg(compiled());
     command
 }
 
@@ -60,7 +60,7 @@ fn serve(folder: &TempDir, services: &str) -> Command {
 fn serve_alone(folder: &TempDir, services: &str) -> Command {
     // A limit on the size of files is an error of the write, as a full disk is, and no signal.
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_comptoir")]);
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
     command.args(["serve", "--log-format", "json", "--manifest"]).arg(manifest(folder, services));
     command.arg("--data").arg(folder.path().join("data"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -255,7 +255,7 @@ async fn bad_surroundings_end_the_program_with_one_sentence_and_failure() {
 
 #[tokio::test]
 async fn help_lists_every_option_with_its_environment_variable() {
-    let output = Command::new(env!("CARGO_BIN_EXE_comptoir")).args(["serve", "--help"]).output().await.unwrap();
+    let output = Command::new(program()).args(["serve", "--help"]).output().await.unwrap();
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
     for option in ["manifest", "data", "cache", "gateway", "admin", "operator-password-file", "log", "log-format"] {
         let variable = format!("COMPTOIR_{}", option.to_uppercase().replace('-', "_"));

@@ -1,8 +1,7 @@
 //! Bodies as clients send them, well and badly.
 
 use reqwest::Method;
-
-use crate::harness::{Answer, Client};
+use testing::{Answer, Client};
 
 /// The content types of JSON.
 pub const JSON_TYPES: [&str; 5] = [

@@ -1,6 +1,5 @@
 use serde_json::json;
-
-use crate::harness::{Shop, manifest_of};
+use testing::{Shop, manifest_of};
 
 const UNRULY: &str = r#"
 [services.unruly]
@@ -28,7 +27,7 @@ async fn an_internal_route_does_not_exist_from_outside() {
         client.get("/unruly/internal/secret").await.refuses(404, "NOT_FOUND");
         let forged =
             client.request(reqwest::Method::GET, "/unruly/internal/secret").header("x-comptoir-caller", "unruly");
-        crate::harness::send(forged).await.refuses(404, "NOT_FOUND");
+        testing::send(forged).await.refuses(404, "NOT_FOUND");
     }
 }
 

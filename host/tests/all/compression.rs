@@ -7,8 +7,7 @@ use flate2::read::GzDecoder;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::json;
-
-use crate::harness::{Client, Shop, shop_manifest};
+use testing::{Client, Shop, shop_manifest};
 
 const ORDERS: usize = 10;
 

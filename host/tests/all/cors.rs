@@ -3,8 +3,7 @@
 use comptoir::manifest::Manifest;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-
-use crate::harness::{Answer, Shop, manifest_of, send, shop_manifest};
+use testing::{Answer, Shop, manifest_of, send, shop_manifest};
 
 const SHOP: &str = "https://shop.example";
 const LOCAL: &str = "http://localhost:3000";

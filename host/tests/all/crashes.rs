@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use comptoir::backup;
 use serde_json::json;
-
-use crate::crash_lab::Lab;
-use crate::harness::{PASSWORD, Shop};
-use crate::shop_process::data;
+use testing::crash_lab::Lab;
+use testing::shop_process::data;
+use testing::{PASSWORD, Shop};
 
 const CYCLES: usize = 4;
 

@@ -30,9 +30,8 @@ use comptoir::manifest::Manifest;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-use crate::harness::{Answer, Client, Shop, component, manifest_of, send};
-use crate::process::Process;
+use testing::process::Process;
+use testing::{Answer, Client, Shop, component, manifest_of, send};
 
 const MARK: &[u8] = b"VARIANT=";
 const MARKER_BYTES: usize = 64;

@@ -6,10 +6,9 @@ use futures::future::join;
 use reqwest::{Method, Version};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use testing::{Answer, Client, Shop, component, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::harness::{Answer, Client, Shop, component, send};
 
 /// Asserts what holds for every answer with a body but the health's.
 #[track_caller]

@@ -2,10 +2,9 @@
 
 use reqwest::Method;
 use serde_json::json;
+use testing::{Answer, Shop, manifest_of, send};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-use crate::harness::{Answer, Shop, manifest_of, send};
 
 const RECORDS: &str =
     "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n";

@@ -8,10 +8,9 @@ mod shares;
 use std::pin::pin;
 use std::time::Duration;
 
+use testing::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-use crate::harness::Client;
 
 /// Longer than anything here takes, and reached only where something is wrong.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,6 +47,6 @@ fn statuses(answers: &str) -> Vec<u16> {
 }
 
 /// `127.0.0.1:…` of a client's host.
-fn address(shop: &crate::harness::Shop) -> String {
+fn address(shop: &testing::Shop) -> String {
     shop.addresses().gateway.to_string()
 }

@@ -1,15 +1,11 @@
 //! Components that attack their host. Each gets its verdict; a sibling is served all the while, and the host's memory stays
 //! under a ceiling.
 
-mod code;
-mod ground;
-mod verdicts;
-
 use futures::future::join_all;
-use ground::{Ground, Verdict};
-use verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
-
-use crate::harness::{Shop, databases, manifest_of};
+use testing::hostile::code;
+use testing::hostile::ground::Ground;
+use testing::hostile::verdicts::{CEILING_MIB, ENDLESS, VERDICTS, Verdict};
+use testing::{Shop, databases, manifest_of};
 
 /// PostgreSQL has other words for what it does not take, and no text that is none: a blob as a text is its digits.
 fn as_told_here(verdict: &Verdict) -> Verdict {

@@ -2,10 +2,9 @@
 
 use comptoir::manifest::Manifest;
 use reqwest::Method;
+use testing::{Answer, Client, Shop, send, shop_manifest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-use crate::harness::{Answer, Client, Shop, send, shop_manifest};
 
 fn answering_to(hosts: &[&str]) -> Manifest {
     let mut manifest = shop_manifest();

@@ -1,9 +1,8 @@
 use std::time::Duration;
 
+use testing::{AMPLE, Shop, manifest_of, shop_manifest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-
-use crate::harness::{AMPLE, Shop, manifest_of, shop_manifest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_lets_a_running_request_end() {

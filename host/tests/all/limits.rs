@@ -1,7 +1,6 @@
 use reqwest::Method;
 use serde_json::json;
-
-use crate::harness::{Shop, manifest_of, send};
+use testing::{Shop, manifest_of, send};
 
 /// A service that misbehaves on request, beside one that does not.
 fn unruly(limits: &str) -> comptoir::manifest::Manifest {

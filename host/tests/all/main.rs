@@ -1,15 +1,6 @@
-//! Whole hosts, spoken to over HTTP. One binary, so that the compiled components and the harness are shared.
+//! Whole hosts, spoken to over HTTP. One binary, because linking many takes long.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and documents by its name")]
-
-mod binary;
-mod bodies;
-mod crash_lab;
-mod harness;
-mod ledger;
-mod lost_writes;
-mod process;
-mod shop_process;
 
 mod access;
 mod answers;
@@ -17,6 +8,8 @@ mod architecture;
 mod audit;
 mod auth;
 mod backup;
+mod binary;
+mod bodies;
 mod calls;
 mod compression;
 mod cors;

@@ -4,8 +4,7 @@
 
 use comptoir::manifest::Limits;
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Client, PASSWORD, Shop, shop_manifest};
+use testing::{Answer, Client, PASSWORD, Shop, shop_manifest};
 
 /// The numbers from 1 to a million, as `n(i)`.
 const MILLION: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)";
@@ -56,10 +55,8 @@ fn one_laptop() -> Value {
 }
 
 async fn order_once(client: &Client, key: &str) -> Answer {
-    crate::harness::send(
-        client.request(reqwest::Method::POST, "/orders").header("idempotency-key", key).json(&one_laptop()),
-    )
-    .await
+    testing::send(client.request(reqwest::Method::POST, "/orders").header("idempotency-key", key).json(&one_laptop()))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +134,7 @@ async fn a_million_rows_in_each_table_of_auth_hold_nobody_up() {
     let paul = paul.with_pair(shop.anon().post("/auth/refresh", body).await.succeeds(200));
     let registration = json!({ "username": "zoe", "password": PASSWORD });
     let request = shop.anon().request(reqwest::Method::POST, "/auth/register").header("idempotency-key", "k1");
-    crate::harness::send(request.json(&registration)).await.succeeds(201);
+    testing::send(request.json(&registration)).await.succeeds(201);
     shop.anon().log_in("zoe", PASSWORD).await;
     paul.post("/auth/logout", json!({})).await.succeeds(200);
 

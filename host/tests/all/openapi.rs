@@ -9,8 +9,7 @@ use comptoir::error::Error;
 use comptoir::route::Access;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Client, Shop, component, manifest_of, send};
+use testing::{Answer, Client, Shop, component, manifest_of, send};
 
 /// The gateway's own operations.
 const OWN: [&str; 2] = ["GET /health", "GET /openapi.json"];

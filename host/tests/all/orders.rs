@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Client, PASSWORD, Shop, is_date_time, send};
+use testing::{Answer, Client, PASSWORD, Shop, is_date_time, send};
 
 /// Orders pieces of products: pairs of an id and a quantity.
 async fn place(client: &Client, lines: &[(i64, i64)]) -> Answer {

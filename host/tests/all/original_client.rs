@@ -4,8 +4,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-use crate::harness::{PASSWORD, Shop, is_date_time};
+use testing::{PASSWORD, Shop, is_date_time};
 
 /// What every answer is wrapped in.
 #[derive(Deserialize)]

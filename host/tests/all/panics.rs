@@ -21,10 +21,10 @@ use storage::read_set::ReadSet;
 use storage::sqlite::{SqliteConfig, SqliteStorage};
 use storage::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
 use tempfile::TempDir;
+use testing::built::compiled;
+use testing::{Client, manifest_of};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-use crate::harness::{Client, manifest_of};
 
 /// A database that panics while this is set.
 #[derive(Clone, Default)]
@@ -130,7 +130,7 @@ impl Stand {
         let sound = SqliteStorage::open(path.join("unruly.db"), SqliteConfig::default()).unwrap();
         let storage: Arc<dyn Storage> = Arc::new(Faulty { sound, fault: fault.clone() });
         let audit = Audit::open(path, clock.clone(), u64::MAX).unwrap();
-        let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        let compiled = compiled();
         let platform = Platform {
             engines: Arc::new(Engines::new(&compiled, manifest.instances).unwrap()),
             tokens: tokens.clone(),

@@ -1,7 +1,6 @@
 use comptoir::engine::inspect;
 use reqwest::Method;
-
-use crate::harness::{Shop, component, manifest_of, send};
+use testing::{Shop, component, manifest_of, send};
 
 const PLAIN: &str = r#"
 [services.older]

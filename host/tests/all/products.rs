@@ -2,8 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Shop, is_date_time, send};
+use testing::{Answer, Shop, is_date_time, send};
 
 #[tokio::test]
 async fn anyone_sees_the_seeded_products_by_id() {

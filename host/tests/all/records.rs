@@ -1,8 +1,7 @@
 //! Components that answer in plain records: what of an answer is HTTP goes out, and nothing else.
 
 use hyper::Method;
-
-use crate::harness::{Shop, manifest_of, send};
+use testing::{Shop, manifest_of, send};
 
 const RECORDS: &str = r#"
 [services.records]

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use futures::future::join_all;
+use testing::{AMPLE, Shop, shop_manifest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-use crate::harness::{AMPLE, Shop, shop_manifest};
 
 /// More than the buffers of both ends take of a body that nobody reads.
 const BODY_BYTES: usize = 900_000;

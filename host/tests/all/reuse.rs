@@ -5,8 +5,7 @@ use comptoir::host::Host;
 use comptoir::manifest::Manifest;
 use futures::future::join_all;
 use reqwest::Method;
-
-use crate::harness::{Client, Shop, component, manifest_of, options, send, shop_manifest};
+use testing::{Client, Shop, component, manifest_of, options, send, shop_manifest};
 
 /// The shop, and a service whose instances know how many requests they had.
 fn counting(reuse: &str, limits: &str) -> Manifest {

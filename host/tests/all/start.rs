@@ -5,9 +5,8 @@ use std::path::Path;
 use comptoir::clock::Clock;
 use comptoir::host::{Host, Options};
 use comptoir::manifest::Manifest;
+use testing::{Shop, manifest_of, options, shop_manifest, try_manifest_of};
 use tokio::net::unix::pipe;
-
-use crate::harness::{Shop, manifest_of, options, shop_manifest, try_manifest_of};
 
 /// What a start on a folder complains about.
 async fn complaint_on(manifest: Manifest, data: &Path) -> String {

@@ -2,10 +2,9 @@
 
 use comptoir::manifest::Manifest;
 use futures::future::join_all;
+use testing::{AMPLE, Shop, manifest_of};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-use crate::harness::{AMPLE, Shop, manifest_of};
 
 /// What a complete body ends with in chunks (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";

@@ -9,12 +9,11 @@ use futures::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::databases::Database;
+use testing::ledger::Buyer;
+use testing::shop_process::ShopProcess;
+use testing::{Answer, Client, PASSWORD, Shop, component, send, shop_manifest};
 use tokio::sync::watch;
-
-use crate::harness::databases::Database;
-use crate::harness::{Answer, Client, PASSWORD, Shop, component, send, shop_manifest};
-use crate::ledger::Buyer;
-use crate::shop_process::ShopProcess;
 
 /// Two hosts that serve the same shop.
 async fn two_shops() -> [Shop; 2] {
@@ -144,7 +143,7 @@ async fn a_host_refuses_to_hide_databases_in_files_behind_an_empty_one() {
     let data = tempfile::tempdir().unwrap();
     fs::set_permissions(data.path(), fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(data.path().join("orders.db"), "").unwrap();
-    let options = crate::harness::options(&comptoir::clock::Clock::default());
+    let options = testing::options(&comptoir::clock::Clock::default());
     let refused = comptoir::host::Host::start(manifest, data.path(), options).await.err().expect("it is refused");
     let said = format!("{refused:#}");
     assert!(said.contains("the service `orders` has a database in") && said.contains("move the file away"), "{said}");

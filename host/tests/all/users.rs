@@ -7,9 +7,9 @@ mod seen;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::{Answer, Client, PASSWORD, Shop, is_date_time};
 
 use crate::bodies::{JSON_TYPES, UNUSABLE};
-use crate::harness::{Answer, Client, PASSWORD, Shop, is_date_time};
 
 const FIELDS: [&str; 5] = ["email", "first_name", "last_name", "phone", "address"];
 

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
-use crate::contestants::STOCK;
+use crate::constants::STOCK;
 
 const PRODUCTS: &str = "SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id";
 const PROFILE: &str = "SELECT id, username, email, first_name, last_name, phone, address, date_creation, date_update

@@ -2,8 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Client, Shop, send};
+use testing::{Answer, Client, Shop, send};
 
 /// Claims that only the host may make, spelled as services read them and otherwise.
 const CLAIMS: [(&str, &str); 12] = [

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use comptoir::route::Access;
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Client, PASSWORD, Shop, send};
+use testing::{Answer, Client, PASSWORD, Shop, send};
 
 /// What an answer must be: a status, and a code where it is an error.
 type Expected = (u16, &'static str);

@@ -2,8 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-
-use crate::harness::{Answer, Client, Shop};
+use testing::{Answer, Client, Shop};
 
 /// Sends a body that is no JSON.
 async fn send_broken(client: &Client, method: Method, path: &str) -> Answer {

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
+use testing::Client;
 
 use super::{became, stand};
-use crate::harness::Client;
 
 /// Counters that are read and written.
 const COUNTERS: usize = 3;

@@ -4,8 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::{Value, json};
-
-use crate::harness::Shop;
+use testing::Shop;
 
 /// An attacker who has the signing key and one good token to copy.
 pub(super) struct Forge {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use comptoir::backup;
 use comptoir::host::Host;
+use testing::process::run;
+use testing::{options, send, shop_manifest};
 use tokio::sync::watch;
 
 use super::*;
-use crate::harness::{options, send, shop_manifest};
-use crate::process::run;
 
 const CLIENTS: usize = 3;
 const ROTATIONS: u64 = 6;

@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use serde_json::json;
+use testing::{PASSWORD, Shop};
 
 use super::{claims, log_in, members, seen, verify};
-use crate::harness::{PASSWORD, Shop};
 
 const THIRTY_DAYS_SECONDS: u64 = 30 * 24 * 3600;
 

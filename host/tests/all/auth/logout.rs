@@ -1,9 +1,9 @@
 //! `POST /auth/logout`: which session ends, and that it ends at once and for good.
 
 use serde_json::{Value, json};
+use testing::{Answer, Client, PASSWORD, Shop, send};
 
 use super::{assert_lives, assert_over, members};
-use crate::harness::{Answer, Client, PASSWORD, Shop, send};
 
 async fn log_out(client: &Client, body: Value) -> Answer {
     client.post("/auth/logout", body).await

@@ -1,9 +1,9 @@
 //! The seeded login admin/admin: only where nobody else can reach it (AU-14).
 
 use comptoir::manifest::Manifest;
+use testing::{Client, PASSWORD, Shop, shop_manifest};
 
 use super::{assert_over, log_in};
-use crate::harness::{Client, PASSWORD, Shop, shop_manifest};
 
 const NEW_PASSWORD: &str = "the operator's own";
 

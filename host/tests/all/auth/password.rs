@@ -1,9 +1,9 @@
 //! `PUT /auth/password`, and in which encodings a password is the same.
 
 use serde_json::json;
+use testing::{Answer, Client, PASSWORD, Shop};
 
 use super::{assert_lives, assert_over, log_in, refreshed};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
 
 const NEW: &str = "another good one";
 

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use serde_json::Value;
+use testing::{Client, Shop};
 
 use super::{assert_lives, assert_over, claims, members, refresh, refresh_with, refreshed, seen};
-use crate::harness::{Client, Shop};
 
 const DAY_SECONDS: i64 = 24 * 3600;
 
@@ -55,7 +55,7 @@ async fn of_fifty_refreshes_with_one_token_one_wins_and_the_session_lives() {
 async fn a_grandparent_ends_the_session_however_soon_it_comes_back() {
     let shop = Shop::open().await;
     let line = line(&shop, "marta", 3).await;
-    let elsewhere = shop.anon().log_in("marta", crate::harness::PASSWORD).await;
+    let elsewhere = shop.anon().log_in("marta", testing::PASSWORD).await;
     refresh(&line[0]).await.refuses(401, "INVALID_TOKEN");
     for client in line.iter().rev() {
         assert_over(client).await;
@@ -112,7 +112,7 @@ async fn a_refresh_token_is_good_for_thirty_days() {
     assert_lives(&second).await;
     shop.clock.shift(30 * DAY_SECONDS + 1);
     assert_over(&second).await;
-    assert_lives(&shop.anon().log_in("marta", crate::harness::PASSWORD).await).await;
+    assert_lives(&shop.anon().log_in("marta", testing::PASSWORD).await).await;
 }
 
 #[tokio::test]

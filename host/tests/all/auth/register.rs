@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use testing::{Answer, Client, PASSWORD, Shop, manifest_of, shop_manifest};
 
 use super::{claims, log_in, members};
-use crate::harness::{Answer, Client, PASSWORD, Shop, manifest_of, shop_manifest};
 
 async fn register(client: &Client, username: &str, password: &str) -> Answer {
     client.post("/auth/register", json!({ "username": username, "password": password })).await

@@ -3,8 +3,7 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::harness::{Answer, Client, PASSWORD, Shop, send};
+use testing::{Answer, Client, PASSWORD, Shop, send};
 
 fn marta() -> Value {
     json!({ "username": "marta", "password": PASSWORD, "email": "marta@example.com" })

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use testing::{Client, PASSWORD, Shop, send};
 
 use super::{log_in, refresh, refreshed};
-use crate::harness::{Client, PASSWORD, Shop, send};
 
 const WRONG_PASSWORD: &str = "a wrong password";
 

@@ -1,15 +1,15 @@
 //! `/auth/sessions`: where somebody is logged in, and the end of it (AU-16, AU-17).
 
 use serde_json::Value;
+use testing::{Client, PASSWORD, Shop, is_date_time};
 
 use super::{assert_lives, assert_over, claims};
-use crate::harness::{Client, PASSWORD, Shop, is_date_time};
 
 fn id(client: &Client) -> String {
     claims(client.access_token())["sid"].as_str().expect("a session").to_owned()
 }
 
-async fn end(client: &Client, id: &str) -> crate::harness::Answer {
+async fn end(client: &Client, id: &str) -> testing::Answer {
     client.delete(&format!("/auth/sessions/{id}")).await
 }
 

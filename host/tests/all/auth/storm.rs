@@ -3,9 +3,9 @@
 use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
 use reqwest::StatusCode;
+use testing::{Answer, Client, Shop, shop_manifest};
 
 use super::{log_in, refresh};
-use crate::harness::{Answer, Client, Shop, shop_manifest};
 
 const LOGINS: usize = 200;
 

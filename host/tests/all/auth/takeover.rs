@@ -3,9 +3,9 @@
 use bytesize::ByteSize;
 use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
+use testing::{Shop, shop_manifest};
 
 use super::{log_in, seen};
-use crate::harness::{Shop, shop_manifest};
 
 /// The password of every hash here.
 const PASSWORD: &str = "correct horse battery staple";
@@ -76,7 +76,7 @@ async fn an_operator_who_asks_for_dearer_hashes_gets_each_at_the_next_login_and_
         shop.stop().await;
         (manifest.passwords.memory, manifest.passwords.passes) = (ByteSize::kib(kib), passes);
         shop.start_again_as(manifest.clone(), None).await.unwrap();
-        shop.anon().log_in("marta", crate::harness::PASSWORD).await;
+        shop.anon().log_in("marta", testing::PASSWORD).await;
         let hash = stored_hash(&shop, "marta").await;
         assert!(hash.starts_with(&format!("$argon2id$v=19${expected},p=1$")), "{hash}");
     }

@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use reqwest::StatusCode;
+use testing::{Answer, PASSWORD, Shop};
 
 use super::{assert_lives, log_in, refreshed};
-use crate::harness::{Answer, PASSWORD, Shop};
 
 /// So many wrong logins at once: how many were evaluated. Asserts that the others were told to wait.
 async fn guess(shop: &Shop, username: &str, count: usize) -> usize {

@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
+use testing::{Answer, Client, PASSWORD, Shop};
 
 use super::forge::{Forge, sign_encoded, signed_with, unsigned};
 use super::{claims, members, seen, segment, verify};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
 
 /// Secrets that anybody can read: the original's kind, and those of tutorials.
 const PUBLIC_SECRETS: [&str; 6] = [

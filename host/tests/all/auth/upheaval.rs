@@ -8,10 +8,10 @@ use futures::stream::FuturesUnordered;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::shop_process::ShopProcess;
+use testing::{Answer, Client, PASSWORD, Shop, component, send};
 
 use super::{assert_lives, assert_over, log_in, refresh, refreshed};
-use crate::harness::{Answer, Client, PASSWORD, Shop, component, send};
-use crate::shop_process::ShopProcess;
 
 /// A shop, and what happens to it.
 enum House {

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use testing::lost_writes::library;
 
 use super::{Program, UNRULY, serve};
-use crate::lost_writes::library;
 
 /// What fails, and how: writes to a broken disk, to one that was made read-only, to a full one; syncs.
 const WAYS: [(char, Errno); 4] = [('w', Errno::IO), ('w', Errno::ROFS), ('w', Errno::NOSPC), ('s', Errno::IO)];

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use testing::component;
 
 use super::{Program, get, serve_alone};
-use crate::harness::component;
 
 /// A host with services that each have a component of their own, and where it keeps their code.
 struct Stand {

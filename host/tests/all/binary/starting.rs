@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testing::built::program;
 use tokio::process::Command;
 
 use super::{Program, manifest, serve_alone};
@@ -46,7 +47,7 @@ async fn a_first_start_says_what_it_compiles_and_how_many_are_ready_and_the_next
 
 async fn check(folder: &TempDir, services: &str) -> Output {
     let file = manifest(folder, services);
-    Command::new(env!("CARGO_BIN_EXE_comptoir")).args(["check", "--manifest"]).arg(file).output().await.unwrap()
+    Command::new(program()).args(["check", "--manifest"]).arg(file).output().await.unwrap()
 }
 
 #[tokio::test]

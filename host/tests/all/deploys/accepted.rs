@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::{Shop, send};
 
 use super::load::Load;
 use super::{Stand, digest, label, refuses, strangers, variant};
-use crate::harness::{Shop, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_component_serves_at_once_and_the_report_says_what_was_done() {

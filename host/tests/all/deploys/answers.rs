@@ -1,7 +1,8 @@
 //! What becomes of remembered answers when another revision serves.
 
+use testing::{Answer, Client};
+
 use super::{Stand, digest, label, manifest, variant};
-use crate::harness::{Answer, Client};
 
 const ITEMS: &str = "/variant/items";
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::{Answer, Client, Shop, send};
 
 use super::shop::copy;
 use super::{Stand, digest, label, manifest, refuses, variant};
-use crate::harness::{Answer, Client, Shop, send};
 
 /// Anonymous callers, each at an address of its own.
 const CALLERS: u8 = 40;

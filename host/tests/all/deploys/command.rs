@@ -5,11 +5,11 @@ use std::process::{Output, Stdio};
 
 use comptoir::host::Options;
 use serde_json::Value;
+use testing::Shop;
+use testing::process::{program, run};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{Stand, digest, manifest, refuses, variant};
-use crate::harness::Shop;
-use crate::process::{program, run};
 
 /// Runs a command against a host.
 async fn command(stand: &Stand, arguments: &[&str]) -> Output {

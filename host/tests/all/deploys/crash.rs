@@ -2,9 +2,10 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
+use testing::process::{Operator, Process};
+
 use super::load::Wire;
 use super::{label, serve, variant};
-use crate::process::{Operator, Process};
 
 /// Hosts that crash side by side, and how often each does: fifty times in all.
 const HOSTS: usize = 5;

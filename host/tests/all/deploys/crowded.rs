@@ -6,10 +6,10 @@ use comptoir::host::Options;
 use comptoir::manifest::Manifest;
 use reqwest::Method;
 use serde_json::json;
+use testing::{Shop, component, manifest_of, send};
 use tokio::task::JoinHandle;
 
 use super::{Stand, digest, manifest, manifest_text, refuses, variant};
-use crate::harness::{Shop, component, manifest_of, send};
 
 /// A request that has a place, until it is aborted.
 type Holder = JoinHandle<reqwest::Result<reqwest::Response>>;

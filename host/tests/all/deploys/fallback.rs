@@ -5,9 +5,9 @@ use std::path::Path;
 use comptoir::manifest::Manifest;
 use reqwest::Method;
 use serde_json::Value;
+use testing::{Shop, component, manifest_of, send};
 
 use super::{digest, label, manifest_text, variant};
-use crate::harness::{Shop, component, manifest_of, send};
 
 /// More than the time to the year 2100, in seconds.
 const A_CENTURY: i64 = 100 * 366 * 86_400;

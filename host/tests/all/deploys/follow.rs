@@ -3,9 +3,9 @@
 use comptoir::host::Options;
 
 use serde_json::Value;
+use testing::{Shop, manifest_of};
 
 use super::{Stand, digest, manifest_text, variant};
-use crate::harness::{Shop, manifest_of};
 
 /// Waits until a component was put in charge, and gives the history.
 async fn taken_up(stand: &Stand, component: &[u8]) -> Vec<Value> {

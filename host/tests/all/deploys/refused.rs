@@ -1,8 +1,9 @@
 //! Components that are not taken: each for a reason of its own, while what serves goes on.
 
+use testing::component;
+
 use super::load::Load;
 use super::{Stand, digest, manifest, refuses, variant};
-use crate::harness::component;
 
 /// A component that can be compiled and linked, and traps before anything of it is called.
 const TRAPS_AT_START: &str = r#"(component

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::process::run;
+use testing::{Shop, component, manifest_of, send};
 
 use super::{digest, manifest_text, variant};
-use crate::harness::{Shop, component, manifest_of, send};
-use crate::process::run;
 
 /// A service that describes nothing, under another digest for each mark.
 fn plain(mark: u8) -> Vec<u8> {

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
-
-use crate::harness::{PASSWORD, Shop, component, send};
+use testing::{PASSWORD, Shop, component, send};
 
 /// The same code under another digest: a custom section without contents at its end.
 pub(super) fn copy(name: &str) -> Vec<u8> {

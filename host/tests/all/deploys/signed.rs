@@ -9,10 +9,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Stand, digest, manifest_text, refuses, variant};
-use crate::harness::{Answer, Shop, manifest_of, options, send};
-use crate::process::run;
 use comptoir::clock::Clock;
 use comptoir::host::Host;
+use testing::process::run;
+use testing::{Answer, Shop, manifest_of, options, send};
 
 const DAY: u64 = 24 * 3600;
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use reqwest::Method;
+use testing::send;
 
 use super::load::{Load, Wire};
 use super::{label, serve, variant};
-use crate::harness::send;
 
 /// Swaps between two revisions, every fourth by a rollback.
 const SWAPS: usize = 40;

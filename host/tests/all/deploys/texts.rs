@@ -1,7 +1,8 @@
 //! The texts of migrations: what ran under a number stays what that number means.
 
+use testing::manifest_of;
+
 use super::{Stand, digest, manifest_text, refuses, variant};
-use crate::harness::manifest_of;
 
 /// A variant in which one text stands for another of the same length.
 fn rewritten(words: &str, text: &str, other: &str) -> Vec<u8> {

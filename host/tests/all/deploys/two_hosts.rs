@@ -1,7 +1,8 @@
 //! Deploys at two hosts on one database in PostgreSQL.
 
+use testing::databases::Database;
+
 use super::*;
-use crate::harness::databases::Database;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
@@ -37,7 +38,7 @@ async fn a_host_that_starts_beside_others_brings_no_migration_that_they_might_no
     let mut manifest = manifest("", "");
     manifest.services.get_mut("variant").unwrap().component = destructive;
     manifest.postgres = Some(database.manifest());
-    let options = crate::harness::options(&one.shop.clock);
+    let options = testing::options(&one.shop.clock);
     let refused = comptoir::host::Host::start(manifest, data.path(), options).await.err().expect("it is refused");
     assert!(format!("{refused:#}").contains("is not additive"), "{refused:#}");
     assert_eq!(one.shop.schema_version("variant").await, 1);

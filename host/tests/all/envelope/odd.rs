@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 use serde_json::json;
+use testing::Shop;
 
 use super::{raw, says_nothing_of_the_inside, wears_the_envelope};
-use crate::harness::Shop;
 
 /// Every route that reads a body, with a body in which `@` stands for the odd value. But for the logout: it always works.
 const ROUTES: [(Method, &str, &str); 10] = [

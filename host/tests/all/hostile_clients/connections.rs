@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use testing::shop_process::ShopProcess;
+use testing::{Client, Shop, shop_manifest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{PATIENCE, address, beside, statuses};
-use crate::harness::{Client, Shop, shop_manifest};
-use crate::shop_process::ShopProcess;
 
 const GET: &[u8] = b"GET /products HTTP/1.1\r\nhost: localhost\r\n\r\n";
 

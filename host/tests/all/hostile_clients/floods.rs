@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use testing::Client;
+use testing::shop_process::ShopProcess;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::beside;
-use crate::harness::Client;
-use crate::shop_process::ShopProcess;
 
 /// Frame types and flags (RFC 9113, section 6).
 const DATA: u8 = 0;
@@ -140,7 +140,7 @@ async fn floods_of_frames_hurt_nobody_and_are_not_kept() {
         let grown = process.resident_kib().saturating_sub(before);
         assert!(grown < GROWTH_KIB, "after {name}: {grown} KiB more than before");
     }
-    let said = std::fs::read_to_string(crate::shop_process::log(Path::new(folder.path()))).unwrap();
+    let said = std::fs::read_to_string(testing::shop_process::log(Path::new(folder.path()))).unwrap();
     assert!(!said.contains("panicked") && !said.contains("request failed"), "{said}");
     process.kill().await;
 }
@@ -171,7 +171,7 @@ fn violations() -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_break_the_protocol_end_their_connection_and_no_other() {
-    let shop = crate::harness::Shop::open().await;
+    let shop = testing::Shop::open().await;
     let gateway = super::address(&shop);
     let attack = async {
         for (name, bytes) in violations() {

@@ -1,7 +1,8 @@
 //! Requests whose end two readers could see at different places (AP-4).
 
+use testing::Shop;
+
 use super::{address, beside, exchange, statuses};
-use crate::harness::Shop;
 
 /// What an attacker wants another reader to take for a request. Its answer would name it.
 const SMUGGLED: &str = "GET /products HTTP/1.1\r\nhost: localhost\r\nx-request-id: smuggled\r\n\r\n";

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use reqwest::Method;
 use serde_json::json;
+use testing::shop_process::ShopProcess;
+use testing::{Client, Shop, manifest_of, shop_manifest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::floods::{END_HEADERS, END_STREAM, POST_VERIFY, RST_STREAM, beginning, frame, request};
 use super::{PATIENCE, beside};
-use crate::harness::{Client, Shop, manifest_of, shop_manifest};
-use crate::shop_process::ShopProcess;
 
 const SETTINGS: u8 = 4;
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use testing::{Answer, Client, PASSWORD, Shop, send};
 
 use super::schema::{DATE_TIME, check, resolve};
 use super::{document, operations};
-use crate::harness::{Answer, Client, PASSWORD, Shop, send};
 
 /// How often every operation is asked.
 const ROUNDS: u32 = 60;

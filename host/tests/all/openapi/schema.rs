@@ -1,8 +1,7 @@
 //! JSON Schema, as much of it as the document uses. A keyword that is not known here fails the test that meets it.
 
 use serde_json::Value;
-
-use crate::harness::is_date_time;
+use testing::is_date_time;
 
 /// The one pattern.
 pub const DATE_TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$";

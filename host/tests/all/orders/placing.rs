@@ -1,11 +1,11 @@
 //! What an order may ask for, and what it keeps.
 
 use super::{change, orders, place, placed, seed, stock};
-use crate::harness::{Answer, Client, PASSWORD, Shop, send};
 
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::{Answer, Client, PASSWORD, Shop, send};
 
 /// Orders with `items` as it is written.
 async fn place_text(client: &Client, items: &str) -> Answer {

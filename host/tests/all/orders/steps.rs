@@ -1,9 +1,9 @@
 //! From status to status: every state, every event, everybody.
 
 use serde_json::json;
+use testing::{Client, Shop};
 
 use super::{change, placed, seed, stock};
-use crate::harness::{Client, Shop};
 
 const STATES: [&str; 5] = ["pending", "paid", "shipped", "delivered", "cancelled"];
 
@@ -70,7 +70,7 @@ async fn only_cancelling_gives_stock_back_and_only_once() {
     let shop = Shop::open().await;
     let (buyer, admin) = (shop.user("ada").await, shop.admin().await);
     let items = json!([{ "product_id": 3, "quantity": 7 }, { "product_id": 1, "quantity": 2 }]);
-    let order = |answer: &crate::harness::Answer| answer.succeeds(201)["id"].as_i64().unwrap();
+    let order = |answer: &testing::Answer| answer.succeeds(201)["id"].as_i64().unwrap();
     let (kept, paid, pending) = (
         order(&buyer.post("/orders", json!({ "items": items })).await),
         order(&buyer.post("/orders", json!({ "items": items })).await),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::future::{join, join_all};
 use serde_json::Value;
+use testing::{Answer, Client, PASSWORD, Shop};
 
 use super::{change, orders, place, placed, seed, stock};
-use crate::harness::{Answer, Client, PASSWORD, Shop};
 
 /// The same numbers in every run (Knuth's MMIX generator).
 struct Dice(u64);

@@ -2,9 +2,9 @@
 
 use comptoir::engine::inspect;
 use proptest::prelude::*;
+use testing::component;
 
 use super::{changed, changes, runner};
-use crate::harness::component;
 
 const WORDS: &[&str] = &["\0asm", "\u{1}\0\0\0", "\r\0\u{1}\0", "\0", "\u{7f}", "wasi:http/incoming-handler@0.2.12"];
 

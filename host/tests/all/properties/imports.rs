@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::process::Process;
+use testing::{component, databases};
 
 use super::{SUSPECT, bytes, runner, text};
-use crate::harness::{component, databases};
-use crate::process::Process;
 
 /// Lengths, times and counts from which trouble begins.
 const NUMBERS: [u64; 10] = [0, 1, 65_536, 65_537, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 53, i64::MAX as u64, u64::MAX];

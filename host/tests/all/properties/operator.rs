@@ -5,9 +5,9 @@ use comptoir::deploy::Share;
 use proptest::prelude::*;
 use proptest::sample::select;
 use reqwest::Method;
+use testing::{Shop, send, shop_manifest};
 
 use super::{bytes, runner, text};
-use crate::harness::{Shop, send, shop_manifest};
 
 /// One request.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
+use testing::{Client, Shop};
 
 use super::runner;
-use crate::harness::{Client, Shop};
 
 /// The price of each product in cents: small, uneven, and as high as one may be.
 const PRICES: [i64; 5] = [1, 333_333_333_333_333, 129_999, 1_000_000_000_000_000, 5_997];

@@ -2,11 +2,11 @@
 //! name by then.
 
 use serde_json::json;
+use testing::{Client, Shop, manifest_of, shop_manifest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{own_profile, path_of};
-use crate::harness::{Client, Shop, manifest_of, shop_manifest};
 
 /// A request that the gate let in and whose body is still to come.
 struct Late {

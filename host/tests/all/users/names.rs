@@ -1,9 +1,9 @@
 //! Usernames in every script, on the whole way: headers, tokens, paths between services, databases.
 
 use serde_json::json;
+use testing::{PASSWORD, Shop};
 
 use super::{own_profile, path_of};
-use crate::harness::{PASSWORD, Shop};
 
 const NAMES: [&str; 8] =
     ["Łukasz Żółć", "张伟", "نور", "Ольга", "🦀🐙", "O'Neil, \"Jr.\" <b>", "a/b%2F?#&=+", "../admin"];

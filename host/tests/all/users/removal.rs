@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use serde_json::json;
+use testing::{Answer, Client, PASSWORD, Shop, shop_manifest};
 
 use super::{has_message, path_of};
-use crate::harness::{Answer, Client, PASSWORD, Shop, shop_manifest};
 
 async fn refresh(client: &Client) -> Answer {
     client.without_token().post("/auth/refresh", json!({ "refresh_token": client.refresh_token() })).await

@@ -3,9 +3,9 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use testing::{Answer, Client, Shop, send};
 
 use super::{own_profile, path_of};
-use crate::harness::{Answer, Client, Shop, send};
 
 async fn change(client: &Client, path: &str, tag: &str, phone: &str) -> Answer {
     send(client.request(Method::PUT, path).header("if-match", tag).json(&json!({ "phone": phone }))).await

@@ -1,7 +1,9 @@
 //! The attacks of `guest_hostile`, and what must come of each.
 
 use super::code::ATTACKS;
-use super::ground::Verdict;
+
+/// The name of an attack, the status of its answer, and a part of the answer's text.
+pub type Verdict = (&'static str, u16, &'static str);
 
 /// Peak of the host's resident memory, in MiB: thousands of times less than what the attacks ask for.
 pub const CEILING_MIB: u64 = 512;

@@ -8,11 +8,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
-#[path = "../tests/all/harness.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod harness;
-
-#[path = "swap_lab/compiling.rs"]
 mod compiling;
 
 use std::net::SocketAddr;
@@ -22,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use comptoir::host::Options;
-use harness::{Client, Shop, component, shop_manifest};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use testing::built::program;
+use testing::{Client, Shop, component, send, shop_manifest};
 use tokio::net::TcpStream;
 
 const KEPT: usize = 8;
@@ -111,7 +107,7 @@ async fn open() -> (Shop, [Vec<u8>; 2]) {
     // An empty custom section named "v" (WebAssembly core specification, section 5.5.3).
     let second = [&first[..], &[0, 2, 1, b'v']].concat();
     // A cache of its own, so that what was never seen really was not; and a compiler as a host in service has it.
-    let compiler = Some(env!("CARGO_BIN_EXE_comptoir").into());
+    let compiler = Some(program());
     let own = |options| Options { cache: None, compiler, ..options };
     let mut manifest = shop_manifest();
     // Nothing is taken back here: on a busy machine the same code is now and then much slower than before.
@@ -127,7 +123,7 @@ async fn open() -> (Shop, [Vec<u8>; 2]) {
 
 /// Deploys and gives the revision's label and the microseconds that its activation took.
 async fn deploy(operator: &Client, bytes: &[u8]) -> (String, u64) {
-    let answer = harness::send(operator.request(Method::PUT, "/services/orders").body(bytes.to_vec())).await;
+    let answer = send(operator.request(Method::PUT, "/services/orders").body(bytes.to_vec())).await;
     let report = answer.succeeds(200);
     let active = report["steps"].as_array().unwrap().iter().find(|step| step["step"] == "active");
     let label = format!("orders@{}", &report["to"].as_str().unwrap()[..12]);

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::harness::{component, databases};
+use crate::built::{compiled, component, host_folder, program};
+use crate::databases;
 
 /// A host that serves the shop. Dropping it kills it.
 pub struct ShopProcess {
@@ -22,7 +23,6 @@ pub struct ShopProcess {
 pub struct Serves {
     /// Where, as URLs: for everybody, and for the operator.
     pub gateway: String,
-    #[allow(dead_code, reason = "the laboratory alone deploys")]
     pub admin: String,
     /// From its start to that.
     pub took: Duration,
@@ -40,7 +40,7 @@ pub fn data(folder: &Path) -> PathBuf {
 /// The shipped manifest with the gateway as its only door, ample time for passwords, and its data where the suite keeps that of
 /// this folder.
 fn manifest(folder: &Path) -> String {
-    let shipped = include_str!("../../comptoir.toml");
+    let shipped = std::fs::read_to_string(host_folder().join("comptoir.toml")).unwrap();
     let lines = shipped.lines().filter(|line| !line.starts_with("listen = ")).map(|line| {
         let Some((_, file)) = line.split_once("/component/") else { return line.to_owned() };
         let name = file.trim_end_matches(".wasm\"");
@@ -64,13 +64,13 @@ impl ShopProcess {
     pub fn spawn_with(folder: &Path, environment: Vec<(&str, OsString)>) -> Self {
         let file = folder.join("comptoir.toml");
         std::fs::write(&file, manifest(folder)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_comptoir"))
+        let child = Command::new(program())
             .args(["serve", "--log", "error", "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--manifest"])
             .arg(file)
             .arg("--data")
             .arg(data(folder))
             .arg("--cache")
-            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
+            .arg(compiled())
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

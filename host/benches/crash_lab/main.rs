@@ -3,23 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
-#[path = "../tests/all/crash_lab.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
-mod crash_lab;
-#[path = "../tests/all/harness.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod harness;
-#[path = "../tests/all/ledger.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
-mod ledger;
-#[path = "../tests/all/lost_writes.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
-mod lost_writes;
-#[path = "crash_lab/power.rs"]
 mod power;
-#[path = "../tests/all/shop_process.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod shop_process;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -28,9 +12,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crash_lab::Lab;
 use rustix::process::Signal;
-use shop_process::{ShopProcess, data, log};
+use testing::crash_lab::Lab;
+use testing::shop_process::{ShopProcess, data, log};
 
 /// Writes of each buyer while the host is in trouble, and after it.
 const WRITES_IN_TROUBLE: usize = 300;

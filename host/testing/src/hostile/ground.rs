@@ -9,12 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::code::ATTACKS;
-use super::verdicts::ends_by_time;
-use crate::harness::component;
+use super::verdicts::{Verdict, ends_by_time};
+use crate::built::component;
 use crate::process::Process;
-
-/// An attack, the status that it is answered with, and what the answer says.
-pub type Verdict = (&'static str, u16, &'static str);
 
 /// Time for attackers that take all there is: little, so that the attacks are soon over.
 const BRIEF: &str = r#"cpu = "150ms", time = "2s""#;
@@ -124,13 +121,11 @@ impl Ground {
     }
 
     /// Where a path of the host is.
-    #[allow(dead_code, reason = "for the laboratory")]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.process.gateway)
     }
 
     /// Counts the host's peak of memory from now on.
-    #[allow(dead_code, reason = "for the laboratory")]
     pub fn forget_peak_memory(&self) {
         self.process.forget_peak_memory();
     }

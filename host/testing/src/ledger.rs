@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::harness::{Client, PASSWORD};
+use crate::client::{Client, PASSWORD};
 
 /// The products that are bought.
 pub const PRODUCTS: i64 = 4;

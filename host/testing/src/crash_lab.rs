@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::harness::Client;
+use crate::client::Client;
 use crate::ledger::{Buyer, PRODUCTS, random};
 use crate::lost_writes::Disk;
 use crate::shop_process::{Serves, ShopProcess, data, log};

@@ -9,12 +9,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::harness::{Answer, databases, send};
-
-/// The built program.
-pub fn program() -> PathBuf {
-    env!("CARGO_BIN_EXE_comptoir").into()
-}
+use crate::built::{compiled, program};
+use crate::client::{Answer, send};
+use crate::databases;
 
 /// Runs a command of the program to its end.
 pub async fn run(arguments: &[&str]) -> Output {
@@ -47,7 +44,7 @@ impl Process {
             .arg("--data")
             .arg(&data)
             .arg("--cache")
-            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
+            .arg(compiled())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
@@ -84,7 +81,6 @@ impl Process {
     }
 
     /// Forgets the most memory that it ever had resident (proc_pid_clear_refs(5)).
-    #[allow(dead_code, reason = "for a laboratory")]
     pub fn forget_peak_memory(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id().expect("it runs")), "5").unwrap();
     }

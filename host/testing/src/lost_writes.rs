@@ -79,7 +79,7 @@ impl Disk {
             return None;
         }
         let folder = folder.canonicalize().unwrap();
-        let library = library(&folder, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/all/lost_writes/disk.c"));
+        let library = library(&folder, concat!(env!("CARGO_MANIFEST_DIR"), "/src/lost_writes/disk.c"));
         let undo = folder.join("undo");
         fs::create_dir(&undo).unwrap();
         Some(Self { library, below: folder.join("data"), undo, lies: false, seed, cuts: 0 })

@@ -1,0 +1,30 @@
+//! What the tests and the laboratories share: whole hosts, and clients that speak HTTP to them.
+//!
+//! A test that needs a host in its own process opens a [`Shop`]. A test that kills the host or reads its process's figures
+//! starts the program: [`process::Process`] for any services, [`shop_process::ShopProcess`] for the shop.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "only tests use it, and a test may panic")]
+
+// Named for their features alone: see Cargo.toml.
+use {criterion as _, proptest as _, rcgen as _};
+
+pub mod crash_lab;
+pub mod hostile;
+pub mod ledger;
+pub mod process;
+pub mod shop_process;
+
+pub mod lost_writes;
+mod rows;
+mod shop;
+
+mod client;
+pub mod databases;
+mod manifests;
+
+pub mod built;
+
+pub use built::component;
+pub use client::{Answer, Client, PASSWORD, is_date_time, send};
+pub use manifests::{AMPLE, manifest_of, options, shop_manifest, try_manifest_of};
+pub use shop::Shop;
