@@ -1,9 +1,10 @@
-//! `just hostile-lab`: runs every attack of the hostile components over and over, several at a time, beside load on a sibling,
-//! and prints what the sibling notices and how much memory the host takes. What a neighbour that does no harm costs the sibling,
-//! asked as often as the host answers, stands among them: clients and host share the machine.
+//! `just hostile-lab`: measures what each attack of the hostile components costs a sibling service and the host.
 //!
-//! It fails when a sibling's request is not answered with 200, when its 99th percentile is above a ceiling, or the host's
-//! memory. Clients and host share the machine, so the ceiling is for two processors of which attackers take what they get.
+//! Several clients repeat an attack while others request the sibling. The table shows the sibling's latency and the host's
+//! memory. Clients and host share the machine, so the table also has a harmless neighbour under the same load.
+//!
+//! It fails if a request to the sibling is not answered with 200, or if the sibling's 99th percentile or the host's memory
+//! exceeds its ceiling. The ceiling of the latency is meant for a machine with two processors.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
@@ -15,21 +16,21 @@ use testing::hostile::code;
 use testing::hostile::ground::{Ground, path_of};
 use testing::hostile::verdicts::{CEILING_MIB, ENDLESS, VERDICTS};
 
-/// How long each attack goes on, in milliseconds, and by how many clients at the same time, unless told otherwise.
+/// The default duration of each attack in milliseconds, and the default number of its clients.
 const MILLISECONDS: u64 = 1500;
 const ATTACKERS: u64 = 4;
 
-/// Clients of the sibling, each of which asks, and rests for a moment.
+/// Clients of the sibling, and the pause of each between two requests.
 const CLIENTS: usize = 4;
 const REST: Duration = Duration::from_millis(1);
 
-/// What the hostile component answers at once, because it is no attack.
+/// A path that the hostile component answers at once: no attack, for comparison.
 const HARMLESS: &str = "nothing";
 
-/// The highest that the sibling's 99th percentile may be beside any attack.
+/// The highest 99th percentile of the sibling beside any attack.
 const CEILING: Duration = Duration::from_millis(50);
 
-/// What the sibling and the host noticed of an attack.
+/// What an attack cost the sibling and the host.
 struct Row {
     name: &'static str,
     attacks: u64,
@@ -50,18 +51,23 @@ fn main() {
     print(&rows);
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| row.name != HARMLESS && is(row)).count();
     let attacks = rows.len() - 1;
-    println!("sibling's 99 % within twice the quiet one: {} of {attacks}", count(&|row| row.beside <= row.quiet * 2));
+    println!(
+        "sibling's p99 at most twice its quiet p99: {} of {attacks} attacks",
+        count(&|row| row.beside <= row.quiet * 2)
+    );
     let within = count(&|row| row.beside <= beside_harmless * 2);
-    println!("within twice that beside a neighbour that does no harm (`{HARMLESS}`): {within} of {attacks}");
+    println!(
+        "sibling's p99 at most twice that beside a harmless neighbour (`{HARMLESS}`): {within} of {attacks} attacks"
+    );
     let over = count(&|row| row.beside > CEILING || row.refused > 0 || row.peak_mib > CEILING_MIB);
     let ceiling = CEILING.as_millis();
-    println!("sibling refused, or above {ceiling} ms, or host above {CEILING_MIB} MiB: {over} of {attacks}");
+    println!("sibling refused, p99 above {ceiling} ms, or host above {CEILING_MIB} MiB: {over} of {attacks} attacks");
     if over > 0 {
         std::process::exit(1);
     }
 }
 
-/// Each attack for so long by so many, after a look at the sibling that is as long.
+/// Measures the sibling alone and then beside each attack, for the same time.
 async fn run(time: Duration, attackers: u64) -> Vec<Row> {
     let ground = Ground::open(&code::components()).await;
     let hostile = VERDICTS.iter().map(|(name, ..)| *name);
@@ -80,7 +86,7 @@ async fn run(time: Duration, attackers: u64) -> Vec<Row> {
     rows
 }
 
-/// The 99th percentile of a sibling's requests in this time, and how many were not answered with 200.
+/// Requests the sibling for this time. Returns the 99th percentile, and the number of answers other than 200.
 async fn sibling(ground: &Ground, time: Duration) -> (Duration, usize) {
     let (url, until) = (ground.url("/sibling/x"), Instant::now() + time);
     let clients = (0..CLIENTS).map(|_| {
@@ -90,7 +96,7 @@ async fn sibling(ground: &Ground, time: Duration) -> (Duration, usize) {
             while Instant::now() < until {
                 let began = Instant::now();
                 let answer = http.get(&url).send().await.unwrap();
-                // One that is turned away counts as one that never came.
+                // A refused request counts as one without an answer.
                 let served = answer.status() == 200 && answer.bytes().await.is_ok();
                 took.push(if served { began.elapsed() } else { Duration::MAX });
                 tokio::time::sleep(REST).await;
@@ -109,7 +115,7 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// Clients that go on with an attack, whatever it is answered with.
+/// Clients that repeat an attack, whatever the answers are.
 struct Attack {
     ends: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
@@ -123,7 +129,7 @@ impl Attack {
             let (ends, count, http, url) = (ends.clone(), count.clone(), client(), url.to_owned());
             tokio::spawn(async move {
                 while !ends.load(Ordering::Relaxed) {
-                    // One that is cut short is as good as one that is not.
+                    // An incomplete answer is fine.
                     if let Ok(answer) = http.get(&url).send().await {
                         let _ = answer.bytes().await;
                     }
@@ -135,7 +141,7 @@ impl Attack {
         Self { ends, count, clients }
     }
 
-    /// Waits for the attacks that run. Gives how many there were.
+    /// Waits for the running attacks. Returns the number of all attacks.
     async fn end(self) -> u64 {
         self.ends.store(true, Ordering::Relaxed);
         futures::future::join_all(self.clients).await;
@@ -143,7 +149,7 @@ impl Attack {
     }
 }
 
-/// The worst first.
+/// Prints the table, worst attack first.
 fn print(rows: &[Row]) {
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
     println!("| attack | attacks | sibling p99 ms, quiet | beside | ratio | refused | host MiB, at most |");

@@ -1,7 +1,7 @@
-//! `just bench-micro`: the parts of a request, each alone and in process, with criterion.
+//! `just bench-micro`: measures the parts of a request in process, with criterion.
 //!
-//! What `just bench` measures from outside is the sum of these, hyper and the kernel's sockets. "answer" is a revision's whole
-//! work for one request: store, instance, call, and dropping both.
+//! `just bench` measures from outside the sum of these parts, hyper and the kernel's sockets. The benchmarks named "answer"
+//! measure a revision's whole work for a request: create the store and the instance, call it, and drop both.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark may panic")]
 
@@ -27,12 +27,12 @@ use storage::{Statement, Storage as _};
 use testing::{Shop, manifest_of, shop_manifest};
 use tokio::runtime::Runtime;
 
-/// Host calls of the component that makes many: enough to see one beside an instance.
+/// Host calls of the talkative component: enough to measure one beside the cost of an instance.
 const HOST_CALLS: u32 = 1_000;
 
 const PRODUCTS: &str = "SELECT id, name, price_cents, description, stock, date_creation FROM products ORDER BY id";
 
-/// A component whose handler makes so many host calls and returns without an answer: nothing but the sandbox is left.
+/// A component that makes `host_calls` host calls and returns no answer, so that only the sandbox is measured.
 fn silent(host_calls: u32) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -64,7 +64,7 @@ fn silent(host_calls: u32) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// A host that serves the silent component with and without host calls, and one that says hello.
+/// A host with the silent component, the same with host calls, and a component that answers hello.
 fn sandboxes(runtime: &Runtime, folder: &Path) -> Shop {
     for (name, host_calls) in [("silent", 0), ("talkative", HOST_CALLS)] {
         std::fs::write(folder.join(format!("{name}.wasm")), silent(host_calls)).unwrap();
@@ -83,7 +83,7 @@ fn head(path: &str, token: Option<&str>) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// The service that answers a path, and by which route.
+/// The route of a path, and its service.
 fn found<'d>(deployment: &'d Deployment, path: &str) -> (Arc<Route>, &'d Served) {
     let route = deployment.gateway().find(&Method::GET, path).unwrap().clone();
     let served = &deployment.services()[&route.service];
@@ -120,7 +120,7 @@ fn revisions(criterion: &mut Criterion) {
     let hosts = [sandboxes(&runtime, folder.path()), runtime.block_on(Shop::with(shop_manifest()))];
     let cases = [
         (0, "instantiate, empty call, drop", "/silent", false),
-        (0, "the same with 1,000 host calls", "/talkative", false),
+        (0, "instantiate, 1,000 host calls, drop", "/talkative", false),
         (0, "answer, hello", "/hello", true),
         (1, "answer, products", "/products", true),
         (1, "answer, profile", "/users/1", true),
@@ -152,7 +152,7 @@ fn before_the_guest(criterion: &mut Criterion) {
     let request_id = "badacaaf-0000000b".into();
     let origin = Origin { client, request_id: &request_id, trace_parent: None, shows_session: false, secure: false };
     for (name, path, token) in
-        [("gate, nobody", "/products", None), ("gate, a token", "/users/1", Some(&*authorization))]
+        [("gate, anonymous", "/products", None), ("gate, a token", "/users/1", Some(&*authorization))]
     {
         let (route, _) = found(shop.deployment(), path);
         criterion.bench_function(name, |bencher| {

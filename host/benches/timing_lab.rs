@@ -1,14 +1,14 @@
-//! `just timing-lab`: whether the time of a refused login tells who has an account (AU-12).
+//! `just timing-lab`: checks that the time of a refused login does not reveal whether an account exists.
 //!
-//! A name that nobody has, and accounts with a hash of each kind, are given a wrong password in turns, each account once. Then
-//! an account and a name that nobody has are asked while both are throttled: that answer is another one, so it is compared
-//! with its like alone. What is compared is the AUC of two kinds: how often the one was slower than the other, of all pairs
-//! of their samples. At 0.5 the time says nothing.
+//! It logs in with wrong passwords: to an unknown name, and to accounts with each kind of password hash, in turns. Each account
+//! is tried once. Then it compares a known and an unknown account while both are throttled. These answers differ from the
+//! others, so they are compared only with each other.
 //!
-//! Chance alone moves the AUC of n samples each by about `1 / sqrt(6 n)`, 0.024 for 300, so about one run in seven shows a
-//! pair beyond the bound where there is nothing to see; with 1,000 samples none of two hundred did. A machine that does
-//! something else meanwhile adds as much to all kinds, since they come in turns, and so hides a difference rather than
-//! making one: run it on an idle machine.
+//! The measure is the AUC of two kinds: of all pairs of their samples, the part in which the first is slower. At 0.5 the time
+//! reveals nothing. Chance alone moves the AUC of n samples by about `1 / sqrt(6 n)`, which is 0.024 for 300. So about one run
+//! in seven exceeds the bound without a reason; with 1,000 samples none of two hundred did.
+//!
+//! Run it on an idle machine. Other work slows all kinds alike, because they take turns, and so hides a difference.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
@@ -21,13 +21,13 @@ use testing::{Client, Shop, shop_manifest};
 /// How far from 0.5 an AUC may be.
 const BOUND: f64 = 0.05;
 
-/// Attempts after which an account, known or not, is refused without a look at the password.
+/// Attempts after which a login is refused without checking the password, whether the account exists or not.
 const BURST: usize = 10;
 
-/// How much more often a throttled account is asked: that takes a thousandth of the time.
+/// How many more samples a throttled account gets: such an answer takes a thousandth of the time.
 const THROTTLED: usize = 10;
 
-/// The kinds of account, and their hashes of "admin" or of werkzeug's "correct horse battery staple".
+/// The kinds of account and their password hashes: of "admin", or of "correct horse battery staple" for those of werkzeug.
 const KINDS: [(&str, Option<&str>); 4] = [
     ("unknown", None),
     (
@@ -47,7 +47,7 @@ const KINDS: [(&str, Option<&str>); 4] = [
     ),
 ];
 
-/// The times of one kind.
+/// The measured times of one kind.
 struct Samples {
     kind: &'static str,
     took: Vec<Duration>,
@@ -61,14 +61,14 @@ fn main() {
     }
 }
 
-/// Whether no kind can be told from another.
+/// Whether the times do not distinguish any two kinds.
 async fn run(samples: usize) -> bool {
     let mut shop = open(samples + BURST).await;
     let refused = refused(&shop.anon(), samples).await;
     let throttled = throttled(&shop.anon(), samples, samples * THROTTLED).await;
     shop.stop().await;
     println!(
-        "{samples} samples of each kind, {THROTTLED} times as many throttled; chance moves an AUC by {:.3}",
+        "{samples} samples of each kind, {THROTTLED} times as many when throttled; chance moves an AUC by {:.3}",
         (1.0 / (6.0 * samples as f64)).sqrt()
     );
     println!("{:<36}{:>12}{:>12}", "", "median ms", "99 % ms");
@@ -83,7 +83,7 @@ async fn run(samples: usize) -> bool {
                 let auc = auc(&one.took, &other.took);
                 let is_within = (auc - 0.5).abs() <= BOUND;
                 sound &= is_within;
-                let verdict = if is_within { "" } else { "  beyond 0.05 of 0.5" };
+                let verdict = if is_within { "" } else { "  more than 0.05 from 0.5" };
                 println!("{:<36}{auc:>12.3}{verdict}", format!("{} / {}", one.kind, other.kind));
             }
         }
@@ -91,7 +91,7 @@ async fn run(samples: usize) -> bool {
     sound
 }
 
-/// The shop with so many accounts of each kind, as a migration of the original's database would leave them.
+/// The shop with `accounts` accounts of each kind, like those taken over from the original shop's database.
 async fn open(accounts: usize) -> Shop {
     let mut shop = Shop::with(shop_manifest()).await;
     shop.stop().await;
@@ -112,18 +112,17 @@ async fn open(accounts: usize) -> Shop {
     shop
 }
 
-/// Names of one length, whatever the kind.
+/// A username. All have the same length.
 fn name(kind: &str, number: usize) -> String {
     format!("{kind:-<8}-{number:06}")
 }
 
-/// A wrong password for one account of each kind after the other, the first of a round another one each time. The first
-/// rounds warm up.
+/// Tries a wrong password on one account of each kind per round, in a different order each round. The first rounds warm up.
 async fn refused(client: &Client, samples: usize) -> Vec<Samples> {
     let mut all: Vec<Samples> = KINDS.iter().map(|(kind, _)| Samples { kind, took: Vec::new() }).collect();
     for round in 0..samples + BURST {
         for turn in 0..all.len() {
-            // Over four rounds every kind has come after every other.
+            // Within four rounds, every kind comes before and after every other one.
             let place = if round % 8 < 4 { turn + round } else { round + all.len() - turn } % all.len();
             let took = log_in(client, &name(all[place].kind, round), 401).await;
             if round >= BURST {
@@ -137,12 +136,12 @@ async fn refused(client: &Client, samples: usize) -> Vec<Samples> {
     all
 }
 
-/// The same for the accounts of one number, both throttled.
+/// Measures a known and an unknown account while both are throttled.
 async fn throttled(client: &Client, number: usize, samples: usize) -> Vec<Samples> {
     let kinds = [("throttled unknown", name("unknown", number)), ("throttled argon2id", name("argon2id", number))];
     let mut all = kinds.each_ref().map(|(kind, _)| Samples { kind, took: Vec::new() });
     for (_, name) in &kinds {
-        // All at once, for the account is refused only for a minute.
+        // All at once, because the throttle lasts only a minute.
         join_all((0..BURST).map(|_| client.post("/auth/login", json!({ "username": name, "password": "wrong" }))))
             .await;
     }
@@ -156,6 +155,7 @@ async fn throttled(client: &Client, number: usize, samples: usize) -> Vec<Sample
     all.into()
 }
 
+/// Tries a wrong password. Returns how long the answer took.
 async fn log_in(client: &Client, username: &str, status: u16) -> Duration {
     let started = Instant::now();
     let answer = client.post("/auth/login", json!({ "username": username, "password": "not the password" })).await;
@@ -172,7 +172,7 @@ impl Samples {
     }
 }
 
-/// Of all pairs, the part in which the first is slower; a tie counts half.
+/// The part of all pairs in which the first is slower. A tie counts half.
 fn auc(one: &[Duration], other: &[Duration]) -> f64 {
     let points = |a: &Duration, b: &Duration| match a.cmp(b) {
         std::cmp::Ordering::Greater => 1.0,

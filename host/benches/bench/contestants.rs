@@ -1,4 +1,4 @@
-//! Who is compared: Comptoir in its variants, the native twin, `wasmtime serve`, and how each is started on data of its own.
+//! The servers that are compared: Comptoir in its variants, the native twin and `wasmtime serve`. Each starts on its own data.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::server::{Announces, Server};
 use crate::twin;
 use crate::wire::{Request, ask};
 
-/// The component that says hello, beside the shop's services.
+/// The manifest table of a component that answers hello.
 const HELLO: &str = r#"
 [services.hello]
 component = "guest_plain_p2.wasm"
@@ -20,7 +20,7 @@ mounts = ["/hello"]
 access = "public"
 "#;
 
-/// A service that misbehaves, beside the shop's.
+/// The manifest table of a service that misbehaves.
 pub const UNRULY: &str = r#"
 [services.unruly]
 component = "guest_unruly.wasm"
@@ -30,19 +30,19 @@ grants = ["storage"]
 calls = ["unruly"]
 "#;
 
-/// Where `just components guests` puts what it builds.
+/// The file of a component that `just components guests` built.
 pub fn component(name: &str) -> anyhow::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-wasip2/component");
     let file = folder.join(format!("{name}.wasm"));
     file.canonicalize().with_context(|| format!("{} is missing: run `just components guests`", file.display()))
 }
 
-/// The program that is measured.
+/// The program to measure.
 pub fn comptoir() -> Command {
     Command::new(env!("CARGO_BIN_EXE_comptoir"))
 }
 
-/// Compiled code is kept here between runs, unless compiling is what is measured.
+/// The compilation cache that all runs share.
 fn compiled() -> anyhow::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-compiled");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
@@ -55,15 +55,15 @@ pub struct Site {
 }
 
 impl Site {
-    /// The shipped shop and the component that says hello, on ports that the system picks; `more` follows in the manifest.
-    /// Every request has an instance of its own: no answer is remembered.
+    /// The shipped shop and the hello component, on ports that the system picks. `more` is added to the manifest.
+    /// Every request gets a fresh instance, because the response cache is off.
     pub fn shop(more: &str) -> anyhow::Result<Self> {
-        Self::of(&format!("{}\n{HELLO}{more}", forgetful()?))
+        Self::of(&format!("{}\n{HELLO}{more}", uncached()?))
     }
 
-    /// The same, but that instances of the services that are asked most answer one request after the other.
+    /// The same, but the busiest services reuse their instances.
     pub fn reusing_shop() -> anyhow::Result<Self> {
-        let mut text = format!("{}\n{HELLO}", forgetful()?);
+        let mut text = format!("{}\n{HELLO}", uncached()?);
         for service in ["user", "orders", "hello"] {
             let head = format!("[services.{service}]\n");
             text = text.replace(&head, &format!("{head}reuse = \"anyone\"\n"));
@@ -71,12 +71,12 @@ impl Site {
         Self::of(&text)
     }
 
-    /// The same as it ships: answers are remembered.
-    pub fn remembering_shop() -> anyhow::Result<Self> {
+    /// The shop as it ships, with the response cache.
+    pub fn caching_shop() -> anyhow::Result<Self> {
         Self::of(&format!("{}\n{HELLO}", shipped()?))
     }
 
-    /// A host for any manifest, whose components are named by their file alone.
+    /// A host for any manifest. It names components by file name only.
     pub fn of(manifest: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let built = component("orders")?;
@@ -86,29 +86,29 @@ impl Site {
         Ok(Self { folder })
     }
 
-    /// The command that serves it. Without `kept_code` it compiles into its own data folder.
-    pub fn command(&self, kept_code: bool) -> anyhow::Result<Command> {
+    /// The command that serves it. `warm` uses the shared compilation cache; else it compiles into its data folder.
+    pub fn command(&self, warm: bool) -> anyhow::Result<Command> {
         let mut command = comptoir();
         command.arg("serve");
         command.arg("--manifest").arg(self.folder.path().join("comptoir.toml"));
         command.arg("--data").arg(self.folder.path().join("data"));
-        if kept_code {
+        if warm {
             command.arg("--cache").arg(compiled()?);
         }
         Ok(command)
     }
 
-    /// Serves it on the serving core.
+    /// Serves it on the server's core.
     pub fn serve(&self) -> anyhow::Result<Server> {
         Server::start(&self.command(true)?, Announces::Stdout, "gateway  http://")
     }
 
-    /// Serves it on every core.
-    pub fn serve_anywhere(&self, kept_code: bool) -> anyhow::Result<Server> {
-        Server::start_anywhere(self.command(kept_code)?, Announces::Stdout, "gateway  http://")
+    /// Serves it on all cores.
+    pub fn serve_anywhere(&self, warm: bool) -> anyhow::Result<Server> {
+        Server::start_anywhere(self.command(warm)?, Announces::Stdout, "gateway  http://")
     }
 
-    /// Makes the databases by a first start, and fills the shelves.
+    /// Creates the databases by a first start, and fills the stock.
     pub fn stock(&self) -> anyhow::Result<()> {
         self.serve()?.stop()?;
         let database = rusqlite::Connection::open(self.folder.path().join("data/orders.db"))?;
@@ -117,19 +117,20 @@ impl Site {
     }
 }
 
-/// The shipped manifest on ports that the system picks, without the services' own doors, and with ample time for passwords: a
-/// build without optimisation, which only shows that the bench works, may need it.
+/// The shipped manifest on ports that the system picks, without the services' own listeners.
+///
+/// Passwords have ample time, because an unoptimised build needs it. Such a build only shows that the bench works.
 fn shipped() -> anyhow::Result<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml"))?;
     let lines = text.lines().filter(|line| !line.starts_with("listen =")).map(any_port);
     let text = lines.collect::<Vec<_>>().join("\n").replace("../target/wasm32-wasip2/component/", "");
-    // All clients of a bench have one address.
+    // All clients of the bench share one address, so its share must be large.
     let shares = "[listeners]\nconnections_each = 16384\nrequests = 16384\nrequests_each = 16384\n";
     Ok(text.replace("[listeners]\n", shares) + "\n[passwords]\nqueue_time = \"1m\"\n")
 }
 
-/// The same, without a memory of answers.
-fn forgetful() -> anyhow::Result<String> {
+/// The same without the response cache.
+fn uncached() -> anyhow::Result<String> {
     Ok(shipped()?.replace("\n[limits]\n", "\n[limits]\nanswers = \"off\"\n"))
 }
 
@@ -140,7 +141,7 @@ fn any_port(line: &str) -> String {
     }
 }
 
-/// The native twin, with so many transactions to a sync.
+/// The native twin. At most `group` transactions share a sync.
 pub fn serve_twin(group: usize) -> anyhow::Result<(TempDir, Server)> {
     let folder = tempfile::tempdir()?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -148,11 +149,14 @@ pub fn serve_twin(group: usize) -> anyhow::Result<(TempDir, Server)> {
     Ok((folder, Server::start(&command, Announces::Stdout, "twin http://")?))
 }
 
-/// `wasmtime serve` with its default settings, if there is one.
+/// `wasmtime serve` with its default settings, if it is installed.
 pub fn serve_wasmtime() -> anyhow::Result<Option<Server>> {
     let Ok(version) = Command::new("wasmtime").arg("--version").output() else { return Ok(None) };
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    ensure!(version.starts_with("wasmtime 48."), "`wasmtime` is {version}: `just bench-tools` installs 48");
+    ensure!(
+        version.starts_with("wasmtime 48."),
+        "`wasmtime` is {version}, but the bench needs 48: run `just bench-tools`"
+    );
     let mut command = Command::new("wasmtime");
     command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]).arg(component("guest_plain_p2")?);
     Server::start(&command, Announces::Stderr, "http://").map(Some)
@@ -164,11 +168,11 @@ pub fn token(server: &Server) -> anyhow::Result<String> {
     let answer: serde_json::Value = serde_json::from_str(&answer)?;
     match answer["data"]["access_token"].as_str() {
         Some(token) => Ok(token.to_owned()),
-        None => bail!("the seeded login was answered with {status}: {answer}"),
+        None => bail!("the login of the seeded administrator was answered with {status}: {answer}"),
     }
 }
 
-/// Refuses to compare servers that do not answer the same: status and bytes, but for times and tokens.
+/// Fails if two servers answer differently. It compares status and bytes, without times, ids and tokens.
 pub fn answer_the_same(one: &Server, other: &Server) -> anyhow::Result<()> {
     let tokens = [token(one)?, token(other)?];
     let requests = |token: &str| {
@@ -183,12 +187,15 @@ pub fn answer_the_same(one: &Server, other: &Server) -> anyhow::Result<()> {
     };
     for (mine, yours) in requests(&tokens[0]).iter().zip(&requests(&tokens[1])) {
         let (mine, yours) = (masked(ask(one.address, mine)?), masked(ask(other.address, yours)?));
-        ensure!(mine == yours, "the servers differ, so they are not compared:\n  {mine:?}\n  {yours:?}");
+        ensure!(
+            mine == yours,
+            "the servers answer differently, so comparing them means nothing:\n  {mine:?}\n  {yours:?}"
+        );
     }
     Ok(())
 }
 
-/// An answer without what differs from run to run.
+/// An answer without the values that differ from run to run.
 fn masked((status, mut body): (u16, String)) -> (u16, String) {
     let mut varying = vec!["date_creation", "access_token", "refresh_token", "refresh_expires_at", "request_id"];
     if body.contains("\"order_id\":") {
@@ -203,6 +210,6 @@ fn masked((status, mut body): (u16, String)) -> (u16, String) {
             body.replace_range(from..from + length, "");
         }
     }
-    // The twin does not number its requests.
+    // The twin has no request ids.
     (status, body.replace(",\"request_id\":", ""))
 }

@@ -1,6 +1,6 @@
-//! Which core serves and which one asks: the first two that this process may use.
+//! Pins the server to one core and the load to another: the first two that this process may use.
 //!
-//! With one core alone nothing is pinned, and the numbers are those of a server and its clients in each other's way.
+//! With a single core nothing is pinned, and server and clients disturb each other.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, bail};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// What the program calls itself with to run another one on the serving core.
+/// The argument with which this program starts itself to run another program on the server's core.
 pub const ROLE: &str = "pinned";
 
 struct Cores {
@@ -17,7 +17,7 @@ struct Cores {
     load: usize,
 }
 
-/// None where there is but one.
+/// The two cores. None if there is only one.
 fn cores() -> Option<&'static Cores> {
     static CORES: OnceLock<Option<Cores>> = OnceLock::new();
     let find = || {
@@ -28,23 +28,24 @@ fn cores() -> Option<&'static Cores> {
     CORES.get_or_init(find).as_ref()
 }
 
-/// Says where things run, for the head of the table.
+/// Describes the cores, for the head of the table.
 pub fn describe() -> String {
     match cores() {
         Some(Cores { server, load }) => format!("servers on core {server}, load from core {load}"),
-        None => "servers and load share the only core, which blurs all of it".to_owned(),
+        None => "servers and load share the only core, so all numbers are blurred".to_owned(),
     }
 }
 
-/// Keeps the calling thread on the core that load comes from.
+/// Pins the calling thread to the load's core.
 pub fn pin_load() {
     if let Some(cores) = cores() {
-        // Where that is not allowed, the numbers are noisier and as true.
+        // If the system forbids it, the numbers are only noisier.
         let _ = pin(cores.load);
     }
 }
 
-/// The same command on the serving core, by way of this program: the pid stays the command's own.
+/// The same command, pinned to the server's core. This program pins itself and then executes the command, so the pid is the
+/// command's own.
 pub fn on_server_core(command: &Command) -> anyhow::Result<Command> {
     let own = std::env::current_exe().context("cannot find the path of this program")?;
     let mut pinned = Command::new(own);
@@ -53,9 +54,9 @@ pub fn on_server_core(command: &Command) -> anyhow::Result<Command> {
     Ok(pinned)
 }
 
-/// Becomes the program in the arguments, on the core that the first of them names.
+/// Executes the program in the arguments, on the core that the first argument names.
 pub fn become_pinned(arguments: &[String]) -> anyhow::Result<()> {
-    let [core, program, rest @ ..] = arguments else { bail!("`{ROLE}` needs a core and a program") };
+    let [core, program, rest @ ..] = arguments else { bail!("`{ROLE}` takes a core and a program") };
     if let Ok(core) = core.parse() {
         pin(core)?;
     }

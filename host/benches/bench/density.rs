@@ -1,4 +1,4 @@
-//! A thousand mounted services that nobody has called yet.
+//! Memory and first requests of a thousand mounted services without traffic.
 
 use std::time::Instant;
 
@@ -8,10 +8,10 @@ use crate::contestants::Site;
 use crate::measure::{Effort, line, median};
 use crate::wire::{Request, ask};
 
-/// First requests whose time is taken, each to another service.
+/// Services whose first request is timed.
 const FIRST_REQUESTS: usize = 50;
 
-/// Compares a host of one service with a host of a thousand, then calls some of them.
+/// Compares a host of one service with a host of a thousand, then requests some of them.
 pub fn run(effort: Effort) -> anyhow::Result<()> {
     let services = if effort.quick { 20 } else { 1000 };
     let one = Site::of(&manifest(1))?.serve_anywhere(true)?.resident_mib();
@@ -28,12 +28,12 @@ pub fn run(effort: Effort) -> anyhow::Result<()> {
     let slowest = firsts.iter().copied().fold(0.0, f64::max);
     line(&format!("{services} idle services: memory of each"), &format!("{each:.3} MiB"), "under 1 MiB");
     let shown = format!("{:.1} ms, {slowest:.1} ms", median(firsts));
-    line("    the first request to one, median and slowest", &shown, "under 5 ms");
-    line("    start, compiled before", &format!("{:.0} ms", server.started_in.as_secs_f64() * 1000.0), "");
+    line("    first request to a service, median and slowest", &shown, "under 5 ms");
+    line("    start with a warm compilation cache", &format!("{:.0} ms", server.started_in.as_secs_f64() * 1000.0), "");
     Ok(())
 }
 
-/// So many services of one component, under names and mounts of their own.
+/// A manifest with `services` services of the same component.
 fn manifest(services: usize) -> String {
     let mut text = "[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n".to_owned();
     for number in 0..services {

@@ -1,11 +1,11 @@
-//! The load generator: one thread, connections that are kept, requests made before, answers barely looked at.
+//! The load generator: one thread, persistent connections, prepared requests, minimal parsing of answers.
 //!
-//! A connection sends its next request when the answer to the last is whole, at once or at its own pace. It never has two
-//! under way, so latencies are those of the server and of the line before it.
+//! A connection sends its next request when the last answer is complete, immediately or at a given pace. It never has two
+//! requests in flight.
 //!
-//! The thread never sleeps. Whoever sends something to a thread that sleeps wakes its processor, which on a virtual machine is an
-//! interrupt from outside of it and costs the sender ten microseconds and more. A server that the load waits for would pay
-//! that with each answer, and one that the load cannot keep up with never.
+//! The thread never sleeps. Sending to a sleeping thread wakes its processor; on a virtual machine that costs the sender ten
+//! microseconds or more. A server faster than the load would pay this for each answer, a slower one never, so they could not
+//! be compared.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,63 +17,63 @@ use tokio::net::TcpStream;
 use crate::cores;
 use crate::wire::{Head, Request};
 
-/// How long answers may be late when the time is over. What has not come by then is lost.
+/// How long to wait for late answers at the end. Answers after that are lost.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Connections that are opened at one moment: fewer than fit any server's queue.
+/// Connections opened at once: fewer than any server's accept queue holds.
 const OPENED_AT_ONCE: usize = 100;
 
-/// Turns of tasks after which the runtime asks the system for answers.
+/// Task polls after which the runtime checks the sockets.
 const EVENT_INTERVAL: u32 = 8;
 
-/// Some connections that all ask the same.
+/// Connections that all send the same request.
 #[derive(Clone)]
 pub struct Load {
-    /// Who is asked.
+    /// The server's address.
     pub server: SocketAddr,
-    /// What.
+    /// The request of every connection.
     pub request: Request,
-    /// By how many at once.
+    /// The number of connections.
     pub connections: usize,
-    /// How long each leaves between two requests; none: at once after the answer.
+    /// The time from one request of a connection to its next. None: send it right after the answer.
     pub pace: Option<Duration>,
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Default)]
 pub struct Outcome {
-    /// Microseconds from sending to the whole answer, of answers with 2xx, shortest first.
+    /// Latencies of the 2xx answers in microseconds, sorted.
     pub latencies: Vec<u32>,
     /// Answers with 503.
     pub refused: u64,
-    /// Microseconds to the slowest answer with 503.
+    /// The highest latency of a 503 answer, in microseconds.
     pub slowest_refusal: u32,
     /// Answers with any other status.
     pub failed: u64,
-    /// Status and text of the first of those.
+    /// Status and text of the first of these answers.
     pub first_failure: Option<(u16, String)>,
-    /// Connections that broke, or could not be made.
+    /// Connections that broke or failed to open.
     pub resets: u64,
-    /// Requests without an answer at the very end.
+    /// Requests still unanswered at the end.
     pub lost: u64,
-    /// From the first request to the last answer: what is under way when the time is over still counts.
+    /// The time from the first request to the last answer. Requests in flight at the end still count.
     pub seconds: f64,
     ended: Option<Instant>,
 }
 
 impl Outcome {
-    /// Good answers a second.
+    /// 2xx answers per second.
     pub fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.seconds
     }
 
-    /// The latency that so many thousandths of the good answers were within, in microseconds.
+    /// A quantile of the latencies in microseconds: 990 thousandths is the 99th percentile.
     pub fn within(&self, thousandths: usize) -> f64 {
         let place = (self.latencies.len() * thousandths / 1000).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(place).map_or(f64::NAN, |microseconds| f64::from(*microseconds))
     }
 
-    /// Every answer of any kind.
+    /// The number of answers with any status.
     pub fn answers(&self) -> u64 {
         self.latencies.len() as u64 + self.refused + self.failed
     }
@@ -89,30 +89,30 @@ impl Outcome {
     }
 }
 
-/// Puts one load on a server for some time, after its connections are made.
+/// Opens the connections, then runs one load for this time.
 pub fn run(load: Load, time: Duration) -> anyhow::Result<Outcome> {
     let [outcome] = run_beside([load], time)?;
     Ok(outcome)
 }
 
-/// The same for several loads at the same time.
+/// Runs several loads at the same time.
 pub fn run_beside<const N: usize>(loads: [Load; N], time: Duration) -> anyhow::Result<[Outcome; N]> {
     let work = move || {
         cores::pin_load();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
-        // There is always this to do, so that the runtime looks for answers without waiting for them.
+        // This task never ends, so the runtime polls the sockets and never sleeps.
         runtime.spawn(async {
             loop {
                 tokio::task::yield_now().await;
             }
         });
-        runtime.block_on(put(loads, time))
+        runtime.block_on(drive(loads, time))
     };
     std::thread::spawn(work).join().unwrap_or_else(|_| Err(anyhow::anyhow!("the load generator panicked")))
 }
 
-async fn put<const N: usize>(loads: [Load; N], time: Duration) -> anyhow::Result<[Outcome; N]> {
+async fn drive<const N: usize>(loads: [Load; N], time: Duration) -> anyhow::Result<[Outcome; N]> {
     let mut open = Vec::new();
     for load in &loads {
         open.push(connect(load).await?);
@@ -126,7 +126,7 @@ async fn put<const N: usize>(loads: [Load; N], time: Duration) -> anyhow::Result
         for (number, stream) in (0..).zip(streams) {
             let client = Client { load: load.clone(), stream: Some(stream), next: began + share * number };
             let sender = sender.clone();
-            // The receiver stays until the grace is over, and then nobody asks any more.
+            // The receiver goes away after the grace period. Then nobody needs the outcome.
             tokio::spawn(async move { drop(sender.send(client.run(until).await)) });
         }
         running.push((load.connections, receiver));
@@ -164,12 +164,12 @@ async fn connect(load: &Load) -> anyhow::Result<Vec<TcpStream>> {
     Ok(streams)
 }
 
-/// One connection.
+/// A client with one connection.
 struct Client {
     load: Load,
-    /// None after it broke, or the server closed it: then the next request begins with another.
+    /// None after it broke or the server closed it. The next request then opens another.
     stream: Option<TcpStream>,
-    /// When the next request is due, where there is a pace.
+    /// When the next request is due, if there is a pace.
     next: Instant,
 }
 
@@ -192,7 +192,7 @@ impl Client {
         }
     }
 
-    /// Waits until the next request is due. One whose answer was late leaves at once, and those after it keep their distance.
+    /// Waits until the next request is due. If the last answer was late, the request is due now, and later ones are delayed.
     async fn wait_for_turn(&mut self, pace: Duration) -> Instant {
         tokio::time::sleep_until(self.next.into()).await;
         let now = Instant::now();
@@ -209,7 +209,7 @@ impl Client {
         Ok(stream)
     }
 
-    /// Sends the request and reads the answer into the buffer. Keeps the connection if that went well and the server keeps it.
+    /// Sends the request and reads the answer into the buffer. Keeps the connection if both succeed and the server keeps it.
     async fn exchange(&mut self, answer: &mut Vec<u8>) -> std::io::Result<(Head, usize)> {
         let mut stream = self.connection().await?;
         stream.write_all(&self.load.request.0).await?;

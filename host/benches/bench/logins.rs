@@ -1,4 +1,4 @@
-//! Logins: how near to what the core can hash, and what is left for everybody else meanwhile.
+//! Logins: their rate compared with plain hashing, and the latency of other requests meanwhile.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::measure::{Effort, line, median, must_be_good};
 use crate::table::products;
 use crate::wire::Request;
 
-/// Fewer than the attempts that an account has, so that none is refused.
+/// Clients that log in: fewer than the attempts that an account allows, so none is refused.
 const CLIENTS: usize = 8;
 
-/// Those who ask for products beside them.
+/// Clients that request products meanwhile.
 const READERS: usize = 8;
 
 /// Measures hashing alone, logins alone, products alone, and products beside logins, in turn.
@@ -26,8 +26,8 @@ pub fn run(effort: Effort) -> anyhow::Result<()> {
         connections: CLIENTS,
         pace: None,
     };
-    // A third of what the host can do. With all of it the only core is taken, logins get their share of it in turns of the
-    // kernel's clock, and whoever asks for products meanwhile waits for one.
+    // A third of the peak rate. At the full rate the core is busy, so the kernel gives logins their share in time slices, and
+    // a request for products waits for the end of a slice.
     let peak = put(products(server.address), effort.time)?;
     must_be_good(&peak)?;
     let pace = Some(Duration::from_secs_f64(READERS as f64 / (peak.rate() / 3.0)));
@@ -46,10 +46,10 @@ pub fn run(effort: Effort) -> anyhow::Result<()> {
         beside.push(products.within(990));
     }
     let ratio = median(of_hashes);
-    line("logins a second, to hashes a second of the core alone", &format!("{ratio:.2} times"), "at least 0.95");
+    line("logins per second, to plain hashes per second", &format!("{ratio:.2} times"), "at least 0.95");
     let (quiet, beside) = (median(quiet), median(beside));
-    line("products at a third of the peak: p99, nobody logs in", &format!("{quiet:.0} µs"), "");
+    line("products at a third of the peak: p99 without logins", &format!("{quiet:.0} µs"), "");
     let shown = format!("{beside:.0} µs = {:.1}x", beside / quiet);
-    line("    p99 while eight log in all the time", &shown, "at most 2 times the quiet one");
+    line("    p99 beside eight clients that log in", &shown, "at most 2 times the quiet one");
     Ok(())
 }

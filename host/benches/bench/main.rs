@@ -1,13 +1,14 @@
-//! `just bench`: what a request costs here, beside a native server that does the same, in one run.
+//! `just bench`: measures what a request costs, compared with a native server that does the same work.
 //!
-//! Every server is a process of its own on one core, the load comes from another one. Rows that are compared are measured in
-//! turn, round by round, and the table shows medians; what it costs is what the operating system counted for the server's
-//! process. So ratios hold where absolute numbers move: other work on the machine hits all rows alike. Comptoir runs as it
-//! ships, with its gate, limits, metrics and log (a line for each request, written to `/dev/null`). The native twin has none
-//! of these ([`twin`]). Before anything is measured, all are asked the same and must give the same bytes.
+//! Each server is a process on one core, and the load comes from another core. Compared rows are measured in turn, round by
+//! round, and the table shows medians. Other work on the machine slows all rows alike, so ratios are more reliable than
+//! absolute numbers. The cost is the processor time that the operating system counted for the server's process.
 //!
-//! `just bench --quick` goes through all of it in seconds to see that it works, and so does `cargo test`. The numbers of such
-//! a run say nothing. No number fails a run; an answer that should not be does.
+//! Comptoir runs as it ships, with gate, limits, metrics and log (a line per request, written to `/dev/null`). The native twin
+//! has none of these ([`twin`]). Before a measurement, all servers must return the same bytes for the same requests.
+//!
+//! `just bench --quick` runs everything in seconds to check that it works, and `cargo test` does the same. Its numbers mean
+//! nothing. A run fails only if an answer is wrong, never because of a number.
 
 #![allow(missing_docs, unreachable_pub, clippy::cast_precision_loss, reason = "a program that prints measurements")]
 
@@ -36,47 +37,47 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::measure::Effort;
 
-/// Measures Comptoir beside a native server.
+/// Measures Comptoir and compares it with a native server.
 #[derive(Debug, Parser)]
 struct CommandLine {
-    /// What to measure; everything but the soak where nothing is named.
+    /// What to measure. Default: everything except the soak.
     #[arg(value_enum)]
     parts: Vec<Part>,
-    /// Go through everything once, in seconds. The numbers say nothing.
+    /// Run everything once, in seconds. The numbers mean nothing.
     #[arg(long)]
     quick: bool,
-    /// How often each row of the table is measured.
+    /// How often to measure each row of the table.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long each time, in seconds.
+    /// The duration of each measurement, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// How long the soak takes.
+    /// The duration of the soak, in minutes.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
-    /// Another server of the shop that runs already, such as `flask=127.0.0.1:5000`: its products are put into the table.
+    /// Also measure the products of a running server of the shop, such as `flask=127.0.0.1:5000`.
     #[arg(long, value_name = "NAME=ADDRESS")]
     url: Vec<String>,
-    /// What `cargo bench` says.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// The same requests to every server: rate, latency, processor time, memory.
+    /// The same requests to each server: rate, latency, processor time, memory.
     Table,
-    /// Logins beside what the core can hash, and products meanwhile.
+    /// The rate of logins compared with plain hashing, and products meanwhile.
     Logins,
-    /// Ten thousand connections that ask for twice of what the host can.
+    /// Ten thousand connections that send twice the host's peak rate.
     Storm,
-    /// One service in an endless loop beside another one.
+    /// A service in endless loops beside a well-behaved one.
     Spin,
-    /// From the start of the process to the first answer.
+    /// The time from the start of the process until it serves.
     Start,
-    /// A thousand services that nobody calls.
+    /// A thousand services without traffic.
     Density,
-    /// Everything at once for `--minutes`, and the host's memory meanwhile. Only where it is named.
+    /// The host's memory under mixed load for `--minutes`. Runs only if named.
     Soak,
 }
 
@@ -91,7 +92,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// What `cargo test` gets: all of it, briefly, unless it asks for tests by names that are none of ours.
+/// Runs everything briefly for `cargo test`, unless its filters exclude this name.
 fn test(arguments: &[String]) -> anyhow::Result<()> {
     let name = "every_benchmark_runs";
     let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
@@ -105,10 +106,10 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
 fn run(command: &CommandLine) -> anyhow::Result<()> {
     let urls = command.url.iter().map(|url| parse_url(url)).collect::<anyhow::Result<Vec<_>>>()?;
     if command.rounds == 0 || !(0.01..=600.0).contains(&command.seconds) {
-        bail!("--rounds is at least 1, and --seconds from 0.01 to 600");
+        bail!("--rounds must be at least 1, and --seconds from 0.01 to 600");
     }
     if !(0.01..=1440.0).contains(&command.minutes) {
-        bail!("--minutes is from 0.01 to 1440, a day");
+        bail!("--minutes must be from 0.01 to 1440 (a day)");
     }
     let effort = if command.quick {
         Effort { time: Duration::from_millis(200), rounds: 1, quick: true }
@@ -135,14 +136,15 @@ fn run(command: &CommandLine) -> anyhow::Result<()> {
 }
 
 fn parse_url(text: &str) -> anyhow::Result<table::Other> {
-    let (name, address) = text.split_once('=').context("--url is written NAME=ADDRESS")?;
+    let (name, address) = text.split_once('=').context("--url must be NAME=ADDRESS")?;
     let address = address.trim_start_matches("http://").trim_end_matches('/');
-    let address = address.parse().with_context(|| format!("--url {text}: the address is an IP and a port"))?;
+    let address =
+        address.parse().with_context(|| format!("--url {text}: the address must be an IP address and a port"))?;
     Ok(table::Other { name: name.to_owned(), address })
 }
 
-/// As many open files as this process may have, for itself and for the servers that it starts.
+/// Raises the limit of open files to the hard limit, for this process and the servers that it starts.
 fn raise_open_files() -> anyhow::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("more open files are not allowed")
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("cannot raise the limit of open files")
 }

@@ -21,17 +21,17 @@ pub struct Effort {
 /// The result of measuring one row once.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// Good answers a second.
+    /// 2xx answers per second.
     pub rate: f64,
     /// Median latency in microseconds.
     pub p50: f64,
-    /// 99 of 100 answers came within so many microseconds.
+    /// 99th percentile of the latency in microseconds.
     pub p99: f64,
-    /// Microseconds of processor time a request; none for a server that is not ours.
+    /// Microseconds of processor time per request. None if the bench did not start the server.
     pub cpu: Option<f64>,
 }
 
-/// Puts a load on a server and wants nothing but good answers.
+/// Measures a load on a server. Fails if an answer is not 2xx.
 pub fn sample(load: Load, process: Option<&Server>, time: Duration) -> anyhow::Result<Sample> {
     let before = process.map(Server::cpu);
     let outcome = run(load, time)?;
@@ -41,7 +41,7 @@ pub fn sample(load: Load, process: Option<&Server>, time: Duration) -> anyhow::R
     Ok(Sample { rate: outcome.rate(), p50: outcome.within(500), p99: outcome.within(990), cpu })
 }
 
-/// An outcome that has answers, all of them good.
+/// Fails unless there are answers and all are 2xx.
 pub fn must_be_good(outcome: &Outcome) -> anyhow::Result<()> {
     let Outcome { refused, failed, resets, lost, first_failure, .. } = outcome;
     ensure!(
@@ -49,18 +49,18 @@ pub fn must_be_good(outcome: &Outcome) -> anyhow::Result<()> {
         "{refused} requests were refused, {failed} failed (the first: {first_failure:?}), {resets} connections broke, \
          {lost} requests were not answered"
     );
-    ensure!(!outcome.latencies.is_empty(), "nothing was answered");
+    ensure!(!outcome.latencies.is_empty(), "no request was answered");
     Ok(())
 }
 
-/// The middle one; of an even number, the upper of the two in the middle.
+/// The median. Of an even number of values, the upper of the two in the middle.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// One line: what was measured, the number, and what it should be.
+/// Prints a line: what was measured, the number, and its target.
 pub fn line(what: &str, number: &str, target: &str) {
     println!("{what:<58} {number:>16}   {target}");
 }

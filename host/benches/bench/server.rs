@@ -1,4 +1,4 @@
-//! Servers in processes of their own: started, found, measured from outside, ended.
+//! A server in its own process: starts it, finds its address, measures it from outside, stops it.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -10,34 +10,34 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cores;
 
-/// Linux counts processor time for `/proc` in hundredths of a second, whatever its own clock does.
+/// The unit of processor times in `/proc`: Linux uses hundredths of a second, whatever its timer frequency.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A server that runs. Dropping it ends it.
+/// A running server. Dropping this kills it.
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// From the start of its process to its first word that it serves.
+    /// The time from the start of the process to its announcement.
     pub started_in: Duration,
 }
 
-/// Where a server says where it listens.
+/// The stream on which a server announces its address.
 #[derive(Clone, Copy)]
 pub enum Announces {
-    /// On stdout. Its log on stderr is thrown away, but written and formatted.
+    /// Standard output. The log on standard error goes to `/dev/null`, so the server still formats and writes it.
     Stdout,
-    /// On stderr.
+    /// Standard error.
     Stderr,
 }
 
 impl Server {
-    /// Starts a server on the serving core.
+    /// Starts a server on the server's core.
     pub fn start(command: &Command, announces: Announces, before_address: &str) -> anyhow::Result<Self> {
         Self::start_anywhere(cores::on_server_core(command)?, announces, before_address)
     }
 
-    /// Starts a server on every core, and waits for the line in which its address follows these words.
+    /// Starts a server on all cores, and waits for the line in which its address follows `before_address`.
     pub fn start_anywhere(mut command: Command, announces: Announces, before_address: &str) -> anyhow::Result<Self> {
         let began = Instant::now();
         let (stdout, stderr) = match announces {
@@ -56,32 +56,33 @@ impl Server {
         let started_in = began.elapsed();
         let Some(address) = found else {
             child.kill()?;
-            bail!("it ended without serving ({}): run it by hand to see why: {command:?}", child.wait()?);
+            bail!("the server ended without serving ({}); run it by hand to see why: {command:?}", child.wait()?);
         };
-        // What it says further has to go somewhere, or it would wait for a reader.
+        // Somebody must read further output, or the server blocks when the pipe is full.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Ok(Self { child, address, started_in })
     }
 
-    /// Processor time of all of its threads so far, to a hundredth of a second.
+    /// Processor time of all threads so far, in steps of ten milliseconds.
     pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // The name before the parenthesis may hold anything. User and system time are the 14th and 15th field.
+        // The process name in parentheses may contain spaces. User and system time are the 14th and 15th field.
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok());
         TICK * ticks.sum()
     }
 
-    /// Memory that it has now, in MiB.
+    /// Resident memory in MiB.
     pub fn resident_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits until the process ended.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process without a number")?;
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the process id is out of range")?;
         kill_process(pid, Signal::TERM)?;
         self.child.wait()?;
         Ok(())
@@ -90,7 +91,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The shop under load for long, and whether its memory grows.
+//! The shop under load for minutes: does its memory grow?
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::measure::{Effort, line, must_be_good};
 use crate::table::products;
 use crate::wire::Request;
 
-/// How often the memory is looked at.
+/// How often the memory is measured.
 const LOOKS: u32 = 10;
 
-/// The longest that one run takes. A token is good for an hour, and all latencies of a run are kept until its end.
+/// The longest run of the load generator: it keeps all latencies of a run, and a token is valid for an hour.
 const RUN: Duration = Duration::from_secs(60);
 
-/// Asks for products and a profile without a break, orders, and logs in, all at once, and prints what the host's memory is
-/// after each tenth of the time.
+/// Requests products and profiles without a pause, orders and logs in at a pace, and prints the host's memory after each
+/// tenth of the time.
 pub fn run(effort: Effort, time: Duration) -> anyhow::Result<()> {
-    let site = Site::remembering_shop()?;
+    let site = Site::caching_shop()?;
     site.stock()?;
     let server = site.serve()?;
     let load = |request: Request, connections, pace: Option<u64>| {

@@ -1,4 +1,4 @@
-//! The table: the same requests to every server, in turn.
+//! The table: the same requests to each server, in turn.
 
 use std::net::SocketAddr;
 
@@ -11,20 +11,20 @@ use crate::measure::{Effort, Sample, line, median, sample};
 use crate::server::Server;
 use crate::wire::Request;
 
-/// Clients at a time, as many as there are in the targets.
+/// Concurrent clients. The targets are defined for this number.
 const CLIENTS: usize = 32;
 
-/// Clients that log in at a time: fewer than the attempts that an account has.
+/// Concurrent clients that log in: fewer than the attempts that an account allows.
 const LOGGING_IN: usize = 8;
 
 const FRESH: &str = "Comptoir, fresh instances";
 const REUSED: &str = "Comptoir, instances reused";
-const REMEMBERED: &str = "Comptoir, answers remembered";
+const CACHED: &str = "Comptoir, response cache";
 
-/// How many transactions the twin commits together, where it does: as many as Comptoir.
+/// The most transactions that the twin with group commit commits together: as many as Comptoir.
 const GROUP: usize = 64;
 
-/// Another server of the shop, started by somebody else.
+/// A server of the shop that the bench did not start: `--url`.
 pub struct Other {
     pub name: String,
     pub address: SocketAddr,
@@ -39,14 +39,14 @@ struct Row<'a> {
     samples: Vec<Sample>,
 }
 
-/// A server in the table, and what it is asked.
-struct Entry<'a> {
+/// A server in the table, and the loads that it gets.
+struct Contestant<'a> {
     who: &'a str,
     process: Option<&'a Server>,
-    asked: Vec<(&'static str, Load)>,
+    loads: Vec<(&'static str, Load)>,
 }
 
-/// Measures all rows and prints the table, then the targets that it tells about.
+/// Measures all rows, prints the table, and then the targets that it decides.
 pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
     let (_folder, twin) = serve_twin(1)?;
     let (_grouped_folder, grouped) = serve_twin(GROUP)?;
@@ -54,39 +54,43 @@ pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
     site.stock()?;
     let comptoir = site.serve()?;
     answer_the_same(&twin, &comptoir)?;
-    let remembering_site = Site::remembering_shop()?;
-    remembering_site.stock()?;
-    let remembering = remembering_site.serve()?;
-    answer_the_same(&grouped, &remembering)?;
+    let caching_site = Site::caching_shop()?;
+    caching_site.stock()?;
+    let caching = caching_site.serve()?;
+    answer_the_same(&grouped, &caching)?;
     let reusing_site = Site::reusing_shop()?;
     reusing_site.stock()?;
     let reusing = reusing_site.serve()?;
-    // The others have sold something already.
+    // The other twins have sold something already, so their answers would differ.
     let (_unsold_folder, unsold) = serve_twin(1)?;
     answer_the_same(&unsold, &reusing)?;
     unsold.stop()?;
     let wasmtime = serve_wasmtime()?;
     let at_rest = comptoir.resident_mib();
 
-    let mut entries = vec![
-        entry("native twin", &twin, &["hello", "products", "profile", "order", "login"])?,
-        entry("native twin, group commit", &grouped, &["order"])?,
-        entry(FRESH, &comptoir, &["hello", "products", "profile", "order", "login"])?,
-        entry(REUSED, &reusing, &["hello", "products", "profile", "order"])?,
-        entry(REMEMBERED, &remembering, &["products", "profile"])?,
+    let mut contestants = vec![
+        contestant("native twin", &twin, &["hello", "products", "profile", "order", "login"])?,
+        contestant("native twin, group commit", &grouped, &["order"])?,
+        contestant(FRESH, &comptoir, &["hello", "products", "profile", "order", "login"])?,
+        contestant(REUSED, &reusing, &["hello", "products", "profile", "order"])?,
+        contestant(CACHED, &caching, &["products", "profile"])?,
     ];
     if let Some(wasmtime) = &wasmtime {
         let hello = Load { request: Request::get("/hello", None), ..products(wasmtime.address) };
-        entries.push(Entry { who: "wasmtime serve", process: Some(wasmtime), asked: vec![("hello", hello)] });
+        contestants.push(Contestant { who: "wasmtime serve", process: Some(wasmtime), loads: vec![("hello", hello)] });
     }
     for other in others {
-        entries.push(Entry { who: &other.name, process: None, asked: vec![("products", products(other.address))] });
+        contestants.push(Contestant {
+            who: &other.name,
+            process: None,
+            loads: vec![("products", products(other.address))],
+        });
     }
-    let rows = measure(effort, &entries)?;
+    let rows = measure(effort, &contestants)?;
     print(&rows);
     println!();
     if wasmtime.is_none() {
-        println!("There is no `wasmtime`, so it is not in the table: `just bench-tools` installs it.");
+        println!("`wasmtime` is not installed, so it is not in the table: run `just bench-tools`.");
     }
     targets(&rows, others);
     line("memory of the shop at rest", &format!("{at_rest:.0} MiB"), "under 80 MiB");
@@ -94,8 +98,8 @@ pub fn run(effort: Effort, others: &[Other]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What can be asked of a shop, by name.
-fn entry<'a>(who: &'a str, server: &'a Server, what: &[&'static str]) -> anyhow::Result<Entry<'a>> {
+/// A shop in the table, with the named loads.
+fn contestant<'a>(who: &'a str, server: &'a Server, what: &[&'static str]) -> anyhow::Result<Contestant<'a>> {
     let token = token(server)?;
     let load = |what: &str| {
         let (request, connections) = match what {
@@ -107,21 +111,21 @@ fn entry<'a>(who: &'a str, server: &'a Server, what: &[&'static str]) -> anyhow:
         };
         Load { server: server.address, request, connections, pace: None }
     };
-    Ok(Entry { who, process: Some(server), asked: what.iter().map(|what| (*what, load(what))).collect() })
+    Ok(Contestant { who, process: Some(server), loads: what.iter().map(|what| (*what, load(what))).collect() })
 }
 
-/// Everybody asks for the products at once.
+/// The load of requests for products.
 pub fn products(server: SocketAddr) -> Load {
     Load { server, request: Request::get("/products", None), connections: CLIENTS, pace: None }
 }
 
-/// All rows, those of one kind beside each other, in alternating rounds after one that does not count.
-fn measure<'a>(effort: Effort, entries: &[Entry<'a>]) -> anyhow::Result<Vec<Row<'a>>> {
+/// Measures all rows. The servers take turns within each kind of request. The first round is a warm-up.
+fn measure<'a>(effort: Effort, contestants: &[Contestant<'a>]) -> anyhow::Result<Vec<Row<'a>>> {
     let mut rows = Vec::new();
     for what in ["hello", "products", "profile", "order", "login"] {
         let first = rows.len();
-        for Entry { who, process, asked } in entries {
-            for (_, load) in asked.iter().filter(|(asked, _)| *asked == what) {
+        for Contestant { who, process, loads } in contestants {
+            for (_, load) in loads.iter().filter(|(kind, _)| *kind == what) {
                 rows.push(Row { what, who, load: load.clone(), process: *process, samples: Vec::new() });
             }
         }
@@ -178,7 +182,7 @@ fn print<'a>(rows: &[Row<'a>]) {
     }
 }
 
-/// A number, or nothing where there is none.
+/// Formats a number. NaN becomes an empty text.
 fn show(number: f64, decimals: usize) -> String {
     if number.is_finite() { format!("{number:.decimals$}") } else { String::new() }
 }
@@ -195,7 +199,11 @@ fn targets<'a>(rows: &[Row<'a>], others: &[Other]) {
     };
     let (fresh, twin, grouped) = (FRESH, "native twin", "native twin, group commit");
     tell("products, CPU to the twin's", ratio("products", fresh, twin, Row::cpu), "at most 3.0, aim 2.5");
-    tell("products remembered, CPU to the twin's", ratio("products", REMEMBERED, twin, Row::cpu), "at most 0.7");
+    tell(
+        "products from the response cache, CPU to the twin's",
+        ratio("products", CACHED, twin, Row::cpu),
+        "at most 0.7",
+    );
     tell("profile with its token, CPU to the twin's", ratio("profile", fresh, twin, Row::cpu), "at most 3.0");
     tell(
         "hello, rate to `wasmtime serve`'s",

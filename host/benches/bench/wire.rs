@@ -1,5 +1,4 @@
-//! HTTP/1.1 as the load generator speaks it: requests are bytes that were made before, answers are looked at no further than
-//! to find their end.
+//! HTTP/1.1 for the load generator: requests are prepared bytes, and answers are parsed only to find their end.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -7,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-/// How long a question outside of a measurement may take.
+/// The timeout of a request outside of a measurement.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A request, ready to be sent again and again.
+/// The bytes of a request, which can be sent many times.
 #[derive(Clone)]
 pub struct Request(pub Vec<u8>);
 
 impl Request {
-    /// A `GET`, with a token where one is given.
+    /// A `GET`, with a token if there is one.
     pub fn get(path: &str, token: Option<&str>) -> Self {
         Self::new("GET", path, token, "")
     }
@@ -35,21 +34,21 @@ impl Request {
     }
 }
 
-/// How an answer begins.
+/// The parsed head of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
     /// The HTTP status.
     pub status: u16,
     /// Bytes before the body.
     pub length: usize,
-    /// Whether the server keeps the connection for another request (RFC 9112 section 9.3).
+    /// Whether the server keeps the connection open (RFC 9112, section 9.3).
     pub keeps: bool,
-    /// Bytes of the body, or none where it ends with an empty chunk.
+    /// Bytes of the body. None if it is chunked.
     body: Option<usize>,
 }
 
 impl Head {
-    /// Reads the head once all of it is there.
+    /// Parses the head. None if it is not complete.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let length = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
         let status = bytes.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())?;
@@ -67,7 +66,8 @@ impl Head {
         Some(Self { status, length, keeps, body })
     }
 
-    /// Whether these bytes, which begin with the head, are the whole answer. Texts of a benchmark hold no empty chunk.
+    /// Whether these bytes, which begin with the head, are the whole answer. No body in the bench contains the text of a last
+    /// chunk.
     pub fn is_whole(&self, bytes: &[u8]) -> bool {
         match self.body {
             Some(body) => bytes.len() >= self.length + body,
@@ -81,7 +81,7 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     start.eq_ignore_ascii_case(name).then_some(value)
 }
 
-/// Asks once, on a connection of its own, and gives status and body. A body in chunks keeps its framing.
+/// Sends a request on a new connection and returns status and body. A chunked body keeps its framing.
 pub fn ask(server: SocketAddr, request: &Request) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -96,7 +96,7 @@ pub fn ask(server: SocketAddr, request: &Request) -> anyhow::Result<(u16, String
             _ => {}
         }
         match stream.read(&mut part).with_context(|| format!("{server} did not answer"))? {
-            0 => bail!("{server} closed the connection before its answer was whole"),
+            0 => bail!("{server} closed the connection before its answer was complete"),
             length => answer.extend_from_slice(&part[..length]),
         }
     }

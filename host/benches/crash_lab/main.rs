@@ -1,5 +1,7 @@
-//! `just crash-lab`: kills a serving host 200 times, cuts its power half as often, fills its disk, stops its process and its
-//! disk's writes, and prints what became of the words that it had given.
+//! `just crash-lab`: checks that no crash loses an acknowledged write.
+//!
+//! It kills a serving host 200 times, cuts the power of its simulated disk half as often, stops its process for ten seconds,
+//! fills its disk, and makes it read-only. It fails if acknowledged data is lost, doubled, partial or damaged.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
@@ -16,10 +18,11 @@ use rustix::process::Signal;
 use testing::crash_lab::Lab;
 use testing::shop_process::{ShopProcess, data, log};
 
-/// Writes of each buyer while the host is in trouble, and after it.
+/// Writes of each buyer during a disturbance, and after it.
 const WRITES_IN_TROUBLE: usize = 300;
 const WRITES_AFTER: usize = 25;
 
+/// How long the process is stopped.
 const STOPPED: Duration = Duration::from_secs(10);
 
 fn main() {
@@ -34,6 +37,7 @@ fn main() {
     }
 }
 
+/// Kills the host with SIGKILL. Whether a check failed.
 async fn kill(cycles: usize) -> bool {
     let mut lab = Lab::open().await;
     for cycle in 1..=cycles {
@@ -42,30 +46,30 @@ async fn kill(cycles: usize) -> bool {
             eprintln!("{cycle} of {cycles} kills, {} findings", lab.tally.findings.len());
         }
     }
-    row("kills while it served", lab.tally.kills);
-    row("kills while it started", lab.tally.kills_at_start);
+    row("kills while serving", lab.tally.kills);
+    row("kills while starting", lab.tally.kills_at_start);
     print_work(&lab);
     lab.tally.ready.sort_unstable();
     let ready = &lab.tally.ready;
     let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
     row("ready, median", ms(ready[ready.len() / 2]));
     row("ready, at most", ms(ready[ready.len() - 1]));
-    conclude("lost, doubled, half done, damaged", &lab.tally.findings)
+    conclude("lost, doubled, partial, damaged", &lab.tally.findings)
 }
 
-/// What was acknowledged, by what was done.
+/// Prints the number of acknowledgements by kind of write.
 fn print_work(lab: &Lab) {
     for (word, count) in lab.acknowledged() {
         row(&format!("acknowledged {word}"), count);
     }
 }
 
-/// One line of the table.
+/// Prints one line of the table.
 fn row(what: &str, value: impl Display) {
     println!("{what:<35}{value}");
 }
 
-/// SIGSTOP under load, and SIGCONT ten seconds later.
+/// Sends SIGSTOP under load, and SIGCONT ten seconds later. Whether a check failed.
 async fn stop() -> bool {
     let mut lab = Lab::open().await;
     let (count, buyers) = lab.work(WRITES_IN_TROUBLE);
@@ -75,28 +79,28 @@ async fn stop() -> bool {
     lab.process.signal(Signal::CONT);
     lab.take_back(buyers.await.unwrap());
     lab.take_refused();
-    row("refused, stopped for 10 s", lab.tally.refused);
+    row("writes refused, stopped for 10 s", lab.tally.refused);
     after_trouble(&mut lab).await;
-    conclude("words not kept, stopped for 10 s", &lab.tally.findings)
+    conclude("violations, stopped for 10 s", &lab.tally.findings)
 }
 
-/// Checks what was acknowledged before and in the trouble, and that all is well again without a restart.
+/// Checks the writes before and during a disturbance, and that the host then works again without a restart.
 async fn after_trouble(lab: &mut Lab) {
     lab.check().await;
     let (_, buyers) = lab.work(WRITES_AFTER);
     lab.take_back(buyers.await.unwrap());
     let refused = lab.take_refused();
-    lab.tally.findings.extend(refused.into_iter().map(|refused| format!("refused after the trouble: {refused}")));
+    lab.tally.findings.extend(refused.into_iter().map(|refused| format!("refused after the disturbance: {refused}")));
     lab.check().await;
 }
 
-/// A small disk that is full for a while, and one that cannot be written when the host starts.
+/// Fills a small disk for a while, then starts a host on a read-only disk. Whether a check failed.
 async fn full_and_read_only() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let disk = data(folder.path());
     std::fs::create_dir(&disk).unwrap();
     let Some(_disk) = Disk::mount(&disk) else {
-        row("disk full, disk read-only", "skipped: mounting a disk in memory needs more rights");
+        row("disk full, disk read-only", "skipped: cannot mount a tmpfs, which needs root");
         return false;
     };
     let mut lab = Lab::open_in(folder.path(), None).await;
@@ -105,12 +109,12 @@ async fn full_and_read_only() -> bool {
     let (_, buyers) = lab.work(WRITES_IN_TROUBLE);
     lab.take_back(buyers.await.unwrap());
     if lab.take_refused().is_empty() {
-        lab.tally.findings.push("nothing was refused on a full disk".to_owned());
+        lab.tally.findings.push("no write was refused on a full disk".to_owned());
     }
     std::fs::remove_file(&filling).unwrap();
-    row("refused, disk full", lab.tally.refused);
+    row("writes refused, disk full", lab.tally.refused);
     after_trouble(&mut lab).await;
-    let failed = conclude("words not kept, disk full", &lab.tally.findings);
+    let failed = conclude("violations, disk full", &lab.tally.findings);
 
     lab.process.kill().await;
     Disk::remount(&disk, "ro");
@@ -118,14 +122,14 @@ async fn full_and_read_only() -> bool {
     let served = process.serves().await.is_some();
     Disk::remount(&disk, "rw");
     let said = std::fs::read_to_string(log(folder.path())).unwrap();
-    row("disk read-only", said.lines().last().unwrap_or_default());
+    row("start on a read-only disk", said.lines().last().unwrap_or_default());
     let mut process = ShopProcess::spawn(folder.path());
     let again = process.serves().await.is_some();
     process.kill().await;
     failed || served || !again
 }
 
-/// Takes all the space that is left.
+/// Fills the disk with a file.
 fn fill(file: &Path) {
     let mut file = File::create(file).unwrap();
     for chunk in [vec![0; 1 << 16], vec![0; 1]] {
@@ -133,6 +137,7 @@ fn fill(file: &Path) {
     }
 }
 
+/// Prints the findings. Whether there are any.
 fn conclude(what: &str, findings: &[String]) -> bool {
     row(what, findings.len());
     for finding in findings.iter().take(20) {
@@ -141,7 +146,7 @@ fn conclude(what: &str, findings: &[String]) -> bool {
     !findings.is_empty()
 }
 
-/// A disk in memory, for as long as this is held.
+/// A mounted tmpfs. Dropping this unmounts it.
 struct Disk(std::path::PathBuf);
 
 impl Disk {
@@ -152,7 +157,7 @@ impl Disk {
 
     fn remount(at: &Path, mode: &str) {
         let status = Command::new("mount").args(["-o", &format!("remount,{mode}")]).arg(at).status().unwrap();
-        assert!(status.success(), "the disk is not {mode}");
+        assert!(status.success(), "cannot remount the disk as {mode}");
     }
 }
 

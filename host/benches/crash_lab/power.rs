@@ -1,7 +1,7 @@
-//! Power cuts: what was acknowledged is there after one, whatever of the rest the disk has lost (DB-3).
+//! Power cuts: acknowledged writes survive, whatever else the disk loses.
 //!
-//! Each part prints how many changes of files and folders a cut could have undone, so that a part in which nothing was at
-//! stake is seen. The last one is the control: a disk that says it has synced and has not must be found out.
+//! Each part prints how many unsynced changes the cuts could undo. At zero, the part tested nothing. The last part is the
+//! control: the laboratory must notice a disk that reports syncs that it did not do.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use testing::{Client, component, send};
 
 use crate::{conclude, print_work, row};
 
-/// How long after it began a first start, and a deploy, is cut off, at most, in milliseconds.
+/// The most milliseconds from the beginning of a first start, and of a deploy, to the cut.
 const FIRST_START_MS: u64 = 400;
 const DEPLOY_MS: u64 = 1200;
 
-/// Runs all parts. Whether one failed.
+/// Runs all parts. Whether a check failed.
 pub(crate) async fn cut(cycles: usize) -> bool {
     let seed = random(1 << 32);
     let Some(lab) = Lab::open_on_disk(seed).await else {
-        row("power cuts", "skipped: only Linux preloads libraries as this needs it");
+        row("power cuts", "skipped: the simulated disk needs Linux");
         return false;
     };
-    row("power cuts begin with the seed", seed);
+    row("seed of the power cuts", seed);
     [serving(lab, cycles).await, starting(cycles / 2, seed).await, deploying(cycles / 2, seed).await, lying(seed).await]
         .contains(&true)
 }
 
-/// Orders, status changes, registrations and sessions.
+/// Cuts the power while buyers write.
 async fn serving(mut lab: Lab, cycles: usize) -> bool {
     for cycle in 1..=cycles {
         lab = lab.kill_once().await;
@@ -40,19 +40,19 @@ async fn serving(mut lab: Lab, cycles: usize) -> bool {
             eprintln!("{cycle} of {cycles} power cuts, {} findings", lab.tally.findings.len());
         }
     }
-    row("power cuts while it served", lab.tally.kills);
-    row("power cuts while it started", lab.tally.kills_at_start);
+    row("power cuts while serving", lab.tally.kills);
+    row("power cuts while starting", lab.tally.kills_at_start);
     row("changes that could be lost", lab.tally.unsynced);
     print_work(&lab);
-    conclude("lost, doubled, half done, damaged", &lab.tally.findings) || lab.tally.unsynced == 0
+    conclude("lost, doubled, partial, damaged", &lab.tally.findings) || lab.tally.unsynced == 0
 }
 
-/// First starts, on a folder that is not there: the next start makes what is missing, and serves.
+/// Cuts the power during a first start. The next start creates what is missing, and serves.
 async fn starting(cycles: usize, seed: u64) -> bool {
     let (mut findings, mut unsynced) = (Vec::new(), 0);
     for cycle in 0..cycles {
         let own = tempfile::tempdir().unwrap();
-        let mut disk = Disk::below(own.path(), seed + 1000 * cycle as u64).expect("there is one for all");
+        let mut disk = Disk::below(own.path(), seed + 1000 * cycle as u64).expect("the first disk was available too");
         let mut process = ShopProcess::spawn_with(own.path(), disk.environment());
         tokio::time::sleep(Duration::from_millis(random(FIRST_START_MS))).await;
         process.kill().await;
@@ -63,20 +63,21 @@ async fn starting(cycles: usize, seed: u64) -> bool {
             None => findings.push(said(own.path())),
         }
     }
-    row("power cuts in a first start", cycles);
+    row("power cuts during a first start", cycles);
     row("changes that could be lost", unsynced);
-    conclude("first starts that cannot go on", &findings)
+    conclude("starts that failed after a cut", &findings)
 }
 
+/// The last line that a host printed to standard error.
 fn said(folder: &Path) -> String {
     let said = std::fs::read_to_string(log(folder)).unwrap_or_default();
-    said.lines().last().unwrap_or("it said nothing").to_owned()
+    said.lines().last().unwrap_or("the host printed nothing").to_owned()
 }
 
-/// Deploys: what was answered serves, and its line of the history is there.
+/// Cuts the power during deploys. An acknowledged deploy is active and in the history.
 async fn deploying(cycles: usize, seed: u64) -> bool {
     let own = tempfile::tempdir().unwrap();
-    let mut disk = Disk::below(own.path(), seed).expect("there is one for all");
+    let mut disk = Disk::below(own.path(), seed).expect("the first disk was available too");
     let (mut findings, mut unsynced, mut acknowledged) = (Vec::new(), 0, Vec::new());
     let (mut number, mut count) = (0, 0);
     let (mut process, mut serves) = start(own.path(), Some(&disk)).await;
@@ -94,7 +95,7 @@ async fn deploying(cycles: usize, seed: u64) -> bool {
         check_deploys(&operator(own.path(), &serves.admin), &mut acknowledged, &mut findings).await;
     }
     process.kill().await;
-    row("power cuts in deploys", cycles);
+    row("power cuts during deploys", cycles);
     row("acknowledged deploys", count);
     row("changes that could be lost", unsynced);
     conclude("deploys refused, lost or damaged", &findings) || count == 0
@@ -105,8 +106,9 @@ fn operator(folder: &Path, admin: &str) -> Client {
     Client::new(admin).with_token(token.trim())
 }
 
-/// Deploys one component after the other, each of them new, until the host is gone. Gives the digests that were answered to be
-/// in charge, how many were sent, and why one was refused.
+/// Deploys one new component after the other until the host dies.
+///
+/// Returns the digests of the acknowledged deploys, the number sent, and the answer if one was refused.
 async fn deploy_on(operator: Client, mut number: usize) -> (Vec<String>, usize, Option<String>) {
     let (mut acknowledged, mut refused) = (Vec::new(), None);
     let orders = std::fs::read(component("orders")).unwrap();
@@ -128,24 +130,24 @@ async fn deploy_on(operator: Client, mut number: usize) -> (Vec<String>, usize, 
     (acknowledged, number, refused)
 }
 
-/// What serves is what was acknowledged last, or what was being deployed; that is known from now on.
+/// The active revision is the last acknowledged one, or the one that was being deployed. Notes which.
 async fn check_deploys(operator: &Client, acknowledged: &mut Vec<String>, findings: &mut Vec<String>) {
     let serving = send(operator.request(Method::GET, "/services/orders")).await;
     let serving = serving.succeeds(200)["revision"].as_str().expect("a digest").to_owned();
     let history = send(operator.request(Method::GET, "/services/orders/history")).await;
     let lines = history.succeeds(200).as_array().unwrap();
     let in_charge = |line: &&Value| ["active", "kept"].contains(&line["result"].as_str().unwrap());
-    let last = lines.iter().find(in_charge).expect("it served once");
+    let last = lines.iter().find(in_charge).expect("a revision was active");
     if last["to"] != *serving {
-        findings.push(format!("{serving} serves, but the history says {last}"));
+        findings.push(format!("{serving} is active, but the history says {last}"));
     }
     if acknowledged.last().is_some_and(|last| *last != serving) {
         let newer = lines.iter().filter(in_charge).take_while(|line| line["to"] != **acknowledged.last().unwrap());
         if newer.count() != 1 {
-            findings.push(format!("{serving} serves, and {} was acknowledged last", acknowledged.last().unwrap()));
+            findings.push(format!("{serving} is active, but {} was acknowledged last", acknowledged.last().unwrap()));
         }
     }
-    // The history is given in parts: what is older was found there before.
+    // Older deploys may be on another page of the history. An earlier call found them.
     for digest in acknowledged.drain(..) {
         if !lines.iter().filter(in_charge).any(|line| line["to"] == *digest) {
             findings.push(format!("the deploy of {digest} is not in the history"));
@@ -154,17 +156,17 @@ async fn check_deploys(operator: &Client, acknowledged: &mut Vec<String>, findin
     acknowledged.push(serving);
 }
 
-/// The control: a disk that has not synced what it said it has. That must be found.
+/// The control: the disk reports syncs that it did not do. The checks must find lost writes.
 async fn lying(seed: u64) -> bool {
-    let mut lab = Lab::open_on_disk(seed).await.expect("there is one for all");
-    lab.disk.as_mut().expect("it was opened on one").lies = true;
-    // The host that runs was started on an honest disk; the next one is not.
+    let mut lab = Lab::open_on_disk(seed).await.expect("the first disk was available too");
+    lab.disk.as_mut().expect("the lab was opened on a disk").lies = true;
+    // The running host started on an honest disk. The next one starts on a lying disk.
     lab = lab.kill_once().await;
     let honest = lab.tally.findings.len();
     lab = lab.kill_once().await;
-    row("found on a disk that lies", lab.tally.findings.len() - honest);
+    row("found on a lying disk", lab.tally.findings.len() - honest);
     if honest != 0 || lab.tally.findings.is_empty() {
-        println!("  this laboratory does not find what is lost: {:?}", lab.tally.findings);
+        println!("  the checks do not find lost writes: {:?}", lab.tally.findings);
     }
     honest != 0 || lab.tally.findings.is_empty()
 }

@@ -1,4 +1,4 @@
-//! What the deploy of a component that was never seen costs another service, and how long it takes to serve.
+//! Measures what compiling a new component costs another service, and how long its deploy takes.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -7,46 +7,47 @@ use testing::{Client, Shop};
 
 use crate::{deploy, milliseconds, row};
 
-/// Functions beside the component's own, and operations in each: with them it has about a mebibyte.
+/// Functions added to the component, and operations in each. They make it about one MiB large.
 const FUNCTIONS: u64 = 440;
 const OPERATIONS: u64 = 48;
 
+/// New components that are deployed.
 const ROUNDS: u8 = 6;
 
-/// How long the first round looks at a host that deploys nothing; later rounds as long as the deploy before took.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How long the first round measures the quiet host. Later rounds measure as long as the last deploy took.
+const FIRST_QUIET: Duration = Duration::from_secs(1);
 
-/// What the 99th percentile may be beside a compiler: so many times the quiet value, and so much more.
+/// The limit of the 99th percentile beside a compiler: the quiet one times this factor, plus this time.
 const FACTOR: u32 = 2;
 const MORE: Duration = Duration::from_millis(2);
 
-/// What was measured.
+/// The measurements.
 pub(crate) struct Compiling {
     component_bytes: usize,
-    /// Requests to another service while nothing was deployed, and while a compiler ran.
+    /// Latencies of another service while the host was quiet, and while a compiler ran.
     quiet: Vec<Duration>,
     beside: Vec<Duration>,
-    /// From the first byte of a deploy to its answer, for components that were never seen, and for each of them once more.
+    /// The duration of each deploy: of a new component, and of the same component a second time.
     never_seen: Vec<Duration>,
     seen: Vec<Duration>,
 }
 
-/// Deploys components that were never seen, one after the other, and each a second time after `first` served again.
+/// Deploys new components one after the other, and each a second time after `first` was active again.
 pub(crate) async fn measure(shop: &Shop, first: &[u8]) -> Compiling {
     let (operator, user) = (shop.operator(), shop.admin().await);
     let heavy = [first, &ballast()].concat();
     let (mut quiet, mut beside, mut never_seen, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut look = FIRST_LOOK;
+    let mut quiet_time = FIRST_QUIET;
     for round in 0..ROUNDS {
         // An empty custom section whose name no other round has (WebAssembly core specification, section 5.5.3).
         let component = [&heavy[..], &[0, 2, 1, b'a' + round]].concat();
-        ask_while(&user, tokio::time::sleep(look), &mut quiet).await;
-        look = ask_while(&user, timed(operator.clone(), component.clone()), &mut beside).await;
-        never_seen.push(look);
+        request_while(&user, tokio::time::sleep(quiet_time), &mut quiet).await;
+        quiet_time = request_while(&user, timed(operator.clone(), component.clone()), &mut beside).await;
+        never_seen.push(quiet_time);
         timed(operator.clone(), first.to_vec()).await;
         seen.push(timed(operator.clone(), component).await);
         timed(operator.clone(), first.to_vec()).await;
-        eprintln!("{} of {ROUNDS} components that were never seen", round + 1);
+        eprintln!("{} of {ROUNDS} new components", round + 1);
     }
     for measured in [&mut quiet, &mut beside, &mut never_seen, &mut seen] {
         measured.sort_unstable();
@@ -55,28 +56,29 @@ pub(crate) async fn measure(shop: &Shop, first: &[u8]) -> Compiling {
 }
 
 impl Compiling {
-    /// Prints the rows. Whether the other service hardly noticed.
+    /// Prints the rows. Whether the other service stayed within its limit.
     pub(crate) fn print(&self) -> bool {
         let size = format!("{:.1} MiB", self.component_bytes as f64 / f64::from(1 << 20));
-        row(&format!("{size}, never seen, to live"), &milliseconds(median(&self.never_seen)));
-        row(&format!("{size}, seen before, to live"), &milliseconds(median(&self.seen)));
+        row(&format!("deploy of {size}, new"), &milliseconds(median(&self.never_seen)));
+        row(&format!("deploy of {size}, known"), &milliseconds(median(&self.seen)));
         for (what, part) in [("another service, median", 50), ("another service, 99 %", 99)] {
             let [quiet, beside] = [&self.quiet, &self.beside].map(|took| milliseconds(quantile(took, part)));
             row(what, &format!("quiet {quiet}, beside a compiler {beside}"));
         }
-        row("requests of those", &format!("{}, {}", self.quiet.len(), self.beside.len()));
+        row("its requests", &format!("{}, {}", self.quiet.len(), self.beside.len()));
         quantile(&self.beside, 99) <= quantile(&self.quiet, 99) * FACTOR + MORE
     }
 }
 
+/// Deploys a component and returns how long that took.
 async fn timed(operator: Client, component: Vec<u8>) -> Duration {
     let started = Instant::now();
     deploy(&operator, &component).await;
     started.elapsed()
 }
 
-/// Asks the user service, one request after the other, until something else is done. Gives what that gave.
-async fn ask_while<T: Send + 'static>(
+/// Requests the user service, one request after the other, until a future is done. Returns its result.
+async fn request_while<T: Send + 'static>(
     user: &Client,
     other: impl Future<Output = T> + Send + 'static,
     took: &mut Vec<Duration>,
@@ -91,8 +93,9 @@ async fn ask_while<T: Send + 'static>(
     other.await.unwrap()
 }
 
-/// A core module as a section of a component (component model, section 1), which nothing instantiates: it is compiled like the
-/// rest. Arithmetic, memory and branches, no two operations with the same numbers.
+/// A section with a core module that is compiled but never instantiated (component model, section 1).
+///
+/// It has arithmetic, memory accesses and branches. No two operations use the same numbers.
 fn ballast() -> Vec<u8> {
     let mut text = String::from("(module (memory 1)");
     for function in 0..FUNCTIONS {

@@ -1,10 +1,10 @@
-//! `just swap-lab`: swaps a component a thousand times under load and prints what that cost.
+//! `just swap-lab`: swaps a component a thousand times under load and prints the cost.
 //!
-//! Clients send 70 % POST and 30 % GET over kept and over fresh connections and never try again. Each notes how many swaps
-//! were answered before it sent a request, so an answer of a revision that was replaced before is found out.
+//! Clients send 70 % POST and 30 % GET over kept and over fresh connections, and never retry. Each notes the number of
+//! completed swaps before it sends a request. So it notices an answer from a revision that was already replaced.
 //!
-//! Before that, it looks at what compiling costs the others. It fails when a request was lost, when memory or descriptors grow
-//! with the swaps, and when another service is much slower beside a compiler.
+//! First it measures what compiling costs another service. It fails if a request is lost, if memory or descriptors grow with
+//! the swaps, or if another service is much slower beside a compiler.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
@@ -25,17 +25,18 @@ use testing::built::program;
 use testing::{Client, Shop, component, send, shop_manifest};
 use tokio::net::TcpStream;
 
+/// Clients that keep their connection, and clients that open one for each request.
 const KEPT: usize = 8;
 const FRESH: usize = 4;
 
-/// What all clients share.
+/// The state that all clients share.
 struct Lab {
     gateway: SocketAddr,
     token: String,
-    /// Swaps that were begun, and swaps that were answered.
+    /// Swaps that began, and swaps whose deploy was answered.
     begun: AtomicUsize,
     answered: AtomicUsize,
-    /// The revision that serves after an even and after an odd number of swaps.
+    /// The active revision after an even and after an odd number of swaps.
     labels: [String; 2],
     done: AtomicBool,
     requests: AtomicU64,
@@ -45,27 +46,27 @@ struct Lab {
     stale: AtomicU64,
 }
 
-/// Swaps before the memory and the descriptors are noted that those after must keep to.
+/// Swaps before the baseline of memory and descriptors is taken.
 const WARM_UP: usize = 100;
 
-/// What the swaps after those may add. A revision that stayed would be a thousand times its code, some hundred MiB.
+/// The growth that later swaps may cause. If each swap leaked its revision's code, this would be some hundred MiB.
 const GROWTH_KIB: u64 = 16 << 10;
 const MORE_FILES: usize = 16;
 
-/// What a process holds.
+/// Resources of this process, which runs the host.
 #[derive(Clone, Copy)]
-struct Held {
+struct Usage {
     files: usize,
     resident_kib: u64,
 }
 
-/// What the swaps took.
+/// The measurements of all swaps.
 struct Swaps {
     seconds: f64,
-    /// Microseconds of each from the record to the pointer, sorted.
+    /// For each swap, the microseconds from writing its record to switching the pointer, sorted.
     took: Vec<u64>,
-    /// Before the first, after those that warm up, and after the last.
-    held: [Held; 3],
+    /// Before the first swap, after the warm-up, and after the last swap.
+    usage: [Usage; 3],
 }
 
 fn main() {
@@ -76,7 +77,7 @@ fn main() {
     }
 }
 
-/// Whether nothing was lost and nothing grew.
+/// Whether all checks passed.
 async fn run(swaps: usize) -> bool {
     let (mut shop, revisions) = open().await;
     let compiling = compiling::measure(&shop, &revisions[0]).await;
@@ -90,9 +91,9 @@ async fn run(swaps: usize) -> bool {
     let sound = [lab.print(&swapped), swapped.print(), compiling.print()];
     shop.stop().await;
     for (sound, complaint) in sound.into_iter().zip([
-        "requests were lost or answered by a replaced revision",
-        "memory or descriptors grew with the swaps",
-        "another service was slow beside a compiler: on a busy machine, run this again",
+        "requests were lost, or answered by a replaced revision",
+        "memory or descriptors grew with the number of swaps",
+        "another service was slow beside a compiler; if the machine was busy, run this again",
     ]) {
         if !sound {
             eprintln!("failed: {complaint}");
@@ -101,16 +102,16 @@ async fn run(swaps: usize) -> bool {
     sound == [true; 3]
 }
 
-/// The shop with more stock than the lab can buy, and two revisions of orders that differ in nothing but a comment.
+/// The shop with more stock than the lab can buy, and two components of orders that differ only in a custom section.
 async fn open() -> (Shop, [Vec<u8>; 2]) {
     let first = std::fs::read(component("orders")).unwrap();
     // An empty custom section named "v" (WebAssembly core specification, section 5.5.3).
     let second = [&first[..], &[0, 2, 1, b'v']].concat();
-    // A cache of its own, so that what was never seen really was not; and a compiler as a host in service has it.
+    // An empty compilation cache, so that new components really are new, and a compiler process as in production.
     let compiler = Some(program());
     let own = |options| Options { cache: None, compiler, ..options };
     let mut manifest = shop_manifest();
-    // Nothing is taken back here: on a busy machine the same code is now and then much slower than before.
+    // No automatic rollback: on a busy machine the same code is sometimes much slower than before.
     manifest.deploy.watch = Duration::from_millis(1);
     let mut shop = Shop::with_options(manifest, own).await;
     shop.stop().await;
@@ -121,7 +122,7 @@ async fn open() -> (Shop, [Vec<u8>; 2]) {
     (shop, [first, second])
 }
 
-/// Deploys and gives the revision's label and the microseconds that its activation took.
+/// Deploys, and returns the revision's label and the microseconds of its activation.
 async fn deploy(operator: &Client, bytes: &[u8]) -> (String, u64) {
     let answer = send(operator.request(Method::PUT, "/services/orders").body(bytes.to_vec())).await;
     let report = answer.succeeds(200);
@@ -131,7 +132,7 @@ async fn deploy(operator: &Client, bytes: &[u8]) -> (String, u64) {
 }
 
 impl Lab {
-    /// Deploys both, so that they are known before the clock runs.
+    /// Deploys both components once, so that they are compiled before the measurement.
     async fn new(shop: &Shop, [first, second]: &[Vec<u8>; 2]) -> Self {
         let operator = shop.operator();
         let odd = deploy(&operator, second).await.0;
@@ -152,7 +153,7 @@ impl Lab {
     }
 
     async fn swap(&self, operator: &Client, [first, second]: &[Vec<u8>; 2], swaps: usize) -> Swaps {
-        let (before, started) = (Held::now(), Instant::now());
+        let (before, started) = (Usage::now(), Instant::now());
         let (mut warm, mut took) = (before, Vec::with_capacity(swaps));
         for swap in 0..swaps {
             self.begun.fetch_add(1, Ordering::SeqCst);
@@ -161,24 +162,24 @@ impl Lab {
             self.answered.fetch_add(1, Ordering::SeqCst);
             took.push(active_us);
             if swap + 1 == WARM_UP {
-                warm = Held::now();
+                warm = Usage::now();
             }
             if swap % 100 == 99 {
                 eprintln!("{} of {swaps} swaps, {} requests", swap + 1, self.requests.load(Ordering::Relaxed));
             }
         }
         took.sort_unstable();
-        Swaps { seconds: started.elapsed().as_secs_f64(), took, held: [before, warm, Held::now()] }
+        Swaps { seconds: started.elapsed().as_secs_f64(), took, usage: [before, warm, Usage::now()] }
     }
 
-    /// Prints the rows. Whether every request was answered as it should.
+    /// Prints the rows. Whether every request was answered correctly.
     fn print(&self, swapped: &Swaps) -> bool {
         let count = |count: &AtomicU64| count.load(Ordering::SeqCst);
         row("swaps", &format!("{} in {:.1} s", swapped.took.len(), swapped.seconds));
         row("requests", &format!("{} ({} POST)", count(&self.requests), count(&self.posts)));
-        row("not answered with 2xx", &count(&self.failed).to_string());
-        row("resets and other broken", &count(&self.resets).to_string());
-        row("answered by a replaced one", &count(&self.stale).to_string());
+        row("answers other than 2xx", &count(&self.failed).to_string());
+        row("broken connections", &count(&self.resets).to_string());
+        row("answers of a replaced revision", &count(&self.stale).to_string());
         count(&self.failed) + count(&self.resets) + count(&self.stale) == 0
     }
 
@@ -203,12 +204,12 @@ impl Lab {
             if !(200..300).contains(&status) {
                 self.failed.fetch_add(1, Ordering::Relaxed);
             }
-            // The other revision is right only if a further swap was begun meanwhile.
+            // The other revision is correct only if another swap began meanwhile.
             if label != self.labels[known % 2] && self.begun.load(Ordering::SeqCst) == known {
                 self.stale.fetch_add(1, Ordering::Relaxed);
             }
             connection = keeps.then_some(sender);
-            // As much load as two cores carry beside the swaps, not as much as can be queued.
+            // Two cores can serve this load beside the swaps, so requests do not queue.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -241,7 +242,7 @@ async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<B
     Some((status, label))
 }
 
-impl Held {
+impl Usage {
     fn now() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -251,22 +252,22 @@ impl Held {
 }
 
 impl Swaps {
-    /// Prints the rows. Whether nothing grew after the warm-up.
+    /// Prints the rows. Whether memory and descriptors stopped growing after the warm-up.
     fn print(&self) -> bool {
         let quantile = |part: usize| self.took[(self.took.len() - 1) * part / 100];
         for (what, part) in [("record and pointer, median", 50), ("record and pointer, 99 %", 99)] {
             row(what, &milliseconds(Duration::from_micros(quantile(part))));
         }
-        let [before, warm, after] = self.held;
+        let [before, warm, after] = self.usage;
         let places = format!("before, after {WARM_UP} swaps, at the end");
         row("open files", &format!("{}, {}, {} ({places})", before.files, warm.files, after.files));
-        let [a, b, c] = self.held.map(|held| held.resident_kib >> 10);
+        let [a, b, c] = self.usage.map(|usage| usage.resident_kib >> 10);
         row("resident MiB", &format!("{a}, {b}, {c}"));
         after.files <= warm.files + MORE_FILES && after.resident_kib <= warm.resident_kib + GROWTH_KIB
     }
 }
 
-/// One line of the table.
+/// Prints one line of the table.
 fn row(what: &str, value: &str) {
     println!("{what:<34}{value}");
 }

@@ -1,9 +1,10 @@
-//! Kills a serving host over and over and checks after each restart that it kept its word (DB-2), also where the power fails
-//! with it (DB-3).
+//! Kills a serving host again and again, and checks after each restart that no acknowledged write is lost.
 //!
-//! Buyers write down each intent and each acknowledgement. After a restart every acknowledged write must be there exactly once
-//! and as it was acknowledged; what was not answered may be there whole or not at all; stock is conserved (OR-2), a login has
-//! its profile, and SQLite finds nothing wrong.
+//! With a [`Disk`], each kill is also a power cut: the disk loses what was not synced.
+//!
+//! Buyers note each write and each acknowledgement. After a restart every acknowledged write must be there exactly once and
+//! unchanged. A write without an answer must be there completely or not at all. Stock is conserved, each login has its profile,
+//! and SQLite's integrity check passes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,62 +22,62 @@ use crate::shop_process::{Serves, ShopProcess, data, log};
 
 const BUYERS: usize = 6;
 
-/// More than a laboratory can buy.
+/// Units of each product: more than a laboratory can buy.
 const STOCK: i64 = 100_000_000;
 
-/// Acknowledgements between two kills, at most.
+/// The most acknowledgements between two kills.
 const WRITES: u64 = 120;
 
-/// One cycle in so many also kills a host that is just starting.
+/// Every fourth cycle also kills a host while it starts.
 const STARTS: usize = 4;
 
-/// How long after its start such a host is killed, at most, in milliseconds.
+/// The most milliseconds from the start of such a host to its kill.
 const START_MS: u64 = 150;
 
-/// A shop that is killed, and those who were promised something by it.
+/// A shop that is killed again and again, and its buyers.
 pub struct Lab {
     _own: Option<TempDir>,
     pub folder: PathBuf,
     pub process: ShopProcess,
     buyers: Vec<Buyer>,
     pub tally: Tally,
-    /// Loses what was not synced whenever the host is killed. Without one, the machine goes on.
+    /// Loses unsynced writes whenever the host is killed. None: only the process dies, and the kernel keeps its writes.
     pub disk: Option<Disk>,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub kills: usize,
     pub kills_at_start: usize,
-    /// Changes of files and folders that a power cut could have undone.
+    /// Unsynced changes of files and folders, which a power cut may undo.
     pub unsynced: usize,
-    /// From the start of each process to its announcement.
+    /// For each start, the time until the host served.
     pub ready: Vec<Duration>,
-    /// Writes that were answered with something other than success.
+    /// The number of writes that were answered with an error.
     pub refused: usize,
-    /// Words that were not kept. None where all is well.
+    /// Violations: lost, doubled, partial or damaged data. Empty if all is well.
     pub findings: Vec<String>,
 }
 
-/// Starts a host, and waits until it serves.
+/// Starts a host and waits until it serves.
 pub async fn start(folder: &Path, disk: Option<&Disk>) -> (ShopProcess, Serves) {
     let mut process = ShopProcess::spawn_with(folder, disk.map(Disk::environment).unwrap_or_default());
     match process.serves().await {
         Some(serves) => (process, serves),
-        None => panic!("it does not start: {}", std::fs::read_to_string(log(folder)).unwrap_or_default()),
+        None => panic!("the host does not start: {}", std::fs::read_to_string(log(folder)).unwrap_or_default()),
     }
 }
 
 impl Lab {
-    /// A shop in a folder of its own.
+    /// A shop in a new temporary folder.
     pub async fn open() -> Self {
         let own = tempfile::tempdir().unwrap();
         let folder = own.path().to_owned();
         Self { _own: Some(own), ..Self::open_in(&folder, None).await }
     }
 
-    /// A shop in a folder of its own, on a disk that loses what was not synced. None where there is no such disk.
+    /// The same on a disk that loses unsynced writes. None if the system cannot simulate one.
     pub async fn open_on_disk(seed: u64) -> Option<Self> {
         let own = tempfile::tempdir().unwrap();
         let folder = own.path().to_owned();
@@ -104,7 +105,7 @@ impl Lab {
         Self { _own: None, folder: folder.to_owned(), process, buyers, tally, disk }
     }
 
-    /// Kills it at a moment between two writes or in one, starts it again, and checks.
+    /// Kills the host at a random moment, also amid a write, starts it again, and checks.
     pub async fn kill_once(mut self) -> Self {
         let (count, buyers) = self.work(usize::MAX);
         let moment = 1 + random(WRITES);
@@ -126,12 +127,12 @@ impl Lab {
         self.start_again().await
     }
 
-    /// The power fails, where it does: the host runs no more.
+    /// Cuts the disk's power if there is a disk. The host must not run.
     fn cut(&mut self) {
         self.tally.unsynced += self.disk.as_mut().map_or(0, Disk::cut);
     }
 
-    /// Starts it after it was killed, and checks.
+    /// Starts the host after a kill, and checks.
     pub async fn start_again(mut self) -> Self {
         let (process, Serves { gateway, took, .. }) = start(&self.folder, self.disk.as_ref()).await;
         self.tally.ready.push(took);
@@ -141,27 +142,28 @@ impl Lab {
         self
     }
 
-    /// Sets all buyers to work, until each has written so often or one of its writes is not acknowledged. Gives the number of
-    /// acknowledgements as it grows, and the buyers when they have ended.
+    /// Lets all buyers write in tasks of their own, each until a write is not acknowledged, at most `most` times.
+    ///
+    /// Returns the growing number of acknowledgements, and a handle that returns the buyers at their end.
     pub fn work(&mut self, most: usize) -> (Arc<watch::Sender<u64>>, tokio::task::JoinHandle<Vec<Buyer>>) {
         let count = Arc::new(watch::Sender::new(0));
         let working = std::mem::take(&mut self.buyers).into_iter().map(|buyer| buyer.work(most, count.clone()));
         (count.clone(), tokio::spawn(futures::future::join_all(working)))
     }
 
-    /// Takes the buyers back after they have ended.
+    /// Puts the buyers back after their tasks ended.
     pub fn take_back(&mut self, buyers: Vec<Buyer>) {
         self.buyers = buyers;
     }
 
-    /// What was refused since this was asked last.
+    /// The writes refused since the last call.
     pub fn take_refused(&mut self) -> Vec<String> {
         let refused: Vec<String> = self.buyers.iter_mut().flat_map(|buyer| buyer.refused.drain(..)).collect();
         self.tally.refused += refused.len();
         refused
     }
 
-    /// Asserts nothing: what is wrong goes to the findings.
+    /// Adds every violation to the findings. Never panics because of one.
     pub async fn check(&mut self) {
         for buyer in &mut self.buyers {
             buyer.check(&mut self.tally.findings).await;
@@ -169,7 +171,7 @@ impl Lab {
         check_files(&data(&self.folder), &mut self.tally.findings);
     }
 
-    /// Acknowledgements, by what was done.
+    /// The number of acknowledgements by kind of write.
     pub fn acknowledged(&self) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
         for (word, count) in self.buyers.iter().flat_map(|buyer| &buyer.acknowledged) {
@@ -179,7 +181,7 @@ impl Lab {
     }
 }
 
-/// What SQLite and the rows themselves say, while the host serves.
+/// Checks the SQLite files and the rows while the host serves.
 fn check_files(data: &Path, findings: &mut Vec<String>) {
     for name in ["auth", "user", "orders", "sessions", "deploys"] {
         let database = Connection::open(data.join(format!("{name}.db"))).unwrap();
@@ -188,7 +190,7 @@ fn check_files(data: &Path, findings: &mut Vec<String>) {
             findings.push(format!("{name}.db is damaged: {found}"));
         }
         if database.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap() {
-            findings.push(format!("{name}.db has a row that refers to nothing"));
+            findings.push(format!("{name}.db has a row that violates a foreign key"));
         }
     }
     let orders = Connection::open(data.join("orders.db")).unwrap();
@@ -198,13 +200,13 @@ fn check_files(data: &Path, findings: &mut Vec<String>) {
     for product in 1..=PRODUCTS {
         let units: i64 = orders.query_row(held, [product], |row| row.get(0)).unwrap();
         if units != STOCK {
-            findings.push(format!("product {product} has {} units too many", units - STOCK));
+            findings.push(format!("product {product}: stock and orders have {} units too many", units - STOCK));
         }
     }
     let half = "SELECT o.id FROM orders AS o LEFT JOIN order_items AS i ON i.order_id = o.id
                 GROUP BY o.id HAVING o.total_cents <> coalesce(sum(i.quantity * i.price_cents), -1)";
     if orders.prepare(half).unwrap().exists([]).unwrap() {
-        findings.push("an order is not the sum of its items".to_owned());
+        findings.push("the total of an order is not the sum of its items".to_owned());
     }
     let auth = Connection::open(data.join("auth.db")).unwrap();
     auth.execute("ATTACH ?1 AS profiles", [data.join("user.db").to_str().unwrap()]).unwrap();

@@ -1,5 +1,4 @@
-//! Where the hosts of the suite keep their data: files, or PostgreSQL where `COMPTOIR_TEST_POSTGRES` names a server. And what the
-//! rows say, past the host.
+//! The storage of the suite's hosts: SQLite files, or PostgreSQL if `COMPTOIR_TEST_POSTGRES` names a server.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -9,18 +8,18 @@ use std::path::{Path, PathBuf};
 use comptoir::manifest::Postgres;
 use tokio_postgres::{Client, NoTls};
 
-/// A database of its own on the server, for the hosts of one test. Goes when it is dropped.
+/// A PostgreSQL database for the hosts of one test. Dropping this drops the database.
 pub struct Database {
     name: String,
     folder: tempfile::TempDir,
 }
 
-/// The server that the suite was given.
+/// The connection string of the server that the suite was given.
 fn server() -> Option<String> {
     std::env::var("COMPTOIR_TEST_POSTGRES").ok().filter(|url| !url.is_empty())
 }
 
-/// Whether hosts keep their data there.
+/// Whether hosts keep their data in PostgreSQL.
 pub fn in_postgres() -> bool {
     server().is_some()
 }
@@ -31,7 +30,7 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-/// Makes a database with a name that no other has.
+/// Creates a database with a random name, and returns the name.
 async fn create(server: &str) -> String {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).unwrap();
@@ -52,7 +51,7 @@ fn write(file: &Path, url: &str) {
     file.write_all(url.as_bytes()).unwrap();
 }
 
-/// Waits for something without the runtime of the test.
+/// Blocks until a future is done, on a runtime of its own. A `Drop` implementation can call this.
 pub(crate) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let waiting = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -61,7 +60,7 @@ pub(crate) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'st
 }
 
 impl Database {
-    /// None where hosts keep their data in files.
+    /// Creates a database. None if hosts keep their data in files.
     pub async fn if_asked() -> Option<Self> {
         let server = server()?;
         let name = create(&server).await;
@@ -71,9 +70,11 @@ impl Database {
         Some(database)
     }
 
-    /// One on the server that the suite must have been given.
+    /// Creates a database, for a test that needs PostgreSQL.
     pub async fn create() -> Self {
-        Self::if_asked().await.expect("COMPTOIR_TEST_POSTGRES names a server: `just test-postgres` starts one")
+        Self::if_asked()
+            .await
+            .expect("COMPTOIR_TEST_POSTGRES is not set: run `just test-postgres`, which starts a server")
     }
 
     /// The connection string.
@@ -81,17 +82,17 @@ impl Database {
         url(&self.name)
     }
 
-    /// The file that holds it.
+    /// The file that contains the connection string.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("postgres.url")
     }
 
-    /// What a manifest says of it.
+    /// The `[postgres]` table of a manifest that uses this database.
     pub fn manifest(&self) -> Postgres {
         Postgres { url: self.file(), authority: None, line: 1 }
     }
 
-    /// A connection that is not the host's.
+    /// A connection beside those of the host.
     pub async fn outsider(&self) -> Client {
         connect(&self.url()).await
     }
@@ -104,8 +105,9 @@ impl Drop for Database {
     }
 }
 
-/// The lines of a manifest that has these services in the database of a folder, which is made where it is missing, or none where
-/// hosts keep their data in files. It stays as long as its server.
+/// The lines that make a manifest use the PostgreSQL database of this folder.
+///
+/// The first call creates the database, and nothing drops it. The lines are empty if hosts keep their data in files.
 pub fn manifest_lines(folder: &Path) -> String {
     let Some(server) = server() else { return String::new() };
     let file = folder.join("postgres.url");
@@ -116,13 +118,15 @@ pub fn manifest_lines(folder: &Path) -> String {
     manifest_of(&file)
 }
 
-/// What a manifest says of a connection string in a file.
+/// The lines of a manifest for a connection string in this file.
 pub fn manifest_of(file: &Path) -> String {
     format!("[postgres]\nurl = {file:?}\n")
 }
 
-/// Makes a table for a service of a folder's host which brings no migration: in its file before the host starts, in its schema
-/// afterwards.
+/// Creates a table for a service without migrations.
+///
+/// In SQLite, call this before the host first starts, because it creates the data folder. In PostgreSQL, call it afterwards,
+/// because the host creates the service's schema.
 pub fn make_table(folder: &Path, service: &str, columns: &str) {
     let file = folder.join("postgres.url");
     if !file.exists() {

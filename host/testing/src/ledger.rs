@@ -1,5 +1,6 @@
-//! What a client of the shop was promised: each intent before it is sent, each acknowledgement when it came, and whether the
-//! shop keeps its word.
+//! A client of the shop that keeps a ledger of its writes, and checks the shop against it.
+//!
+//! It notes each write before it sends it, and each acknowledgement. Every acknowledged write must survive a crash.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -11,33 +12,33 @@ use tokio::sync::watch;
 
 use crate::client::{Client, PASSWORD};
 
-/// The products that are bought.
+/// Buyers buy the products 1 to this.
 pub const PRODUCTS: i64 = 4;
 
-/// Units of each product that an order takes at most.
+/// The most units of a product in one line of an order.
 const UNITS: u64 = 3;
 
-/// How many units of which products.
+/// Units by product.
 type Lines = BTreeMap<i64, i64>;
 
-/// One buyer, who does one thing after the other and writes down each.
+/// A buyer: sends one write after the other and notes each.
 pub struct Buyer {
     name: String,
-    /// Logged in.
+    /// Logged in as the buyer.
     client: Client,
-    /// Logged in, and may change any order.
+    /// Logged in as the administrator, who may change any order.
     admin: Client,
     orders: BTreeMap<i64, Placed>,
-    /// Another session, which is about to be ended.
+    /// Another session of the buyer. The next write ends it.
     spare: Option<Client>,
-    /// Since the last check: sessions that were ended, and names that were registered.
+    /// Sessions ended and names registered since the last check.
     ended: Vec<Client>,
     registered: Vec<String>,
-    /// What was sent and not answered.
+    /// The write that was sent but not answered.
     intent: Option<Intent>,
-    /// What was answered with something other than success.
+    /// Writes that were answered with an error.
     pub refused: Vec<String>,
-    /// Acknowledgements, by what was done.
+    /// The number of acknowledgements by kind of write.
     pub acknowledged: BTreeMap<&'static str, u64>,
     registrations: u64,
 }
@@ -58,7 +59,7 @@ enum Intent {
     LogOut,
 }
 
-/// A number from 0, less than a bound.
+/// A random number from 0 to `below` - 1.
 pub fn random(below: u64) -> u64 {
     RandomState::new().build_hasher().finish() % below
 }
@@ -82,7 +83,7 @@ impl Buyer {
         }
     }
 
-    /// The same, with a host that listens somewhere else now.
+    /// The same buyer, for a host that listens on another port after a restart.
     pub fn moved_to(mut self, gateway: &str) -> Self {
         self.client = self.client.at(gateway);
         self.admin = self.admin.at(gateway);
@@ -91,7 +92,7 @@ impl Buyer {
         self
     }
 
-    /// Writes so many times at most, until something is not acknowledged. Counts what is.
+    /// Sends writes until one is not acknowledged, at most `most`. Adds each acknowledgement to `count`.
     pub async fn work(mut self, most: usize, count: Arc<watch::Sender<u64>>) -> Self {
         for _ in 0..most {
             let intent = self.next_intent();
@@ -100,7 +101,7 @@ impl Buyer {
             let status = answer.status();
             let Ok(body) = answer.text().await else { break };
             if status == StatusCode::TOO_MANY_REQUESTS && intent == Intent::LogIn {
-                // Ten logins of an account that were begun and did not succeed, because they were killed.
+                // Kills interrupted ten logins of this account. To the lockout these are failed attempts.
                 self.intent = None;
                 continue;
             }
@@ -115,7 +116,7 @@ impl Buyer {
         self
     }
 
-    /// Half of it are orders, the rest changes of them and of sessions.
+    /// Half of all writes are orders. The rest changes orders and sessions.
     fn next_intent(&mut self) -> Intent {
         if self.spare.is_some() {
             return Intent::LogOut;
@@ -136,7 +137,7 @@ impl Buyer {
         })
     }
 
-    /// A step of the newest order that may have one.
+    /// The next status of the newest order that is not cancelled.
     fn next_status(&self) -> Option<Intent> {
         let (id, placed) = self.orders.iter().rev().find(|(_, placed)| placed.status != "cancelled")?;
         let wanted = if placed.status == "pending" && id % 2 == 0 { "paid" } else { "cancelled" };
@@ -194,7 +195,8 @@ impl Buyer {
         *self.acknowledged.entry(word).or_default() += 1;
     }
 
-    /// Compares what was acknowledged with what there is. What was not answered may be there or not; afterwards it is known.
+    /// Compares the ledger with the shop. A write without an answer may have happened or not; the ledger then adopts what the
+    /// shop has.
     pub async fn check(&mut self, findings: &mut Vec<String>) {
         let intent = self.intent.take();
         self.check_orders(intent.as_ref(), findings).await;
@@ -204,19 +206,19 @@ impl Buyer {
             self.client = self.client.with_pair(&answer["data"]);
         } else {
             if intent != Some(Intent::Refresh) {
-                findings.push(format!("{}: an acknowledged refresh token is refused", self.name));
+                findings.push(format!("{}: an acknowledged refresh token was refused", self.name));
             }
             self.log_in_again().await;
         }
         for ended in self.ended.drain(..) {
             if ended.get("/orders").await.status != 401 {
-                findings.push(format!("{}: a session that was ended lives", self.name));
+                findings.push(format!("{}: a session still works after its logout was acknowledged", self.name));
             }
         }
         for name in self.registered.drain(..) {
             let body = json!({ "username": name, "password": PASSWORD });
             if self.client.without_token().post("/auth/login", body).await.status != 200 {
-                findings.push(format!("{name} was registered and cannot log in"));
+                findings.push(format!("{name}: the registration was acknowledged, but the login fails"));
             }
         }
         if intent == Some(Intent::LogOut) {
@@ -224,7 +226,7 @@ impl Buyer {
         }
     }
 
-    /// Logs in, after the wait that is imposed on an account whose logins were killed too often.
+    /// Logs in. If the account is locked out, because kills interrupted its logins, waits as long as `Retry-After` says.
     async fn log_in_again(&mut self) {
         loop {
             let body = json!({ "username": self.name, "password": PASSWORD });
@@ -247,7 +249,7 @@ impl Buyer {
             let lines = items.iter().map(|item| (number(&item["product_id"]), number(&item["quantity"]))).collect();
             let status = order["status"].as_str().unwrap().to_owned();
             if found.insert(number(&order["id"]), (lines, status)).is_some() {
-                findings.push(format!("{}: order {} is there twice", self.name, order["id"]));
+                findings.push(format!("{}: order {} is listed twice", self.name, order["id"]));
             }
         }
         for (id, placed) in &mut self.orders {
@@ -268,7 +270,7 @@ impl Buyer {
         }
         for (number, (id, (lines, status))) in found.into_iter().enumerate() {
             if number > 0 || intent != Some(&Intent::Order(lines.clone())) || status != "pending" {
-                findings.push(format!("{}: nobody placed order {id}", self.name));
+                findings.push(format!("{}: order {id} was never placed", self.name));
             }
             self.orders.insert(id, Placed { lines, status: "pending" });
         }

@@ -1,10 +1,11 @@
-//! A disk that loses what was not synced, as when the power fails (DB-3).
+//! A simulated disk that loses unsynced writes, as a real one may when the power fails.
 //!
-//! A killed process keeps what the system has taken from it; a machine without power does not. So the host runs with a library
-//! preloaded (`lost_writes/disk.c`) that notes what stood there before each write, and when it was killed the writes that no
-//! sync covers are taken back: all of them, or what chance decides. By chance each block of a file is left at any of the states
-//! that it had since the last sync, whatever its neighbours are at, so writes are torn and change their order, and so is
-//! the length of a file; of the names in folders the newest are lost, in the order in which they were made.
+//! Killing a process does not lose its writes, because the kernel keeps them; a power cut does. So the host runs with a
+//! preloaded library, `lost_writes/disk.c`, that logs the old content before each write. After a kill, [`Disk::cut`] undoes
+//! writes that no sync covers: all of them, or a random selection.
+//!
+//! A random cut treats each block of a file, and its length, independently: it keeps any state that they had since the last
+//! sync. So writes are torn and reordered. Of the names in folders it undoes the newest ones, newest first.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -13,33 +14,33 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a disk writes in one piece, in bytes.
+/// Bytes that a disk writes atomically.
 const BLOCK: usize = 512;
 
-/// One power cut in so many loses all that was not synced.
+/// Every third power cut loses all unsynced writes.
 const WHOLE: u64 = 3;
 
-/// The disk of one data folder.
+/// The simulated disk of one data folder.
 pub struct Disk {
     library: PathBuf,
     below: PathBuf,
     undo: PathBuf,
-    /// It says that it has synced, and has not. Then a cut loses all.
+    /// The disk reports syncs that it did not do. Then a cut loses everything.
     pub lies: bool,
-    /// What chance begins with: the same cuts of the same writes lose the same.
+    /// The random seed. The same seed, cuts and writes lose the same.
     seed: u64,
     cuts: u64,
 }
 
-/// A change that may be lost: what there was before it.
+/// The state before a change that a cut may undo.
 enum Before<'l> {
-    /// The length of a file, and bytes in it.
+    /// The old size of a file, and its old bytes at an offset.
     Bytes { inode: u64, at: u64, size: u64, bytes: &'l [u8] },
-    /// The file that a name stood for; 0 for none.
+    /// The file that a name referred to; 0 if there was none.
     Name { inode: u64, path: &'l Path },
 }
 
-/// A record of the library's, and where it begins in the log.
+/// A record in the library's log, and the offset at which it begins.
 struct Record<'l> {
     begins: u64,
     kind: u64,
@@ -54,26 +55,27 @@ const NAMED: u64 = 2;
 const SYNCED: u64 = 3;
 const SYNCED_FOLDER: u64 = 4;
 
-/// Numbers that look like chance (Knuth's MMIX generator).
+/// A pseudo-random generator (Knuth's MMIX).
 struct Chance {
     state: u64,
-    /// In how many cases out of eight a change is lost.
+    /// How many of eight changes are lost, on average.
     loses: u64,
 }
 
-/// Compiles a library that can be preloaded, into a folder.
+/// Compiles a C file into a library in this folder, for `LD_PRELOAD`.
 pub fn library(folder: &Path, source: &str) -> PathBuf {
     let library = folder.join("library.so");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut compile = Command::new(&compiler);
     compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source);
-    let compiled = compile.status().unwrap_or_else(|error| panic!("{} does not run: {error}", compiler.display()));
-    assert!(compiled.success(), "{} does not compile {source}", compiler.display());
+    let compiled =
+        compile.status().unwrap_or_else(|error| panic!("cannot run the C compiler {}: {error}", compiler.display()));
+    assert!(compiled.success(), "the C compiler {} cannot compile {source}", compiler.display());
     library
 }
 
 impl Disk {
-    /// The disk of a folder `data` that is, or will be, in this one. None where libraries cannot be preloaded.
+    /// A disk for the folder `data` inside this one, which need not exist yet. None outside Linux.
     pub fn below(folder: &Path, seed: u64) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;
@@ -85,7 +87,7 @@ impl Disk {
         Some(Self { library, below: folder.join("data"), undo, lies: false, seed, cuts: 0 })
     }
 
-    /// What a host that writes to it is started with.
+    /// The environment variables of a host that uses this disk.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let mut environment = vec![
             ("LD_PRELOAD", self.library.clone().into()),
@@ -98,7 +100,7 @@ impl Disk {
         environment
     }
 
-    /// Takes back what the host, which runs no more, wrote and did not sync. Gives the number of changes that could be lost.
+    /// Cuts the power: undoes unsynced changes. The host must not run. Returns the number of changes that could be lost.
     pub fn cut(&mut self) -> usize {
         self.cuts += 1;
         let seed = self.seed.wrapping_add(self.cuts);
@@ -113,7 +115,7 @@ impl Disk {
         let count = unsynced.len();
         fs::remove_dir_all(&self.undo).unwrap();
         fs::create_dir(&self.undo).unwrap();
-        // Shared memory, which no restart of a machine leaves.
+        // SQLite's shared memory does not survive a restart of the machine.
         for entry in fs::read_dir(&self.below).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.to_string_lossy().ends_with("-shm") {
@@ -154,11 +156,11 @@ impl Disk {
     }
 }
 
-/// A file of which some writes are taken back, the newest first.
+/// A file while its writes are undone, newest first.
 struct Torn {
     file: File,
     size: u64,
-    /// Blocks of which no older write is lost, and whether that holds of the length.
+    /// Blocks whose older writes are kept, and whether the size is kept.
     kept: HashSet<u64>,
     keeps_size: bool,
 }
@@ -207,7 +209,7 @@ impl Chance {
     }
 }
 
-/// The changes that no sync covers, in the order in which they were made.
+/// The changes that no sync covers, oldest first.
 fn unsynced(log: &[u8]) -> Vec<Before<'_>> {
     let records: Vec<Record<'_>> = records(log).collect();
     let (mut files, mut folders): (HashMap<u64, u64>, HashMap<&Path, u64>) = Default::default();
@@ -230,7 +232,7 @@ fn unsynced(log: &[u8]) -> Vec<Before<'_>> {
     changes.filter(|record| !is_synced(record)).map(Record::before).collect()
 }
 
-/// The records of a log, but for the last if the kill cut it off: what it announces was not done.
+/// The records of a log. Skips a last record that the kill cut off, because its change was not made.
 fn records(log: &[u8]) -> impl Iterator<Item = Record<'_>> {
     let mut rest = log;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The program itself, as a process of its own.
+//! The `comptoir` program, run as a process.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::built::{compiled, program};
 use crate::client::{Answer, send};
 use crate::databases;
 
-/// Runs a command of the program to its end.
+/// Runs a command of the program and waits until it ends.
 pub async fn run(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).stdin(Stdio::null()).output().await.expect("the program runs")
 }
 
-/// A host in a process of its own, which is killed when this is dropped.
+/// A host in its own process. Dropping this kills it.
 pub struct Process {
     child: Child,
     pub gateway: SocketAddr,
@@ -29,7 +29,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it with these services on a folder, and waits until it serves.
+    /// Starts a host with these services in a folder, and waits until it serves.
     pub async fn serve(folder: &Path, services: &str) -> Self {
         let text = format!(
             "instances = 100\n[passwords]\nqueue_time = \"1m\"\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
@@ -58,7 +58,8 @@ impl Process {
             line.split("http://").nth(1)?.split_whitespace().next()?.parse::<SocketAddr>().ok()
         };
         let (gateway, admin) = loop {
-            let ended = || panic!("it ended after it said {said:#?} {}", std::fs::read_to_string(&log).unwrap());
+            let ended =
+                || panic!("the host ended before it served: {said:#?} {}", std::fs::read_to_string(&log).unwrap());
             let line = lines.next_line().await.unwrap().unwrap_or_else(ended);
             said.push(line);
             if let (Some(gateway), Some(admin)) = (announced(&said, "gateway"), announced(&said, "admin")) {
@@ -80,12 +81,12 @@ impl Process {
         std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
     }
 
-    /// Forgets the most memory that it ever had resident (proc_pid_clear_refs(5)).
+    /// Resets the peak of resident memory (proc_pid_clear_refs(5)).
     pub fn forget_peak_memory(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id().expect("it runs")), "5").unwrap();
     }
 
-    /// The most memory that it ever had resident, in KiB.
+    /// The peak of resident memory, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         let id = self.child.id().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -93,18 +94,18 @@ impl Process {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// What it said since it began to start, where its log does not go: that it starts, and what a panic says.
+    /// Standard error since the start. The log is off, so this is what the program prints while it starts, and panics.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits until the process ended.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 }
 
-/// The operator of a process.
+/// A client of the admin listener, with the operator's token.
 #[derive(Clone)]
 pub struct Operator {
     base: String,
@@ -121,11 +122,12 @@ impl Operator {
         send(self.request(Method::GET, path)).await
     }
 
+    /// Deploys a component as the service `variant`.
     pub async fn deploy(&self, component: Vec<u8>) -> Answer {
         send(self.request(Method::PUT, "/services/variant").body(component)).await
     }
 
-    /// The lines of the history, newest first.
+    /// The history of the service `variant`, newest first.
     pub async fn history(&self) -> Vec<Value> {
         self.get("/services/variant/history").await.succeeds(200).as_array().unwrap().clone()
     }

@@ -5,9 +5,8 @@ use std::fs;
 use crate::databases::{connect, wait};
 use crate::shop::Shop;
 
-/// What the services' databases hold, past the host.
 impl Shop {
-    /// Says that a service's database is up to another migration.
+    /// Sets the schema version of a service's database.
     pub async fn set_schema_version(&self, service: &str, version: u32) {
         let set = match &self.database {
             None => format!("PRAGMA user_version = {version}"),
@@ -16,14 +15,14 @@ impl Shop {
         self.change_rows(service, &set).await;
     }
 
-    /// Lets the second come from which a new key signs: where hosts share keys, it is a few seconds away.
+    /// Moves the clock to the moment at which a new key signs. Hosts that share keys wait some seconds for each other.
     pub fn await_rotation(&self) {
         if self.database.is_some() {
             self.clock.shift(6);
         }
     }
 
-    /// Changes rows of a service, in statements that both engines read.
+    /// Changes rows of a service. The SQL must be valid in both engines.
     pub async fn change_rows(&self, service: &str, sql: &str) {
         let Some(database) = &self.database else {
             return self.file_of(service).execute_batch(sql).unwrap();
@@ -32,16 +31,16 @@ impl Shop {
         client.batch_execute(&format!("SET search_path = \"service_{service}\"; {sql}")).await.unwrap();
     }
 
-    /// Up to which migration a service's database is.
+    /// The schema version of a service's database.
     pub async fn schema_version(&self, service: &str) -> i64 {
-        let asked = match &self.database {
+        let query = match &self.database {
             None => "PRAGMA user_version",
             Some(_) => "SELECT max(version) FROM comptoir_migrations",
         };
-        self.number(service, asked).await
+        self.number(service, query).await
     }
 
-    /// The one number that a query of a service's rows gives.
+    /// The result of a query that returns one number.
     pub async fn number(&self, service: &str, sql: &str) -> i64 {
         let Some(database) = &self.database else {
             return self.file_of(service).query_row(sql, [], |row| row.get(0)).unwrap();
@@ -51,7 +50,7 @@ impl Shop {
         client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// The one text that a query of a service's rows gives.
+    /// The result of a query that returns one text.
     pub async fn text(&self, service: &str, sql: &str) -> String {
         let Some(database) = &self.database else {
             return self.file_of(service).query_row(sql, [], |row| row.get(0)).unwrap();
@@ -61,7 +60,7 @@ impl Shop {
         client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// The newest key that signs, as a thief would read it.
+    /// The newest signing key, read from the disk or the database as a thief would.
     pub fn signing_key(&self) -> Vec<u8> {
         let Some(database) = &self.database else {
             return fs::read(self.data.path().join("signing.key")).expect("the signing key");

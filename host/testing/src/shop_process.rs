@@ -1,4 +1,4 @@
-//! The shop in a process of its own, which may be killed at any moment and started again on the same folder.
+//! The shop in its own process. A test may kill it at any moment and start it again on the same folder.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,32 +13,33 @@ use tokio::process::{Child, Command};
 use crate::built::{compiled, component, host_folder, program};
 use crate::databases;
 
-/// A host that serves the shop. Dropping it kills it.
+/// A host that serves the shop. Dropping this kills it.
 pub struct ShopProcess {
     child: Child,
     started: Instant,
 }
 
-/// What a host said when it served.
+/// What a host announces when it begins to serve.
 pub struct Serves {
-    /// Where, as URLs: for everybody, and for the operator.
+    /// The URL of the gateway.
     pub gateway: String,
+    /// The URL of the admin listener.
     pub admin: String,
-    /// From its start to that.
+    /// The time from the start of the process to the announcement.
     pub took: Duration,
 }
 
-/// Where a folder keeps what the host says, and the host's own folder.
+/// The file that collects the host's standard error.
 pub fn log(folder: &Path) -> PathBuf {
     folder.join("log")
 }
 
+/// The host's data folder.
 pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// The shipped manifest with the gateway as its only door, ample time for passwords, and its data where the suite keeps that of
-/// this folder.
+/// The shipped manifest for a host in this folder: only the gateway listens for clients, and passwords have ample time.
 fn manifest(folder: &Path) -> String {
     let shipped = std::fs::read_to_string(host_folder().join("comptoir.toml")).unwrap();
     let lines = shipped.lines().filter(|line| !line.starts_with("listen = ")).map(|line| {
@@ -46,7 +47,7 @@ fn manifest(folder: &Path) -> String {
         let name = file.trim_end_matches(".wasm\"");
         format!("component = {:?}", component(name))
     });
-    // All clients of a test have one address.
+    // All clients of a test share one address, so its share of connections must be large.
     let text = lines
         .collect::<Vec<_>>()
         .join("\n")
@@ -55,12 +56,12 @@ fn manifest(folder: &Path) -> String {
 }
 
 impl ShopProcess {
-    /// Starts it. It does not serve yet.
+    /// Starts the process. It does not serve yet.
     pub fn spawn(folder: &Path) -> Self {
         Self::spawn_with(folder, Vec::new())
     }
 
-    /// Starts it with these variables in its environment.
+    /// Starts the process with these environment variables.
     pub fn spawn_with(folder: &Path, environment: Vec<(&str, OsString)>) -> Self {
         let file = folder.join("comptoir.toml");
         std::fs::write(&file, manifest(folder)).unwrap();
@@ -81,16 +82,16 @@ impl ShopProcess {
         Self { child, started: Instant::now() }
     }
 
-    /// Waits until it serves. None if it ended before.
+    /// Waits until the host serves. None if the process ended before.
     pub async fn serves(&mut self) -> Option<Serves> {
-        let mut said = BufReader::new(self.child.stdout.take().expect("asked once")).lines();
+        let mut said = BufReader::new(self.child.stdout.take().expect("`serves` is called once")).lines();
         let mut gateway = None;
         while let Some(line) = said.next_line().await.unwrap() {
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
                 (Some("gateway"), address) => gateway = address.map(str::to_owned),
                 (Some("admin"), Some(admin)) => {
-                    let (gateway, admin) = (gateway.expect("it comes first"), admin.to_owned());
+                    let (gateway, admin) = (gateway.expect("the gateway is announced first"), admin.to_owned());
                     return Some(Serves { gateway, admin, took: self.started.elapsed() });
                 }
                 _ => {}
@@ -99,20 +100,20 @@ impl ShopProcess {
         None
     }
 
-    /// The memory that it takes, in KiB.
+    /// Resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
         line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id().expect("it runs")).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits until the process ended.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.child.wait().await.unwrap();

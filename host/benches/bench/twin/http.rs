@@ -23,10 +23,10 @@ use tokio::net::TcpListener;
 
 use super::rows::{Database, OutOfStock, Session};
 
-/// Bytes of a request's body.
+/// The largest request body.
 const BODY_LIMIT_BYTES: usize = 1 << 20;
 
-/// A refresh token is good for thirty days.
+/// A refresh token is valid for thirty days.
 const REFRESH_SECONDS: i64 = 30 * 24 * 3600;
 
 struct Twin {
@@ -62,7 +62,7 @@ pub(super) async fn serve(folder: &Path, group: usize) -> anyhow::Result<()> {
                 async move { Ok::<_, Infallible>(twin.answer(request).await) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
-            // A connection that breaks is its client's affair.
+            // A broken connection concerns only its client.
             let _ = builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }

@@ -1,4 +1,4 @@
-//! The twin's database: readers on the callers' threads, one writer on its own.
+//! The twin's database: reads on the callers' threads, writes on one writer thread.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,13 @@ const REFRESH: &str =
     "INSERT INTO refresh_tokens (digest, session_id, generation, issued_at, expires_at) VALUES ($1, $2, 1, $3, $4)";
 const FORGET: &str = "DELETE FROM attempts WHERE digest = $1";
 
-/// Milliseconds after which an attempt is forgotten.
+/// Milliseconds after which a login attempt expires.
 const ATTEMPT_MEMORY_MS: i64 = 3_600_000;
 
-/// A change, and where its result goes once it is durable.
+/// A change. Returns the function that sends its result.
 type Job = Box<dyn FnOnce(&Connection) -> Done + Send>;
 
-/// Sends the result: called after the commit.
+/// Sends the result of a change. Called after the commit, with whether it succeeded.
 type Done = Box<dyn FnOnce(bool) + Send>;
 
 /// All rows of the shop.
@@ -46,12 +46,12 @@ pub(super) struct Database {
     writer: Sender<Job>,
 }
 
-/// A product is not there, or not often enough. What was taken for the order is given back.
+/// A product does not exist or has too little stock. The order's other changes are rolled back.
 #[derive(Debug, thiserror::Error)]
 #[error("there is not enough of a product")]
 pub(super) struct OutOfStock;
 
-/// Somebody who may log in.
+/// An account that may log in.
 pub(super) struct Known {
     pub(super) id: i64,
     pub(super) username: String,
@@ -66,12 +66,12 @@ pub(super) struct Session {
     pub(super) digest: String,
     pub(super) now: i64,
     pub(super) expires_at: i64,
-    /// Under which digest attempts were counted.
+    /// The digest under which login attempts are counted.
     pub(super) attempts: String,
 }
 
 impl Database {
-    /// Makes the shop's tables and rows in a new file. `group` transactions at most share a sync.
+    /// Creates the shop's tables and rows in a new file. At most `group` transactions share a sync.
     pub(super) fn open(path: &Path, group: usize) -> anyhow::Result<Self> {
         let connection = connect(path)?;
         connection.execute_batch(concat!(
@@ -85,7 +85,7 @@ impl Database {
         Ok(Self { path: path.to_owned(), readers: Mutex::default(), writer })
     }
 
-    /// The answer's body with all products.
+    /// The body of the answer with all products.
     pub(super) fn products(&self) -> anyhow::Result<Vec<u8>> {
         self.read(|connection| {
             let mut body = Vec::with_capacity(1024);
@@ -105,7 +105,7 @@ impl Database {
         })
     }
 
-    /// Whose profile it is, and the answer's body with it.
+    /// The owner of a profile, and the body of the answer.
     pub(super) fn profile(&self, id: i64) -> anyhow::Result<Option<(String, Vec<u8>)>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(PROFILE)?;
@@ -120,12 +120,12 @@ impl Database {
         })
     }
 
-    /// Takes the stock, stores the order and gives the answer's body. [`OutOfStock`] is one of the errors.
+    /// Takes the stock, stores the order and returns the body of the answer. Fails with [`OutOfStock`] among others.
     pub(super) async fn place(&self, buyer: String, lines: Vec<(i64, u32)>, now: i64) -> anyhow::Result<Vec<u8>> {
         self.write(move |connection| place(connection, &buyer, &lines, now)).await
     }
 
-    /// Counts an attempt to log in, and finds whose it is.
+    /// Counts a login attempt, and finds its account.
     pub(super) async fn count_attempt(&self, name: String, digest: String, now: i64) -> anyhow::Result<Option<Known>> {
         self.write(move |connection| {
             connection.prepare_cached(ATTEMPT)?.execute(params![digest, now * 1000 + ATTEMPT_MEMORY_MS])?;
@@ -137,7 +137,7 @@ impl Database {
         .await
     }
 
-    /// Stores a session with its first refresh token, and forgets the attempts.
+    /// Stores a session with its first refresh token, and deletes the account's attempts.
     pub(super) async fn open_session(&self, session: Session) -> anyhow::Result<()> {
         self.write(move |connection| {
             let (now, expires_at) = (session.now * 1000, session.expires_at * 1000);
@@ -158,7 +158,7 @@ impl Database {
         result
     }
 
-    /// Runs a change in a transaction of its own on the writer's thread; what it gives is durable.
+    /// Runs a change on the writer thread. Its result is durable when this returns.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
@@ -168,11 +168,11 @@ impl Database {
             let result = in_savepoint(connection, work);
             Box::new(move |durable| {
                 let result = if durable { result } else { Err(anyhow::anyhow!("the commit failed")) };
-                // Who went away does not want to know.
+                // A caller that went away does not need the result.
                 let _ = sender.send(result);
             })
         });
-        self.writer.send(job).ok().context("the writer is gone")?;
+        self.writer.send(job).ok().context("the writer thread ended")?;
         receiver.await?
     }
 }
@@ -184,7 +184,7 @@ fn connect(path: &Path) -> anyhow::Result<Connection> {
     Ok(connection)
 }
 
-/// Runs jobs until the database is dropped: those that wait share a transaction, up to the size of a group.
+/// Runs jobs until the database is dropped. Waiting jobs share a transaction, at most `group` of them.
 fn write_all(connection: &Connection, jobs: &Receiver<Job>, group: usize) {
     while let Ok(first) = jobs.recv() {
         let began = connection.execute_batch("BEGIN IMMEDIATE").is_ok();

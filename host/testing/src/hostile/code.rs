@@ -1,7 +1,9 @@
-//! Attackers made of bare code, each a component of its own: what no compiler of a language would write.
+//! Attacks written in WebAssembly text, because no compiler would emit them. Each is a component of its own.
 
-/// Name, status, what the answer says, and the code: fields of a core module, whose function `handle` is called with two
-/// handles. The code stands in one instance, or in as many as the number before it says.
+/// Name of the attack, status of the answer, a part of the answer's text, and the code.
+///
+/// The code is the fields of a core module that exports `handle`, which is called with two handles. `HANDLES` and `MEMORIES`
+/// stand for components that need more than one module.
 pub const ATTACKS: &[(&str, u16, &str, &str)] = &[
     ("w-unreachable", 500, "INTERNAL_ERROR", "(func (export \"handle\") (param i32 i32) unreachable)"),
     ("w-silent", 500, "INTERNAL_ERROR", "(func (export \"handle\") (param i32 i32))"),
@@ -101,11 +103,11 @@ fn text(code: &str) -> String {
     }
 }
 
-/// Drops handles that nobody gave to it.
+/// Drops a handle that it never received.
 const FOREIGN_HANDLE: &str = "(import \"host\" \"drop\" (func $drop (param i32)))
     (func (export \"handle\") (param i32 i32) (call $drop (i32.const 77)))";
 
-/// Four instances, each of which takes as much memory as one may.
+/// Four instances, each of which grows its linear memory to the limit.
 fn memories() -> String {
     let grower = "(core module $grower (memory 1) (func (export \"grow\") (result i32) (memory.grow (i32.const 400))))";
     let (mut instances, mut imports, mut calls) = (String::new(), String::new(), String::new());
@@ -123,7 +125,7 @@ fn memories() -> String {
     component(grower, &attack, &code)
 }
 
-/// Computes without end, with four memories beside its own.
+/// Loops forever and has five linear memories.
 pub fn spinning_with_memories() -> Vec<u8> {
     let instances: String = (0..4).map(|number| format!("(core instance $m{number} (instantiate $memory))")).collect();
     let code = "(memory 1) (func (export \"handle\") (param i32 i32) (loop (br 0)))";
@@ -131,8 +133,7 @@ pub fn spinning_with_memories() -> Vec<u8> {
     wat::parse_str(component("(core module $memory (memory 1))", &attack, code)).unwrap()
 }
 
-/// Looks through all memory that it may have, computes without end where somebody left a byte there, else fills it with its
-/// own and traps.
+/// Scans all linear memory that it may have. If a byte is not zero it loops forever; else it fills the memory and traps.
 pub fn leaving(byte: u8) -> Vec<u8> {
     let code = format!(
         "(memory 1) (func (export \"handle\") (param i32 i32) (local $at i32) (local $end i32)

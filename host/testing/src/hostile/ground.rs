@@ -1,4 +1,4 @@
-//! A host in a process of its own, with a hostile service, others made of bare code, and a sibling that does no harm.
+//! A host in its own process, with hostile services and a harmless sibling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +13,16 @@ use super::verdicts::{Verdict, ends_by_time};
 use crate::built::component;
 use crate::process::Process;
 
-/// Time for attackers that take all there is: little, so that the attacks are soon over.
+/// Limits for attacks that the host must stop by time: short, so that the tests are quick.
 const BRIEF: &str = r#"cpu = "150ms", time = "2s""#;
 
-/// Time for attackers that end otherwise, which they do on the slowest machine.
+/// Limits for attacks that end without the clock, even on the slowest machine.
 const AMPLE: &str = r#"cpu = "2m", time = "5m""#;
 
-/// What every attacker may use, and few of the host's instances, because those that all services share are given to whoever
-/// asks first.
+/// Limits of every attacker. It may have only few of the instances, because the host gives them out first come, first served.
 const LIMITS: &str = r#"memory = "64 MiB", response = "8 MiB", concurrency = 16"#;
 
-/// Where an attack is asked for.
+/// The path that starts an attack.
 pub fn path_of(name: &str) -> String {
     let is_bare_code = ATTACKS.iter().any(|(bare, ..)| *bare == name);
     match (is_bare_code, ends_by_time(name)) {
@@ -33,7 +32,7 @@ pub fn path_of(name: &str) -> String {
     }
 }
 
-/// A service of the manifest that attacks; lines of its own may follow.
+/// The manifest table of an attacker. More keys may follow it.
 fn attacker(name: &str, component: &str, ends_by_time: bool) -> String {
     let time = if ends_by_time { BRIEF } else { AMPLE };
     format!(
@@ -42,6 +41,7 @@ fn attacker(name: &str, component: &str, ends_by_time: bool) -> String {
     )
 }
 
+/// The host under attack.
 pub struct Ground {
     process: Process,
     http: reqwest::Client,
@@ -49,7 +49,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Starts it; the components are those made of bare code, by the name of their service.
+    /// Starts the host. `components` become services of their own, by name.
     pub async fn open(components: &[(&str, Vec<u8>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plain = component("guest_plain_p2").display().to_string();
@@ -70,39 +70,39 @@ impl Ground {
         Self { process, http, _folder: folder }
     }
 
-    /// Status and text; an answer that is cut short has no text.
+    /// The status and text of an answer. An incomplete answer has no text.
     pub async fn get(&self, path: &str) -> (u16, Option<String>) {
         let answer = self.http.get(format!("http://{}{path}", self.process.gateway)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.ok())
     }
 
-    /// How an attack was answered, where that is not its verdict.
+    /// Runs an attack. Describes the answer if it differs from the verdict.
     pub async fn differs(&self, (name, status, says): Verdict) -> Option<String> {
         let (got, text) = self.get(&path_of(name)).await;
         let fits = got == status && text.as_ref().is_some_and(|text| text.contains(says));
         (!fits).then(|| format!("{name}: {got} {text:?}"))
     }
 
-    /// What is wrong where an attack's answer should be cut short.
+    /// Runs an attack whose answer must be incomplete. Describes the answer if it is complete.
     pub async fn is_whole(&self, name: &str) -> Option<String> {
         let (status, text) = self.get(&path_of(name)).await;
-        text.map(|text| format!("{name}: {status} and {} bytes, complete", text.len()))
+        text.map(|text| format!("{name}: {status} and {} bytes, but the answer must be incomplete", text.len()))
     }
 
-    /// Tries to write until somebody else lets go of the writer. False when that ends in anything but time.
+    /// Retries a write while another guest holds the writer. False if a write fails for another reason.
     pub async fn until_written(&self) -> bool {
         loop {
             match self.get("/hostile/write").await {
                 (200, Some(text)) if text == "done" => return true,
                 (200, Some(text)) if text == "busy" => {}
-                // It waited for longer than a guest may take.
+                // It waited for the writer longer than its time limit.
                 (504, _) => {}
                 _ => return false,
             }
         }
     }
 
-    /// Asks a sibling from now on, every five milliseconds, which leaves the processor to the attacks.
+    /// Requests the sibling every five milliseconds from now on. The pause leaves the processor to the attacks.
     pub fn serve_sibling(&self) -> Sibling {
         let (ends, url) = (Arc::new(AtomicBool::new(false)), format!("http://{}/sibling/x", self.process.gateway));
         let (http, ended) = (self.http.clone(), ends.clone());
@@ -120,12 +120,12 @@ impl Ground {
         Sibling { ends, asking }
     }
 
-    /// Where a path of the host is.
+    /// The URL of a path on the gateway.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.process.gateway)
     }
 
-    /// Counts the host's peak of memory from now on.
+    /// Measures the host's peak memory from now on.
     pub fn forget_peak_memory(&self) {
         self.process.forget_peak_memory();
     }
@@ -135,16 +135,16 @@ impl Ground {
     }
 }
 
-/// Somebody who asks a sibling of the attackers.
+/// A task that requests the sibling of the attackers.
 pub struct Sibling {
     ends: Arc<AtomicBool>,
     asking: JoinHandle<u64>,
 }
 
 impl Sibling {
-    /// How often it was served: every time, or this fails.
+    /// Ends the task and returns the number of answers. Panics if one was not 200.
     pub async fn end(self) -> u64 {
         self.ends.store(true, Ordering::Relaxed);
-        self.asking.await.expect("the sibling is served every time")
+        self.asking.await.expect("every request to the sibling is answered with 200")
     }
 }

@@ -1,14 +1,14 @@
-//! The attacks of `guest_hostile`, and what must come of each.
+//! The attacks of `guest_hostile`, and the verdict that each must get.
 
 use super::code::ATTACKS;
 
 /// The name of an attack, the status of its answer, and a part of the answer's text.
 pub type Verdict = (&'static str, u16, &'static str);
 
-/// Peak of the host's resident memory, in MiB: thousands of times less than what the attacks ask for.
+/// The most resident memory that the host may reach, in MiB. The attacks ask for thousands of times more.
 pub const CEILING_MIB: u64 = 512;
 
-/// Attacks of `guest_hostile`, the status that each is answered with, and what the answer says.
+/// The attacks of `guest_hostile` with their verdicts.
 pub const VERDICTS: &[Verdict] = &[
     ("spin", 504, "DEADLINE_EXCEEDED"),
     ("recurse", 500, "INTERNAL_ERROR"),
@@ -48,10 +48,10 @@ pub const VERDICTS: &[Verdict] = &[
     ("trap-after-answer", 500, "INTERNAL_ERROR"),
 ];
 
-/// An attack whose answer has begun when it goes wrong: the client sees that it is not complete.
+/// An attack that fails after its answer began. The client sees that the answer is incomplete.
 pub const ENDLESS: &str = "endless-body";
 
-/// Whether an attack goes on until the host ends it. Any other comes to an end of its own, however slow the machine.
+/// Whether an attack runs until the host stops it by time. All others end earlier, even on a slow machine.
 pub fn ends_by_time(name: &str) -> bool {
     let told = VERDICTS.iter().map(|(name, status, _)| (*name, *status));
     let mut all = told.chain(ATTACKS.iter().map(|(name, status, ..)| (*name, *status)));
