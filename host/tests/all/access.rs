@@ -1,4 +1,4 @@
-//! Who may do what: every route, for everybody who may ask (AU-18), and claims that only the host may make (AU-19).
+//! Access control: every route for every kind of caller, and headers in which only the host may make claims.
 
 mod headers;
 mod matrix;
@@ -10,7 +10,7 @@ use testing::Shop;
 
 const SERVICES: [&str; 3] = ["auth", "user", "orders"];
 
-/// Routes for calls between services, with bodies that would do harm.
+/// Routes for calls between services, with bodies that would do harm if a client reached them.
 fn internal_routes() -> [(Method, &'static str, Value); 9] {
     let taken_over = json!({ "username": "eve", "password": "a password of eve's" });
     let profile = json!({ "registration": "operator", "username": "admin", "email": "eve@example.com" });
@@ -53,7 +53,7 @@ async fn internal_routes_do_not_exist_from_outside() {
 }
 
 #[tokio::test]
-async fn every_service_tells_its_health_at_its_own_door() {
+async fn every_service_reports_its_health_on_its_own_listener() {
     let shop = Shop::open().await;
     for (service, path, name) in [
         ("auth", "/auth/health", "auth-service"),
@@ -72,7 +72,7 @@ async fn every_service_tells_its_health_at_its_own_door() {
 }
 
 #[tokio::test]
-async fn a_door_serves_nothing_of_other_services() {
+async fn a_services_listener_serves_no_other_service() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for (service, path) in [

@@ -1,4 +1,4 @@
-//! The audit log: what is in it, that it holds together, and that nobody changes it unnoticed (AU-20).
+//! The audit log: what it records, that its chain verifies, and that every change of it is noticed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use testing::{Client, PASSWORD, Shop, component, manifest_of, send, shop_manifes
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-/// How long something is waited for that must happen. Never reached where all is well.
+/// The timeout for events that must happen. Reached only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn file(shop: &Shop) -> PathBuf {
     shop.data.path().join(FILE)
 }
 
-/// The lines as they are, once the host has stopped.
+/// The lines of the log. Call it after the host has stopped.
 fn lines(shop: &Shop) -> Vec<Value> {
     let text = std::fs::read_to_string(file(shop)).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Event, who says so, and whom it is about.
+/// Event, reporting service and subject of each line.
 fn story(lines: &[Value]) -> Vec<[&str; 3]> {
     lines.iter().map(|line| ["event", "by", "subject"].map(|name| line[name].as_str().unwrap_or_default())).collect()
 }
@@ -34,7 +34,7 @@ async fn refresh(client: &Client) -> testing::Answer {
 }
 
 #[tokio::test]
-async fn what_befalls_accounts_and_what_the_operator_does_is_written_in_its_order() {
+async fn events_of_accounts_and_requests_of_the_operator_are_logged_in_order() {
     let mut shop = Shop::open().await;
     let marta = shop.user("marta").await;
     let wrong = json!({ "username": "marta", "password": "a wrong password" });
@@ -55,7 +55,7 @@ async fn what_befalls_accounts_and_what_the_operator_does_is_written_in_its_orde
     let operator = shop.operator();
     let deployed = send(operator.request(Method::PUT, "/services/orders?reason=why").body(orders)).await;
     let digest = deployed.succeeds(200)["to"].as_str().unwrap().to_owned();
-    // On the disk before the operator is told.
+    // The line is on the disk before the operator gets the answer.
     assert!(std::fs::read_to_string(file(&shop)).unwrap().contains(&digest));
     operator.post("/services/orders/rollback", json!({})).await.succeeds(200);
     operator.post("/services/nothing/rollback", json!({})).await.refuses(404, "UNKNOWN_SERVICE");
@@ -94,7 +94,7 @@ async fn what_befalls_accounts_and_what_the_operator_does_is_written_in_its_orde
 }
 
 #[tokio::test]
-async fn an_order_has_its_line_even_if_the_operator_goes_before_it_is_done() {
+async fn a_request_is_logged_even_if_the_operator_disconnects_before_its_end() {
     let mut shop = Shop::open().await;
     let mut orders = std::fs::read(component("orders")).unwrap();
     orders.extend([0, 2, 1, b'x']);
@@ -113,7 +113,7 @@ async fn an_order_has_its_line_even_if_the_operator_goes_before_it_is_done() {
             operator.get("/services/orders/history").await;
         }
     };
-    tokio::time::timeout(PATIENCE, written).await.expect("a line for the order");
+    tokio::time::timeout(PATIENCE, written).await.expect("the log has a line for the operator's request");
     let history = operator.get("/services/orders/history").await;
     shop.stop().await;
     let lines = lines(&shop);
@@ -124,7 +124,7 @@ async fn an_order_has_its_line_even_if_the_operator_goes_before_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_name_with_a_line_of_its_own_in_it_is_one_line() {
+async fn a_name_with_a_line_break_is_one_line() {
     let mut shop = Shop::open().await;
     let name = "x\n{\"fake\":1}\r\u{1b}[2J\u{2028}";
     shop.anon().post("/auth/login", json!({ "username": name, "password": PASSWORD })).await;
@@ -135,7 +135,7 @@ async fn a_name_with_a_line_of_its_own_in_it_is_one_line() {
 }
 
 #[tokio::test]
-async fn the_command_says_whether_the_log_holds_and_at_which_line_it_breaks() {
+async fn the_command_verifies_the_log_and_names_the_line_that_breaks_it() {
     let mut shop = Shop::open().await;
     shop.user("marta").await;
     shop.user("paul").await;
@@ -162,7 +162,7 @@ async fn the_command_says_whether_the_log_holds_and_at_which_line_it_breaks() {
 }
 
 #[tokio::test]
-async fn a_host_goes_on_with_the_log_after_a_restart_and_after_a_torn_line() {
+async fn the_log_continues_after_a_restart_and_after_a_torn_line() {
     let mut shop = Shop::open().await;
     shop.user("marta").await;
     shop.restart().await;
@@ -179,7 +179,7 @@ async fn a_host_goes_on_with_the_log_after_a_restart_and_after_a_torn_line() {
 }
 
 #[tokio::test]
-async fn a_component_tells_no_more_than_sixteen_events_of_a_request_and_in_its_own_name() {
+async fn a_component_may_report_sixteen_events_per_request_under_its_own_name() {
     let service = "[services.caller]\ncomponent = \"guest_caller.wasm\"\nmounts = [\"/caller\"]\naccess = \"public\"\n\
                    grants = [\"storage\", \"tokens\", \"token-verifier\", \"passwords\", \"audit\"]\ncalls = [\"caller\"]\n";
     let mut shop = Shop::with(manifest_of(service)).await;
@@ -190,14 +190,14 @@ async fn a_component_tells_no_more_than_sixteen_events_of_a_request_and_in_its_o
     shop.stop().await;
     let lines = lines(&shop);
     assert_eq!(story(&lines[..16]), [["authn_login_fail", "caller", "whoever"]; 16]);
-    // Nothing needs to come after for a line to say what is missing: the stop writes one.
+    // No later event is needed to report the lost ones, because the stop writes a line.
     assert!(story(&lines[16..]).iter().all(|line| *line == ["sys_shutdown", "host", ""]), "{lines:#?}");
     let unwritten: u64 = lines.iter().filter_map(|line| line["unwritten"].as_u64()).sum();
     assert_eq!(unwritten, 184);
 }
 
 #[tokio::test]
-async fn a_request_that_a_service_refuses_itself_has_its_line() {
+async fn a_request_that_a_service_refuses_is_logged() {
     let mut shop = Shop::open().await;
     let paul = shop.user("paul").await;
     shop.user("marta").await;
@@ -210,7 +210,7 @@ async fn a_request_that_a_service_refuses_itself_has_its_line() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_large_is_of_several_files_which_the_command_verifies_together() {
+async fn a_large_log_has_several_files_that_the_command_verifies_together() {
     let mut manifest = shop_manifest();
     manifest.audit.file = bytesize::ByteSize::b(500);
     let mut shop = Shop::with(manifest).await;

@@ -1,4 +1,4 @@
-//! Logging in, and all that follows from it: `/auth/*`.
+//! Accounts, logins, sessions and tokens: `/auth/*`.
 
 mod forge;
 
@@ -37,7 +37,7 @@ async fn refresh_with(client: &Client, refresh_token: &str) -> Answer {
     client.without_token().post("/auth/refresh", json!({ "refresh_token": refresh_token })).await
 }
 
-/// The client with the next pair.
+/// The client with its next token pair.
 async fn refreshed(client: &Client) -> Client {
     client.with_pair(refresh(client).await.succeeds(200))
 }
@@ -50,13 +50,13 @@ async fn log_in(client: &Client, username: &str, password: &str) -> Answer {
     client.without_token().post("/auth/login", json!({ "username": username, "password": password })).await
 }
 
-/// Asserts that the session's access token is good, at a route and to those who ask.
+/// Asserts that the session is open: a route and `/auth/verify` accept its access token.
 async fn assert_lives(client: &Client) {
     client.get("/users/profile").await.succeeds(200);
     verify(client, client.access_token()).await.succeeds(200);
 }
 
-/// Asserts that neither token of the client is good any more.
+/// Asserts that the session ended: neither of its tokens is valid.
 async fn assert_over(client: &Client) {
     client.get("/users/profile").await.refuses(401, "INVALID_TOKEN");
     verify(client, client.access_token()).await.refuses(401, "INVALID_TOKEN");
@@ -80,8 +80,9 @@ fn members(object: &Value) -> Vec<&str> {
     members
 }
 
-/// All that a client sees of an answer, but for the date, what names the request, and how the body is framed: that
-/// depends on whether the guest had ended when its answer left.
+/// What a client sees of an answer, without its date, its request id and the framing of the body.
+///
+/// The framing differs because it depends on whether the guest had ended when the answer was sent.
 fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
     const OF_ONE_ANSWER: [&str; 4] = ["date", "x-request-id", "content-length", "transfer-encoding"];
     let mut body = answer.body.clone();
@@ -96,7 +97,7 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_object_is_400_with_the_code_of_its_endpoint() {
+async fn a_body_other_than_a_json_object_is_400_with_the_endpoints_code() {
     let shop = Shop::open().await;
     for (path, code) in [
         ("/auth/login", "MISSING_CREDENTIALS"),
@@ -114,7 +115,7 @@ async fn a_body_that_is_no_json_object_is_400_with_the_code_of_its_endpoint() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_missing_empty_or_no_text_is_400_with_the_code_of_its_endpoint() {
+async fn a_missing_empty_or_non_text_member_is_400_with_the_endpoints_code() {
     let shop = Shop::open().await;
     for (path, code, members) in [
         ("/auth/login", "MISSING_CREDENTIALS", &["username", "password"][..]),
@@ -139,7 +140,7 @@ async fn a_member_that_is_missing_empty_or_no_text_is_400_with_the_code_of_its_e
 }
 
 #[tokio::test]
-async fn json_is_read_under_all_its_names() {
+async fn every_content_type_of_json_is_accepted() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let token = json!({ "token": user.access_token() }).to_string();

@@ -1,4 +1,4 @@
-//! DB-6: backups of folders that are in use and of folders that are not, and what is put back from them.
+//! Backups of data folders, with or without a running host, and restores from them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ const BUYERS: usize = 4;
 const ORDERS_BEFORE: usize = 40;
 const ORDERS_AFTER: usize = 60;
 
-/// `comptoir`, to its end. What it printed, or what it complained of.
+/// Runs a command of `comptoir`. Returns its stdout, or its stderr if it fails.
 fn comptoir(arguments: &[&str], paths: &[&Path]) -> Result<String, String> {
     let [command, ref more @ ..] = *arguments else { panic!("no command") };
     let mut program = Command::new(program());
@@ -40,7 +40,7 @@ fn restore(backup: &Path, data: &Path, more: &[&str]) -> Result<String, String> 
     comptoir(&[&["restore", "--data", data.to_str().unwrap()], more].concat(), &[backup])
 }
 
-/// A data folder as a host leaves it, with a service whose rows fill some mebibytes.
+/// A data folder of a stopped host, with a service whose rows take some MiB.
 fn some_data() -> TempDir {
     let data = tempfile::tempdir().unwrap();
     for name in ["shop.db", "sessions.db", "deploys.db"] {
@@ -81,7 +81,7 @@ fn backups(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Places orders until it is told to stop, and counts those that were answered.
+/// Places orders until `done`, and reports those that were answered.
 async fn buy(client: Client, placed: Arc<watch::Sender<Vec<i64>>>, done: Arc<AtomicBool>) {
     while !done.load(Ordering::SeqCst) {
         let answer = client.post("/orders", json!({ "items": [{ "product_id": 2, "quantity": 1 }] })).await;
@@ -94,7 +94,7 @@ fn ids(orders: &Value) -> Vec<i64> {
     orders.as_array().unwrap().iter().map(|order| order["id"].as_i64().unwrap()).collect()
 }
 
-/// The stock of a product and what orders hold of it that are not cancelled.
+/// The units of a product in stock and in orders that are not cancelled.
 fn in_stock_and_held(data: &Path) -> i64 {
     let orders = Connection::open(data.join("orders.db")).unwrap();
     let sql = "SELECT (SELECT stock FROM products WHERE id = 2) + coalesce(sum(i.quantity), 0)
@@ -108,7 +108,7 @@ fn give_stock(data: &Path, stock: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_under_load_holds_every_order_that_was_acknowledged_before_and_is_served_elsewhere() {
+async fn a_backup_under_load_contains_every_order_acknowledged_before_it() {
     let mut shop = Shop::open().await;
     shop.stop().await;
     give_stock(shop.data.path(), 1_000_000);
@@ -142,8 +142,8 @@ async fn a_backup_under_load_holds_every_order_that_was_acknowledged_before_and_
     let distinct: BTreeSet<i64> = restored.iter().copied().collect();
     assert_eq!(distinct.len(), restored.len());
     let lost: Vec<&i64> = before.iter().filter(|id| !distinct.contains(id)).collect();
-    assert!(before.len() >= ORDERS_BEFORE && lost.is_empty(), "{lost:?} of {} orders are lost", before.len());
-    assert!(restored.len() <= at_most, "{} orders of {at_most}", restored.len());
+    assert!(before.len() >= ORDERS_BEFORE && lost.is_empty(), "of {} orders, {lost:?} are lost", before.len());
+    assert!(restored.len() <= at_most, "the backup has {} orders, but only {at_most} were sent", restored.len());
     at_other(&gone).get("/orders").await.refuses(401, "INVALID_TOKEN");
     let refresh = json!({ "refresh_token": buyer.refresh_token() });
     at_other(&buyer).post("/auth/refresh", refresh).await.succeeds(200);
@@ -151,7 +151,7 @@ async fn a_backup_under_load_holds_every_order_that_was_acknowledged_before_and_
 }
 
 #[test]
-fn a_backup_is_its_owners_alone_and_holds_no_admin_token() {
+fn a_backup_is_readable_only_by_its_owner_and_has_no_admin_token() {
     let (data, folder) = (some_data(), tempfile::tempdir().unwrap());
     let backup = back_up(data.path(), folder.path());
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
@@ -165,7 +165,7 @@ fn a_backup_is_its_owners_alone_and_holds_no_admin_token() {
 }
 
 #[test]
-fn a_backup_that_is_killed_leaves_the_older_ones_as_they_were_and_the_next_one_succeeds() {
+fn a_killed_backup_damages_no_older_one_and_the_next_succeeds() {
     let (data, folder) = (some_data(), tempfile::tempdir().unwrap());
     let older = back_up(data.path(), folder.path());
     let mut killed = 0;
@@ -187,7 +187,7 @@ fn a_backup_that_is_killed_leaves_the_older_ones_as_they_were_and_the_next_one_s
         killed += u32::from(program.wait().unwrap().code().is_none());
         restore(&older, &folder.path().join(format!("restored-{turn}")), &[]).unwrap();
     }
-    assert!(killed > 0, "every backup was over before it was killed");
+    assert!(killed > 0, "every backup ended before the kill");
     let newer = back_up(data.path(), folder.path());
     assert!(!folder.path().join(".partial").exists());
     let found = backups(folder.path());
@@ -200,7 +200,7 @@ fn a_backup_that_is_killed_leaves_the_older_ones_as_they_were_and_the_next_one_s
 }
 
 #[test]
-fn a_folder_that_a_host_uses_is_backed_up_but_nothing_is_restored_into_it() {
+fn a_folder_in_use_can_be_backed_up_but_not_restored_into() {
     let (data, folder) = (some_data(), tempfile::tempdir().unwrap());
     let host = DataFolder::open(data.path()).unwrap();
     let backup = back_up(data.path(), folder.path());
@@ -211,7 +211,7 @@ fn a_folder_that_a_host_uses_is_backed_up_but_nothing_is_restored_into_it() {
 }
 
 #[test]
-fn a_folder_that_holds_data_is_replaced_only_when_told_and_what_lay_beside_its_databases_goes() {
+fn a_restore_replaces_existing_data_only_with_the_option_replace() {
     let (data, folder) = (some_data(), tempfile::tempdir().unwrap());
     let backup = back_up(data.path(), folder.path());
     let shop = Connection::open(data.path().join("shop.db")).unwrap();
@@ -232,7 +232,7 @@ fn a_folder_that_holds_data_is_replaced_only_when_told_and_what_lay_beside_its_d
 }
 
 #[test]
-fn a_backup_of_which_anything_is_changed_or_missing_is_refused_and_nothing_is_touched() {
+fn a_changed_or_incomplete_backup_is_refused_before_anything_is_restored() {
     let (data, folder) = (some_data(), tempfile::tempdir().unwrap());
     let good = back_up(data.path(), folder.path());
     let refuses = |change: &dyn Fn(&Path), complaint: &str| {
@@ -244,7 +244,7 @@ fn a_backup_of_which_anything_is_changed_or_missing_is_refused_and_nothing_is_to
         change(&bad);
         let target = folder.path().join("target");
         let refusal = restore(&bad, &target, &[]).unwrap_err();
-        assert!(refusal.contains(complaint), "`{complaint}` is not in: {refusal}");
+        assert!(refusal.contains(complaint), "the error lacks `{complaint}`: {refusal}");
         assert!(!target.exists(), "{complaint}");
         fs::remove_dir_all(bad).unwrap();
     };
@@ -288,7 +288,7 @@ fn a_damaged_database_is_not_backed_up() {
 }
 
 #[tokio::test]
-async fn a_restore_that_was_cut_off_keeps_hosts_away_until_it_is_done_again() {
+async fn after_an_interrupted_restore_no_host_starts_until_it_is_repeated() {
     let (data, folder) = (some_data(), tempfile::tempdir().unwrap());
     let backup = back_up(data.path(), folder.path());
     fs::write(data.path().join("restoring"), "").unwrap();

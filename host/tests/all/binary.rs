@@ -1,11 +1,11 @@
-//! The program itself: what it prints and logs, its signals and its exit codes, and what it needs of the system.
+//! The program: its output and log, its signals and exit codes, and its demands on the system.
 
 mod archive;
+mod compilation_cache;
 mod development;
 mod exhausted;
 mod failing;
 mod flood;
-mod kept_code;
 mod starting;
 mod system;
 mod unread;
@@ -39,7 +39,7 @@ struct Program {
     _folder: Arc<TempDir>,
 }
 
-/// A manifest with these services; `{name}.wasm` in them stands for a built component.
+/// A manifest with these services. `{name}.wasm` in them names a built component.
 fn manifest(folder: &TempDir, services: &str) -> PathBuf {
     let built = component("guest_unruly").parent().unwrap().to_owned();
     let services = services.replace("component = \"", &format!("component = \"{}/", built.display()));
@@ -49,16 +49,16 @@ fn manifest(folder: &TempDir, services: &str) -> PathBuf {
     file
 }
 
-/// With compiled code that is kept between tests and runs.
+/// The command that serves them, with the compilation cache that all tests share.
 fn serve(folder: &TempDir, services: &str) -> Command {
     let mut command = serve_alone(folder, services);
     command.arg("--cache").arg(compiled());
     command
 }
 
-/// With compiled code in the data folder.
+/// The command that serves them, with an empty compilation cache in the data folder.
 fn serve_alone(folder: &TempDir, services: &str) -> Command {
-    // A limit on the size of files is an error of the write, as a full disk is, and no signal.
+    // Ignoring SIGXFSZ makes a write beyond the limit of file sizes fail like one on a full disk.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program());
     command.args(["serve", "--log-format", "json", "--manifest"]).arg(manifest(folder, services));
@@ -82,7 +82,11 @@ impl Program {
         let mut announced = BufReader::new(process.stdout.take().unwrap()).lines();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut address = async |of: &str| loop {
-            let line = announced.next_line().await.unwrap().unwrap_or_else(|| panic!("the program announces its {of}"));
+            let line = announced
+                .next_line()
+                .await
+                .unwrap()
+                .unwrap_or_else(|| panic!("the program ended before it announced its {of}"));
             if let Some(rest) = line.trim().strip_prefix(of) {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
@@ -91,15 +95,15 @@ impl Program {
         Self { process, log, gateway, admin, _folder: folder.clone() }
     }
 
-    /// The log line of a request.
+    /// The log line of this request.
     async fn logged(&mut self, request_id: &str) -> Value {
         self.until_logged(|line| line["request_id"] == request_id).await
     }
 
-    /// The next line of the log that is like this.
+    /// The next line of the log that matches.
     async fn until_logged(&mut self, like: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let line = self.log.next_line().await.unwrap().expect("it is in the log");
+            let line = self.log.next_line().await.unwrap().expect("the log has the line");
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
             if like(&line) {
                 return line;
@@ -107,7 +111,7 @@ impl Program {
         }
     }
 
-    /// The most memory that it had so far.
+    /// The peak of resident memory, in KiB.
     fn most_resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -136,7 +140,7 @@ async fn get(url: &str, request_id: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn a_5xx_is_found_in_the_log_by_its_id_with_its_cause_and_what_the_guest_printed() {
+async fn the_log_line_of_a_5xx_has_its_id_its_cause_and_the_guests_output() {
     let mut program = Program::start().await;
     let answer = get(&format!("{}/unruly/trap", program.gateway), "lost-order-7").await;
     assert_eq!((answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap()), (500, "lost-order-7"));
@@ -151,7 +155,7 @@ async fn a_5xx_is_found_in_the_log_by_its_id_with_its_cause_and_what_the_guest_p
 }
 
 #[tokio::test]
-async fn a_request_that_went_well_is_one_line_without_a_cause() {
+async fn a_successful_request_is_one_log_line_without_a_cause() {
     let mut program = Program::start().await;
     assert_eq!(get(&format!("{}/unruly/headers?secret=1", program.gateway), "fine-1").await.status(), 200);
     let line = program.logged("fine-1").await;
@@ -161,7 +165,7 @@ async fn a_request_that_went_well_is_one_line_without_a_cause() {
 }
 
 #[tokio::test]
-async fn the_log_has_the_path_and_the_client_of_requests_without_a_route_and_of_the_operators() {
+async fn the_log_has_path_and_client_even_without_a_route_and_for_the_operator() {
     let mut program = Program::start().await;
     let missing = get(&format!("{}/no/such%2Fpath?token=secret", program.gateway), "nowhere-1").await;
     assert_eq!(missing.status(), 404);
@@ -177,7 +181,7 @@ async fn the_log_has_the_path_and_the_client_of_requests_without_a_route_and_of_
 }
 
 #[tokio::test]
-async fn how_freed_memory_is_reset_and_why_is_in_the_log_in_readyz_and_in_the_metrics() {
+async fn the_log_readyz_and_the_metrics_report_how_memory_is_reset() {
     let mut program = Program::start().await;
     let chosen = "chose how the memory of freed instances is reset";
     let line = program.until_logged(|line| line["message"] == chosen).await;
@@ -194,7 +198,7 @@ async fn how_freed_memory_is_reset_and_why_is_in_the_log_in_readyz_and_in_the_me
 }
 
 #[tokio::test]
-async fn a_trace_that_is_valid_is_found_in_the_log_of_its_request_and_of_the_calls_that_it_led_to() {
+async fn a_valid_trace_id_is_in_the_log_of_its_request_and_its_calls() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let mut command = serve(&folder, UNRULY);
     command.args(["--log", "comptoir=debug"]);
@@ -214,9 +218,9 @@ async fn a_trace_that_is_valid_is_found_in_the_log_of_its_request_and_of_the_cal
 }
 
 #[tokio::test]
-async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success() {
+async fn after_a_termination_signal_running_requests_complete_and_the_exit_is_success() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        // Under `nohup`, the program ignores it as its parent does.
+        // Under `nohup` the program ignores SIGHUP, like its parent.
         if signal == Signal::HUP && ignores_hang_up("self") {
             continue;
         }
@@ -224,12 +228,12 @@ async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success(
         let url = format!("{}/unruly/nap", program.gateway);
         let running = tokio::spawn(async move { get(&url, "nap").await.status() });
         let waiting = format!("{}/unruly/headers", program.gateway);
-        // Once a second request was answered, the first has had its turn to be accepted.
+        // When a second request is answered, the first was accepted.
         assert_eq!(get(&waiting, "second").await.status(), 200);
         program.signal(signal);
         let exit = program.process.wait().await.unwrap();
         assert!(exit.success(), "{exit}");
-        // The nap was either answered whole or not accepted any more; it is never cut off.
+        // The nap was answered completely or never accepted, but not cut off.
         if let Ok(status) = running.await {
             assert_eq!(status, 200);
         }
@@ -237,7 +241,7 @@ async fn a_termination_signal_lets_a_running_request_end_and_exits_with_success(
 }
 
 #[tokio::test]
-async fn bad_surroundings_end_the_program_with_one_sentence_and_failure() {
+async fn an_unusable_environment_ends_the_program_with_one_sentence_and_failure() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(&folder, UNRULY);
     std::fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();

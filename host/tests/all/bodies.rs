@@ -1,4 +1,4 @@
-//! Bodies as clients send them, well and badly.
+//! Request bodies: the content types of JSON, and unusable bodies.
 
 use reqwest::Method;
 use testing::{Answer, Client};
@@ -20,7 +20,7 @@ pub struct Unusable {
     text: &'static str,
 }
 
-/// Every way in which a body is no JSON object. Those of another content type would be a good login otherwise.
+/// Every way in which a body is not a JSON object. With the right content type, some would be a valid login.
 pub const UNUSABLE: [Unusable; 14] = [
     unusable("no body", None, ""),
     unusable("a content type without a body", Some("application/json"), ""),
@@ -43,7 +43,7 @@ const fn unusable(what: &'static str, content_type: Option<&'static str>, text: 
 }
 
 impl Unusable {
-    /// What a client gets for it.
+    /// Sends it. Returns the answer.
     pub async fn send(&self, client: &Client, method: Method, path: &str) -> Answer {
         client.send_body(method, path, self.content_type, self.text).await
     }

@@ -1,3 +1,5 @@
+//! Calls between services.
+
 use serde_json::json;
 use testing::{Shop, manifest_of};
 
@@ -12,7 +14,7 @@ calls = ["unruly"]
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_reaches_an_internal_route_which_sees_the_calling_service() {
+async fn a_call_reaches_an_internal_route_which_learns_the_calling_service() {
     let shop = Shop::with(manifest_of(UNRULY)).await;
     let answer = shop.anon().get("/unruly/call/unruly").await;
     let data = answer.succeeds(200);
@@ -32,7 +34,7 @@ async fn an_internal_route_does_not_exist_from_outside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_goes_only_where_the_manifest_lets_it() {
+async fn a_service_can_call_only_the_services_in_its_manifest() {
     let shop = Shop::with(manifest_of(&format!(
         "{UNRULY}\n[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"public\"\n"
     )))
@@ -43,7 +45,7 @@ async fn a_call_goes_only_where_the_manifest_lets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_of_calls_ends_at_the_depth_limit() {
+async fn recursive_calls_end_at_the_depth_limit() {
     let shop = Shop::with(manifest_of(UNRULY)).await;
     assert_eq!(shop.anon().get("/unruly/ring").await.succeeds(200), &json!(5));
 }

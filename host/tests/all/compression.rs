@@ -1,4 +1,4 @@
-//! AP-13: answers in gzip.
+//! gzip compression of answers.
 
 use std::io::Read as _;
 
@@ -11,7 +11,7 @@ use testing::{Client, Shop, shop_manifest};
 
 const ORDERS: usize = 10;
 
-/// A shop and a buyer with so many orders, whose list is long.
+/// A shop, and a buyer with many orders, whose list is long.
 async fn buyer(manifest: Manifest) -> (Shop, Client) {
     let shop = Shop::with(manifest).await;
     let buyer = shop.user("nadia").await;
@@ -21,8 +21,9 @@ async fn buyer(manifest: Manifest) -> (Shop, Client) {
     (shop, buyer)
 }
 
-/// Headers and bytes as they came, of an answer that was all there when it was sent. On a busy machine a guest may be
-/// interrupted before its end, and then its answer streams.
+/// The raw headers and bytes of an answer that was not streamed.
+///
+/// On a busy machine a guest may be interrupted before its end, and then the host streams its answer.
 async fn fetch(client: &Client, method: Method, path: &str, accept: &str) -> (HeaderMap, Vec<u8>) {
     loop {
         let request = client.request(method.clone(), path);
@@ -46,7 +47,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_long_answer_is_compressed_for_those_who_accept_it_and_is_the_same_inside() {
+async fn a_long_answer_is_compressed_for_clients_that_accept_gzip() {
     let (_shop, buyer) = buyer(shop_manifest()).await;
     let (plain_headers, plain) = fetch(&buyer, Method::GET, "/orders", "").await;
     assert!(plain.len() > 1024, "{}", plain.len());
@@ -67,7 +68,7 @@ async fn a_long_answer_is_compressed_for_those_who_accept_it_and_is_the_same_ins
 }
 
 #[tokio::test]
-async fn a_short_answer_stays_as_it_is() {
+async fn a_short_answer_is_not_compressed() {
     let shop = Shop::open().await;
     let (headers, bytes) = fetch(&shop.anon(), Method::GET, "/products/4", "gzip").await;
     assert_eq!((text(&headers, "content-encoding"), text(&headers, "vary")), ("", ""));
@@ -75,7 +76,7 @@ async fn a_short_answer_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_service_that_issues_tokens_is_compressed() {
+async fn no_answer_of_a_service_that_issues_tokens_is_compressed() {
     let mut manifest = shop_manifest();
     manifest.services.get_mut("orders").unwrap().grants.insert(Grant::Tokens);
     let (_shop, buyer) = buyer(manifest).await;

@@ -1,4 +1,4 @@
-//! AP-11: which pages may read answers in a browser.
+//! CORS: which pages may read answers in a browser.
 
 use comptoir::manifest::Manifest;
 use reqwest::Method;
@@ -14,7 +14,7 @@ fn manifest() -> Manifest {
     manifest
 }
 
-/// A request from a page; each origin is a header of its own.
+/// Sends a request from a page, with one header for each origin.
 async fn from(shop: &Shop, method: Method, path: &str, origins: &[&str]) -> Answer {
     let request = shop.anon().request(method, path);
     send(origins.iter().fold(request, |request, origin| request.header("origin", *origin))).await
@@ -39,7 +39,7 @@ fn varies_by(answer: &Answer, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn without_origins_in_the_manifest_no_page_is_let_in() {
+async fn without_origins_in_the_manifest_no_page_is_allowed() {
     let shop = Shop::open().await;
     for answer in [from(&shop, Method::GET, "/products", &[SHOP]).await, preflight(&shop, "/orders", SHOP).await] {
         assert!(answer.status.is_success(), "{}", answer.text);
@@ -49,7 +49,7 @@ async fn without_origins_in_the_manifest_no_page_is_let_in() {
 }
 
 #[tokio::test]
-async fn an_origin_is_let_in_only_when_it_is_exactly_one_of_the_manifests() {
+async fn only_an_exact_origin_of_the_manifest_is_allowed() {
     let shop = Shop::with(manifest()).await;
     for origin in [SHOP, LOCAL] {
         for (path, status) in [("/products", 200), ("/orders", 401), ("/nowhere", 404), ("/health", 200)] {
@@ -86,13 +86,13 @@ async fn an_origin_is_let_in_only_when_it_is_exactly_one_of_the_manifests() {
             let answer = from(&shop, method, "/products", origins).await;
             assert!(answer.status.is_success());
             assert_eq!(about_cors(&answer.headers), [""; 0], "{origins:?}");
-            assert!(varies_by(&answer, "origin"), "a cache must not give this answer to a page that is let in");
+            assert!(varies_by(&answer, "origin"), "a cache must not return this answer to an allowed page");
         }
     }
 }
 
 #[tokio::test]
-async fn a_preflight_says_what_may_be_sent_and_needs_no_token() {
+async fn a_preflight_lists_what_may_be_sent_and_needs_no_token() {
     let shop = Shop::with(manifest()).await;
     let answer = preflight(&shop, "/orders", SHOP).await;
     assert_eq!(answer.status, 204);
@@ -108,7 +108,7 @@ async fn a_preflight_says_what_may_be_sent_and_needs_no_token() {
 }
 
 #[tokio::test]
-async fn a_component_that_takes_every_method_is_not_asked_about_preflights() {
+async fn the_host_answers_preflights_even_for_a_component_that_accepts_every_method() {
     let service = "[services.closed]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/closed\"]\n";
     let mut manifest = manifest_of(service);
     manifest.listeners.cors = vec![SHOP.to_owned()];
@@ -121,7 +121,7 @@ async fn a_component_that_takes_every_method_is_not_asked_about_preflights() {
 }
 
 #[tokio::test]
-async fn a_page_may_send_what_the_route_reads_what_the_manifest_lists_and_trace_headers() {
+async fn a_page_may_send_headers_of_the_route_of_the_manifest_and_of_tracing() {
     let service =
         "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n";
     let mut manifest = manifest_of(service);
@@ -134,7 +134,7 @@ async fn a_page_may_send_what_the_route_reads_what_the_manifest_lists_and_trace_
         assert_eq!(allowed.iter().filter(|allowed| **allowed == name).count(), 1, "{name} in {allowed:?}");
     }
     assert!(!allowed.contains(&"x-other"));
-    // A method that the path does not have reads nothing.
+    // No route of this path has the method, so no route reads headers.
     let other = shop.anon().request(Method::OPTIONS, "/records/x").header("origin", SHOP);
     let other = send(other.header("access-control-request-method", "PATCH")).await;
     assert!(!other.header("access-control-allow-headers").contains("x-shop-client"));

@@ -1,4 +1,4 @@
-//! A few cycles of the crash laboratory, of which `just crash-lab` runs many, and a clock that jumps.
+//! A few cycles of the crash laboratory (`just crash-lab` runs many), and a clock that jumps.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use testing::{PASSWORD, Shop};
 const CYCLES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_host_acknowledged_is_there_exactly_once_after_its_restart() {
+async fn acknowledged_writes_survive_a_kill_exactly_once() {
     let mut lab = Lab::open().await;
     for _ in 0..CYCLES {
         lab = lab.kill_once().await;
@@ -22,7 +22,7 @@ async fn what_a_killed_host_acknowledged_is_there_exactly_once_after_its_restart
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_laboratory_finds_out_when_acknowledged_writes_are_gone() {
+async fn the_laboratory_notices_lost_writes() {
     let mut lab = Lab::open().await;
     let data = data(&lab.folder);
     let older = backup::create(&data, &lab.folder.join("backups")).unwrap();
@@ -30,28 +30,28 @@ async fn the_laboratory_finds_out_when_acknowledged_writes_are_gone() {
     lab.process.kill().await;
     backup::restore(&older.path, &data, true).unwrap();
     lab = lab.start_again().await;
-    // Which kinds were acknowledged before the kill is chance; what was is gone now.
+    // Which kinds of writes were acknowledged before the kill is random. All acknowledged writes are gone now.
     assert!(!lab.tally.findings.is_empty(), "{:?}", lab.acknowledged());
 }
 
-/// Where libraries can be preloaded: see `lost_writes`.
+/// Needs Linux: see `testing::lost_writes`.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_is_there_after_a_power_cut_unless_the_disk_lies() {
+async fn acknowledged_writes_survive_a_power_cut_unless_the_disk_lies() {
     let mut lab = Lab::open_on_disk(1).await.unwrap();
     for _ in 0..3 {
         lab = lab.kill_once().await;
     }
     assert_eq!(lab.tally.findings, [""; 0]);
-    assert!(lab.tally.unsynced > 0, "a cut could undo nothing");
+    assert!(lab.tally.unsynced > 0, "a cut had nothing to undo");
     lab.disk.as_mut().unwrap().lies = true;
-    // The first kill ends the host that was started on the disk while it was honest.
+    // The first kill ends the host that started on the honest disk.
     lab = lab.kill_once().await.kill_once().await;
     assert!(!lab.tally.findings.is_empty(), "{:?}", lab.acknowledged());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_jumps_back_and_ahead_loses_no_write_and_revives_no_session() {
+async fn a_clock_that_jumps_loses_no_write_and_revives_no_session() {
     const DAY_SECONDS: i64 = 24 * 3600;
     let mut shop = Shop::open().await;
     let ended = shop.user("nadia").await;

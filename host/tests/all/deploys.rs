@@ -1,10 +1,8 @@
-//! Deploys into a running host: what is refused, what is put in charge, what is taken back, and what is lost, which is
-//! nothing.
+//! Deploys into a running host: refusals, activation, automatic rollback, and no lost request.
 //!
-//! All revisions come from one built component, `guest_variant.wasm`, whose behaviour is chosen by words in its data.
+//! All revisions are variants of one built component, `guest_variant.wasm`. Words in its data section choose its behaviour.
 
 mod accepted;
-mod answers;
 mod canary;
 mod command;
 mod crash;
@@ -13,13 +11,14 @@ mod fallback;
 mod follow;
 mod load;
 mod refused;
+mod response_cache;
 mod restart;
+mod reverts;
 mod rollback;
 mod sets;
 mod shop;
 mod signed;
 mod swaps;
-mod take_back;
 mod texts;
 mod two_hosts;
 
@@ -36,15 +35,15 @@ use testing::{Answer, Client, Shop, component, manifest_of, send};
 const MARK: &[u8] = b"VARIANT=";
 const MARKER_BYTES: usize = 64;
 
-/// How long something is waited for that must happen. Never reached where all is well.
+/// The timeout for events that must happen. Reached only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The component whose marker has these words. Words that it does not know change nothing but its digest.
+/// The component with these words in its marker. Unknown words change only its digest.
 pub(crate) fn variant(words: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component("guest_variant")).unwrap();
     let found: Vec<usize> =
         bytes.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK).map(|(at, _)| at).collect();
-    let [at] = found[..] else { panic!("the marker stands {} times in the component", found.len()) };
+    let [at] = found[..] else { panic!("the component contains the marker {} times", found.len()) };
     let words = format!("{words:<width$}", width = MARKER_BYTES - MARK.len());
     bytes[at + MARK.len()..at + MARKER_BYTES].copy_from_slice(words.as_bytes());
     bytes
@@ -54,13 +53,13 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A host for the variant; `rules` are lines of the manifest's `[deploy]`, `limits` of the service's limits.
+/// A manifest for the variant. `rules` are lines of `[deploy]`, `limits` those of the service's limits.
 fn manifest(rules: &str, limits: &str) -> Manifest {
     manifest_of(&manifest_text(rules, limits, "guest_variant.wasm"))
 }
 
 fn manifest_text(rules: &str, limits: &str, component: &str) -> String {
-    // However slow the machine: what takes too long are tests of their own.
+    // Ample time even on a slow machine. Other tests test the time limits.
     let ample = ["compile_time", "probe_time"].into_iter().filter(|rule| !rules.contains(rule));
     let ample: String = ample.map(|rule| format!("{rule} = \"10m\"\n")).collect();
     format!(
@@ -78,7 +77,7 @@ limits = {{ {limits} }}
     )
 }
 
-/// A host for the variant in a process of its own, on a folder.
+/// A host for the variant in its own process, in this folder.
 async fn serve(folder: &Path) -> Process {
     Process::serve(folder, &manifest_text("", "", component("guest_variant").to_str().unwrap())).await
 }
@@ -101,7 +100,7 @@ impl Stand {
         self.send("", variant(words)).await
     }
 
-    /// Deploys, and gives the digest that serves now.
+    /// Deploys, and returns the digest of the new active revision.
     async fn deployed(&self, words: &str) -> String {
         let answer = self.deploy(words).await;
         answer.succeeds(200)["to"].as_str().unwrap().to_owned()
@@ -115,7 +114,7 @@ impl Stand {
         send(self.shop.operator().request(Method::POST, &format!("/services/variant/rollback{query}"))).await
     }
 
-    /// The lines of the history, newest first.
+    /// The history, newest first.
     async fn history(&self) -> Vec<Value> {
         let answer = self.shop.operator().get("/services/variant/history").await;
         answer.succeeds(200).as_array().unwrap().clone()
@@ -130,7 +129,7 @@ impl Stand {
         self.status().await["revision"].as_str().unwrap().to_owned()
     }
 
-    /// Asserts that a revision answers requests and is said to be active.
+    /// Asserts that a revision answers requests, and that the admin listener reports it as active.
     #[track_caller]
     fn serves(&self, digest: &str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
@@ -145,8 +144,7 @@ impl Stand {
         self.shop.anon().post("/variant/items", json!({ "name": name })).await
     }
 
-    /// Waits until the newest line of the history is like this, and gives the history. Looks for it at intervals, so that what
-    /// it waits for has the processor.
+    /// Waits until the history matches, and returns it. Polls at intervals, to leave the processor to the host.
     async fn until(&self, like: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let found = async {
             let mut looks = tokio::time::interval(Duration::from_millis(5));
@@ -160,26 +158,26 @@ impl Stand {
         };
         match tokio::time::timeout(PATIENCE, found).await {
             Ok(history) => history,
-            Err(_) => panic!("it did not come to that: {:#?}", self.history().await),
+            Err(_) => panic!("the history never matched: {:#?}", self.history().await),
         }
     }
 }
 
-/// What `x-comptoir-revision` says.
+/// The value of `x-comptoir-revision`.
 fn label(digest: &str) -> String {
     format!("variant@{}", &digest[..12])
 }
 
-/// Asserts that a deploy was refused at a step, and for a reason.
+/// Asserts that a deploy was refused at this step for this reason.
 #[track_caller]
 fn refuses(answer: &Answer, status: u16, code: &str, step: &str, reason: &str) {
     answer.refuses(status, code);
     assert_eq!(answer.body["error"]["details"]["step"], step, "{}", answer.text);
     let message = answer.body["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.contains(reason), "`{reason}` is not in: {message}");
+    assert!(message.contains(reason), "the message lacks `{reason}`: {message}");
 }
 
-/// Operators other than the one with the admin token.
+/// Callers without the admin token.
 async fn strangers(shop: &Shop) -> Vec<(Client, &'static str)> {
     let admin_listener = format!("http://{}", shop.addresses().admin);
     let at = |client: Client| client.at(&admin_listener);

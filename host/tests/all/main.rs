@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and documents by its name")]
 
 mod access;
-mod answers;
 mod architecture;
 mod audit;
 mod auth;
@@ -33,6 +32,7 @@ mod products;
 mod properties;
 mod records;
 mod refusals;
+mod response_cache;
 mod reuse;
 mod start;
 mod streams;

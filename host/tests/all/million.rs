@@ -1,6 +1,6 @@
-//! The shop with a million rows in each table that clients can fill, under the limits that the manifest ships with.
+//! The shop with a million rows in each table that clients can fill, under the limits of the shipped manifest.
 //!
-//! Filling the tables takes longer than a test should: `just rows-lab` runs these.
+//! Filling the tables takes too long for `just test`. `just rows-lab` runs these tests.
 
 use comptoir::manifest::Limits;
 use serde_json::{Value, json};
@@ -20,8 +20,15 @@ async fn shop() -> Shop {
     Shop::with(manifest).await
 }
 
-impl Shop {
+trait Million {
     /// Inserts a million rows.
+    async fn insert(&self, service: &str, table: &str, values: &str);
+
+    /// Asserts that a table has at least a million rows.
+    async fn has_million(&self, service: &str, table: &str);
+}
+
+impl Million for Shop {
     async fn insert(&self, service: &str, table: &str, values: &str) {
         self.change_rows(service, &format!("{MILLION} INSERT INTO {table} SELECT {values} FROM n")).await;
     }
@@ -31,13 +38,13 @@ impl Shop {
     }
 }
 
-/// Where the next page of a list is.
+/// The path of the next page of a list, from its `Link` header.
 fn next(answer: &Answer) -> String {
     let link = answer.header("link");
     link[1..link.find('>').unwrap()].to_owned()
 }
 
-/// Deletes a user. Each try may do a part of it and ask for another.
+/// Deletes a user. Each request may delete a part and answer 503.
 async fn delete_in_a_few_tries(admin: &Client, id: &Value) {
     for _ in 0..20 {
         let answer = admin.delete(&format!("/users/{id}")).await;
@@ -47,7 +54,7 @@ async fn delete_in_a_few_tries(admin: &Client, id: &Value) {
             status => panic!("{status}: {}", answer.text),
         }
     }
-    panic!("it is not deleted after twenty tries");
+    panic!("the user still exists after twenty tries");
 }
 
 fn one_laptop() -> Value {

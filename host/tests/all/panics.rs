@@ -1,7 +1,6 @@
 //! A host whose own code panics while a guest calls it (SB-4): one request pays for that.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,10 +1,10 @@
-//! Headers by which a client might claim to be somebody: none has an effect, at the gateway and at the services' doors.
+//! Headers in which a client claims an identity have no effect, on the gateway and on the services' own listeners.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Answer, Client, Shop, send};
 
-/// Claims that only the host may make, spelled as services read them and otherwise.
+/// Headers in which only the host may make claims, in the spelling that services read and in others.
 const CLAIMS: [(&str, &str); 12] = [
     ("x-user-id", "admin"),
     ("X-User-ID", "admin"),
@@ -20,7 +20,7 @@ const CLAIMS: [(&str, &str); 12] = [
     ("x-authenticated-user", "admin"),
 ];
 
-/// The request with every claim, twice.
+/// Sends the request with each of these headers twice.
 async fn ask(client: &Client, method: Method, path: &str, body: Value) -> Answer {
     let mut request = client.request(method, path).json(&body);
     for (name, value) in CLAIMS.iter().chain(&CLAIMS) {
@@ -30,7 +30,7 @@ async fn ask(client: &Client, method: Method, path: &str, body: Value) -> Answer
 }
 
 #[tokio::test]
-async fn a_client_without_a_token_stays_nobody() {
+async fn claims_do_not_identify_an_anonymous_caller() {
     let shop = Shop::open().await;
     for (service, method, path, body) in [
         ("user", Method::GET, "/users", Value::Null),
@@ -55,7 +55,7 @@ async fn a_client_without_a_token_stays_nobody() {
 }
 
 #[tokio::test]
-async fn a_user_stays_the_user_of_the_token() {
+async fn claims_do_not_change_the_user_of_a_token() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let admins = admin.post("/orders", json!({ "items": [{ "product_id": 1, "quantity": 1 }] })).await;
@@ -88,7 +88,7 @@ async fn a_user_stays_the_user_of_the_token() {
 }
 
 #[tokio::test]
-async fn a_session_that_a_client_names_in_a_header_is_not_the_one_that_a_logout_ends() {
+async fn a_logout_ignores_a_session_that_the_client_names_in_a_header() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let sid = |client: &Client| {
@@ -106,7 +106,7 @@ async fn a_session_that_a_client_names_in_a_header_is_not_the_one_that_a_logout_
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_no_token() {
+async fn two_authorization_headers_are_refused() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     for client in [shop.anon(), shop.door("user")] {

@@ -1,4 +1,4 @@
-//! Every route of the contract, for everybody who may ask for it.
+//! The access matrix: every route of the contract for every kind of caller.
 
 use std::collections::BTreeSet;
 
@@ -7,26 +7,26 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Answer, Client, PASSWORD, Shop, send};
 
-/// What an answer must be: a status, and a code where it is an error.
+/// The expected status, and the code if it is an error.
 type Expected = (u16, &'static str);
 
-/// One row of the contract's table of endpoints. Path and body are those of something that marta owns.
+/// One row of the contract's table of endpoints. Path and body refer to something that marta owns.
 struct Row {
     method: Method,
-    /// As the service declares it.
+    /// The route's pattern, as the service declares it.
     pattern: &'static str,
     path: String,
     body: Value,
-    /// The service at whose own door it is served too.
+    /// The service whose own listener also serves the route.
     service: &'static str,
     expected: Answers,
 }
 
-/// Who gets what.
+/// The expected answers by caller.
 enum Answers {
-    /// The same for everybody.
+    /// The same answer for every caller.
     Public(Expected),
-    /// The owner, another user, an administrator; all others are asked for a token.
+    /// The answers for the owner, another user and an administrator. Others are refused for lack of a token.
     Bearer { owner: Expected, other: Expected, admin: Expected },
 }
 
@@ -36,14 +36,14 @@ const OK: Expected = (200, "");
 const CREATED: Expected = (201, "");
 const FORBIDDEN: Expected = (403, "FORBIDDEN");
 
-/// Those who ask, and what the gate tells them where a token is needed; nothing if it lets them in.
+/// A caller, and the gate's refusal on a route that needs a token. None if the gate admits the caller.
 struct Somebody {
     who: &'static str,
     authorization: Option<String>,
     refused: Option<Expected>,
 }
 
-/// The table, in an order in which each row finds what it needs: what ends something comes last.
+/// The table. Rows that delete or end something come last, because the rows before need it.
 fn rows(user: &str, order: &str) -> Vec<Row> {
     let all = |expected| Bearer { owner: expected, other: expected, admin: expected };
     let admins = |admin| Bearer { owner: FORBIDDEN, other: FORBIDDEN, admin };
@@ -78,7 +78,7 @@ fn rows(user: &str, order: &str) -> Vec<Row> {
             put(),
             "/auth/password",
             json!({ "current": PASSWORD, "new": PASSWORD }),
-            // The seeded password is another one.
+            // The seeded administrator has another password.
             Bearer { owner: OK, other: OK, admin: (401, "INVALID_CREDENTIALS") },
         ),
         row("auth", get(), "/auth/sessions", none.clone(), all(OK)),
@@ -112,7 +112,7 @@ fn rows(user: &str, order: &str) -> Vec<Row> {
     ]
 }
 
-/// Everybody without a good token: whatever they send, a route that needs one is closed to them.
+/// All callers without a valid token. A route that needs one refuses each.
 fn strangers(shop: &Shop, expired: &str, ended: &str) -> Vec<Somebody> {
     let missing = Some((401, "MISSING_TOKEN"));
     let invalid = Some((401, "INVALID_TOKEN"));
@@ -133,7 +133,7 @@ fn strangers(shop: &Shop, expired: &str, ended: &str) -> Vec<Somebody> {
     ]
 }
 
-/// An administrator's token, well made but for its key.
+/// A valid administrator's token, except that it is signed by another key.
 fn forged(shop: &Shop) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -171,7 +171,7 @@ fn assert_expected(answer: &Answer, (status, code): Expected, row: &Row, who: &s
 }
 
 #[tokio::test]
-async fn every_route_answers_everybody_as_the_contract_says() {
+async fn every_route_answers_every_caller_as_the_contract_says() {
     let shop = Shop::open().await;
     let expired = shop.admin().await.access_token().to_owned();
     shop.clock.shift(3601);
@@ -201,7 +201,7 @@ async fn every_route_answers_everybody_as_the_contract_says() {
             [("another user", &paul, other), ("the owner", &marta, owner), ("admin", &admin, of_admin)]
         {
             let at_door = shop.door(row.service).with_token(caller.access_token());
-            // What is done at the gateway cannot be done a second time at the door.
+            // A change made through the gateway cannot be made again on the service's own listener.
             let places = if row.method == Method::DELETE && expected == OK {
                 vec![caller.clone()]
             } else {
@@ -223,7 +223,7 @@ async fn the_matrix_names_every_route_of_the_gateway() {
         Bearer { owner: FORBIDDEN, other: FORBIDDEN, .. } => "admin",
         Bearer { .. } => "user",
     };
-    // A status that only an administrator may set is closed to the owner too, on a route that is not.
+    // The owner may call this route, but only an administrator may set this status.
     let table = rows("7", "7").into_iter().filter(|row| row.body["status"] != "paid");
     let table: BTreeSet<(String, &str, &str)> =
         table.map(|row| (row.method.to_string(), row.pattern, class(&row.expected))).collect();

@@ -1,15 +1,15 @@
-//! The order of checks: the route before the token, the token before the body, the body before the row.
+//! The order of checks: first the route, then the token, then the body, then the row.
 
 use reqwest::Method;
 use serde_json::json;
 use testing::{Answer, Client, Shop};
 
-/// Sends a body that is no JSON.
+/// Sends a body that is not JSON.
 async fn send_broken(client: &Client, method: Method, path: &str) -> Answer {
     client.send_body(method, path, Some("application/json"), "{").await
 }
 
-/// Every path of the contract, with what `Allow` must list.
+/// Every path of the contract, with the methods that `Allow` must list.
 const PATHS: [(&str, &[&str]); 15] = [
     ("/health", &["GET"]),
     ("/auth/login", &["POST"]),
@@ -29,7 +29,7 @@ const PATHS: [(&str, &[&str]); 15] = [
 ];
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_answer_is_405_with_or_without_a_token() {
+async fn an_unsupported_method_is_405_with_or_without_a_token() {
     let shop = Shop::open().await;
     let clients = [shop.anon(), shop.anon().with_token("nonsense"), shop.admin().await];
     for (path, methods) in PATHS {
@@ -51,7 +51,7 @@ async fn a_method_that_a_path_does_not_answer_is_405_with_or_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_served_is_404_with_or_without_a_token() {
+async fn an_unknown_path_is_404_with_or_without_a_token() {
     let shop = Shop::open().await;
     let clients = [shop.anon(), shop.anon().with_token("nonsense"), shop.admin().await];
     for path in
@@ -68,7 +68,7 @@ async fn a_path_that_is_not_served_is_404_with_or_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_before_the_body_is_looked_at() {
+async fn the_token_is_checked_before_the_body() {
     let shop = Shop::open().await;
     let marta = shop.user("marta").await;
     for (method, path) in [
@@ -88,7 +88,7 @@ async fn a_token_is_asked_for_before_the_body_is_looked_at() {
 }
 
 #[tokio::test]
-async fn the_body_is_looked_at_before_the_row() {
+async fn the_body_is_checked_before_the_row() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     for client in [&admin, &marta] {

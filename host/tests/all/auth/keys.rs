@@ -1,4 +1,4 @@
-//! The keys of access tokens come and go while the shop serves (AU-9).
+//! Signing keys are rotated and disabled while the shop serves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::*;
 const CLIENTS: usize = 3;
 const ROTATIONS: u64 = 6;
 
-/// The names of the keys that the host lists, newest first.
+/// The ids of the keys that the host lists, newest first.
 fn ids(answer: &Answer) -> Vec<String> {
     let keys = answer.succeeds(200).as_array().unwrap();
     keys.iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect()
@@ -24,7 +24,7 @@ fn kid(client: &Client) -> String {
     segment(client.access_token(), 0)["kid"].as_str().unwrap().to_owned()
 }
 
-/// Asks for a protected route until told to end, refreshing now and then, and counts.
+/// Requests a protected route until `done`, refreshes now and then, and counts the answers.
 async fn browse(mut client: Client, answered: Arc<watch::Sender<u64>>, done: Arc<AtomicBool>) {
     for turn in 1.. {
         client.get("/orders?limit=1").await.succeeds(200);
@@ -39,7 +39,7 @@ async fn browse(mut client: Client, answered: Arc<watch::Sender<u64>>, done: Arc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_restart() {
+async fn a_rotation_under_load_refuses_no_valid_token_even_after_a_restart() {
     let mut shop = Shop::open().await;
     let first = shop.user("marta").await;
     let (answered, done) = (Arc::new(watch::Sender::new(0)), Arc::new(AtomicBool::new(false)));
@@ -49,7 +49,7 @@ async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_r
         browsing.push(tokio::spawn(browse(client, answered.clone(), done.clone())));
     }
     let (mut watched, mut refreshing) = (answered.subscribe(), shop.anon().log_in("marta", PASSWORD).await);
-    // So that nobody waits for browsers of which none is left.
+    // So the test ends if all browsers have failed.
     drop(answered);
     for rotation in 1..=ROTATIONS {
         let until = *watched.borrow_and_update() + 20;
@@ -62,7 +62,7 @@ async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_r
     }
     done.store(true, Ordering::SeqCst);
     for browsing in browsing {
-        browsing.await.expect("no good token is refused");
+        browsing.await.expect("no valid token is refused");
     }
     let before = ids(&shop.operator().get("/keys").await);
     assert_lives(&first).await;
@@ -79,7 +79,7 @@ async fn keys_are_rotated_under_load_and_no_good_token_is_refused_also_after_a_r
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_disabled_key_are_refused_at_once_and_after_a_restart_and_its_sessions_go_on() {
+async fn a_disabled_key_invalidates_its_tokens_for_good_and_ends_no_session() {
     let mut shop = Shop::open().await;
     let leaked = shop.user("marta").await;
     let conditional = shop.operator().request(Method::DELETE, &format!("/keys/{}", kid(&leaked)));
@@ -141,7 +141,7 @@ async fn the_command_lists_rotates_and_disables_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_holds_every_key_that_verifies() {
+async fn a_backup_contains_every_valid_key() {
     let shop = Shop::open().await;
     let old = shop.user("marta").await;
     shop.operator().post("/keys/rotate", json!({})).await.succeeds(200);

@@ -9,7 +9,7 @@ use super::{claims, log_in, members, seen, verify};
 const THIRTY_DAYS_SECONDS: u64 = 30 * 24 * 3600;
 
 #[tokio::test]
-async fn a_login_gives_a_pair_of_tokens() {
+async fn a_login_returns_a_token_pair() {
     let shop = Shop::open().await;
     shop.user("marta").await;
     let before = shop.clock.unix_seconds();
@@ -29,7 +29,7 @@ async fn a_login_gives_a_pair_of_tokens() {
 }
 
 #[tokio::test]
-async fn a_failed_login_does_not_tell_who_has_an_account() {
+async fn a_failed_login_does_not_reveal_whether_the_account_exists() {
     let shop = Shop::open().await;
     shop.user("marta").await;
     let wrong = log_in(&shop.anon(), "marta", "not her password").await;
@@ -49,7 +49,7 @@ async fn a_failed_login_does_not_tell_who_has_an_account() {
         (longest.as_str(), PASSWORD),
     ];
     let anon = shop.anon();
-    // At once, because each of them is held up for a while.
+    // All at once, because each takes a while.
     let answers = join_all(others.iter().map(|(username, password)| log_in(&anon, username, password))).await;
     for ((username, _), answer) in others.iter().zip(&answers) {
         assert_eq!(seen(answer), seen(&wrong), "{username}");
@@ -57,9 +57,9 @@ async fn a_failed_login_does_not_tell_who_has_an_account() {
 }
 
 #[tokio::test]
-async fn a_password_counts_to_its_last_byte_in_either_form_of_unicode() {
+async fn all_bytes_of_a_password_count_in_both_forms_of_unicode() {
     let shop = Shop::open().await;
-    // Longer than the 72 bytes at which bcrypt stops reading; with letters that Unicode can write in two ways.
+    // Longer than the 72 bytes at which bcrypt stops reading, with letters that have two forms in Unicode.
     let password = format!("  é{}🦀 ", "x".repeat(80));
     let made = shop.anon().post("/auth/register", json!({ "username": "marta", "password": password })).await;
     made.succeeds(201);
@@ -80,7 +80,7 @@ async fn a_password_counts_to_its_last_byte_in_either_form_of_unicode() {
 }
 
 #[tokio::test]
-async fn verifying_a_token_tells_whose_it_is_and_until_when() {
+async fn verifying_a_token_returns_its_user_and_expiry() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let answer = verify(&shop.anon(), user.access_token()).await;
@@ -93,11 +93,11 @@ async fn verifying_a_token_tells_whose_it_is_and_until_when() {
     assert_eq!(refused.header("www-authenticate"), "Bearer");
     assert!(refused.body.get("data").is_none());
     let with_refresh_token = verify(&shop.anon(), user.refresh_token()).await;
-    assert_eq!(seen(&with_refresh_token), seen(&refused), "a refresh token is no access token");
+    assert_eq!(seen(&with_refresh_token), seen(&refused), "a refresh token is not an access token");
 }
 
 #[tokio::test]
-async fn an_access_token_is_good_for_an_hour() {
+async fn an_access_token_is_valid_for_an_hour() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     shop.clock.shift(3500);

@@ -1,4 +1,4 @@
-//! `POST /auth/logout`: which session ends, and that it ends at once and for good.
+//! `POST /auth/logout`: which session ends, immediately and permanently.
 
 use serde_json::{Value, json};
 use testing::{Answer, Client, PASSWORD, Shop, send};
@@ -35,7 +35,7 @@ async fn a_logout_ends_the_callers_session_at_once() {
 }
 
 #[tokio::test]
-async fn a_logout_with_a_refresh_token_ends_that_session_of_the_caller() {
+async fn a_logout_with_a_refresh_token_ends_the_callers_session_of_that_token() {
     let shop = Shop::open().await;
     let here = shop.user("marta").await;
     let elsewhere = shop.anon().log_in("marta", PASSWORD).await;
@@ -48,24 +48,24 @@ async fn a_logout_with_a_refresh_token_ends_that_session_of_the_caller() {
 }
 
 #[tokio::test]
-async fn a_logout_with_a_token_that_is_not_the_callers_ends_nothing_and_is_200() {
+async fn a_logout_with_the_refresh_token_of_another_user_ends_nothing_and_is_200() {
     let shop = Shop::open().await;
     let (marta, paul) = (shop.user("marta").await, shop.user("paul").await);
     let of_paul = log_out(&marta, json!({ "refresh_token": paul.refresh_token() })).await;
     is_logged_out(&of_paul);
     let unknown = log_out(&marta, json!({ "refresh_token": "unknown" })).await;
     is_logged_out(&unknown);
-    assert_eq!(of_paul.text, unknown.text, "nobody learns whether a token exists");
+    assert_eq!(of_paul.text, unknown.text, "the answer does not reveal whether the token exists");
     for client in [&marta, &paul] {
         assert_lives(client).await;
     }
-    // An administrator has no power over others' sessions here either.
+    // Here, an administrator cannot end the session of another user either.
     is_logged_out(&log_out(&shop.admin().await, json!({ "refresh_token": paul.refresh_token() })).await);
     assert_lives(&paul).await;
 }
 
 #[tokio::test]
-async fn a_used_refresh_token_still_names_the_session_that_a_logout_ends() {
+async fn a_logout_accepts_a_used_refresh_token() {
     let shop = Shop::open().await;
     let first = shop.user("marta").await;
     let second = super::refreshed(&first).await;
@@ -74,7 +74,7 @@ async fn a_used_refresh_token_still_names_the_session_that_a_logout_ends() {
 }
 
 #[tokio::test]
-async fn a_logout_lasts_beyond_a_restart() {
+async fn a_logout_survives_a_restart() {
     let mut shop = Shop::open().await;
     let user = shop.user("marta").await;
     let (access_token, refresh_token) = (user.access_token().to_owned(), user.refresh_token().to_owned());

@@ -1,4 +1,4 @@
-//! The seeded login admin/admin: only where nobody else can reach it (AU-14).
+//! The seeded login admin/admin works only while all listeners are on loopback.
 
 use comptoir::manifest::Manifest;
 use testing::{Client, PASSWORD, Shop, shop_manifest};
@@ -7,7 +7,7 @@ use super::{assert_over, log_in};
 
 const NEW_PASSWORD: &str = "the operator's own";
 
-/// The shop, with its gateway or one of its doors open to every network.
+/// The shop's manifest with the gateway, or one service's own listener, on all network interfaces.
 fn open_to_all(door: Option<&str>) -> Manifest {
     let mut manifest = shop_manifest();
     let everywhere = ([0, 0, 0, 0], 0).into();
@@ -23,7 +23,7 @@ fn gateway(shop: &Shop) -> Client {
 }
 
 #[tokio::test]
-async fn the_host_is_reachable_from_elsewhere_only_with_a_password_that_is_not_known_to_all() {
+async fn a_public_listener_needs_an_operator_password_that_is_not_well_known() {
     let mut shop = Shop::open().await;
     let seeded = shop.admin().await;
     shop.stop().await;
@@ -34,7 +34,7 @@ async fn the_host_is_reachable_from_elsewhere_only_with_a_password_that_is_not_k
     }
     for weak in ["admin", "short", "password", ""] {
         let refused = shop.start_again_as(open_to_all(None), Some(weak)).await;
-        assert!(refused.is_err(), "{weak:?} is no password for an operator");
+        assert!(refused.is_err(), "{weak:?} is too weak for an operator");
     }
 
     shop.start_again_as(open_to_all(None), Some(NEW_PASSWORD)).await.expect("it starts");
@@ -45,13 +45,13 @@ async fn the_host_is_reachable_from_elsewhere_only_with_a_password_that_is_not_k
     assert_over(&gateway(&shop).with_pair(&pair)).await;
 
     shop.stop().await;
-    shop.start_again_as(open_to_all(Some("user")), None).await.expect("the new password stays");
+    shop.start_again_as(open_to_all(Some("user")), None).await.expect("the host keeps the new password");
     log_in(&shop.anon(), "admin", "admin").await.refuses(401, "INVALID_CREDENTIALS");
     shop.anon().log_in("admin", NEW_PASSWORD).await;
 }
 
 #[tokio::test]
-async fn an_operators_password_at_start_restores_a_login_and_a_profile_that_were_deleted() {
+async fn an_operator_password_at_start_restores_a_deleted_login_and_profile() {
     let mut shop = Shop::open().await;
     shop.user("marta").await;
     let seeded = shop.admin().await.get("/users/profile").await.data().clone();
@@ -75,7 +75,7 @@ async fn an_operators_password_at_start_restores_a_login_and_a_profile_that_were
 }
 
 #[tokio::test]
-async fn nobody_is_told_that_the_seeded_password_is_in_force() {
+async fn no_caller_learns_that_the_seeded_password_is_active() {
     let shop = Shop::open().await;
     for path in ["/health", "/products", "/internal/operator", "/auth/operator"] {
         let answer = shop.anon().get(path).await;

@@ -1,4 +1,4 @@
-//! `PUT /auth/password`, and in which encodings a password is the same.
+//! `PUT /auth/password`, and which Unicode forms of a password are equal.
 
 use serde_json::json;
 use testing::{Answer, Client, PASSWORD, Shop};
@@ -12,7 +12,7 @@ async fn change(client: &Client, current: &str, new: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn whoever_changes_the_password_stays_logged_in_here_alone() {
+async fn a_password_change_ends_the_users_other_sessions() {
     let mut shop = Shop::open().await;
     let here = shop.user("marta").await;
     let elsewhere = shop.anon().log_in("marta", PASSWORD).await;
@@ -34,7 +34,7 @@ async fn whoever_changes_the_password_stays_logged_in_here_alone() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_not_changed_stays_and_says_why() {
+async fn a_refused_change_keeps_the_password_and_states_the_reason() {
     let shop = Shop::open().await;
     let (here, elsewhere) = (shop.user("marta").await, shop.anon().log_in("marta", PASSWORD).await);
     shop.anon().put("/auth/password", json!({})).await.refuses(401, "MISSING_TOKEN");
@@ -57,7 +57,7 @@ async fn a_password_that_is_not_changed_stays_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_password_is_the_same_whatever_keyboard_it_was_typed_on() {
+async fn both_unicode_forms_of_a_password_are_equal() {
     let shop = Shop::open().await;
     let [composed, decomposed] = ["crème brûlée", "cre\u{300}me bru\u{302}le\u{301}e"];
     for (name, registered, typed) in [("marta", composed, decomposed), ("paul", decomposed, composed)] {
@@ -71,7 +71,7 @@ async fn a_password_is_the_same_whatever_keyboard_it_was_typed_on() {
 }
 
 #[tokio::test]
-async fn a_lock_ends_within_a_quarter_of_an_hour_after_the_clock_was_set_back() {
+async fn after_the_clock_was_set_back_a_lockout_ends_within_15_minutes() {
     let shop = Shop::open().await;
     shop.user("marta").await;
     for _ in 0..10 {

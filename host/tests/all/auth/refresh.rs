@@ -1,4 +1,4 @@
-//! `POST /auth/refresh`: one token after the other, and what happens when an older one comes back.
+//! `POST /auth/refresh`: rotation of refresh tokens, and reuse of an older one.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::{assert_lives, assert_over, claims, members, refresh, refresh_with, r
 
 const DAY_SECONDS: i64 = 24 * 3600;
 
-/// A session with so many pairs, one made from the other: the clients that hold them, oldest first.
+/// Refreshes a session until it had `length` token pairs. Returns a client for each, oldest first.
 async fn line(shop: &Shop, username: &str, length: usize) -> Vec<Client> {
     let mut line = vec![shop.user(username).await];
     while line.len() < length {
@@ -20,7 +20,7 @@ async fn line(shop: &Shop, username: &str, length: usize) -> Vec<Client> {
 }
 
 #[tokio::test]
-async fn a_refresh_gives_another_pair_of_the_same_session() {
+async fn a_refresh_returns_a_new_pair_of_the_same_session() {
     let shop = Shop::open().await;
     let first = shop.user("marta").await;
     let answer = refresh(&first).await;
@@ -36,12 +36,12 @@ async fn a_refresh_gives_another_pair_of_the_same_session() {
 }
 
 #[tokio::test]
-async fn of_fifty_refreshes_with_one_token_one_wins_and_the_session_lives() {
+async fn of_fifty_refreshes_with_one_token_one_succeeds_and_the_session_stays_open() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let answers = join_all((0..50).map(|_| refresh(&user))).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
-    assert_eq!(won.len(), 1, "AU-1");
+    assert_eq!(won.len(), 1, "a refresh token is used once");
     for answer in lost {
         answer.refuses(401, "INVALID_TOKEN");
     }
@@ -52,7 +52,7 @@ async fn of_fifty_refreshes_with_one_token_one_wins_and_the_session_lives() {
 }
 
 #[tokio::test]
-async fn a_grandparent_ends_the_session_however_soon_it_comes_back() {
+async fn reusing_the_token_before_the_last_ends_the_session_even_at_once() {
     let shop = Shop::open().await;
     let line = line(&shop, "marta", 3).await;
     let elsewhere = shop.anon().log_in("marta", testing::PASSWORD).await;
@@ -65,7 +65,7 @@ async fn a_grandparent_ends_the_session_however_soon_it_comes_back() {
 }
 
 #[tokio::test]
-async fn a_distant_ancestor_ends_the_session_too() {
+async fn reusing_a_much_older_token_ends_the_session() {
     let mut shop = Shop::open().await;
     let line = line(&shop, "marta", 5).await;
     refresh(&line[1]).await.refuses(401, "INVALID_TOKEN");
@@ -76,7 +76,7 @@ async fn a_distant_ancestor_ends_the_session_too() {
 }
 
 #[tokio::test]
-async fn the_parent_within_ten_seconds_is_refused_and_the_session_lives() {
+async fn reusing_the_last_token_within_ten_seconds_is_refused_but_ends_nothing() {
     let shop = Shop::open().await;
     let line = line(&shop, "marta", 2).await;
     for _ in 0..3 {
@@ -87,7 +87,7 @@ async fn the_parent_within_ten_seconds_is_refused_and_the_session_lives() {
 }
 
 #[tokio::test]
-async fn the_parent_after_ten_seconds_ends_the_session() {
+async fn reusing_the_last_token_after_ten_seconds_ends_the_session() {
     let shop = Shop::open().await;
     let line = line(&shop, "marta", 2).await;
     shop.clock.shift(11);
@@ -96,7 +96,7 @@ async fn the_parent_after_ten_seconds_ends_the_session() {
 }
 
 #[tokio::test]
-async fn the_newest_token_refreshes_long_after_the_race_is_over() {
+async fn the_newest_token_works_long_after_a_race() {
     let shop = Shop::open().await;
     let line = line(&shop, "marta", 2).await;
     shop.clock.shift(12 * 3600);
@@ -104,7 +104,7 @@ async fn the_newest_token_refreshes_long_after_the_race_is_over() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_good_for_thirty_days() {
+async fn a_refresh_token_is_valid_for_thirty_days() {
     let shop = Shop::open().await;
     let first = shop.user("marta").await;
     shop.clock.shift(30 * DAY_SECONDS - 100);
@@ -116,7 +116,7 @@ async fn a_refresh_token_is_good_for_thirty_days() {
 }
 
 #[tokio::test]
-async fn every_refresh_token_that_is_no_good_gets_the_same_answer() {
+async fn all_invalid_refresh_tokens_get_the_same_answer() {
     let shop = Shop::open().await;
     let line = line(&shop, "marta", 2).await;
     let unknown = refresh_with(&shop.anon(), "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").await;
@@ -140,19 +140,19 @@ async fn every_refresh_token_that_is_no_good_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn every_token_is_another_one() {
+async fn no_token_is_issued_twice() {
     let shop = Shop::open().await;
     let mut client = shop.user("marta").await;
     let (mut refresh_tokens, mut ids) = (HashSet::new(), HashSet::<Value>::new());
     for _ in 0..50 {
         client = refreshed(&client).await;
-        assert!(refresh_tokens.insert(client.refresh_token().to_owned()), "a refresh token came twice");
-        assert!(ids.insert(claims(client.access_token())["jti"].clone()), "a `jti` came twice");
+        assert!(refresh_tokens.insert(client.refresh_token().to_owned()), "a refresh token was issued twice");
+        assert!(ids.insert(claims(client.access_token())["jti"].clone()), "a `jti` was issued twice");
     }
 }
 
 #[tokio::test]
-async fn a_session_outlives_the_host() {
+async fn a_session_survives_a_restart() {
     let mut shop = Shop::open().await;
     let line = line(&shop, "marta", 2).await;
     shop.restart().await;

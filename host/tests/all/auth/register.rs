@@ -20,7 +20,7 @@ async fn names(shop: &Shop) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_registration_makes_a_login_and_a_profile() {
+async fn a_registration_creates_a_login_and_a_profile() {
     let shop = Shop::open().await;
     let body = json!({ "username": "marta", "password": PASSWORD, "email": "marta@example.com", "role": "admin" });
     let answer = shop.anon().post("/auth/register", body).await;
@@ -31,7 +31,7 @@ async fn a_registration_makes_a_login_and_a_profile() {
     assert_eq!(created["username"], "marta");
 
     let user = shop.anon().log_in("marta", PASSWORD).await;
-    assert_eq!(claims(user.access_token())["roles"], json!(["user"]), "nobody makes themselves an administrator");
+    assert_eq!(claims(user.access_token())["roles"], json!(["user"]), "a registration cannot create an administrator");
     let profile = user.get("/users/profile").await;
     let profile = profile.succeeds(200);
     assert_eq!((&profile["id"], &profile["email"]), (&created["user_id"], &json!("marta@example.com")));
@@ -40,7 +40,7 @@ async fn a_registration_makes_a_login_and_a_profile() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_looks_like_one_or_cannot_be_one_is_refused() {
+async fn a_taken_lookalike_or_invalid_username_is_refused() {
     let shop = Shop::open().await;
     for name in ["Zoë", "straße", "ΣΊΣΥΦΟΣ"] {
         register(&shop.anon(), name, PASSWORD).await.succeeds(201);
@@ -77,7 +77,7 @@ async fn a_name_that_is_taken_looks_like_one_or_cannot_be_one_is_refused() {
 }
 
 #[tokio::test]
-async fn the_operator_may_want_fifteen_characters_of_every_new_password_and_the_old_ones_stay_good() {
+async fn a_longer_minimum_applies_to_new_passwords_only() {
     let mut shop = Shop::open().await;
     register(&shop.anon(), "fourteen before", &"x7 ".repeat(5)[..14]).await.succeeds(201);
     shop.stop().await;
@@ -100,7 +100,7 @@ async fn the_operator_may_want_fifteen_characters_of_every_new_password_and_the_
 }
 
 #[tokio::test]
-async fn a_component_that_hashes_passwords_and_asks_for_no_least_length_serves_only_under_the_least_there_is() {
+async fn a_component_that_ignores_the_minimum_length_needs_the_lowest_one() {
     let service = "[services.caller]\ncomponent = \"guest_caller.wasm\"\nmounts = [\"/caller\"]\naccess = \"public\"\n\
                    grants = [\"storage\", \"tokens\", \"token-verifier\", \"passwords\", \"audit\"]\ncalls = [\"caller\"]\n";
     let mut shop = Shop::with(manifest_of(service)).await;
@@ -118,7 +118,7 @@ async fn a_component_that_hashes_passwords_and_asks_for_no_least_length_serves_o
 }
 
 #[tokio::test]
-async fn a_password_has_eight_to_1024_characters_and_is_none_that_is_guessed_first() {
+async fn a_password_has_8_to_1024_characters_and_is_not_a_common_one() {
     let shop = Shop::open().await;
     let accepted = [
         ("eight", "8 chars.".to_owned()),
@@ -154,13 +154,13 @@ async fn a_password_has_eight_to_1024_characters_and_is_none_that_is_guessed_fir
     }
     let over_the_limit = register(&shop.anon(), "marta martinez", &"x".repeat(1 << 20)).await;
     over_the_limit.refuses(413, "BODY_TOO_LARGE");
-    assert_eq!(names(&shop).await, before, "what is refused leaves nothing behind");
+    assert_eq!(names(&shop).await, before, "a refused registration leaves no profile");
     log_in(&shop.anon(), "marta martinez", "password").await.refuses(401, "INVALID_CREDENTIALS");
     register(&shop.anon(), "marta martinez", PASSWORD).await.succeeds(201);
 }
 
 #[tokio::test]
-async fn an_email_address_is_one_or_absent() {
+async fn an_email_address_is_valid_or_absent() {
     let shop = Shop::open().await;
     for (name, email) in [("ada", json!(null)), ("bob", json!("bob@example.com"))] {
         let body = json!({ "username": name, "password": PASSWORD, "email": email });
@@ -182,14 +182,14 @@ async fn an_email_address_is_one_or_absent() {
     assert!(!names(&shop).await.contains(&"eve".to_owned()));
 }
 
-/// Registers these names at once, each with a password of its own. Gives the place of the one that won.
+/// Registers these names at once, each with its own password. Returns the index of the one that succeeded.
 async fn race(shop: &Shop, names: &[&str]) -> usize {
     let anon = shop.anon();
     let passwords: Vec<String> = (0..names.len()).map(|runner| format!("password of {runner}")).collect();
     let runners = names.iter().zip(&passwords).map(|(name, password)| register(&anon, name, password));
     let answers = join_all(runners).await;
     let won: Vec<usize> = (0..names.len()).filter(|runner| answers[*runner].status == 201).collect();
-    assert_eq!(won.len(), 1, "exactly one registration wins");
+    assert_eq!(won.len(), 1, "exactly one registration succeeds");
     for answer in answers.iter().filter(|answer| answer.status != 201) {
         answer.refuses(400, "CREATION_FAILED");
     }
@@ -197,7 +197,7 @@ async fn race(shop: &Shop, names: &[&str]) -> usize {
 }
 
 #[tokio::test]
-async fn of_fifty_registrations_of_a_name_one_wins() {
+async fn of_fifty_registrations_of_a_name_one_succeeds() {
     let mut shop = Shop::open().await;
     let winner = race(&shop, &["marta"; 50]).await;
     let loser = (winner + 1) % 50;

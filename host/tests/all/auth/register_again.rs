@@ -1,4 +1,4 @@
-//! `POST /auth/register` with an `Idempotency-Key`: one account, however often it is asked for (AP-5).
+//! `POST /auth/register` with an `Idempotency-Key`: repeating the request creates one account.
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -19,14 +19,14 @@ fn is_replayed(answer: &Answer) -> bool {
     answer.header("idempotency-replayed") == "true"
 }
 
-/// How many rows the databases have under a name, in logins and in profiles. The host has stopped.
+/// The number of logins and of profiles with this name. Call it after the host has stopped.
 async fn accounts(shop: &Shop, username: &str) -> [i64; 2] {
     let count = |table: &str| format!("SELECT count(*) FROM {table} WHERE username = '{username}'");
     [shop.number("auth", &count("logins")).await, shop.number("user", &count("profiles")).await]
 }
 
 #[tokio::test]
-async fn of_fifty_registrations_with_one_key_one_is_made_and_the_others_are_told_of_it() {
+async fn fifty_registrations_with_one_key_create_one_account_and_replay_its_answer() {
     let mut shop = Shop::open().await;
     let anon = shop.anon();
     let answers = join_all((0..50).map(|_| register(&anon, "\"k-1\"", marta()))).await;
@@ -37,7 +37,7 @@ async fn of_fifty_registrations_with_one_key_one_is_made_and_the_others_are_told
         match answer.status.as_u16() {
             201 => assert_eq!(answer.text, made[0].text),
             409 => answer.refuses(409, "IDEMPOTENCY_KEY_IN_USE"),
-            // Who comes late has the password compared, and that so often at once as logins have.
+            // A repeated registration checks the password, in the same queue as logins.
             429 => answer.refuses(429, "TOO_MANY_ATTEMPTS"),
             _ => answer.refuses(503, "SERVICE_BUSY"),
         }
@@ -52,7 +52,7 @@ async fn of_fifty_registrations_with_one_key_one_is_made_and_the_others_are_told
 }
 
 #[tokio::test]
-async fn a_key_stands_for_one_registration_and_survives_a_restart() {
+async fn a_key_belongs_to_one_registration_and_survives_a_restart() {
     let mut shop = Shop::open().await;
     let first = register(&shop.anon(), "k", marta()).await;
     assert!(!is_replayed(&first));
@@ -72,7 +72,7 @@ async fn a_key_stands_for_one_registration_and_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_password_is_guessed_by_a_key_no_more_often_than_by_logging_in_and_told_so() {
+async fn guesses_with_a_key_are_throttled_like_logins() {
     let shop = Shop::open().await;
     register(&shop.anon(), "k", marta()).await.succeeds(201);
     let guess = |guess: usize| {
@@ -93,12 +93,12 @@ async fn a_password_is_guessed_by_a_key_no_more_often_than_by_logging_in_and_tol
 }
 
 #[tokio::test]
-async fn one_whose_host_ended_before_its_login_was_active_ends_whole_when_it_is_tried_again() {
+async fn a_retry_completes_a_registration_that_a_crash_interrupted() {
     let mut shop = Shop::open().await;
     let first = register(&shop.anon(), "k", marta()).await;
     first.succeeds(201);
     shop.stop().await;
-    // What is on the disk when the host ends after user made the profile.
+    // The state on the disk if the host ends after `user` created the profile.
     let back = "UPDATE logins SET state = 'pending', password_hash = NULL WHERE username = 'marta';
                 UPDATE answers SET answer = NULL;";
     shop.change_rows("auth", back).await;
@@ -110,7 +110,7 @@ async fn one_whose_host_ended_before_its_login_was_active_ends_whole_when_it_is_
     shop.clock.shift(61);
     let made = register(&shop.anon(), "k", marta()).await;
     assert!(!is_replayed(&made));
-    assert_eq!(made.data(), first.data(), "it is the profile that was made before");
+    assert_eq!(made.data(), first.data(), "the retry adopts the profile that exists");
     let profile = shop.anon().log_in("marta", PASSWORD).await.get("/users/profile").await;
     assert_eq!(profile.succeeds(200)["email"], "marta@example.com");
     assert!(is_replayed(&register(&shop.anon(), "k", marta()).await));

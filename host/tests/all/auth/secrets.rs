@@ -1,4 +1,4 @@
-//! What a thief of the data folder finds, and a reader of the log (AU-5).
+//! Neither the data folder nor the log contains a token or a password.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::{log_in, refresh, refreshed};
 
 const WRONG_PASSWORD: &str = "a wrong password";
 
-/// Every file in a folder and below it, with its name.
+/// All files below a folder, with name and content.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -21,14 +21,14 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
         if path.is_dir() {
             found.extend(files(&path));
         } else {
-            // A journal may be gone by now.
+            // SQLite may have deleted its journal.
             found.extend(std::fs::read(&path).ok().map(|content| (path.display().to_string(), content)));
         }
     }
     found
 }
 
-/// The files in which bytes stand.
+/// The names of the files that contain these bytes.
 fn holders(folder: &Path, needle: &[u8]) -> Vec<String> {
     let mut files = files(folder);
     files.retain(|(_, content)| content.windows(needle.len()).any(|window| window == needle));
@@ -39,7 +39,7 @@ fn tokens(client: &Client) -> Vec<String> {
     vec![client.access_token().to_owned(), client.refresh_token().to_owned()]
 }
 
-/// Has a session go through all that can happen to it, and gives every secret that was seen on the way.
+/// Takes a session through everything that can happen to it. Returns every secret that occurred.
 async fn live(shop: &Shop) -> Vec<String> {
     let account = json!({ "username": "marta", "password": PASSWORD });
     let registration = shop.anon().request(reqwest::Method::POST, "/auth/register").json(&account);
@@ -52,7 +52,7 @@ async fn live(shop: &Shop) -> Vec<String> {
     log_in(&shop.anon(), "marta", WRONG_PASSWORD).await.refuses(401, "INVALID_CREDENTIALS");
     refresh(&first).await.refuses(401, "INVALID_TOKEN");
     let clients = [&first, &second, &third, &gone, &shop.admin().await];
-    // A name and a query are where a client in a hurry puts a secret.
+    // Careless clients put secrets into the username or the query.
     for client in clients {
         let path = format!("/orders?token={}&password={WRONG_PASSWORD}", client.refresh_token());
         client.get(&path.replace(' ', "+")).await;
@@ -60,7 +60,7 @@ async fn live(shop: &Shop) -> Vec<String> {
     [PASSWORD, WRONG_PASSWORD].map(str::to_owned).into_iter().chain(clients.into_iter().flat_map(tokens)).collect()
 }
 
-/// The secrets, what a token says without its header, and the bytes of each without their encoding.
+/// The secrets, the payloads and signatures of tokens, and the decoded bytes of each.
 fn forms(secrets: &[String]) -> Vec<Vec<u8>> {
     let parts = secrets.iter().flat_map(|secret| secret.split('.').skip(1)).map(str::to_owned);
     let texts: Vec<String> = secrets.iter().cloned().chain(parts).collect();
@@ -69,15 +69,15 @@ fn forms(secrets: &[String]) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn no_token_and_no_password_lies_in_the_data_folder() {
+async fn the_data_folder_contains_no_token_and_no_password() {
     let mut shop = Shop::open().await;
     let secrets = forms(&live(&shop).await);
     let backups = tempfile::tempdir().unwrap();
     comptoir::backup::create(shop.data.path(), backups.path()).unwrap();
-    assert!(!holders(backups.path(), b"marta").is_empty(), "a backup holds names too");
+    assert!(!holders(backups.path(), b"marta").is_empty(), "the search finds names in a backup");
     for when in ["while it runs", "when it stopped"] {
         let folder = shop.data.path();
-        assert!(!holders(folder, b"marta").is_empty(), "{when}: names are there, so the search finds what is there");
+        assert!(!holders(folder, b"marta").is_empty(), "{when}: the search finds names");
         for secret in &secrets {
             let text = String::from_utf8_lossy(secret);
             assert_eq!(holders(folder, secret), [""; 0], "{when}: {text}");
@@ -89,7 +89,7 @@ async fn no_token_and_no_password_lies_in_the_data_folder() {
     }
 }
 
-/// A log that is kept in memory.
+/// A log in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -105,18 +105,18 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn no_token_and_no_password_is_logged() {
+async fn the_log_contains_no_token_and_no_password() {
     let log = Log::default();
     let writer = log.clone();
-    // Of all tests: a log for one thread alone would miss what other threads of the host say.
+    // The log of all tests, because the log of one thread would miss the host's other threads.
     let subscriber =
         tracing_subscriber::fmt().with_env_filter("debug,comptoir=trace").with_writer(move || writer.clone());
-    tracing::subscriber::set_global_default(subscriber.finish()).expect("no other test keeps the log");
+    tracing::subscriber::set_global_default(subscriber.finish()).expect("no other test sets the global log");
     let shop = Shop::open().await;
     let secrets = live(&shop).await;
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(log.contains("/auth/refresh") && log.contains("/orders"), "requests are logged");
-    assert!(log.contains("a used refresh token came back"), "so is what a component says");
+    assert!(log.contains("/auth/refresh") && log.contains("/orders"), "the log has requests");
+    assert!(log.contains("a used refresh token came back"), "the log has output of components");
     for secret in secrets.iter().flat_map(|secret| secret.split('.').skip(usize::from(secret.contains('.')))) {
         assert_eq!(log.lines().find(|line| line.contains(secret)), None, "{secret}");
     }

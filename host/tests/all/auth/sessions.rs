@@ -1,4 +1,4 @@
-//! `/auth/sessions`: where somebody is logged in, and the end of it (AU-16, AU-17).
+//! `/auth/sessions`: lists a user's sessions and ends them.
 
 use serde_json::Value;
 use testing::{Client, PASSWORD, Shop, is_date_time};
@@ -14,7 +14,7 @@ async fn end(client: &Client, id: &str) -> testing::Answer {
 }
 
 #[tokio::test]
-async fn of_three_sessions_the_one_that_is_ended_ends_at_once_and_the_others_live() {
+async fn ending_one_of_three_sessions_takes_effect_at_once_and_spares_the_others() {
     let shop = Shop::open().await;
     let first = shop.user("marta").await;
     let second = shop.anon().log_in("marta", PASSWORD).await;
@@ -40,21 +40,24 @@ async fn of_three_sessions_the_one_that_is_ended_ends_at_once_and_the_others_liv
 }
 
 #[tokio::test]
-async fn a_session_of_somebody_else_is_404_and_lives_even_when_an_administrator_asks() {
+async fn ending_a_session_of_another_user_is_404_even_for_an_administrator() {
     let shop = Shop::open().await;
     let (marta, paul, admin) = (shop.user("marta").await, shop.user("paul").await, shop.admin().await);
     for caller in [&paul, &admin] {
         let refused = end(caller, &id(&marta)).await;
         refused.refuses(404, "SESSION_NOT_FOUND");
         let unknown = end(caller, "unknown").await;
-        assert_eq!(refused.body["error"]["message"], unknown.body["error"]["message"], "nobody learns of a session");
+        assert_eq!(
+            refused.body["error"]["message"], unknown.body["error"]["message"],
+            "the answer does not reveal whether the session exists"
+        );
         caller.delete("/auth/sessions?scope=others").await.succeeds(200);
     }
     assert_lives(&marta).await;
 }
 
 #[tokio::test]
-async fn whoever_logs_out_everywhere_is_out_everywhere_after_a_restart_too() {
+async fn logging_out_everywhere_ends_all_sessions_even_after_a_restart() {
     let mut shop = Shop::open().await;
     let (first, paul) = (shop.user("marta").await, shop.user("paul").await);
     let second = shop.anon().log_in("marta", PASSWORD).await;

@@ -1,4 +1,4 @@
-//! Far more logins at once than passwords can be checked (AU-10).
+//! Many more concurrent logins than the host can check passwords.
 
 use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
@@ -9,7 +9,7 @@ use super::{log_in, refresh};
 
 const LOGINS: usize = 200;
 
-/// A number of the metrics.
+/// The value of a metric.
 async fn metric(operator: &Client, name: &str) -> usize {
     let page = operator.get("/metrics").await.text;
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -25,9 +25,9 @@ fn is_turned_away(answer: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_logins_is_computed_a_few_at_once_turned_away_beyond_and_noticed_by_nobody_else() {
+async fn a_login_storm_is_queued_refused_beyond_the_queue_and_hurts_no_other_client() {
     let mut manifest = shop_manifest();
-    // As in the shipped manifest, one service has not all instances of the host.
+    // As in the shipped manifest, one service may not use all instances of the host.
     manifest.instances = 400;
     manifest.passwords = PasswordRules::default();
     let shop = Shop::with(manifest).await;
@@ -35,7 +35,7 @@ async fn a_storm_of_logins_is_computed_a_few_at_once_turned_away_beyond_and_noti
     let computed_before = metric(&operator, "comptoir_passwords_computed_total").await;
 
     let anon = shop.anon();
-    // Names of their own, so that no account's throttle stands before the queue.
+    // A different name for each login, so that no account's throttle applies.
     let logins = (0..LOGINS).map(|number| {
         let anon = anon.clone();
         async move { log_in(&anon, &format!("nobody-{number}"), "not a password").await }
@@ -57,9 +57,12 @@ async fn a_storm_of_logins_is_computed_a_few_at_once_turned_away_beyond_and_noti
     refused.iter().for_each(|answer| is_turned_away(answer));
     assert!(!refused.is_empty() && !evaluated.is_empty());
     let cap = comptoir::passwords::Limits::default().at_once;
-    assert!((1..=cap).contains(&computing), "{computing} at once, at most {cap}; looked {rounds} times");
+    assert!(
+        (1..=cap).contains(&computing),
+        "{computing} hashes at once, at most {cap} allowed; checked {rounds} times"
+    );
     let computed = metric(&operator, "comptoir_passwords_computed_total").await - computed_before;
-    assert_eq!(computed, evaluated.len(), "nothing is computed for those who were turned away");
+    assert_eq!(computed, evaluated.len(), "no hash is computed for a refused login");
     assert_eq!(metric(&operator, "comptoir_passwords_waiting").await, 0);
     shop.admin().await;
 }

@@ -1,4 +1,4 @@
-//! Logins taken over from the original: werkzeug's hashes are good, and replaced at the first login (AU-11).
+//! Logins taken over from the original shop: werkzeug's hashes work, and the first login replaces them.
 
 use bytesize::ByteSize;
 use comptoir::manifest::PasswordRules;
@@ -7,7 +7,7 @@ use testing::{Shop, shop_manifest};
 
 use super::{log_in, seen};
 
-/// The password of every hash here.
+/// The password of all hashes in this file.
 const PASSWORD: &str = "correct horse battery staple";
 
 // Made by werkzeug 3.0.1, generate_password_hash.
@@ -16,7 +16,7 @@ const SCRYPT: &str = "scrypt:32768:8:1$5UiYXMH4tBgWV7Wb$\
     5a030c9606b55cc303012ed663e992cccdd0c968cb54af3d6da8502906cfd58e";
 const PBKDF2: &str =
     "pbkdf2:sha256:600000$2GyhqaOqQ9lMzUdQ$f6357950e2238b7448a137d668f6ace6fc0ed945b8267f936774f00cb99b7072";
-/// More work than a host may be made to do by a line in its database.
+/// A hash that demands more work than the host accepts from its database.
 const RUINOUS: &str =
     "pbkdf2:sha256:4294967295$2GyhqaOqQ9lMzUdQ$f6357950e2238b7448a137d668f6ace6fc0ed945b8267f936774f00cb99b7072";
 
@@ -26,10 +26,10 @@ async fn stored_hash(shop: &Shop, username: &str) -> String {
 
 async fn stored_hashes<const N: usize>(shop: &Shop, usernames: [&str; N]) -> [String; N] {
     let hashes = join_all(usernames.map(|username| stored_hash(shop, username))).await;
-    hashes.try_into().expect("one for each")
+    hashes.try_into().expect("one hash for each username")
 }
 
-/// A shop whose users have these hashes, as a migration of the original's database would leave them.
+/// A shop whose users have these hashes, like users taken over from the original shop's database.
 async fn taken_over(users: &[(&str, &str)]) -> Shop {
     let mut manifest = shop_manifest();
     manifest.passwords = PasswordRules::default();
@@ -64,11 +64,11 @@ async fn a_hash_of_the_original_is_replaced_at_the_first_login() {
     }
     log_in(&shop.anon(), "marta", "another").await.refuses(401, "INVALID_CREDENTIALS");
     shop.stop().await;
-    assert_eq!(stored_hashes(&shop, ["marta", "paul"]).await, replaced, "once is enough");
+    assert_eq!(stored_hashes(&shop, ["marta", "paul"]).await, replaced, "a second login does not hash again");
 }
 
 #[tokio::test]
-async fn an_operator_who_asks_for_dearer_hashes_gets_each_at_the_next_login_and_keeps_it() {
+async fn costlier_parameters_replace_a_hash_at_the_next_login() {
     let mut manifest = shop_manifest();
     let mut shop = Shop::with(manifest.clone()).await;
     shop.user("marta").await;
@@ -83,13 +83,13 @@ async fn an_operator_who_asks_for_dearer_hashes_gets_each_at_the_next_login_and_
 }
 
 #[tokio::test]
-async fn a_wrong_password_replaces_nothing_and_looks_like_any_other() {
+async fn a_wrong_password_replaces_no_hash_and_gets_the_usual_answer() {
     let mut shop = taken_over(&[("marta", SCRYPT), ("paul", PBKDF2), ("eve", RUINOUS), ("ada", "unreadable")]).await;
     let unknown = log_in(&shop.anon(), "nobody", "another").await;
     unknown.refuses(401, "INVALID_CREDENTIALS");
     let wrong = [("marta", "another"), ("paul", "another"), ("eve", PASSWORD), ("ada", "unreadable")];
     let anon = shop.anon();
-    // A few at once, because all of them do the work of the most expensive kind.
+    // A few at once, because each costs as much as the most expensive kind.
     for wrong in wrong.chunks(2) {
         let answers = join_all(wrong.iter().map(|(username, password)| log_in(&anon, username, password))).await;
         for ((username, _), answer) in wrong.iter().zip(&answers) {

@@ -1,4 +1,4 @@
-//! How often a password may be guessed (AU-13).
+//! The throttle of password guesses.
 
 use futures::future::join_all;
 use reqwest::StatusCode;
@@ -6,7 +6,7 @@ use testing::{Answer, PASSWORD, Shop};
 
 use super::{assert_lives, log_in, refreshed};
 
-/// So many wrong logins at once: how many were evaluated. Asserts that the others were told to wait.
+/// Sends `count` wrong logins at once. Returns how many were evaluated, and asserts that the others must wait.
 async fn guess(shop: &Shop, username: &str, count: usize) -> usize {
     let guesses = (0..count).map(|guess| format!("guess number {guess}")).collect::<Vec<_>>();
     let anon = shop.anon();
@@ -24,11 +24,11 @@ fn is_told_to_wait(answer: &Answer) {
     let seconds: u64 = answer.header("retry-after").parse().expect("Retry-After in seconds");
     assert!((1..=15 * 60).contains(&seconds), "{seconds}");
     assert_eq!(answer.header("ratelimit-policy"), "\"login\";q=10;w=60, \"network\";q=100;w=900");
-    assert_eq!(answer.header("ratelimit"), format!("\"login\";r=0;t={seconds}"), "it agrees with Retry-After");
+    assert_eq!(answer.header("ratelimit"), format!("\"login\";r=0;t={seconds}"), "the same as Retry-After");
 }
 
 #[tokio::test]
-async fn of_sixty_guesses_at_once_ten_are_evaluated_and_then_the_account_waits() {
+async fn of_sixty_concurrent_guesses_ten_are_evaluated_and_then_the_account_is_locked() {
     let mut shop = Shop::open().await;
     let user = shop.user("marta").await;
     assert_eq!(guess(&shop, "marta", 60).await, 10);
@@ -47,20 +47,20 @@ async fn of_sixty_guesses_at_once_ten_are_evaluated_and_then_the_account_waits()
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_has_is_throttled_alike() {
+async fn an_unknown_name_is_throttled_like_a_known_one() {
     let shop = Shop::open().await;
     assert_eq!(guess(&shop, "nobody", 30).await, 10);
     let unknown = log_in(&shop.anon(), "nobody", PASSWORD).await;
     is_told_to_wait(&unknown);
     shop.clock.shift(61);
     assert_eq!(guess(&shop, "nobody", 30).await, 10);
-    // The second wait is the longer one.
+    // The second lockout is longer.
     shop.clock.shift(61);
     is_told_to_wait(&log_in(&shop.anon(), "nobody", PASSWORD).await);
 }
 
 #[tokio::test]
-async fn a_success_clears_the_failures_before_it() {
+async fn a_successful_login_clears_earlier_failures() {
     let shop = Shop::open().await;
     shop.user("marta").await;
     for _ in 0..2 {
@@ -70,7 +70,7 @@ async fn a_success_clears_the_failures_before_it() {
 }
 
 #[tokio::test]
-async fn a_wait_that_was_told_is_long_enough() {
+async fn after_the_announced_wait_a_login_succeeds() {
     let shop = Shop::open().await;
     shop.user("marta").await;
     assert_eq!(guess(&shop, "marta", 12).await, 10);

@@ -1,4 +1,4 @@
-//! What an access token says (AU-8), whose key signs it (AU-7), and which ones are refused (AU-6).
+//! Access tokens: their claims, their signing key, and which tokens are refused.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -11,7 +11,7 @@ use testing::{Answer, Client, PASSWORD, Shop};
 use super::forge::{Forge, sign_encoded, signed_with, unsigned};
 use super::{claims, members, seen, segment, verify};
 
-/// Secrets that anybody can read: the original's kind, and those of tutorials.
+/// Secrets that everybody knows: that of the original shop, and those of tutorials.
 const PUBLIC_SECRETS: [&str; 6] = [
     "your-secret-key",
     "your-secret-key-change-in-production",
@@ -22,7 +22,7 @@ const PUBLIC_SECRETS: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn an_access_token_says_what_rfc_9068_asks_for() {
+async fn an_access_token_has_the_claims_of_rfc_9068() {
     let shop = Shop::open().await;
     let (user, admin) = (shop.user("marta").await, shop.admin().await);
     let header = segment(user.access_token(), 0);
@@ -41,12 +41,12 @@ async fn an_access_token_says_what_rfc_9068_asks_for() {
     assert_eq!(claims(admin.access_token())["roles"], json!(["admin"]));
 
     let again = shop.anon().log_in("marta", PASSWORD).await;
-    assert_ne!(claims(again.access_token())["sid"], said["sid"], "each login is a session of its own");
+    assert_ne!(claims(again.access_token())["sid"], said["sid"], "each login opens a session");
     assert_ne!(claims(again.access_token())["jti"], said["jti"]);
 }
 
 #[tokio::test]
-async fn each_installation_has_a_key_of_its_own() {
+async fn each_installation_has_its_own_key() {
     let (here, elsewhere) = (Shop::open().await, Shop::open().await);
     let key = |shop: &Shop| std::fs::read(shop.data.path().join("signing.key")).unwrap();
     assert_eq!(key(&here).len(), 32);
@@ -61,7 +61,7 @@ async fn each_installation_has_a_key_of_its_own() {
     verify(&here.anon(), admin.access_token()).await.refuses(401, "INVALID_TOKEN");
 }
 
-/// Asserts that every token is refused with the same answer at a route, and with the same body by those who verify it.
+/// Asserts that a route and `/auth/verify` each refuse all tokens with the same answer.
 async fn assert_refused(shop: &Shop, forgeries: &[(&str, String)]) {
     let refused = shop.anon().with_token("nonsense").get("/orders").await;
     let not_verified = verify(&shop.anon(), "nonsense").await;
@@ -80,7 +80,7 @@ async fn assert_refused(shop: &Shop, forgeries: &[(&str, String)]) {
 }
 
 #[tokio::test]
-async fn a_token_under_another_header_is_refused_although_its_signature_is_right() {
+async fn a_token_with_a_wrong_header_and_a_valid_signature_is_refused() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let forge = Forge::of(&shop, user.access_token());
@@ -124,7 +124,7 @@ async fn a_token_under_another_header_is_refused_although_its_signature_is_right
 }
 
 #[tokio::test]
-async fn a_token_with_wrong_claims_is_refused_although_its_signature_is_right() {
+async fn a_token_with_wrong_claims_and_a_valid_signature_is_refused() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let forge = Forge::of(&shop, user.access_token());
@@ -160,7 +160,7 @@ async fn a_token_with_wrong_claims_is_refused_although_its_signature_is_right() 
 }
 
 #[tokio::test]
-async fn a_token_with_another_signature_or_encoding_is_refused() {
+async fn a_token_with_a_wrong_signature_or_encoding_is_refused() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let forge = Forge::of(&shop, user.access_token());
@@ -201,7 +201,7 @@ async fn a_token_with_another_signature_or_encoding_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_of_an_installation_without_the_session_is_refused_only_once_it_ended() {
+async fn a_token_of_an_unknown_session_is_refused_once_the_session_ended() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let forge = Forge::of(&shop, user.access_token());

@@ -1,6 +1,6 @@
-//! Rotation, lockouts and keys across a swap of auth, a restart of the host, and its end by SIGKILL (AU-1 to AU-4, HU-12).
+//! Sessions, lockouts and idempotency keys across a swap of `auth`, a restart of the host, and SIGKILL.
 //!
-//! Each session is brought to a point, then all of it happens at once, and then each goes on as if nothing had.
+//! Each session is brought into a different state. Then the disruption happens, and afterwards each must behave as usual.
 
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -13,7 +13,7 @@ use testing::{Answer, Client, PASSWORD, Shop, component, send};
 
 use super::{assert_lives, assert_over, log_in, refresh, refreshed};
 
-/// A shop, and what happens to it.
+/// A shop, and how it is disrupted.
 enum House {
     Swapped(Shop),
     Restarted(Shop),
@@ -28,7 +28,7 @@ impl House {
         Self::Killed { folder, process, gateway }
     }
 
-    /// Nobody, where the shop is now.
+    /// An anonymous caller of the shop's current address.
     fn anon(&self) -> Client {
         match self {
             Self::Swapped(shop) | Self::Restarted(shop) => shop.anon(),
@@ -36,16 +36,16 @@ impl House {
         }
     }
 
-    /// The same client, where the shop is now.
+    /// The same client, at the shop's current address.
     fn find(&self, client: &Client) -> Client {
         let pair = json!({ "access_token": client.access_token(), "refresh_token": client.refresh_token() });
         self.anon().with_pair(&pair)
     }
 
-    async fn upset(&mut self) {
+    async fn disrupt(&mut self) {
         match self {
             Self::Swapped(shop) => {
-                // The same code with a custom section more is another revision.
+                // A custom section makes it another revision with the same code.
                 let mut auth = std::fs::read(component("auth")).unwrap();
                 auth.extend([0, 2, 1, b'x']);
                 let answer = send(shop.operator().request(Method::PUT, "/services/auth").body(auth)).await;
@@ -55,14 +55,14 @@ impl House {
             Self::Killed { folder, process, gateway } => {
                 process.kill().await;
                 *process = ShopProcess::spawn(folder.path());
-                *gateway = process.serves().await.expect("it serves again").gateway;
+                *gateway = process.serves().await.expect("the host serves again").gateway;
             }
         }
     }
 }
 
-/// Refreshes so many times at once with one token, and upsets the house once the first was answered. Gives the new pairs.
-async fn refresh_beside_an_upheaval(house: &mut House, client: &Client) -> Vec<Value> {
+/// Sends twenty refreshes with one token at once, and disrupts the shop after the first answer. Returns the new pairs.
+async fn refresh_during_a_disruption(house: &mut House, client: &Client) -> Vec<Value> {
     let body = json!({ "refresh_token": client.refresh_token() });
     let anon = house.anon();
     let ask = || async {
@@ -72,17 +72,17 @@ async fn refresh_beside_an_upheaval(house: &mut House, client: &Client) -> Vec<V
     };
     let mut asked: FuturesUnordered<_> = (0..20).map(|_| ask()).collect();
     let first = asked.next().await.flatten();
-    let (rest, ()) = tokio::join!(asked.filter_map(std::future::ready).collect::<Vec<_>>(), house.upset());
+    let (rest, ()) = tokio::join!(asked.filter_map(std::future::ready).collect::<Vec<_>>(), house.disrupt());
     first.into_iter().chain(rest).collect()
 }
 
-/// Sessions at the points that matter, oldest pair first.
+/// Sessions in the states that matter. The clients of a session hold its token pairs, oldest first.
 struct Sessions {
-    /// Nothing was exchanged yet.
+    /// Not refreshed yet.
     fresh: Client,
-    /// Fifty tried to exchange the first one.
+    /// Fifty requests raced to refresh it.
     raced: [Client; 2],
-    /// The first came back when it was long used.
+    /// Its first refresh token was reused late, so it ended.
     stolen: [Client; 3],
     child: [Client; 2],
     parent: [Client; 2],
@@ -94,7 +94,7 @@ async fn line<const LENGTH: usize>(anon: &Client) -> [Client; LENGTH] {
     while line.len() < LENGTH {
         line.push(refreshed(&line[line.len() - 1]).await);
     }
-    line.try_into().unwrap_or_else(|_| panic!("a line has its length"))
+    line.try_into().unwrap_or_else(|_| panic!("the loop ends at the length"))
 }
 
 impl Sessions {
@@ -102,7 +102,7 @@ impl Sessions {
         let [first] = line(anon).await;
         let answers = join_all((0..50).map(|_| refresh(&first))).await;
         let won: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
-        assert_eq!(won.len(), 1, "AU-1");
+        assert_eq!(won.len(), 1, "a refresh token is used once");
         let raced = [first.clone(), first.with_pair(won[0].data())];
         let stolen: [Client; 3] = line(anon).await;
         refresh(&stolen[0]).await.refuses(401, "INVALID_TOKEN");
@@ -115,7 +115,7 @@ impl Sessions {
         let answers =
             join_all((0..50).map(|_| house.find(&self.fresh)).map(|client| async move { refresh(&client).await }))
                 .await;
-        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "AU-1");
+        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "a refresh token is used once");
         assert_lives(&house.find(&self.fresh)).await;
 
         refresh(&house.find(&self.raced[0])).await.refuses(401, "INVALID_TOKEN");
@@ -139,7 +139,7 @@ impl Sessions {
     }
 }
 
-/// A registration and an order, each with a key, as a client sends them again.
+/// Sends a registration and an order, each with an idempotency key. Repeating this must change nothing.
 async fn with_keys(anon: &Client, marta: &Client) -> [Answer; 2] {
     let account = json!({ "username": "carl", "password": PASSWORD });
     let order = json!({ "items": [{ "product_id": 1, "quantity": 1 }] });
@@ -168,10 +168,10 @@ async fn live_through(mut house: House) {
     let [torn] = line(&anon).await;
     let sessions = Sessions::begin(&anon).await;
 
-    let won = refresh_beside_an_upheaval(&mut house, &torn).await;
+    let won = refresh_during_a_disruption(&mut house, &torn).await;
     sessions.go_on(&house).await;
-    assert!(won.len() <= 1, "AU-1");
-    // Who won may not have been told: then the first token is used all the same, or is good still.
+    assert!(won.len() <= 1, "a refresh token is used once");
+    // The answer with the new pair may be lost. Then the first token is either used or still valid.
     assert_lives(&house.find(&torn)).await;
     for pair in &won {
         assert_lives(&refreshed(&house.anon().with_pair(pair)).await).await;
@@ -190,16 +190,16 @@ async fn live_through(mut house: House) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_lockouts_and_keys_live_through_a_swap_of_auth() {
+async fn sessions_lockouts_and_keys_survive_a_swap_of_auth() {
     live_through(House::Swapped(Shop::open().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_lockouts_and_keys_live_through_a_restart() {
+async fn sessions_lockouts_and_keys_survive_a_restart() {
     live_through(House::Restarted(Shop::open().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_lockouts_and_keys_live_through_a_kill() {
+async fn sessions_lockouts_and_keys_survive_a_kill() {
     live_through(House::to_kill().await).await;
 }

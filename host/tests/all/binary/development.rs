@@ -1,4 +1,4 @@
-//! What a developer reads on the terminal of a host that follows files.
+//! What a developer sees on the terminal of `serve --watch`.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ grants = ["storage"]
 "#;
 
 #[tokio::test]
-async fn a_revert_in_development_says_loudly_what_was_reverted_why_and_what_to_do() {
+async fn a_revert_in_development_states_loudly_what_why_and_the_next_step() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let file = folder.path().join("variant.wasm");
     fs::write(&file, variant("good")).unwrap();
@@ -41,7 +41,7 @@ async fn a_revert_in_development_says_loudly_what_was_reverted_why_and_what_to_d
 
     let line = program.until_logged(|line| line["level"] == "ERROR").await;
     let said: Vec<&str> = line["message"].as_str().unwrap().lines().map(str::trim).collect();
-    let [what, why, next, force] = said[..] else { panic!("four lines: {said:#?}") };
+    let [what, why, next, force] = said[..] else { panic!("the message does not have four lines: {said:#?}") };
     assert!(what.starts_with("variant: REVERTED. Your last build "), "{what}");
     assert!(why.starts_with("why:") && why.contains("the probe GET /health was answered with 500"), "{why}");
     assert!(next.starts_with("next: fix the component"), "{next}");
@@ -49,7 +49,7 @@ async fn a_revert_in_development_says_loudly_what_was_reverted_why_and_what_to_d
 }
 
 #[tokio::test]
-async fn just_builds_the_components_that_a_manifest_names_and_no_others() {
+async fn just_builds_only_the_components_that_a_manifest_names() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("shop.toml");
     let text = r#"

@@ -1,4 +1,4 @@
-//! A system that gives no more: descriptors, and room on the disk (DB-5, AP-14).
+//! A system that runs out of descriptors or disk space.
 
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
@@ -7,13 +7,13 @@ use tokio::net::TcpStream;
 use super::Program;
 
 impl Program {
-    /// Has the system give it no more than this from now on. Gives the limit of before.
+    /// Sets a resource limit of the running program. Returns the previous limit.
     fn limit(&self, resource: Resource, current: u64) -> Rlimit {
         let limit = Rlimit { current: Some(current), maximum: getrlimit(resource).maximum };
         prlimit(Some(self.pid()), resource, limit).unwrap()
     }
 
-    /// What the admin listener says of the host, and of its disk.
+    /// The status of `/readyz`, and its report about the disk.
     pub(super) async fn readiness(&self) -> (u16, Value) {
         let answer = reqwest::get(format!("{}/readyz", self.admin)).await.unwrap();
         let status = answer.status().as_u16();
@@ -36,7 +36,7 @@ impl Program {
 }
 
 #[tokio::test]
-async fn a_host_without_descriptors_serves_who_is_connected_and_then_everybody_again() {
+async fn without_descriptors_the_host_serves_open_connections_and_recovers() {
     let mut program = Program::start().await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/unruly/headers", program.gateway);
@@ -51,7 +51,7 @@ async fn a_host_without_descriptors_serves_who_is_connected_and_then_everybody_a
     }
     let is_refusal = |line: &Value| line["message"].to_string().contains("could not be accepted");
     program.until_logged(is_refusal).await;
-    assert_eq!(client.get(&url).send().await.unwrap().status(), 200, "the connection of before is still served");
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200, "the open connection is still served");
     program.until_logged(is_refusal).await;
 
     drop(held);
@@ -61,7 +61,7 @@ async fn a_host_without_descriptors_serves_who_is_connected_and_then_everybody_a
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_fails_writes_with_503_and_is_used_again_when_it_does() {
+async fn on_a_full_disk_writes_fail_with_503_until_there_is_space() {
     let program = Program::start().await;
     for _ in 0..3 {
         assert_eq!(program.add_note().await.0, 200);
@@ -69,7 +69,11 @@ async fn a_disk_that_takes_nothing_fails_writes_with_503_and_is_used_again_when_
     assert_eq!(program.readiness().await, (200, "writable".into()));
     let before = program.limit(Resource::Fsize, 0);
     assert_eq!(program.readiness().await, (503, "not writable".into()));
-    assert_eq!(reqwest::get(format!("{}/livez", program.admin)).await.unwrap().status(), 200, "it lives all the same");
+    assert_eq!(
+        reqwest::get(format!("{}/livez", program.admin)).await.unwrap().status(),
+        200,
+        "the host is still alive"
+    );
     for _ in 0..3 {
         let (status, answer) = program.add_note().await;
         assert_eq!((status, &answer["error"]["code"]), (503, &"STORAGE_UNAVAILABLE".into()), "{answer}");

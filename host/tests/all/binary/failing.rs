@@ -1,4 +1,4 @@
-//! A disk that gives errors (DB-5): a library is preloaded into the host that makes its writes or its syncs fail.
+//! A failing disk: a preloaded library makes the host's writes or syncs fail.
 
 #![cfg(target_os = "linux")]
 
@@ -9,11 +9,11 @@ use testing::lost_writes::library;
 
 use super::{Program, UNRULY, serve};
 
-/// What fails, and how: writes to a broken disk, to one that was made read-only, to a full one; syncs.
+/// The operation that fails, and its error: writes to a broken, a read-only and a full disk, and syncs.
 const WAYS: [(char, Errno); 4] = [('w', Errno::IO), ('w', Errno::ROFS), ('w', Errno::NOSPC), ('s', Errno::IO)];
 
 #[tokio::test]
-async fn a_disk_that_gives_errors_fails_writes_with_503_keeps_nothing_of_them_and_is_used_again_without_a_restart() {
+async fn a_disk_error_fails_writes_with_503_and_needs_no_restart() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/all/binary/failing/disk.c");
     let order = folder.path().join("fails");

@@ -1,4 +1,4 @@
-//! Answers that never end, read by a client that never reads: what the host holds for them is bounded (SB-2).
+//! Endless answers to a client that never reads: the host's memory for them is bounded.
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
@@ -6,10 +6,10 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::Program;
 
-/// What the floods may cost the host. Those that are not stopped cost some hundred MiB in the time that their guests have.
+/// The memory that a flood may cost the host. Without a bound, it would cost some hundred MiB within the guest's time limit.
 const BOUND_KIB: u64 = 64 << 10;
 
-/// A connection with HTTP/2 whose client lets the server send as much as it wants, and takes nothing off the wire.
+/// An HTTP/2 connection whose client opens all flow-control windows but never reads.
 struct Deaf(TcpStream);
 
 impl Deaf {
@@ -26,7 +26,7 @@ impl Deaf {
         deaf
     }
 
-    /// A GET in a stream: END_STREAM and END_HEADERS; method and scheme from HPACK's table, path and authority as they are.
+    /// Sends a GET: END_STREAM and END_HEADERS, method and scheme from HPACK's static table, path and authority as literals.
     async fn get(&mut self, stream: u32, path: &str) {
         let text = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
         let block = [vec![0x82, 0x86], text(4, path), text(1, "localhost")].concat();
@@ -40,8 +40,9 @@ impl Deaf {
     }
 }
 
-/// How far the host's memory grew at most while two guests flooded a client that did not read, and what became of the
-/// guests. A first answer fills what the system buffers, so that what comes after it stays in the host.
+/// Lets two guests flood a client that does not read. Returns the growth of the host's memory in KiB, and the log lines.
+///
+/// A first answer fills the system's buffers, so later ones stay in the host.
 async fn flood(generation: &str, chunks: &str, limits: &str) -> (u64, [Value; 2]) {
     let services = format!(
         "[services.flood]\ncomponent = \"guest_flood_{generation}.wasm\"\nmounts = [\"/flood\"]\naccess = \"public\"\n\
@@ -61,7 +62,7 @@ async fn flood(generation: &str, chunks: &str, limits: &str) -> (u64, [Value; 2]
 }
 
 #[tokio::test]
-async fn empty_chunks_without_end_are_not_kept_and_end_with_the_computing_time() {
+async fn endless_empty_chunks_are_dropped_and_end_at_the_cpu_limit() {
     for generation in ["p2", "p3"] {
         let (grown, ends) = flood(generation, "empty", r#"cpu = "200ms""#).await;
         for end in &ends {
@@ -72,7 +73,7 @@ async fn empty_chunks_without_end_are_not_kept_and_end_with_the_computing_time()
 }
 
 #[tokio::test]
-async fn chunks_of_one_byte_without_end_wait_for_the_client_within_bounds() {
+async fn endless_one_byte_chunks_are_buffered_within_bounds() {
     for generation in ["p2", "p3"] {
         let (grown, ends) = flood(generation, "single", r#"time = "2s""#).await;
         for end in &ends {

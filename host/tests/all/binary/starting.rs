@@ -1,4 +1,4 @@
-//! What the program says while it starts, and before that.
+//! The program's output while it starts, and the command `check`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ component = "guest_plain_p3.wasm"
 mounts = ["/newer"]
 "#;
 
-/// Starts the program on a folder, ends it once it serves, and gives what it said of compiling.
+/// Starts the program in a folder, ends it once it serves, and returns its log lines about compiling.
 async fn said_of_compiling(folder: &Arc<TempDir>) -> Vec<String> {
     let mut program = Program::spawn(serve_alone(folder, TWO), folder).await;
     program.process.kill().await.unwrap();
@@ -33,7 +33,7 @@ async fn said_of_compiling(folder: &Arc<TempDir>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_first_start_says_what_it_compiles_and_how_many_are_ready_and_the_next_has_nothing_to_compile() {
+async fn only_a_first_start_compiles_and_reports_its_progress() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let said = said_of_compiling(&folder).await;
     let count = |words: &[&str]| said.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
@@ -51,7 +51,7 @@ async fn check(folder: &TempDir, services: &str) -> Output {
 }
 
 #[tokio::test]
-async fn check_finds_what_a_start_would_refuse_and_starts_nothing() {
+async fn check_reports_what_a_start_would_refuse_and_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sound = check(&folder, TWO).await;
     assert!(sound.status.success(), "{sound:?}");
@@ -65,7 +65,7 @@ async fn check_finds_what_a_start_would_refuse_and_starts_nothing() {
         said.contains("absent.wasm: No such file") && said.contains("which was not granted: add \"storage\""),
         "{said}"
     );
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the manifest alone: nothing was made");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "`check` creates no file beside the manifest");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What the program makes of the limits and signals that it is started with.
+//! The limits and ignored signals that the program inherits.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::{Program, UNRULY, ignores_hang_up, serve};
 
-/// The program, started after these commands of a shell.
+/// The program, started from a shell after these commands.
 async fn started_after(commands: &str) -> Program {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let serving = serve(&folder, UNRULY);
@@ -36,7 +36,7 @@ async fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
 }
 
 #[tokio::test]
-async fn a_host_that_may_not_open_enough_descriptors_for_its_connections_says_so_with_numbers() {
+async fn too_low_a_limit_of_descriptors_is_reported_with_numbers() {
     let mut program = started_after("ulimit -n 600").await;
     let line = program.until_logged(|line| line["message"].to_string().contains("open descriptors")).await;
     assert_eq!((&line["level"], &line["limit"], &line["needed"]), (&"WARN".into(), &600.into(), &16_896.into()));
@@ -49,7 +49,7 @@ async fn a_host_that_may_not_open_enough_descriptors_for_its_connections_says_so
 }
 
 #[tokio::test]
-async fn a_program_that_was_started_with_hangups_ignored_goes_on_ignoring_them() {
+async fn a_program_started_with_sighup_ignored_keeps_ignoring_it() {
     let ignores = |program: &Program| ignores_hang_up(&program.process.id().unwrap().to_string());
     assert!(ignores(&started_after("trap '' HUP").await));
     assert_eq!(ignores(&started_after("true").await), ignores_hang_up("self"));

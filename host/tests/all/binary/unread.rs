@@ -1,14 +1,14 @@
-//! A log that nobody reads: it stops neither requests nor the end of the program.
+//! A log that nobody reads blocks neither requests nor the end of the program.
 
 use futures::StreamExt as _;
 use rustix::process::Signal;
 
 use super::Program;
 
-/// More than the pipe and the log's queue hold.
+/// Requests whose log lines exceed the pipe and the log's queue.
 const REQUESTS: usize = 6000;
 
-/// Has every request answered while nobody reads the log.
+/// Sends requests while nobody reads the log. All must be answered.
 async fn flood(program: &Program) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/nowhere", program.gateway);
@@ -25,18 +25,18 @@ async fn dropped_lines(program: &Program) -> u64 {
 }
 
 #[tokio::test]
-async fn while_nobody_reads_the_log_requests_are_answered_and_a_signal_ends_the_program() {
+async fn an_unread_log_blocks_neither_requests_nor_the_end() {
     let mut program = Program::start().await;
     assert_eq!(dropped_lines(&program).await, 0);
     flood(&program).await;
-    assert!(dropped_lines(&program).await > 0, "the queue did not fill up: send more requests");
+    assert!(dropped_lines(&program).await > 0, "the queue was not full: send more requests");
     program.signal(Signal::TERM);
     let exit = program.process.wait().await.unwrap();
     assert!(exit.success(), "{exit}");
 }
 
 #[tokio::test]
-async fn the_log_says_how_many_lines_were_dropped_once_somebody_reads_it() {
+async fn the_log_reports_the_number_of_dropped_lines() {
     let mut program = Program::start().await;
     flood(&program).await;
     let line = program.until_logged(|line| line["message"].to_string().contains("the log dropped")).await;

@@ -1,4 +1,4 @@
-//! Components that are taken, and orders that are void.
+//! Successful deploys, and requests that change nothing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::load::Load;
 use super::{Stand, digest, label, refuses, strangers, variant};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_component_serves_at_once_and_the_report_says_what_was_done() {
+async fn a_good_component_becomes_active_and_the_report_lists_the_steps() {
     let stand = Stand::open().await;
     let old = stand.active().await;
     let component = variant("more");
@@ -31,7 +31,7 @@ async fn a_good_component_serves_at_once_and_the_report_says_what_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_for_another_revision_than_the_active_one_is_void() {
+async fn a_deploy_for_another_revision_than_the_active_one_is_refused() {
     let stand = Stand::open().await;
     let old = stand.active().await;
     let order = |replaces: &str, words: &str| {
@@ -51,7 +51,7 @@ async fn an_order_for_another_revision_than_the_active_one_is_void() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_active_already_changes_nothing() {
+async fn deploying_the_active_revision_changes_nothing() {
     let stand = Stand::open().await;
     let old = stand.active().await;
     let answer = stand.deploy("good").await;
@@ -64,7 +64,7 @@ async fn what_is_active_already_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_announced_digest_is_read_in_any_case() {
+async fn an_announced_digest_may_have_upper_case() {
     let stand = Stand::open().await;
     let component = variant("good-2");
     let announced = digest(&component).to_uppercase();
@@ -72,7 +72,7 @@ async fn an_announced_digest_is_read_in_any_case() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_the_manifest_does_not_name_is_unknown() {
+async fn a_service_that_is_not_in_the_manifest_is_unknown() {
     let stand = Stand::open().await;
     let operator = stand.shop.operator();
     send(operator.request(Method::PUT, "/services/absent").body(variant("good-2")))
@@ -85,7 +85,7 @@ async fn a_service_that_the_manifest_does_not_name_is_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_that_is_not_known_is_no_order() {
+async fn an_unknown_parameter_is_refused() {
     let stand = Stand::open().await;
     let old = stand.active().await;
     for query in ["?forced=true", "?force=yes", "?digset=00"] {
@@ -93,7 +93,7 @@ async fn a_parameter_that_is_not_known_is_no_order() {
     }
     stand.roll_back("?too=00000000").await.refuses(400, "BAD_REQUEST");
     stand.serves(&old).await;
-    assert_eq!(stand.history().await.len(), 1, "only the start");
+    assert_eq!(stand.history().await.len(), 1, "the history has only the start");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,11 +113,11 @@ async fn one_deploy_of_a_service_runs_at_a_time() {
     };
     let (new, ()) = tokio::join!(first, second);
     stand.serves(&new).await;
-    assert_eq!(stand.history().await.len(), 2, "what found another running left no line");
+    assert_eq!(stand.history().await.len(), 2, "a deploy refused because another was running is not in the history");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_who_goes_away_does_not_leave_a_deploy_half_done() {
+async fn a_deploy_completes_if_the_operator_disconnects() {
     let stand = Stand::open().await;
     let request = stand.shop.operator().request(Method::PUT, "/services/variant").body(variant("health-waits"));
     let deploy = tokio::spawn(request.send());
@@ -125,7 +125,7 @@ async fn an_operator_who_goes_away_does_not_leave_a_deploy_half_done() {
     deploy.abort();
     stand.add("wake").await.succeeds(201);
     stand.until(|history| history[0]["result"] == "active").await;
-    // The line is on the disk a moment before requests follow the pointer.
+    // The history has the line a moment before the pointer moves.
     let new = digest(&variant("health-waits"));
     while stand.active().await != new {
         tokio::task::yield_now().await;
@@ -134,7 +134,7 @@ async fn an_operator_who_goes_away_does_not_leave_a_deploy_half_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_probe_writes_is_rolled_back() {
+async fn the_writes_of_a_probe_are_rolled_back() {
     let stand = Stand::open().await;
     stand.add("real").await.succeeds(201);
     let answer = stand.deploy("probe").await;
@@ -144,7 +144,7 @@ async fn what_a_probe_writes_is_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_but_the_operator_deploys_and_the_gateway_knows_nothing_of_it() {
+async fn only_the_operator_can_deploy_and_only_on_the_admin_listener() {
     let shop = Shop::open().await;
     let paths = [
         (Method::GET, "/services"),
@@ -155,7 +155,7 @@ async fn nobody_but_the_operator_deploys_and_the_gateway_knows_nothing_of_it() {
     ];
     for (client, code) in strangers(&shop).await {
         for (method, path) in &paths {
-            // Large enough for the answer to be there before all of it was sent.
+            // Large enough that the answer comes before the whole body is sent.
             send(client.request(method.clone(), path).body(vec![0; 4 << 20])).await.refuses(401, code);
         }
     }
@@ -170,7 +170,7 @@ async fn nobody_but_the_operator_deploys_and_the_gateway_knows_nothing_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_runs_when_the_pointer_moves_ends_on_the_old_revision_and_gives_its_instance_back() {
+async fn a_running_request_completes_on_the_old_revision_and_frees_its_instance() {
     let stand = Stand::open().await;
     let old = stand.active().await;
     let client = stand.shop.anon();
@@ -191,7 +191,7 @@ async fn a_request_that_runs_when_the_pointer_moves_ends_on_the_old_revision_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn revisions_beyond_the_kept_ones_are_let_go() {
+async fn only_the_newest_revisions_are_kept() {
     let stand = Stand::with(super::manifest("keep = 2", "")).await;
     let load = Load::begin(stand.shop.addresses().gateway, 1, || None);
     let mut before = vec![stand.active().await];
@@ -202,11 +202,15 @@ async fn revisions_beyond_the_kept_ones_are_let_go() {
     assert_eq!(stand.status().await["kept"], json!([before[1], before[2]]));
     let answer = stand.send("", b"garbage".to_vec()).await;
     refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "not a WebAssembly component");
-    assert_eq!(stand.status().await["kept"], json!([before[1], before[2]]), "a refusal pushes nothing out");
+    assert_eq!(
+        stand.status().await["kept"],
+        json!([before[1], before[2]]),
+        "a refused deploy displaces no kept revision"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deploy_may_name_several_revisions_of_which_the_active_one_is_enough() {
+async fn a_deploy_may_name_several_revisions_one_of_which_must_be_active() {
     let stand = Stand::open().await;
     let first = stand.active().await;
     let order = |tags: &[&str], words: &str| {
@@ -226,7 +230,7 @@ async fn a_deploy_may_name_several_revisions_of_which_the_active_one_is_enough()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_takes_nothing_that_leads_elsewhere_from_a_component() {
+async fn the_openapi_document_drops_external_references_of_components() {
     let stand = Stand::open().await;
     stand.deployed("doc-elsewhere").await;
     let document = stand.shop.anon().get("/openapi.json").await;

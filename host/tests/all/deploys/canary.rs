@@ -1,4 +1,4 @@
-//! A revision on trial: who gets it, who may ask for it, and the three ways in which a trial ends.
+//! Canaries: which callers they serve, who may request them by name, and the three ways in which they end.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use testing::{Answer, Client, Shop, send};
 use super::shop::copy;
 use super::{Stand, digest, label, manifest, refuses, variant};
 
-/// Anonymous callers, each at an address of its own.
+/// The number of anonymous callers, each with its own address.
 const CALLERS: u8 = 40;
 
-/// Which of the callers are answered by a revision.
+/// The callers that a revision serves.
 async fn callers_of(stand: &Stand, digest: &str) -> BTreeSet<u8> {
     let mut callers = BTreeSet::new();
     for number in 1..=CALLERS {
@@ -29,7 +29,7 @@ async fn operator(stand: &Stand, path: &str) -> Answer {
     send(stand.shop.operator().request(Method::POST, path)).await
 }
 
-/// Asks for a revision by name, perhaps with something for the admin token.
+/// Requests a revision by name, with an admin token if there is one.
 async fn ask(client: &Client, version: &str, token: Option<&str>) -> Answer {
     let request = client.request(Method::GET, "/variant/items").header("x-comptoir-version", version);
     send(match token {
@@ -39,24 +39,24 @@ async fn ask(client: &Client, version: &str, token: Option<&str>) -> Answer {
     .await
 }
 
-/// Action and result of the newest lines, newest first.
+/// Action and result of the history's lines, newest first.
 fn ends(history: &[Value]) -> Vec<(&str, &str)> {
     history.iter().map(|line| (line["action"].as_str().unwrap(), line["result"].as_str().unwrap())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_larger_share_only_moves_callers_to_the_new_revision_and_a_restart_moves_nobody() {
+async fn a_larger_share_moves_callers_only_to_the_canary_and_a_restart_moves_none() {
     let mut stand = Stand::with(manifest("watch = \"10m\"", "")).await;
     let new = digest(&variant("good-2"));
     let report = stand.send("?canary=20%25", variant("good-2")).await;
     assert_eq!(report.succeeds(200)["canary"], "20%");
     let mut before = callers_of(&stand, &new).await;
-    assert!((1..CALLERS as usize / 2).contains(&before.len()), "{} of {CALLERS} at 20%", before.len());
+    assert!((1..CALLERS as usize / 2).contains(&before.len()), "{} of {CALLERS} callers at 20%", before.len());
     assert_eq!(callers_of(&stand, &new).await, before);
     for share in ["50%25", "80%25", "100%25"] {
         operator(&stand, &format!("/canary?share={share}")).await.succeeds(200);
         let now = callers_of(&stand, &new).await;
-        assert!(now.is_superset(&before), "at {share} {now:?} does not have all of {before:?}");
+        assert!(now.is_superset(&before), "at {share} the callers {now:?} do not include all of {before:?}");
         before = now;
     }
     assert_eq!(before.len(), usize::from(CALLERS));
@@ -67,7 +67,7 @@ async fn a_larger_share_only_moves_callers_to_the_new_revision_and_a_restart_mov
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_revisions_write_and_read_on_the_expanded_schema_while_a_canary_runs() {
+async fn both_revisions_use_the_new_schema_while_a_canary_runs() {
     let stand = Stand::with(manifest("watch = \"10m\"", "")).await;
     let (old, new) = (stand.active().await, digest(&variant("additive")));
     let report = stand.send("?canary=50%25", variant("additive")).await;
@@ -76,7 +76,7 @@ async fn both_revisions_write_and_read_on_the_expanded_schema_while_a_canary_run
     let note = migrated["note"].as_str().unwrap();
     assert!(note.starts_with("schema 1 to 2 in ") && note.ends_with(" s; no write waited"), "{note}");
     let schema = stand.shop.schema_version("variant").await;
-    assert_eq!((schema, &stand.status().await["schema"]), (2, &json!(1)), "the old one knows nothing of it");
+    assert_eq!((schema, &stand.status().await["schema"]), (2, &json!(1)), "the old revision still expects schema 1");
     let mut wrote = BTreeSet::new();
     for number in 1..=CALLERS {
         let client = stand.shop.anon().calling_from(number);
@@ -96,7 +96,7 @@ async fn both_revisions_write_and_read_on_the_expanded_schema_while_a_canary_run
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_stays_on_one_revision_wherever_the_requests_come_from() {
+async fn a_user_gets_the_same_revision_from_every_address() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     let deployed = shop.operator().request(Method::PUT, "/services/orders?canary=50%25").body(copy("orders"));
@@ -113,7 +113,7 @@ async fn a_user_stays_on_one_revision_wherever_the_requests_come_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_is_on_yet_is_shown_to_the_operator_who_asks_for_it_and_to_nobody_else() {
+async fn only_the_operator_can_request_a_canary_without_traffic() {
     let stand = Stand::open().await;
     let (old, new) = (stand.active().await, digest(&variant("good-2")));
     stand.send("?canary=0%25", variant("good-2")).await.succeeds(200);
@@ -135,7 +135,7 @@ async fn what_nobody_is_on_yet_is_shown_to_the_operator_who_asks_for_it_and_to_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promoted_revision_is_in_charge_and_the_one_before_is_the_way_back() {
+async fn a_promoted_canary_is_active_and_can_be_rolled_back() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let new = digest(&variant("good-2"));
@@ -157,7 +157,7 @@ async fn a_promoted_revision_is_in_charge_and_the_one_before_is_the_way_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aborted_revision_is_gone_and_may_come_again() {
+async fn an_aborted_canary_is_gone_and_may_be_deployed_again() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     stand.send("?canary=100%25", variant("good-2")).await.succeeds(200);
@@ -176,7 +176,7 @@ async fn an_aborted_revision_is_gone_and_may_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_does_worse_is_taken_back_by_itself() {
+async fn a_canary_that_performs_worse_is_reverted_automatically() {
     let mut stand = Stand::with(manifest("watch = \"10m\"", "")).await;
     let old = stand.active().await;
     stand.send("?canary=60%25", variant("fails-some")).await.succeeds(200);
@@ -201,7 +201,7 @@ async fn a_candidate_that_does_worse_is_taken_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_canary_runs_its_service_is_not_changed_under_it() {
+async fn while_a_canary_runs_its_service_refuses_other_changes() {
     let stand = Stand::open().await;
     let first = stand.deployed("good-2").await;
     stand.send("?canary=5%25", variant("good-3")).await.succeeds(200);
@@ -219,7 +219,7 @@ async fn while_a_canary_runs_its_service_is_not_changed_under_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_does_not_pass_or_a_share_that_is_none_begins_nothing() {
+async fn a_failed_probe_or_an_invalid_share_starts_no_canary() {
     let stand = Stand::open().await;
     let bad = stand.send("?canary=5%25", variant("health-500")).await;
     refuses(&bad, 422, "DEPLOY_REFUSED", "probed", "500");

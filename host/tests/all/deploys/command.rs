@@ -1,4 +1,4 @@
-//! The commands of the program, and the process in which it compiles.
+//! The operator's commands, and the compiler process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -6,7 +6,8 @@ use std::process::{Output, Stdio};
 use comptoir::host::Options;
 use serde_json::Value;
 use testing::Shop;
-use testing::process::{program, run};
+use testing::built::program;
+use testing::process::run;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{Stand, digest, manifest, refuses, variant};
@@ -34,7 +35,7 @@ fn file(folder: &Path, words: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_deploy_go_back_and_tell_for_people() {
+async fn the_commands_deploy_roll_back_and_report_to_people() {
     let stand = Stand::open().await;
     let files = tempfile::tempdir().unwrap();
     let old = stand.active().await;
@@ -43,7 +44,7 @@ async fn the_commands_deploy_go_back_and_tell_for_people() {
     let deploy = command(&stand, &["deploy", "variant", &file(files.path(), "more"), "--reason", "more"]).await;
     let said = succeeds(&deploy);
     for line in ["probed", "1 probes", "route added: GET /variant/items/more (Public)"] {
-        assert!(said.contains(line), "`{line}` is not in {said}");
+        assert!(said.contains(line), "the output lacks `{line}`: {said}");
     }
     assert!(said.ends_with(&format!("variant: {} -> {}\n", &old[..12], &new[..12])), "{said}");
     stand.serves(&new).await;
@@ -65,7 +66,7 @@ async fn the_commands_deploy_go_back_and_tell_for_people() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_give_programs_the_answer_as_it_is() {
+async fn the_commands_print_the_unchanged_answer_for_programs() {
     let stand = Stand::open().await;
     let files = tempfile::tempdir().unwrap();
     let good = file(files.path(), "good-2");
@@ -83,7 +84,7 @@ async fn the_commands_give_programs_the_answer_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_program_and_the_operators_listener_say_which_versions_and_revisions_there_are() {
+async fn the_program_and_the_admin_listener_report_versions_and_revisions() {
     let stand = Stand::open().await;
     stand.send("?canary=5%25", variant("good-2")).await.succeeds(200);
     let answer = stand.shop.operator().get("/version").await;
@@ -105,7 +106,7 @@ async fn the_program_and_the_operators_listener_say_which_versions_and_revisions
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_fails_says_why_and_what_to_do() {
+async fn a_failing_command_states_the_reason_and_the_next_step() {
     let stand = Stand::open().await;
     let files = tempfile::tempdir().unwrap();
     let good = file(files.path(), "good-2");
@@ -129,7 +130,7 @@ async fn a_command_that_fails_says_why_and_what_to_do() {
     assert!(closed.contains("admin.token: name the host's data folder with --data"), "{closed}");
 }
 
-/// Runs a command whose stdout is this.
+/// Runs a command with this stdout.
 async fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(program());
     command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
@@ -137,7 +138,7 @@ async fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_whose_output_nobody_reads_does_not_panic() {
+async fn a_command_with_a_closed_output_does_not_panic() {
     let stand = Stand::open().await;
     let files = tempfile::tempdir().unwrap();
     let key = files.path().join("key").display().to_string();
@@ -164,7 +165,7 @@ async fn a_command_whose_output_nobody_reads_does_not_panic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn output_that_is_lost_to_a_full_disk_is_a_failure() {
+async fn a_command_fails_if_the_disk_is_too_full_for_its_output() {
     let stand = Stand::open().await;
     let (admin, data) = (stand.shop.addresses().admin.to_string(), stand.shop.data.path().to_str().unwrap());
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -174,7 +175,7 @@ async fn output_that_is_lost_to_a_full_disk_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_name_the_canarys_service_and_the_service_that_is_unknown() {
+async fn the_commands_name_the_service_of_a_canary_and_an_unknown_service() {
     let stand = Stand::open().await;
     stand.send("?canary=5%25", variant("good-2")).await.succeeds(200);
     let candidate = format!("variant  {}\n  no requests yet\n", &digest(&variant("good-2"))[..12]);
@@ -189,7 +190,7 @@ async fn the_commands_name_the_canarys_service_and_the_service_that_is_unknown()
     }
 }
 
-/// Files of compiled code in a cache.
+/// The number of compiled artifacts in a cache.
 fn compiled(folder: &Path) -> usize {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name != "mac-key").count()
@@ -200,10 +201,10 @@ fn in_a_process(options: Options) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_is_compiled_in_a_process_of_its_own_and_only_there() {
+async fn components_are_compiled_only_in_a_separate_process() {
     let mut stand = Stand { shop: Shop::with_options(manifest("", ""), in_a_process).await };
     let cache = stand.shop.data.path().join("cache");
-    assert_eq!(compiled(&cache), 1, "what the process compiled is what the host loaded");
+    assert_eq!(compiled(&cache), 1, "the host loads the artifact that the process compiled");
     let new = stand.deployed("good-2").await;
     stand.serves(&new).await;
     assert_eq!(compiled(&cache), 2);
@@ -222,12 +223,13 @@ async fn a_component_is_compiled_in_a_process_of_its_own_and_only_there() {
     stand.serves(&new).await;
 }
 
-/// A compiler that is ours until a file beside it says what it does instead.
+/// A compiler that behaves normally until a file beside it names another behaviour.
 async fn corruptible(folder: &Path) -> PathBuf {
     let path = folder.join("compiler");
     let does = "test -e \"$0.does\" || exec \"$0.program\" \"$@\"; cat > /dev/null; . \"$0.does\"";
     std::os::unix::fs::symlink(program(), folder.join("compiler.program")).unwrap();
-    // Written by another process: what this one has open for writing cannot be run, and a test beside may inherit that.
+    // Another process writes the file. A program that is open for writing cannot be executed, and a concurrent test could
+    // inherit this process's descriptor.
     let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\"";
     let mut shell = tokio::process::Command::new("sh");
     assert!(shell.arg("-c").arg(write).arg(&path).arg(does).status().await.unwrap().success());
@@ -235,7 +237,7 @@ async fn corruptible(folder: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_compiler_gives_that_is_no_code_or_has_no_end_is_refused() {
+async fn invalid_or_endless_output_of_a_compiler_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let compiler = corruptible(folder.path()).await;
     let options = |options| Options { compiler: Some(compiler.clone()), ..in_a_process(options) };
@@ -253,11 +255,11 @@ async fn what_a_compiler_gives_that_is_no_code_or_has_no_end_is_refused() {
         refuses(&stand.deploy("good-2").await, 422, "DEPLOY_REFUSED", "compiled", reason);
         stand.serves(&old).await;
     }
-    assert_eq!(compiled(&stand.shop.data.path().join("cache")), 1, "nothing of it is kept");
+    assert_eq!(compiled(&stand.shop.data.path().join("cache")), 1, "the cache contains nothing of its output");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_compiler_finds_wrong_is_the_reason() {
+async fn the_compilers_error_is_the_reason_of_the_refusal() {
     let stand = Stand { shop: Shop::with_options(manifest("", ""), in_a_process).await };
     let invalid = r#"(component (core module (func (result i32))) (instance $handler)
         (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
@@ -265,13 +267,14 @@ async fn what_a_compiler_finds_wrong_is_the_reason() {
     refuses(&answer, 422, "DEPLOY_REFUSED", "compiled", "type mismatch");
 }
 
-/// Whether a process runs. One that ended and was not waited for does not.
+/// Whether a process runs. A zombie does not.
 fn runs(process: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
     stat.is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or_default().starts_with('Z'))
 }
 
-/// Something that starts a compiler, waits for it and tells its id. The compiler gets no component until the pipe is written to.
+/// Starts a process that starts a compiler. Returns it and the compiler's id. The compiler waits for a component from the
+/// pipe.
 async fn starts_a_compiler(pipe: &Path) -> (tokio::process::Child, String) {
     let compile = "\"$0\" compile --memory 4294967296 --seconds 60 --wasi 0.2 < \"$1\" > /dev/null & echo $!; wait";
     let mut shell = tokio::process::Command::new("sh");
@@ -283,19 +286,19 @@ async fn starts_a_compiler(pipe: &Path) -> (tokio::process::Child, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compiler_ends_when_the_host_that_started_it_is_killed() {
+async fn a_compiler_ends_when_its_host_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("component");
     let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await.unwrap();
     assert!(made.success());
     let (mut host, compiler) = starts_a_compiler(&pipe).await;
-    // Opens when the compiler's side is open, and is never written to.
+    // Opening blocks until the compiler opens its side. Nothing is ever written.
     let component = tokio::fs::OpenOptions::new().write(true).open(&pipe).await.unwrap();
     let bound = format!("/proc/{compiler}/limits");
     while !std::fs::read_to_string(&bound).unwrap().contains("Max cpu time              60                   60") {
         tokio::task::yield_now().await;
     }
-    assert!(runs(&compiler), "it waits for its component");
+    assert!(runs(&compiler), "the compiler waits for its component");
     host.kill().await.unwrap();
     while runs(&compiler) {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! SIGKILL at any moment of a deploy.
+//! SIGKILL at random moments of a deploy.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -7,11 +7,11 @@ use testing::process::{Operator, Process};
 use super::load::Wire;
 use super::{label, serve, variant};
 
-/// Hosts that crash side by side, and how often each does: fifty times in all.
+/// Hosts that crash in parallel, and the crashes of each: fifty in all.
 const HOSTS: usize = 5;
 const CRASHES: usize = 10;
 
-/// Deploys one component after the other until the host is gone.
+/// Deploys one component after the other until the host dies.
 async fn deploy_on(operator: Operator) {
     for turn in 0.. {
         let component = variant(if turn % 2 == 0 { "good-2" } else { "good-3" });
@@ -21,14 +21,14 @@ async fn deploy_on(operator: Operator) {
     }
 }
 
-/// Asserts that one revision serves, that it is the one which the history says, and that nothing is said to run.
+/// Asserts that the active revision is the one of the history, and that no deploy is reported as running.
 async fn is_consistent(process: &Process) {
     let operator = process.operator();
     let history = operator.history().await;
     let results: Vec<&str> = history.iter().map(|line| line["result"].as_str().unwrap()).collect();
     assert!(!results.contains(&"running"), "{results:?}");
     let in_charge = history.iter().find(|line| ["active", "kept"].contains(&line["result"].as_str().unwrap()));
-    let in_charge = in_charge.expect("something was activated")["to"].as_str().unwrap();
+    let in_charge = in_charge.expect("a revision was activated")["to"].as_str().unwrap();
     assert_eq!(operator.get("/services/variant").await.succeeds(200)["revision"], in_charge);
     let mut wire = Wire::open(process.gateway).await.unwrap();
     for method in ["GET", "POST"] {
@@ -38,7 +38,7 @@ async fn is_consistent(process: &Process) {
     }
 }
 
-/// Kills one host after the other on one folder, each at another moment of a deploy.
+/// Kills one host after the other in one folder, each at another moment of a deploy.
 async fn crash_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = serve(folder.path()).await;
@@ -57,7 +57,7 @@ async fn crash_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
+async fn after_a_kill_the_host_serves_the_revision_in_its_history() {
     let hosts: Vec<_> = (0..HOSTS).map(|_| tokio::spawn(crash_on())).collect();
     for host in hosts {
         host.await.unwrap();
@@ -65,7 +65,7 @@ async fn a_host_that_was_killed_during_deploys_serves_what_its_history_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deploy_that_a_crash_cut_off_is_said_to_be_interrupted() {
+async fn a_deploy_cut_off_by_a_crash_is_recorded_as_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let process = serve(folder.path()).await;
     let operator = process.operator();
@@ -77,7 +77,7 @@ async fn a_deploy_that_a_crash_cut_off_is_said_to_be_interrupted() {
         tokio::task::yield_now().await;
     }
     process.kill().await;
-    assert!(deploy.await.unwrap().is_err(), "the operator got no answer");
+    assert!(deploy.await.unwrap().is_err(), "the deploy got no answer");
     let process = serve(folder.path()).await;
     let history = process.operator().history().await;
     assert_eq!([&history[0]["action"], &history[0]["result"]], ["deploy", "interrupted"]);

@@ -1,4 +1,4 @@
-//! Starts in which one component cannot serve: the others do, and it is said what became of it.
+//! Starts with a component that cannot serve: all others serve, and the host reports the failure.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use testing::{Shop, component, manifest_of, send};
 
 use super::{digest, label, manifest_text, variant};
 
-/// More than the time to the year 2100, in seconds.
+/// Seconds that move the clock beyond the year 2100.
 const A_CENTURY: i64 = 100 * 366 * 86_400;
 
 const OTHER: &str = r#"
@@ -19,7 +19,7 @@ mounts = ["/other"]
 access = "public"
 "#;
 
-/// Another service beside the variant, which has a listener of its own.
+/// A manifest of the variant and another service, which has its own listener.
 fn manifest(limits: &str, variant: &Path, more: &str) -> Manifest {
     let text = manifest_text("watch = \"10m\"", limits, variant.to_str().unwrap());
     let mut manifest = manifest_of(&format!("{OTHER}{text}{more}"));
@@ -40,7 +40,7 @@ async fn history(shop: &Shop, service: &str) -> Vec<Value> {
     shop.operator().get(&format!("/services/{service}/history")).await.succeeds(200).as_array().unwrap().clone()
 }
 
-/// Asserts that a revision of the variant serves, and the other service too.
+/// Asserts that this revision of the variant serves, and also the other service.
 async fn serves(shop: &Shop, digest: &str) {
     let answer = shop.anon().get("/variant/items").await;
     answer.succeeds(200);
@@ -48,14 +48,14 @@ async fn serves(shop: &Shop, digest: &str) {
     assert_eq!(shop.anon().get("/other").await.status, 200);
 }
 
-/// Status, and what is noted of the variant.
+/// The status of `/readyz`, and its note about the variant.
 async fn readiness(shop: &Shop) -> (u16, String) {
     let ready = shop.operator().get("/readyz").await;
     (ready.status.as_u16(), ready.body["notes"]["variant"].as_str().unwrap_or_default().to_owned())
 }
 
-/// A revision that cannot describe itself by now gives way to the one before.
-async fn gives_way(words: &str, limits: &str, why: &str) {
+/// Asserts that a start falls back to the previous revision if the active one can no longer describe itself.
+async fn falls_back(words: &str, limits: &str, why: &str) {
     let mut shop = Shop::with(manifest(limits, &component("guest_variant"), "")).await;
     let old = digest(&variant("good"));
     deploy(&shop, "", variant(words)).await;
@@ -77,17 +77,17 @@ async fn gives_way(words: &str, limits: &str, why: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_traps_in_describe_by_now_gives_way_to_the_revision_before() {
-    gives_way("traps-later", "", "traps-later").await;
+async fn a_start_falls_back_if_the_active_revision_traps_in_describe() {
+    falls_back("traps-later", "", "traps-later").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_hangs_in_describe_by_now_gives_way_to_the_revision_before() {
-    gives_way("hangs-later", "time = \"5s\"", "could not be described").await;
+async fn a_start_falls_back_if_the_active_revision_hangs_in_describe() {
+    falls_back("hangs-later", "time = \"5s\"", "could not be described").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_any_revision_answers_503_on_its_paths_and_the_others_serve() {
+async fn a_service_without_a_revision_answers_503_and_the_others_serve() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("only.wasm");
     std::fs::write(&file, variant("traps-later")).unwrap();
@@ -117,7 +117,7 @@ async fn a_service_without_any_revision_answers_503_on_its_paths_and_the_others_
     assert_eq!((&status.succeeds(200)["revision"], &status.data()["note"]), (&Value::Null, &Value::from(note)));
     shop.restart().await;
     let lines = history(&shop, "variant").await;
-    assert_eq!(lines.len(), 2, "the same refusal has one line: {lines:#?}");
+    assert_eq!(lines.len(), 2, "a repeated refusal has only one line: {lines:#?}");
     assert_eq!([&lines[0]["action"], &lines[0]["result"]], ["start", "refused"], "{lines:#?}");
 
     deploy(&shop, "", variant("good-2")).await;
@@ -127,7 +127,7 @@ async fn a_service_without_any_revision_answers_503_on_its_paths_and_the_others_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_service_that_cannot_serve_keeps_no_other_from_serving() {
+async fn a_new_service_that_fails_does_not_affect_the_others() {
     let mut shop = Shop::with(sound()).await;
     shop.stop().await;
     let folder = tempfile::tempdir().unwrap();
@@ -144,12 +144,12 @@ async fn a_new_service_that_cannot_serve_keeps_no_other_from_serving() {
     assert!(ready.body["notes"]["third"].as_str().unwrap().contains("describe-traps"), "{}", ready.text);
 }
 
-/// A service whose catch-all is the route that the variant `more` adds.
+/// A service with a catch-all route that collides with the one that the variant `more` adds.
 const INSIDE: &str =
     "[services.inside]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/variant/items/more\"]\naccess = \"public\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_whose_routes_collide_with_a_new_service_ends_and_everything_else_serves() {
+async fn a_canary_whose_routes_collide_with_a_new_service_is_ended_at_the_start() {
     let mut shop = Shop::with(sound()).await;
     deploy(&shop, "?canary=5%25", variant("more")).await;
     shop.stop().await;
@@ -163,7 +163,7 @@ async fn a_canary_whose_routes_collide_with_a_new_service_ends_and_everything_el
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_service_whose_routes_collide_with_one_that_serves_gives_way() {
+async fn a_new_service_whose_routes_collide_with_an_older_one_does_not_serve() {
     let mut shop = Shop::with(sound()).await;
     deploy(&shop, "", variant("more")).await;
     shop.stop().await;
@@ -175,7 +175,7 @@ async fn a_new_service_whose_routes_collide_with_one_that_serves_gives_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_of_which_one_cannot_start_falls_back_as_a_whole() {
+async fn a_set_with_a_failing_revision_falls_back_as_a_whole() {
     let mut shop = Shop::with(sound()).await;
     let operator = shop.operator();
     let before = operator.get("/services").await;

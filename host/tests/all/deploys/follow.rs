@@ -1,4 +1,4 @@
-//! For development: a host that takes up every change of a component's file.
+//! `--watch`: the host deploys every changed component file.
 
 use comptoir::host::Options;
 
@@ -7,11 +7,11 @@ use testing::{Shop, manifest_of};
 
 use super::{Stand, digest, manifest_text, variant};
 
-/// Waits until a component was put in charge, and gives the history.
-async fn taken_up(stand: &Stand, component: &[u8]) -> Vec<Value> {
+/// Waits until a component is active, and returns the history.
+async fn deployed(stand: &Stand, component: &[u8]) -> Vec<Value> {
     let new = digest(component);
     let history = stand.until(|history| history[0]["result"] == "active" && history[0]["to"] == new).await;
-    // The disk knows of it a moment before the requests do.
+    // The history has the line a moment before the pointer moves.
     while stand.active().await != new {
         tokio::task::yield_now().await;
     }
@@ -20,7 +20,7 @@ async fn taken_up(stand: &Stand, component: &[u8]) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
+async fn a_changed_file_is_activated_and_a_broken_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("variant.wasm");
     let write = |component: &[u8]| std::fs::write(&file, component).unwrap();
@@ -32,7 +32,7 @@ async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
 
     let second = variant("good-2");
     write(&second);
-    assert_eq!(taken_up(&stand, &second).await[0]["reason"], "its file changed");
+    assert_eq!(deployed(&stand, &second).await[0]["reason"], "its file changed");
 
     for broken in [variant("health-500"), second[..1000].to_vec()] {
         write(&broken);
@@ -42,5 +42,5 @@ async fn a_changed_file_is_put_in_charge_and_a_broken_one_leaves_what_serves() {
 
     let third = variant("good-3");
     write(&third);
-    taken_up(&stand, &third).await;
+    deployed(&stand, &third).await;
 }

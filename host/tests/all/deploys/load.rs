@@ -1,4 +1,4 @@
-//! Clients that send requests without a break and never try again.
+//! Clients that send requests without a pause and never retry.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// One connection, with nothing between the test and the socket that could send a request twice.
+/// A connection without an HTTP client library, which could send a request twice.
 pub struct Wire(SendRequest<Full<Bytes>>);
 
 impl Wire {
@@ -24,7 +24,7 @@ impl Wire {
         Ok(Self(sender))
     }
 
-    /// Status and revision, after the whole body was read.
+    /// Sends a request and reads the whole answer. Returns its status and revision.
     pub async fn send(&mut self, method: &str, path: &str) -> Result<(u16, String), String> {
         let body = if method == "POST" { r#"{"name":"load"}"# } else { "" };
         let request = hyper::Request::builder().method(method).uri(path).header("host", "localhost");
@@ -39,18 +39,17 @@ impl Wire {
     }
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub answered: u64,
-    /// Answers other than 2xx, and what broke.
+    /// Answers other than 2xx, and broken connections.
     pub failures: Vec<String>,
-    /// Requests that began on a revision after another was announced.
+    /// Requests answered by a revision that had been replaced before they began.
     pub stale: Vec<String>,
 }
 
-/// Requests that go on until they are told to end: seven of ten are POST, and every second client makes a connection for
-/// each request.
+/// Clients that send requests until [`Load::end`]. Every second one opens a connection for each request.
 pub struct Load {
     ends: Arc<AtomicBool>,
     answered: watch::Sender<u64>,
@@ -58,8 +57,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Seven of ten requests write. `expected` gives the label of the revision that must answer a request which begins now;
-    /// none means any.
+    /// Starts clients; seven of ten requests are POST. `expected` returns the label of the revision that must answer a request
+    /// that begins now. None means any.
     pub fn begin(
         gateway: SocketAddr,
         clients: usize,
@@ -68,7 +67,7 @@ impl Load {
         Self::of(gateway, clients, 7, expected)
     }
 
-    /// The same without writes, which take as long as a disk does that others use too.
+    /// Starts clients that only read, because the time of writes depends on a disk that other tests use.
     pub fn reading(gateway: SocketAddr, clients: usize) -> Self {
         Self::of(gateway, clients, 0, || None)
     }
@@ -103,7 +102,7 @@ impl Load {
                     };
                     match used.send(method, "/variant/items").await {
                         Ok((200 | 201, revision)) => {
-                            // A later one may have been announced since.
+                            // Another revision may have been announced since.
                             let now = expected();
                             if newest.is_some() && now == newest && Some(&revision) != newest.as_ref() {
                                 tally.stale.push(format!("{revision} instead of {newest:?}"));
@@ -126,18 +125,18 @@ impl Load {
         Self { ends, answered, clients }
     }
 
-    /// Waits until so many more requests were answered.
+    /// Waits for this many more answers.
     pub async fn run(&self, requests: u64) {
         let mut answered = self.answered.subscribe();
         let until = *answered.borrow() + requests;
-        answered.wait_for(|answered| *answered >= until).await.expect("this sends it");
+        answered.wait_for(|answered| *answered >= until).await.expect("this owns the sender");
     }
 
     pub async fn end(self) -> Tally {
         self.ends.store(true, Ordering::Relaxed);
         let mut all = Tally::default();
         for client in self.clients {
-            let tally = client.await.expect("a client does not panic");
+            let tally = client.await.expect("no client panics");
             all.answered += tally.answered;
             all.failures.extend(tally.failures);
             all.stale.extend(tally.stale);
@@ -147,7 +146,7 @@ impl Load {
 }
 
 impl Tally {
-    /// Asserts that nobody noticed anything.
+    /// Asserts that every request succeeded on the right revision.
     #[track_caller]
     pub fn lost_nothing(&self) {
         let failures = &self.failures;
@@ -164,6 +163,6 @@ impl Tally {
             self.stale.len(),
             self.stale
         );
-        assert!(self.answered > 0, "there was no request");
+        assert!(self.answered > 0, "no request was answered");
     }
 }

@@ -1,11 +1,11 @@
-//! Components that are not taken: each for a reason of its own, while what serves goes on.
+//! Components that a deploy refuses, each with its own reason. The active revision keeps serving.
 
 use testing::component;
 
 use super::load::Load;
 use super::{Stand, digest, manifest, refuses, variant};
 
-/// A component that can be compiled and linked, and traps before anything of it is called.
+/// A component that compiles and links, but traps while it is instantiated.
 const TRAPS_AT_START: &str = r#"(component
     (core module $code (func $start unreachable) (start $start) (func (export "handle")))
     (core instance $instance (instantiate $code))
@@ -15,7 +15,7 @@ const TRAPS_AT_START: &str = r#"(component
     (instance $service)
     (export "comptoir:platform/service@0.1.0" (instance $service)))"#;
 
-/// The right names around code that no compiler accepts.
+/// A component with the right exports and code that does not compile.
 const INVALID_CODE: &str = r#"(component
     (core module (func (result i32)))
     (instance $handler)
@@ -30,7 +30,7 @@ const HANDLES_NOTHING: &str = r#"(component
     (instance $handler)
     (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
 
-/// Four megabytes of imports.
+/// A component with four megabytes of imports.
 fn imports_much() -> String {
     imports_of_names(&"x".repeat(400), 10_000)
 }
@@ -46,7 +46,7 @@ fn text(component: &str) -> Vec<u8> {
     wat::parse_str(component).unwrap()
 }
 
-/// What is sent, the step that refuses it, and a part of the reason.
+/// The component, the step that refuses it, and a part of the reason.
 fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
     let good = variant("good");
     let auth = std::fs::read(component("auth")).unwrap();
@@ -94,7 +94,7 @@ fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thirty_bad_components_are_refused_with_a_reason_each_while_the_old_one_goes_on() {
+async fn thirty_bad_components_are_refused_while_the_old_revision_serves() {
     let stand = Stand::with(manifest("probe_time = \"1s\"", "")).await;
     let old = stand.active().await;
     let load = Load::begin(stand.shop.addresses().gateway, 2, || None);
@@ -104,7 +104,7 @@ async fn thirty_bad_components_are_refused_with_a_reason_each_while_the_old_one_
         let sent = digest(&component);
         let answer = stand.send("?reason=a+try", component).await;
         refuses(&answer, 422, "DEPLOY_REFUSED", step, reason);
-        assert!(answer.text.len() < 20_000, "{step}, {reason}: an answer of {} bytes", answer.text.len());
+        assert!(answer.text.len() < 20_000, "{step}, {reason}: the answer has {} bytes", answer.text.len());
         let line = &stand.history().await[0];
         assert_eq!([&line["action"], &line["result"], &line["reason"]], ["deploy", "refused", "a try"], "{line:#}");
         assert_eq!([&line["from"], &line["to"], &line["by"]], [&old, &sent, "operator"], "{line:#}");
@@ -113,12 +113,12 @@ async fn thirty_bad_components_are_refused_with_a_reason_each_while_the_old_one_
     }
     load.end().await.lost_nothing();
     stand.serves(&old).await;
-    assert_eq!(stand.status().await["kept"], serde_json::json!([]), "nothing of them stays");
+    assert_eq!(stand.status().await["kept"], serde_json::json!([]), "no refused component is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_whose_describe_computes_without_end_is_refused_after_its_computing_time() {
-    // Were it bounded by its whole time alone, nobody would wait for the end of this test.
+async fn a_component_that_loops_in_describe_is_refused_after_its_cpu_limit() {
+    // Only the CPU limit can end it within the duration of this test.
     let stand = Stand::with(manifest("", "cpu = \"200ms\", time = \"1h\"")).await;
     let old = stand.active().await;
     let answer = stand.deploy("describe-loops").await;
@@ -128,18 +128,18 @@ async fn a_component_whose_describe_computes_without_end_is_refused_after_its_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_with_a_thousand_long_routes_serves_and_others_are_switched_beside_it() {
+async fn a_component_with_a_thousand_long_routes_serves_and_slows_no_other_swap() {
     let stand = Stand::open().await;
     let many = stand.deployed("many-routes").await;
     stand.serves(&many).await;
     assert!(stand.status().await["routes"].as_array().unwrap().len() > 980);
     let report = stand.deploy("good-2").await;
     let gone = report.succeeds(200)["differences"].as_array().unwrap().len();
-    assert_eq!(gone, 980, "each route that is gone is told");
+    assert_eq!(gone, 980, "the report lists each removed route");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_changed_on_the_way_are_refused() {
+async fn a_component_that_differs_from_its_announced_digest_is_refused() {
     let stand = Stand::open().await;
     let old = stand.active().await;
     let announced = "0".repeat(64);
@@ -150,7 +150,7 @@ async fn bytes_that_changed_on_the_way_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_is_too_large_is_refused_and_written_down() {
+async fn a_component_over_the_size_limit_is_refused_and_recorded() {
     let stand = Stand::with(manifest("component = \"200 KiB\"", "")).await;
     let old = stand.active().await;
     let answer = stand.send("?reason=large", vec![0; 300 << 10]).await;
@@ -162,7 +162,7 @@ async fn a_component_that_is_too_large_is_refused_and_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_another_program_made_newer_refuses_a_component_that_does_not_know_its_schema() {
+async fn a_component_older_than_its_databases_schema_is_refused() {
     let mut stand = Stand::open().await;
     stand.shop.stop().await;
     stand.shop.set_schema_version("variant", 2).await;

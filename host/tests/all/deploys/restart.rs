@@ -1,4 +1,4 @@
-//! What a host serves that starts again.
+//! Which revisions a restarted host serves.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use comptoir::manifest::Manifest;
 
 use super::{Stand, digest, manifest, variant};
 
-/// The manifest, with another file for the component.
+/// The manifest with another component file.
 fn with_component(file: &Path) -> Manifest {
     let mut manifest = manifest("", "");
     manifest.services.get_mut("variant").unwrap().component = file.to_owned();
@@ -14,7 +14,7 @@ fn with_component(file: &Path) -> Manifest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_serves_what_was_deployed_last_and_not_the_file_of_the_manifest() {
+async fn a_restart_serves_the_last_deployed_revision_not_the_manifests_file() {
     let mut stand = Stand::open().await;
     let shipped = stand.active().await;
     let new = stand.deployed("good-2").await;
@@ -24,11 +24,11 @@ async fn a_restart_serves_what_was_deployed_last_and_not_the_file_of_the_manifes
     stand.serves(&shipped).await;
     stand.shop.restart().await;
     stand.serves(&shipped).await;
-    assert_eq!(stand.history().await.len(), 3, "a restart that changes nothing has no line");
+    assert_eq!(stand.history().await.len(), 3, "a restart without changes is not in the history");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_needs_no_file_of_the_manifest() {
+async fn a_restart_does_not_need_the_manifests_file() {
     let mut stand = Stand::open().await;
     let new = stand.deployed("good-2").await;
     stand.shop.stop().await;
@@ -37,7 +37,7 @@ async fn a_restart_needs_no_file_of_the_manifest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_without_stored_components_serves_the_file_of_the_manifest_if_that_was_active() {
+async fn without_stored_components_a_restart_serves_the_manifests_file_if_it_was_active() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     stand.shop.stop().await;
@@ -47,7 +47,7 @@ async fn a_restart_without_stored_components_serves_the_file_of_the_manifest_if_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_that_cannot_serve_what_was_active_says_so() {
+async fn a_restart_that_cannot_serve_the_active_revision_reports_it() {
     let mut stand = Stand::open().await;
     let new = stand.deployed("good-2").await;
     stand.shop.stop().await;
@@ -57,7 +57,7 @@ async fn a_restart_that_cannot_serve_what_was_active_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_the_manifest_that_was_active_before_is_said_not_to_be_active() {
+async fn the_host_reports_that_the_manifests_file_is_no_longer_active() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let file = stand.shop.data.path().join("built.wasm");
@@ -79,14 +79,14 @@ async fn a_file_of_the_manifest_that_was_active_before_is_said_not_to_be_active(
     stand.serves(&new).await;
     let note = said(&stand).await;
     for part in [&old[..12], &new[..12], &format!("comptoir deploy variant {}", file.display())] {
-        assert!(note.contains(part), "`{part}` is not in: {note}");
+        assert!(note.contains(part), "the note lacks `{part}`: {note}");
     }
     assert_eq!(stand.deployed("good").await, old);
     assert_eq!(said(&stand).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_whose_deploy_was_interrupted_is_taken_from_the_manifest() {
+async fn a_component_whose_deploy_was_interrupted_is_loaded_from_the_manifest() {
     let mut stand = Stand::open().await;
     let file = stand.shop.data.path().join("built.wasm");
     std::fs::write(&file, variant("good-2")).unwrap();
@@ -104,7 +104,7 @@ async fn a_component_whose_deploy_was_interrupted_is_taken_from_the_manifest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_active_is_stored_again_when_it_is_deployed_again_or_started_with() {
+async fn a_missing_stored_component_is_stored_again_by_a_deploy_or_a_start() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let new = stand.deployed("good-2").await;
@@ -128,7 +128,7 @@ async fn what_is_active_is_stored_again_when_it_is_deployed_again_or_started_wit
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_file_in_the_manifest_is_taken_at_the_start_once_it_passes() {
+async fn a_start_activates_the_manifests_new_file_once_it_passes_the_probes() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let file = stand.shop.data.path().join("built.wasm");

@@ -1,11 +1,11 @@
-//! Going back: at once, by name, without the disk, and over migrations.
+//! Rollbacks: at once, by digest, without the disk, and across migrations.
 
 use serde_json::json;
 
 use super::{Stand, digest, variant};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_serves_the_revision_before_at_once_and_after_a_restart() {
+async fn a_rollback_activates_the_previous_revision_and_survives_a_restart() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let new = stand.deployed("good-2").await;
@@ -22,7 +22,7 @@ async fn a_rollback_serves_the_revision_before_at_once_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_rollback_goes_no_step_forward_unless_its_target_is_named() {
+async fn a_second_rollback_never_goes_forward_unless_its_target_is_named() {
     let mut stand = Stand::open().await;
     let first = stand.active().await;
     let second = stand.deployed("good-2").await;
@@ -35,7 +35,7 @@ async fn a_second_rollback_goes_no_step_forward_unless_its_target_is_named() {
         stand.serves(&first).await;
         stand.shop.restart().await;
     }
-    // Once it is activated again it is a revision like any other.
+    // After another activation it is a rollback target again.
     stand.roll_back(&format!("?to={second}")).await.succeeds(200);
     stand.deployed("good-3").await;
     assert_eq!(stand.roll_back("").await.succeeds(200)["to"], second);
@@ -57,7 +57,7 @@ async fn a_rollback_needs_neither_the_stored_components_nor_the_compiler() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_goes_to_the_revision_that_is_named() {
+async fn a_rollback_may_name_its_target() {
     let stand = Stand::open().await;
     let first = stand.active().await;
     let second = stand.deployed("good-2").await;
@@ -73,7 +73,7 @@ async fn a_rollback_goes_to_the_revision_that_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_revision_before_there_is_no_way_back() {
+async fn without_a_previous_revision_a_rollback_is_refused() {
     let stand = Stand::open().await;
     stand.deploy("health-500").await.refuses(422, "DEPLOY_REFUSED");
     stand.roll_back("").await.refuses(409, "NOTHING_BEFORE");
@@ -82,7 +82,7 @@ async fn without_a_revision_before_there_is_no_way_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revision_that_is_not_compiled_any_more_is_taken_from_the_disk() {
+async fn a_rollback_loads_a_revision_from_the_disk_if_it_is_no_longer_in_memory() {
     let stand = Stand::with(super::manifest("keep = 1", "")).await;
     let first = stand.active().await;
     for words in ["good-2", "good-3"] {
@@ -95,7 +95,7 @@ async fn a_revision_that_is_not_compiled_any_more_is_taken_from_the_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_revision_before_an_additive_migration_can_serve_after_it() {
+async fn the_previous_revision_can_serve_after_an_additive_migration() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let new = stand.deployed("additive").await;
@@ -112,7 +112,7 @@ async fn the_revision_before_an_additive_migration_can_serve_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_failed_leaves_the_way_back_open() {
+async fn a_failed_migration_does_not_prevent_a_rollback() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     stand.deploy("failing").await.refuses(422, "DEPLOY_REFUSED");

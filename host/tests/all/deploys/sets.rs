@@ -1,4 +1,4 @@
-//! Several components in one deploy: all of them or none.
+//! Sets: several components in one deploy, all or none.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use testing::{Shop, component, manifest_of, send};
 
 use super::{digest, manifest_text, variant};
 
-/// A service that describes nothing, under another digest for each mark.
+/// A component without a description. Each mark gives it another digest.
 fn plain(mark: u8) -> Vec<u8> {
     let mut bytes = std::fs::read(component("guest_plain_p2")).unwrap();
     bytes.extend([0, 2, 1, mark]);
@@ -25,14 +25,14 @@ access = "public"
     Shop::with(manifest_of(&format!("{other}{text}"))).await
 }
 
-/// The digests in charge: of the plain service and of the variant.
+/// The active digests of the plain service and of the variant.
 async fn active(shop: &Shop) -> [String; 2] {
     let services = shop.operator().get("/services").await;
     let revision = |at: usize| services.data()[at]["revision"].as_str().unwrap().to_owned();
     [revision(0), revision(1)]
 }
 
-/// `comptoir deploy-set` with these two components.
+/// Runs `comptoir deploy-set` with these two components.
 async fn deploy_set(shop: &Shop, plain: &[u8], variant: &[u8]) -> std::process::Output {
     let files = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
@@ -51,7 +51,7 @@ async fn newest(shop: &Shop, service: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_is_put_in_charge_as_a_whole() {
+async fn a_set_is_activated_as_a_whole() {
     let mut shop = open().await;
     let set = deploy_set(&shop, &plain(1), &variant("good-2")).await;
     let said = String::from_utf8_lossy(&set.stdout).into_owned();
@@ -81,7 +81,7 @@ async fn a_set_with_one_bad_component_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_of_which_one_goes_wrong_is_taken_back_as_a_whole() {
+async fn a_set_with_one_failing_revision_is_reverted_as_a_whole() {
     let shop = open().await;
     let before = active(&shop).await;
     let set = deploy_set(&shop, &plain(1), &variant("traps")).await;
@@ -96,7 +96,7 @@ async fn a_set_of_which_one_goes_wrong_is_taken_back_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_does_not_tear_a_set_apart_that_is_watched() {
+async fn a_restart_keeps_a_watched_set_together() {
     let mut shop = open().await;
     let before = active(&shop).await;
     let set = deploy_set(&shop, &plain(1), &variant("fails-post")).await;
@@ -116,7 +116,7 @@ async fn a_restart_does_not_tear_a_set_apart_that_is_watched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_sets_at_once_activate_one_of_them_or_both_in_turn_and_never_a_mixture() {
+async fn two_concurrent_sets_never_mix() {
     let shop = open().await;
     for round in 0..4_u8 {
         let before = active(&shop).await;
@@ -128,13 +128,16 @@ async fn two_sets_at_once_activate_one_of_them_or_both_in_turn_and_never_a_mixtu
         let succeeded: Vec<_> =
             [(first, one), (second, two)].into_iter().filter(|(set, _)| set.status.success()).collect();
         let expected: Vec<_> = succeeded.iter().map(|(_, digests)| digests).collect();
-        assert!(expected.contains(&&after) || (expected.is_empty() && after == before), "{after:?} of {expected:?}");
-        assert_eq!(shop.operator().get("/canary").await.succeeds(200), &Value::Null, "nothing stays staged");
+        assert!(
+            expected.contains(&&after) || (expected.is_empty() && after == before),
+            "{after:?} is active, expected {expected:?}"
+        );
+        assert_eq!(shop.operator().get("/canary").await.succeeds(200), &Value::Null, "no set stays staged");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_that_is_staged_is_nobody_elses_until_it_ends() {
+async fn the_services_of_a_staged_set_refuse_other_changes() {
     let mut shop = open().await;
     let stage = async |shop: &Shop, service: &str, query: &str, component: Vec<u8>| {
         let path = format!("/services/{service}?{query}");
@@ -166,7 +169,7 @@ async fn a_set_that_is_staged_is_nobody_elses_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_in_which_nothing_or_only_one_is_new_succeeds_and_what_is_active_gets_no_line_of_a_promotion() {
+async fn a_set_may_contain_active_revisions_which_get_no_line_in_the_history() {
     let shop = open().await;
     let before = active(&shop).await;
     let other = std::fs::read(component("guest_plain_p2")).unwrap();
@@ -187,7 +190,7 @@ async fn a_set_in_which_nothing_or_only_one_is_new_succeeds_and_what_is_active_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_deploys_of_one_service_leave_the_way_back_of_another() {
+async fn many_deploys_of_one_service_keep_the_rollback_targets_of_another() {
     let mut shop = open().await;
     let before = active(&shop).await;
     let put = async |shop: &Shop, service: &str, component: Vec<u8>| {
@@ -198,7 +201,7 @@ async fn many_deploys_of_one_service_leave_the_way_back_of_another() {
     for mark in 1..=21 {
         put(&shop, "other", plain(mark)).await;
     }
-    // As after a clock that went back: whatever else lies there looks newer than what is active.
+    // As if the clock was set back: all other components look newer than the active one.
     let revisions = shop.data.path().join("revisions");
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 30);
     for entry in std::fs::read_dir(&revisions).unwrap() {
@@ -212,11 +215,11 @@ async fn many_deploys_of_one_service_leave_the_way_back_of_another() {
     shop.restart().await;
     assert_eq!(active(&shop).await[1], before[1]);
     let kept = std::fs::read_dir(&revisions).unwrap().count();
-    assert!(kept <= 22, "{kept} components are kept for the two services");
+    assert!(kept <= 22, "the two services keep {kept} components");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_is_not_mixed_with_a_canary_that_runs() {
+async fn a_set_is_refused_while_a_canary_runs() {
     let shop = open().await;
     let begun = shop.operator().request(Method::PUT, "/services/variant?canary=5%25").body(variant("good-3"));
     send(begun).await.succeeds(200);

@@ -1,4 +1,4 @@
-//! The shop's own services, swapped with copies of themselves: nobody notices.
+//! Swaps of the shop's services with copies of themselves, which no client notices.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use testing::{PASSWORD, Shop, component, send};
 
-/// The same code under another digest: a custom section without contents at its end.
+/// The same code with another digest, because an empty custom section is added.
 pub(super) fn copy(name: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component(name)).unwrap();
     bytes.extend([0, 5, 4]);
@@ -24,7 +24,7 @@ async fn swap(shop: &Shop, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lockouts_sessions_and_stock_are_the_same_after_a_swap() {
+async fn lockouts_sessions_and_stock_survive_a_swap() {
     let shop = Shop::open().await;
     let user = shop.user("marta").await;
     shop.user("guessed").await;
@@ -53,11 +53,11 @@ async fn lockouts_sessions_and_stock_are_the_same_after_a_swap() {
     shop.admin().await;
 }
 
-/// Stock that is sold off within a few rounds of orders.
+/// Stock that sells out within a few rounds of orders.
 const PRODUCT: i64 = 3;
 const STOCK: usize = 20;
 
-/// Puts the copy of `orders` in charge, or goes back. Both are compiled already.
+/// Activates the copy of `orders`, or rolls back. Both are compiled already.
 async fn turn(shop: &Shop, to_copy: bool) -> String {
     let operator = shop.operator();
     let request = if to_copy {
@@ -69,7 +69,7 @@ async fn turn(shop: &Shop, to_copy: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_ordered_while_orders_is_swapped_is_sold_once_and_every_order_is_answered() {
+async fn orders_during_a_swap_are_all_answered_and_sell_each_unit_once() {
     let shop = Shop::open().await;
     let buyers = [shop.user("ada").await, shop.user("bob").await];
     let order = json!({ "items": [{ "product_id": PRODUCT, "quantity": 1 }] });
@@ -97,5 +97,5 @@ async fn what_is_ordered_while_orders_is_swapped_is_sold_once_and_every_order_is
         );
     }
     let ids: BTreeSet<String> = sold.iter().map(|answer| answer.data()["id"].to_string()).collect();
-    assert_eq!(listed, ids, "what was answered with 201 is there, and nothing else");
+    assert_eq!(listed, ids, "the list has exactly the orders that were answered with 201");
 }

@@ -1,4 +1,4 @@
-//! Components that must be signed: `signers` in the manifest.
+//! Signed components: `signers` in the manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use testing::{Answer, Shop, manifest_of, options, send};
 
 const DAY: u64 = 24 * 3600;
 
-/// A folder with keys, and with the component that the manifest names.
+/// A folder with keys and the manifest's component.
 struct Bench {
     folder: TempDir,
 }
@@ -37,13 +37,13 @@ impl Bench {
         SigningKey::read(&file).or_else(|_| SigningKey::create(&file)).unwrap()
     }
 
-    /// A manifest that lists these keys.
+    /// A manifest that lists these keys as signers.
     fn manifest(&self, keys: &[&str]) -> Manifest {
         let keys: Vec<_> = keys.iter().map(|name| self.key(name).public().to_string()).collect();
         manifest_of(&manifest_text(&format!("signers = {keys:?}"), "", self.component().to_str().unwrap()))
     }
 
-    /// Signs the file that the manifest names, whatever it is now.
+    /// Signs the current content of the manifest's component file.
     fn sign(&self, key: &str, version: u64) {
         let signature = self.signature(key, &std::fs::read(self.component()).unwrap(), version);
         std::fs::write(beside(&self.component()), signature.line()).unwrap();
@@ -53,17 +53,17 @@ impl Bench {
         self.key(key).sign("variant", &digest(component), version, Clock::default().unix_seconds() + DAY)
     }
 
-    /// A host that lists the key `one`, with the component signed by it in version 5.
+    /// A host with the signer `one`, which signed the component as version 5.
     async fn open(&self) -> Stand {
         self.sign("one", 5);
         Stand { shop: Shop::with(self.manifest(&["one"])).await }
     }
 
-    /// Why a host does not start on an empty folder.
+    /// The error with which a host refuses to start in an empty folder.
     async fn complaint(&self, keys: &[&str]) -> String {
         let data = tempfile::tempdir().unwrap();
         let started = Host::start(self.manifest(keys), data.path(), options(&Clock::default())).await;
-        started.err().expect("it does not start").to_string()
+        started.err().expect("the host does not start").to_string()
     }
 }
 
@@ -75,7 +75,7 @@ impl Stand {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_lists_signers_starts_with_what_one_of_them_signed_and_with_nothing_else() {
+async fn a_start_with_signers_accepts_only_components_that_one_of_them_signed() {
     let bench = Bench::new();
     let file = bench.component().to_str().unwrap().to_owned();
     let unsigned = bench.complaint(&["one"]).await;
@@ -94,7 +94,7 @@ async fn a_host_that_lists_signers_starts_with_what_one_of_them_signed_and_with_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_whose_signature_is_not_good_is_refused_and_says_why() {
+async fn a_component_with_an_invalid_signature_is_refused_with_the_reason() {
     let bench = Bench::new();
     let stand = bench.open().await;
     let old = stand.active().await;
@@ -136,7 +136,7 @@ async fn a_component_whose_signature_is_not_good_is_refused_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_history_and_the_audit_log_say_which_key_signed() {
+async fn the_history_and_the_audit_log_name_the_signing_key() {
     let bench = Bench::new();
     let mut stand = bench.open().await;
     let new = variant("good-2");
@@ -156,7 +156,7 @@ async fn the_history_and_the_audit_log_say_which_key_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_taken_once_is_gone_back_to_and_started_with_after_its_time() {
+async fn an_accepted_revision_may_be_used_after_its_signature_expired() {
     let bench = Bench::new();
     let mut stand = bench.open().await;
     let (old, new) = (stand.active().await, variant("good-2"));
@@ -171,7 +171,7 @@ async fn what_was_taken_once_is_gone_back_to_and_started_with_after_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_replaced_by_listing_two_for_a_while_and_what_only_the_old_one_signed_serves_no_more() {
+async fn a_key_is_replaced_by_listing_both_for_a_while() {
     let bench = Bench::new();
     let mut stand = bench.open().await;
     let old = stand.active().await;
@@ -206,7 +206,7 @@ async fn a_key_is_replaced_by_listing_two_for_a_while_and_what_only_the_old_one_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_whose_manifest_begins_to_list_signers_asks_for_the_signature_of_what_serves() {
+async fn a_manifest_with_new_signers_needs_a_signature_of_the_active_component() {
     let bench = Bench::new();
     let mut stand = Stand { shop: Shop::with(bench.manifest(&[])).await };
     let old = stand.active().await;
@@ -217,7 +217,7 @@ async fn a_host_whose_manifest_begins_to_list_signers_asks_for_the_signature_of_
     bench.sign("one", 1);
     stand.shop.start_again_as(bench.manifest(&["one"]), None).await.unwrap();
     stand.serves(&old).await;
-    // The file is not needed any more, and an older one beside it is not taken.
+    // The file is no longer needed, and an older one beside it is ignored.
     std::fs::write(bench.component(), variant("good-2")).unwrap();
     bench.sign("one", 0);
     stand.shop.restart().await;
@@ -228,7 +228,7 @@ async fn a_host_whose_manifest_begins_to_list_signers_asks_for_the_signature_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_older_than_anything_that_was_taken_is_refused_whatever_serves() {
+async fn a_version_below_the_highest_accepted_one_is_refused_after_a_rollback_too() {
     let bench = Bench::new();
     let mut stand = bench.open().await;
     let [second, third, never] = ["good-2", "good-3", "good-4"].map(variant);
@@ -236,7 +236,7 @@ async fn what_is_older_than_anything_that_was_taken_is_refused_whatever_serves()
         let line = bench.signature("one", component, version);
         stand.send_signed(component.clone(), line.line()).await.succeeds(200);
     }
-    // An older signature of what serves must not open the way for what is between the two.
+    // An older signature of the active component must not allow a version between the two.
     let old = [(&third, 6), (&never, 8), (&never, 9), (&second, 7)];
     let refuses_old = async |stand: &Stand| {
         for (component, version) in old {
@@ -257,7 +257,7 @@ async fn what_is_older_than_anything_that_was_taken_is_refused_whatever_serves()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_on_trial_is_not_put_in_charge_when_the_time_of_its_signature_is_over() {
+async fn a_canary_with_an_expired_signature_cannot_be_promoted() {
     let bench = Bench::new();
     let stand = bench.open().await;
     let (old, new) = (stand.active().await, variant("good-2"));
@@ -274,7 +274,7 @@ async fn what_is_on_trial_is_not_put_in_charge_when_the_time_of_its_signature_is
     let late = send(operator.request(Method::POST, "/canary/promote")).await;
     refuses(&late, 422, "DEPLOY_REFUSED", "verified", "its signature expired at 20");
     stand.serves(&old).await;
-    assert_eq!(operator.get("/canary").await.succeeds(200)["share"], "5%", "it is tried as before");
+    assert_eq!(operator.get("/canary").await.succeeds(200)["share"], "5%", "the canary keeps its share");
     send(operator.request(Method::POST, "/canary/abort")).await.succeeds(200);
     stage(7, now + 3 * DAY).await;
     let promoted = send(operator.request(Method::POST, "/canary/promote")).await;
@@ -283,7 +283,7 @@ async fn what_is_on_trial_is_not_put_in_charge_when_the_time_of_its_signature_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_serves_and_is_not_the_manifests_file_is_signed_in_the_data_folder() {
+async fn the_signature_of_a_deployed_component_belongs_into_the_data_folder() {
     let bench = Bench::new();
     let mut stand = Stand { shop: Shop::with(bench.manifest(&[])).await };
     let new = stand.deployed("good-2").await;
@@ -301,7 +301,7 @@ async fn what_serves_and_is_not_the_manifests_file_is_signed_in_the_data_folder(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_was_sent_unsigned_is_taken_at_a_start_once_it_lies_there_signed() {
+async fn a_component_deployed_without_a_signature_starts_once_it_is_signed() {
     let bench = Bench::new();
     let mut stand = bench.open().await;
     let (old, new) = (stand.active().await, variant("good-2"));
@@ -315,7 +315,7 @@ async fn a_component_that_was_sent_unsigned_is_taken_at_a_start_once_it_lies_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_or_a_record_of_them_that_cannot_be_read_is_named() {
+async fn an_unreadable_signature_or_record_is_named() {
     let bench = Bench::new();
     let path = beside(&bench.component());
     std::fs::create_dir(&path).unwrap();
@@ -336,7 +336,7 @@ async fn a_signature_or_a_record_of_them_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_makes_keys_and_signatures_and_a_deploy_sends_what_lies_beside_the_file() {
+async fn the_command_creates_keys_and_signatures_and_a_deploy_sends_the_signature_file() {
     let bench = Bench::new();
     let stand = bench.open().await;
     let path = |name: &str| bench.folder.path().join(name).to_str().unwrap().to_owned();

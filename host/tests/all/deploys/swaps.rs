@@ -1,4 +1,4 @@
-//! Tens of swaps while requests go on without a break: nobody notices but by the name of the revision.
+//! Tens of swaps under continuous load. Clients notice only the revision's name.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,14 +8,14 @@ use testing::send;
 use super::load::{Load, Wire};
 use super::{label, serve, variant};
 
-/// Swaps between two revisions, every fourth by a rollback.
+/// The number of swaps between two revisions. Every fourth is a rollback.
 const SWAPS: usize = 40;
 
-/// Descriptors that may come and go with what the host does beside: connections that are not yet closed, a database's readers.
+/// Descriptors that may come and go for other reasons, such as closing connections and database readers.
 const SLACK: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn swaps_under_load_lose_no_request_and_leave_nothing_behind() {
+async fn swaps_under_load_lose_no_request_and_leak_no_descriptor() {
     let folder = tempfile::tempdir().unwrap();
     let process = serve(folder.path()).await;
     let operator = process.operator();
@@ -28,7 +28,7 @@ async fn swaps_under_load_lose_no_request_and_leave_nothing_behind() {
     load.run(200).await;
     let before = process.descriptors();
     for swap in 0..SWAPS {
-        // What began during the swap may be answered by either.
+        // A request that begins during the swap may get either revision.
         *expected.lock().unwrap() = None;
         let answer = if swap % 4 == 3 {
             send(operator.request(Method::POST, "/services/variant/rollback")).await
@@ -42,7 +42,7 @@ async fn swaps_under_load_lose_no_request_and_leave_nothing_behind() {
     }
     let after = process.descriptors();
     load.end().await.lost_nothing();
-    assert!(after <= before + SLACK, "{before} file descriptors became {after}");
+    assert!(after <= before + SLACK, "the host had {before} file descriptors before the swaps and {after} after them");
     let mut wire = Wire::open(process.gateway).await.unwrap();
     assert_eq!(wire.send("GET", "/variant/items").await.unwrap().0, 200);
     process.kill().await;

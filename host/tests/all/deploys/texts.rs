@@ -1,25 +1,28 @@
-//! The texts of migrations: what ran under a number stays what that number means.
+//! The SQL of a migration must not change after it ran.
 
 use testing::manifest_of;
 
 use super::{Stand, digest, manifest_text, refuses, variant};
 
-/// A variant in which one text stands for another of the same length.
+/// A variant in which a text is replaced by another of the same length.
 fn rewritten(words: &str, text: &str, other: &str) -> Vec<u8> {
     let mut bytes = variant(words);
-    let found = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("the text is there");
+    let found = bytes
+        .windows(text.len())
+        .position(|window| window == text.as_bytes())
+        .expect("the component contains the text");
     bytes[found..found + text.len()].copy_from_slice(other.as_bytes());
     bytes
 }
 
-/// What the record of a host that is stopped is made to say.
+/// Changes the deploy record of a stopped host.
 fn change_record(stand: &Stand, sql: &str) {
     let record = rusqlite::Connection::open(stand.shop.data.path().join("deploys.db")).unwrap();
     assert!(record.execute(sql, []).unwrap() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_changed_the_text_of_a_migration_that_ran_is_refused_and_told_what_to_do() {
+async fn a_component_that_changed_a_migration_that_ran_is_refused_with_the_next_step() {
     let stand = Stand::open().await;
     let other_first = rewritten("good-2", "CREATE TABLE flags", "CREATE TABLE Flags");
     let answer = stand.send("", other_first).await;
@@ -42,7 +45,7 @@ async fn a_component_that_changed_the_text_of_a_migration_that_ran_is_refused_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_database_from_before_texts_were_remembered_the_first_component_is_believed() {
+async fn an_old_database_without_stored_texts_accepts_those_of_the_first_component() {
     let mut stand = Stand::open().await;
     stand.shop.stop().await;
     change_record(&stand, "DELETE FROM migrations");
@@ -53,7 +56,7 @@ async fn of_a_database_from_before_texts_were_remembered_the_first_component_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_database_from_before_texts_were_remembered_what_served_is_believed_before_a_new_file() {
+async fn an_old_database_without_stored_texts_accepts_those_of_the_active_revision_first() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("variant.wasm");
     std::fs::write(&file, variant("good")).unwrap();
@@ -71,7 +74,7 @@ async fn of_a_database_from_before_texts_were_remembered_what_served_is_believed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_and_a_way_back_do_not_ask_for_texts_and_what_is_new_does() {
+async fn only_new_components_are_checked_for_changed_migrations() {
     let mut stand = Stand::open().await;
     let old = stand.active().await;
     let new = stand.deployed("good-2").await;

@@ -1,4 +1,4 @@
-//! Deploys at two hosts on one database in PostgreSQL.
+//! Deploys on two hosts that share a PostgreSQL database.
 
 use testing::databases::Database;
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn what_only_adds_at_one_host_lets_the_other_start_again_and_both_go_back() {
+async fn after_an_additive_migration_on_one_host_the_other_restarts_and_both_roll_back() {
     let database = std::sync::Arc::new(Database::create().await);
     let stand =
         || async { Stand { shop: Shop::on(Some(database.clone()), manifest("", ""), |options| options).await } };
@@ -15,7 +15,7 @@ async fn what_only_adds_at_one_host_lets_the_other_start_again_and_both_go_back(
     let new = one.deployed("additive").await;
     assert_ne!(old, new);
     assert_eq!(one.shop.schema_version("variant").await, 2);
-    // The other one knows nothing of the migration, and it is none of its business.
+    // The other host does not know the migration and does not need it.
     other.shop.restart().await;
     other.serves(&old).await;
     assert_eq!(other.add("written by the old").await.status, 201);
@@ -29,7 +29,7 @@ async fn what_only_adds_at_one_host_lets_the_other_start_again_and_both_go_back(
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_host_that_starts_beside_others_brings_no_migration_that_they_might_not_survive() {
+async fn a_host_that_starts_beside_others_refuses_a_breaking_migration() {
     let database = std::sync::Arc::new(Database::create().await);
     let one = Stand { shop: Shop::on(Some(database.clone()), manifest("", ""), |options| options).await };
     let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -39,7 +39,8 @@ async fn a_host_that_starts_beside_others_brings_no_migration_that_they_might_no
     manifest.services.get_mut("variant").unwrap().component = destructive;
     manifest.postgres = Some(database.manifest());
     let options = testing::options(&one.shop.clock);
-    let refused = comptoir::host::Host::start(manifest, data.path(), options).await.err().expect("it is refused");
+    let refused =
+        comptoir::host::Host::start(manifest, data.path(), options).await.err().expect("the host refuses to start");
     assert!(format!("{refused:#}").contains("is not additive"), "{refused:#}");
     assert_eq!(one.shop.schema_version("variant").await, 1);
     assert_eq!(one.add("still served").await.status, 201);

@@ -1,4 +1,4 @@
-//! Compiled code that somebody got at: never loaded, always said, and compiled again.
+//! Tampered compiled artifacts: the host never loads them, reports them, and compiles again.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,15 +12,14 @@ use testing::component;
 
 use super::{Program, get, serve_alone};
 
-/// A host with services that each have a component of their own, and where it keeps their code.
+/// A host whose services each have their own component, and its compilation cache.
 struct Stand {
     folder: Arc<TempDir>,
     services: String,
     names: &'static [&'static str],
 }
 
-/// A service whose component is a file beside the manifest. That of each has a custom section with its name, so that their
-/// digests differ.
+/// A service whose component is a file beside the manifest. A custom section with its name gives each another digest.
 fn put_service(folder: &Path, name: &str) -> String {
     let mut bytes = fs::read(component("guest_plain_p2")).unwrap();
     let length = u8::try_from(name.len()).unwrap();
@@ -30,7 +29,7 @@ fn put_service(folder: &Path, name: &str) -> String {
 }
 
 impl Stand {
-    /// Starts a host for the first time, which compiles, and ends it.
+    /// Starts a host, which compiles all components, and ends it.
     async fn compiled(names: &'static [&'static str]) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let services = names.iter().map(|name| put_service(folder.path(), name)).collect();
@@ -43,7 +42,7 @@ impl Stand {
         self.folder.path().join("data/cache")
     }
 
-    /// The file that holds a service's code.
+    /// The compiled artifact of a service.
     fn code(&self, name: &str) -> PathBuf {
         let bytes = fs::read(self.folder.path().join(format!("{name}.wasm"))).unwrap();
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -51,7 +50,7 @@ impl Stand {
         files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&digest)).expect("it is kept")
     }
 
-    /// Starts a host, asserts that every service answers, and gives of each what the log says about its code.
+    /// Starts a host and asserts that every service answers. Returns what the log says about each artifact.
     async fn complaints(&self) -> Vec<(String, String)> {
         let mut program = Program::spawn(serve_alone(&self.folder, &self.services), &self.folder).await;
         for name in self.names {
@@ -71,12 +70,12 @@ impl Stand {
         complaints
     }
 
-    /// Starts a host, and asserts that it refused the code of every service, said so, compiled it again and kept it.
+    /// Asserts that a start refuses the artifact of every service, reports it, compiles again and stores the result.
     async fn refuses_all(&self, paths: &[PathBuf]) {
         let expected: Vec<_> =
             self.names.iter().zip(paths).map(|(name, path)| (name.to_string(), refusal(path))).collect();
         assert_eq!(self.complaints().await, expected);
-        assert_eq!(self.complaints().await, [], "what was compiled again is kept");
+        assert_eq!(self.complaints().await, [], "the new artifacts are stored");
     }
 }
 
@@ -86,7 +85,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn kept_code_that_was_changed_cut_off_or_swapped_is_refused_and_compiled_again_and_the_service_serves() {
+async fn a_changed_truncated_or_swapped_artifact_is_refused_and_compiled_again() {
     let stand = Stand::compiled(&["changed", "cut", "here", "there"]).await;
     let paths: Vec<_> = stand.names.iter().map(|name| stand.code(name)).collect();
     let [changed, cut, here, there] = &paths[..] else { unreachable!() };
@@ -102,7 +101,7 @@ async fn kept_code_that_was_changed_cut_off_or_swapped_is_refused_and_compiled_a
 }
 
 #[tokio::test]
-async fn kept_code_of_another_key_is_refused_and_in_a_folder_of_others_not_used_and_the_service_serves() {
+async fn an_artifact_of_another_key_or_in_a_shared_folder_is_not_used() {
     let stand = Stand::compiled(&["only"]).await;
     let path = stand.code("only");
     fs::write(stand.folder.path().join("data/cache/mac-key"), [7; 32]).unwrap();
@@ -111,7 +110,7 @@ async fn kept_code_of_another_key_is_refused_and_in_a_folder_of_others_not_used_
     fs::set_permissions(stand.cache(), Permissions::from_mode(0o777)).unwrap();
     let complaints = stand.complaints().await;
     let shown = stand.cache().display().to_string();
-    assert_eq!(complaints.len(), 2, "it is neither loaded nor kept: {complaints:?}");
+    assert_eq!(complaints.len(), 2, "artifacts are neither loaded nor stored: {complaints:?}");
     for (service, error) in complaints {
         assert_eq!(service, "only");
         assert!(error.starts_with(&shown) && error.contains("mode 700, but has mode 777"), "{error}");

@@ -1,4 +1,4 @@
-//! Any interleaving of reads and writes: no answer is older than the last write that was acknowledged when it was asked for.
+//! In any interleaving of reads and writes, an answer includes every write that was acknowledged before its request.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -7,20 +7,20 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 use testing::Client;
 
-use super::{became, stand};
+use super::{Counters as _, outcome, stand};
 
-/// Counters that are read and written.
+/// The number of counters.
 const COUNTERS: usize = 3;
 
-/// What one client does next.
+/// One step of a client.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     Read(usize),
     ReadAll,
     Write(usize),
-    /// A write of a table that no answer comes from.
+    /// Writes a table that no answer reads.
     WriteOther,
-    /// A transaction over two counters that is not kept.
+    /// Writes two counters in a transaction and rolls it back.
     Undo,
 }
 
@@ -34,12 +34,12 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What is known of the counters while many write them: what was begun, and what was acknowledged.
+/// The values of the counters whose writes began, and those whose writes were acknowledged.
 #[derive(Default)]
 struct Counters {
     begun: [AtomicI64; COUNTERS],
     acknowledged: [AtomicI64; COUNTERS],
-    /// Held while one is written: a counter only grows, so that of two numbers the greater is the newer.
+    /// Locked while a counter is written. So a counter only grows, and the greater of two values is the newer.
     writing: [tokio::sync::Mutex<()>; COUNTERS],
     hits: AtomicI64,
 }
@@ -50,7 +50,7 @@ impl Counters {
             Act::Read(counter) => {
                 let at_least = self.acknowledged[counter].load(Ordering::SeqCst);
                 let answer = client.get(&format!("/answers/counters/{}", counter + 1)).await;
-                self.hits.fetch_add((became(&answer) == "hit").into(), Ordering::Relaxed);
+                self.hits.fetch_add((outcome(&answer) == "hit").into(), Ordering::Relaxed);
                 self.check(counter, at_least, answer.succeeds(200).as_i64().unwrap());
             }
             Act::ReadAll => {
@@ -74,7 +74,7 @@ impl Counters {
     fn check(&self, counter: usize, at_least: i64, seen: i64) {
         assert!(seen >= at_least, "counter {counter} was {seen} after {at_least} was acknowledged");
         let at_most = self.begun[counter].load(Ordering::SeqCst);
-        assert!(seen <= at_most, "counter {counter} was {seen} before more than {at_most} was written");
+        assert!(seen <= at_most, "counter {counter} was {seen}, but no write of more than {at_most} began");
     }
 }
 
@@ -97,6 +97,6 @@ fn no_answer_is_older_than_the_last_acknowledged_write() {
         Ok(())
     });
     held.unwrap();
-    assert!(counters.hits.load(Ordering::Relaxed) > 0, "nothing was ever remembered");
+    assert!(counters.hits.load(Ordering::Relaxed) > 0, "no answer came from the cache");
     runtime.block_on(async move { drop(shop) });
 }

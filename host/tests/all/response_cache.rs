@@ -1,4 +1,4 @@
-//! Answers that are given again: which, to whom, until when, and that nobody could tell but by the header.
+//! The response cache: which answers it returns, to whom, and until when. Only a header tells a hit from a miss.
 
 mod property;
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use testing::{Answer, Client, Shop, manifest_of, send, shop_manifest};
 
-/// The shop, and a component beside it whose answers can be remembered, with limits of its own.
+/// The shop, and a service `answers` with these limits, whose component returns cacheable answers.
 async fn stand(limits: &str) -> Shop {
     let mut manifest = shop_manifest();
     let more = manifest_of(&format!(
@@ -25,16 +25,23 @@ limits = {{ {limits} }}
     Shop::with(manifest).await
 }
 
-/// What became of a question: `hit`, `miss` or `bypass`.
-fn became(answer: &Answer) -> &str {
+/// The outcome at the cache: `hit`, `miss` or `bypass`. Empty if the method is not cacheable.
+fn outcome(answer: &Answer) -> &str {
     answer.header("x-comptoir-cache")
 }
 
-impl Client {
-    /// Asks, and asserts what became of it.
-    async fn asks(&self, path: &str, expected: &str) -> Answer {
+trait Counters {
+    /// Sends a GET and asserts the outcome at the cache.
+    async fn gets(&self, path: &str, expected: &str) -> Answer;
+
+    /// Writes a counter.
+    async fn sets(&self, id: u32, n: i64);
+}
+
+impl Counters for Client {
+    async fn gets(&self, path: &str, expected: &str) -> Answer {
         let answer = self.get(path).await;
-        assert_eq!(became(&answer), expected, "{path}: {}", answer.text);
+        assert_eq!(outcome(&answer), expected, "{path}: {}", answer.text);
         answer
     }
 
@@ -44,53 +51,53 @@ impl Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_given_again_until_its_table_is_written_and_no_longer() {
+async fn an_answer_is_cached_until_its_table_is_written() {
     let shop = stand("").await;
     let anon = shop.anon();
-    let first = anon.asks("/answers/counters/1", "miss").await;
-    let again = anon.asks("/answers/counters/1", "hit").await;
+    let first = anon.gets("/answers/counters/1", "miss").await;
+    let again = anon.gets("/answers/counters/1", "hit").await;
     assert_eq!((first.status, &first.text), (again.status, &again.text));
     for name in ["content-type", "content-length", "etag", "x-comptoir-revision", "x-content-type-options"] {
         assert_eq!(first.header(name), again.header(name), "{name}");
     }
     assert_ne!(first.header("x-request-id"), again.header("x-request-id"));
     let other = anon.post("/answers/others", json!({})).await;
-    assert_eq!((other.status.as_u16(), became(&other)), (200, ""));
-    anon.asks("/answers/counters/1", "hit").await;
+    assert_eq!((other.status.as_u16(), outcome(&other)), (200, ""));
+    anon.gets("/answers/counters/1", "hit").await;
     anon.sets(1, 7).await;
-    assert_eq!(anon.asks("/answers/counters/1", "miss").await.data(), 7);
-    assert_eq!(anon.asks("/answers/counters/1", "hit").await.data(), 7);
+    assert_eq!(anon.gets("/answers/counters/1", "miss").await.data(), 7);
+    assert_eq!(anon.gets("/answers/counters/1", "hit").await.data(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_the_same_in_every_trace() {
+async fn the_trace_is_not_part_of_the_cache_key() {
     let shop = stand("").await;
     for (number, expected) in [(1, "miss"), (2, "hit"), (3, "hit")] {
         let trace = format!("00-0af7651916cd43dd8448eb211c80319{number}-b7ad6b7169203331-01");
         let request = shop.anon().request(Method::GET, "/answers/counters/1").header("traceparent", trace);
-        assert_eq!(became(&send(request).await), expected, "{number}");
+        assert_eq!(outcome(&send(request).await), expected, "{number}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_counts_when_it_is_committed_and_not_at_all_when_it_is_not() {
+async fn only_a_committed_transaction_invalidates() {
     let shop = stand("").await;
     let anon = shop.anon();
-    anon.asks("/answers/counters", "miss").await;
+    anon.gets("/answers/counters", "miss").await;
     anon.post("/answers/counters/move", json!({ "keeps": false })).await.succeeds(200);
-    // The writer takes its jobs in order: behind this one the transaction is undone.
+    // The writer works in order, so the rollback is done when this write is answered.
     anon.post("/answers/others", json!({})).await.succeeds(200);
-    assert_eq!(anon.asks("/answers/counters", "hit").await.data()[0], 0);
+    assert_eq!(anon.gets("/answers/counters", "hit").await.data()[0], 0);
     anon.post("/answers/counters/move", json!({ "keeps": true })).await.succeeds(200);
-    assert_eq!(anon.asks("/answers/counters", "miss").await.data().as_array().unwrap()[..2], [json!(-1), json!(1)]);
+    assert_eq!(anon.gets("/answers/counters", "miss").await.data().as_array().unwrap()[..2], [json!(-1), json!(1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_did_more_than_read_is_asked_each_time() {
+async fn answers_of_guests_that_did_more_than_read_are_not_cached() {
     let shop = stand("").await;
     let anon = shop.anon();
-    anon.asks("/answers/does/nothing", "miss").await;
-    anon.asks("/answers/does/nothing", "hit").await;
+    anon.gets("/answers/does/nothing", "miss").await;
+    anon.gets("/answers/does/nothing", "hit").await;
     let more = [
         "time",
         "sleep",
@@ -109,37 +116,37 @@ async fn a_guest_that_did_more_than_read_is_asked_each_time() {
     ];
     for what in more {
         for _ in 0..2 {
-            anon.asks(&format!("/answers/does/{what}"), "bypass").await;
+            anon.gets(&format!("/answers/does/{what}"), "bypass").await;
         }
     }
-    // What a guest says of it has no effect.
-    anon.asks("/answers/does/forge", "miss").await;
+    // A guest cannot set the cache header itself.
+    anon.gets("/answers/does/forge", "miss").await;
     let with_body = anon.request(Method::GET, "/answers/does/nothing").body("{}");
-    assert_eq!(became(&send(with_body).await), "bypass");
-    anon.asks("/answers/does/nothing", "hit").await;
+    assert_eq!(outcome(&send(with_body).await), "bypass");
+    anon.gets("/answers/does/nothing", "hit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_user_is_given_their_own_and_a_dead_session_nothing() {
+async fn each_user_gets_their_own_answer_and_an_ended_session_none() {
     let shop = stand("").await;
     let (ada, eve) = (shop.user("ada").await, shop.user("eve").await);
     for client in [&ada, &eve] {
-        client.asks("/answers/mine", "miss").await;
+        client.gets("/answers/mine", "miss").await;
     }
-    assert_eq!(ada.asks("/answers/mine", "hit").await.data()["caller"], "ada");
-    let eves = eve.asks("/answers/mine", "hit").await;
+    assert_eq!(ada.gets("/answers/mine", "hit").await.data()["caller"], "ada");
+    let eves = eve.gets("/answers/mine", "hit").await;
     assert_eq!((&eves.data()["caller"], eves.header("cache-control")), (&json!("eve"), "no-store"));
-    // Another session of hers is still hers.
+    // Another session of the same user shares the entry.
     let elsewhere = shop.anon().log_in("ada", testing::PASSWORD).await;
-    elsewhere.asks("/answers/mine", "hit").await;
+    elsewhere.gets("/answers/mine", "hit").await;
     ada.post("/auth/logout", json!({})).await.succeeds(200);
     ada.get("/answers/mine").await.refuses(401, "INVALID_TOKEN");
     shop.anon().get("/answers/mine").await.refuses(401, "MISSING_TOKEN");
-    elsewhere.asks("/answers/mine", "hit").await;
+    elsewhere.gets("/answers/mine", "hit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_path_the_query_and_the_headers_that_a_route_reads_make_a_difference() {
+async fn the_cache_key_is_the_path_the_query_and_the_headers_that_the_route_reads() {
     let shop = stand("").await;
     let anon = shop.anon();
     let ask = async |name: &'static str, value: &'static str| {
@@ -147,27 +154,31 @@ async fn only_the_path_the_query_and_the_headers_that_a_route_reads_make_a_diffe
     };
     let spoken = ask("accept-language", "fr").await;
     let given = json!(["fr", null, null, null, null, null]);
-    assert_eq!((became(&spoken), spoken.succeeds(200)), ("miss", &given));
-    assert_eq!(became(&ask("accept-language", "fr").await), "hit");
-    assert_eq!(became(&ask("accept-language", "de").await), "miss");
-    let silent = anon.asks("/answers/language", "miss").await;
+    assert_eq!((outcome(&spoken), spoken.succeeds(200)), ("miss", &given));
+    assert_eq!(outcome(&ask("accept-language", "fr").await), "hit");
+    assert_eq!(outcome(&ask("accept-language", "de").await), "miss");
+    let silent = anon.gets("/answers/language", "miss").await;
     assert_eq!(silent.data()[0], json!(null));
     for (name, value) in [("accept", "text/html"), ("cookie", "a=b"), ("x-request-id", "mine"), ("content-type", "a/b")]
     {
         let answer = ask(name, value).await;
-        assert_eq!((became(&answer), answer.succeeds(200)), ("hit", silent.data()), "{name}");
+        assert_eq!((outcome(&answer), answer.succeeds(200)), ("hit", silent.data()), "{name}");
     }
-    anon.asks("/answers/language?page=2", "miss").await;
-    anon.asks("/answers/language?page=2", "hit").await;
-    shop.door("answers").asks("/answers/language?page=2", "hit").await;
+    anon.gets("/answers/language?page=2", "miss").await;
+    anon.gets("/answers/language?page=2", "hit").await;
+    shop.door("answers").gets("/answers/language?page=2", "hit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_names_what_it_has_is_told_when_it_still_is_that() {
+async fn a_client_with_the_current_etag_gets_304() {
     let shop = stand("").await;
     let anon = shop.anon();
     let first = anon.get("/answers/counters/1").await;
-    assert_eq!(first.header("cache-control"), "no-cache", "nobody's, so anybody may keep it who asks before using it");
+    assert_eq!(
+        first.header("cache-control"),
+        "no-cache",
+        "an anonymous answer: other caches may store it but must revalidate"
+    );
     let tag = first.header("etag").to_owned();
     let ask = async |method: Method, tag: &str| {
         send(anon.request(method, "/answers/counters/1").header("if-none-match", tag)).await
@@ -176,7 +187,7 @@ async fn a_client_that_names_what_it_has_is_told_when_it_still_is_that() {
         for list in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
             let answer = ask(method.clone(), &list).await;
             assert_eq!(
-                (answer.status.as_u16(), answer.text.as_str(), became(&answer)),
+                (answer.status.as_u16(), answer.text.as_str(), outcome(&answer)),
                 (304, "", "hit"),
                 "{method} {list}"
             );
@@ -188,17 +199,17 @@ async fn a_client_that_names_what_it_has_is_told_when_it_still_is_that() {
     }
     anon.sets(1, 1).await;
     let changed = ask(Method::GET, &tag).await;
-    assert_eq!((changed.status.as_u16(), changed.data(), became(&changed)), (200, &json!(1), "miss"));
+    assert_eq!((changed.status.as_u16(), changed.data(), outcome(&changed)), (200, &json!(1), "miss"));
     anon.sets(1, 0).await;
     let back = ask(Method::GET, &tag).await;
-    assert_eq!((back.status.as_u16(), became(&back)), (304, "miss"), "the tag is of the content");
+    assert_eq!((back.status.as_u16(), outcome(&back)), (304, "miss"), "the tag depends only on the content");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_word_in_the_manifest_turns_it_off() {
+async fn the_manifest_can_turn_the_cache_off() {
     let shop = stand(r#"answers = "off""#).await;
     for _ in 0..2 {
-        let answer = shop.anon().asks("/answers/counters/1", "bypass").await;
+        let answer = shop.anon().gets("/answers/counters/1", "bypass").await;
         assert_eq!((answer.header("etag"), answer.header("cache-control")), ("", "no-store"));
     }
     let metrics = shop.operator().get("/metrics").await.text;
@@ -206,14 +217,14 @@ async fn one_word_in_the_manifest_turns_it_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_remembered_is_counted_and_stays_within_its_share() {
+async fn the_cache_is_counted_and_stays_within_its_limit() {
     let shop = stand(r#"answers = "64 KiB""#).await;
     let anon = shop.anon();
     for number in 0..500 {
-        anon.asks(&format!("/answers/counters?{number}"), "miss").await;
+        anon.gets(&format!("/answers/counters?{number}"), "miss").await;
     }
-    anon.asks("/answers/counters?499", "hit").await;
-    anon.asks("/answers/does/time", "bypass").await;
+    anon.gets("/answers/counters?499", "hit").await;
+    anon.gets("/answers/does/time", "bypass").await;
     let metrics = shop.operator().get("/metrics").await.text;
     let number = |name: &str| {
         let line =
@@ -227,31 +238,31 @@ async fn what_is_remembered_is_counted_and_stays_within_its_share() {
     assert!((32 << 10..=64 << 10).contains(&bytes), "{bytes}");
     let requests = metrics.lines().filter(|line| line.starts_with("comptoir_requests_total{service=\"answers\""));
     let counters = requests.filter(|line| line.contains("/answers/counters\"") && line.ends_with(" 501"));
-    assert_eq!(counters.count(), 1, "a hit is a request like any other: {metrics}");
+    assert_eq!(counters.count(), 1, "hits count as requests too: {metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_describes_nothing_is_given_all_headers_and_asked_each_time() {
+async fn answers_of_a_component_without_a_description_are_not_cached() {
     let shop = Shop::with(manifest_of(
         "[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"public\"\n",
     ))
     .await;
     for _ in 0..2 {
-        shop.anon().asks("/plain/x", "bypass").await;
+        shop.anon().gets("/plain/x", "bypass").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_shop_remembers_what_is_for_sale_and_an_order_is_seen_at_once() {
+async fn the_shops_lists_are_cached_and_show_an_order_at_once() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     for (client, path) in [(&shop.anon(), "/products/1"), (&ada, "/orders"), (&ada, "/users/profile")] {
-        client.asks(path, "miss").await;
-        client.asks(path, "hit").await;
+        client.gets(path, "miss").await;
+        client.gets(path, "hit").await;
     }
     let order = json!({ "items": [{ "product_id": 1, "quantity": 3 }] });
     ada.post("/orders", order).await.succeeds(201);
-    assert_eq!(shop.anon().asks("/products/1", "miss").await.data()["stock"], 7);
-    assert_eq!(ada.asks("/orders", "miss").await.body["count"], 1);
-    ada.asks("/users/profile", "hit").await;
+    assert_eq!(shop.anon().gets("/products/1", "miss").await.data()["stock"], 7);
+    assert_eq!(ada.gets("/orders", "miss").await.body["count"], 1);
+    ada.gets("/users/profile", "hit").await;
 }
