@@ -1,4 +1,4 @@
-//! What every answer has in common, whoever made it: the envelope, the headers, and nothing of the host's inside.
+//! What all answers have in common: the envelope, the headers, and no internals of the host.
 
 mod odd;
 
@@ -10,7 +10,7 @@ use testing::{Answer, Client, Shop, component, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Asserts what holds for every answer with a body but the health's.
+/// Asserts the envelope and headers of an answer. Only health answers have no envelope.
 #[track_caller]
 fn wears_the_envelope(answer: &Answer) {
     let (body, text) = (&answer.body, &answer.text);
@@ -27,18 +27,18 @@ fn wears_the_envelope(answer: &Answer) {
         assert!(is_code(member("code")) && !member("message").is_empty(), "{text}");
         assert_eq!(body.get("data"), None, "{text}");
     }
-    says_nothing_of_the_inside(text);
+    reveals_no_internals(text);
 }
 
 #[track_caller]
-fn says_nothing_of_the_inside(text: &str) {
+fn reveals_no_internals(text: &str) {
     let lower = text.to_lowercase();
     for word in ["sqlite", "panicked", "wasm", "backtrace", ".rs", "/tmp", "/src/", env!("CARGO_MANIFEST_DIR")] {
         assert!(!lower.contains(&word.to_lowercase()), "{word} in {text}");
     }
 }
 
-/// Sends bytes over a connection of their own and reads one answer, for what no well-behaved client sends.
+/// Sends bytes on a new connection and reads one answer, for requests that no HTTP client sends.
 async fn raw(shop: &Shop, bytes: &[u8]) -> (String, Value) {
     let stream = TcpStream::connect(shop.addresses().gateway).await.expect("a connection");
     let (mut incoming, mut outgoing) = stream.into_split();
@@ -46,14 +46,14 @@ async fn raw(shop: &Shop, bytes: &[u8]) -> (String, Value) {
         let mut answer = Vec::new();
         let mut end = None;
         while end.is_none_or(|end| answer.len() < end) {
-            let count = incoming.read_buf(&mut answer).await.expect("an answer, not a broken connection");
+            let count = incoming.read_buf(&mut answer).await.expect("an answer, not a reset");
             assert_ne!(count, 0, "the answer broke off after {:?}", String::from_utf8_lossy(&answer));
             let head_end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|position| position + 4);
             end = head_end.map(|start| start + content_length(&answer[..start]));
         }
         String::from_utf8(answer).expect("a text")
     };
-    // The host may answer, and stop reading, before it has everything.
+    // The host may answer and stop reading before it received everything.
     let (_, answer) = join(outgoing.write_all(bytes), read).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head.to_owned(), serde_json::from_str(body).unwrap_or_default())
@@ -66,7 +66,7 @@ fn content_length(head: &[u8]) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_404_and_another_method_405_with_what_is_allowed() {
+async fn an_unknown_path_is_404_and_an_unsupported_method_405_with_allow() {
     let shop = Shop::open().await;
     let anon = shop.anon();
     for path in
@@ -75,7 +75,7 @@ async fn what_is_not_served_is_404_and_another_method_405_with_what_is_allowed()
         let answer = anon.get(path).await;
         answer.refuses(404, "NOT_FOUND");
         wears_the_envelope(&answer);
-        assert_eq!(answer.header("x-comptoir-revision"), "", "nothing served {path}");
+        assert_eq!(answer.header("x-comptoir-revision"), "", "{path}: no revision answered");
     }
     let table = [
         ("/health", "GET, HEAD, OPTIONS"),
@@ -103,14 +103,14 @@ async fn what_is_not_served_is_404_and_another_method_405_with_what_is_allowed()
             (204, "", allow),
             "{path}"
         );
-        assert_eq!(options.header("content-type"), "", "no body, so no type");
+        assert_eq!(options.header("content-type"), "", "no body, so no content type");
     }
     anon.get("/auth/health").await.refuses(404, "NOT_FOUND");
     send(anon.request(Method::OPTIONS, "/nothing")).await.refuses(404, "NOT_FOUND");
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_whether_or_not_its_length_is_announced() {
+async fn a_body_over_the_limit_is_413_with_or_without_a_content_length() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     let limit = 1 << 20;
@@ -120,7 +120,7 @@ async fn a_body_over_the_limit_is_413_whether_or_not_its_length_is_announced() {
     let answer = ada.send_body(Method::POST, "/orders", Some("application/json"), "a".repeat(limit + 1)).await;
     answer.refuses(413, "BODY_TOO_LARGE");
     wears_the_envelope(&answer);
-    // The token comes before the body, however large.
+    // The token is checked before the body, however large it is.
     let answer = shop.anon().send_body(Method::POST, "/orders", Some("application/json"), "a".repeat(limit + 1)).await;
     answer.refuses(401, "MISSING_TOKEN");
 
@@ -131,7 +131,7 @@ async fn a_body_over_the_limit_is_413_whether_or_not_its_length_is_announced() {
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
     let chunk = format!("8000\r\n{}\r\n", "a".repeat(0x8000));
     (0..33).for_each(|_| chunked.extend_from_slice(chunk.as_bytes()));
-    // It never ends: the answer comes without the last chunk.
+    // The body never ends. The answer comes before its last chunk.
     let (head, body) = raw(&shop, &chunked).await;
     assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
     assert_eq!(body["error"]["code"], "BODY_TOO_LARGE", "{head}");
@@ -139,7 +139,7 @@ async fn a_body_over_the_limit_is_413_whether_or_not_its_length_is_announced() {
 }
 
 #[tokio::test]
-async fn a_target_or_headers_that_are_too_large_are_refused() {
+async fn too_large_targets_and_headers_are_refused() {
     let shop = Shop::open().await;
     let anon = shop.anon();
     let target = |length: usize| format!("/products?{}", "a".repeat(length - "/products?".len()));
@@ -190,7 +190,7 @@ async fn head_answers_with_the_headers_of_get_and_no_body() {
         let headers = |answer: &Answer| {
             let mut headers = answer.headers.clone();
             headers.remove("date");
-            // GET came first.
+            // The GET fills the cache, so the HEAD is a hit.
             headers.remove("x-comptoir-cache");
             headers
         };
@@ -199,7 +199,7 @@ async fn head_answers_with_the_headers_of_get_and_no_body() {
         assert_eq!(head.text, "", "{path}");
     }
     send(anon.request(Method::HEAD, "/auth/login")).await;
-    // No byte of a body comes on the wire either: the next answer follows at once.
+    // The connection carries no body either: the next answer follows directly.
     let twice = "HEAD /products HTTP/1.1\r\nhost: localhost\r\n\r\nGET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     stream.write_all(twice.as_bytes()).await.unwrap();
@@ -210,7 +210,7 @@ async fn head_answers_with_the_headers_of_get_and_no_body() {
 }
 
 #[tokio::test]
-async fn an_answer_names_the_request_by_the_clients_id_or_by_a_new_one() {
+async fn an_answer_has_the_clients_request_id_or_a_new_one() {
     let shop = Shop::open().await;
     let anon = shop.anon();
     for path in ["/products", "/health", "/nothing", "/orders", "/products/99"] {
@@ -236,7 +236,7 @@ async fn an_answer_names_the_request_by_the_clients_id_or_by_a_new_one() {
 }
 
 #[tokio::test]
-async fn an_answer_names_the_revision_that_a_request_was_for() {
+async fn an_answer_names_the_revision_of_its_route() {
     let shop = Shop::open().await;
     let (anon, admin) = (shop.anon(), shop.admin().await);
     let revision = |service: &str| {
@@ -262,7 +262,7 @@ async fn an_answer_names_the_revision_that_a_request_was_for() {
 }
 
 #[tokio::test]
-async fn what_is_personal_is_stored_by_no_cache() {
+async fn personal_answers_are_not_cacheable() {
     let shop = Shop::open().await;
     let (anon, ada) = (shop.anon(), shop.user("ada").await);
     let pair = anon.post("/auth/refresh", json!({ "refresh_token": ada.refresh_token() })).await;
@@ -285,7 +285,7 @@ async fn what_is_personal_is_stored_by_no_cache() {
 }
 
 #[tokio::test]
-async fn health_is_bare_at_the_gateway_and_at_every_door() {
+async fn health_has_no_envelope_on_any_listener() {
     let shop = Shop::open().await;
     let gateway = shop.anon().get("/health").await;
     let services = json!({ "auth": "healthy", "orders": "healthy", "user": "healthy" });
@@ -311,7 +311,7 @@ async fn health_is_bare_at_the_gateway_and_at_every_door() {
             ("application/json", "nosniff")
         );
         assert_eq!(answer.header("content-length"), answer.text.len().to_string());
-        says_nothing_of_the_inside(&answer.text);
+        reveals_no_internals(&answer.text);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Heads of requests: one form of paths, fields and hosts for the router, the gate, the response cache and components.
+//! Request heads: the router, the gate, the response cache and components see the same path, headers and host.
 
 use reqwest::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 const RECORDS: &str =
     "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n";
 
-/// Sends a head as it is written, and gives head and body of the answer.
+/// Sends a head unchanged. Returns the head and body of the answer.
 async fn exchange(shop: &Shop, line: &str, fields: &str) -> String {
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     let sent = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n");
@@ -24,9 +24,9 @@ fn has(answer: &str, text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn spellings_of_one_path_are_one_path_for_router_gate_cache_and_component() {
+async fn router_gate_cache_and_component_normalise_a_path_alike() {
     let shop = Shop::open().await;
-    // On PostgreSQL no answer is remembered.
+    // With PostgreSQL, no answer is cached.
     let (first, again) = if shop.database.is_none() { ("miss", "hit") } else { ("bypass", "bypass") };
     assert!(has(&exchange(&shop, "GET /products", "").await, &format!("x-comptoir-cache: {first}")));
     for path in ["/%70roducts", "/%70%72oducts", "/orders/../products", "/orders/%2e%2E/products", "/./products"] {
@@ -36,12 +36,12 @@ async fn spellings_of_one_path_are_one_path_for_router_gate_cache_and_component(
             "{path}: {answer}"
         );
     }
-    // What is closed under its usual name is closed under every other.
+    // A route that needs a token needs it in every spelling.
     for path in ["/%6frders", "/products/../orders", "/products/%2e%2e/orders", "/products/.%2E/orders"] {
         let answer = exchange(&shop, &format!("GET {path}"), "").await;
         assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("MISSING_TOKEN"), "{path}: {answer}");
     }
-    // A reserved character that is encoded is no separator, and nothing is decoded twice.
+    // An encoded reserved character is not a separator, and nothing is decoded twice.
     for path in ["/products%2f1", "/products/..%2forders", "/%2570roducts", "/products\\1", "/products/%2e%2e%2forders"]
     {
         let answer = exchange(&shop, &format!("GET {path}"), "").await;
@@ -50,7 +50,7 @@ async fn spellings_of_one_path_are_one_path_for_router_gate_cache_and_component(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_is_given_the_path_that_was_routed() {
+async fn a_component_sees_the_path_that_was_routed() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     for (path, seen) in [
         ("/records/%41?%71=%7e&x=%2f", "/records/A?q=~&x=%2F"),
@@ -75,7 +75,7 @@ async fn the_keys_of_a_query_may_be_encoded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_of_the_whole_server_is_204_and_no_other_method_has_that_target() {
+async fn the_target_of_the_whole_server_is_only_for_options() {
     let shop = Shop::open().await;
     let answer = exchange(&shop, "OPTIONS *", "").await;
     assert!(answer.starts_with("HTTP/1.1 204 ") && has(&answer, "\r\nallow: get, "), "{answer}");
@@ -84,7 +84,7 @@ async fn options_of_the_whole_server_is_204_and_no_other_method_has_that_target(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cookies_of_http_2_reach_a_component_as_one_and_count_as_one() {
+async fn cookie_headers_of_http2_are_joined_and_count_as_one() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let url = format!("http://{}/records/headers", shop.addresses().gateway);
@@ -98,7 +98,7 @@ async fn cookies_of_http_2_reach_a_component_as_one_and_count_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_fields_of_a_list_are_one_list_for_components() {
+async fn repeated_list_headers_are_joined_for_components() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let request = shop.anon().request(Method::GET, "/records/headers");
     let request = request.header("if-match", "\"a\"").header("if-match", "\"b\"");
@@ -108,7 +108,7 @@ async fn several_fields_of_a_list_are_one_list_for_components() {
 }
 
 #[tokio::test]
-async fn conditions_are_read_from_all_their_fields() {
+async fn repeated_condition_headers_are_all_read() {
     let shop = Shop::open().await;
     let first = shop.anon().get("/products").await;
     let request = shop.anon().request(Method::GET, "/products").header("if-none-match", "\"x\"");
@@ -124,7 +124,7 @@ async fn conditions_are_read_from_all_their_fields() {
 }
 
 #[tokio::test]
-async fn a_user_is_deleted_only_as_it_was_seen() {
+async fn a_user_is_deleted_only_if_unchanged() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let profile = marta.get("/users/profile").await;
@@ -138,7 +138,7 @@ async fn a_user_is_deleted_only_as_it_was_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_in_a_coding_is_refused_with_what_is_accepted() {
+async fn a_body_with_a_content_encoding_is_refused() {
     let shop = Shop::open().await;
     let log_in = async |coding: &[&str]| -> Answer {
         let request = shop.anon().request(Method::POST, "/auth/login");
@@ -153,7 +153,7 @@ async fn a_body_in_a_coding_is_refused_with_what_is_accepted() {
     log_in(&[]).await.succeeds(200);
     log_in(&["identity"]).await.succeeds(200);
     log_in(&["Identity", ""]).await.succeeds(200);
-    // Routing and the token come first.
+    // The route and the token are checked first.
     let post = |path: &str| shop.anon().request(Method::POST, path).header("content-encoding", "gzip").body("x");
     send(post("/nowhere")).await.refuses(404, "NOT_FOUND");
     send(post("/orders")).await.refuses(401, "MISSING_TOKEN");
@@ -162,7 +162,7 @@ async fn a_body_in_a_coding_is_refused_with_what_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_wrong_content_type_is_named_beside_the_one_that_is_wanted() {
+async fn the_error_names_the_wrong_and_the_accepted_content_type() {
     let shop = Shop::open().await;
     let answer = shop.anon().send_body(Method::POST, "/auth/login", Some("text/plain; charset=x"), "{}").await;
     answer.refuses(400, "MISSING_CREDENTIALS");
@@ -171,7 +171,7 @@ async fn a_wrong_content_type_is_named_beside_the_one_that_is_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_components_name_their_request_as_the_hosts_do() {
+async fn errors_of_components_have_the_request_id() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let anon = shop.anon();
     for _ in 0..2 {
@@ -189,7 +189,7 @@ async fn errors_of_components_name_their_request_as_the_hosts_do() {
 }
 
 #[tokio::test]
-async fn errors_of_the_shop_name_their_request_also_when_they_are_given_again() {
+async fn errors_from_the_cache_have_the_id_of_their_own_request() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for (answer, code) in [

@@ -1,5 +1,4 @@
-//! Components that attack their host. Each gets its verdict; a sibling is served all the while, and the host's memory stays
-//! under a ceiling.
+//! Components that attack their host. Each gets its verdict, a sibling is served meanwhile, and the host's memory stays bounded.
 
 use futures::future::join_all;
 use testing::hostile::code;
@@ -7,8 +6,8 @@ use testing::hostile::ground::Ground;
 use testing::hostile::verdicts::{CEILING_MIB, ENDLESS, VERDICTS, Verdict};
 use testing::{Shop, databases, manifest_of};
 
-/// PostgreSQL has other words for what it does not take, and no text that is none: a blob as a text is its digits.
-fn as_told_here(verdict: &Verdict) -> Verdict {
+/// The verdict for the storage engine in use. PostgreSQL reports other errors, and converts a blob to a text of digits.
+fn for_engine(verdict: &Verdict) -> Verdict {
     match verdict.0 {
         "sql-bytes" if databases::in_postgres() => ("sql-bytes", 200, "denied, denied, invalid"),
         "sql-text" if databases::in_postgres() => ("sql-text", 200, "done"),
@@ -17,11 +16,11 @@ fn as_told_here(verdict: &Verdict) -> Verdict {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_attack_gets_its_verdict_and_hurts_nobody() {
+async fn every_attack_gets_its_verdict_and_hurts_no_sibling() {
     let ground = Ground::open(&code::components()).await;
     let sibling = ground.serve_sibling();
     let mut wrong = Vec::new();
-    for verdict in VERDICTS.iter().map(as_told_here) {
+    for verdict in VERDICTS.iter().map(for_engine) {
         wrong.extend(ground.differs(verdict).await);
     }
     for (name, status, says, _) in code::ATTACKS {
@@ -32,11 +31,11 @@ async fn every_attack_gets_its_verdict_and_hurts_nobody() {
     let served = sibling.end().await;
     assert!(served > 0 && VERDICTS.len() + code::ATTACKS.len() >= 30);
     let peak = ground.peak_memory_mib();
-    assert!(peak <= CEILING_MIB, "the host took {peak} MiB");
+    assert!(peak <= CEILING_MIB, "the host used {peak} MiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_a_request_is_there_for_the_next_one() {
+async fn a_request_leaves_no_state_for_the_next() {
     let ground = Ground::open(&[]).await;
     for _ in 0..3 {
         for verdict in [("globals", 200, "1 request"), ("environment", 200, "0 variables, 0 arguments")] {
@@ -46,7 +45,7 @@ async fn nothing_of_a_request_is_there_for_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_is_held_is_taken_away_and_others_write() {
+async fn a_guest_that_blocks_the_writer_is_stopped_and_others_can_write() {
     let ground = Ground::open(&[]).await;
     for holder in ["transaction-spin", "transaction-sleep"] {
         let path = format!("/hostile/{holder}");
@@ -56,7 +55,7 @@ async fn a_writer_that_is_held_is_taken_away_and_others_write() {
     }
 }
 
-/// Services made of bare code, and a sibling that does no harm.
+/// A host with these components as services, and a harmless sibling.
 async fn shop(instances: u32, limits: &str, components: &[(&str, Vec<u8>)]) -> Shop {
     let folder = tempfile::tempdir().unwrap();
     let mut services =
@@ -75,8 +74,8 @@ async fn shop(instances: u32, limits: &str, components: &[(&str, Vec<u8>)]) -> S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_that_an_instance_had_is_empty_when_another_gets_it() {
-    // With one place there is no other memory to get.
+async fn linear_memory_is_zeroed_before_another_instance_gets_it() {
+    // With one instance slot, all instances get the same memory.
     let shop = shop(1, "", &[("one", code::leaving(0xA5)), ("two", code::leaving(0x5A))]).await;
     for path in ["/one/x", "/one/x", "/two/x", "/two/x", "/one/x", "/two/x", "/one/x", "/one/x"] {
         shop.anon().get(path).await.refuses(500, "INTERNAL_ERROR");
@@ -84,7 +83,7 @@ async fn memory_that_an_instance_had_is_empty_when_another_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instances_with_many_memories_leave_a_sibling_its_part_of_them() {
+async fn instances_with_many_memories_leave_enough_for_a_sibling() {
     let limits = r#"cpu = "100ms", queue_time = "1m""#;
     let shop = shop(20, limits, &[("greedy", code::spinning_with_memories())]).await;
     let anon = shop.anon();

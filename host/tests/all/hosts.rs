@@ -1,4 +1,4 @@
-//! DNS rebinding: listeners on loopback answer to names of loopback and to those that the manifest lists.
+//! DNS rebinding: a listener on loopback accepts only `Host` names of loopback and of the manifest.
 
 use comptoir::manifest::Manifest;
 use reqwest::Method;
@@ -17,7 +17,7 @@ async fn ask(client: &Client, path: &str, host: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused_on_loopback_at_every_listener() {
+async fn every_listener_on_loopback_refuses_a_foreign_host_name() {
     let shop = Shop::with(answering_to(&[])).await;
     for (client, path) in [
         (shop.anon(), "/products"),
@@ -43,7 +43,7 @@ async fn a_foreign_host_is_refused_on_loopback_at_every_listener() {
 }
 
 #[tokio::test]
-async fn a_listed_host_is_answered_and_a_star_opens_all_listeners_but_the_operators() {
+async fn listed_host_names_are_accepted_and_a_star_allows_all_except_for_the_operator() {
     let shop = Shop::with(answering_to(&["shop.example"])).await;
     for client in [shop.anon(), shop.operator()] {
         assert_eq!(ask(&client, "/health", "Shop.example:443").await.status, 200);
@@ -56,7 +56,7 @@ async fn a_listed_host_is_answered_and_a_star_opens_all_listeners_but_the_operat
 }
 
 #[tokio::test]
-async fn an_order_of_a_foreign_host_is_not_carried_out() {
+async fn a_deploy_with_a_foreign_host_name_is_not_executed() {
     let shop = Shop::with(answering_to(&[])).await;
     let operator = shop.operator();
     let before = operator.get("/keys").await.body;
@@ -66,7 +66,7 @@ async fn an_order_of_a_foreign_host_is_not_carried_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_listener_refuses_two_lengths_and_two_hosts_as_the_gateway_does() {
+async fn the_admin_listener_refuses_two_lengths_or_hosts_like_the_gateway() {
     let shop = Shop::open().await;
     let listeners = [shop.addresses().gateway, shop.addresses().admin];
     for fields in
@@ -84,7 +84,7 @@ async fn the_operators_listener_refuses_two_lengths_and_two_hosts_as_the_gateway
             assert!(answer.starts_with("HTTP/1.1 400 "), "{hosts:?} at {address}: {answer}");
         }
     }
-    // Chunks count, and the connection ends with the answer (RFC 9112, section 6.1): what follows is no request.
+    // The chunks decide the length, and the connection ends with the answer (RFC 9112, section 6.1).
     for fields in ["content-length: 0\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 0"]
     {
         for address in listeners {
@@ -94,7 +94,7 @@ async fn the_operators_listener_refuses_two_lengths_and_two_hosts_as_the_gateway
     }
 }
 
-/// A request with these fields and an empty chunked body, and another one behind it on the same connection.
+/// Sends a request with these fields and an empty chunked body, and another request after it.
 async fn exchange(address: std::net::SocketAddr, fields: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let sent = format!(
@@ -102,7 +102,7 @@ async fn exchange(address: std::net::SocketAddr, fields: &str) -> String {
     );
     stream.write_all(sent.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A reset at the end is as good as a close.
+    // A reset at the end is fine.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -1,3 +1,5 @@
+//! HTTP connections: shutdown, timeouts and malformed requests.
+
 use std::time::Duration;
 
 use testing::{AMPLE, Shop, manifest_of, shop_manifest};
@@ -5,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_lets_a_running_request_end() {
+async fn a_shutdown_waits_for_running_requests() {
     let mut shop = Shop::with(manifest_of(
         "[services.unruly]\ncomponent = \"guest_unruly.wasm\"\nmounts = [\"/unruly\"]\npublic = [\"/unruly\"]\n\
          grants = [\"storage\"]\ncalls = [\"unruly\"]\n",
@@ -21,7 +23,7 @@ async fn a_shutdown_lets_a_running_request_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_lets_a_client_take_the_rest_of_a_large_answer() {
+async fn a_shutdown_waits_until_a_large_answer_is_read() {
     let mut manifest = manifest_of(
         "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n",
     );
@@ -39,13 +41,13 @@ async fn a_shutdown_lets_a_client_take_the_rest_of_a_large_answer() {
     }
     let mut answer = Vec::new();
     tokio::time::timeout(AMPLE, stream.read_to_end(&mut answer)).await.expect("the connection ends").unwrap();
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("the answer has a head") + 4;
     assert_eq!(answer.len() - head, 2 << 20, "the answer was cut off");
     assert!(stopping.await.unwrap(), "every request ended in time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_closes_connections_that_wait_for_a_further_request() {
+async fn a_shutdown_closes_idle_connections() {
     let mut shop = Shop::open().await;
     let mut idle = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     idle.write_all(b"GET /products HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
@@ -58,7 +60,7 @@ async fn a_shutdown_closes_connections_that_wait_for_a_further_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_send_nothing_or_half_a_head_are_closed() {
+async fn connections_without_a_complete_head_are_closed() {
     let mut manifest = shop_manifest();
     manifest.listeners.header_time = Duration::from_millis(100);
     let shop = Shop::with(manifest).await;
@@ -66,19 +68,19 @@ async fn connections_that_send_nothing_or_half_a_head_are_closed() {
         let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
         stream.write_all(beginning).await.unwrap();
         let mut rest = Vec::new();
-        // Ends only because the host closes the connection; a reset is as good.
+        // This ends only when the host closes or resets the connection.
         let _ = stream.read_to_end(&mut rest).await;
     }
 }
 
-/// A connection on which one request was answered.
+/// A connection on which one request was already answered.
 async fn used(shop: &Shop) -> TcpStream {
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     get_products(&mut stream).await;
     stream
 }
 
-/// Asks for the products and reads all of the answer.
+/// Requests the products and reads the whole answer.
 async fn get_products(stream: &mut TcpStream) {
     stream.write_all(b"GET /products/1 HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -88,13 +90,13 @@ async fn get_products(stream: &mut TcpStream) {
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
 }
 
-/// Waits until the host closes; a reset is as good.
+/// Waits until the host closes or resets the connection.
 async fn closes(mut stream: TcpStream) {
     let _ = tokio::time::timeout(AMPLE, stream.read_to_end(&mut Vec::new())).await.expect("the host closes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_between_requests_may_last_longer_than_a_head() {
+async fn the_idle_time_may_exceed_the_time_for_a_head() {
     let mut manifest = shop_manifest();
     (manifest.listeners.header_time, manifest.listeners.idle_time) = (Duration::from_millis(100), AMPLE);
     let shop = Shop::with(manifest).await;
@@ -105,7 +107,7 @@ async fn a_pause_between_requests_may_last_longer_than_a_head() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_not_used_again_is_closed_after_the_idle_time() {
+async fn an_unused_connection_is_closed_after_the_idle_time() {
     let mut manifest = shop_manifest();
     manifest.listeners.idle_time = Duration::from_millis(100);
     let shop = Shop::with(manifest).await;
@@ -113,7 +115,7 @@ async fn a_connection_that_is_not_used_again_is_closed_after_the_idle_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_never_ends_holds_no_instance_and_is_given_up() {
+async fn an_endless_body_occupies_no_instance_and_times_out() {
     let mut manifest = shop_manifest();
     manifest.services.get_mut("auth").unwrap().limits.time = Duration::from_millis(200);
     let shop = Shop::with(manifest).await;

@@ -1,8 +1,10 @@
+//! The limits of a service, and what happens when a guest exceeds one.
+
 use reqwest::Method;
 use serde_json::json;
 use testing::{Shop, manifest_of, send};
 
-/// A service that misbehaves on request, beside one that does not.
+/// A service that misbehaves on request, and a well-behaved one.
 fn unruly(limits: &str) -> comptoir::manifest::Manifest {
     manifest_of(&format!(
         r#"
@@ -23,7 +25,7 @@ access = "public"
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endless_loop_is_stopped_and_others_are_served_meanwhile() {
+async fn an_endless_loop_is_stopped_while_others_are_served() {
     let shop = Shop::with(unruly(r#"cpu = "300ms""#)).await;
     let client = shop.anon();
     let spinning = (0..4).map(|_| client.get("/unruly/spin"));
@@ -39,20 +41,20 @@ async fn an_endless_loop_is_stopped_and_others_are_served_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_waits_too_long_is_given_up() {
+async fn a_guest_that_waits_too_long_is_stopped() {
     let shop = Shop::with(unruly(r#"time = "200ms""#)).await;
     shop.anon().get("/unruly/sleep").await.refuses(504, "DEADLINE_EXCEEDED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_gets_no_more_memory_than_it_may_have() {
+async fn a_guest_cannot_exceed_its_memory_limit() {
     let shop = Shop::with(unruly(r#"memory = "8 MiB""#)).await;
     shop.anon().get("/unruly/grow").await.refuses(500, "OUT_OF_MEMORY");
     assert_eq!(shop.anon().get("/unruly/headers").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_is_a_500_that_tells_the_client_nothing_but_its_id() {
+async fn a_trap_is_a_500_that_reveals_only_the_request_id() {
     let shop = Shop::with(unruly("")).await;
     let answer = shop.anon().get("/unruly/trap").await;
     answer.refuses(500, "INTERNAL_ERROR");
@@ -68,7 +70,7 @@ async fn a_trap_is_a_500_that_tells_the_client_nothing_but_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_a_trap_leaves_open_is_rolled_back_at_once() {
+async fn a_trap_rolls_back_an_open_transaction_at_once() {
     let shop = Shop::with(unruly("")).await;
     shop.anon().post("/unruly/notes-then-trap", json!({})).await.refuses(500, "INTERNAL_ERROR");
     shop.anon().post("/unruly/notes", json!({})).await.succeeds(200);
@@ -76,20 +78,20 @@ async fn a_transaction_that_a_trap_leaves_open_is_rolled_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_output_costs_nothing_but_itself() {
+async fn a_flood_of_output_is_harmless() {
     let shop = Shop::with(unruly("")).await;
     shop.anon().get("/unruly/print").await.succeeds(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_over_the_limit_of_its_service_is_a_413() {
+async fn a_body_over_the_services_limit_is_413() {
     let shop = Shop::with(unruly(r#"body = "1 KiB""#)).await;
     shop.anon().post("/unruly/echo", json!({ "text": "x".repeat(2000) })).await.refuses(413, "BODY_TOO_LARGE");
     assert_eq!(shop.anon().post("/unruly/echo", json!({ "text": "x" })).await.succeeds(200)["members"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_house_answers_503_with_retry_after_and_others_are_served() {
+async fn a_service_without_free_instances_answers_503_while_others_are_served() {
     let shop = Shop::with(unruly(r#"concurrency = 1, queue_time = "20ms", time = "1m""#)).await;
     let sleeper = tokio::spawn(shop.anon().request(Method::GET, "/unruly/sleep").send());
     let operator = shop.operator();
@@ -108,7 +110,7 @@ async fn a_full_house_answers_503_with_retry_after_and_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_takes_every_instance_that_it_can_get_leaves_the_others_theirs() {
+async fn a_greedy_service_leaves_the_instances_reserved_for_others() {
     let mut manifest = unruly(r#"concurrency = 128, queue_time = "20ms", time = "1m""#);
     manifest.instances = 4;
     let shop = Shop::with(manifest).await;
@@ -123,7 +125,7 @@ async fn a_service_that_takes_every_instance_that_it_can_get_leaves_the_others_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
+async fn a_full_database_refuses_writes_with_503_and_still_reads() {
     let shop = Shop::with(unruly(r#"database = "32 KiB""#)).await;
     assert_eq!(shop.operator().get("/readyz").await.status, 200);
     let mut written = 0;
@@ -143,7 +145,7 @@ async fn a_full_database_refuses_writes_with_503_and_goes_on_reading() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_claims_about_its_identity_does_not_reach_a_guest() {
+async fn a_guest_does_not_see_identity_headers_of_clients() {
     let shop = Shop::with(unruly("")).await;
     let request = shop.anon().request(Method::GET, "/unruly/headers");
     let forged =

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: that it says what is served, all of it and nothing else.
+//! `GET /openapi.json` describes everything that is served, and nothing else.
 
 mod property;
 mod schema;
@@ -33,7 +33,7 @@ fn operations(document: &Value) -> BTreeMap<String, &Value> {
         .collect()
 }
 
-/// Everything that is referred to.
+/// Collects all references.
 fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
     match value {
         Value::Object(members) => {
@@ -62,7 +62,7 @@ async fn the_document_has_the_routes_of_the_gateway_and_no_others() {
         assert_eq!(needs_token, *access != Access::Public, "{name}");
         let has = |status: &str| operation["responses"].get(status).is_some();
         assert!(!operation["summary"].as_str().unwrap().is_empty(), "{name}");
-        assert!(has("200") || has("201"), "{name} says what it gives");
+        assert!(has("200") || has("201"), "{name} documents its success");
         assert!(!has("default"), "{name} is documented by its service");
         assert!(*access == Access::Public || has("401"), "{name}");
         assert_eq!(name.starts_with("GET") && name != "GET /health", has("304"), "{name}");
@@ -102,24 +102,27 @@ async fn every_path_parameter_is_declared_once() {
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere_and_every_schema_is_referred_to() {
+async fn every_reference_has_a_target_and_every_schema_a_reference() {
     let shop = Shop::open().await;
     let document = document(&shop.anon()).await;
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     for reference in &found {
         let target = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
-        assert!(target.is_some_and(Value::is_object), "{reference} leads nowhere");
+        assert!(target.is_some_and(Value::is_object), "{reference} has no target");
     }
     let schemas = document["components"]["schemas"].as_object().unwrap();
     for name in schemas.keys() {
         assert!(found.contains(&*format!("#/components/schemas/{name}")), "nothing refers to {name}");
     }
-    assert!(schemas.contains_key("orders.DateTime") && schemas.contains_key("user.DateTime"), "each service its own");
+    assert!(
+        schemas.contains_key("orders.DateTime") && schemas.contains_key("user.DateTime"),
+        "each service has its own schemas"
+    );
 }
 
 #[tokio::test]
-async fn what_the_host_answers_itself_is_in_the_document() {
+async fn the_hosts_own_answers_are_documented() {
     let shop = Shop::open().await;
     let document = document(&shop.anon()).await;
     for row in Error::each().iter().map(Error::row) {
@@ -139,7 +142,7 @@ async fn what_the_host_answers_itself_is_in_the_document() {
 }
 
 #[tokio::test]
-async fn a_service_that_documents_nothing_is_there_with_what_the_host_knows() {
+async fn a_service_without_documentation_is_listed_with_what_the_host_knows() {
     let plain = "[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"user\"\n";
     let shop = Shop::with(manifest_of(plain)).await;
     let document = document(&shop.anon()).await;
@@ -154,7 +157,7 @@ async fn a_service_that_documents_nothing_is_there_with_what_the_host_knows() {
 }
 
 #[tokio::test]
-async fn the_document_is_that_of_the_revisions_which_the_caller_gets() {
+async fn the_document_describes_the_revisions_that_the_caller_gets() {
     let shop = Shop::open().await;
     let before = shop.anon().get("/openapi.json").await;
     let revision =
@@ -162,7 +165,7 @@ async fn the_document_is_that_of_the_revisions_which_the_caller_gets() {
     let active = shop.anon().get("/products").await.header("x-comptoir-revision").to_owned();
     assert_eq!(revision(&before), active);
 
-    // The same component with a custom section more is another revision.
+    // A custom section makes the same component another revision.
     let mut other = std::fs::read(component("orders")).unwrap();
     other.extend([0, 2, 1, b'x']);
     let operator = shop.operator();
@@ -176,7 +179,11 @@ async fn the_document_is_that_of_the_revisions_which_the_caller_gets() {
     let tried = shop.anon().request(Method::GET, "/openapi.json");
     let tried = send(tried.header("x-comptoir-version", &wanted).header("x-comptoir-admin-token", token)).await;
     assert_eq!(revision(&tried), wanted);
-    assert_eq!(revision(&shop.anon().get("/openapi.json").await), active, "others are not part of it");
+    assert_eq!(
+        revision(&shop.anon().get("/openapi.json").await),
+        active,
+        "other callers get the active revision's document"
+    );
     assert_ne!(tried.header("etag"), before.header("etag"));
 }
 
@@ -185,7 +192,7 @@ fn is_digest(text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_document_is_told_so() {
+async fn a_client_with_the_current_document_gets_304() {
     let shop = Shop::open().await;
     let first = shop.anon().get("/openapi.json").await;
     assert_eq!(first.header("cache-control"), "no-cache");

@@ -1,4 +1,4 @@
-//! Orders over HTTP: who may do what, what is refused and how, and what is stored.
+//! `/orders` over HTTP: access, refusals and stored data.
 
 mod placing;
 mod steps;
@@ -10,14 +10,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Answer, Client, PASSWORD, Shop, is_date_time, send};
 
-/// Orders pieces of products: pairs of an id and a quantity.
+/// Places an order: pairs of a product's id and a quantity.
 async fn place(client: &Client, lines: &[(i64, i64)]) -> Answer {
     let items: Vec<Value> =
         lines.iter().map(|(product, quantity)| json!({ "product_id": product, "quantity": quantity })).collect();
     client.post("/orders", json!({ "items": items })).await
 }
 
-/// Orders and gives the id of the order.
+/// Places an order and returns its id.
 async fn placed(client: &Client, lines: &[(i64, i64)]) -> i64 {
     place(client, lines).await.succeeds(201)["id"].as_i64().expect("an order has an id")
 }
@@ -26,14 +26,14 @@ async fn change(client: &Client, order: i64, status: &str) -> Answer {
     client.put(&format!("/orders/{order}"), json!({ "status": status })).await
 }
 
-/// What is in stock, by product.
+/// The stock by product.
 async fn stock(client: &Client) -> BTreeMap<i64, i64> {
     let answer = client.get("/products").await;
     let products = answer.succeeds(200).as_array().expect("a list of products");
     products.iter().map(|product| (product["id"].as_i64().unwrap(), product["stock"].as_i64().unwrap())).collect()
 }
 
-/// What is in stock at first.
+/// The seeded stock.
 fn seed() -> BTreeMap<i64, i64> {
     BTreeMap::from([(1, 10), (2, 15), (3, 20), (4, 12), (5, 18)])
 }
@@ -47,7 +47,7 @@ async fn orders(client: &Client) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_order_has_its_shape_everywhere() {
+async fn an_order_has_the_same_shape_in_every_answer() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     let none = ada.get("/orders").await;
@@ -76,7 +76,7 @@ async fn an_order_has_its_shape_everywhere() {
     let path = format!("/orders/{}", order["id"]);
     let read = ada.get(&path).await;
     assert_eq!(read.succeeds(200), &order);
-    assert_eq!(read.body.as_object().unwrap().len(), 2, "`success` and `data` alone: {}", read.text);
+    assert_eq!(read.body.as_object().unwrap().len(), 2, "only `success` and `data`: {}", read.text);
     assert_eq!(orders(&ada).await, std::slice::from_ref(&order));
     let cancelled = ada.put(&path, json!({ "status": "cancelled" })).await;
     let mut expected = order.clone();
@@ -87,7 +87,7 @@ async fn an_order_has_its_shape_everywhere() {
 }
 
 #[tokio::test]
-async fn every_route_asks_for_a_token_before_it_reads_a_body_or_a_row() {
+async fn every_route_checks_the_token_before_the_body_and_the_row() {
     let shop = Shop::open().await;
     let anon = shop.anon();
     let routes =
@@ -112,15 +112,15 @@ async fn every_route_asks_for_a_token_before_it_reads_a_body_or_a_row() {
         }
     }
     invalid_bodies.dedup();
-    assert_eq!(invalid_bodies.len(), 1, "an invalid token has one answer, whatever is wrong with it");
-    // Routing comes before the token.
+    assert_eq!(invalid_bodies.len(), 1, "all invalid tokens get the same answer");
+    // The route is checked before the token.
     anon.delete("/orders").await.refuses(405, "METHOD_NOT_ALLOWED");
     anon.delete("/orders/1").await.refuses(405, "METHOD_NOT_ALLOWED");
     anon.get("/orders/1/items").await.refuses(404, "NOT_FOUND");
 }
 
 #[tokio::test]
-async fn an_order_is_there_for_its_buyer_and_for_administrators_alone() {
+async fn only_its_buyer_and_administrators_can_see_an_order() {
     let shop = Shop::open().await;
     let (ada, eve, admin) = (shop.user("ada").await, shop.user("eve").await, shop.admin().await);
     let id = placed(&ada, &[(1, 1)]).await;
@@ -137,8 +137,12 @@ async fn an_order_is_there_for_its_buyer_and_for_administrators_alone() {
     change(&eve, id, "nonsense").await.refuses(404, "ORDER_NOT_FOUND");
     assert_eq!(orders(&eve).await, Vec::<Value>::new());
     assert_eq!(admin.get(&path).await.succeeds(200), &orders(&ada).await[0]);
-    assert_eq!(orders(&admin).await, Vec::<Value>::new(), "the list is the caller's own, an administrator's too");
-    // Who asks is what the token says, whatever the headers claim.
+    assert_eq!(
+        orders(&admin).await,
+        Vec::<Value>::new(),
+        "the list has only the caller's orders, also for an administrator"
+    );
+    // The token decides who the caller is, not other headers.
     let forged = eve.request(Method::GET, &path).header("x-user-id", "ada").header("x-user-role", "admin");
     send(forged).await.refuses(404, "ORDER_NOT_FOUND");
     assert_eq!(stock(&ada).await[&1], 9);
@@ -149,12 +153,12 @@ async fn an_order_is_there_for_its_buyer_and_for_administrators_alone() {
 }
 
 #[tokio::test]
-async fn a_body_is_json_in_an_object_or_the_answer_says_why_not() {
+async fn a_body_other_than_a_json_object_is_refused_with_the_reason() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     let id = placed(&ada, &[(1, 1)]).await;
     let path = format!("/orders/{id}");
-    // Good for both routes, but for its form.
+    // Valid for both routes except for its form.
     let good = r#"{"items":[{"product_id":1,"quantity":1}],"status":"pending"}"#;
     let json = Some("application/json");
     let unusable = [
@@ -178,7 +182,7 @@ async fn a_body_is_json_in_an_object_or_the_answer_says_why_not() {
         assert_eq!(answer.body["error"]["code"], "MISSING_ITEMS", "a body that is {what}: {}", answer.text);
         answer.refuses(400, "MISSING_ITEMS");
         ada.send_body(Method::PUT, &path, content_type, body).await.refuses(400, "MISSING_STATUS");
-        // The body's shape is looked at before the row.
+        // The body is checked before the row.
         ada.send_body(Method::PUT, "/orders/999", content_type, body).await.refuses(400, "MISSING_STATUS");
         ada.send_body(Method::PUT, "/orders/abc", content_type, body).await.refuses(400, "MISSING_STATUS");
     }
@@ -209,13 +213,13 @@ async fn a_status_is_one_of_five_texts() {
 }
 
 #[tokio::test]
-async fn orders_of_one_second_are_listed_in_one_order_and_survive_a_restart() {
+async fn orders_of_the_same_second_have_a_stable_order() {
     let mut shop = Shop::open().await;
     let ada = shop.user("ada").await;
     futures::future::join_all((0..20).map(|_| placed(&ada, &[(3, 1)]))).await;
     shop.stop().await;
     shop.change_rows("orders", "UPDATE orders SET date_creation = '2024-02-29 12:00:00'").await;
-    // The oldest ids are made the newest orders: the date comes first.
+    // The oldest ids get the newest dates, because the list is sorted by date first.
     shop.change_rows("orders", "UPDATE orders SET date_creation = '2024-02-29 12:00:01' WHERE id <= 2").await;
     shop.start_again().await;
     let ada = shop.anon().log_in("ada", PASSWORD).await;
@@ -223,7 +227,7 @@ async fn orders_of_one_second_are_listed_in_one_order_and_survive_a_restart() {
     let ids: Vec<i64> = listed.iter().map(|order| order["id"].as_i64().unwrap()).collect();
     let mut expected: Vec<i64> = (3..=20).rev().collect();
     expected.splice(0..0, [2, 1]);
-    assert_eq!(ids, expected, "newest first, and of one second the later one first");
+    assert_eq!(ids, expected, "newest first, and within a second the highest id first");
     shop.restart().await;
     let ada = shop.anon().log_in("ada", PASSWORD).await;
     assert_eq!(orders(&ada).await, listed);

@@ -1,4 +1,4 @@
-//! A client as one would have written it for the Flask services that the shop replaces, from login to logout.
+//! A client written for the original Flask services uses the shop, from login to logout.
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testing::{PASSWORD, Shop, is_date_time};
 
-/// What every answer is wrapped in.
+/// The envelope of every answer.
 #[derive(Deserialize)]
 struct Envelope<T> {
     success: bool,
@@ -86,7 +86,7 @@ struct Item {
     price: f64,
 }
 
-/// The client: where the gateway is, and the tokens it was given last.
+/// The client, with the gateway's address and its current tokens.
 struct ShopClient {
     base: String,
     http: reqwest::Client,
@@ -132,7 +132,7 @@ impl ShopClient {
         envelope.data.unwrap()
     }
 
-    /// A list, whose length the envelope says too.
+    /// The data of a list. Checks the length against `count` of the envelope.
     async fn list<T: DeserializeOwned>(&self, path: &str) -> Vec<T> {
         let (status, envelope) = self.call::<Vec<T>>(Method::GET, path, None).await;
         assert_eq!(status, 200, "{path}");
@@ -141,7 +141,7 @@ impl ShopClient {
         list
     }
 
-    /// The data of a write, which also says in words what it did.
+    /// The data of a write, which also has a message.
     async fn write<T: DeserializeOwned>(&self, method: Method, path: &str, body: Value, status: u16) -> T {
         let (got, envelope) = self.call(method, path, Some(body)).await;
         assert_eq!(got, status, "{path}");
@@ -166,7 +166,7 @@ impl ShopClient {
 }
 
 #[tokio::test]
-async fn a_client_of_the_original_services_shops_from_login_to_logout() {
+async fn a_client_of_the_original_services_works_from_login_to_logout() {
     let shop = Shop::open().await;
 
     let health: Value =

@@ -1,4 +1,4 @@
-//! A host whose own code panics while a guest calls it (SB-4): one request pays for that.
+//! Panics in the host's own code during a guest's call: only that request fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use testing::{Client, manifest_of};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// A database that panics while this is set.
+/// While this is set, the database panics.
 #[derive(Clone, Default)]
 struct Fault(Arc<AtomicBool>);
 
 impl Fault {
-    /// The guest waits by then, and what ran on its stack is put aside.
+    /// Panics if the fault is set. The guest waits by then, because this yields first.
     async fn strike(&self) {
         tokio::task::yield_now().await;
         assert!(!self.0.load(Ordering::Relaxed), "on purpose");
@@ -44,7 +44,7 @@ struct Faulty {
 
 impl Storage for Faulty {
     fn read(&self, statement: Statement) -> BoxFuture<'_, Result<(Rows, Option<ReadSet>), StorageError>> {
-        assert!(!self.fault.0.load(Ordering::Relaxed), "on purpose, before anything waits");
+        assert!(!self.fault.0.load(Ordering::Relaxed), "on purpose, before the guest waits");
         self.sound.read(statement)
     }
 
@@ -89,7 +89,7 @@ impl Transaction for FaultyTransaction {
         self.sound.query(statement)
     }
 
-    /// Panics when the row is written and not yet committed.
+    /// Panics after the row is written and before it is committed.
     fn execute(&self, statement: Statement) -> BoxFuture<'_, Result<u64, StorageError>> {
         Box::pin(async move {
             let changed = self.sound.execute(statement).await?;
@@ -103,7 +103,7 @@ impl Transaction for FaultyTransaction {
     }
 }
 
-/// A host put together from its parts, with one instance and a database that panics on demand.
+/// A host built from its parts, with one instance and a database that panics on demand.
 struct Stand {
     anon: Client,
     fault: Fault,
@@ -156,7 +156,7 @@ impl Stand {
         Self { anon, fault, _stop: stop, _folder: folder }
     }
 
-    /// Asks for something that makes the host panic, and then for something else, for which the one instance must be free.
+    /// Sends a request that makes the host panic, then another one, which needs the only instance.
     async fn panics_at(&self, method: &str, path: &str) {
         self.fault.0.store(true, Ordering::Relaxed);
         let method = method.parse().unwrap();
@@ -170,7 +170,7 @@ impl Stand {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_panics_in_a_guests_call_answers_500_rolls_back_and_serves_on() {
+async fn a_panic_in_a_guests_call_is_a_500_and_a_rollback_and_the_host_serves_on() {
     let stand = Stand::open().await;
     stand.panics_at("GET", "/unruly/notes").await;
     stand.panics_at("POST", "/unruly/notes").await;

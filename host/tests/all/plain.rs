@@ -1,3 +1,5 @@
+//! Components in plain `wasi:http`, without a description, of WASI 0.2 and 0.3.
+
 use comptoir::engine::inspect;
 use reqwest::Method;
 use testing::{Shop, component, manifest_of, send};
@@ -19,7 +21,7 @@ mounts = ["/closed"]
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn components_of_both_generations_of_wasi_are_served_on_their_mounts() {
+async fn components_of_wasi_0_2_and_0_3_are_served_on_their_mounts() {
     let shop = Shop::with(manifest_of(PLAIN)).await;
     let anon = shop.anon();
     assert_eq!(anon.get("/older/a/b?c=d").await.text, "0.2 Method::Get /older/a/b?c=d");
@@ -34,7 +36,7 @@ async fn components_of_both_generations_of_wasi_are_served_on_their_mounts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_requests_at_once_are_answered_by_both_generations() {
+async fn both_wasi_versions_serve_concurrent_requests() {
     let shop = Shop::with(manifest_of(PLAIN)).await;
     let anon = shop.anon();
     let paths = (0..60).map(|number| if number % 2 == 0 { "/older/x" } else { "/newer/x" });
@@ -46,14 +48,14 @@ async fn many_requests_at_once_are_answered_by_both_generations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_describes_nothing_is_closed_unless_the_manifest_opens_it() {
+async fn a_component_without_a_description_needs_a_token_unless_the_manifest_opens_it() {
     let shop = Shop::with(manifest_of(PLAIN)).await;
     shop.anon().get("/closed/x").await.refuses(401, "MISSING_TOKEN");
     shop.anon().get("/elsewhere").await.refuses(404, "NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_of_either_generation_sees_scheme_and_authority() {
+async fn components_of_both_wasi_versions_see_scheme_and_authority() {
     let shop = Shop::with(manifest_of(PLAIN)).await;
     let newer = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let gateway = shop.addresses().gateway;
@@ -68,7 +70,7 @@ async fn a_component_of_either_generation_sees_scheme_and_authority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_of_the_kit_without_a_database_imports_no_storage_and_needs_no_grant() {
+async fn a_service_without_a_database_imports_no_storage_and_needs_no_grant() {
     let imports = inspect(&std::fs::read(component("guest_stateless")).unwrap()).unwrap().imports;
     assert!(imports.iter().all(|import| !import.starts_with("comptoir:platform/storage")), "{imports:?}");
     let services = "[services.stateless]\ncomponent = \"guest_stateless.wasm\"\nmounts = [\"/stateless\"]\n\

@@ -1,11 +1,11 @@
-//! What is for sale, as anyone sees it.
+//! `/products`: public and read-only.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Answer, Shop, is_date_time, send};
 
 #[tokio::test]
-async fn anyone_sees_the_seeded_products_by_id() {
+async fn everybody_can_list_the_seeded_products_by_id() {
     let shop = Shop::open().await;
     let answer = shop.anon().get("/products").await;
     let products = answer.succeeds(200).as_array().unwrap();
@@ -22,7 +22,7 @@ async fn anyone_sees_the_seeded_products_by_id() {
         ]
     );
     assert_eq!(answer.body["count"], 5);
-    assert_eq!(answer.body["message"], Value::Null, "a read carries no message");
+    assert_eq!(answer.body["message"], Value::Null, "a read has no message");
     products.iter().for_each(has_the_shape_of_a_product);
     for price in ["1299.0", "1199.0", "399.0", "699.0", "349.0"] {
         assert!(answer.text.contains(&format!(r#""price":{price},"#)), "{price} in {}", answer.text);
@@ -30,20 +30,20 @@ async fn anyone_sees_the_seeded_products_by_id() {
 }
 
 #[tokio::test]
-async fn one_product_is_as_it_is_in_the_list() {
+async fn a_product_is_the_same_alone_and_in_the_list() {
     let shop = Shop::open().await;
     let list = shop.anon().get("/products").await;
     for listed in list.data().as_array().unwrap() {
         let answer = shop.anon().get(&format!("/products/{}", listed["id"])).await;
         assert_eq!(answer.succeeds(200), listed);
-        assert_eq!(answer.body.as_object().unwrap().len(), 2, "`success` and `data` alone: {}", answer.text);
+        assert_eq!(answer.body.as_object().unwrap().len(), 2, "only `success` and `data`: {}", answer.text);
     }
     let laptop = shop.anon().get("/products/1").await;
     assert!(laptop.text.contains(r#""price":1299.0,"#), "{}", laptop.text);
 }
 
 #[tokio::test]
-async fn what_is_no_id_of_a_product_is_not_found() {
+async fn an_invalid_product_id_is_not_found() {
     let shop = Shop::open().await;
     for id in ["6", "0", "-1", "1.0", "1e0", "abc", "%ff", "%00", "9223372036854775807", "9223372036854775808", "%20"] {
         shop.anon().get(&format!("/products/{id}")).await.refuses(404, "PRODUCT_NOT_FOUND");
@@ -54,7 +54,7 @@ async fn what_is_no_id_of_a_product_is_not_found() {
 }
 
 #[tokio::test]
-async fn whoever_asks_and_however_bad_the_token_the_products_are_the_same() {
+async fn products_are_the_same_for_every_caller_and_token() {
     let shop = Shop::open().await;
     let (anon, user, admin) = (shop.anon(), shop.user("ada").await, shop.admin().await);
     let expected = anon.get("/products").await;

@@ -1,4 +1,4 @@
-//! What holds whatever is asked: cases that chance makes up, a few in `just test`, as many as one likes in `just fuzz` (SB-12).
+//! Properties that hold for all inputs, checked with random cases: a few in `just test`, any number in `just fuzz`.
 
 mod components;
 mod imports;
@@ -12,14 +12,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-/// Makes up so many cases, the same each time; or as many as `PROPTEST_CASES` says, and then others each time.
+/// Runs `cases` cases, the same in each run. If `PROPTEST_CASES` is set, runs that many, different in each run.
 pub fn runner(cases: u32) -> TestRunner {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(1) };
     TestRunner::new(Config { cases: asked.unwrap_or(cases), failure_persistence: None, rng_seed, ..Config::default() })
 }
 
-/// Texts that mean something somewhere, and should mean nothing here.
+/// Texts with a special meaning in some other context.
 const SUSPECT: [&str; 24] = [
     "",
     " ",
@@ -47,7 +47,7 @@ const SUSPECT: [&str; 24] = [
     "true",
 ];
 
-/// Any text: of any characters, suspect, or long.
+/// Any text: random, suspicious or long.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => prop::collection::vec(any::<char>(), 0..24).prop_map(String::from_iter),
@@ -60,13 +60,13 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..48)
 }
 
-/// What is done to a part of something that is right.
+/// A change of a part of a valid input.
 #[derive(Debug, Clone)]
 enum Change {
     Remove,
     Double,
     Write(Vec<u8>),
-    /// Changes bits of the first byte.
+    /// Flips bits of the first byte.
     Flip(u8),
 }
 
@@ -80,7 +80,7 @@ fn change(words: &'static [&'static str]) -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Changes in places of something that has any length: each begins there and is this long at most.
+/// Changes for an input of any length, each with its position and its maximum length.
 fn changes(words: &'static [&'static str]) -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Change)>> {
     prop::collection::vec((any::<prop::sample::Index>(), 0..32_usize, change(words)), 1..6)
 }

@@ -1,4 +1,4 @@
-//! Components that answer in plain records: what of an answer is HTTP goes out, and nothing else.
+//! Components that answer in plain records (`wit/handler.wit`): the host sends only valid HTTP.
 
 use hyper::Method;
 use testing::{Shop, manifest_of, send};
@@ -12,7 +12,7 @@ limits = { response = "1 MiB" }
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_reaches_a_guest_as_it_was_sent_and_head_as_get() {
+async fn a_guest_sees_the_request_unchanged_and_head_as_get() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let anon = shop.anon();
     let answer = anon.get("/records/%C5%81ukasz?a=b%20c").await;
@@ -26,7 +26,7 @@ async fn a_request_reaches_a_guest_as_it_was_sent_and_head_as_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_no_http_is_refused_with_its_reason_in_the_log_alone() {
+async fn an_invalid_answer_is_a_500_and_only_the_log_has_the_reason() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let anon = shop.anon();
     let faults = ["empty-name", "name", "value", "connection", "many", "large", "body", "huge"];
@@ -40,7 +40,7 @@ async fn an_answer_that_is_no_http_is_refused_with_its_reason_in_the_log_alone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_may_be_as_long_as_the_manifest_allows() {
+async fn the_manifest_limits_the_length_of_an_answer() {
     for (response, status) in [("64 MiB", 200), ("5 MiB", 200), ("4 MiB", 500)] {
         let shop = Shop::with(manifest_of(&RECORDS.replace("1 MiB", response))).await;
         for _ in 0..2 {
@@ -52,7 +52,7 @@ async fn an_answer_may_be_as_long_as_the_manifest_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn length_and_the_hosts_own_fields_are_not_the_guests_to_set() {
+async fn a_guest_cannot_set_the_length_and_the_hosts_headers() {
     let shop = Shop::with(manifest_of(RECORDS)).await;
     let anon = shop.anon();
     let answer = anon.get("/records/length").await;

@@ -1,4 +1,4 @@
-//! Refusals that come before a request's body was read: a client that sends all of it first still gets the answer.
+//! Refusals before the body is read. A client that sends the whole body before it reads still gets the answer.
 
 use std::net::SocketAddr;
 
@@ -7,13 +7,13 @@ use testing::{AMPLE, Shop, shop_manifest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// More than the buffers of both ends take of a body that nobody reads.
+/// Bytes of a body that exceeds the socket buffers of both ends.
 const BODY_BYTES: usize = 900_000;
 
-/// Clients at once.
+/// The number of concurrent clients.
 const CLIENTS: usize = 20;
 
-/// Sends a head and a whole body, and only then reads. Gives the status, once the host has closed.
+/// Sends a head and a whole body, and only then reads until the host closes. Returns the status.
 async fn status(address: SocketAddr, head: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -22,12 +22,12 @@ async fn status(address: SocketAddr, head: &str, body: &[u8]) -> String {
     let read = tokio::time::timeout(AMPLE, stream.read_to_end(&mut answer)).await.expect("the host closes");
     read.expect("the connection is not reset");
     let answer = String::from_utf8_lossy(&answer);
-    let (head, _) = answer.split_once("\r\n\r\n").expect("a whole head");
+    let (head, _) = answer.split_once("\r\n\r\n").expect("the answer has a whole head");
     assert!(head.contains("connection: close"), "{head}");
     head.split(' ').nth(1).unwrap().to_owned()
 }
 
-/// The same of many clients, half of whom send the body in chunks.
+/// Does this with many clients. Half of them send the body in chunks.
 async fn statuses(address: SocketAddr, line: &str, fields: &str) -> Vec<String> {
     let chunked = format!("{BODY_BYTES:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(BODY_BYTES)).into_bytes();
     let plain = vec![b'x'; BODY_BYTES];
@@ -49,7 +49,7 @@ async fn all_are(expected: &str, address: SocketAddr, line: &str, fields: &str) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_sends_a_whole_body_before_reading_gets_the_refusal_and_no_reset() {
+async fn a_client_that_sends_its_whole_body_first_gets_the_refusal_and_no_reset() {
     let mut manifest = shop_manifest();
     manifest.services.get_mut("auth").unwrap().limits.body_bytes = 1000;
     let shop = Shop::with(manifest).await;
@@ -65,7 +65,7 @@ async fn whoever_sends_a_whole_body_before_reading_gets_the_refusal_and_no_reset
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_listener_refuses_in_the_same_way() {
+async fn the_admin_listener_refuses_alike() {
     let shop = Shop::open().await;
     let (admin, operator) = (shop.addresses().admin, shop.operator());
     let operator = format!("authorization: Bearer {}\r\n", operator.access_token());
@@ -76,7 +76,7 @@ async fn the_operators_listener_refuses_in_the_same_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_at_its_limit_refuses_in_the_same_way() {
+async fn a_host_at_its_limit_refuses_alike() {
     let mut manifest = shop_manifest();
     (manifest.listeners.requests, manifest.listeners.requests_each) = (1, 1);
     let shop = Shop::with(manifest).await;
@@ -84,7 +84,7 @@ async fn a_host_that_is_at_its_limit_refuses_in_the_same_way() {
     let mut holder = TcpStream::connect(gateway).await.unwrap();
     let head = "POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n";
     holder.write_all(head.as_bytes()).await.unwrap();
-    // It is being read, so the request counts.
+    // The host reads this body, so the request counts.
     holder.read_exact(&mut [0; 12]).await.unwrap();
     let request = format!("POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
     for _ in 0..CLIENTS {
@@ -93,7 +93,7 @@ async fn a_host_that_is_at_its_limit_refuses_in_the_same_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http2_the_refusal_arrives_and_the_connection_lives_on() {
+async fn over_http2_the_refusal_arrives_and_the_connection_stays_open() {
     let shop = Shop::open().await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let url = format!("http://{}/orders", shop.addresses().gateway);
@@ -104,7 +104,7 @@ async fn over_http2_the_refusal_arrives_and_the_connection_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_too_large_to_be_read_is_refused_without_a_reset() {
+async fn a_too_large_head_is_refused_without_a_reset() {
     let shop = Shop::open().await;
     let head = format!("POST /orders HTTP/1.1\r\nhost: localhost\r\nx-large: {}\r\n\r\n", "x".repeat(BODY_BYTES));
     assert_eq!(status(shop.addresses().gateway, &head, b"").await, "431");

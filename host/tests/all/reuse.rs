@@ -1,4 +1,4 @@
-//! Whose requests one instance answers, as the manifest says.
+//! `reuse` in the manifest: which requests an instance may answer after its first.
 
 use comptoir::clock::Clock;
 use comptoir::host::Host;
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use reqwest::Method;
 use testing::{Client, Shop, component, manifest_of, options, send, shop_manifest};
 
-/// The shop, and a service whose instances know how many requests they had.
+/// The shop, and a service whose instances count their requests.
 fn counting(reuse: &str, limits: &str) -> Manifest {
     let unruly = manifest_of(&format!(
         r#"
@@ -35,7 +35,7 @@ async fn count(client: &Client) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_answers_one_request_unless_the_manifest_says_otherwise() {
+async fn by_default_an_instance_answers_one_request() {
     for reuse in ["", "reuse = \"never\""] {
         let shop = open(reuse).await;
         let admin = shop.admin().await;
@@ -46,7 +46,7 @@ async fn an_instance_answers_one_request_unless_the_manifest_says_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_for_anyone_answers_whoever_comes_up_to_a_thousand_times() {
+async fn an_instance_for_anyone_answers_up_to_a_thousand_requests() {
     let shop = open("reuse = \"anyone\"").await;
     let (anon, admin) = (shop.anon(), shop.admin().await);
     for expected in [1, 3, 5] {
@@ -59,19 +59,19 @@ async fn an_instance_for_anyone_answers_whoever_comes_up_to_a_thousand_times() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_for_a_session_answers_that_session_alone() {
+async fn an_instance_for_a_session_answers_only_that_session() {
     let shop = open("reuse = \"session\"").await;
     let (anon, first, second) = (shop.anon(), shop.admin().await, shop.admin().await);
     for expected in [1, 2, 3] {
         assert_eq!(count(&first).await, expected);
-        assert_eq!(count(&anon).await, 1, "those without a session share nothing");
+        assert_eq!(count(&anon).await, 1, "anonymous callers share no instance");
     }
-    assert_eq!(count(&second).await, 1, "another session of the same user");
+    assert_eq!(count(&second).await, 1, "another session of the same user gets another instance");
     assert_eq!(count(&first).await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_trapped_looped_swelled_or_left_a_transaction_open_is_not_used_again() {
+async fn a_trapped_looping_grown_or_unfinished_instance_is_not_reused() {
     let shop = Shop::with(counting("reuse = \"anyone\"", "cpu = \"100ms\"")).await;
     let anon = shop.anon();
     for fault in ["trap", "spin", "count-and-swell", "count-and-leave-open"] {
@@ -81,14 +81,14 @@ async fn an_instance_that_trapped_looped_swelled_or_left_a_transaction_open_is_n
             assert_eq!(answer.succeeds(200).as_u64(), Some(3), "{fault}");
         }
         assert_eq!(count(&anon).await, 1, "after {fault}");
-        // The writer is free: a transaction that was left open went with its instance.
+        // The writer is free, because the open transaction ended with its instance.
         anon.post("/unruly/notes", serde_json::json!({})).await.succeeds(200);
         send(shop.operator().request(Method::PUT, "/services/unruly").body(another(fault))).await.succeeds(200);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swap_begins_without_the_instances_of_the_revision_before() {
+async fn a_swap_starts_without_reusable_instances() {
     let shop = open("reuse = \"anyone\"").await;
     let anon = shop.anon();
     assert_eq!((count(&anon).await, count(&anon).await), (1, 2));
@@ -99,7 +99,7 @@ async fn a_swap_begins_without_the_instances_of_the_revision_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_instances_take_no_place_from_those_that_answer() {
+async fn idle_instances_occupy_no_slot() {
     let mut manifest = counting("reuse = \"session\"", "concurrency = 2");
     manifest.instances = 2;
     let shop = Shop::with(manifest).await;
@@ -111,7 +111,7 @@ async fn idle_instances_take_no_place_from_those_that_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_of_wasi_0_3_whose_instances_were_to_be_used_again_is_refused() {
+async fn a_component_of_wasi_0_3_cannot_reuse_instances() {
     let manifest = manifest_of(
         "[services.plain]\ncomponent = \"guest_plain_p3.wasm\"\nmounts = [\"/plain\"]\naccess = \"public\"\nreuse = \"anyone\"\n",
     );
@@ -123,7 +123,7 @@ async fn a_component_of_wasi_0_3_whose_instances_were_to_be_used_again_is_refuse
     assert!(refused.contains("answer one request each: take `reuse` out of [services.plain]"), "{refused}");
 }
 
-/// The same component with a section more, so that its digest is another one.
+/// The same component with another digest, because a custom section is added.
 fn another(name: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component("guest_unruly")).unwrap();
     let length = u8::try_from(name.len()).unwrap();

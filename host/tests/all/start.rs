@@ -1,3 +1,5 @@
+//! Starts that the host refuses, and starts with a partly unusable data folder.
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,7 +10,7 @@ use comptoir::manifest::Manifest;
 use testing::{Shop, manifest_of, options, shop_manifest, try_manifest_of};
 use tokio::net::unix::pipe;
 
-/// What a start on a folder complains about.
+/// The error of a start on this folder.
 async fn complaint_on(manifest: Manifest, data: &Path) -> String {
     match Host::start(manifest, data, options(&Clock::default())).await {
         Ok(_) => "it started".to_owned(),
@@ -25,7 +27,7 @@ fn unruly(mounts_and_grants: &str) -> Manifest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_was_not_granted_is_refused_with_the_manifest_line_that_grants_it() {
+async fn a_missing_grant_is_refused_with_the_manifest_line_that_adds_it() {
     let text = complaint(unruly("mounts = [\"/unruly\"]\npublic = [\"/unruly\"]\ncalls = [\"unruly\"]")).await;
     assert!(text.contains("the service `unruly` could not be linked"), "{text}");
     assert!(
@@ -40,7 +42,7 @@ async fn an_import_that_was_not_granted_is_refused_with_the_manifest_line_that_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn routes_outside_of_the_mounts_or_public_without_leave_are_refused() {
+async fn routes_outside_the_mounts_or_public_against_the_manifest_are_refused() {
     let rest = "grants = [\"storage\"]\ncalls = [\"unruly\"]";
     let text = complaint(unruly(&format!("mounts = [\"/other\"]\n{rest}"))).await;
     assert!(text.contains("the route GET /unruly/headers is outside of its mounts (/other)"), "{text}");
@@ -49,7 +51,7 @@ async fn routes_outside_of_the_mounts_or_public_without_leave_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_service_is_refused_with_what_it_is() {
+async fn a_file_other_than_a_service_is_refused_with_its_kind() {
     let folder = tempfile::tempdir().unwrap();
     let table: [(&str, Vec<u8>, &str); 3] = [
         ("garbage.wasm", b"hello".to_vec(), "it is not a WebAssembly component"),
@@ -78,7 +80,7 @@ async fn a_file_that_is_no_service_is_refused_with_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_named_with_its_listener() {
+async fn the_error_names_a_port_in_use_and_its_listener() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut manifest = shop_manifest();
     manifest.services.get_mut("orders").unwrap().listen = Some(taken.local_addr().unwrap());
@@ -90,15 +92,15 @@ async fn a_port_that_is_taken_is_named_with_its_listener() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_refused_and_does_not_hang_while_a_first_start_compiles() {
+async fn while_a_first_start_compiles_connections_are_refused() {
     let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (compiler, begun) = (folder.path().join("compiler"), folder.path().join("begun"));
     assert!(std::process::Command::new("mkfifo").arg(&begun).status().unwrap().success());
-    // It says that it compiles, and never ends.
+    // A compiler that never ends.
     std::fs::write(&compiler, format!("#!/bin/sh\necho compiling > {}\nexec sleep 100000\n", begun.display())).unwrap();
     std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o700)).unwrap();
     let mut manifest = manifest_of("[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\n");
-    // An address that no other test uses.
+    // A loopback address that no other test uses.
     let gateway = TcpListener::bind("127.91.7.3:0").unwrap().local_addr().unwrap();
     manifest.listeners.gateway = gateway;
     let options = Options { compiler: Some(compiler), ..Options::default() };
@@ -109,13 +111,13 @@ async fn a_client_is_refused_and_does_not_hang_while_a_first_start_compiles() {
         tokio::net::TcpStream::connect(gateway).await.unwrap_err().kind()
     };
     tokio::select! {
-        ended = start => panic!("it ended: {ended:?}"),
+        ended = start => panic!("the start ended: {ended:?}"),
         kind = look => assert_eq!(kind, std::io::ErrorKind::ConnectionRefused),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_host_on_the_same_folder_is_refused_and_the_first_goes_on() {
+async fn a_second_host_on_the_same_folder_is_refused() {
     let shop = Shop::open().await;
     let text = complaint_on(shop_manifest(), shop.data.path()).await;
     assert!(text.contains("another host is using the data folder"), "{text}");
@@ -123,7 +125,7 @@ async fn a_second_host_on_the_same_folder_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_folder_that_cannot_be_used_is_named() {
+async fn the_error_names_an_unusable_data_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -134,7 +136,7 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
     assert!(text.contains("lets others write to it: run `chmod 700` on it"), "{text}");
 }
 
-/// Lets the group read and write all of a folder, as Kubernetes does for `fsGroup` each time that it mounts a volume.
+/// Gives the group read and write access to a folder, as Kubernetes does for `fsGroup` whenever it mounts a volume.
 fn give_to_group(folder: &Path) {
     let give = |path: &Path, bits: u32| {
         let mode = path.metadata().unwrap().permissions().mode();
@@ -148,10 +150,10 @@ fn give_to_group(folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_folder_that_kubernetes_gave_to_a_group_is_served_and_its_secrets_are_the_owners_alone_again() {
+async fn secrets_that_kubernetes_opened_to_a_group_become_private_again() {
     let services =
         "[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"public\"\n";
-    // Compiled code in the data folder too.
+    // The compilation cache lies in the data folder too.
     let mut shop = Shop::with_options(manifest_of(services), |options| Options { cache: None, ..options }).await;
     shop.stop().await;
     give_to_group(shop.data.path());
@@ -164,7 +166,7 @@ async fn a_data_folder_that_kubernetes_gave_to_a_group_is_served_and_its_secrets
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_whose_database_is_newer_than_its_component_keeps_no_other_from_serving() {
+async fn a_service_with_a_newer_database_does_not_affect_the_others() {
     let mut shop = Shop::open().await;
     shop.stop().await;
     shop.set_schema_version("orders", 7).await;
@@ -183,7 +185,7 @@ async fn a_service_whose_database_is_newer_than_its_component_keeps_no_other_fro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_cannot_say_who_the_operator_is_keeps_no_other_from_serving_if_it_said_so_before() {
+async fn a_failing_operator_check_does_not_prevent_a_start_if_it_passed_before() {
     let mut shop = Shop::open().await;
     shop.stop().await;
     shop.set_schema_version("auth", 70).await;
@@ -191,7 +193,7 @@ async fn a_service_that_cannot_say_who_the_operator_is_keeps_no_other_from_servi
     shop.anon().get("/products").await.succeeds(200);
     shop.stop().await;
 
-    // The seeded password was the last that it had, so nobody but this machine may reach the host.
+    // At the last start the seeded password was active, so the host may listen only on loopback.
     let mut open = shop_manifest();
     open.listeners.gateway = ([0, 0, 0, 0], 0).into();
     let text = format!("{:#}", shop.start_again_as(open, None).await.unwrap_err());
@@ -206,7 +208,7 @@ async fn a_service_that_cannot_say_who_the_operator_is_keeps_no_other_from_servi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_database_is_refused() {
+async fn a_file_other_than_a_database_is_refused() {
     let data = tempfile::tempdir().unwrap();
     std::fs::write(data.path().join("orders.db"), "this is a diary and no database at all ".repeat(100)).unwrap();
     let text = complaint_on(shop_manifest(), data.path()).await;
@@ -217,7 +219,7 @@ async fn a_file_that_is_no_database_is_refused() {
 }
 
 #[test]
-fn a_manifest_with_a_mistake_is_refused_with_file_and_line() {
+fn a_wrong_manifest_is_refused_with_file_and_line() {
     let text = try_manifest_of("[services.a]\ncomponent = \"a.wasm\"\nmounts = [\"a\"]\n").unwrap_err().to_string();
     assert!(text.contains("comptoir.toml:7: `a` is not a path prefix"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Answers that stream: a client can tell one that was cut off from a complete one.
+//! Streamed answers: a client can tell an incomplete answer from a complete one.
 
 use comptoir::manifest::Manifest;
 use futures::future::join_all;
@@ -6,17 +6,17 @@ use testing::{AMPLE, Shop, manifest_of};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// What a complete body ends with in chunks (RFC 9112, section 7.1).
+/// The end of a complete chunked body (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
-/// Bytes that the guests write before they come to their ending.
+/// Bytes that a guest writes before it ends.
 const BYTES: usize = 16 << 16;
 
-/// How a guest ends after it wrote so much.
+/// The ways in which a guest ends.
 const CUT_OFF: [&str; 4] = ["trap", "sleep", "spin", "grow"];
 
-/// Floods of both generations, and a service that passes on what another one streams. What does not end by time has ample
-/// time.
+/// Streaming services of both WASI versions, and one that forwards another's stream. Time is ample except where it ends the
+/// guest.
 fn streaming() -> Manifest {
     let service = |name: &str, component: &str, limits: &str| {
         format!(
@@ -36,20 +36,20 @@ fn streaming() -> Manifest {
     manifest_of(&services)
 }
 
-/// Where a guest of a generation comes to an ending.
+/// The path for a WASI version and an ending.
 fn path(generation: &str, ending: &str) -> String {
     let brief = if ending == "sleep" { "brief-" } else { "" };
     format!("/{brief}{generation}/{ending}")
 }
 
-/// Whether an answer is complete over HTTP/1.1, and all that came of it.
+/// Whether an answer over HTTP/1.1 is complete, and its number of bytes.
 async fn over_http1(shop: &Shop, path: &str) -> (bool, usize) {
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
-    // A complete answer ends its connection too, so that both are read to the end.
+    // `connection: close` ends the connection after a complete answer too.
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A reset is as good as a close.
+    // A reset is fine.
     let _ = tokio::time::timeout(AMPLE, stream.read_to_end(&mut answer)).await.expect("the connection ends");
     assert!(
         answer.starts_with(b"HTTP/1.1 200"),
@@ -59,7 +59,7 @@ async fn over_http1(shop: &Shop, path: &str) -> (bool, usize) {
     (answer.ends_with(LAST_CHUNK), answer.iter().filter(|byte| **byte == b'x').count())
 }
 
-/// The same over HTTP/2.
+/// Whether an answer over HTTP/2 is complete, and its number of bytes.
 async fn over_http2(shop: &Shop, path: &str) -> (bool, usize) {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let mut answer = client.get(format!("http://{}{path}", shop.addresses().gateway)).send().await.unwrap();
@@ -75,7 +75,7 @@ async fn over_http2(shop: &Shop, path: &str) -> (bool, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_sees_that_an_answer_was_cut_off_whatever_ended_its_guest() {
+async fn a_client_can_tell_that_an_answer_is_incomplete() {
     let shop = Shop::with(streaming()).await;
     let cases = ["p2", "p3"].map(|generation| CUT_OFF.map(|ending| path(generation, ending))).concat();
     let seen =
@@ -86,7 +86,7 @@ async fn a_client_sees_that_an_answer_was_cut_off_whatever_ended_its_guest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_complete_if_its_guest_finished_it() {
+async fn a_finished_answer_is_complete() {
     let shop = Shop::with(streaming()).await;
     for path in ["p2", "p3"].map(|generation| path(generation, "finish")) {
         assert!(over_http1(&shop, &path).await.0, "{path}");
@@ -95,7 +95,7 @@ async fn an_answer_is_complete_if_its_guest_finished_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_a_guest_leaves_without_finishing_it_is_incomplete() {
+async fn a_body_that_the_guest_does_not_finish_is_incomplete() {
     let shop = Shop::with(streaming()).await;
     for ending in ["drop", "forget"] {
         let path = path("p2", ending);
@@ -104,7 +104,7 @@ async fn a_body_that_a_guest_leaves_without_finishing_it_is_incomplete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_passed_on_from_a_service_that_dies_is_incomplete() {
+async fn an_answer_forwarded_from_a_failing_service_is_incomplete() {
     let shop = Shop::with(streaming()).await;
     for (ending, complete) in [("trap", false), ("sleep", false), ("finish", true)] {
         let path = format!("/relay/{ending}");

@@ -24,12 +24,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, crypto};
 
-/// Longer than anything here takes, and reached only where something is wrong.
+/// A timeout that is reached only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const HEADER_TIME: Duration = Duration::from_millis(300);
 
-/// A certificate for localhost in files of its own.
+/// A certificate for localhost and its key, in files.
 struct Files {
     folder: TempDir,
 }
@@ -43,7 +43,7 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    /// Puts another certificate and its key in place, and gives it.
+    /// Replaces the files by another certificate and its key. Returns the certificate.
     fn renew(&self) -> CertificateDer<'static> {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         self.put("key.pem", &signing_key.serialize_pem());
@@ -51,7 +51,7 @@ impl Files {
         cert.der().clone()
     }
 
-    /// Replaces a file as careful programs do, with mode 600.
+    /// Replaces a file atomically, with mode 600.
     fn put(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).unwrap();
@@ -67,7 +67,7 @@ impl Files {
     }
 }
 
-/// Shakes hands as a client that trusts one certificate.
+/// Performs a handshake that trusts only this certificate.
 async fn shake(
     address: SocketAddr,
     trusted: &CertificateDer<'static>,
@@ -84,7 +84,7 @@ async fn shake(
     TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(address).await?).await
 }
 
-/// The status of `GET /products`, in the version of HTTP that was agreed on.
+/// The status of `GET /products`, and the negotiated HTTP version.
 async fn products(stream: TlsStream<TcpStream>) -> (u16, Version) {
     let (status, version, _) = get(stream, "https://localhost/products").await;
     (status, version)
@@ -110,7 +110,7 @@ async fn get(stream: TlsStream<TcpStream>, url: &str) -> (u16, Version, String) 
 }
 
 #[tokio::test]
-async fn a_component_behind_tls_sees_https_whatever_the_client_says() {
+async fn a_component_behind_tls_always_sees_https() {
     let files = Files::new();
     let trusted = files.renew();
     let service = |name: &str, guest: &str| {
@@ -131,7 +131,7 @@ async fn a_component_behind_tls_sees_https_whatever_the_client_says() {
 }
 
 #[tokio::test]
-async fn the_gateway_and_the_services_own_listeners_speak_tls_and_agree_on_a_protocol() {
+async fn all_client_listeners_speak_tls_and_negotiate_the_http_version() {
     let files = Files::new();
     let trusted = files.renew();
     let shop = Shop::with(files.manifest()).await;
@@ -152,7 +152,7 @@ async fn the_gateway_and_the_services_own_listeners_speak_tls_and_agree_on_a_pro
         assert!(shake(address, &trusted, &[&TLS13], &[b"smtp"]).await.is_err(), "no protocol in common");
     }
     let admin = shop.operator().get("/livez").await;
-    assert_eq!(admin.status, 200, "the operator's listener needs no TLS");
+    assert_eq!(admin.status, 200, "the admin listener has no TLS");
 }
 
 /// A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2) with one cipher suite.
@@ -171,7 +171,7 @@ const HELLO_OF_TLS_1_1: [u8; 50] = {
 };
 
 #[tokio::test]
-async fn older_versions_and_bytes_that_are_no_tls_are_refused_and_hurt_nobody() {
+async fn older_tls_versions_and_other_bytes_are_refused() {
     let files = Files::new();
     let trusted = files.renew();
     let shop = Shop::with(files.manifest()).await;
@@ -187,16 +187,16 @@ async fn older_versions_and_bytes_that_are_no_tls_are_refused_and_hurt_nobody() 
         stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
-        // The close may come as a reset, since the host need not have read all.
+        // A reset is fine, because the host need not read everything.
         let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-        assert!(answer.is_empty() || answer[0] == 21, "only an alert may come back, not {answer:?}");
+        assert!(answer.is_empty() || answer[0] == 21, "the host may send only an alert, not {answer:?}");
         assert_eq!(products(shake(gateway, &trusted, &[&TLS13], &[]).await.unwrap()).await.0, 200);
     }
     assert!(shake(gateway, &Files::new().renew(), &[&TLS13], &[]).await.is_err(), "another certificate is not trusted");
 }
 
 #[tokio::test]
-async fn a_changed_certificate_is_taken_up_and_a_broken_one_leaves_the_old_in_force() {
+async fn a_changed_certificate_is_reloaded_and_a_broken_one_ignored() {
     let files = Files::new();
     let first = files.renew();
     let shop = Shop::with(files.manifest()).await;
@@ -209,7 +209,7 @@ async fn a_changed_certificate_is_taken_up_and_a_broken_one_leaves_the_old_in_fo
     assert!(serves(&first).await);
     let second = files.renew();
     assert!(serves(&second).await && !serves(&first).await);
-    assert_eq!(products(open).await.0, 200, "a connection that was open goes on");
+    assert_eq!(products(open).await.0, 200, "an open connection still works");
 
     let (certificate, key) = ("certificate.pem", "key.pem");
     let good = [certificate, key].map(|name| fs::read_to_string(files.path(name)).unwrap());
@@ -220,17 +220,17 @@ async fn a_changed_certificate_is_taken_up_and_a_broken_one_leaves_the_old_in_fo
     files.put(certificate, &good[0]);
     let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     files.put(key, &other.signing_key.serialize_pem());
-    assert!(serves(&second).await, "a key of another certificate");
+    assert!(serves(&second).await, "a key that does not belong to the certificate is ignored");
     files.put(key, &good[1]);
     fs::set_permissions(files.path(key), Permissions::from_mode(0o644)).unwrap();
     files.put(certificate, &good[0]);
-    assert!(serves(&second).await, "a key that others may read");
+    assert!(serves(&second).await, "a key that others may read is ignored");
     let third = files.renew();
     assert!(serves(&third).await && !serves(&second).await);
 }
 
 #[tokio::test]
-async fn a_handshake_that_stalls_holds_up_nobody_and_is_ended_after_a_time() {
+async fn a_stalled_handshake_blocks_no_other_and_times_out() {
     let files = Files::new();
     let trusted = files.renew();
     let mut manifest = files.manifest();
@@ -251,7 +251,7 @@ async fn a_handshake_that_stalls_holds_up_nobody_and_is_ended_after_a_time() {
 }
 
 #[tokio::test]
-async fn a_handshake_counts_among_the_connections() {
+async fn a_handshake_counts_as_a_connection() {
     let files = Files::new();
     let trusted = files.renew();
     let mut manifest = files.manifest();
@@ -259,23 +259,26 @@ async fn a_handshake_counts_among_the_connections() {
     let shop = Shop::with(manifest).await;
     let gateway = shop.addresses().gateway;
     let mut stalled = TcpStream::connect(gateway).await.unwrap();
-    let next = tokio::time::timeout(PATIENCE, shake(gateway, &trusted, &[&TLS13], &[])).await.expect("it has its turn");
+    let next = tokio::time::timeout(PATIENCE, shake(gateway, &trusted, &[&TLS13], &[]))
+        .await
+        .expect("the waiting connection is served");
     assert_eq!(products(next.unwrap()).await.0, 200);
-    let ended = tokio::time::timeout(PATIENCE, stalled.read(&mut [0; 1])).await.expect("the one before is ended");
+    let ended =
+        tokio::time::timeout(PATIENCE, stalled.read(&mut [0; 1])).await.expect("the stalled connection is closed");
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 }
 
-/// What a host with these files says when it is started.
+/// The error of a start with these files.
 async fn complaint(files: &Files) -> String {
     let data = tempfile::tempdir().unwrap();
     let started = Host::start(files.manifest(), data.path(), options(&Default::default())).await;
-    let refused = started.err().expect("it does not start");
+    let refused = started.err().expect("the host refuses to start");
     let folder: &Path = files.folder.path();
     format!("{refused:#}").replace(&format!("{}/", folder.display()), "")
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_refused_at_start_with_the_manifests_line_and_the_next_step() {
+async fn unusable_files_are_refused_at_the_start_with_the_manifest_line_and_next_step() {
     let files = Files::new();
     let refuses = async |what: &str| {
         let said = complaint(&files).await;

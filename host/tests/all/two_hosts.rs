@@ -1,4 +1,4 @@
-//! Two hosts on one database in PostgreSQL: what one does holds at the other, and when one is killed the other goes on (DB-10).
+//! Two hosts on one PostgreSQL database: they serve one shop, and one continues if the other is killed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,12 +23,12 @@ async fn two_shops() -> [Shop; 2] {
     [one, other]
 }
 
-/// The same client at another host.
+/// The same client, for another host.
 fn at(client: &Client, shop: &Shop) -> Client {
     client.clone().at(&format!("http://{}", shop.addresses().gateway))
 }
 
-/// Asks until an answer has a status: what one host ends, the others hear a moment later.
+/// Repeats a request until its answer has this status, because the other host learns of changes a moment later.
 async fn until(status: u16, ask: impl AsyncFn() -> Answer) -> Answer {
     loop {
         let answer = ask().await;
@@ -45,7 +45,7 @@ fn order(product: i64, quantity: i64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn two_hosts_that_start_at_once_on_an_empty_database_serve_one_shop() {
+async fn two_hosts_that_start_together_on_an_empty_database_serve_one_shop() {
     let [one, other] = two_shops().await;
     let marta = one.user("marta").await;
     let profile = marta.get("/users/profile").await.succeeds(200).clone();
@@ -59,7 +59,7 @@ async fn two_hosts_that_start_at_once_on_an_empty_database_serve_one_shop() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_session_that_one_host_ends_is_over_at_the_other() {
+async fn a_session_that_one_host_ends_is_closed_on_the_other() {
     let [one, other] = two_shops().await;
     let marta = one.user("marta").await;
     let there = at(&marta, &other);
@@ -73,7 +73,7 @@ async fn a_session_that_one_host_ends_is_over_at_the_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_refresh_token_that_both_hosts_are_given_at_once_is_taken_once() {
+async fn a_refresh_token_sent_to_both_hosts_at_once_is_accepted_once() {
     let [one, other] = two_shops().await;
     for turn in 0..10 {
         let login = one.user(&format!("user{turn}")).await;
@@ -87,7 +87,7 @@ async fn a_refresh_token_that_both_hosts_are_given_at_once_is_taken_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn two_hundred_buyers_at_two_hosts_get_the_ten_that_there_are() {
+async fn two_hundred_buyers_on_two_hosts_share_ten_units() {
     let shops = two_shops().await;
     let marta = shops[0].user("marta").await;
     let buy = |number: usize| {
@@ -98,7 +98,7 @@ async fn two_hundred_buyers_at_two_hosts_get_the_ten_that_there_are() {
     let placed = answers.iter().filter(|answer| answer.status == 201).count();
     let busy = answers.iter().filter(|answer| answer.status == 503).count();
     assert_eq!(placed, 10);
-    assert!(answers.iter().all(|answer| [201, 400, 503].contains(&answer.status.as_u16())), "{busy} were busy");
+    assert!(answers.iter().all(|answer| [201, 400, 503].contains(&answer.status.as_u16())), "{busy} answers were 503");
     for shop in &shops {
         assert_eq!(shop.anon().get("/products/1").await.succeeds(200)["stock"], 0);
     }
@@ -106,7 +106,7 @@ async fn two_hundred_buyers_at_two_hosts_get_the_ten_that_there_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn an_idempotency_key_that_comes_to_both_hosts_places_one_order() {
+async fn an_idempotency_key_sent_to_both_hosts_places_one_order() {
     let shops = two_shops().await;
     let marta = shops[0].user("marta").await;
     let buy = |number: usize| {
@@ -122,7 +122,7 @@ async fn an_idempotency_key_that_comes_to_both_hosts_places_one_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_component_is_swapped_at_one_host_while_the_other_serves_the_one_before() {
+async fn one_host_swaps_a_component_while_the_other_serves_the_previous_one() {
     let [one, other] = two_shops().await;
     let marta = one.user("marta").await;
     let mut orders = fs::read(component("orders")).unwrap();
@@ -136,7 +136,7 @@ async fn a_component_is_swapped_at_one_host_while_the_other_serves_the_one_befor
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_host_refuses_to_hide_databases_in_files_behind_an_empty_one() {
+async fn a_host_refuses_to_replace_sqlite_files_by_an_empty_database() {
     let database = Database::create().await;
     let mut manifest = shop_manifest();
     manifest.postgres = Some(database.manifest());
@@ -144,12 +144,13 @@ async fn a_host_refuses_to_hide_databases_in_files_behind_an_empty_one() {
     fs::set_permissions(data.path(), fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(data.path().join("orders.db"), "").unwrap();
     let options = testing::options(&comptoir::clock::Clock::default());
-    let refused = comptoir::host::Host::start(manifest, data.path(), options).await.err().expect("it is refused");
+    let refused =
+        comptoir::host::Host::start(manifest, data.path(), options).await.err().expect("the host refuses to start");
     let said = format!("{refused:#}");
     assert!(said.contains("the service `orders` has a database in") && said.contains("move the file away"), "{said}");
 }
 
-/// A host in a process of its own, and where it listens.
+/// A host in its own process, and its gateway's URL.
 struct Side {
     folder: TempDir,
     process: ShopProcess,
@@ -168,7 +169,7 @@ impl Side {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn when_one_of_two_hosts_is_killed_nothing_that_it_acknowledged_is_lost_and_the_other_goes_on() {
+async fn killing_one_of_two_hosts_loses_no_acknowledged_write() {
     let database = Database::create().await;
     let (mut one, other) = (Side::start(&database).await, Side::start(&database).await);
     let outsider = database.outsider().await;
@@ -187,19 +188,19 @@ async fn when_one_of_two_hosts_is_killed_nothing_that_it_acknowledged_is_lost_an
         let mut findings = Vec::new();
         for buyer in working.await.unwrap() {
             findings.extend(buyer.refused.iter().map(|refused| format!("refused: {refused}")));
-            // All of them at the host that goes on, with the tokens that they have.
+            // All buyers move to the surviving host with their tokens.
             let mut buyer = buyer.moved_to(&other.gateway);
             buyer.check(&mut findings).await;
         }
         findings.extend(half_done(&outsider).await);
         assert_eq!(findings, [""; 0], "turn {turn}");
         one.process = ShopProcess::spawn(one.folder.path());
-        one.gateway = one.process.serves().await.expect("it serves again").gateway;
+        one.gateway = one.process.serves().await.expect("the host serves again").gateway;
     }
     Client::new(&one.gateway).log_in("buyer00", PASSWORD).await;
 }
 
-/// What the rows of both services say that no order and no registration would leave.
+/// Finds rows that a partial order or registration would leave.
 async fn half_done(outsider: &tokio_postgres::Client) -> Vec<String> {
     let mut found = Vec::new();
     for (what, sql) in [

@@ -1,4 +1,4 @@
-//! Profiles: `/users` and below.
+//! Profiles: `/users` and its subpaths.
 
 mod late;
 mod names;
@@ -41,7 +41,7 @@ async fn path_of(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn the_list_is_for_administrators_and_counts_the_users_by_id() {
+async fn only_administrators_can_list_the_users_by_id() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     for name in ["zoe", "adam"] {
@@ -62,7 +62,7 @@ async fn the_list_is_for_administrators_and_counts_the_users_by_id() {
 }
 
 #[tokio::test]
-async fn the_administrator_is_there_from_the_start() {
+async fn the_administrator_exists_from_the_start() {
     let shop = Shop::open().await;
     let profile = own_profile(&shop.admin().await).await;
     assert_user(&profile);
@@ -71,7 +71,7 @@ async fn the_administrator_is_there_from_the_start() {
 }
 
 #[tokio::test]
-async fn a_profile_is_shown_to_its_owner_and_to_administrators() {
+async fn only_its_owner_and_administrators_can_see_a_profile() {
     let shop = Shop::open().await;
     let (admin, marta, paul) = (shop.admin().await, shop.user("marta").await, shop.user("paul").await);
     let profile = own_profile(&marta).await;
@@ -85,7 +85,7 @@ async fn a_profile_is_shown_to_its_owner_and_to_administrators() {
 }
 
 #[tokio::test]
-async fn what_is_no_users_id_is_404() {
+async fn an_invalid_user_id_is_404() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for id in
@@ -99,7 +99,7 @@ async fn what_is_no_users_id_is_404() {
 }
 
 #[tokio::test]
-async fn an_administrator_makes_a_user_without_a_login() {
+async fn an_administrator_can_create_a_user_without_a_login() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     let answer = admin.post("/users", json!({ "username": "marta" })).await;
@@ -128,7 +128,7 @@ async fn an_administrator_makes_a_user_without_a_login() {
 }
 
 #[tokio::test]
-async fn a_user_made_with_a_password_can_log_in() {
+async fn a_user_created_with_a_password_can_log_in() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     let body = json!({ "username": "marta", "email": "m@example.com", "phone": "+33 1", "password": PASSWORD });
@@ -143,7 +143,7 @@ async fn a_user_made_with_a_password_can_log_in() {
 }
 
 #[tokio::test]
-async fn a_user_that_cannot_be_made_is_refused_and_leaves_nothing_behind() {
+async fn a_refused_user_leaves_no_rows() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for body in &UNUSABLE {
@@ -184,7 +184,7 @@ async fn a_user_that_cannot_be_made_is_refused_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn an_update_changes_the_fields_that_are_given_and_no_other() {
+async fn an_update_changes_only_the_given_fields() {
     let shop = Shop::open().await;
     let (admin, marta, paul) = (shop.admin().await, shop.user("marta").await, shop.user("paul").await);
     let (path, before) = (path_of(&marta).await, own_profile(&marta).await);
@@ -217,7 +217,7 @@ async fn an_update_changes_the_fields_that_are_given_and_no_other() {
 }
 
 #[tokio::test]
-async fn an_update_without_a_field_is_refused_before_the_row_is_looked_for() {
+async fn an_update_without_a_field_is_refused_before_the_row_is_checked() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let (own, before) = (path_of(&marta).await, own_profile(&marta).await);
@@ -248,7 +248,7 @@ async fn an_update_without_a_field_is_refused_before_the_row_is_looked_for() {
 }
 
 #[tokio::test]
-async fn everything_is_still_there_after_a_restart() {
+async fn profiles_and_orders_survive_a_restart() {
     let mut shop = Shop::open().await;
     let marta = shop.user("marta").await;
     let path = path_of(&marta).await;

@@ -1,4 +1,4 @@
-//! Requests that only somebody with a purpose sends: all answered, in the envelope, none with a server error.
+//! Odd requests that no ordinary client sends: all get an answer in the envelope, and none a server error.
 
 use reqwest::Method;
 use serde_json::json;
@@ -6,7 +6,7 @@ use testing::Shop;
 
 use super::{raw, says_nothing_of_the_inside, wears_the_envelope};
 
-/// Every route that reads a body, with a body in which `@` stands for the odd value. But for the logout: it always works.
+/// Every route that reads a body, except logout, which always succeeds. `@` in the body stands for the odd value.
 const ROUTES: [(Method, &str, &str); 10] = [
     (Method::POST, "/auth/login", r#"{"username":@,"password":@}"#),
     (Method::POST, "/auth/refresh", r#"{"refresh_token":@}"#),
@@ -20,7 +20,7 @@ const ROUTES: [(Method, &str, &str); 10] = [
     (Method::PUT, "/orders/1", r#"{"status":@}"#),
 ];
 
-/// Values that are JSON, or nearly.
+/// Values that are JSON or nearly JSON.
 fn odd_values() -> Vec<Vec<u8>> {
     let nested = |depth: usize, open: &str, close: &str| format!("{}{}", open.repeat(depth), close.repeat(depth));
     let texts = [
@@ -65,7 +65,7 @@ fn odd_values() -> Vec<Vec<u8>> {
     texts.chain(not_utf8.iter().map(|bytes| bytes.to_vec())).collect()
 }
 
-/// Whole bodies of which no place is good.
+/// Bodies that are wrong as a whole.
 fn odd_bodies() -> Vec<Vec<u8>> {
     let duplicates = r#"{"username":"a","username":1,"password":1,"password":"b","token":1,"token":"t","items":[],"items":1,
         "refresh_token":1,"refresh_token":"r","status":"paid","status":1,"email":"a@b.c","email":1}"#;
@@ -81,7 +81,7 @@ fn filled(template: &str, value: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_json_gets_an_answer_that_is_no_server_error() {
+async fn odd_json_never_causes_a_server_error() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for (method, path, template) in ROUTES {
@@ -96,11 +96,11 @@ async fn odd_json_gets_an_answer_that_is_no_server_error() {
     let health = shop.anon().get("/health").await;
     assert_eq!(health.body["status"], "healthy", "{}", health.text);
     let laptop = shop.anon().get("/products/1").await;
-    assert_eq!(laptop.succeeds(200)["stock"], 10, "nothing odd was sold");
+    assert_eq!(laptop.succeeds(200)["stock"], 10, "no odd request bought anything");
 }
 
 #[tokio::test]
-async fn a_path_that_names_no_row_is_not_found() {
+async fn an_odd_id_in_a_path_is_not_found() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     let ids = [
@@ -136,7 +136,7 @@ async fn a_path_that_names_no_row_is_not_found() {
 }
 
 #[tokio::test]
-async fn odd_heads_get_an_answer_that_is_no_server_error() {
+async fn odd_heads_never_cause_a_server_error() {
     let shop = Shop::open().await;
     let requests: [&[u8]; 9] = [
         b"GET http://elsewhere.example/products HTTP/1.1\r\nhost: localhost\r\n\r\n",

@@ -1,4 +1,4 @@
-//! Clients that connect and do not behave as one does.
+//! Connections: half-closed, reset, slow, idle and too many.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ async fn connect(shop: &Shop) -> TcpStream {
     TcpStream::connect(address(shop)).await.expect("a connection")
 }
 
-/// Closes so that the host meets a reset and not an end.
+/// Makes closing the stream send a reset.
 fn reset(stream: &TcpStream) {
     stream.set_zero_linger().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_closes_its_sending_half_gets_its_answer_or_is_taken_to_be_gone() {
+async fn a_half_closed_client_gets_its_answer_or_is_considered_gone() {
     let shop = Shop::open().await;
     for _ in 0..20 {
         let mut stream = connect(&shop).await;
@@ -37,7 +37,7 @@ async fn a_client_that_closes_its_sending_half_gets_its_answer_or_is_taken_to_be
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_reset_at_any_moment_leave_nothing_behind() {
+async fn clients_that_reset_at_any_moment_leak_nothing() {
     let shop = Shop::open().await;
     let post = b"POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\r\n{\"username\":";
     let attack = async {
@@ -75,11 +75,11 @@ pub async fn nothing_runs(shop: &Shop) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, quiet).await.expect("every instance is given back");
+    tokio::time::timeout(PATIENCE, quiet).await.expect("every instance slot is freed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_come_one_byte_at_a_time_hold_no_instance() {
+async fn slow_bodies_occupy_no_instance() {
     let mut manifest = shop_manifest();
     manifest.services.get_mut("auth").unwrap().limits.time = Duration::from_millis(500);
     manifest.services.get_mut("auth").unwrap().limits.concurrency = 2;
@@ -113,19 +113,19 @@ async fn bodies_that_come_one_byte_at_a_time_hold_no_instance() {
     assert!(answers.iter().all(|answer| answer == "HTTP/1.1 408"), "{answers:?}");
 }
 
-/// Connections that wait, each with as much of a request as its number says.
+/// Idle connections. Each has sent a part of a request that depends on its number.
 const IDLE: usize = 10_000;
 
-/// Files beside those that either side of the connections may have open.
+/// Open files of each side besides connections.
 const OTHER_FILES: u64 = 1_000;
 
-/// The host is a process of its own: each side of ten thousand connections is as many open files as one may often have.
+/// The host runs in its own process, because each side of the connections may need all the open files that a process can have.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_idle_connections_hurt_nobody() {
+async fn ten_thousand_idle_connections_hurt_no_other_client() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let enough = maximum.is_none_or(|most| most >= IDLE as u64 + OTHER_FILES);
-    assert!(enough, "a process may open {maximum:?} files at most here, too few for this test: raise `ulimit -Hn`");
+    assert!(enough, "this test needs more open files than the hard limit of {maximum:?}: raise `ulimit -Hn`");
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
     let gateway = process.serves().await.expect("it starts").gateway;
@@ -148,7 +148,7 @@ async fn ten_thousand_idle_connections_hurt_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_beyond_the_limit_wait_until_idle_ones_were_closed() {
+async fn connections_beyond_the_limit_wait_until_idle_ones_are_closed() {
     let mut manifest = shop_manifest();
     (manifest.listeners.connections, manifest.listeners.header_time) = (4, Duration::from_millis(200));
     let shop = Shop::with(manifest).await;
@@ -156,12 +156,13 @@ async fn connections_beyond_the_limit_wait_until_idle_ones_were_closed() {
     for _ in 0..12 {
         held.push(connect(&shop).await);
     }
-    let answer = tokio::time::timeout(PATIENCE, shop.anon().get("/products")).await.expect("it has its turn");
+    let answer =
+        tokio::time::timeout(PATIENCE, shop.anon().get("/products")).await.expect("a waiting connection is served");
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_has_its_share_of_connections_gets_no_further_one_and_others_are_served() {
+async fn an_address_is_limited_to_its_share_of_connections() {
     let mut manifest = shop_manifest();
     manifest.listeners.connections_each = 4;
     let shop = Shop::with(manifest).await;
@@ -172,13 +173,13 @@ async fn an_address_that_has_its_share_of_connections_gets_no_further_one_and_ot
         stream.read_exact(&mut [0; 12]).await.unwrap();
         held.push(stream);
     }
-    // Whether a further connection is answered, and not closed.
+    // Whether another connection is answered instead of closed.
     let is_served = async || {
         let mut stream = connect(&shop).await;
         let _ = stream.write_all(GET).await;
         let mut answer = [0; 12];
         let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
-        read.expect("it is answered or closed").is_ok()
+        read.expect("the connection is answered or closed").is_ok()
     };
     for _ in 0..8 {
         assert!(!is_served().await);
@@ -190,5 +191,5 @@ async fn an_address_that_has_its_share_of_connections_gets_no_further_one_and_ot
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+    tokio::time::timeout(PATIENCE, served).await.expect("a connection is accepted again");
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 frames in numbers and orders that no honest client sends, written by hand.
+//! HTTP/2 floods and protocol violations, built frame by frame.
 
 use std::path::Path;
 
@@ -26,13 +26,13 @@ pub const END_HEADERS: u8 = 4;
 /// `:method GET, :scheme http, :path /products, :authority shop` (RFC 7541, appendix A).
 const GET_PRODUCTS: &[u8] = b"\x82\x86\x04\x09/products\x41\x04shop";
 
-/// The same for `POST /auth/verify`.
+/// `POST /auth/verify`, encoded alike.
 pub const POST_VERIFY: &[u8] = b"\x83\x86\x04\x0c/auth/verify\x41\x04shop";
 
-/// Frames that a flood sends.
+/// The number of frames in a flood.
 const MANY: u32 = 50_000;
 
-/// What a host may have grown by after all floods, in KiB. A reader of frames that kept what it is sent would have more.
+/// The most KiB that the host may grow in all floods. If it kept the frames, it would grow more.
 const GROWTH_KIB: u64 = 64 << 10;
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -43,12 +43,12 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The preface and empty settings.
+/// The connection preface and empty SETTINGS.
 pub fn beginning() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// Frame number so-and-so of an endless flood.
+/// Returns the frame with this number of an endless flood.
 type Flood = fn(u32) -> Vec<u8>;
 
 /// A request on a new stream.
@@ -56,7 +56,7 @@ pub fn request(number: u32, flags: u8, fields: &[u8]) -> Vec<u8> {
     frame(HEADERS, flags, 2 * number + 1, fields)
 }
 
-/// Floods with their names, each in a connection of its own.
+/// The floods with their names. Each gets its own connection.
 const FLOODS: [(&str, Flood); 13] = [
     ("rapid reset", |number| {
         [request(number, END_HEADERS | END_STREAM, GET_PRODUCTS), frame(RST_STREAM, 0, 2 * number + 1, &[0, 0, 0, 8])]
@@ -84,7 +84,7 @@ const FLOODS: [(&str, Flood); 13] = [
     ("priorities", |number| frame(PRIORITY, 0, 2 * number + 3, &[0, 0, 0, 1, 255])),
     ("windows", |_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
     ("unknown frames", |_| frame(0x77, 0xff, 0, &[0; 64])),
-    // A field of the dynamic table that each request names a hundred times (RFC 7541, section 7.3).
+    // Each request names a field of the dynamic table a hundred times (RFC 7541, section 7.3).
     ("fields that unpack to many", |number| {
         let entry = [b"\x40\x01a\x7f\x81\x1e".as_slice(), &[b'x'; 4000]].concat();
         let fields = if number == 0 { entry } else { vec![0xbe; 1000] };
@@ -92,7 +92,7 @@ const FLOODS: [(&str, Flood); 13] = [
     }),
 ];
 
-/// Sends a flood until it ends or the host closes, and reads what comes back or does not.
+/// Sends a flood until it ends or the host closes. Reads the host's frames if `reads`.
 async fn flood(gateway: &str, next: Flood, reads: bool) {
     let mut stream = TcpStream::connect(gateway).await.expect("a connection");
     let (mut incoming, mut outgoing) = stream.split();
@@ -110,11 +110,11 @@ async fn flood(gateway: &str, next: Flood, reads: bool) {
             std::future::pending::<()>().await;
         }
     };
-    // Who reads nothing is not read from for ever: it sends as long as it gets on.
+    // The host stops reading from a client that does not read. So this sends until it blocks.
     let most = std::time::Duration::from_secs(if reads { 60 } else { 2 });
     let _ = tokio::time::timeout(most, async {
         tokio::select! {
-            // A reset is what a flood may get.
+            // The host may answer a flood with a reset.
             _ = send => {}
             () = read => {}
         }
@@ -123,7 +123,7 @@ async fn flood(gateway: &str, next: Flood, reads: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn floods_of_frames_hurt_nobody_and_are_not_kept() {
+async fn floods_of_frames_hurt_no_other_client_and_are_not_buffered() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
     let base = process.serves().await.expect("it starts").gateway;
@@ -145,7 +145,7 @@ async fn floods_of_frames_hurt_nobody_and_are_not_kept() {
     process.kill().await;
 }
 
-/// Frames that break the protocol, after which the host must end the connection (RFC 9113, section 5.4.1).
+/// Protocol violations after which the host must end the connection (RFC 9113, section 5.4.1).
 fn violations() -> Vec<(&'static str, Vec<u8>)> {
     let get = || request(0, END_HEADERS | END_STREAM, GET_PRODUCTS);
     let promise = [&[0, 0, 0, 2][..], GET_PRODUCTS].concat();
@@ -170,7 +170,7 @@ fn violations() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_break_the_protocol_end_their_connection_and_no_other() {
+async fn protocol_violations_end_only_their_own_connection() {
     let shop = testing::Shop::open().await;
     let gateway = super::address(&shop);
     let attack = async {
@@ -178,7 +178,7 @@ async fn frames_that_break_the_protocol_end_their_connection_and_no_other() {
             let mut stream = TcpStream::connect(&gateway).await.unwrap();
             stream.write_all(&[beginning(), bytes].concat()).await.unwrap();
             let mut answer = Vec::new();
-            // Ends only because the host closes; a reset is as good.
+            // This ends only when the host closes or resets the connection.
             let _ = stream.read_to_end(&mut answer).await;
             assert!(kinds(&answer).contains(&GOAWAY), "{name}: {:?}", kinds(&answer));
         }
@@ -186,7 +186,7 @@ async fn frames_that_break_the_protocol_end_their_connection_and_no_other() {
     beside(&shop.anon(), attack).await;
 }
 
-/// The types of the frames in what came back.
+/// The types of the received frames.
 fn kinds(mut bytes: &[u8]) -> Vec<u8> {
     let mut kinds = Vec::new();
     while let [high, middle, low, kind, _, _, _, _, _, rest @ ..] = bytes {

@@ -1,13 +1,13 @@
-//! Requests whose end two readers could see at different places (AP-4).
+//! Request smuggling: requests whose end two parsers could see at different places.
 
 use testing::Shop;
 
 use super::{address, beside, exchange, statuses};
 
-/// What an attacker wants another reader to take for a request. Its answer would name it.
+/// Bytes that an attacker wants another parser to read as a request. Its answer would contain its name.
 const SMUGGLED: &str = "GET /products HTTP/1.1\r\nhost: localhost\r\nx-request-id: smuggled\r\n\r\n";
 
-/// Heads after `POST /auth/verify HTTP/1.1`, whose lengths contradict one another or cannot be read.
+/// Header fields of `POST /auth/verify HTTP/1.1` with contradicting or invalid lengths.
 const HEADS: [&str; 29] = [
     "content-length: 0\r\ncontent-length: 90",
     "content-length: 5, 90",
@@ -40,7 +40,7 @@ const HEADS: [&str; 29] = [
     ": no name\r\ncontent-length: 5",
 ];
 
-/// Bodies of `transfer-encoding: chunked` that are not chunked.
+/// Invalid bodies with `transfer-encoding: chunked`.
 const CHUNKS: [&str; 13] = [
     "-1\r\n{}\r\n0\r\n\r\n",
     "+2\r\n{}\r\n0\r\n\r\n",
@@ -57,7 +57,7 @@ const CHUNKS: [&str; 13] = [
     "0\r\nno colon\r\n\r\n",
 ];
 
-/// Request lines and fields that are no HTTP.
+/// Invalid request lines and header fields.
 const LINES: [&str; 12] = [
     "\0\r\nhost: localhost",
     "GET\r\nhost: localhost",
@@ -73,17 +73,17 @@ const LINES: [&str; 12] = [
     "GET /products HTTP/1.1\r\nhost: localhost\r\n x: folded",
 ];
 
-/// A request after which the host closes.
+/// A request after which the host closes the connection.
 const LAST: &str = "GET /products HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-/// Asserts that a request was refused, and that what came after it on the connection was not taken for another one.
+/// Asserts that a request was refused, and that the bytes after it were not read as another request.
 fn refused(sent: &str, answers: &str) {
     assert_eq!(statuses(answers), [400], "{sent:?} was answered with {answers:?}");
     assert!(!answers.contains("smuggled"), "{sent:?} was answered with {answers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_length_is_in_doubt_is_refused_with_all_that_follows() {
+async fn a_request_with_an_ambiguous_length_is_refused_and_ends_the_connection() {
     let shop = Shop::open().await;
     let attack = async {
         for head in HEADS {
@@ -108,9 +108,9 @@ async fn a_request_whose_length_is_in_doubt_is_refused_with_all_that_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_length_beside_chunks_is_not_believed_and_the_connection_ends_with_the_answer() {
+async fn a_content_length_beside_chunks_is_ignored_and_the_connection_ends() {
     let shop = Shop::open().await;
-    // Once the length would end before the chunks do, once after them.
+    // The length ends once before the chunks and once after them.
     let chunks = "2\r\n{}\r\n0\r\n\r\n";
     for length in [0, 3, chunks.len() + SMUGGLED.len()] {
         for head in [
@@ -124,9 +124,9 @@ async fn a_length_beside_chunks_is_not_believed_and_the_connection_ends_with_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_request_ends_its_connection_or_is_read_to_its_end() {
+async fn a_refused_request_is_read_to_its_end_or_ends_the_connection() {
     let shop = Shop::open().await;
-    // What follows a body is a request of its own, and what is in a body is none.
+    // Bytes after the body are a request, bytes inside it are not.
     for (path, status) in [("/nowhere", 404), ("/orders", 401), ("/auth/verify", 400)] {
         let body = SMUGGLED;
         let sent =
@@ -139,7 +139,7 @@ async fn a_refused_request_ends_its_connection_or_is_read_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_no_path_is_refused() {
+async fn a_target_that_is_not_a_path_is_refused() {
     let shop = Shop::open().await;
     for target in ["products", "shop:80", "products?a=b"] {
         let sent = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n{LAST}");
@@ -149,7 +149,7 @@ async fn a_target_that_is_no_path_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_requests_in_one_write_are_answered_in_their_order() {
+async fn a_hundred_pipelined_requests_are_answered_in_order() {
     let shop = Shop::open().await;
     let requests: String = (0..100)
         .map(|number| {

@@ -1,4 +1,4 @@
-//! Clients that take all that they can get of what all clients share.
+//! Each client address may use only its share of connections, requests and memory.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use super::{PATIENCE, beside};
 
 const SETTINGS: u8 = 4;
 
-/// A body of which the last byte is missing.
+/// Sends a request without the last byte of its body.
 async fn send_but_one(address: SocketAddr, length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("POST /auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
@@ -23,27 +23,27 @@ async fn send_but_one(address: SocketAddr, length: usize) -> TcpStream {
     stream
 }
 
-/// Asks until an answer has this status.
+/// Repeats a request until an answer has this status.
 async fn until_answered(client: &Client, path: &str, status: u16) {
     let asking = async {
         while client.get(path).await.status != status {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("the answer comes");
+    tokio::time::timeout(PATIENCE, asking).await.expect("an answer has this status");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_fills_its_share_of_bodies_takes_nothing_from_others_and_small_requests_need_none() {
+async fn an_address_with_a_full_share_of_bodies_can_still_send_small_requests() {
     let mut manifest = shop_manifest();
     (manifest.listeners.bodies_bytes, manifest.listeners.bodies_each_bytes) = (4 << 20, 1_500_000);
     let shop = Shop::with(manifest).await;
     let mut held = Vec::new();
-    // Once one of them is held, there is no room for another. While an answered one is, those that come are refused.
+    // Two of these bodies exceed the share. A body that is being answered counts too, so a held one may be refused: try several.
     let large = json!({ "token": "x".repeat(900_000) });
     let until = async |status: u16| {
         let asking = async { while shop.anon().post("/auth/verify", large.clone()).await.status != status {} };
-        tokio::time::timeout(PATIENCE, asking).await.expect("the answer comes");
+        tokio::time::timeout(PATIENCE, asking).await.expect("an answer has this status");
     };
     while held.len() < 8 || shop.anon().post("/auth/verify", large.clone()).await.status != 503 {
         held.push(send_but_one(shop.addresses().gateway, 1_000_000).await);
@@ -55,7 +55,7 @@ async fn an_address_that_fills_its_share_of_bodies_takes_nothing_from_others_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_alone_may_exceed_its_clients_share() {
+async fn a_single_body_may_exceed_its_clients_share() {
     let mut manifest = shop_manifest();
     manifest.listeners.bodies_each_bytes = 10_000;
     let shop = Shop::with(manifest).await;
@@ -63,16 +63,16 @@ async fn a_body_alone_may_exceed_its_clients_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_with_its_share_of_open_requests_is_refused_further_ones_and_others_are_served() {
+async fn an_address_is_limited_to_its_share_of_open_requests() {
     let mut manifest = shop_manifest();
     manifest.listeners.requests_each = 20;
     let shop = Shop::with(manifest).await;
     let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
     stream.write_all(&beginning()).await.unwrap();
     let attacker = shop.anon();
-    // None: so many are being refused that even a refusal would cost too much, and the connection is closed.
+    // None if the host closes the connection instead, because it already sends too many refusals.
     let status = async || attacker.request(Method::GET, "/products").send().await.ok().map(|answer| answer.status());
-    // A request that is answered counts too, so the share may be full before all of the first twenty are held.
+    // Requests that are being answered count too, so the share may be full with fewer than twenty open requests.
     let attack = async {
         let mut number = 0;
         while number < 20 || status().await.is_some_and(|status| status == 200) {
@@ -87,7 +87,7 @@ async fn an_address_with_its_share_of_open_requests_is_refused_further_ones_and_
     until_answered(&attacker, "/products", 200).await;
 }
 
-/// A service with answers of two MiB, and a client of HTTP/2 that lets none of it come.
+/// A service with answers of two MiB, and an HTTP/2 client whose flow-control window is zero.
 async fn unread(manifest: impl FnOnce(&mut comptoir::manifest::Manifest)) -> (Shop, TcpStream) {
     let mut records = manifest_of(
         "[services.records]\ncomponent = \"guest_records.wasm\"\nmounts = [\"/records\"]\npublic = [\"/records\"]\n",
@@ -101,18 +101,18 @@ async fn unread(manifest: impl FnOnce(&mut comptoir::manifest::Manifest)) -> (Sh
     (shop, stream)
 }
 
-/// `GET /records/…`, method and scheme from the static table (RFC 7541, appendix A).
+/// `GET /records/…`, with method and scheme from the static table (RFC 7541, appendix A).
 fn get(path: &str) -> Vec<u8> {
     let path = format!("/records/{path}");
     [&[0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()], path.as_bytes(), b"\x41\x04shop"].concat()
 }
 
-/// Reads frames until one of a type comes, and gives its stream.
+/// Reads frames until one has this type. Returns its stream.
 async fn until_frame(stream: &mut TcpStream, kind: u8) -> u32 {
     let reading = async {
         loop {
             let mut head = [0; 9];
-            stream.read_exact(&mut head).await.expect("the connection lives");
+            stream.read_exact(&mut head).await.expect("the connection stays open");
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
             if head[3] == kind {
@@ -120,11 +120,11 @@ async fn until_frame(stream: &mut TcpStream, kind: u8) -> u32 {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("the frame comes")
+    tokio::time::timeout(PATIENCE, reading).await.expect("a frame of this type arrives")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_over_http2_that_its_client_does_not_take_is_given_up_while_others_go_on() {
+async fn an_unread_answer_over_http2_is_cancelled_and_other_streams_continue() {
     for path in ["body", "small"] {
         let change = |manifest: &mut comptoir::manifest::Manifest| {
             manifest.listeners.header_time = std::time::Duration::from_millis(200);
@@ -136,7 +136,7 @@ async fn an_answer_over_http2_that_its_client_does_not_take_is_given_up_while_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_with_its_share_of_unread_answers_is_refused_until_it_takes_them() {
+async fn an_address_is_limited_to_its_share_of_unread_answers() {
     let change = |manifest: &mut comptoir::manifest::Manifest| manifest.listeners.responses_each_bytes = 3 << 20;
     let (shop, mut stream) = unread(change).await;
     let attacker = shop.anon();
@@ -151,7 +151,7 @@ async fn an_address_with_its_share_of_unread_answers_is_refused_until_it_takes_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_takes_nothing_of_an_answer_over_http1_is_given_up_too() {
+async fn an_unread_answer_over_http1_is_cancelled() {
     let mut manifest = manifest_of(
         "[services.flood]\ncomponent = \"guest_flood_p2.wasm\"\nmounts = [\"/flood\"]\naccess = \"public\"\n\
          limits = { time = \"10m\", cpu = \"10m\", response = \"1 GiB\" }\n",
@@ -167,7 +167,7 @@ async fn a_client_that_takes_nothing_of_an_answer_over_http1_is_given_up_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_hold_every_connection_do_not_lock_the_operator_out() {
+async fn the_operator_can_connect_while_clients_hold_every_connection() {
     let mut manifest = shop_manifest();
     manifest.listeners.connections = 4;
     let shop = Shop::with(manifest).await;
@@ -179,11 +179,11 @@ async fn clients_that_hold_every_connection_do_not_lock_the_operator_out() {
     assert_eq!(answer.status, 200);
 }
 
-/// What a host may keep of a flood of two hundred MiB, in KiB.
+/// The most KiB that a host may keep of a flood of two hundred MiB.
 const KEPT_KIB: u64 = 64 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_memory_of_a_flood_goes_back_to_the_system() {
+async fn the_memory_of_a_flood_is_returned_to_the_system() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
     let gateway = process.serves().await.expect("it starts").gateway;
@@ -200,7 +200,7 @@ async fn the_memory_of_a_flood_goes_back_to_the_system() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("its memory grows or falls so far");
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the memory reaches the bound");
     };
     until(|now, before| now > before + 2 * KEPT_KIB).await;
     drop(held);

@@ -1,5 +1,4 @@
-//! A client that knows nothing but the document: what it asks is as the document says or a little off, and every answer must
-//! be one that the document has.
+//! A client that knows only the document sends valid and slightly invalid requests. The document must describe every answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +9,16 @@ use testing::{Answer, Client, PASSWORD, Shop, send};
 use super::schema::{DATE_TIME, check, resolve};
 use super::{document, operations};
 
-/// How often every operation is asked.
+/// How often every operation is called.
 const ROUNDS: u32 = 60;
 
-/// Of so many rounds, one asks where passwords are hashed.
+/// Operations that hash passwords are called in only one of this many rounds.
 const SLOW: u32 = 2;
 
-/// What only an answer has that tells how it was made: no client writes one of these (AP-1).
+/// Headers that the host writes. No operation documents them as a client's.
 const TELLTALES: [&str; 8] = ["sqlite", "panicked", "backtrace", "wasm", "insert into", "constraint", ".rs:", "/src/"];
 
-/// Chance that is the same in each run: a linear congruential generator.
+/// A pseudo-random generator with a fixed seed (linear congruential).
 struct Dice(u64);
 
 impl Dice {
@@ -41,12 +40,12 @@ impl Dice {
 struct Fuzzer {
     document: Value,
     dice: Dice,
-    /// Texts that mean something to the shop, by the name of their member.
+    /// Texts that the shop knows, by the name of their member.
     known: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Fuzzer {
-    /// A value as a schema has it, of a member of this name.
+    /// A value that matches a schema, for a member of this name.
     fn valid(&mut self, name: &str, schema: &Value) -> Value {
         let schema = &resolve(&self.document, schema).clone();
         let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
@@ -62,11 +61,11 @@ impl Fuzzer {
                 (0..least + more).map(|_| self.valid(name, &schema["items"])).collect()
             }
             Some("object") => self.object(schema),
-            other => panic!("no request has a value of the type {other:?}"),
+            other => panic!("no request value of type {other:?} is supported"),
         }
     }
 
-    /// Mostly a small one: those are the ids that there are.
+    /// Mostly a small number, because existing ids are small.
     fn integer(&mut self, schema: &Value) -> Value {
         let (least, most) = (schema["minimum"].as_i64().unwrap_or(-5), schema["maximum"].as_i64().unwrap_or(i64::MAX));
         let small = least.max(1) + i64::try_from(self.dice.below(4)).unwrap();
@@ -97,7 +96,7 @@ impl Fuzzer {
         object.into()
     }
 
-    /// Something else in one place of a value.
+    /// Replaces one part of a value by something else.
     fn spoil(&mut self, value: &mut Value) {
         match value {
             Value::Object(members) if !members.is_empty() && self.dice.per_cent(85) => {
@@ -152,7 +151,7 @@ impl Fuzzer {
         }
     }
 
-    /// A request for an operation.
+    /// A request for this operation.
     fn request(&mut self, name: &str, operation: &Value, client: &Client) -> reqwest::RequestBuilder {
         let (method, pattern) = name.split_once(' ').unwrap();
         let (mut path, mut query, mut headers) = (pattern.to_owned(), String::new(), Vec::new());
@@ -182,13 +181,13 @@ impl Fuzzer {
         request
     }
 
-    /// What a header can carry.
+    /// A valid header value.
     fn header(&mut self, parameter: &Value) -> String {
         let text = self.text(parameter["name"].as_str().unwrap(), &parameter["schema"]);
         text.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { ' ' }).collect()
     }
 
-    /// Whether an answer is one that the document has for an operation.
+    /// Whether the document describes this answer of the operation.
     fn judge(&self, operation: &Value, answer: &Answer) -> Result<(), String> {
         let status = answer.status.as_str();
         if answer.status.is_server_error() {
@@ -218,13 +217,13 @@ impl Fuzzer {
     }
 }
 
-/// Whether a request is the end of a caller's account: the administrator has the first one, the user the second.
+/// Whether a request deletes a caller's account: the administrator has id 1, the user id 2.
 fn ends_a_caller(request: &reqwest::Request) -> bool {
     request.method() == Method::DELETE && ["/users/1", "/users/2"].contains(&request.url().path())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() {
+async fn a_client_that_follows_the_document_gets_only_documented_answers() {
     let shop = Shop::open().await;
     let (ada, admin) = (shop.user("ada").await, shop.admin().await);
     let other = shop.anon().log_in("ada", PASSWORD).await;
@@ -249,7 +248,7 @@ async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() 
     ]);
     let clients = [shop.anon(), ada.clone(), ada, admin.clone(), admin, shop.anon().with_token("e30.e30.e30")];
     let mut fuzzer = Fuzzer { document: document.clone(), dice: Dice(0x2545_F491_4F6C_DD1D), known };
-    // What ends the sessions of those who ask comes last.
+    // Operations that end the callers' sessions come last.
     let (end_own, rest): (Vec<_>, Vec<_>) =
         operations(&document).into_iter().partition(|(name, _)| name.ends_with("/logout"));
     let (end_all, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| name == "DELETE /auth/sessions");
@@ -281,8 +280,8 @@ async fn a_client_that_follows_the_document_meets_no_answer_that_is_not_in_it() 
         }
     }
     for (name, statuses) in &seen {
-        assert!(statuses.iter().any(|status| *status < 300), "{name} never did what it is for: {statuses:?}");
-        assert!(*name == "GET /health" || statuses.len() > 1, "{name} never did anything else: {statuses:?}");
+        assert!(statuses.iter().any(|status| *status < 300), "{name} never succeeded: {statuses:?}");
+        assert!(*name == "GET /health" || statuses.len() > 1, "{name} never failed: {statuses:?}");
     }
     for (name, status) in [("DELETE /users/{id}", 404), ("PUT /orders/{id}", 412), ("GET /products", 304)] {
         assert!(seen[name].contains(&status), "{name} was never answered with {status}: {:?}", seen[name]);

@@ -1,4 +1,4 @@
-//! JSON Schema, as much of it as the document uses. A keyword that is not known here fails the test that meets it.
+//! The part of JSON Schema that the document uses. An unknown keyword fails the test.
 
 use serde_json::Value;
 use testing::is_date_time;
@@ -6,15 +6,15 @@ use testing::is_date_time;
 /// The one pattern.
 pub const DATE_TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$";
 
-/// What a reference in a document leads to; anything else is itself.
+/// The target of a reference. Any other value is returned unchanged.
 pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value.get("$ref").and_then(Value::as_str) {
-        Some(target) => document.pointer(target.trim_start_matches('#')).expect("a reference leads somewhere"),
+        Some(target) => document.pointer(target.trim_start_matches('#')).expect("the reference has a target"),
         None => value,
     }
 }
 
-/// Whether a value is as a schema of a document says, or why not.
+/// Checks a value against a schema of a document. The error says where they differ.
 pub fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     if schema.get("$ref").is_some() {
         return check(document, resolve(document, schema), value);
@@ -53,7 +53,7 @@ fn members(document: &Value, schema: &Value, value: &Value) -> Result<(), String
     Ok(())
 }
 
-/// A keyword that looks at nothing but the value. One for another type than the value's holds.
+/// Whether a value satisfies a keyword. A keyword for another type than the value's is satisfied.
 fn holds(keyword: &str, rule: &Value, value: &Value) -> bool {
     let at_least = |count: Option<usize>, sign: i64| {
         let rule = rule.as_i64().expect("a number");
@@ -77,7 +77,7 @@ fn holds(keyword: &str, rule: &Value, value: &Value) -> bool {
         "maxItems" => at_least(value.as_array().map(Vec::len), -1),
         "minProperties" => at_least(value.as_object().map(serde_json::Map::len), 1),
         "pattern" if rule == DATE_TIME => !value.is_string() || is_date_time(value),
-        other => panic!("the keyword {other}: {rule} is not known here"),
+        other => panic!("the keyword {other}: {rule} is not supported"),
     }
 }
 
@@ -90,7 +90,7 @@ fn is(name: &Value, value: &Value) -> bool {
         "string" => value.is_string(),
         "array" => value.is_array(),
         "object" => value.is_object(),
-        other => panic!("there is no type {other}"),
+        other => panic!("the type {other} is unknown"),
     }
 }
 
@@ -99,7 +99,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 #[test]
-fn a_schema_tells_what_it_describes_from_what_it_does_not() {
+fn a_schema_accepts_valid_values_and_refuses_others() {
     use serde_json::json;
     let document = json!({ "components": { "Even": { "enum": [0, 2] } } });
     let object = json!({

@@ -1,4 +1,4 @@
-//! What an order may ask for, and what it keeps.
+//! `POST /orders`: valid and invalid orders, and what an order stores.
 
 use super::{change, orders, place, placed, seed, stock};
 
@@ -7,13 +7,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Answer, Client, PASSWORD, Shop, send};
 
-/// Orders with `items` as it is written.
+/// Places an order with this text as `items`.
 async fn place_text(client: &Client, items: &str) -> Answer {
     client.send_body(Method::POST, "/orders", Some("application/json"), format!(r#"{{"items":{items}}}"#)).await
 }
 
 #[tokio::test]
-async fn a_quantity_is_an_integer_as_written_from_one_to_a_million() {
+async fn a_quantity_is_an_integer_from_one_to_a_million() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     let quantities = [
@@ -44,21 +44,21 @@ async fn a_quantity_is_an_integer_as_written_from_one_to_a_million() {
         assert_eq!(answer.body["error"]["code"], "ORDER_CREATION_FAILED", "quantity {quantity}: {}", answer.text);
         answer.refuses(400, "ORDER_CREATION_FAILED");
     }
-    // A number beyond every double is no number to the parser, so the body is malformed.
+    // The parser refuses a number beyond the range of doubles, so the body is malformed.
     let huge = format!("1{}", "0".repeat(400));
     for quantity in [&huge, "1e400"] {
         let answer = place_text(&ada, &format!(r#"[{{"product_id":1,"quantity":{quantity}}}]"#)).await;
         answer.refuses(400, "MISSING_ITEMS");
     }
     place_text(&ada, r#"[{"product_id":1}]"#).await.refuses(400, "ORDER_CREATION_FAILED");
-    assert_eq!((stock(&ada).await, orders(&ada).await), (seed(), Vec::<Value>::new()), "nothing was ordered");
+    assert_eq!((stock(&ada).await, orders(&ada).await), (seed(), Vec::<Value>::new()), "no order was placed");
     place_text(&ada, r#"[{"product_id":1,"quantity":10,"note":"what else a line says is ignored"}]"#)
         .await
         .succeeds(201);
 }
 
 #[tokio::test]
-async fn a_line_names_a_product_that_there_is_by_an_integer() {
+async fn a_line_names_an_existing_product_by_its_integer_id() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     for id in ["6", "0", "-1", "\"1\"", "1.0", "true", "null", "[1]", "9223372036854775808"] {
@@ -84,7 +84,7 @@ async fn items_are_a_list_of_one_to_a_hundred_lines() {
     }
     let lines = |count: usize| format!("[{}]", vec![r#"{"product_id":3,"quantity":1}"#; count].join(","));
     place_text(&ada, &lines(101)).await.refuses(400, "ORDER_CREATION_FAILED");
-    // A hundred are read; there are only twenty pieces.
+    // A hundred lines are accepted, but only twenty units are in stock.
     let answer = place_text(&ada, &lines(100)).await;
     answer.refuses(400, "ORDER_CREATION_FAILED");
     assert!(answer.body["error"]["message"].as_str().unwrap().contains("stock"), "{}", answer.text);
@@ -94,7 +94,7 @@ async fn items_are_a_list_of_one_to_a_hundred_lines() {
 }
 
 #[tokio::test]
-async fn lines_of_one_product_are_added_up_before_the_stock_is_looked_at() {
+async fn lines_of_one_product_are_summed_before_the_stock_is_checked() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     place(&ada, &[(1, 6), (1, 6)]).await.refuses(400, "ORDER_CREATION_FAILED");
@@ -108,7 +108,7 @@ async fn lines_of_one_product_are_added_up_before_the_stock_is_looked_at() {
 }
 
 #[tokio::test]
-async fn an_order_that_fails_on_any_line_takes_nothing() {
+async fn an_order_that_fails_on_one_line_takes_no_stock() {
     let shop = Shop::open().await;
     let ada = shop.user("ada").await;
     for lines in [
@@ -128,7 +128,7 @@ async fn an_order_that_fails_on_any_line_takes_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_keeps_the_names_and_prices_of_its_day() {
+async fn an_order_keeps_the_names_and_prices_of_its_time() {
     let mut shop = Shop::open().await;
     let ada = shop.user("ada").await;
     let id = placed(&ada, &[(3, 2), (5, 1)]).await;
@@ -155,18 +155,18 @@ async fn an_order_keeps_the_names_and_prices_of_its_day() {
     assert_eq!(cheap.succeeds(201)["items"][0]["product_name"], "Headphones");
     assert!(cheap.text.contains(r#""total":59.97,"#), "{}", cheap.text);
 
-    // The most that is stored is 10^15 cents: one piece is below it, two are above.
+    // The highest total is 10^15 cents. One unit costs less, two cost more.
     let dear = place(&ada, &[(4, 1)]).await;
     dear.succeeds(201);
     assert!(dear.text.contains(r#""total":6000000000000.0,"#), "{}", dear.text);
     place(&ada, &[(4, 2)]).await.refuses(400, "ORDER_CREATION_FAILED");
     assert_eq!(stock(&ada).await, [(1, 10), (2, 15), (3, 15), (4, 11)].into());
     change(&ada, id, "cancelled").await.succeeds(200);
-    assert_eq!(stock(&ada).await[&3], 17, "what is still sold goes back on the shelf");
+    assert_eq!(stock(&ada).await[&3], 17, "a cancelled order returns only products that still exist");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_fifty_orders_with_one_key_one_is_placed_and_the_key_is_its_buyers_alone() {
+async fn fifty_orders_with_one_key_place_one_and_keys_belong_to_their_buyer() {
     let shop = Shop::open().await;
     let (ada, bob) = (shop.user("ada").await, shop.user("bob").await);
     let items = json!({ "items": [{ "product_id": 1, "quantity": 2 }] });
@@ -176,7 +176,7 @@ async fn of_fifty_orders_with_one_key_one_is_placed_and_the_key_is_its_buyers_al
     let answers = join_all((0..50).map(|_| order(&ada))).await;
     let (made, again): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.header("idempotency-replayed").is_empty());
-    assert_eq!((made.len(), made[0].status.as_u16()), (1, 201), "AP-5");
+    assert_eq!((made.len(), made[0].status.as_u16()), (1, 201), "one key places one order");
     assert!(again.iter().all(|answer| answer.status == 201 && answer.text == made[0].text));
     assert_ne!(order(&bob).await.succeeds(201)["id"], made[0].data()["id"]);
     assert_eq!((orders(&ada).await.len(), orders(&bob).await.len()), (1, 1));

@@ -1,4 +1,4 @@
-//! From status to status: every state, every event, everybody.
+//! Status changes: every pair of statuses, by every kind of caller.
 
 use serde_json::json;
 use testing::{Client, Shop};
@@ -7,8 +7,9 @@ use super::{change, placed, seed, stock};
 
 const STATES: [&str; 5] = ["pending", "paid", "shipped", "delivered", "cancelled"];
 
-/// A row is what the order is, a column what it shall become, both as in `STATES`: `=` has it already, `b` is a step for the
-/// buyer too, `a` for an administrator alone, `.` is no step.
+/// The row is the current status, the column the requested one, both in the order of `STATES`.
+///
+/// `=`: no change. `b`: allowed for the buyer and administrators. `a`: only for administrators. `.`: not allowed.
 const MATRIX: [&str; 5] = [
     "=a..b", // pending
     ".=a.b", // paid
@@ -17,7 +18,7 @@ const MATRIX: [&str; 5] = [
     "....=", // cancelled
 ];
 
-/// A new order that an administrator has led to a state.
+/// A new order that an administrator has moved to a status.
 async fn order_in(state: &str, buyer: &Client, admin: &Client) -> i64 {
     let id = placed(buyer, &[(3, 1)]).await;
     let way: &[&str] = match state {
@@ -34,7 +35,7 @@ async fn order_in(state: &str, buyer: &Client, admin: &Client) -> i64 {
 }
 
 #[tokio::test]
-async fn every_step_from_every_status_by_everybody_is_as_the_matrix_says() {
+async fn every_status_change_by_every_caller_follows_the_matrix() {
     let shop = Shop::open().await;
     let (buyer, stranger, admin) = (shop.user("ada").await, shop.user("eve").await, shop.admin().await);
     for (from, row) in STATES.into_iter().zip(MATRIX) {
@@ -66,7 +67,7 @@ async fn every_step_from_every_status_by_everybody_is_as_the_matrix_says() {
 }
 
 #[tokio::test]
-async fn only_cancelling_gives_stock_back_and_only_once() {
+async fn only_cancelling_returns_the_stock_and_only_once() {
     let shop = Shop::open().await;
     let (buyer, admin) = (shop.user("ada").await, shop.admin().await);
     let items = json!([{ "product_id": 3, "quantity": 7 }, { "product_id": 1, "quantity": 2 }]);
@@ -87,5 +88,5 @@ async fn only_cancelling_gives_stock_back_and_only_once() {
         assert_eq!(stock(&buyer).await, [(1, 8), (2, 15), (3, 13), (4, 12), (5, 18)].into());
     }
     change(&admin, kept, "cancelled").await.refuses(409, "INVALID_TRANSITION");
-    assert_ne!(stock(&buyer).await, seed(), "what was delivered stays sold");
+    assert_ne!(stock(&buyer).await, seed(), "delivered orders do not return their stock");
 }

@@ -1,4 +1,4 @@
-//! Stock under load: never sold twice, never given back twice, never lost.
+//! Stock under load: no unit is sold twice, returned twice, or lost.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use testing::{Answer, Client, PASSWORD, Shop};
 
 use super::{change, orders, place, placed, seed, stock};
 
-/// The same numbers in every run (Knuth's MMIX generator).
+/// A pseudo-random generator with a fixed seed (Knuth's MMIX).
 struct Dice(u64);
 
 impl Dice {
@@ -24,7 +24,7 @@ impl Dice {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_hundred_parallel_orders_of_the_last_ten_ten_are_placed() {
+async fn of_two_hundred_concurrent_orders_for_ten_units_ten_succeed() {
     let shop = Shop::open().await;
     let buyers = join_all(["ada", "bob", "cleo", "dan", "eve"].map(|name| shop.user(name))).await;
     let answers = join_all((0..200).map(|turn| place(&buyers[turn % buyers.len()], &[(1, 1)]))).await;
@@ -35,12 +35,12 @@ async fn of_two_hundred_parallel_orders_of_the_last_ten_ten_are_placed() {
     let mut ids: Vec<&Value> = sold.iter().map(|answer| &answer.data()["id"]).collect();
     ids.sort_by_key(|id| id.as_i64());
     ids.dedup();
-    assert_eq!(ids.len(), 10, "each order has an id of its own");
+    assert_eq!(ids.len(), 10, "each order has its own id");
     let listed: usize = join_all(buyers.iter().map(orders)).await.iter().map(Vec::len).sum();
-    assert_eq!(listed, 10, "what was answered with 201 is there, and nothing else");
+    assert_eq!(listed, 10, "the list has exactly the orders that were answered with 201");
 }
 
-/// Orders, cancels, and asks for what is not allowed, at random.
+/// Sends random orders, cancellations and forbidden requests.
 async fn shop_around(client: &Client, mut dice: Dice) {
     let mut own: Vec<i64> = Vec::new();
     for _ in 0..40 {
@@ -51,7 +51,7 @@ async fn shop_around(client: &Client, mut dice: Dice) {
                 place(client, &lines).await
             }
             2 | 3 if !own.is_empty() => change(client, own[dice.roll(own.len())], "cancelled").await,
-            // Somebody else's order, or none.
+            // An order of another user, or none.
             _ => change(client, i64::try_from(dice.roll(60)).unwrap(), "cancelled").await,
         };
         assert!(answer.status.as_u16() < 500, "{}", answer.text);
@@ -61,7 +61,7 @@ async fn shop_around(client: &Client, mut dice: Dice) {
     }
 }
 
-/// Takes steps of anybody's orders, at random.
+/// Makes random status changes of all orders.
 async fn run_the_shop(admin: &Client, mut dice: Dice) {
     for _ in 0..80 {
         let status = ["paid", "paid", "shipped", "delivered", "cancelled"][dice.roll(5)];
@@ -85,7 +85,7 @@ fn add_up(orders: &[Value], sums: &mut BTreeMap<i64, i64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_at_once_stock_and_orders_add_up_to_what_there_was() {
+async fn under_concurrent_requests_stock_and_orders_add_up() {
     let mut shop = Shop::open().await;
     let names = ["ada", "bob", "cleo", "dan"];
     let (clients, admin) = (join_all(names.map(|name| shop.user(name))).await, shop.admin().await);
@@ -96,9 +96,9 @@ async fn whatever_happens_at_once_stock_and_orders_add_up_to_what_there_was() {
     let left = stock(&admin).await;
     let mut sums = left.clone();
     lists.iter().for_each(|list| add_up(list, &mut sums));
-    assert_eq!(sums, seed(), "stock and what orders hold that are not cancelled");
+    assert_eq!(sums, seed(), "stock and the orders that are not cancelled add up to the seeded stock");
     let statuses: Vec<&Value> = lists.iter().flatten().map(|order| &order["status"]).collect();
-    assert!(statuses.iter().any(|status| *status == "cancelled"), "the mixture cancelled nothing");
+    assert!(statuses.iter().any(|status| *status == "cancelled"), "no order was cancelled");
     assert!(statuses.iter().any(|status| *status != "cancelled"), "the mixture sold nothing");
 
     shop.restart().await;
@@ -109,7 +109,7 @@ async fn whatever_happens_at_once_stock_and_orders_add_up_to_what_there_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_parallel_cancels_give_the_stock_back_once() {
+async fn fifty_concurrent_cancellations_return_the_stock_once() {
     let shop = Shop::open().await;
     let (ada, admin) = (shop.user("ada").await, shop.admin().await);
     let id = placed(&ada, &[(1, 4), (2, 3)]).await;
@@ -123,7 +123,7 @@ async fn fifty_parallel_cancels_give_the_stock_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_cancel_and_a_shipment_at_once_one_wins() {
+async fn of_a_concurrent_cancellation_and_shipment_one_succeeds() {
     let shop = Shop::open().await;
     let (ada, admin) = (shop.user("ada").await, shop.admin().await);
     for round in 0..10 {

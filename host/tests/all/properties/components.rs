@@ -1,4 +1,4 @@
-//! Any bytes as a component: its imports and exports are told, or it is refused in a sentence.
+//! For any bytes as a component, the host reads its imports and exports, or refuses it in one sentence.
 
 use comptoir::engine::inspect;
 use proptest::prelude::*;
@@ -16,13 +16,13 @@ fn holds(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn any_bytes_are_a_component_or_refused() {
+fn any_bytes_are_a_component_or_are_refused() {
     let begun = prop::collection::vec(any::<u8>(), 0..200).prop_map(|rest| [b"\0asm\r\0\x01\0", &rest[..]].concat());
     runner(2_000).run(&prop_oneof![super::bytes(), begun], |bytes| holds(&bytes)).unwrap();
 }
 
 #[test]
-fn a_component_that_was_changed_anywhere_is_one_or_refused() {
+fn a_changed_component_is_read_or_refused() {
     let right = std::fs::read(component("guest_plain_p2")).unwrap();
     runner(200).run(&changes(WORDS), |changes| holds(&changed(&right, &changes))).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Whatever values a component calls its imports with: the host answers, does not panic, and serves others as before.
+//! A component calls its imports with any values. The host answers, does not panic, and still serves others.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -9,10 +9,10 @@ use testing::{component, databases};
 
 use super::{SUSPECT, bytes, runner, text};
 
-/// Lengths, times and counts from which trouble begins.
+/// Lengths, times and counts at the limits.
 const NUMBERS: [u64; 10] = [0, 1, 65_536, 65_537, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 53, i64::MAX as u64, u64::MAX];
 
-/// Password hashes that ask for much, or are none.
+/// Expensive or invalid password hashes.
 const HASHES: [&str; 9] = [
     "$argon2id$v=19$m=4294967295,t=1,p=1$c29tZXNhbHQ$c29tZWhhc2g",
     "$argon2id$v=19$m=19456,t=4294967295,p=1$c29tZXNhbHQ$c29tZWhhc2g",
@@ -48,7 +48,7 @@ const STATEMENTS: [&str; 20] = [
     "ROLLBACK",
 ];
 
-/// Words of SQL, which chance puts together.
+/// Words of SQL for random statements.
 const SQL: [&str; 24] = [
     "SELECT",
     "FROM",
@@ -104,7 +104,7 @@ fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     prop::collection::vec((name, value), 0..4)
 }
 
-/// Calls of storage. Those in a transaction name one that may have been begun, or not.
+/// Calls of storage. Those in a transaction may name one that never began.
 fn storage() -> impl Strategy<Value = Value> {
     let call = || (sql(), prop::collection::vec(parameter(), 0..5));
     prop_oneof![
@@ -137,7 +137,7 @@ fn wasi() -> impl Strategy<Value = Value> {
         number().prop_map(|length| json!({ "insecure-random": length })),
         Just(json!({ "seed": null })),
         number().prop_map(|nanoseconds| json!({ "clocks": nanoseconds })),
-        // One that is there at once: without it a poll may wait for as long as a request may.
+        // A pollable that is ready at once. Without it a poll may wait until the request's time limit.
         moments.prop_map(|moments| {
             let moments: Vec<u64> = [vec![0], moments].concat();
             json!({ "poll": moments })
@@ -183,7 +183,7 @@ fn steps() -> impl Strategy<Value = Vec<Value>> {
     prop::collection::vec(prop_oneof![4 => storage(), 2 => identity(), 2 => wasi(), 3 => http()], 1..8)
 }
 
-/// A host in a process of its own with the component that calls, which has a table, and a sibling.
+/// A host in its own process, with the calling component, which has a table, and a sibling.
 struct Stand {
     process: Process,
     http: reqwest::Client,
@@ -221,7 +221,7 @@ impl Stand {
         let answer = self.http.post(self.url("/caller/x")).json(steps).send().await;
         let answer = answer.map_err(|error| TestCaseError::fail(format!("no answer: {error:?}")))?;
         let status = answer.status().as_u16();
-        // An answer of the component's own making may have any status, and may be cut short because it lies about its length.
+        // The component's own answer may have any status, and may be incomplete because its length is wrong.
         let answers_itself = steps.iter().any(|step| step.get("answer").is_some());
         let body: Value = match answer.text().await {
             Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
@@ -237,7 +237,7 @@ impl Stand {
 }
 
 #[test]
-fn whatever_a_component_calls_its_imports_with_the_host_answers_and_serves_others() {
+fn calls_with_any_values_are_answered_and_others_are_served() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let stand = runtime.block_on(Stand::open());
     let held = runner(64).run(&steps(), |steps| runtime.block_on(stand.holds(&steps)));

@@ -1,4 +1,4 @@
-//! Any text as a manifest: it is sound, or refused with its file and a line that it has.
+//! Any text is a valid manifest, or is refused with its file and an existing line.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{changed, changes, runner, text};
 
 const SHIPPED: &str = include_str!("../../../comptoir.toml");
 
-/// What a manifest is made of, and what it might be made of by mistake.
+/// Parts of manifests, right and wrong.
 const WORDS: &[&str] = &[
     "\n",
     "[limits]\n",
@@ -64,12 +64,12 @@ fn holds(text: &str) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn any_text_is_a_sound_manifest_or_refused() {
+fn any_text_is_a_valid_manifest_or_is_refused() {
     runner(1_000).run(&text(), |text| holds(&text)).unwrap();
 }
 
 #[test]
-fn the_shipped_manifest_however_it_is_changed_is_sound_or_refused() {
+fn the_shipped_manifest_with_any_change_is_valid_or_is_refused() {
     let held = runner(1_000)
         .run(&changes(WORDS), |changes| holds(&String::from_utf8_lossy(&changed(SHIPPED.as_bytes(), &changes))));
     held.unwrap();

@@ -1,5 +1,4 @@
-//! Any orders and changes of orders, one after the other: each is answered as a model of the shop says, money is exact, and
-//! stock is conserved.
+//! Any sequence of orders and status changes is answered as a model of the shop predicts. Money is exact and stock conserved.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +9,10 @@ use testing::{Client, Shop};
 
 use super::runner;
 
-/// The price of each product in cents: small, uneven, and as high as one may be.
+/// The price of each product in cents: low, odd, and the highest possible one.
 const PRICES: [i64; 5] = [1, 333_333_333_333_333, 129_999, 1_000_000_000_000_000, 5_997];
 
-/// The most that an order may cost, in cents.
+/// The highest total of an order, in cents.
 const LIMIT: i64 = 1_000_000_000_000_000;
 
 /// Units of each product.
@@ -23,9 +22,9 @@ const STATUSES: [&str; 5] = ["pending", "paid", "shipped", "delivered", "cancell
 
 #[derive(Debug, Clone)]
 enum Act {
-    /// A buyer orders units of products, of which some are none.
+    /// A buyer orders units of products. Some products do not exist.
     Place(usize, Vec<(i64, i64)>),
-    /// Somebody, the last of whom is an administrator, gives one of the orders a status.
+    /// A client changes the status of an order. The last client is an administrator.
     Change(usize, prop::sample::Index, &'static str),
 }
 
@@ -39,7 +38,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What the shop should hold.
+/// The model: the expected state of the shop.
 #[derive(Default)]
 struct Model {
     orders: Vec<Order>,
@@ -62,7 +61,7 @@ impl Order {
     }
 }
 
-/// What lines cost. None where that is too much.
+/// The total of lines. None if it is too high.
 fn total(lines: &BTreeMap<i64, i64>) -> Option<i64> {
     let price = |product: &i64| i128::from(PRICES[*product as usize - 1]);
     let sum: i128 = lines.iter().map(|(product, units)| price(product) * i128::from(*units)).sum();
@@ -75,7 +74,7 @@ impl Model {
         STOCK - held.filter_map(|order| order.lines.get(&product)).sum::<i64>()
     }
 
-    /// What becomes of an order of these lines: those that are placed, if it is.
+    /// The lines of an order as placed. None if the order is refused.
     fn place(&self, lines: &[(i64, i64)]) -> Option<BTreeMap<i64, i64>> {
         let mut wanted: BTreeMap<i64, i64> = BTreeMap::new();
         for (product, units) in lines {
@@ -117,7 +116,7 @@ impl Model {
                 prop_assert_eq!(answer.status, 201, "{}", answer.text);
                 let id = answer.data()["id"].as_i64().unwrap();
                 self.orders.push(Order { id, buyer, lines, status: "pending" });
-                check(self.orders.last().expect("it was placed"), answer.data())
+                check(self.orders.last().expect("the order was placed"), answer.data())
             }
             Act::Change(_, _, _) if self.orders.is_empty() => Ok(()),
             Act::Change(who, order, wanted) => {
@@ -134,7 +133,7 @@ impl Model {
         }
     }
 
-    /// Stock, and both buyers' orders, as the shop gives them.
+    /// Checks the stock and both buyers' orders in the shop.
     async fn check(&self, clients: &[Client; 3]) -> Result<(), TestCaseError> {
         let products = clients[0].get("/products").await;
         for product in products.succeeds(200).as_array().unwrap() {
@@ -151,7 +150,7 @@ impl Model {
     }
 }
 
-/// Whether an order is told as it is.
+/// Checks an order in an answer.
 fn check(order: &Order, told: &Value) -> Result<(), TestCaseError> {
     prop_assert_eq!(&told["status"], order.status);
     prop_assert_eq!(Some(cents(&told["total"])), order.total(), "{}", told);
@@ -163,7 +162,7 @@ fn check(order: &Order, told: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The shop with these prices and so much of everything, two buyers and an administrator.
+/// The shop with these prices and stocks, two buyers and an administrator.
 async fn stand() -> (Shop, [Client; 3]) {
     let mut shop = Shop::open().await;
     shop.stop().await;
@@ -177,7 +176,7 @@ async fn stand() -> (Shop, [Client; 3]) {
 }
 
 #[test]
-fn whatever_is_ordered_and_changed_money_is_exact_and_stock_is_conserved() {
+fn any_orders_and_changes_keep_money_exact_and_stock_conserved() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (shop, clients) = runtime.block_on(stand());
     let model = tokio::sync::Mutex::new(Model::default());

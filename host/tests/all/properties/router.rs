@@ -1,4 +1,4 @@
-//! Any routes and any path: a table is refused, or it finds what its patterns say.
+//! For any routes and any path, the route table is refused, or finds the route that the patterns describe.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn path() -> impl Strategy<Value = String> {
     prop_oneof![8 => prop::collection::vec(segment(), 0..5).prop_map(|segments| joined(&segments)), 1 => text()]
 }
 
-/// Whether a path is one of a pattern's, worked out in the plainest way.
+/// Whether a path matches a pattern, implemented in the simplest way.
 fn fits(pattern: &str, path: &str) -> bool {
     let (mut wanted, mut there) = (pattern.split('/'), path.split('/'));
     loop {
@@ -69,7 +69,7 @@ fn holds(routes: &[Route], table: &RouteTable, method: &Method, path: &str) -> R
                 found.pattern
             );
         }
-        Err(NoRoute::Path) => prop_assert!(fitting().next().is_none(), "{path} finds nothing"),
+        Err(NoRoute::Path) => prop_assert!(fitting().next().is_none(), "{path} finds no route"),
         Err(NoRoute::Method(allow)) => {
             prop_assert!(fitting().next().is_some(), "{path} allows {allow}");
             prop_assert!(
@@ -77,7 +77,7 @@ fn holds(routes: &[Route], table: &RouteTable, method: &Method, path: &str) -> R
                 "{method} {path} allows {allow}"
             );
         }
-        Err(NoRoute::Options(_)) => prop_assert!(false, "nobody asked for the options"),
+        Err(NoRoute::Options(_)) => prop_assert!(false, "no request was OPTIONS"),
     }
     if *method == Method::GET {
         prop_assert_eq!(table.find(&Method::HEAD, path).ok(), table.find(method, path).ok());
@@ -86,7 +86,7 @@ fn holds(routes: &[Route], table: &RouteTable, method: &Method, path: &str) -> R
 }
 
 #[test]
-fn a_table_of_any_routes_is_refused_or_finds_what_its_patterns_say() {
+fn any_route_table_is_refused_or_finds_what_its_patterns_describe() {
     let cases = (prop::collection::vec(route(), 0..8), prop::collection::vec((method(), path()), 1..8));
     let held = runner(2_000).run(&cases, |(routes, asked)| {
         let Ok(table) = RouteTable::new(routes.clone()) else { return Ok(()) };

@@ -1,5 +1,4 @@
-//! Requests that were let in before their session ended, and go on after it: they do nothing in the name of whoever has the
-//! name by then.
+//! Requests that the gate admitted before their session ended. They must not act for the next user of the same name.
 
 use serde_json::json;
 use testing::{Client, Shop, manifest_of, shop_manifest};
@@ -8,14 +7,14 @@ use tokio::net::TcpStream;
 
 use super::{own_profile, path_of};
 
-/// A request that the gate let in and whose body is still to come.
+/// A request that passed the gate and whose body is not sent yet.
 struct Late {
     stream: TcpStream,
     body: &'static str,
 }
 
 impl Late {
-    /// Sends the head and waits until the host asks for the body, which it does once the token was checked.
+    /// Sends the head and waits for `100 Continue`, which the host sends after it checked the token.
     async fn begin(shop: &Shop, client: &Client, what: &str, body: &'static str) -> Self {
         let mut stream = TcpStream::connect(shop.addresses().gateway).await.unwrap();
         let head = format!(
@@ -31,7 +30,7 @@ impl Late {
         Self { stream, body }
     }
 
-    /// Sends the body and gives the answer.
+    /// Sends the body and returns the answer.
     async fn end(mut self) -> String {
         self.stream.write_all(self.body.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -41,13 +40,13 @@ impl Late {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_let_in_before_its_user_was_deleted_is_not_done_for_the_next_user_of_the_name() {
+async fn a_late_request_of_a_deleted_user_does_not_act_for_a_new_user_of_that_name() {
     let shop = Shop::open().await;
     let (admin, old) = (shop.admin().await, shop.user("marta").await);
     let path = path_of(&old).await;
     let late = [
         ("POST /orders", r#"{"items":[{"product_id":1,"quantity":1}]}"#),
-        // The one that the next user will have.
+        // The id of the next user.
         ("PUT /users/3", r#"{"phone":"of the old marta"}"#),
         ("GET /users/3", "{}"),
         ("GET /orders", "{}"),
@@ -63,7 +62,7 @@ async fn what_was_let_in_before_its_user_was_deleted_is_not_done_for_the_next_us
         let answer = request.end().await;
         assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("INVALID_TOKEN"), "{answer}");
     }
-    assert!(product.end().await.starts_with("HTTP/1.1 200"), "what is public needs no session");
+    assert!(product.end().await.starts_with("HTTP/1.1 200"), "a public route needs no session");
     assert_eq!(new.get("/orders").await.succeeds(200), &json!([]));
     assert_eq!(own_profile(&new).await["phone"], json!(null));
     assert_eq!(shop.anon().get("/products/1").await.succeeds(200)["stock"], 10);
@@ -93,7 +92,7 @@ async fn an_order_whose_session_ends_while_it_waits_for_the_writer_is_refused() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_is_told_when_the_session_of_its_caller_ended() {
+async fn a_component_learns_that_its_callers_session_ended() {
     let mut manifest = shop_manifest();
     let answers = "[services.answers]\ncomponent = \"guest_answers.wasm\"\nmounts = [\"/answers\"]\n\
                    public = [\"/answers\"]\ngrants = [\"storage\"]\n";

@@ -1,4 +1,4 @@
-//! Usernames in every script, on the whole way: headers, tokens, paths between services, databases.
+//! Usernames in every script work in headers, tokens, paths between services and databases.
 
 use serde_json::json;
 use testing::{PASSWORD, Shop};
@@ -9,7 +9,7 @@ const NAMES: [&str; 8] =
     ["Łukasz Żółć", "张伟", "نور", "Ольга", "🦀🐙", "O'Neil, \"Jr.\" <b>", "a/b%2F?#&=+", "../admin"];
 
 #[tokio::test]
-async fn a_username_in_any_script_works_throughout() {
+async fn a_username_in_any_script_works_everywhere() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for name in NAMES {

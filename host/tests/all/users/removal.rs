@@ -1,4 +1,4 @@
-//! `DELETE /users/{id}`: the profile goes, and with it the login and all of its sessions.
+//! `DELETE /users/{id}` deletes the profile, the login and all sessions.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn assert_gone(shop: &Shop, client: &Client) {
 }
 
 #[tokio::test]
-async fn a_user_that_is_deleted_is_out_at_once() {
+async fn a_deleted_user_is_logged_out_at_once() {
     let shop = Shop::open().await;
     let (admin, marta, paul) = (shop.admin().await, shop.user("marta").await, shop.user("paul").await);
     let elsewhere = shop.anon().log_in("marta", PASSWORD).await;
@@ -45,7 +45,7 @@ async fn a_user_that_is_deleted_is_out_at_once() {
 }
 
 #[tokio::test]
-async fn the_name_of_a_deleted_user_is_free_and_its_old_tokens_are_not_the_new_users() {
+async fn a_new_user_may_have_the_name_of_a_deleted_one_but_not_its_tokens() {
     let mut shop = Shop::open().await;
     let (admin, old) = (shop.admin().await, shop.user("marta").await);
     let old_path = path_of(&old).await;
@@ -53,7 +53,7 @@ async fn the_name_of_a_deleted_user_is_free_and_its_old_tokens_are_not_the_new_u
     admin.delete(&old_path).await.succeeds(200);
 
     let new = shop.user("marta").await;
-    assert_ne!(path_of(&new).await, old_path, "an id is never given again");
+    assert_ne!(path_of(&new).await, old_path, "an id is never used again");
     assert_eq!(new.get("/orders").await.succeeds(200), &json!([]));
     new.get("/orders/1").await.refuses(404, "ORDER_NOT_FOUND");
     new.put("/orders/1", json!({ "status": "cancelled" })).await.refuses(404, "ORDER_NOT_FOUND");
@@ -70,7 +70,7 @@ async fn the_name_of_a_deleted_user_is_free_and_its_old_tokens_are_not_the_new_u
 }
 
 #[tokio::test]
-async fn a_user_without_a_login_is_deleted_as_well() {
+async fn a_user_without_a_login_can_be_deleted() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     let made = admin.post("/users", json!({ "username": "marta" })).await;
@@ -81,7 +81,7 @@ async fn a_user_without_a_login_is_deleted_as_well() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_breaks_off_bars_the_user_keeps_the_name_and_is_completed_later() {
+async fn an_interrupted_deletion_locks_the_user_and_is_completed_later() {
     let mut manifest = shop_manifest();
     manifest.services.get_mut("user").unwrap().calls.remove("orders");
     let mut shop = Shop::with(manifest).await;
@@ -102,7 +102,7 @@ async fn a_deletion_that_breaks_off_bars_the_user_keeps_the_name_and_is_complete
     assert_eq!(shop.user("marta").await.get("/orders").await.succeeds(200), &json!([]));
 }
 
-/// A shop with a second administrator, `marta`. No route makes one.
+/// A shop with a second administrator, `marta`. No route creates one, so this changes the database.
 async fn with_two_administrators() -> (Shop, Client, Client) {
     let mut shop = Shop::open().await;
     shop.user("marta").await;
@@ -114,26 +114,26 @@ async fn with_two_administrators() -> (Shop, Client, Client) {
 }
 
 #[tokio::test]
-async fn the_last_administrator_is_not_deleted() {
+async fn the_last_administrator_cannot_be_deleted() {
     let (shop, admin, marta) = with_two_administrators().await;
     let (of_admin, of_marta) = (path_of(&admin).await, path_of(&marta).await);
     marta.delete(&of_admin).await.succeeds(200);
     assert_gone(&shop, &admin).await;
     marta.post("/orders", json!({ "items": [{ "product_id": 1, "quantity": 1 }] })).await.succeeds(201);
     marta.delete(&of_marta).await.refuses(409, "LAST_ADMIN");
-    assert_eq!(marta.get("/orders").await.body["count"], 1, "the orders are still hers");
+    assert_eq!(marta.get("/orders").await.body["count"], 1, "her orders are unchanged");
     marta.get("/users").await.succeeds(200);
     shop.anon().log_in("marta", PASSWORD).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_administrators_who_delete_each_other_one_stays() {
+async fn of_two_administrators_who_delete_each_other_one_remains() {
     let (shop, admin, marta) = with_two_administrators().await;
     let (of_admin, of_marta) = (path_of(&admin).await, path_of(&marta).await);
     let deletions = (0..20).flat_map(|_| [admin.delete(&of_marta), marta.delete(&of_admin)]);
     let answers = join_all(deletions).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
-    // Those who were too late meet the last administrator, no user of that id, or the end of their own session.
+    // The other request is refused: it would delete the last administrator, the id is gone, or its session ended.
     assert!(answers.iter().all(|answer| [200, 401, 404, 409].contains(&answer.status.as_u16())), "{answers:?}");
     let mut let_in = 0;
     for (username, password) in [("admin", "admin"), ("marta", PASSWORD)] {
@@ -144,7 +144,7 @@ async fn of_two_administrators_who_delete_each_other_one_stays() {
 }
 
 #[tokio::test]
-async fn of_many_deletions_at_once_one_is_done() {
+async fn of_many_concurrent_deletions_one_succeeds() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let path = path_of(&marta).await;
@@ -156,7 +156,7 @@ async fn of_many_deletions_at_once_one_is_done() {
 }
 
 #[tokio::test]
-async fn a_deletion_beside_logins_leaves_no_session_behind() {
+async fn a_deletion_during_logins_leaves_no_session() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let path = path_of(&marta).await;

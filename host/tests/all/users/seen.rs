@@ -1,4 +1,4 @@
-//! A profile that is changed only as it was seen (AP-6), and a list in parts (AP-7).
+//! Conditional updates of profiles with `If-Match`, and paginated lists.
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -12,7 +12,7 @@ async fn change(client: &Client, path: &str, tag: &str, phone: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn of_twenty_who_change_what_they_saw_one_does() {
+async fn of_twenty_updates_with_the_same_etag_one_succeeds() {
     let shop = Shop::open().await;
     let (admin, marta) = (shop.admin().await, shop.user("marta").await);
     let path = path_of(&marta).await;
@@ -39,7 +39,7 @@ async fn of_twenty_who_change_what_they_saw_one_does() {
 }
 
 #[tokio::test]
-async fn the_tag_of_a_compressed_profile_is_good_for_a_change() {
+async fn the_etag_of_a_compressed_profile_is_valid_for_an_update() {
     let shop = Shop::open().await;
     let marta = shop.user("marta").await;
     let path = path_of(&marta).await;
@@ -51,7 +51,7 @@ async fn the_tag_of_a_compressed_profile_is_good_for_a_change() {
 }
 
 #[tokio::test]
-async fn the_lists_of_users_and_products_come_in_parts_for_those_who_ask() {
+async fn the_lists_of_users_and_products_are_paginated_on_request() {
     let shop = Shop::open().await;
     let admin = shop.admin().await;
     for name in ["zoe", "adam", "bob"] {
