@@ -1,13 +1,13 @@
-// Notes what a program writes below a folder and has not synced, so that it can be taken back as if the power had failed.
+// Logs a program's unsynced writes below a folder, so that they can be undone as if the power had failed.
 //
-// To be preloaded into the program (LD_PRELOAD). The environment names the folder (LOST_WRITES_BELOW) and another one on the
-// same file system (LOST_WRITES_UNDO), where every file that is written gets a second name, its inode's number, and where
-// `log` gets a record before each change: what stood there before. A record after each sync says from where on in the log
-// nothing was covered by it. With LOST_WRITES_LIE set no sync is noted: a disk that says it has written and has not.
+// Preload it into the program (LD_PRELOAD). LOST_WRITES_BELOW names the folder. LOST_WRITES_UNDO names another folder on the
+// same file system: there, every written file gets a hard link named by its inode, and `log` gets a record with the old content
+// before each change. After each sync, a record says up to which offset of the log the sync covers changes. If LOST_WRITES_LIE
+// is set, syncs are not recorded, like on a disk that reports syncs that it did not do.
 //
-// A file is known by its inode, which the second name keeps from being given to another one. A name in a folder lasts once the
-// folder was synced, what stands in a file once the file was. Shared memory is not noted, names must be absolute, and folders
-// may be made but neither removed nor renamed: that is all that SQLite and the host ask for.
+// A file is identified by its inode. The hard link keeps the inode from being reused. A name is durable once its folder is
+// synced, content once its file is synced. Shared memory is not logged, paths must be absolute, and folders can be created but
+// not removed or renamed. SQLite and the host need no more.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,19 +24,19 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-// What a record says; `lost_writes.rs` reads them. Bytes or a path of `length` follow.
+// The kinds of records, which `lost_writes.rs` reads. `length` bytes of content or of a path follow the head.
 enum {
-    STOOD = 1,         // in the file `inode` of so much `size`, at `at`, these bytes; zeros where it was shorter
-    NAMED = 2,         // by this path, the file `inode`; 0 where nothing was
-    SYNCED = 3,        // the file `inode`, as it was when the log had `at` bytes
-    SYNCED_FOLDER = 4, // the names in the folder of this path, the same
+    STOOD = 1,         // the file `inode` had this `size`, and these bytes at `at`; zeros beyond its end
+    NAMED = 2,         // this path named the file `inode`; 0 if there was none
+    SYNCED = 3,        // the file `inode` is durable as of when the log had `at` bytes
+    SYNCED_FOLDER = 4, // the names in this folder are durable as of then
 };
 
 struct head {
     uint64_t kind, inode, at, size, length;
 };
 
-// A file that was written: its number, and a descriptor that is never closed, because that would end its locks.
+// A written file, and a descriptor that is never closed, because closing one releases the program's locks on the file.
 struct known {
     ino_t inode;
     int fd;
@@ -86,7 +86,7 @@ static int path_of(int fd, char *path) {
     return length > 0;
 }
 
-// Gives a file its second name.
+// Creates the hard link of a file.
 static struct known *keep(const char *path, ino_t inode) {
     char name[PATH_MAX];
     snprintf(name, sizeof name, "%s/%llu", undo, (unsigned long long)inode);
@@ -103,7 +103,7 @@ static struct known *find(ino_t inode) {
     return NULL;
 }
 
-// The file below the folder that is open here, and what it is like now; nothing for whatever else is open.
+// The file of a descriptor and its status. NULL if it is not a file below the folder.
 static struct known *watched(int fd, struct stat *now) {
     char path[PATH_MAX];
     if (log_fd < 0 || fstat(fd, now) != 0 || !S_ISREG(now->st_mode) || now->st_dev != device) return NULL;
@@ -119,7 +119,8 @@ static void note_bytes(struct known *file, struct stat *now, off_t at, size_t le
     free(bytes);
 }
 
-// Begins a write: with a lock that is held until it is done where the file is watched. Without an offset, where the file is at.
+// Begins a write: logs the old content and takes a lock until `end`, if the file is watched. A negative offset means the
+// current position.
 static int begin(int fd, off_t at, size_t length) {
     struct stat now;
     int before = errno;
@@ -218,7 +219,7 @@ int fdatasync(int fd) {
     return sync_with(SYS_fdatasync, fd);
 }
 
-// Notes what a name stood for: a file, which gets its second name, or nothing.
+// Logs which file a name referred to, if any, and creates the file's hard link.
 static void note_name(const char *path) {
     struct stat now;
     ino_t inode = 0;
@@ -239,7 +240,7 @@ static int open_with(const char *path, int flags, mode_t mode) {
     return fd;
 }
 
-// The mode is there only where a file may be made.
+// The mode is passed only if a file may be created.
 #define OPEN(name)                                       \
     int name(const char *path, int flags, ...) {         \
         va_list rest;                                    \

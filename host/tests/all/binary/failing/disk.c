@@ -1,7 +1,7 @@
-// Makes what a program does below a folder fail for as long as a file says so: `w 5` every write with the error 5, `s 5` every
-// sync.
+// Makes a program's writes or syncs below a folder fail while a control file exists. `w 5` in the file makes every write fail
+// with errno 5, `s 5` every sync.
 //
-// To be preloaded into the program (LD_PRELOAD). The environment names the folder (FAILS_BELOW) and the file (FAILS_WHEN).
+// Preload it into the program (LD_PRELOAD). FAILS_BELOW names the folder and FAILS_WHEN the control file.
 
 #define _GNU_SOURCE
 #include <errno.h>
