@@ -3,7 +3,7 @@
 use serde_json::Value;
 use testing::is_date_time;
 
-/// The one pattern.
+/// The only pattern of the document.
 pub const DATE_TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$";
 
 /// The target of a reference. Any other value is returned unchanged.

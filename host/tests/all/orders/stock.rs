@@ -130,7 +130,7 @@ async fn of_a_concurrent_cancellation_and_shipment_one_succeeds() {
         let before = stock(&ada).await[&3];
         let id = placed(&ada, &[(3, 2)]).await;
         change(&admin, id, "paid").await.succeeds(200);
-        // Who asks first takes turns.
+        // The two requests take turns in starting first.
         let (cancel, ship) = if round % 2 == 0 {
             join(change(&ada, id, "cancelled"), change(&admin, id, "shipped")).await
         } else {
