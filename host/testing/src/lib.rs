@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "only tests use it, and a test may panic")]
 
-// Named for their features alone: see Cargo.toml.
-use {criterion as _, proptest as _, rcgen as _};
+// Dependencies only because of their features: see Cargo.toml.
+pub use criterion;
+pub use proptest;
+pub use rcgen;
 
 pub mod crash_lab;
 pub mod hostile;
