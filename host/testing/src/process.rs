@@ -77,18 +77,18 @@ impl Process {
 
     /// Open file descriptors.
     pub fn descriptors(&self) -> usize {
-        let id = self.child.id().expect("it runs");
+        let id = self.child.id().expect("the process runs");
         std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count()
     }
 
     /// Resets the peak of resident memory (proc_pid_clear_refs(5)).
     pub fn forget_peak_memory(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id().expect("it runs")), "5").unwrap();
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id().expect("the process runs")), "5").unwrap();
     }
 
     /// The peak of resident memory, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
-        let id = self.child.id().expect("it runs");
+        let id = self.child.id().expect("the process runs");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse().unwrap()

@@ -102,14 +102,15 @@ impl ShopProcess {
 
     /// Resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("the process runs"))).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
         line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
     }
 
     /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id().expect("it runs")).unwrap();
+        let id = i32::try_from(self.child.id().expect("the process runs")).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 

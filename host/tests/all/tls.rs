@@ -245,7 +245,8 @@ async fn a_stalled_handshake_blocks_no_other_and_times_out() {
     }
     assert_eq!(products(shake(gateway, &trusted, &[&TLS13], &[b"h2"]).await.unwrap()).await.0, 200);
     for mut stream in stalled {
-        let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 64])).await.expect("it is ended");
+        let ended =
+            tokio::time::timeout(PATIENCE, stream.read(&mut [0; 64])).await.expect("the host closes the connection");
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     }
 }

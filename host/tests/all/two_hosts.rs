@@ -162,7 +162,7 @@ impl Side {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(database.file(), folder.path().join("postgres.url")).unwrap();
         let mut process = ShopProcess::spawn(folder.path());
-        let gateway = process.serves().await.expect("it serves").gateway;
+        let gateway = process.serves().await.expect("the host serves").gateway;
         Self { folder, process, gateway }
     }
 }

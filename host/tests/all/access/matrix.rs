@@ -37,7 +37,7 @@ const CREATED: Expected = (201, "");
 const FORBIDDEN: Expected = (403, "FORBIDDEN");
 
 /// A caller, and the gate's refusal on a route that needs a token. None if the gate admits the caller.
-struct Somebody {
+struct Caller {
     who: &'static str,
     authorization: Option<String>,
     refused: Option<Expected>,
@@ -113,11 +113,11 @@ fn rows(user: &str, order: &str) -> Vec<Row> {
 }
 
 /// All callers without a valid token. A route that needs one refuses each.
-fn strangers(shop: &Shop, expired: &str, ended: &str) -> Vec<Somebody> {
+fn unauthenticated(shop: &Shop, expired: &str, ended: &str) -> Vec<Caller> {
     let missing = Some((401, "MISSING_TOKEN"));
     let invalid = Some((401, "INVALID_TOKEN"));
     let forged = forged(shop);
-    let somebody = |who, authorization: Option<String>, refused| Somebody { who, authorization, refused };
+    let somebody = |who, authorization: Option<String>, refused| Caller { who, authorization, refused };
     vec![
         somebody("nobody", None, missing),
         somebody("an empty header", Some(String::new()), missing),
@@ -182,14 +182,19 @@ async fn every_route_answers_every_caller_as_the_contract_says() {
     let order =
         marta.post("/orders", json!({ "items": [{ "product_id": 3, "quantity": 1 }] })).await.data()["id"].to_string();
 
-    let strangers = strangers(&shop, &expired, ended.access_token());
+    let strangers = unauthenticated(&shop, &expired, ended.access_token());
     for row in rows(&user, &order) {
         for client in [shop.anon(), shop.door(row.service)] {
-            for Somebody { who, authorization, refused } in &strangers {
+            for Caller { who, authorization, refused } in &strangers {
                 let answer = ask(&client, &row, authorization.as_deref()).await;
                 match row.expected {
                     Public(expected) => assert_expected(&answer, expected, &row, who),
-                    Bearer { .. } => assert_expected(&answer, refused.expect("no stranger is let in"), &row, who),
+                    Bearer { .. } => assert_expected(
+                        &answer,
+                        refused.expect("the gate refuses every caller without a valid token"),
+                        &row,
+                        who,
+                    ),
                 }
             }
         }

@@ -29,7 +29,7 @@ async fn a_public_listener_needs_an_operator_password_that_is_not_well_known() {
     shop.stop().await;
 
     for door in [None, Some("auth"), Some("user"), Some("orders")] {
-        let refused = shop.start_again_as(open_to_all(door), None).await.expect_err("it refuses to start");
+        let refused = shop.start_again_as(open_to_all(door), None).await.expect_err("the host refuses to start");
         assert!(refused.to_string().contains("--operator-password-file"), "{door:?}: {refused}");
     }
     for weak in ["admin", "short", "password", ""] {
@@ -37,7 +37,7 @@ async fn a_public_listener_needs_an_operator_password_that_is_not_well_known() {
         assert!(refused.is_err(), "{weak:?} is too weak for an operator");
     }
 
-    shop.start_again_as(open_to_all(None), Some(NEW_PASSWORD)).await.expect("it starts");
+    shop.start_again_as(open_to_all(None), Some(NEW_PASSWORD)).await.expect("the host starts");
     log_in(&gateway(&shop), "admin", "admin").await.refuses(401, "INVALID_CREDENTIALS");
     let admin = gateway(&shop).log_in("admin", NEW_PASSWORD).await;
     admin.get("/users").await.succeeds(200);
@@ -64,7 +64,7 @@ async fn an_operator_password_at_start_restores_a_deleted_login_and_profile() {
 
     for password in [NEW_PASSWORD, "another of the operator's"] {
         shop.stop().await;
-        shop.start_again_as(shop_manifest(), Some(password)).await.expect("it starts");
+        shop.start_again_as(shop_manifest(), Some(password)).await.expect("the host starts");
         let admin = shop.anon().log_in("admin", password).await;
         let profile = admin.get("/users/profile").await.succeeds(200).clone();
         for member in ["username", "email", "first_name", "last_name", "phone", "address"] {

@@ -83,9 +83,10 @@ async fn a_longer_minimum_applies_to_new_passwords_only() {
     shop.stop().await;
     let mut strict = shop_manifest();
     strict.passwords.minimum = 15;
-    let refused = shop.start_again_as(strict.clone(), Some("14 characters.")).await.expect_err("it refuses to start");
+    let refused =
+        shop.start_again_as(strict.clone(), Some("14 characters.")).await.expect_err("the host refuses to start");
     assert!(refused.to_string().contains("at least 15 characters"), "{refused}");
-    shop.start_again_as(strict, Some("15 characters..")).await.expect("it starts");
+    shop.start_again_as(strict, Some("15 characters..")).await.expect("the host starts");
     shop.anon().log_in("fourteen before", &"x7 ".repeat(5)[..14]).await;
     let admin = shop.anon().log_in("admin", "15 characters..").await;
     let of = |length: usize| "x7 ".repeat(400)[..length].to_owned();
@@ -107,14 +108,14 @@ async fn a_component_that_ignores_the_minimum_length_needs_the_lowest_one() {
     shop.stop().await;
     let mut strict = manifest_of(service);
     strict.passwords.minimum = 9;
-    let refused = shop.start_again_as(strict, None).await.expect_err("it refuses to start").to_string();
+    let refused = shop.start_again_as(strict, None).await.expect_err("the host refuses to start").to_string();
     assert!(
         refused.contains(
             "hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to 9"
         ),
         "{refused}"
     );
-    shop.start_again_as(manifest_of(service), None).await.expect("it starts");
+    shop.start_again_as(manifest_of(service), None).await.expect("the host starts");
 }
 
 #[tokio::test]

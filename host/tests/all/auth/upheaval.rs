@@ -24,7 +24,7 @@ impl House {
     async fn to_kill() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = ShopProcess::spawn(folder.path());
-        let gateway = process.serves().await.expect("it serves").gateway;
+        let gateway = process.serves().await.expect("the host serves").gateway;
         Self::Killed { folder, process, gateway }
     }
 

@@ -47,7 +47,9 @@ impl Stand {
         let bytes = fs::read(self.folder.path().join(format!("{name}.wasm"))).unwrap();
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let mut files = fs::read_dir(self.cache()).unwrap().map(|entry| entry.unwrap().path());
-        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&digest)).expect("it is kept")
+        files
+            .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&digest))
+            .expect("the artifact is stored")
     }
 
     /// Starts a host and asserts that every service answers. Returns what the log says about each artifact.

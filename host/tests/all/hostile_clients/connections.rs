@@ -128,7 +128,7 @@ async fn ten_thousand_idle_connections_hurt_no_other_client() {
     assert!(enough, "this test needs more open files than the hard limit of {maximum:?}: raise `ulimit -Hn`");
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
-    let gateway = process.serves().await.expect("it starts").gateway;
+    let gateway = process.serves().await.expect("the host starts").gateway;
     let address = gateway.trim_start_matches("http://");
     let attack = async {
         let mut held = Vec::new();

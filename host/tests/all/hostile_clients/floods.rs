@@ -126,7 +126,7 @@ async fn flood(gateway: &str, next: Flood, reads: bool) {
 async fn floods_of_frames_hurt_no_other_client_and_are_not_buffered() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
-    let base = process.serves().await.expect("it starts").gateway;
+    let base = process.serves().await.expect("the host starts").gateway;
     let gateway = base.trim_start_matches("http://").to_owned();
     let other = Client::new(&base);
     for _ in 0..50 {

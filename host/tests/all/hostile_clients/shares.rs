@@ -186,7 +186,7 @@ const KEPT_KIB: u64 = 64 << 10;
 async fn the_memory_of_a_flood_is_returned_to_the_system() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = ShopProcess::spawn(folder.path());
-    let gateway = process.serves().await.expect("it starts").gateway;
+    let gateway = process.serves().await.expect("the host starts").gateway;
     let client = Client::new(&gateway);
     assert_eq!(client.get("/products").await.status, 200);
     let before = process.resident_kib();
