@@ -58,7 +58,7 @@ impl Server {
             child.kill()?;
             bail!("the server ended without serving ({}); run it by hand to see why: {command:?}", child.wait()?);
         };
-        // Somebody must read further output, or the server blocks when the pipe is full.
+        // Discards further output. If nobody read it, the server would block when the pipe is full.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Ok(Self { child, address, started_in })
     }

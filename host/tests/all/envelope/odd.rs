@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use testing::Shop;
 
-use super::{raw, says_nothing_of_the_inside, wears_the_envelope};
+use super::{raw, reveals_no_internals, wears_the_envelope};
 
 /// Every route that reads a body, except logout, which always succeeds. `@` in the body stands for the odd value.
 const ROUTES: [(Method, &str, &str); 10] = [
@@ -155,6 +155,6 @@ async fn odd_heads_never_cause_a_server_error() {
         let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
         assert!((200..500).contains(&status), "{shown}: {head}");
         assert_eq!(body["success"], (200..300).contains(&status), "{shown}: {head} {body}");
-        says_nothing_of_the_inside(&body.to_string());
+        reveals_no_internals(&body.to_string());
     }
 }
