@@ -40,7 +40,7 @@ pub enum FolderError {
     /// It cannot be created, read or written.
     #[error("cannot use the data folder {}: {cause}", path.display())]
     Unusable {
-        /// The folder as configured.
+        /// The path of the folder, as configured.
         path: PathBuf,
         /// The system's error.
         cause: io::Error,
@@ -51,7 +51,7 @@ pub enum FolderError {
          or name a new folder inside it, which this host then creates", path.display()
     )]
     Open {
-        /// The folder as configured.
+        /// The path of the folder, as configured.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -59,7 +59,7 @@ pub enum FolderError {
     /// Another host holds the lock.
     #[error("another host is using the data folder {}: stop it, or give this host a folder of its own", path.display())]
     Taken {
-        /// The folder as configured.
+        /// The path of the folder, as configured.
         path: PathBuf,
     },
     /// A restore was interrupted.
@@ -68,7 +68,7 @@ pub enum FolderError {
         path.display()
     )]
     HalfRestored {
-        /// The folder as configured.
+        /// The path of the folder, as configured.
         path: PathBuf,
     },
     /// The name would lead out of the folder or is too long.

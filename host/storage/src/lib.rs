@@ -114,7 +114,7 @@ pub enum StorageError {
     /// The writer, or a permit for a long query, was not free in time.
     ///
     /// The caller should try again.
-    #[error("the database is busy")]
+    #[error("the database is busy: try again")]
     Busy,
     /// The statement uses something that no service may use. The text names it.
     #[error("a service may not use {0}")]
@@ -124,9 +124,7 @@ pub enum StorageError {
     /// The text names the limit.
     #[error("too large: {0}")]
     TooLarge(String),
-    /// The statement exceeded its deadline, or the transaction its lease.
-    ///
-    /// It was rolled back.
+    /// Rolled back: the statement exceeded its deadline, or the transaction its lease.
     #[error("the statement or its transaction exceeded the time limit")]
     TimedOut,
     /// The statement has wrong syntax, wrong names, or the wrong number of parameters.

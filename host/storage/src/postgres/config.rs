@@ -11,9 +11,7 @@ pub struct PostgresConfig {
     pub statement_deadline: Duration,
     /// How long a transaction may hold the writer after it began. Default 1 s.
     pub transaction_lease: Duration,
-    /// How long a call waits for a connection, and then for another host's writer.
-    ///
-    /// Default 2 s.
+    /// How long a call waits for a connection or for another host's writer. Default 2 s.
     pub longest_wait: Duration,
     /// How many calls of this host may wait for the writer. Default 1,024.
     pub waiting_writes: usize,
@@ -23,9 +21,7 @@ pub struct PostgresConfig {
     pub readers: usize,
     /// How long one run of migrations may take. Default 60 s.
     pub migration_deadline: Duration,
-    /// How long a call waits for migrations to end, counted from its arrival.
-    ///
-    /// Default 30 s.
+    /// How long a call may wait for migrations after its arrival. Default 30 s.
     pub migration_wait: Duration,
     /// How many calls may wait for migrations.
     ///
@@ -50,9 +46,7 @@ pub struct PostgresLimits {
     pub functions: usize,
     /// Rows per result. Default 10,000.
     pub result_rows: usize,
-    /// Size of a result, in bytes: its texts and blobs, and 16 per value.
-    ///
-    /// Default 4 MiB.
+    /// Bytes of a result: its texts and blobs, and 16 per value. Default 4 MiB.
     pub result_bytes: usize,
 }
 

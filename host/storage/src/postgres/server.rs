@@ -67,7 +67,7 @@ pub enum ServerError {
     /// The file with the connection string cannot be read.
     #[error("cannot read {}: {cause}. Name a file with one line like postgres://role:password@host:5432/database", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file with the connection string.
         path: PathBuf,
         /// The system's error.
         cause: io::Error,
@@ -75,7 +75,7 @@ pub enum ServerError {
     /// Other users may read the file with the password.
     #[error("{} has mode {mode:03o}: it contains a password, so only its owner may use it, set it to 600", path.display())]
     Exposed {
-        /// The file.
+        /// The path of the file with the connection string.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -91,7 +91,7 @@ pub enum ServerError {
     /// The certificates cannot be used.
     #[error("cannot use the certificates in {}: {cause}", path.display())]
     Authority {
-        /// The file.
+        /// The path of the file with the certificates.
         path: PathBuf,
         /// What is wrong with them.
         cause: String,

@@ -12,9 +12,7 @@ use tokio_postgres::{Column, Row};
 use super::config::PostgresLimits;
 use crate::{Rows, StorageError, Value};
 
-/// What each value adds to the size of a result, besides its text or blob.
-///
-/// In bytes.
+/// How many bytes each value adds to the size of a result, besides its content.
 const VALUE_BYTES: usize = 16;
 
 type Failure = Box<dyn std::error::Error + Sync + Send>;

@@ -13,9 +13,7 @@ use crate::sqlite_connection::{Connection, SqliteLimits, Touched, Versions};
 use crate::statement_kind::StatementKind;
 use crate::{Rows, Statement, StorageError, Value};
 
-/// What each value adds to the size of a result, besides its text or blob.
-///
-/// In bytes.
+/// How many bytes each value adds to the size of a result, besides its content.
 const VALUE_BYTES: usize = 16;
 
 /// A compiled statement with bound parameters.

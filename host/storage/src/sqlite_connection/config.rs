@@ -16,9 +16,7 @@ pub struct SqliteConfig {
     pub statement_deadline: Duration,
     /// How long a transaction may hold the writer after it began. Default 1 s.
     pub transaction_lease: Duration,
-    /// How long a call waits for the writer or for a permit for a long query.
-    ///
-    /// Default 2 s.
+    /// How long a call waits for the writer or for a blocking thread. Default 2 s.
     pub longest_wait: Duration,
     /// How many calls may wait for the writer. Default 1,024.
     pub waiting_writes: usize,
@@ -32,9 +30,7 @@ pub struct SqliteConfig {
     pub group_window: Duration,
     /// How long one run of migrations may take. Default 60 s.
     pub migration_deadline: Duration,
-    /// How long a write waits for migrations to end, counted from its arrival.
-    ///
-    /// Default 30 s.
+    /// How long a write may wait for migrations after its arrival. Default 30 s.
     pub migration_wait: Duration,
     /// How many writes may wait for migrations.
     ///
@@ -103,9 +99,7 @@ pub struct SqliteLimits {
     pub trigger_depth: u32,
     /// Rows per result. Default 10,000.
     pub result_rows: usize,
-    /// Size of a result, in bytes: its texts and blobs, and 16 per value.
-    ///
-    /// Default 4 MiB.
+    /// Bytes of a result: its texts and blobs, and 16 per value. Default 4 MiB.
     pub result_bytes: usize,
 }
 

@@ -13,7 +13,7 @@ pub enum OpenError {
     /// The file cannot be created or read.
     #[error("cannot open the database {}: {cause}", path.display())]
     Unusable {
-        /// The file.
+        /// The path of the database file.
         path: PathBuf,
         /// The error message of the system or of SQLite.
         cause: String,
@@ -21,19 +21,19 @@ pub enum OpenError {
     /// The file is not a SQLite database.
     #[error("{} is not a SQLite database: move it away, or restore the database from a backup", path.display())]
     NotADatabase {
-        /// The file.
+        /// The path of the database file.
         path: PathBuf,
     },
     /// The file can be read but not written.
     #[error("cannot write the database {}: check the permissions of the file and its folder", path.display())]
     ReadOnly {
-        /// The file.
+        /// The path of the database file.
         path: PathBuf,
     },
     /// The structure of the file is damaged.
     #[error("the database {} is damaged ({finding}): restore it from a backup", path.display())]
     Damaged {
-        /// The file.
+        /// The path of the database file.
         path: PathBuf,
         /// The first problem that the check found.
         finding: String,
