@@ -120,7 +120,7 @@ struct Lane {
     /// Reusable instances. None if each request gets a fresh instance.
     idle: Option<Arc<IdleInstances>>,
     /// The response cache. None if the manifest turns it off.
-    answers: Option<Arc<ResponseCache>>,
+    response_cache: Option<Arc<ResponseCache>>,
     /// Locked while a deploy, a rollback or a promotion of the service runs.
     busy: Arc<tokio::sync::Mutex<()>>,
     /// Previous revisions that stay compiled, newest first.
@@ -156,7 +156,7 @@ impl Deployer {
             slots: Arc::new(slots),
             idle: IdleInstances::new(service.reuse).map(Arc::new),
             // A reused instance keeps state between requests, and its responses may contain that state. So they are not cached.
-            answers: Some(service.limits.answers_bytes)
+            response_cache: Some(service.limits.answers_bytes)
                 .filter(|bytes| *bytes > 0 && service.reuse == Reuse::Never)
                 .map(ResponseCache::new)
                 .map(Arc::new),
@@ -283,7 +283,7 @@ impl Deployer {
             slots: &self.lanes[name].slots,
             background: &self.platform.background,
             idle: self.lanes[name].idle.as_ref(),
-            answers: self.lanes[name].answers.as_ref(),
+            response_cache: self.lanes[name].response_cache.as_ref(),
             compiler: self.compiler.as_ref(),
             progress: &self.progress,
             origin: origin.to_owned(),

@@ -8,8 +8,8 @@
 //!
 //! # Threads and time
 //!
-//! A guest's call runs on the task of its connection. If the guest sends its response and continues to write the body, a task of its own
-//! runs the rest. If the guest computes for long, background threads run the rest.
+//! A guest's call runs on the task of its connection. If the guest sends its response and continues to write the body, the call moves
+//! to a task of its own. A long-running call moves to background threads.
 //!
 //! The host measures a guest's computing time around each poll and checks it at each epoch interruption. A timer outside of the store
 //! limits the total time, because epochs do not interrupt host calls.
@@ -84,7 +84,7 @@ pub struct Faults {
     pub deadlines: AtomicU64,
 }
 
-/// A component version that can serve.
+/// A component version that can serve. Immutable; dropping the last `Arc` frees its code.
 pub struct Revision {
     service: Arc<str>,
     digest: String,
@@ -107,7 +107,7 @@ pub struct Revision {
     traffic: Traffic,
 }
 
-/// Everything that a revision consists of, except its code.
+/// The parts of a revision, except its code.
 pub struct Parts {
     /// Name of the service.
     pub service: Arc<str>,
@@ -269,8 +269,8 @@ impl Revision {
 
     /// Calls the component's `describe`.
     ///
-    /// The instance needs a slot of the service. It waits longer for it than a request does: a request that just took a slot must free it
-    /// in that time. So even an overloaded service can get a new revision.
+    /// The instance needs a slot of the service. It waits for the queue time and the request time together. In that time, each request
+    /// that has a slot now must free it. So even an overloaded service can get a new revision.
     ///
     /// # Errors
     /// `describe` trapped, exceeded a limit or returned an invalid description, or no slot became free.
@@ -301,7 +301,7 @@ impl Revision {
     /// Answers a request from the response cache or in an instance, and counts the outcome.
     ///
     /// # Errors
-    /// The guest failed. Its store was dropped, which rolled open transactions back.
+    /// The guest failed. The host has dropped its store, which rolls back its open transactions.
     pub async fn answer(&self, admitted: Admitted, peers: Option<Box<dyn Peers>>) -> Result<Answer, Failure> {
         let lookup = CacheLookup::new(self.cache.as_ref(), &admitted);
         if let Some(response) = lookup.get() {
@@ -329,10 +329,11 @@ impl Revision {
         answer
     }
 
-    /// Answers a probe. Everything that the guest writes is rolled back; it has no tokens, no audit log and no other services. Nothing is
-    /// counted or cached.
+    /// Answers a probe. Nothing is counted or cached.
     ///
-    /// Returns the dependency failure too: with one, a failed probe does not speak against the revision.
+    /// All writes of the guest are rolled back. It has no tokens and no audit log, and it cannot call other services.
+    ///
+    /// Also returns the dependency failure. If there is one, a failed probe is not the revision's fault.
     pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, DependencyFailure) {
         let failure = DependencyFailure::default();
         let answer = self.run(probe.into(), self.grants.for_rehearsal(), None, None, &failure).await;

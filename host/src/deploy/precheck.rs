@@ -84,11 +84,11 @@ impl Component<'_> {
 
     fn check_imports(&self, bytes: &[u8], origin: &str) -> Result<(), Unfit> {
         let (name, service, file) = (self.name, self.service, &self.manifest.file);
-        let anatomy = engine::inspect(bytes)
+        let interfaces = engine::inspect(bytes)
             .map_err(|error| ("component", self.refuse(Step::Verified, format!("{origin}: {error}"))))?;
-        check::imports(name, service, origin, file, &anatomy.imports)
+        check::imports(name, service, origin, file, &interfaces.imports)
             .map_err(|reason| ("grants", self.refuse(Step::Linked, reason)))?;
-        check::reuse(name, service, file, anatomy.handler.wasi())
+        check::reuse(name, service, file, interfaces.handler.wasi())
             .map_err(|reason| ("reuse", self.refuse(Step::Linked, reason)))
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Stage<'a> {
     pub(super) slots: &'a Arc<Slots>,
     pub(super) background: &'a Arc<Background>,
     pub(super) idle: Option<&'a Arc<IdleInstances>>,
-    pub(super) answers: Option<&'a Arc<ResponseCache>>,
+    pub(super) response_cache: Option<&'a Arc<ResponseCache>>,
     /// The program that compiles in a separate process. None to compile in this process.
     pub(super) compiler: Option<&'a PathBuf>,
     pub(super) progress: &'a Progress,
@@ -49,23 +49,24 @@ impl Stage<'_> {
     /// The step that failed, and why.
     pub(super) async fn run(&self, bytes: &Arc<[u8]>, steps: &mut Steps) -> Result<Served, DeployError> {
         let service = self.service();
-        let anatomy =
+        let interfaces =
             engine::inspect(bytes).map_err(|error| self.refuse(Step::Verified, format!("{}: {error}", self.origin)))?;
         let sha256 = Sha256::digest(bytes);
         let digest = hex(&sha256);
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
-        check::imports(self.name, service, &self.origin, &self.manifest.file, &anatomy.imports)
-            .and_then(|()| check::reuse(self.name, service, &self.manifest.file, anatomy.handler.wasi()))
+        check::imports(self.name, service, &self.origin, &self.manifest.file, &interfaces.imports)
+            .and_then(|()| check::reuse(self.name, service, &self.manifest.file, interfaces.handler.wasi()))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let component = self.compilation().run(anatomy.handler.wasi(), bytes, sha256.into()).await;
+        let component = self.compilation().run(interfaces.handler.wasi(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
         check::passwords(self.manifest, &self.origin, &engine::imported_functions(&component, "passwords"))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let revision = Revision::link(&self.platform.engines, anatomy.handler, &component, self.parts(service, digest))
-            .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
-        steps.done(Step::Linked, Some(format!("{} imports", anatomy.imports.len())));
-        let description = if anatomy.describes_itself { Some(self.describe(&revision).await?) } else { None };
+        let revision =
+            Revision::link(&self.platform.engines, interfaces.handler, &component, self.parts(service, digest))
+                .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
+        steps.done(Step::Linked, Some(format!("{} imports", interfaces.imports.len())));
+        let description = if interfaces.describes_itself { Some(self.describe(&revision).await?) } else { None };
         let documentation = match &description {
             Some(description) => Documentation::read(self.name, description)
                 .map_err(|reason| self.refuse(Step::Described, format!("its documentation {reason}")))?,
@@ -75,7 +76,7 @@ impl Stage<'_> {
         steps.done(Step::Described, Some(format!("{} routes", routes.len())));
         Ok(Served {
             routes,
-            imports: anatomy.imports,
+            imports: interfaces.imports,
             revision: Arc::new(revision),
             bytes: bytes.clone(),
             description,
@@ -122,7 +123,7 @@ impl Stage<'_> {
             slots: self.slots.clone(),
             background: self.background.clone(),
             idle: self.idle.cloned(),
-            response_cache: self.answers.cloned(),
+            response_cache: self.response_cache.cloned(),
             clock: self.platform.clock.clone(),
         }
     }

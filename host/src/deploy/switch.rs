@@ -76,8 +76,8 @@ impl Deployer {
         let name = served.revision.service();
         self.lanes[name].line.store(line, Ordering::Relaxed);
         self.notes().remove(name);
-        if let Some(answers) = &self.lanes[name].answers {
-            answers.invalidate_all();
+        if let Some(cache) = &self.lanes[name].response_cache {
+            cache.invalidate_all();
         }
         if let Some(idle) = &self.lanes[name].idle {
             idle.discard_all();

@@ -102,7 +102,7 @@ impl GuestEnd {
     }
 }
 
-/// Refuses an interim status and removes the guest's `Content-Length`, because both could break the framing of HTTP/1.1.
+/// Refuses an interim status and removes the guest's `Content-Length`, because either could break the framing of HTTP/1.1.
 fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     let status = answer.status().as_u16();
     if !(200..=599).contains(&status) {

@@ -1,4 +1,4 @@
-//! One instance with its store. It answers requests.
+//! One instance of a component, with its store and its limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Instance {
     pub(super) fn limit_copies(&mut self, response_bytes: u64) {
         let response_bytes = usize::try_from(response_bytes).unwrap_or(usize::MAX);
         let response_bytes = response_bytes.saturating_add(RESPONSE_HEAD_BYTES);
-        // Calls nest, because a host call enters the guest again to allocate memory there.
+        // Counts nested calls: a host call can enter the guest again to allocate memory in it.
         let mut depth = 0_usize;
         self.store.call_hook(move |mut store, hook| {
             match hook {

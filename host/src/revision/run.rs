@@ -59,6 +59,9 @@ impl Completed {
 type GuestCall = Pin<Box<dyn Future<Output = wasmtime::Result<Completed>> + Send>>;
 
 impl Revision {
+    /// Runs a request in an instance. Returns the answer and, if the guest has ended, the whole body for the cache.
+    ///
+    /// `group` is none if the instance must be new. Dependency failures are recorded in `failure`.
     pub(super) async fn run(
         &self,
         request: GuestRequest,
@@ -84,7 +87,7 @@ impl Revision {
             result = &mut call => result,
             Ok(answer) = &mut receiver => {
                 let answer = answer.map_err(|error| self.fail(&error, &output))?;
-                // The guest was interrupted between its response and its end. Usually it needs one or two more turns.
+                // The guest was interrupted between its response and its end, which is usually one or two turns later.
                 if let Ok(result) = tokio::time::timeout(END_TIME, &mut call).await {
                     let completed = result.map_err(|error| self.fail(&error, &output))?;
                     let complete = answer::complete(answer, self.response_limit());
@@ -142,8 +145,8 @@ impl Revision {
         instance.limit_time(&self.limits, &meter);
         let (handler, guard) = (self.handler.clone(), store_dropped.map(StoreDropped::guard));
         let call = async move {
-            // The drop order matters, and it is the reverse of these lines. The guard reports the drop before the store ends its bodies.
-            // The instance frees its memory before the permit lets the next request use it.
+            // These are dropped in reverse order. First the guard reports that the store is dropped. Then the instance ends its bodies and
+            // frees its memory. Then the permit frees the slot for the next request.
             let permit = permit;
             let mut instance = instance;
             let _guard = guard;
@@ -157,7 +160,9 @@ impl Revision {
         Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.long_calls.clone()))
     }
 
-    /// Runs a guest that has sent its response to its end, in a task. Reports whether it ended without an error before the deadline.
+    /// Runs a call to its end in a task, after the guest has sent its response.
+    ///
+    /// Reports whether the guest ended without an error before the deadline.
     fn finish_in_task(
         &self,
         mut call: GuestCall,
@@ -191,7 +196,7 @@ impl Revision {
 
     /// The answer of a guest that has ended, and the body for the cache.
     ///
-    /// If the guest printed, the read set is dropped: a cached response would not print.
+    /// If the guest printed, the read set is dropped, because a cached response would not print again.
     fn complete(
         &self,
         complete: Result<(Response<Body>, Option<Bytes>), String>,
