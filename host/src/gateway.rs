@@ -44,7 +44,7 @@ use cors::Cors;
 use encoding::AcceptedEncodings;
 pub use hosts::Hosts;
 use hosts::LoopbackDoors;
-use own::Own;
+use own::OwnPath;
 use peers::PeerCalls;
 pub use request_id::RequestIds;
 pub use respond::REVISION;
@@ -83,6 +83,9 @@ struct Incoming {
     trace_parent: Option<TraceParent>,
     is_preflight: bool,
 }
+
+/// The response of a guest or of the host, or an early end.
+type Answered = Result<Response<Body>, Stop>;
 
 /// What a request's method and path lead to.
 enum Found {
@@ -125,13 +128,8 @@ impl Gateway {
         if is_head { respond::without_body(response) } else { response }
     }
 
-    /// The way of one request. Each step either leads to the next one or ends the request.
-    async fn answer(
-        self: &Arc<Self>,
-        door: &Door,
-        incoming: Incoming,
-        log: &mut AccessLogEntry,
-    ) -> Result<Response<Body>, Stop> {
+    /// The way of one request. Each step leads to the next one, or ends the request.
+    async fn answer(self: &Arc<Self>, door: &Door, incoming: Incoming, log: &mut AccessLogEntry) -> Answered {
         let Incoming { id, mut head, body, arrival, trace_parent, is_preflight } = incoming;
         let client = arrival.client.address();
         // A client with too many requests is refused first, so that a flood costs little.
@@ -147,7 +145,7 @@ impl Gateway {
         // From here on the request uses one deployment, whatever is deployed meanwhile.
         let deployment = self.choose(&head.headers, client)?;
         // No service can have the gateway's own paths, so the route table does not know them.
-        if let Some(own) = Own::at(door, head.uri.path()) {
+        if let Some(own) = OwnPath::at(door, head.uri.path()) {
             return Ok(self.answer_own(own, &deployment, &id, &head).await?);
         }
         // The route decides about everything that follows: service, access and visible headers.
@@ -165,7 +163,7 @@ impl Gateway {
         let pending = self.gate.admit(&route, head, self.origin(client, &id, trace_parent.as_ref(), served))?;
         // 401 and 403 come before 415: a stranger learns nothing about what a route reads.
         coding?;
-        // The guest is made only once the body is complete, so a slow client holds no instance.
+        // The body is read before an instance is made, so a slow client holds none.
         let limits = served.revision.limits();
         let body = body::read(body, limits.body_bytes, limits.time).await?;
         // The session may have ended while the body arrived, so it is checked again.
@@ -173,16 +171,13 @@ impl Gateway {
         let (summary, peers) = (admitted.summary(), self.peers(&deployment, served, &id, trace_parent.as_ref(), 0));
         let answer = served.revision.answer(admitted, peers).await?;
         log.note(answer.dependency_failure, answer.output);
-        // A refusal by the service belongs into the audit log as much as one by the gate.
+        // The service refused what the gate had admitted. An auditor needs to see that too.
         if answer.response.status() == StatusCode::FORBIDDEN {
             self.gate.audit_refusal_by_service(&summary);
         }
         // Last, because both change the bytes: a cached response must not contain the id of another request.
         let response = envelope::add_request_id(answer.response, &id).await?;
-        match accepted {
-            Some(accepted) => Ok(accepted.encode(response).await?),
-            None => Ok(response),
-        }
+        if let Some(accepted) = accepted { Ok(accepted.encode(response).await?) } else { Ok(response) }
     }
 
     /// What the guest may know about a client's request besides its head.

@@ -1,8 +1,8 @@
-//! Connections: accepted, kept within limits, and closed in order.
+//! Accepts connections, keeps them within limits and closes them in order.
 //!
-//! HTTP/1.1 and HTTP/2, over TLS where a listener has a certificate (ALPN), without it else (prior knowledge). An error of `accept` never ends a listener. A
-//! connection that does nothing is closed after a time, so that holding many of them open costs a client work. What one client
-//! may hold is bounded, and so is what all may hold together (`shares`).
+//! A listener speaks HTTP/1.1 and HTTP/2. With a certificate it uses TLS, and ALPN chooses the version. Without one, a client of
+//! HTTP/2 needs prior knowledge. An error of `accept` never ends a listener. An idle connection is closed after a time, so that a
+//! client cannot hold many of them for nothing. `shares` limits what one client may hold, and what all clients hold together.
 
 mod activity;
 mod memory;
@@ -38,46 +38,47 @@ use crate::telemetry::Metrics;
 
 pub use tls::{Tls, TlsError};
 
-/// Pause after an error of `accept`, such as too many open files: trying again at once would only burn time.
+/// The pause after an error of `accept`, such as too many open files. An immediate retry would only waste CPU time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Bytes that hyper buffers for the head of a request. Larger than what the gateway accepts, so that the refusal of a head
-/// that is a little too large is the gateway's own, in the envelope.
+/// The buffer for the head of a request, in bytes. Larger than the gateway's limit, so that the gateway itself refuses a head that
+/// is slightly too large, in the envelope.
 const HEAD_BUFFER_BYTES: usize = 128 << 10;
 
-/// Header fields that hyper reads of an HTTP/1 request: more than the gateway accepts, for the same reason.
+/// The most header fields that hyper reads from an HTTP/1 request. More than the gateway's limit, for the same reason.
 const HEAD_FIELDS: usize = 128;
 
-/// How long a host that stops still reads what comes after a refusal, so that the refusal arrives.
+/// While the host stops: how long it keeps reading from a client that still sends a refused body. Closing at once would reset the
+/// connection, and the client would lose the response.
 const STOP_LINGER: Duration = Duration::from_secs(1);
 
-/// Requests at one moment on one HTTP/2 connection.
+/// The most concurrent requests on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
-/// Bytes of one HTTP/2 answer that are taken before the client is known to take them, beside the last chunk. Every chunk
-/// costs some 350 bytes of its own, so with hyper's 400 KiB a guest that writes byte by byte held 140 MiB.
+/// The send buffer of one HTTP/2 response, in bytes, without its last chunk. Each chunk costs about 350 bytes of its own. With
+/// hyper's default of 400 KiB, a guest that writes single bytes held 140 MiB.
 const STREAM_BUFFER_BYTES: usize = 16 << 10;
 
-/// What the operator may hold. Nobody else reaches that listener, so one client may have all of it.
-const OPERATORS_CONNECTIONS: usize = 64;
-const OPERATORS_REQUESTS: usize = 256;
-const OPERATORS_BODIES_BYTES: usize = 256 << 20;
+// The limits of the admin listener. Only the operator reaches it, so one client may use all of them.
+const ADMIN_CONNECTIONS: usize = 64;
+const ADMIN_REQUESTS: usize = 256;
+const ADMIN_BODIES_BYTES: usize = 256 << 20;
 
-/// A connection's place, for as long as it is open.
-struct Place {
+/// The right to hold one connection open. Dropping it lets another connection in.
+struct ConnectionPermit {
     _of_all: OwnedSemaphorePermit,
-    _of_its_client: Share,
+    _of_client: Share,
 }
 
-/// A client has so many requests open that even a refusal would cost too much.
+/// The client has so many requests open that even a refusal would cost too much. Closes the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the client has too many requests open")]
 struct TooManyRequests;
 
-/// What listeners share.
+/// The connections of a group of listeners, with their common limits. Clones share them.
 #[derive(Clone)]
 pub struct Connections {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     limit: usize,
     clients: Arc<Clients>,
     times: Times,
@@ -86,7 +87,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// What the public listeners share. `stopping` turning true ends all connections in order.
+    /// The connections of the public listeners. When `stopping` becomes true, all of them end in order.
     pub fn new(listeners: &Listeners, stopping: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
         let limits = Limits {
             connections: Limit { total: listeners.connections, each: listeners.connections_each },
@@ -97,13 +98,13 @@ impl Connections {
         Self::within(limits, listeners, stopping, metrics)
     }
 
-    /// The same for the admin listener, which takes nothing from the public ones, and they nothing from it.
+    /// The connections of the admin listener. Its limits are separate, so that a flood of clients cannot lock the operator out.
     pub fn of_operator(&self, listeners: &Listeners) -> Self {
         let all = |total| Limit { total, each: total };
         let limits = Limits {
-            connections: all(OPERATORS_CONNECTIONS),
-            requests: all(OPERATORS_REQUESTS),
-            bodies: all(OPERATORS_BODIES_BYTES),
+            connections: all(ADMIN_CONNECTIONS),
+            requests: all(ADMIN_REQUESTS),
+            bodies: all(ADMIN_BODIES_BYTES),
             responses: all(usize::MAX),
         };
         Self::within(limits, listeners, self.stopping.clone(), self.metrics.clone())
@@ -116,18 +117,25 @@ impl Connections {
         metrics: Arc<Metrics>,
     ) -> Self {
         let limit = limits.connections.total.min(Semaphore::MAX_PERMITS);
-        // Connections beyond the total wait for a place and are not refused.
+        // Connections over the total wait for a permit instead of being refused.
         limits.connections.total = usize::MAX;
         let times = Times { head: listeners.header_time, idle: listeners.idle_time };
-        Self { places: Arc::new(Semaphore::new(limit)), limit, clients: Clients::new(limits), times, stopping, metrics }
+        Self {
+            permits: Arc::new(Semaphore::new(limit)),
+            limit,
+            clients: Clients::new(limits),
+            times,
+            stopping,
+            metrics,
+        }
     }
 
-    /// Gives memory back to the system after floods. Never ends.
+    /// Returns freed memory to the system after a flood of requests. Never ends.
     pub async fn give_memory_back(self) {
         memory::give_back(&self.clients).await;
     }
 
-    /// Accepts connections until the host stops, and speaks TLS on them where there is a certificate.
+    /// Accepts connections until the host stops. Uses TLS if there is a certificate.
     pub async fn serve<H, F>(self, listener: TcpListener, tls: Option<Arc<Tls>>, handle: H)
     where
         H: Fn(Arrival, Request<Arriving>) -> F + Clone + Send + Sync + 'static,
@@ -141,39 +149,46 @@ impl Connections {
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, client, place)) => {
+                Ok((stream, client, permit)) => {
                     self.metrics.connections.fetch_add(1, Ordering::Relaxed);
                     let (tls, handle) = (tls.clone(), handle.clone());
-                    tokio::spawn(self.clone().open(stream, tls, client, place, handle));
+                    tokio::spawn(self.clone().open(stream, tls, client, permit, handle));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted; the listener goes on");
+                    tracing::warn!(%error, "cannot accept a connection; the listener tries again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    /// Connections beyond the limit stay in the kernel's queue, but for one that waits here for a place. Taking the place first
-    /// would let listeners that nobody calls hold as many. Those beyond a client's share are closed: in the queue they would
-    /// stand before everybody else's.
-    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, Client, Place)> {
+    /// Accepts one connection and waits for its permit.
+    ///
+    /// While it waits, further connections stay in the kernel's queue. The permit comes after the connection, because otherwise
+    /// each idle listener would hold one. A connection over its client's share is closed: in the queue it would delay others.
+    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, Client, ConnectionPermit)> {
         loop {
             let (stream, peer) = listener.accept().await?;
             let client = self.clients.client(peer.ip());
             let Some(share) = client.take(Kind::Connections, 1) else {
-                tracing::debug!(client = %client.address(), "a connection was closed: its address has as many as it may have");
+                tracing::debug!(client = %client.address(), "closed a new connection: its client has reached its limit of connections");
                 continue;
             };
             stream.set_nodelay(true)?;
-            let place = self.places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-            return Ok((stream, client, Place { _of_all: place, _of_its_client: share }));
+            let permit = self.permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            return Ok((stream, client, ConnectionPermit { _of_all: permit, _of_client: share }));
         }
     }
 
-    /// One connection, from its handshake until its socket is closed.
-    async fn open<H, F>(self, stream: TcpStream, tls: Option<Arc<Tls>>, client: Client, _place: Place, handle: H)
-    where
+    /// Serves one connection, from its TLS handshake until its socket is closed.
+    async fn open<H, F>(
+        self,
+        stream: TcpStream,
+        tls: Option<Arc<Tls>>,
+        client: Client,
+        _permit: ConnectionPermit,
+        handle: H,
+    ) where
         H: Fn(Arrival, Request<Arriving>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
@@ -181,7 +196,7 @@ impl Connections {
         let (stream, mut comes_back) = Observed::new(stream, &activity);
         match tls {
             None => self.serve_connection(stream, &activity, &client, &handle).await,
-            // In a box: this is far larger than a connection without it.
+            // Boxed, because this future is far larger than that of a plain connection.
             Some(tls) => Box::pin(self.serve_tls(stream, &tls, &activity, &client, &handle)).await,
         }
         if activity.has_unread()
@@ -233,15 +248,15 @@ impl Connections {
             biased;
             _ = stopping.wait_for(|stop| *stop) => ("the host stops", false),
             ended = connection.as_mut() => return log_end(ended, activity),
-            () = activity.expired(&self.times) => ("its client let its time pass", true),
+            () = activity.expired(&self.times) => ("its client was idle for too long", true),
         };
-        tracing::debug!(client = %client.address(), "closing a connection: {close}");
+        tracing::debug!(client = %client.address(), "closing a connection, because {close}");
         if is_late && activity.is_blocked() {
             return;
         }
         connection.as_mut().graceful_shutdown();
         activity.touch();
-        // What is being answered may end, for as long as it makes progress; a host that stops has a deadline of its own.
+        // A running request may end as long as it makes progress. When the host stops, `wait` sets the deadline.
         let times = Times { idle: self.times.head, ..self.times };
         tokio::select! {
             biased;
@@ -255,7 +270,7 @@ impl Connections {
         builder
             .http1()
             .timer(TokioTimer::new())
-            // Its timer would run in the pauses between requests too.
+            // Off, because hyper's timer also runs in the pauses between requests. `Activity` limits the time instead.
             .header_read_timeout(None)
             .max_buf_size(HEAD_BUFFER_BYTES)
             .max_headers(HEAD_FIELDS);
@@ -270,14 +285,14 @@ impl Connections {
         builder
     }
 
-    /// Waits until every connection has ended, or the time is over. Whether all ended.
+    /// Waits until every connection has ended, at most for this time. Returns whether all ended.
     pub async fn wait(&self, time: Duration) -> bool {
         let all = u32::try_from(self.limit).unwrap_or(u32::MAX);
-        tokio::time::timeout(time, self.places.acquire_many(all)).await.is_ok()
+        tokio::time::timeout(time, self.permits.acquire_many(all)).await.is_ok()
     }
 }
 
-/// Answers one request, and counts it for its client until its answer is taken.
+/// Answers one request. It counts for its client until the client has received the response.
 fn answer<H, F>(
     activity: Arc<Activity>,
     client: &Client,
@@ -309,10 +324,10 @@ where
     }
 }
 
-/// A request that could not be read was answered before its end.
+/// Logs a broken connection. Its client may still be sending a request that hyper has refused.
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>, activity: &Activity) {
     if let Err(error) = ended {
         activity.leave_unread();
-        tracing::debug!(error, "a connection broke");
+        tracing::debug!(error, "the connection broke");
     }
 }

@@ -1,15 +1,14 @@
-//! What is tried on a share of the callers, over HTTP.
-
-use std::sync::Arc;
+//! `/canary`: what the canary is, its share, and its end.
 
 use hyper::{Method, Request, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::deploys::{apart, outcome, query, share, success, traffic};
-use super::{Admin, only};
+use super::Admin;
+use super::describe::canary;
+use super::envelope::{allow, in_task, query, report, share, success};
 use crate::body::{Arriving, Body};
-use crate::deploy::{Canary, Serving};
-use crate::error::Error;
+use crate::deploy::Serving;
+use crate::error::{AdminError, Error};
 
 impl Admin {
     pub(super) async fn canary(
@@ -17,57 +16,38 @@ impl Admin {
         request: &Request<Arriving>,
         path: &[&str],
         serving: &Serving,
-        id: &Arc<str>,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<Response<Body>, AdminError> {
+        let deployer = self.deployer.clone();
         match *path {
             [] if request.method() == Method::POST => {
                 let share = share(query(request, &["share"])?.get("share"))?;
                 let share = share.ok_or(Error::BadRequest("Give the share of the callers: ?share=20%25"))?;
-                let deployer = self.deployer.clone();
-                let set = apart(async move { deployer.set_canary_share(share).await }).await?;
+                in_task(async move { deployer.set_canary_share(share).await }).await?;
                 let serving = self.deployer.current().load_full();
-                let now = serving.canary().map_or_else(|| json!({ "share": share }), canary);
-                Ok(outcome(set.map(|()| now), id))
+                Ok(report(&serving.canary().map_or_else(|| json!({ "share": share }), canary)))
             }
             [] => {
-                only(request, &[Method::GET, Method::POST])?;
+                allow(request, &[Method::GET, Method::POST])?;
                 Ok(success(&json!({ "data": serving.canary().map(canary) })))
             }
             ["promote"] => {
-                let (deployer, (reason, set)) = (self.deployer.clone(), end(request)?);
-                let reports = apart(async move { deployer.promote(&reason, set.as_deref()).await }).await?;
-                Ok(outcome(reports.map(|reports| json!(reports)), id))
+                let (reason, set) = end(request)?;
+                let reports = in_task(async move { deployer.promote(&reason, set.as_deref()).await }).await?;
+                Ok(report(&json!(reports)))
             }
             ["abort"] => {
-                let (deployer, (reason, set)) = (self.deployer.clone(), end(request)?);
-                let aborted = apart(async move { deployer.abort(&reason, set.as_deref()).await }).await?;
-                Ok(outcome(aborted.map(|services| json!({ "services": services })), id))
+                let (reason, set) = end(request)?;
+                let services = in_task(async move { deployer.abort(&reason, set.as_deref()).await }).await?;
+                Ok(report(&json!({ "services": services })))
             }
-            _ => Err(Error::NotFound),
+            _ => Err(Error::NotFound.into()),
         }
     }
 }
 
-/// Why a canary is ended, and which set is meant.
+/// The operator's reason to end the canary, and the name of the set that must be running.
 fn end(request: &Request<Arriving>) -> Result<(String, Option<String>), Error> {
-    only(request, &[Method::POST])?;
+    allow(request, &[Method::POST])?;
     let mut query = query(request, &["reason", "set"])?;
     Ok((query.remove("reason").unwrap_or_default(), query.remove("set")))
-}
-
-fn canary(canary: &Canary) -> Value {
-    let services: Vec<Value> = canary.candidates().keys().filter_map(|name| candidate(canary, name)).collect();
-    json!({ "share": canary.share(), "services": services })
-}
-
-/// What of a canary concerns one service, if it has a candidate of it.
-pub(super) fn candidate(canary: &Canary, name: &str) -> Option<Value> {
-    let served = &canary.candidates().get(name)?.served;
-    Some(json!({
-        "service": name,
-        "revision": served.revision.digest(),
-        "version": served.description.as_ref().map(|description| &description.version),
-        "share": canary.share(),
-        "traffic": traffic(served),
-    }))
 }

@@ -1,14 +1,13 @@
-//! The keys of access tokens, over HTTP.
+//! `/keys`: the keys of access tokens.
 
 use hyper::header::IF_MATCH;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::deploys::{query, success};
-use super::{Admin, InCharge, json_answer, only};
+use super::Admin;
+use super::envelope::{AuditedResult, allow, query, success};
 use crate::body::{Arriving, Body};
-use crate::error::Error;
-use crate::tokens::KeyChangeError;
+use crate::error::{AdminError, Error};
 
 impl Admin {
     pub(super) async fn keys(
@@ -16,65 +15,46 @@ impl Admin {
         request: &Request<Arriving>,
         path: &[&str],
         id: &str,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<Response<Body>, AdminError> {
         query(request, &[])?;
         let changed = match *path {
             [] => {
-                only(request, &[Method::GET])?;
-                return Ok(self.list_keys());
+                allow(request, &[Method::GET])?;
+                Ok(())
             }
             ["rotate"] => {
-                only(request, &[Method::POST])?;
+                allow(request, &[Method::POST])?;
                 self.platform.tokens.rotate_keys().await
             }
             [key] => {
-                only(request, &[Method::DELETE])?;
-                // A key has no entity tag, so only `*` names one.
+                allow(request, &[Method::DELETE])?;
+                // A key has no entity tag, so a condition can only be `*`.
                 if request.headers().get(IF_MATCH).is_some_and(|tags| tags.as_bytes().trim_ascii() != b"*") {
-                    return Ok(refuse(
-                        StatusCode::PRECONDITION_FAILED,
-                        "PRECONDITION_FAILED",
-                        "A key has no entity tag",
-                        id,
-                    ));
+                    return Err(AdminError::KeyHasNoTag);
                 }
                 self.platform.tokens.disable_key(key).await
             }
-            _ => return Err(Error::NotFound),
+            _ => return Err(Error::NotFound.into()),
         };
-        Ok(match changed {
-            Ok(()) => self.list_keys(),
-            Err(error) => refusal(&error, id),
-        })
+        changed.map_err(|error| log(error.into(), id))?;
+        Ok(self.list_keys())
     }
 
     fn list_keys(&self) -> Response<Body> {
         let keys = self.platform.tokens.keys();
-        let mut answer = success(&json!({ "count": keys.len(), "data": keys }));
+        let mut response = success(&json!({ "count": keys.len(), "data": keys }));
         if let Some(signer) = keys.into_iter().next() {
-            answer.extensions_mut().insert(InCharge(signer.id));
+            response.extensions_mut().insert(AuditedResult(signer.id));
         }
-        answer
+        response
     }
 }
 
-fn refusal(error: &KeyChangeError, id: &str) -> Response<Body> {
-    let (status, code) = match error {
-        KeyChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "UNKNOWN_KEY"),
-        KeyChangeError::TooMany { .. } => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
-        KeyChangeError::NotMade(_)
-        | KeyChangeError::NotKept(_)
-        | KeyChangeError::NotShared(_)
-        | KeyChangeError::NotRemoved { .. }
-        | KeyChangeError::NotSynced { .. } => {
-            tracing::error!(request_id = id, %error, "the keys are not as the operator wants them");
-            (StatusCode::SERVICE_UNAVAILABLE, "KEYS_UNAVAILABLE")
-        }
-    };
-    refuse(status, code, &error.to_string(), id)
-}
-
-fn refuse(status: StatusCode, code: &str, message: &str, id: &str) -> Response<Body> {
-    let error = json!({ "code": code, "message": message, "request_id": id });
-    json_answer(status, &json!({ "success": false, "error": error }))
+/// Logs a change of keys that failed half-way: the operator has to finish it.
+fn log(error: AdminError, request_id: &str) -> AdminError {
+    let row = error.row();
+    if row.status == StatusCode::SERVICE_UNAVAILABLE {
+        tracing::error!(request_id, error = row.message, "the change of the token keys is not complete");
+    }
+    error
 }

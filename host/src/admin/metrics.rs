@@ -1,4 +1,4 @@
-//! The text at `/metrics`: what was counted, and what is read at this moment.
+//! `GET /metrics`: what the host counted, and values read at this moment.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,18 +25,18 @@ struct Revision {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Way {
+struct MemoryReset {
     reset: &'static str,
     reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct CacheUse {
     service: String,
     cache: &'static str,
 }
 
-/// Everything that is known, in the Prometheus text format (OpenMetrics 1.0).
+/// All metrics as OpenMetrics 1.0 text.
 pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, platform: &Platform) -> String {
     metrics.keep_revisions(&known_revisions(serving, deployer));
     let mut registry = Registry::default();
@@ -54,7 +54,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     }
 }
 
-/// The first digits of the revisions that answer, or may again without being compiled.
+/// The first 12 digits of the active, canary and kept revisions.
 fn known_revisions(serving: &Serving, deployer: &Deployer) -> HashSet<String> {
     let kept = serving.stable().services().keys().flat_map(|name| deployer.kept_digests(name));
     let digests = serving.all().map(|served| served.revision.digest().to_owned()).chain(kept);
@@ -82,13 +82,13 @@ fn services(registry: &mut Registry, serving: &Serving) {
 }
 
 fn answers(registry: &mut Registry, deployment: &Deployment) {
-    let (asked, bytes) = (Family::<Asked, Counter>::default(), Family::<Service, Gauge>::default());
+    let (uses, bytes) = (Family::<CacheUse, Counter>::default(), Family::<Service, Gauge>::default());
     for (name, served) in deployment.services() {
         let Some(answers) = served.revision.response_cache() else { continue };
         let counts = &answers.counts;
-        for (became, count) in [("hit", &counts.hits), ("miss", &counts.misses), ("bypass", &counts.bypasses)] {
-            let labels = Asked { service: name.to_string(), cache: became };
-            asked.get_or_create(&labels).inc_by(count.load(Ordering::Relaxed));
+        for (cache, count) in [("hit", &counts.hits), ("miss", &counts.misses), ("bypass", &counts.bypasses)] {
+            let labels = CacheUse { service: name.to_string(), cache };
+            uses.get_or_create(&labels).inc_by(count.load(Ordering::Relaxed));
         }
         let labels = Service { service: name.to_string() };
         bytes.get_or_create(&labels).set(i64::try_from(answers.bytes()).unwrap_or(i64::MAX));
@@ -96,7 +96,7 @@ fn answers(registry: &mut Registry, deployment: &Deployment) {
     registry.register(
         "comptoir_answers",
         "Requests whose answer could have been remembered, by what became of it",
-        asked,
+        uses,
     );
     registry.register("comptoir_answers_bytes", "Bytes of answers that are remembered now", bytes);
 }
@@ -123,8 +123,8 @@ fn databases(registry: &mut Registry, platform: &Platform) {
 }
 
 fn memory(registry: &mut Registry, reset: &Reset) {
-    let ways = Family::<Way, Gauge>::default();
-    ways.get_or_create(&Way { reset: reset.way(), reason: reset.reason.clone() }).set(i64::from(reset.is_safe));
+    let ways = Family::<MemoryReset, Gauge>::default();
+    ways.get_or_create(&MemoryReset { reset: reset.way(), reason: reset.reason.clone() }).set(i64::from(reset.is_safe));
     registry.register(
         "comptoir_memory_reset_safe",
         "How freed memory is reset: 0 if another guest may read some",

@@ -14,14 +14,14 @@ use crate::route::NoRoute;
 
 /// A path of the gateway's own. Each answers GET and HEAD.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Own {
+pub(super) enum OwnPath {
     /// Whether every service can answer.
     Health,
     /// The gateway's routes, as an OpenAPI document.
     Document,
 }
 
-impl Own {
+impl OwnPath {
     /// The gateway's own path, if this is one. The listener of a single service has none.
     pub(super) fn at(door: &Door, path: &str) -> Option<Self> {
         match path {
@@ -40,7 +40,7 @@ impl Gateway {
     /// `Error::MethodNotAllowed`.
     pub(super) async fn answer_own(
         self: &Arc<Self>,
-        own: Own,
+        own: OwnPath,
         deployment: &Arc<Deployment>,
         id: &Arc<str>,
         head: &Parts,
@@ -48,8 +48,8 @@ impl Gateway {
         const ALLOW: &str = "GET, HEAD, OPTIONS";
         match head.method {
             Method::GET | Method::HEAD => Ok(match own {
-                Own::Health => self.health(deployment, id).await,
-                Own::Document => openapi::answer(deployment, &head.headers),
+                OwnPath::Health => self.health(deployment, id).await,
+                OwnPath::Document => openapi::answer(deployment, &head.headers),
             }),
             Method::OPTIONS => Ok(options(ALLOW)),
             _ => Err(NoRoute::Method(ALLOW.to_owned()).into()),

@@ -1,0 +1,86 @@
+//! Services, revisions and the canary, as JSON.
+
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::deploy::{Canary, Served, Serving};
+use crate::revision::RouteTraffic;
+use crate::route::Route;
+use crate::version::Versions;
+
+impl Admin {
+    /// A service with its active revision.
+    pub(super) fn service(&self, name: &str, served: &Served, serving: &Serving) -> Value {
+        let description = served.description.as_deref();
+        let route = |route: &Route| {
+            let method = route.method.as_ref().map_or("*", hyper::Method::as_str);
+            json!({ "method": method, "path": &*route.pattern, "access": format!("{:?}", route.access).to_lowercase() })
+        };
+        json!({
+            "service": name,
+            "name": description.map(|description| &description.name),
+            "version": description.map(|description| &description.version),
+            "revision": served.revision.digest(),
+            "kept": self.deployer.kept_digests(name),
+            "handler": served.revision.handler_kind().interface(),
+            "schema": description.map(|description| description.migrations.len()),
+            "routes": served.routes.iter().map(route).collect::<Vec<_>>(),
+            "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
+            "calls": served.calls,
+            "instances": { "in_use": served.revision.slots().in_use(), "waiting": served.revision.slots().waiting() },
+            "traffic": traffic(served),
+            "canary": serving.canary().and_then(|canary| candidate(canary, name)),
+            "note": self.deployer.noted().get(name),
+        })
+    }
+
+    /// A service without a revision.
+    pub(super) fn vacant(&self, name: &str, serving: &Serving) -> Value {
+        json!({
+            "service": name,
+            "revision": null,
+            "canary": serving.canary().and_then(|canary| candidate(canary, name)),
+            "note": self.deployer.noted().get(name),
+        })
+    }
+}
+
+/// The versions of the host and its parts, and all revisions that get requests: active ones and canaries.
+pub(super) fn versions(serving: &Serving) -> Value {
+    let revision = |served: &Served| {
+        let description = served.description.as_deref();
+        json!({
+            "service": served.revision.service(),
+            "name": description.map(|description| &description.name),
+            "version": description.map(|description| &description.version),
+            "digest": served.revision.digest(),
+        })
+    };
+    let candidates = serving.canary().into_iter().flat_map(|canary| canary.candidates().values());
+    let served = serving.stable().services().values().chain(candidates.map(|candidate| &candidate.served));
+    json!({ "host": Versions::of_this_program(), "revisions": served.map(revision).collect::<Vec<_>>() })
+}
+
+/// The canary with all of its services.
+pub(super) fn canary(canary: &Canary) -> Value {
+    let services: Vec<Value> = canary.candidates().keys().filter_map(|name| candidate(canary, name)).collect();
+    json!({ "share": canary.share(), "services": services })
+}
+
+/// The canary's revision of one service. None if the canary has none of it.
+fn candidate(canary: &Canary, name: &str) -> Option<Value> {
+    let served = &canary.candidates().get(name)?.served;
+    Some(json!({
+        "service": name,
+        "revision": served.revision.digest(),
+        "version": served.description.as_ref().map(|description| &description.version),
+        "share": canary.share(),
+        "traffic": traffic(served),
+    }))
+}
+
+/// The counts of a revision's responses, for each route.
+fn traffic(served: &Served) -> Vec<Value> {
+    let route = |route: &RouteTraffic| json!({ "route": route.route, "good": route.good, "bad": route.bad, "median_us": route.median_us() });
+    served.revision.traffic().snapshot().iter().map(route).collect()
+}
