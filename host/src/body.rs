@@ -1,9 +1,10 @@
-//! Bodies: a request's is read whole before a guest is made, an answer's may stream.
+//! Bodies. The host reads a request's body completely before it makes an instance. A response's body may stream.
 //!
-//! Reading first means that a client who sends slowly, or never ends, holds no instance, and that a body over the limit is
-//! answered with 413 whether or not its length was announced. What a client, and all of them, hold at one moment is bounded. It is
-//! counted as bytes arrive, so that announcing a lot without sending it counts for nothing. The first bytes of each request are
-//! not counted: logins and orders go through while others fill the rest.
+//! So a slow client holds no instance, and a body over the limit is answered with 413, with or without `Content-Length`.
+//!
+//! `shares` limits the bytes that one client, and all clients together, hold at one moment. Bytes count when they arrive, so an
+//! announced length costs nothing. The first 8 KiB of each request are free, so that logins and orders pass even if other clients
+//! have used up the budget.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,54 +20,54 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use crate::shares::{Client, Kind, Share, UNCOUNTED_BYTES};
 
-/// The body of an answer.
+/// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
-/// What cuts an answer's body short. The connection (HTTP/1.1) or the stream (HTTP/2) is reset, so that the client sees that
-/// something is missing.
+/// Why a response's body ended early. The host resets the connection (HTTP/1.1) or the stream (HTTP/2), so that the client
+/// notices.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body that is all there.
+/// A complete body.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Why a request's body could not be had.
+/// Why a request's body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyRefusal {
-    /// Over the limit of the service, in bytes.
+    /// The body is over this limit of the service, in bytes.
     TooLarge(usize),
-    /// The client did not send all of it in time.
+    /// The client did not send the whole body in time.
     TooSlow,
-    /// The connection broke, or the framing was wrong.
+    /// The connection broke, or the framing is invalid.
     Broken,
-    /// The client, or all clients, hold as many bytes of bodies as they may.
+    /// The client or all clients together have reached their limit of body bytes.
     Overloaded,
 }
 
-/// The body of a request, as it arrives.
+/// The body of a request while it arrives.
 #[derive(Debug)]
 pub struct Arriving {
     body: Incoming,
-    /// Who sends it, and so holds what is read of it.
+    /// The client, for which the bytes count.
     client: Client,
-    /// None if there is no body.
+    /// Set when the whole body has been read. None if there is no body.
     is_whole: Option<Arc<AtomicBool>>,
 }
 
-/// What the listener keeps of a body that it gave away: whether all of it was read.
+/// Tells the listener whether a request's body was read to its end.
 #[derive(Debug)]
 pub struct Remainder(Option<Arc<AtomicBool>>);
 
 impl Remainder {
-    /// Whether the client may still be sending some of it.
+    /// Whether the client may still be sending the body.
     pub fn is_unread(&self) -> bool {
         self.0.as_ref().is_some_and(|is_whole| !is_whole.load(Ordering::Relaxed))
     }
 }
 
 impl Arriving {
-    /// A request whose body tells how far it was read.
+    /// Wraps a request's body, so that the listener learns whether it was read to its end.
     pub fn watch(request: Request<Incoming>, client: Client) -> (Request<Self>, Remainder) {
         let is_whole = (!request.body().is_end_stream()).then(Arc::default);
         let remainder = Remainder(is_whole.clone());
@@ -98,15 +99,15 @@ impl HttpBody for Arriving {
     }
 }
 
-/// A request's body, and its share of the bytes that clients may hold, until it is dropped.
+/// The whole body of a request. It counts for its client until it is dropped.
 #[derive(Debug, Default)]
 pub struct RequestBody {
-    /// All of the body.
+    /// All bytes of the body.
     pub bytes: Bytes,
     _share: Option<Share>,
 }
 
-/// The bytes of a body, which count for their client until the last of them is dropped.
+/// Bytes of a body that count for their client until the last clone is dropped.
 struct Counted {
     bytes: Bytes,
     _share: Share,
@@ -119,7 +120,7 @@ impl AsRef<[u8]> for Counted {
 }
 
 impl RequestBody {
-    /// The bytes, which take the share of the budget with them.
+    /// The bytes. They keep counting for the client until the last clone of them is dropped.
     pub fn into_bytes(self) -> Bytes {
         match self._share {
             Some(share) => Bytes::from_owner(Counted { bytes: self.bytes, _share: share }),
@@ -129,7 +130,7 @@ impl RequestBody {
 }
 
 impl From<Bytes> for RequestBody {
-    /// A body that the host made or holds anyway; it counts for nobody.
+    /// A body that the host itself made. It counts for no client.
     fn from(bytes: Bytes) -> Self {
         Self { bytes, _share: None }
     }
@@ -138,7 +139,7 @@ impl From<Bytes> for RequestBody {
 /// Reads a whole body.
 ///
 /// # Errors
-/// `BodyRefusal`. The listener sees to it that a client which is still sending gets the answer.
+/// `BodyRefusal`. The client may still be sending then. The listener makes sure that it gets the response (`listener::socket`).
 pub async fn read(mut body: Arriving, limit: usize, time: Duration) -> Result<RequestBody, BodyRefusal> {
     if body.is_end_stream() {
         return Ok(RequestBody::default());
@@ -166,7 +167,7 @@ async fn read_frames(body: &mut Arriving, limit: usize) -> Result<RequestBody, B
     Ok(RequestBody { bytes, _share: share })
 }
 
-/// Brings a body's share to what so many bytes count for. False if that is too much.
+/// Grows a body's share to this many bytes, minus the free ones. Returns false if that is over a limit.
 fn count(share: &mut Option<Share>, client: &Client, bytes: usize) -> bool {
     let counted = bytes.saturating_sub(UNCOUNTED_BYTES);
     match share {
@@ -179,7 +180,7 @@ fn count(share: &mut Option<Share>, client: &Client, bytes: usize) -> bool {
     }
 }
 
-/// One frame is the usual case and is not copied. Later ones go into the same allocation where it has room.
+/// Appends a frame. A body of one frame, the usual case, is not copied. Later frames reuse the allocation if it has room.
 fn append(start: Bytes, more: Bytes) -> Bytes {
     if start.is_empty() {
         return more;

@@ -148,7 +148,7 @@ impl Gateway {
         if let Some(own) = OwnPath::at(door, head.uri.path()) {
             return Ok(self.answer_own(own, &deployment, &id, &head).await?);
         }
-        // The route decides about everything that follows: service, access and visible headers.
+        // The route names the service, the access and the headers that the guest may see.
         let route = match find(table(&deployment, door), &head, is_preflight)? {
             Found::Route(route) => log.route.insert(route).clone(),
             Found::Options(response) => return Ok(response),
@@ -156,12 +156,12 @@ impl Gateway {
         // A service without a revision still has its routes, and answers 503.
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         log.revision = Some(served.revision.label().clone());
-        // Before the gate, which removes headers. A compressed token could be guessed by its length (BREACH), so not with tokens.
+        // Read before the gate removes headers. Never with tokens, because a compressed token's length reveals it (BREACH).
         let accepted = (!uses_tokens(served)).then(|| AcceptedEncodings::take(&mut head.headers));
         let coding = check_coding(&route, &head.headers, &body);
-        // Access comes before the body, so that a stranger cannot make the host read one.
+        // Access is checked before the body is read, so a caller without access cannot keep the host busy.
         let pending = self.gate.admit(&route, head, self.origin(client, &id, trace_parent.as_ref(), served))?;
-        // 401 and 403 come before 415: a stranger learns nothing about what a route reads.
+        // 401 and 403 come before 415, so a caller without access learns nothing about the route.
         coding?;
         // The body is read before an instance is made, so a slow client holds none.
         let limits = served.revision.limits();

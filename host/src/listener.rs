@@ -41,8 +41,8 @@ pub use tls::{Tls, TlsError};
 /// The pause after an error of `accept`, such as too many open files. An immediate retry would only waste CPU time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The buffer for the head of a request, in bytes. Larger than the gateway's limit, so that the gateway itself refuses a head that
-/// is slightly too large, in the envelope.
+/// The buffer for the head of a request, in bytes. Larger than the gateway's limit, so that the gateway itself refuses a head
+/// that is slightly too large, in the envelope.
 const HEAD_BUFFER_BYTES: usize = 128 << 10;
 
 /// The most header fields that hyper reads from an HTTP/1 request. More than the gateway's limit, for the same reason.

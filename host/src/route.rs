@@ -1,7 +1,7 @@
-//! Which service answers which method and path, and who may ask. Knows no wasm, no token and no HTTP status.
+//! Route tables: which service answers a method and path, and who may call it. Knows no wasm, no token and no HTTP status.
 //!
-//! A table is built once for a deployment and never changed. There is one for the gateway, one for each service's own
-//! listener and one for the calls between services, so a route that a table lacks does not exist on that way in.
+//! A deployment builds its tables once and never changes them: one for the gateway, one for the listener of each service, and one
+//! for the internal calls of each service. A route exists only on the listeners whose table has it.
 
 mod normal;
 
@@ -16,33 +16,33 @@ pub use normal::{normal_path, normal_pattern, normal_query};
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Anyone. A good token still names the caller, a bad one is ignored.
+    /// Anyone. A valid token still names the caller. An invalid one is ignored.
     Public,
-    /// Whoever carries a good token.
+    /// A caller with a valid token.
     User,
-    /// Whoever carries a good token with the role `admin`.
+    /// A caller with a valid token and the role `admin`.
     Admin,
-    /// Another service of this host that the manifest lets call.
+    /// Another service of this host, if the manifest lets it call this one. Also the host itself.
     Internal,
 }
 
-/// One path of a service, for one method or for all of them.
+/// One path of a service, for one method or for all methods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The service that answers.
     pub service: Arc<str>,
-    /// None for the catch-all of a component that describes no routes.
+    /// None for every method: the catch-all of a component that describes no routes.
     pub method: Option<Method>,
-    /// The path as the component declares it, `/orders/{id}`: what logs and metrics name.
+    /// The path as the component declares it, such as `/orders/{id}`. Logs and metrics name it.
     pub pattern: Arc<str>,
     /// Who may call it.
     pub access: Access,
-    /// The request headers that the component asks for; none where it describes no routes, and is given all.
+    /// The request headers that the component reads. None if it describes no routes. Then it gets all headers.
     pub headers: Option<Arc<[HeaderName]>>,
 }
 
 impl Route {
-    /// Routes for every method on a path and on all paths below it.
+    /// Routes for every method on a path, and on all paths below it.
     pub fn catch_alls(service: &Arc<str>, mount: &str, access: Access) -> [Self; 2] {
         let below = format!("{}/{{*rest}}", mount.trim_end_matches('/'));
         [mount, &below].map(|pattern| Self {
@@ -58,36 +58,36 @@ impl Route {
 /// Why no route was found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoRoute {
-    /// Nothing is served at this path.
+    /// No route has this path.
     Path,
-    /// The path is served, but not for this method. Holds what `Allow` lists (RFC 9110, section 10.2.1).
+    /// The path has no route for this method. Holds the value of `Allow` (RFC 9110, section 10.2.1).
     Method(String),
-    /// The client asks which methods there are (`OPTIONS`). Holds what `Allow` lists.
+    /// The method is `OPTIONS`, and the path exists. Holds the value of `Allow`.
     Options(String),
 }
 
-/// Two routes that one table cannot hold, or a path that is no pattern.
+/// Why a table cannot hold a route.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteConflict {
-    /// The pattern cannot be read.
+    /// The path is no route pattern.
     #[error("the path `{0}` is not a route pattern: segments are text or {{name}}, and the path starts with a slash")]
     Pattern(Arc<str>),
-    /// The same method and path twice, or two patterns that match the same paths.
+    /// Another route has the same method and path, or a pattern that matches the same paths.
     #[error("the route {method} {pattern} of service `{service}` collides with one of service `{other}`")]
     Taken {
         /// The method, or `*`.
         method: String,
-        /// The later of the two.
+        /// The pattern of the refused route.
         pattern: Arc<str>,
-        /// The service of the later one.
+        /// The service of the refused route.
         service: Arc<str>,
-        /// The service of the earlier one.
+        /// The service of the route that is in the table.
         other: Arc<str>,
     },
 }
 
 impl RouteConflict {
-    /// The service whose route cannot be added, if it is known.
+    /// The service whose route was refused, if it is known.
     pub fn service(&self) -> Option<&str> {
         match self {
             Self::Pattern(_) => None,
@@ -96,17 +96,17 @@ impl RouteConflict {
     }
 }
 
-/// The routes that exist on one way into the host.
+/// The routes of one listener, or of the internal calls of one service.
 #[derive(Debug, Default, Clone)]
 pub struct RouteTable {
     paths: matchit::Router<usize>,
     routes: Vec<Vec<Arc<Route>>>,
-    /// The place in `routes` of each shape.
+    /// The index in `routes` of each shape.
     slots: HashMap<String, usize>,
 }
 
 impl RouteTable {
-    /// Builds a table of routes.
+    /// Builds a table.
     ///
     /// # Errors
     /// The first route that is no pattern or collides with an earlier one.
@@ -118,10 +118,10 @@ impl RouteTable {
         Ok(table)
     }
 
-    /// Adds routes, except those whose place is taken.
+    /// Adds routes, except those that collide with a route of the table.
     pub fn add_where_free(&mut self, routes: impl IntoIterator<Item = Route>) {
         for route in routes {
-            // A refused route leaves the table as it was.
+            // A refused route leaves the table unchanged.
             let _ = self.add(Arc::new(route));
         }
     }
@@ -157,10 +157,10 @@ impl RouteTable {
         Ok(())
     }
 
-    /// The route of a request. `HEAD` finds the route of `GET`.
+    /// Finds the route of a request. `HEAD` finds the route of `GET`.
     ///
     /// # Errors
-    /// `NoRoute`, with the methods that there are where the path exists.
+    /// `NoRoute`. If the path exists, it holds the methods of the path.
     pub fn find(&self, method: &Method, path: &str) -> Result<&Arc<Route>, NoRoute> {
         let found = self.paths.at(path).map_err(|_| NoRoute::Path)?;
         let here = &self.routes[*found.value];
@@ -172,13 +172,13 @@ impl RouteTable {
         Err(if method == Method::OPTIONS { NoRoute::Options(allow) } else { NoRoute::Method(allow) })
     }
 
-    /// All routes, for those who list them.
+    /// All routes of the table.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter().flatten()
     }
 }
 
-/// A pattern with its parameters named by position, so that `/users/{id}` and `/users/{name}` are one place.
+/// A pattern whose parameters are named by position, so that `/users/{id}` and `/users/{name}` are equal.
 fn shape(pattern: &str) -> Option<String> {
     let rest = pattern.strip_prefix('/')?;
     let mut shape = String::with_capacity(pattern.len());
@@ -250,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn another_method_is_told_which_ones_there_are() {
+    fn another_method_gets_the_list_of_methods() {
         let table = shop();
         assert_eq!(table.find(&Method::PUT, "/orders"), Err(NoRoute::Method("GET, HEAD, OPTIONS, POST".into())));
         assert_eq!(table.find(&Method::OPTIONS, "/orders"), Err(NoRoute::Options("GET, HEAD, OPTIONS, POST".into())));
     }
 
     #[test]
-    fn catch_alls_take_the_paths_that_nothing_else_serves() {
+    fn catch_alls_match_only_paths_without_a_route() {
         let mut table =
             RouteTable::new(["/orders", "/orders/list"].map(|path| route("orders", &Method::GET, path))).unwrap();
         table.add_where_free(Route::catch_alls(&"vacant".into(), "/orders", Access::Public));
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_served_has_no_route_and_a_trailing_slash_is_another_path() {
+    fn an_unknown_path_has_no_route_and_a_trailing_slash_matters() {
         let table = shop();
         for path in ["/", "/order", "/orders/", "//orders", "/orders/1/2", "/users"] {
             assert_eq!(table.find(&Method::GET, path), Err(NoRoute::Path), "{path}");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_long_routes_on_two_hundred_paths_are_each_found() {
+    fn each_of_a_thousand_long_routes_is_found() {
         let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         let path = |number: usize| format!("/{}/{{id}}/{number}", "x".repeat(480));
         let routes = (0..200).flat_map(|number| methods.iter().map(move |method| route("long", method, &path(number))));

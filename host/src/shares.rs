@@ -1,39 +1,40 @@
-//! What one client may hold of the host at one moment, and all clients together.
+//! Limits of what one client, and all clients together, may hold of the host at one moment.
 //!
-//! A client is an address of IPv4, or a /64 of IPv6: whoever has one address of that network has all of them. The listener makes
-//! a [`Client`] for each connection; whatever the host keeps for that client is counted by a [`Share`] until it is dropped.
+//! A client is one IPv4 address or one IPv6 /64, because the owner of one address of a /64 has all of them. The listener makes a
+//! [`Client`] for each connection. A [`Share`] counts what the host keeps for the client, until the share is dropped.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Bytes of a request's body, or of an answer's piece, that are not counted. The number of open requests bounds them.
+/// The first bytes of a request's body, or of a chunk of a response, which are not counted. The limit of open requests bounds
+/// them.
 pub const UNCOUNTED_BYTES: usize = 8 << 10;
 
-/// What is counted.
+/// The kinds of things that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Open connections.
     Connections,
-    /// Requests from their head to the last byte of their answer.
+    /// Requests, from the head to the last byte of the response.
     Requests,
-    /// The same, of requests that are refused because their client has too many.
+    /// Requests that are refused because their client has too many. They are counted too, so that refusals cannot pile up.
     Refusals,
     /// Bytes of request bodies.
     Bodies,
-    /// Bytes of answers that their clients have not taken yet.
+    /// Bytes of responses in memory that their clients have not received yet.
     Responses,
 }
 
 const KINDS: usize = 5;
 
-/// How much of a kind there may be.
+/// The limits of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// Of all clients together.
+    /// The limit of all clients together.
     pub total: usize,
-    /// Of each client.
+    /// The limit of each client.
     pub each: usize,
 }
 
@@ -42,11 +43,11 @@ pub struct Limit {
 pub struct Limits {
     /// Open connections.
     pub connections: Limit,
-    /// Open requests. As many more may be open while they are refused.
+    /// Open requests. As many more may be open only to be refused.
     pub requests: Limit,
     /// Bytes of request bodies.
     pub bodies: Limit,
-    /// Bytes of answers that their clients have not taken yet.
+    /// Bytes of responses in memory that their clients have not received yet.
     pub responses: Limit,
 }
 
@@ -61,7 +62,7 @@ impl Limits {
     }
 }
 
-/// All clients that hold something.
+/// The clients that hold something, with the limits.
 #[derive(Debug)]
 pub struct Clients {
     limits: Limits,
@@ -70,7 +71,7 @@ pub struct Clients {
     known: Mutex<HashMap<IpAddr, Weak<Holdings>>>,
 }
 
-/// What one client holds.
+/// The counts of one client.
 #[derive(Debug)]
 struct Holdings {
     clients: Arc<Clients>,
@@ -78,14 +79,14 @@ struct Holdings {
     held: [AtomicUsize; KINDS],
 }
 
-/// A client with its address. Clones share what it holds.
+/// A client and its address. Clones share the client's counts.
 #[derive(Debug, Clone)]
 pub struct Client {
     address: IpAddr,
     holdings: Arc<Holdings>,
 }
 
-/// Something that a client holds, until this is dropped.
+/// An amount that a client holds. Dropping it ends that.
 #[derive(Debug)]
 pub struct Share {
     holdings: Arc<Holdings>,
@@ -93,17 +94,17 @@ pub struct Share {
     amount: usize,
 }
 
-/// A request's client, as its handler sees it.
+/// The client of a request, and whether the request fits into its share.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// Who asks.
+    /// The client that sent the request.
     pub client: Client,
-    /// False if the client, or all together, hold so much that the request must be refused.
+    /// False if the request must be refused, because the client or all clients together have reached a limit.
     pub has_room: bool,
 }
 
 impl Clients {
-    /// Nobody holds anything yet.
+    /// Limits without any clients yet.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self { limits, held: Default::default(), peaks: Default::default(), known: Mutex::default() })
     }
@@ -121,17 +122,17 @@ impl Clients {
         Client { address, holdings }
     }
 
-    /// How much of a kind is held now.
+    /// How much of a kind all clients hold now.
     pub fn held(&self, kind: Kind) -> usize {
         self.held[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// The most that was held since this was last asked to forget it.
+    /// The most that all clients held of a kind since the last [`Self::forget_peaks`].
     pub fn peak(&self, kind: Kind) -> usize {
         self.peaks[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts peaks from what is held now.
+    /// Sets the peaks to what clients hold now.
     pub fn forget_peaks(&self) {
         for (peak, held) in self.peaks.iter().zip(&self.held) {
             peak.store(held.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -140,23 +141,23 @@ impl Clients {
 }
 
 impl Client {
-    /// Who it is.
+    /// The client's address.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// Takes some of a kind. None if there would be more than the client, or all clients, may hold.
+    /// Takes an amount of a kind. None if that is over the limit of the client or of all clients.
     pub fn take(&self, kind: Kind, amount: usize) -> Option<Share> {
         self.holdings.claim(kind, 0, amount).then(|| self.share(kind, amount))
     }
 
-    /// Takes some that is there already, even if it is more than the client may hold.
+    /// Counts an amount that exists already, even if it is over the limit.
     pub fn hold(&self, kind: Kind, amount: usize) -> Share {
         self.holdings.add(kind, amount);
         self.share(kind, amount)
     }
 
-    /// Whether the client, or all clients, hold as much as they may.
+    /// Whether the client or all clients have reached the limit of a kind.
     pub fn is_full(&self, kind: Kind) -> bool {
         let Limit { total, each } = self.holdings.clients.limits.of(kind);
         let own = self.holdings.held[kind as usize].load(Ordering::Relaxed);
@@ -169,7 +170,7 @@ impl Client {
 }
 
 impl Share {
-    /// Takes more of the same. False, and unchanged, if that is more than the client, or all clients, may hold.
+    /// Adds to the amount. Returns false and changes nothing if that is over the limit of the client or of all clients.
     pub fn grow(&mut self, more: usize) -> bool {
         let taken = self.holdings.claim(self.kind, self.amount, more);
         if taken {
@@ -178,7 +179,7 @@ impl Share {
         taken
     }
 
-    /// How much it is.
+    /// The amount.
     pub fn amount(&self) -> usize {
         self.amount
     }
@@ -191,8 +192,9 @@ impl Drop for Share {
 }
 
 impl Holdings {
-    /// Adds to what a share has. What is a client's only share may exceed the client's limit, so that one large body passes
-    /// whatever the limit is.
+    /// Adds to the amount of a share, if the limits allow it.
+    ///
+    /// The only share of a client may exceed the client's limit, so that one large body passes under any limit.
     fn claim(&self, kind: Kind, has: usize, more: usize) -> bool {
         let Limit { total, each } = self.clients.limits.of(kind);
         let (own, all) = self.add(kind, more);
@@ -204,7 +206,7 @@ impl Holdings {
         fits
     }
 
-    /// What the client has then, and all have.
+    /// Adds to both counts. Returns what the client and all clients hold then.
     fn add(&self, kind: Kind, more: usize) -> (usize, usize) {
         let own = self.held[kind as usize].fetch_add(more, Ordering::Relaxed) + more;
         let all = self.clients.held[kind as usize].fetch_add(more, Ordering::Relaxed) + more;
@@ -221,14 +223,14 @@ impl Holdings {
 impl Drop for Holdings {
     fn drop(&mut self) {
         let mut known = self.clients.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // The client may have come back in the meantime.
+        // The client may have come back meanwhile. Then the entry is a new one and stays.
         if known.get(&self.network).is_some_and(|holdings| holdings.strong_count() == 0) {
             known.remove(&self.network);
         }
     }
 }
 
-/// Of IPv6 the /64.
+/// The IPv4 address itself, or the /64 of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_share_and_a_network_of_ipv6_is_one_address() {
+    fn each_ipv4_address_and_each_ipv6_64_has_its_share() {
         let clients = clients(100, 2);
         let take = |address: &str| clients.client(address.parse().unwrap()).take(Kind::Connections, 1);
         let held = [take("192.0.2.7"), take("::ffff:192.0.2.7")];
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_together_have_the_total_and_kinds_are_counted_apart() {
+    fn all_clients_share_the_total_and_kinds_are_counted_separately() {
         let clients = clients(3, 2);
         let client = |last: u8| clients.client([192, 0, 2, last].into());
         let held = [client(1).take(Kind::Requests, 2), client(2).take(Kind::Requests, 1)];
@@ -280,14 +282,14 @@ mod tests {
         let client = clients.client([192, 0, 2, 1].into());
         let mut share = client.take(Kind::Bodies, 3).unwrap();
         assert!(share.grow(6) && share.amount() == 9 && !share.grow(2));
-        assert!(client.take(Kind::Bodies, 1).is_none(), "it is beside another one");
+        assert!(client.take(Kind::Bodies, 1).is_none(), "a second share must fit the client's limit");
         drop(share);
         let (mut one, _other) = (client.take(Kind::Bodies, 2).unwrap(), client.take(Kind::Bodies, 2).unwrap());
         assert!(!one.grow(1) && one.amount() == 2);
     }
 
     #[test]
-    fn what_is_there_already_is_counted_beyond_the_limit() {
+    fn an_amount_that_exists_already_is_counted_over_the_limit() {
         let clients = clients(10, 4);
         let client = clients.client([192, 0, 2, 1].into());
         let held = client.hold(Kind::Responses, 20);

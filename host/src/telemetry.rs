@@ -1,9 +1,10 @@
-//! What the operator sees: the log, and the numbers at `/metrics`.
+//! The log on stderr, and the metrics that are counted while the host serves.
 //!
-//! One line a request, at the edge. Messages read alone, fields are for queries; no token, password or body is in either.
+//! Each request has one line in the log. A message can be read alone, and its fields are for queries. Neither contains a token, a
+//! password or a body.
 //!
-//! No request waits for the log: lines wait in a bounded queue for the thread that writes them. If nobody reads stderr, the queue
-//! fills up, and further lines are dropped and counted.
+//! No request waits for the log. Lines wait in a bounded queue for the thread that writes them. If nobody reads stderr, the queue
+//! fills up. Further lines are then dropped and counted.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::{HashMap, HashSet};
@@ -27,7 +28,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -36,43 +37,44 @@ pub enum LogFormat {
     Json,
 }
 
-/// Below the level `info`, these crates write out the arguments and results of host calls, and the parameters of statements:
-/// tokens, passwords and keys among them.
-const TELLTALES: [&str; 3] = ["wasmtime", "wit-bindgen", "tokio_postgres"];
+/// Crates whose debug lines contain the arguments of host calls and the parameters of SQL statements. These can be tokens,
+/// passwords and keys, so only their lines of level `info` and above are logged.
+const SECRET_LOGGERS: [&str; 3] = ["wasmtime", "wit-bindgen", "tokio_postgres"];
 
-fn tells_secrets(what: &Metadata<'_>) -> bool {
-    *what.level() > Level::INFO && TELLTALES.iter().any(|telltale| what.target().starts_with(telltale))
+fn may_contain_secrets(line: &Metadata<'_>) -> bool {
+    *line.level() > Level::INFO && SECRET_LOGGERS.iter().any(|name| line.target().starts_with(name))
 }
 
-/// wasmtime's warning at each reset of an instance slot whose scan fails, which `engine::page_scan` may want and then says once.
-fn repeats_itself(what: &Metadata<'_>) -> bool {
-    what.target().starts_with("wasmtime") && what.target().ends_with("::pagemap")
+/// wasmtime's warning at each reset of an instance slot whose page scan fails. `engine::page_scan` already reports that once.
+fn is_pagemap_warning(line: &Metadata<'_>) -> bool {
+    line.target().starts_with("wasmtime") && line.target().ends_with("::pagemap")
 }
 
-/// Lines that wait for their writer. A line has about 300 bytes, or more if a guest printed something.
+/// The most lines in the queue. A line has about 300 bytes, or more if a guest printed something.
 const QUEUED_LINES: usize = 4096;
 
-/// How long the end of the program waits until the queued lines are written.
+/// How long the program waits at its end for the queued lines.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
 
-/// How often dropped lines are reported.
+/// The pause between two reports of dropped lines.
 const REPORT_TIME: Duration = Duration::from_secs(1);
 
-/// The log on stderr. Dropping it writes the queued lines, as far as somebody reads them within two seconds.
+/// The log on stderr. Dropping it waits up to two seconds for the queued lines.
 pub struct Log {
     lines: NonBlocking,
     guard: Option<WorkerGuard>,
 }
 
 impl Log {
-    /// Starts the log, and reports panics in it. `filter` is a level such as `info`, or directives as tracing-subscriber reads
-    /// them; whatever it says, what would tell a secret stays out.
+    /// Starts the log, which also reports panics.
+    ///
+    /// `filter` is a level such as `info`, or directives of tracing-subscriber. No filter shows lines that may contain secrets.
     ///
     /// # Errors
-    /// When the filter cannot be read.
+    /// If the filter is invalid, or a log was started before.
     pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(filter)?;
-        let discreet = filter_fn(|what| !tells_secrets(what) && !repeats_itself(what));
+        let discreet = filter_fn(|line| !may_contain_secrets(line) && !is_pagemap_warning(line));
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
         let (queued, guard) = queue.finish(std::io::stderr());
@@ -86,20 +88,20 @@ impl Log {
         Ok(Self { lines: queued, guard: Some(guard) })
     }
 
-    /// Tells the operator something, whatever the filter says.
+    /// Writes a line for the operator, with any filter.
     pub fn say(&self, text: &str) {
-        // Fails only if the writer is gone.
+        // Fails only if the writer thread has ended.
         let _ = self.lines.clone().write_all(format!("comptoir: {text}\n").as_bytes());
     }
 
-    /// The count of lines that nobody read in time.
+    /// Counts the lines that were dropped.
     pub fn dropped_lines(&self) -> DroppedLines {
         DroppedLines(self.lines.error_counter())
     }
 }
 
 impl Drop for Log {
-    /// Flushes on another thread: the guard itself may wait without end for a stderr that nobody reads.
+    /// Flushes on another thread, because the guard would wait forever if nobody reads stderr.
     fn drop(&mut self) {
         let guard = self.guard.take();
         let (flushed, done) = std::sync::mpsc::channel();
@@ -113,7 +115,7 @@ impl Drop for Log {
     }
 }
 
-/// Writes panics where all other lines go. The standard hook writes to stderr itself, and waits until somebody reads it.
+/// Sends panic messages through the queue. The standard hook writes to stderr directly and blocks if nobody reads it.
 fn report_panics(lines: NonBlocking) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
@@ -126,17 +128,17 @@ fn report_panics(lines: NonBlocking) {
     }));
 }
 
-/// How many lines of the log were dropped because stderr was not read in time.
+/// The number of log lines that were dropped because nobody read stderr.
 #[derive(Debug, Clone)]
 pub struct DroppedLines(ErrorCounter);
 
 impl DroppedLines {
-    /// Since the program started.
+    /// The number since the program started.
     pub fn count(&self) -> u64 {
         self.0.dropped_lines() as u64
     }
 
-    /// Logs the count whenever it has grown, once a second at most.
+    /// Logs the count whenever it has grown, at most once a second.
     pub async fn report_forever(self) {
         let mut reported = 0;
         loop {
@@ -155,7 +157,7 @@ impl DroppedLines {
     }
 }
 
-/// A label value that is shared, not copied, when a request is counted.
+/// A label value that requests share instead of copying it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shared(pub Arc<str>);
 
@@ -165,15 +167,15 @@ impl EncodeLabelValue for Shared {
     }
 }
 
-/// In place of a service, route or revision where there is none.
+/// The label of a request without a service, route or revision.
 pub const NO_LABEL: &str = "-";
 
-/// What requests are counted by. Patterns and revisions are few; paths and users are not among them.
+/// The labels that requests are counted by. Paths and users are no labels, because there are too many of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Labels {
-    /// The service, or `-` where the host itself answered.
+    /// The service, or `-` if the host itself answered.
     pub service: Shared,
-    /// The route's pattern, or `-`.
+    /// The pattern of the route, or `-`.
     pub route: Shared,
     /// The first twelve digits of the revision, or `-`.
     pub revision: Shared,
@@ -185,34 +187,33 @@ pub struct Labels {
 const BUCKETS: [f64; 14] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// Series of requests at most. A component chooses its statuses, so they could be many: what comes beyond is counted without
-/// route and revision.
+/// The most series of requests. A component chooses its statuses, so there could be many. Requests over the limit are counted
+/// without route and revision.
 const SERIES: usize = 10_000;
 
-/// The requests of one set of labels.
+/// The counts of one set of labels.
 #[derive(Debug)]
 struct Series {
     requests: Counter,
     latency: Histogram,
 }
 
-/// The numbers that are counted as things happen. Those that can be read when somebody asks are
-/// read then.
+/// The metrics that are counted while the host serves. `admin::metrics` reads all others when it builds the page.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: Arc<Requests>,
-    /// Connections that were accepted, on all listeners.
+    /// Accepted connections of all listeners.
     pub connections: AtomicU64,
-    /// Lines that the log dropped; none without a log of this program's own.
+    /// None if this program has not started a `Log`.
     dropped_lines: Option<DroppedLines>,
 }
 
-/// Answered requests, by their labels.
+/// Answered requests by their labels.
 #[derive(Debug, Default)]
 struct Requests(RwLock<HashMap<Labels, Series>>);
 
 impl Metrics {
-    /// Shows the lines that a log dropped, too.
+    /// Adds the count of dropped log lines.
     pub fn with_dropped_lines(self, dropped_lines: Option<DroppedLines>) -> Self {
         Self { dropped_lines, ..self }
     }
@@ -222,13 +223,13 @@ impl Metrics {
         self.requests.count(labels, duration);
     }
 
-    /// Forgets the requests of revisions that are gone: of all but those whose first twelve digits are among these.
+    /// Removes the series of all revisions but these. Each is named by its first twelve digits.
     pub fn keep_revisions(&self, revisions: &HashSet<String>) {
         let mut series = self.requests.0.write().unwrap_or_else(PoisonError::into_inner);
         series.retain(|labels, _| &*labels.revision.0 == NO_LABEL || revisions.contains(&*labels.revision.0));
     }
 
-    /// Adds these numbers to a page.
+    /// Adds these metrics to a page.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.requests.clone()));
         let connections = Counter::<u64>::default();
@@ -236,7 +237,7 @@ impl Metrics {
         registry.register("comptoir_connections", "Accepted connections", connections);
         let dropped = Counter::<u64>::default();
         dropped.inc_by(self.dropped_lines.as_ref().map_or(0, DroppedLines::count));
-        registry.register("comptoir_log_dropped_lines", "Lines of the log that nobody read in time", dropped);
+        registry.register("comptoir_log_dropped_lines", "Log lines dropped because nobody read stderr", dropped);
     }
 }
 
@@ -279,7 +280,7 @@ impl Collector for Requests {
         for (labels, series) in &*all {
             series.requests.encode(requests.encode_family(labels)?)?;
         }
-        let (name, help) = ("comptoir_request_duration_seconds", "From the request's head to the answer's");
+        let (name, help) = ("comptoir_request_duration_seconds", "Time from a request's head to its response's head");
         let mut latency = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (labels, series) in &*all {
             series.latency.encode(latency.encode_family(labels)?)?;
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_series_of_revisions_that_are_gone_are_dropped_and_the_hosts_own_stay() {
+    fn series_of_removed_revisions_go_and_the_hosts_own_stay() {
         let metrics = Metrics::default();
         for revision in ["0123456789ab", "ba9876543210", NO_LABEL] {
             metrics.request(&labels(revision, 200), Duration::from_millis(3));
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn series_are_bounded_and_what_comes_beyond_is_still_counted() {
+    fn series_are_limited_and_every_request_is_counted() {
         let metrics = Metrics::default();
         for number in 0..2 * SERIES {
             metrics.request(&labels(&format!("{number:012}"), 200), Duration::ZERO);

@@ -50,7 +50,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     let mut page = String::new();
     match text::encode(&mut page, &registry) {
         Ok(()) => page,
-        Err(error) => format!("# the metrics could not be written: {error}\n"),
+        Err(error) => format!("# cannot encode the metrics: {error}\n"),
     }
 }
 
@@ -75,10 +75,10 @@ fn services(registry: &mut Registry, serving: &Serving) {
         traps.get_or_create(&labels).inc_by(faults.traps.load(Ordering::Relaxed));
         deadlines.get_or_create(&labels).inc_by(faults.deadlines.load(Ordering::Relaxed));
     }
-    registry.register("comptoir_instances_in_use", "Component instances that exist now", in_use);
-    registry.register("comptoir_instances_waiting", "Requests that wait for an instance now", waiting);
-    registry.register("comptoir_guest_traps", "Guests that trapped or gave no answer", traps);
-    registry.register("comptoir_guest_deadlines", "Guests that computed or took longer than they may", deadlines);
+    registry.register("comptoir_instances_in_use", "Component instances in use now", in_use);
+    registry.register("comptoir_instances_waiting", "Requests waiting for an instance now", waiting);
+    registry.register("comptoir_guest_traps", "Guests that trapped or sent no valid response", traps);
+    registry.register("comptoir_guest_deadlines", "Guests that reached their time limit", deadlines);
 }
 
 fn answers(registry: &mut Registry, deployment: &Deployment) {
@@ -93,12 +93,8 @@ fn answers(registry: &mut Registry, deployment: &Deployment) {
         let labels = Service { service: name.to_string() };
         bytes.get_or_create(&labels).set(i64::try_from(answers.bytes()).unwrap_or(i64::MAX));
     }
-    registry.register(
-        "comptoir_answers",
-        "Requests whose answer could have been remembered, by what became of it",
-        uses,
-    );
-    registry.register("comptoir_answers_bytes", "Bytes of answers that are remembered now", bytes);
+    registry.register("comptoir_answers", "Requests that the response cache could serve, by result", uses);
+    registry.register("comptoir_answers_bytes", "Bytes in the response cache now", bytes);
 }
 
 fn databases(registry: &mut Registry, platform: &Platform) {
@@ -114,12 +110,12 @@ fn databases(registry: &mut Registry, platform: &Platform) {
         seconds.get_or_create(&labels).inc_by(usage.sql_time().as_secs_f64());
     }
     let [queries, executes, in_transactions, commits, syncs] = families;
-    registry.register("comptoir_sql_seconds", "Time spent in SQL statements, without waiting", seconds);
-    registry.register("comptoir_sql_queries", "Reads outside of transactions", queries);
-    registry.register("comptoir_sql_executes", "Writes in transactions of their own", executes);
+    registry.register("comptoir_sql_seconds", "Time spent in SQL statements, without waiting times", seconds);
+    registry.register("comptoir_sql_queries", "Queries outside of transactions", queries);
+    registry.register("comptoir_sql_executes", "Single writes, each in its own transaction", executes);
     registry.register("comptoir_sql_transaction_statements", "Statements inside of transactions", in_transactions);
     registry.register("comptoir_sql_commits", "Transactions acknowledged as durable", commits);
-    registry.register("comptoir_sql_syncs", "Groups of commits made durable at once", syncs);
+    registry.register("comptoir_sql_syncs", "Groups of commits made durable together", syncs);
 }
 
 fn memory(registry: &mut Registry, reset: &Reset) {
@@ -127,15 +123,15 @@ fn memory(registry: &mut Registry, reset: &Reset) {
     ways.get_or_create(&MemoryReset { reset: reset.way(), reason: reset.reason.clone() }).set(i64::from(reset.is_safe));
     registry.register(
         "comptoir_memory_reset_safe",
-        "How freed memory is reset: 0 if another guest may read some",
+        "How freed linear memory is reset: 0 if the next guest may read some of it",
         ways,
     );
 }
 
 fn audit(registry: &mut Registry, platform: &Platform) {
     let counts = platform.audit.counts();
-    registry.register("comptoir_audit_written", "Events in the audit log", counter(&counts.written));
-    registry.register("comptoir_audit_unwritten", "Events that are in no line of it", counter(&counts.unwritten));
+    registry.register("comptoir_audit_written", "Events written to the audit log", counter(&counts.written));
+    registry.register("comptoir_audit_unwritten", "Events missing from the audit log", counter(&counts.unwritten));
 }
 
 fn passwords(registry: &mut Registry, platform: &Platform) {
@@ -144,12 +140,12 @@ fn passwords(registry: &mut Registry, platform: &Platform) {
     waiting.set(gauge(meter.waiting.load(Ordering::Relaxed)));
     let computing = Gauge::<i64>::default();
     computing.set(gauge(meter.computing()));
-    registry.register("comptoir_passwords_waiting", "Password computations that wait for a thread now", waiting);
-    registry.register("comptoir_passwords_computing", "Password computations that run now", computing);
+    registry.register("comptoir_passwords_waiting", "Password computations waiting for a thread now", waiting);
+    registry.register("comptoir_passwords_computing", "Password computations running now", computing);
     registry.register("comptoir_passwords_computed", "Password computations that ended", counter(&meter.computed));
     registry.register(
         "comptoir_passwords_refused",
-        "Password computations that were turned away",
+        "Password computations refused because the queue was full",
         counter(&meter.refused),
     );
 }

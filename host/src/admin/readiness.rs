@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures::future::join_all;
 use hyper::{Response, StatusCode};
 use serde_json::json;
+use storage::folder::DataFolder;
 
 use super::Admin;
 use super::envelope::json_response;
 use crate::body::Body;
 use crate::deploy::Deployment;
-use storage::folder::DataFolder;
 
 impl Admin {
     /// 200 if the disk and every database accept writes, every service is healthy, and freed memory is reset safely. Else 503.

@@ -1,4 +1,4 @@
-//! The operator's token.
+//! The admin token, the operator's credential.
 
 use std::fmt::{self, Debug, Formatter};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -11,14 +11,14 @@ use base64::Engine as _;
 use storage::permissions;
 use subtle::ConstantTimeEq as _;
 
-/// What shows that a request is the operator's. Cannot be printed.
+/// The operator's credential. `Debug` does not show it.
 pub struct AdminToken(String);
 
 impl AdminToken {
-    /// The token in a file, made at the first start: 256 random bits, readable by its owner alone (mode 0600).
+    /// Reads the token from a file. If there is no file, makes one with 256 random bits and mode 0600.
     ///
     /// # Errors
-    /// A file that others may read, and whatever keeps the file from being read or written.
+    /// If other users may read the file, if it holds no token, or if it cannot be read or written.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         match fs::metadata(file) {
             Ok(metadata) => read(file, &metadata).map(Self),
@@ -26,9 +26,9 @@ impl AdminToken {
         }
     }
 
-    /// Whether this is the token. Takes as long for a wrong one, wherever it differs.
-    pub fn matches(&self, shown: &[u8]) -> bool {
-        shown.ct_eq(self.0.as_bytes()).into()
+    /// Whether a credential is the token. The time does not depend on where they differ.
+    pub fn matches(&self, credential: &[u8]) -> bool {
+        credential.ct_eq(self.0.as_bytes()).into()
     }
 }
 
@@ -41,11 +41,11 @@ impl Debug for AdminToken {
 fn read(file: &Path, metadata: &Metadata) -> anyhow::Result<String> {
     let shown = file.display();
     if let Some(mode) = permissions::exposed(metadata) {
-        bail!("{shown} has mode {mode:03o}: the admin token must be its owner's alone, set it to 600");
+        bail!("{shown} has mode {mode:03o}: only its owner may read the admin token, so set the mode to 600");
     }
     let token = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?.trim().to_owned();
     if token.len() < 32 {
-        bail!("{shown} holds no token: delete it, and the next start makes a new one");
+        bail!("{shown} contains no admin token: delete the file, and the next start makes a new one");
     }
     Ok(token)
 }
@@ -53,13 +53,14 @@ fn read(file: &Path, metadata: &Metadata) -> anyhow::Result<String> {
 fn make(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let mut secret = [0_u8; 32];
-    getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("no randomness for the admin token: {error}"))?;
+    getrandom::fill(&mut secret)
+        .map_err(|error| anyhow::anyhow!("the system has no randomness for the admin token: {error}"))?;
     let token = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(secret);
     write(file, &token).with_context(|| format!("cannot write {shown}"))?;
     Ok(token)
 }
 
-/// Writes a file that is there with its whole content or not at all, also after a power cut.
+/// Writes the file completely or not at all, even if the power fails.
 fn write(file: &Path, token: &str) -> io::Result<()> {
     let partial = file.with_extension("token.new");
     let mut made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;

@@ -61,7 +61,7 @@ impl AccessLogEntry {
         }
     }
 
-    /// Adds why the request failed and what the guest printed. None keeps what is noted already.
+    /// Notes why the request failed and what the guest printed. `None` keeps an earlier note.
     pub(super) fn note(&mut self, cause: Option<String>, output: Option<String>) {
         self.cause = cause.or(self.cause.take());
         self.output = output.or(self.output.take());

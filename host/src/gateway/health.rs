@@ -1,4 +1,4 @@
-//! `GET /health` of the gateway: whether every service can answer.
+//! `GET /health` of the gateway: whether every service is healthy.
 
 use std::sync::Arc;
 

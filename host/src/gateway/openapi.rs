@@ -1,8 +1,8 @@
-//! `GET /openapi.json` of the gateway: what it serves, in OpenAPI 3.1.
+//! `GET /openapi.json` of the gateway: its routes, in OpenAPI 3.1.
 //!
-//! Made from the table that dispatches: every route of it is there, with its path parameters, who may ask, and what the host
-//! answers itself, by the table in `error`. What a component documents of a route is added. Internal routes do not
-//! exist for a client, and so not here. HEAD follows from GET and has no operation of its own.
+//! The document is made from the gateway's route table. Each route has its path parameters, its access, the host's own errors
+//! from the table in `error`, and whatever its component documents. It has no internal routes, because clients cannot reach them,
+//! and no `HEAD`, because `GET` implies it.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::deploy::{Codes, Deployment, Operation, Served};
 use crate::error::Error;
 use crate::route::{Access, Route};
 
-/// The document of a deployment, or 304 for a client that has it.
+/// The document of a deployment, or 304 if the client has it already.
 pub(super) fn answer(deployment: &Deployment, headers: &HeaderMap) -> Response<Body> {
     let document = deployment.document(|deployment| Bytes::from(make(deployment).to_string()));
     let is_known = headers.get_all(IF_NONE_MATCH).iter().any(|tags| document.is_named_by(tags));
@@ -41,7 +41,7 @@ fn make(deployment: &Deployment) -> Value {
         revisions.insert(name.to_string(), String::from_utf8_lossy(served.revision.label().as_bytes()).into());
     }
     for route in deployment.gateway().iter() {
-        // The routes of a vacant service are not its own: they only answer 503.
+        // A service without a revision has only catch-all routes, which answer 503.
         let Some(Served { documentation, .. }) = deployment.services().get(&route.service) else { continue };
         let item = paths.entry(&*route.pattern).or_insert_with(|| json!({}));
         for method in methods(route) {
@@ -53,7 +53,8 @@ fn make(deployment: &Deployment) -> Value {
     paths.extend(own_paths());
     let mut responses: Map<String, Value> =
         hosts.iter().map(|(status, codes)| (status.to_string(), refusal(*status, codes))).collect();
-    responses.insert("304".to_owned(), json!({ "description": "The client has it: If-None-Match names its ETag." }));
+    responses
+        .insert("304".to_owned(), json!({ "description": "The client has it already: If-None-Match names its ETag." }));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -69,7 +70,7 @@ fn make(deployment: &Deployment) -> Value {
             "parameters": { "IfNoneMatch": {
                 "name": "If-None-Match",
                 "in": "header",
-                "description": "The ETag of what the client has.",
+                "description": "The ETag of the client's copy.",
                 "schema": { "type": "string" },
             } },
             "responses": responses,
@@ -78,7 +79,7 @@ fn make(deployment: &Deployment) -> Value {
     })
 }
 
-/// The codes of the host's own answers. Their reasons are in their messages.
+/// The codes of the host's own errors, without descriptions.
 fn host_codes() -> Codes {
     let mut codes = Codes::new();
     for row in Error::each().iter().map(Error::row) {
@@ -87,7 +88,7 @@ fn host_codes() -> Codes {
     codes
 }
 
-/// The methods that a route has in the document: all that OpenAPI and the host both know where it has none of its own.
+/// The methods of a route in the document. A route for every method gets those that OpenAPI and the host both know.
 fn methods(route: &Route) -> Vec<Method> {
     let all = || vec![Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     route.method.clone().map_or_else(all, |method| vec![method])
@@ -119,11 +120,11 @@ fn operation(route: &Route, method: &Method, documented: Option<&Operation>, hos
     object.into()
 }
 
-/// Whether the host may answer a request for a route with this status.
+/// Whether the host itself may answer a request for a route with this status.
 fn is_possible(status: u16, route: &Route) -> bool {
     match status {
         401 => route.access != Access::Public,
-        // `/users/profile` fits `/users/{id}` too, and is a path of its own with other methods.
+        // `/users/profile` also matches `/users/{id}`, but is a path of its own with other methods.
         405 => route.pattern.contains('{'),
         _ => true,
     }
@@ -136,7 +137,7 @@ fn security(access: Access) -> Value {
     }
 }
 
-/// The documented parameters, those of the path that are not documented, and for GET the condition that the host looks at.
+/// The documented parameters, the undocumented ones of the path, and `If-None-Match` for GET.
 fn parameters(pattern: &str, method: &Method, documented: Option<Value>) -> Vec<Value> {
     let mut parameters = match documented {
         Some(Value::Array(parameters)) => parameters,
@@ -158,7 +159,7 @@ fn if_none_match() -> Value {
     json!({ "$ref": "#/components/parameters/IfNoneMatch" })
 }
 
-/// A Response Object for errors in the envelope.
+/// The Response Object of errors in the envelope.
 fn refusal(status: u16, codes: &BTreeMap<String, String>) -> Value {
     let name = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("An error");
     let reasons = codes.iter().filter(|(_, why)| !why.is_empty()).map(|(code, why)| format!("\n\n`{code}`: {why}"));
@@ -182,8 +183,8 @@ fn headers(status: u16) -> Value {
         415 => header("Accept-Encoding", json!({ "const": "identity" })),
         429 => json!({
             "Retry-After": { "schema": retry_after() },
-            "RateLimit-Policy": { "description": "How often it may be asked.", "schema": { "type": "string" } },
-            "RateLimit": { "description": "What is used up, and for how many seconds.", "schema": { "type": "string" } },
+            "RateLimit-Policy": { "description": "How often a client may call.", "schema": { "type": "string" } },
+            "RateLimit": { "description": "What the client has left, and when it is reset.", "schema": { "type": "string" } },
         }),
         503 => header("Retry-After", retry_after()),
         _ => json!({}),
@@ -202,10 +203,10 @@ fn error_schema() -> Value {
                 "required": ["code", "message"],
                 "additionalProperties": false,
                 "properties": {
-                    "code": { "type": "string", "description": "What a program branches on." },
-                    "message": { "type": "string", "description": "What a person reads." },
-                    "request_id": { "type": "string", "description": "By what the host's log knows the request." },
-                    "details": { "description": "More for a program to read." },
+                    "code": { "type": "string", "description": "For programs to branch on." },
+                    "message": { "type": "string", "description": "For people to read." },
+                    "request_id": { "type": "string", "description": "The id of the request in the host's log." },
+                    "details": { "description": "More data for programs." },
                 },
             },
         },
@@ -241,10 +242,10 @@ fn own_paths() -> Map<String, Value> {
         }
         json!({ "get": object })
     };
-    let healths = json!({ "200": health("Every service can answer."), "503": health("A service cannot answer.") });
+    let healths = json!({ "200": health("Every service is healthy."), "503": health("A service is unhealthy.") });
     let documents = json!({ "200": document, "304": { "$ref": "#/components/responses/304" } });
-    let health = own("Whether every service can answer", healths);
-    let mut document = own("What is served, in OpenAPI 3.1", documents);
+    let health = own("Whether every service is healthy", healths);
+    let mut document = own("The routes of all services, in OpenAPI 3.1", documents);
     document["get"]["parameters"] = json!([if_none_match()]);
     Map::from_iter([("/health".to_owned(), health), ("/openapi.json".to_owned(), document)])
 }

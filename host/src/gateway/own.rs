@@ -15,7 +15,7 @@ use crate::route::NoRoute;
 /// A path of the gateway's own. Each answers GET and HEAD.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OwnPath {
-    /// Whether every service can answer.
+    /// Whether every service is healthy.
     Health,
     /// The gateway's routes, as an OpenAPI document.
     Document,

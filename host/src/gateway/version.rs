@@ -23,8 +23,8 @@ impl Gateway {
     /// Chooses the deployment that a request uses from its route to the last byte of its response.
     ///
     /// # Errors
-    /// `Error::VersionForbidden` if the request names a revision without the admin token. `Error::VersionUnknown` if that revision
-    /// is neither active nor a canary.
+    /// `Error::VersionForbidden` if the request names a revision without the admin token. `Error::VersionUnknown` if that
+    /// revision is neither active nor a canary.
     pub(super) fn choose(&self, headers: &HeaderMap, client: IpAddr) -> Result<Arc<Deployment>, Error> {
         let serving = self.serving.load();
         if let Some(version) = headers.get(VERSION) {

@@ -77,7 +77,8 @@ fn remove_reserved(headers: &mut HeaderMap) {
     }
 }
 
-/// Keeps the method, path and query, and the fields that the route reads. A method with a body also keeps what describes the body.
+/// Keeps the method, path and query, and the fields that the route reads. A method with a body also keeps what describes the
+/// body.
 ///
 /// The authority of the URI goes too. What is left is everything that a response can depend on.
 fn narrow(head: &mut Parts, wanted: &[HeaderName]) {

@@ -1,4 +1,4 @@
-//! Whether anything happens on a connection, or in a stream of HTTP/2, and how long that may go on.
+//! How long a client may be idle: on a connection, or in one HTTP/2 stream.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -8,45 +8,45 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a connection waits for its client.
+/// The time limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// For the head of a request from its first byte, and for progress with an answer.
+    /// From the first byte of a request's head to its last, and between two bytes that the client receives of a response.
     pub(super) head: Duration,
-    /// For the next request.
+    /// From one request to the next.
     pub(super) idle: Duration,
 }
 
-/// What happens on one connection, or in one stream. Moments are in milliseconds since it was opened.
+/// The progress of one connection or stream. Moments are in milliseconds since it was opened.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
-    /// Exchanges in which it is the host's turn.
+    /// How many exchanges wait for the host, not for the client.
     working: AtomicUsize,
-    /// When the turn changed last.
+    /// When an exchange last began or stopped to wait for the host.
     turned: AtomicU64,
-    /// When the client took something off the wire last.
+    /// When the client last received bytes.
     taken: AtomicU64,
-    /// When the head began that is being read, and one more; 0 between requests.
+    /// When the head that is being read began, plus 1. 0 between requests.
     head: AtomicU64,
-    /// Whether there was a request.
+    /// Whether a request has arrived on the connection.
     requested: AtomicBool,
-    /// Whether the client takes no bytes off the wire.
+    /// Whether the client receives nothing, so that the socket's send buffer is full.
     blocked: AtomicBool,
-    /// Whether requests share the connection (HTTP/2). Then bytes that arrive need not be a head, and bytes that are taken need
-    /// not be an answer.
+    /// Whether requests share the connection (HTTP/2). Then received bytes need not be a head, and sent bytes need not be a
+    /// response.
     multiplexed: AtomicBool,
-    /// Whether the client may still be sending a body that nobody reads.
+    /// Whether the client may still be sending a body that the host does not read.
     unread: AtomicBool,
 }
 
 impl Activity {
-    /// A connection whose first head has to come.
+    /// A connection that waits for its first head.
     pub(super) fn of_connection() -> Self {
         Self { head: AtomicU64::new(1), ..Self::of_stream() }
     }
 
-    /// A stream whose request is there.
+    /// A stream whose request has arrived.
     pub(super) fn of_stream() -> Self {
         Self {
             opened: Instant::now(),
@@ -65,12 +65,12 @@ impl Activity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    /// Something happens.
+    /// Restarts the client's time.
     pub(super) fn touch(&self) {
         self.turned.store(self.now(), Ordering::Relaxed);
     }
 
-    /// The client sent something. That is no progress: half a head that comes bit by bit must not keep a connection.
+    /// The client sent bytes. This does not restart its time: a head that arrives byte by byte must not hold a connection.
     pub(super) fn received(&self) {
         let is_idle = self.head.load(Ordering::Relaxed) == 0 && self.working.load(Ordering::Relaxed) == 0;
         if is_idle && !self.multiplexed.load(Ordering::Relaxed) {
@@ -78,7 +78,7 @@ impl Activity {
         }
     }
 
-    /// The client took something off the wire, or takes nothing more now.
+    /// The host wrote to the socket. `blocked` says that the socket took nothing, because the client does not read.
     pub(super) fn sent(&self, blocked: bool) {
         self.blocked.store(blocked, Ordering::Relaxed);
         if !blocked {
@@ -86,28 +86,29 @@ impl Activity {
         }
     }
 
-    /// TLS is set up: the first head has its time from now on.
+    /// The TLS handshake is done. The time of the first head begins.
     pub(super) fn handshake_done(&self) {
         self.head.store(self.now() + 1, Ordering::Relaxed);
     }
 
-    /// The head of a request is there.
+    /// The head of a request has arrived.
     pub(super) fn request(&self, multiplexed: bool) {
         self.requested.store(true, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
     }
 
-    /// A body is not read to its end.
+    /// The host does not read a body to its end.
     pub(super) fn leave_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the client may still be sending a body that the host does not read.
     pub(super) fn has_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// It is the host's turn in one exchange more, or less.
+    /// One exchange more waits for the host, or one less.
     pub(super) fn work(&self, more: bool) {
         self.touch();
         if more {
@@ -117,12 +118,12 @@ impl Activity {
         }
     }
 
-    /// Whether the client takes no bytes off the wire.
+    /// Whether the client does not read what the host sends.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Ends when the client has let its time pass.
+    /// Ends when the client's time is over.
     pub(super) async fn expired(&self, times: &Times) {
         let mut timer = pin!(tokio::time::sleep_until(self.expires(times)));
         poll_fn(|context| {
@@ -140,7 +141,7 @@ impl Activity {
         .await;
     }
 
-    /// When the client's time is over, if nothing happens until then.
+    /// When the client's time is over, unless it makes progress before.
     fn expires(&self, times: &Times) -> Instant {
         match self.due(times) {
             Some(due) => self.opened + due,
@@ -148,7 +149,7 @@ impl Activity {
         }
     }
 
-    /// The same since it was opened. None in the host's turn.
+    /// The same moment, since the connection was opened. None while an exchange waits for the host.
     fn due(&self, times: &Times) -> Option<Duration> {
         if self.working.load(Ordering::Relaxed) > 0 {
             return None;
@@ -159,7 +160,7 @@ impl Activity {
         let (since, time) = match of(&self.head) {
             _ if self.is_blocked() => (taken, times.head),
             0 => (since, times.idle),
-            // Before the first request whatever is taken is no answer.
+            // Before the first request, sent bytes are the TLS handshake and no response.
             head if !self.requested.load(Ordering::Relaxed) => (head - 1, times.head),
             head => (since.max(head - 1), times.head),
         };
@@ -173,13 +174,13 @@ mod tests {
 
     const TIMES: Times = Times { head: Duration::from_secs(30), idle: Duration::from_secs(75) };
 
-    /// An activity whose clock a test moves on.
+    /// The activity, as it is so many seconds later.
     fn after(mut activity: Activity, seconds: u64) -> Activity {
         activity.opened -= Duration::from_secs(seconds);
         activity
     }
 
-    /// At which second it expires. Some milliseconds may pass in a test.
+    /// The second in which it expires. Rounded, because some milliseconds pass in a test.
     fn due(activity: &Activity) -> Option<u64> {
         activity.due(&TIMES).map(|due| due.as_secs())
     }
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_in_a_pause_of_http2_is_no_head_and_no_answer() {
+    fn http2_control_frames_are_neither_head_nor_response() {
         let activity = Activity::of_connection();
         activity.sent(false);
         assert_eq!(due(&after(activity, 20)), Some(30), "the first head");
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_takes_its_time_and_a_client_that_takes_nothing_does_not() {
+    fn the_client_has_a_time_limit_and_the_host_has_none_here() {
         let activity = Activity::of_connection();
         activity.request(false);
         activity.work(true);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_came_with_the_one_before_has_its_time_from_the_answer() {
+    fn a_pipelined_request_has_its_time_from_the_response_before() {
         let activity = Activity::of_connection();
         activity.request(false);
         activity.received();

@@ -1,31 +1,31 @@
-//! Memory goes back to the system after a flood of requests. The allocator alone would keep most of it.
+//! Returns freed memory to the system after a flood of requests. The allocator alone would keep most of it.
 
 use std::time::Duration;
 
 use crate::shares::{Clients, Kind};
 
-/// How often the load is looked at.
+/// The time between two checks of the load.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How far the load must have fallen, in bytes.
+/// The fall of the load that is worth a trim, in bytes.
 const FALL_BYTES: usize = 64 << 20;
 
-/// Bytes that a connection or an open request takes, about.
+/// The estimated memory of one connection or open request, in bytes.
 const EACH_BYTES: usize = 16 << 10;
 
-/// Gives freed memory back each time that the load has fallen. Never ends.
+/// Returns freed memory whenever the load has fallen. Never ends.
 pub(super) async fn give_back(clients: &Clients) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         if has_fallen(clients) {
             clients.forget_peaks();
-            // It holds locks of the allocator for some milliseconds.
+            // On a blocking thread, because it holds locks of the allocator for some milliseconds.
             let _ = tokio::task::spawn_blocking(trim).await;
         }
     }
 }
 
-/// Whether much less is held than at the peak.
+/// Whether clients hold much less than at the peak.
 fn has_fallen(clients: &Clients) -> bool {
     let bytes = |of: fn(&Clients, Kind) -> usize| {
         let each = [Kind::Connections, Kind::Requests, Kind::Refusals].map(|kind| of(clients, kind) * EACH_BYTES);
@@ -38,11 +38,11 @@ fn has_fallen(clients: &Clients) -> bool {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "no safe crate has this call")]
 fn trim() {
-    // SAFETY: it takes no pointer, and the allocator locks what it changes.
+    // SAFETY: the function takes no pointer, and the allocator locks what it changes.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other allocators give memory back by themselves.
+/// Other allocators return memory themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}
 
@@ -52,7 +52,7 @@ mod tests {
     use crate::shares::{Limit, Limits};
 
     #[test]
-    fn the_load_has_fallen_once_when_a_flood_is_over() {
+    fn the_load_has_fallen_once_after_a_flood() {
         let limit = Limit { total: usize::MAX, each: usize::MAX };
         let limits = Limits { connections: limit, requests: limit, bodies: limit, responses: limit };
         let clients = Clients::new(limits);

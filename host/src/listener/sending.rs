@@ -1,4 +1,4 @@
-//! An answer on its way to its client.
+//! The body of a response while the client receives it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,56 +11,56 @@ use super::activity::Activity;
 use crate::body::{Body, BodyError};
 use crate::shares::{Client, Kind, Share, UNCOUNTED_BYTES};
 
-/// Bytes of an answer that HTTP/2 takes at once: as many as the connection buffers of a stream.
+/// The size of the pieces of an HTTP/2 response, in bytes. It equals the send buffer of a stream.
 const PIECE_BYTES: usize = super::STREAM_BUFFER_BYTES;
 
-/// Whose turn it is in an exchange. The host's, while it works on the answer; the client's, while it has to take what there is.
+/// Whether an exchange waits for the host, which makes the response, or for the client, which has to receive it.
 pub(super) struct Turn {
     connection: Arc<Activity>,
-    /// The stream of HTTP/2.
+    /// The HTTP/2 stream. None in HTTP/1.1.
     stream: Option<Arc<Activity>>,
-    is_hosts: bool,
+    waits_for_host: bool,
 }
 
 impl Turn {
-    /// The host's turn, on a connection.
+    /// A new exchange on a connection. It waits for the host.
     pub(super) fn new(connection: &Arc<Activity>) -> Self {
         connection.work(true);
-        Self { connection: connection.clone(), stream: None, is_hosts: true }
+        Self { connection: connection.clone(), stream: None, waits_for_host: true }
     }
 
-    /// Says in which stream.
+    /// Sets the HTTP/2 stream of the exchange.
     pub(super) fn join(&mut self, stream: Option<Arc<Activity>>) {
-        stream.iter().filter(|_| self.is_hosts).for_each(|stream| stream.work(true));
+        stream.iter().filter(|_| self.waits_for_host).for_each(|stream| stream.work(true));
         self.stream = stream;
     }
 
-    fn goes_to_host(&mut self, is_hosts: bool) {
-        if self.is_hosts != is_hosts {
-            self.is_hosts = is_hosts;
-            self.connection.work(is_hosts);
-            self.stream.iter().for_each(|stream| stream.work(is_hosts));
+    fn set(&mut self, waits_for_host: bool) {
+        if self.waits_for_host != waits_for_host {
+            self.waits_for_host = waits_for_host;
+            self.connection.work(waits_for_host);
+            self.stream.iter().for_each(|stream| stream.work(waits_for_host));
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.goes_to_host(false);
+        self.set(false);
     }
 }
 
-/// The body of an answer. Counts for its client until the last byte is taken.
+/// The body of a response. It counts for its client until the client has received the last byte.
 pub(super) struct Sending {
     body: Body,
     client: Client,
     turn: Turn,
-    /// What is left of a chunk that is sent in pieces.
+    /// The rest of a chunk that is sent in pieces.
     rest: Bytes,
     _request: Share,
 }
 
-/// Bytes of an answer that are in memory, and in the count of their client.
+/// Bytes of a response in memory, which count for their client until they are dropped.
 struct Untaken {
     bytes: Bytes,
     _share: Share,
@@ -77,7 +77,7 @@ impl Sending {
         Self { body, client, turn, rest: Bytes::new(), _request: request }
     }
 
-    /// Counts a chunk for the client while any of it is in memory.
+    /// Makes a chunk count for the client while any of it is in memory.
     fn count(&self, bytes: Bytes) -> Bytes {
         if bytes.len() <= UNCOUNTED_BYTES {
             return bytes;
@@ -86,9 +86,11 @@ impl Sending {
         Bytes::from_owner(Untaken { bytes, _share: share })
     }
 
-    /// The next piece of a chunk. The last byte comes alone: HTTP/2 takes a piece when the client's window has room for all that
-    /// was taken before. So until the client takes the whole answer, there is something here that waits, and its time can be
-    /// limited. The byte is a copy, so that it does not keep the chunk.
+    /// The next piece of a chunk. The last byte is a piece of its own.
+    ///
+    /// HTTP/2 asks for the next piece when the client's window has room for all earlier ones. So as long as the client has not
+    /// received the whole response, one piece waits here, and the client's time is limited. The last byte is a copy, so that it
+    /// does not keep the whole chunk in memory.
     fn piece(&mut self, mut chunk: Bytes) -> Bytes {
         if chunk.len() <= 1 {
             return Bytes::copy_from_slice(&chunk);
@@ -107,14 +109,14 @@ impl HttpBody for Sending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.turn.goes_to_host(true);
+        self.turn.set(true);
         let mut chunk = std::mem::take(&mut self.rest);
         if chunk.is_empty() {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => chunk = self.count(data),
                 Some(Ok(Err(other))) => {
-                    self.turn.goes_to_host(false);
+                    self.turn.set(false);
                     return Poll::Ready(Some(Ok(other)));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -124,7 +126,7 @@ impl HttpBody for Sending {
         if self.turn.stream.is_some() {
             chunk = self.piece(chunk);
         }
-        self.turn.goes_to_host(false);
+        self.turn.set(false);
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 

@@ -1,4 +1,4 @@
-//! A connection's socket: what moves through it is noted, and it is closed so that the last answer arrives.
+//! The socket of a connection. It reports progress, and its close does not destroy the last response.
 
 use std::io;
 use std::pin::Pin;
@@ -13,18 +13,21 @@ use tokio::time::timeout;
 
 use super::activity::Activity;
 
-/// How much a client may still send after an answer that did not wait for its body, how long that may take, and how long it
-/// may pause.
+/// The most bytes that a client may still send after a response that did not wait for the request's body.
 const LINGER_BYTES: usize = 16 << 20;
+
+/// How long the client may take to send them.
 const LINGER_TIME: Duration = Duration::from_secs(15);
+
+/// How long the client may pause while it sends them.
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-/// Bytes that are read at once of what is thrown away.
+/// The buffer for bytes that are read and discarded.
 const LINGER_BUFFER_BYTES: usize = 8 << 10;
 
-/// A socket whose progress is seen, and which comes back when whoever speaks HTTP on it drops it.
+/// A socket that reports its progress. When hyper drops it, the listener gets the `TcpStream` back.
 pub(super) struct Observed {
-    /// There until it is dropped.
+    /// Some until this is dropped.
     stream: Option<TcpStream>,
     back: Option<oneshot::Sender<TcpStream>>,
     activity: Arc<Activity>,
@@ -53,15 +56,16 @@ impl Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
-            // Nobody may want it.
+            // The listener may not wait for it.
             let _ = back.send(stream);
         }
     }
 }
 
-/// Closes a connection whose client may still be sending (RFC 9112, section 9.6). A socket that is closed with bytes unread
-/// resets the connection, and the reset may overtake the answer. So this closes the sending half, and reads on within bounds
-/// until the client closes too.
+/// Closes a connection whose client may still be sending (RFC 9112, section 9.6).
+///
+/// Closing a socket with unread bytes resets the connection, and the reset can destroy the response on its way. So this closes
+/// only the sending half, then reads and discards, within limits, until the client closes too.
 pub(super) async fn linger(mut stream: TcpStream) {
     let drained = async {
         stream.shutdown().await?;

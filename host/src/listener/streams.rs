@@ -1,4 +1,4 @@
-//! Streams of HTTP/2, each in a task of its own.
+//! HTTP/2 streams, each in a task of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use hyper::rt::Executor;
 use super::activity::{Activity, Times};
 
 tokio::task_local! {
-    /// What happens in the stream whose task this is.
+    /// The activity of the stream whose task this is.
     static STREAM: Arc<Activity>;
 }
 
-/// Runs the tasks of streams, and ends those whose client does not take its answer. That resets the stream, and frees what was
-/// to be sent in it.
+/// Runs the tasks of streams. If a client does not receive its response, the task ends, which resets the stream and frees the
+/// response.
 #[derive(Debug, Clone)]
 pub(super) struct Streams {
-    /// How long a client may take nothing.
+    /// How long a client may receive nothing.
     pub(super) time: Duration,
 }
 
@@ -32,13 +32,13 @@ where
             tokio::select! {
                 biased;
                 _ = stream => {}
-                () = watched.expired(&times) => tracing::debug!("reset a stream of HTTP/2: its client did not take the answer"),
+                () = watched.expired(&times) => tracing::debug!("reset an HTTP/2 stream: its client did not receive the response in time"),
             }
         }));
     }
 }
 
-/// What happens in the stream whose task this is, if it is one.
+/// The activity of the current task's stream. None outside of HTTP/2.
 pub(super) fn current() -> Option<Arc<Activity>> {
     STREAM.try_with(Arc::clone).ok()
 }

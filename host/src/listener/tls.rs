@@ -1,7 +1,7 @@
-//! TLS 1.2 and 1.3, with a certificate whose files may be replaced while the host serves.
+//! TLS 1.2 and 1.3. The certificate's files may be replaced while the host serves.
 //!
-//! Each handshake looks at the files' metadata, which is nothing beside the handshake, and takes up what changed. Files that
-//! cannot be used leave the certificate before in force: they are logged once, and looked at again when they change again.
+//! Each handshake checks the files' metadata, which costs little, and reloads changed files. If they cannot be used, the previous
+//! certificate stays active. The host logs that once, and tries again when the files change again.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
@@ -17,13 +17,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
 
-/// What a client may choose to speak, the host's favourite first.
+/// The protocols that ALPN offers, the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Bytes of a file of PEM. Certificates and keys have a few thousand.
+/// The largest PEM file, in bytes. Certificates and keys have a few thousand.
 const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
-/// A certificate and its key.
+/// The certificate and key of the public listeners.
 #[derive(Debug)]
 pub struct Tls {
     certificate: PathBuf,
@@ -34,11 +34,11 @@ pub struct Tls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// Of the files that were looked at last, whatever came of it.
+    /// The state of the files at the last attempt to load them, also if it failed.
     stamps: Stamps,
 }
 
-/// What tells one state of a file from another: device, inode, length, and when it was changed, in seconds and nanoseconds.
+/// Identifies one state of a file: device, inode, length, and ctime in seconds and nanoseconds. None if there is no file.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 type Stamps = [Stamp; 2];
@@ -46,33 +46,33 @@ type Stamps = [Stamp; 2];
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// It is not there, or may not be read.
+    /// A file does not exist or cannot be read.
     #[error("cannot read {}: {cause}. Name an existing file in PEM", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Others may read the key.
-    #[error("the key {} has mode {mode:03o}: it must be its owner's alone, set it to 600 (640 if root owns it)", path.display())]
+    /// Other users may read the key.
+    #[error("the key {} has mode {mode:03o}: only its owner may read it, so set the mode to 600 (640 if root owns it)", path.display())]
     KeyExposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// It holds something else.
+    /// A file does not contain what it should.
     #[error("{} holds no {what} in PEM: name the file that does", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The missing content: a certificate or a private key.
         what: &'static str,
     },
-    /// They are what they should be and cannot be used, or not together.
+    /// rustls rejects the certificate or the key, or they do not belong together.
     #[error(
-        "{} and {} cannot be used: {cause}. Name a certificate, followed by those that it was signed with, and its own key",
+        "{} and {} cannot be used: {cause}. Name a file with the certificate followed by its chain, and the key that belongs to it",
         certificate.display(), key.display()
     )]
     Unusable {
@@ -80,25 +80,25 @@ pub enum TlsError {
         certificate: PathBuf,
         /// The file of the key.
         key: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         cause: rustls::Error,
     },
 }
 
 impl Tls {
-    /// Reads a certificate with those that lead to its root, and its key.
+    /// Loads a certificate chain and its key.
     ///
     /// # Errors
-    /// A [`TlsError`] that names the file and what to do.
+    /// A [`TlsError`], which names the file and what to do.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        // Before the files are read: what changes meanwhile has another stamp.
+        // Taken before the files are read, so that a change in between is noticed at the next handshake.
         let stamps = stamps(certificate, key);
         let config = load(certificate, key)?;
         let loaded = Mutex::new(Loaded { config, stamps });
         Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), loaded })
     }
 
-    /// For one handshake, with the certificate that is in the files now if it can be used.
+    /// An acceptor for one handshake. Reloads the certificate if its files have changed.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = stamps(&self.certificate, &self.key);
@@ -106,10 +106,12 @@ impl Tls {
             loaded.stamps = stamps;
             match load(&self.certificate, &self.key) {
                 Ok(config) => {
-                    tracing::info!(certificate = %self.certificate.display(), "a changed certificate was taken up");
+                    tracing::info!(certificate = %self.certificate.display(), "reloaded the TLS certificate");
                     loaded.config = config;
                 }
-                Err(error) => tracing::error!(%error, "the certificate changed; the one before stays in force"),
+                Err(error) => {
+                    tracing::error!(%error, "cannot reload the changed TLS certificate; the previous one stays active")
+                }
             }
         }
         TlsAcceptor::from(loaded.config.clone())

@@ -1,13 +1,13 @@
-//! The one form of a path and a query that everybody behind the listener sees (RFC 3986, section 6.2.2).
+//! The normal form of a path and a query (RFC 3986, section 6.2.2).
 //!
-//! Many spellings name one resource: `/%70roducts`, `/x/../products`. If the router read one spelling and a component another, a
-//! request could pass as public and be answered as something else. So the form has no two readings: no unreserved character is
-//! encoded, no dot segment is left, and no character is there that a URL parser takes for another (`\` for `/`). Reserved
-//! characters stay as they are: `%2F` is part of a segment, `/` ends one. The form of a form is itself.
+//! Many spellings name one resource, such as `/%70roducts` and `/x/../products`. If the router understood a spelling differently
+//! from the component, a request could pass as public and be answered as something else. The normal form has one meaning only:
+//! it encodes no unreserved character, has no dot segment, and no character that a URL parser takes for another one (`\` for
+//! `/`). Reserved characters stay as they are: `%2F` is part of a segment, `/` ends one. Normalising twice changes nothing.
 
 use std::borrow::Cow;
 
-/// A path in its normal form. What does not begin with a slash is no path and stays as it is.
+/// The normal form of a path. A text without a leading slash is no path and stays unchanged.
 pub fn normal_path(path: &str) -> Cow<'_, str> {
     if !path.starts_with('/') || (path.bytes().all(is_path_byte) && !path.contains("/.")) {
         return Cow::Borrowed(path);
@@ -15,16 +15,16 @@ pub fn normal_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(without_dot_segments(&recode(path, is_path_byte)))
 }
 
-/// A query in its normal form. Keys and values keep what they mean.
+/// The normal form of a query. Keys and values keep their meaning.
 pub fn normal_query(query: &str) -> Cow<'_, str> {
     if query.bytes().all(|byte| byte != b'%') {
         return Cow::Borrowed(query);
     }
-    // Whatever else stands in a query has one reading, so it stays.
+    // All other characters of a query have one meaning only, so they stay.
     Cow::Owned(recode(query, |byte| byte != b'%'))
 }
 
-/// A route's pattern whose literal segments are in normal form, as the paths are that it is compared with.
+/// A route's pattern with its literal segments in normal form, so that it can match normal paths.
 pub fn normal_pattern(pattern: &str) -> String {
     let segments = pattern.split('/').map(|segment| match segment.as_bytes() {
         [b'{', .., b'}'] => Cow::Borrowed(segment),
@@ -33,23 +33,23 @@ pub fn normal_pattern(pattern: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-/// `unreserved` of RFC 3986.
+/// `unreserved` (RFC 3986, section 2.3).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// `pchar` without percent-encoding, and the slash between segments.
+/// `pchar` without percent-encoding (RFC 3986, section 3.3), and the slash between segments.
 fn is_path_byte(byte: u8) -> bool {
     is_unreserved(byte) || b"/!$&'()*+,;=:@".contains(&byte)
 }
 
-/// Braces stay, so that a broken pattern is refused as one.
+/// Braces stay unencoded, so that `RouteTable` can refuse a broken pattern.
 fn is_pattern_byte(byte: u8) -> bool {
     is_path_byte(byte) || b"{}".contains(&byte)
 }
 
-/// Decodes unreserved characters, writes the digits of other encodings in capitals, and encodes bytes that do not stand for
-/// themselves. A `%` without two digits stands for itself, and so it is encoded.
+/// Decodes unreserved characters, writes other encodings with capital digits, and encodes every byte that must not stand as it
+/// is. A `%` without two hexadecimal digits is encoded as `%25`.
 fn recode(text: &str, stands_for_itself: impl Fn(u8) -> bool) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut recoded = String::with_capacity(text.len() + 8);
@@ -69,14 +69,14 @@ fn recode(text: &str, stands_for_itself: impl Fn(u8) -> bool) -> String {
     recoded
 }
 
-/// The byte that a percent-encoding at the beginning stands for.
+/// The byte of a percent-encoding at the beginning of a text.
 fn encoded(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(*high)? << 4 | digit(*low)?)
 }
 
-/// Takes `.` and `..` out of a path (RFC 3986, section 5.2.4). Nothing is above the root.
+/// Removes `.` and `..` from a path (RFC 3986, section 5.2.4). `..` at the root stays at the root.
 fn without_dot_segments(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn dot_segments_are_gone_however_they_are_written() {
+    fn dot_segments_are_removed_in_every_spelling() {
         for (path, form) in [
             ("/a/b/c/./../../g", "/a/g"),
             ("/a/../b", "/b"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_keeps_what_its_keys_and_values_mean() {
+    fn a_query_keeps_the_meaning_of_its_keys_and_values() {
         for (query, form) in [
             ("limit=10&after=x", "limit=10&after=x"),
             ("%6Cimit=%31%30", "limit=10"),

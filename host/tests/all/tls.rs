@@ -291,7 +291,7 @@ async fn unusable_files_are_refused_at_the_start_with_the_manifest_line_and_next
     refuses("cannot read certificate.pem").await;
     files.renew();
     fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o660)).unwrap();
-    refuses("the key key.pem has mode 660: it must be its owner's alone, set it to 600").await;
+    refuses("the key key.pem has mode 660: only its owner may read it, so set the mode to 600").await;
     files.put("key.pem", "no key");
     refuses("key.pem holds no private key in PEM: name the file that does").await;
     files.renew();
