@@ -128,6 +128,12 @@ impl From<&Failure> for Error {
     }
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        (&failure).into()
+    }
+}
+
 impl From<Error> for AdminError {
     fn from(error: Error) -> Self {
         Self::Common(error)

@@ -96,7 +96,7 @@ impl PeerCalls {
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, parent, self.depth);
         let answered = served.revision.answer(admitted, peers).await;
         self.log(service, route, &answered);
-        Ok(answered.map_err(|failure| Error::from(&failure))?.response)
+        Ok(answered?.response)
     }
 
     fn log(&self, service: &str, route: &Route, answered: &Result<Answer, Failure>) {
