@@ -181,7 +181,7 @@ fn deploy_row(error: &DeployError) -> Row {
         DeployError::UnknownService(_) => (StatusCode::NOT_FOUND, "UNKNOWN_SERVICE"),
         DeployError::Busy(_) => (StatusCode::CONFLICT, "DEPLOY_RUNNING"),
         DeployError::NothingBefore { .. } => (StatusCode::CONFLICT, "NOTHING_BEFORE"),
-        DeployError::WasLeft { .. } => (StatusCode::CONFLICT, "TARGET_NEEDED"),
+        DeployError::RolledBackFrom { .. } => (StatusCode::CONFLICT, "TARGET_NEEDED"),
         DeployError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, "REVISION_CHANGED"),
         DeployError::Refused(refused) if refused.step == Step::Received => {
             (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")
@@ -266,7 +266,7 @@ mod tests {
             (DeployError::UnknownService(text()), "404 UNKNOWN_SERVICE"),
             (DeployError::Busy(text()), "409 DEPLOY_RUNNING"),
             (DeployError::NothingBefore { service: text(), wanted: text() }, "409 NOTHING_BEFORE"),
-            (DeployError::WasLeft { service: text(), target: text() }, "409 TARGET_NEEDED"),
+            (DeployError::RolledBackFrom { service: text(), target: text() }, "409 TARGET_NEEDED"),
             (DeployError::Changed { service: text(), active: text() }, "412 REVISION_CHANGED"),
             (DeployError::CanaryRunning(text()), "409 CANARY_RUNNING"),
             (DeployError::SetRunning(text()), "409 SET_RUNNING"),
