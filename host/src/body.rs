@@ -33,15 +33,19 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// Why a request's body could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyRefusal {
     /// The body is over this limit of the service, in bytes.
+    #[error("the request's body is larger than the limit of {0} bytes")]
     TooLarge(usize),
     /// The client did not send the whole body in time.
+    #[error("the request's body was not complete in time")]
     TooSlow,
     /// The connection broke, or the framing is invalid.
+    #[error("the request's body is broken or incomplete")]
     Broken,
     /// The client or all clients together have reached their limit of body bytes.
+    #[error("the client, or all clients together, hold too many bytes of request bodies")]
     Overloaded,
 }
 

@@ -103,7 +103,7 @@ impl Gateway {
         Self { serving, gate, ids, metrics, cors, doors, secure: listeners.tls.is_some() }
     }
 
-    /// Answers one request, also if the host panics meanwhile. Every response names the request and the revision that answered.
+    /// Answers one request, even if the host panics. Every response names the request and the revision that answered.
     pub async fn handle(self: &Arc<Self>, door: &Door, arrival: Arrival, request: Request<Arriving>) -> Response<Body> {
         let id = self.ids.of(request.headers());
         let (mut head, body) = request.into_parts();
@@ -171,7 +171,7 @@ impl Gateway {
         let (summary, peers) = (admitted.summary(), self.peers(&deployment, served, &id, trace_parent.as_ref(), 0));
         let answer = served.revision.answer(admitted, peers).await?;
         log.note(answer.dependency_failure, answer.output);
-        // The service refused what the gate had admitted. An auditor needs to see that too.
+        // The service refused a request that the gate had admitted. An auditor needs to see that too.
         if answer.response.status() == StatusCode::FORBIDDEN {
             self.gate.audit_refusal_by_service(&summary);
         }

@@ -51,7 +51,7 @@ impl From<Refusal> for Stop {
 
 impl From<BodyRefusal> for Stop {
     fn from(refusal: BodyRefusal) -> Self {
-        Self { cause: Some(format!("the request's body: {refusal:?}")), ..Error::from(refusal).into() }
+        Self { cause: Some(refusal.to_string()), ..Error::from(refusal).into() }
     }
 }
 
@@ -63,6 +63,6 @@ impl From<Failure> for Stop {
 
 impl From<BodyError> for Stop {
     fn from(error: BodyError) -> Self {
-        Self { cause: Some(format!("the response's body: {error}")), ..Error::Internal.into() }
+        Self { cause: Some(format!("the response's body ended early: {error}")), ..Error::Internal.into() }
     }
 }

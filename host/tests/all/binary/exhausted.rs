@@ -49,7 +49,7 @@ async fn without_descriptors_the_host_serves_open_connections_and_recovers() {
     for _ in 0..16 {
         held.push(TcpStream::connect(&address).await.unwrap());
     }
-    let is_refusal = |line: &Value| line["message"].to_string().contains("could not be accepted");
+    let is_refusal = |line: &Value| line["message"].to_string().contains("cannot accept a connection");
     program.until_logged(is_refusal).await;
     assert_eq!(client.get(&url).send().await.unwrap().status(), 200, "the open connection is still served");
     program.until_logged(is_refusal).await;
