@@ -203,7 +203,7 @@ fn deploy_row(error: &DeployError) -> Row {
 fn keys_row(error: &KeyChangeError) -> Row {
     let (status, code) = match error {
         KeyChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "UNKNOWN_KEY"),
-        KeyChangeError::TooMany => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
+        KeyChangeError::TooMany { .. } => (StatusCode::CONFLICT, "TOO_MANY_KEYS"),
         KeyChangeError::NotMade(_)
         | KeyChangeError::NotKept(_)
         | KeyChangeError::NotShared(_)
@@ -287,7 +287,7 @@ mod tests {
         let path = || "keys/1.pem".into();
         for (error, expected) in [
             (KeyChangeError::Unknown(text()), "404 UNKNOWN_KEY"),
-            (KeyChangeError::TooMany, "409 TOO_MANY_KEYS"),
+            (KeyChangeError::TooMany { limit: 8 }, "409 TOO_MANY_KEYS"),
             (KeyChangeError::NotMade(text()), "503 KEYS_UNAVAILABLE"),
             (KeyChangeError::NotKept(text()), "503 KEYS_UNAVAILABLE"),
             (KeyChangeError::NotShared(text()), "503 KEYS_UNAVAILABLE"),
