@@ -47,7 +47,7 @@ pub enum KeyFileError {
     },
     /// The file does not contain a key.
     #[error(
-        "{} is not a key, which has exactly {KEY_BYTES} bytes: restore it from a backup, or name another file",
+        "{} does not have the {KEY_BYTES} bytes of a key: restore it from a backup, or name another file",
         path.display()
     )]
     Malformed {
