@@ -37,7 +37,7 @@ fn main() {
     }
 }
 
-/// Kills the host with SIGKILL. Whether a check failed.
+/// Kills the host with SIGKILL. Returns whether a check failed.
 async fn kill(cycles: usize) -> bool {
     let mut lab = Lab::open().await;
     for cycle in 1..=cycles {
@@ -69,7 +69,7 @@ fn row(what: &str, value: impl Display) {
     println!("{what:<35}{value}");
 }
 
-/// Sends SIGSTOP under load, and SIGCONT ten seconds later. Whether a check failed.
+/// Sends SIGSTOP under load, and SIGCONT ten seconds later. Returns whether a check failed.
 async fn stop() -> bool {
     let mut lab = Lab::open().await;
     let (count, buyers) = lab.work(WRITES_IN_TROUBLE);
@@ -94,7 +94,7 @@ async fn after_trouble(lab: &mut Lab) {
     lab.check().await;
 }
 
-/// Fills a small disk for a while, then starts a host on a read-only disk. Whether a check failed.
+/// Fills a small disk for a while, then starts a host on a read-only disk. Returns whether a check failed.
 async fn full_and_read_only() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let disk = data(folder.path());
@@ -137,7 +137,7 @@ fn fill(file: &Path) {
     }
 }
 
-/// Prints the findings. Whether there are any.
+/// Prints the findings. Returns whether there are any.
 fn conclude(what: &str, findings: &[String]) -> bool {
     row(what, findings.len());
     for finding in findings.iter().take(20) {

@@ -20,7 +20,7 @@ use crate::{conclude, print_work, row};
 const FIRST_START_MS: u64 = 400;
 const DEPLOY_MS: u64 = 1200;
 
-/// Runs all parts. Whether a check failed.
+/// Runs all parts. Returns whether a check failed.
 pub(crate) async fn cut(cycles: usize) -> bool {
     let seed = random(1 << 32);
     let Some(lab) = Lab::open_on_disk(seed).await else {

@@ -56,7 +56,7 @@ pub(crate) async fn measure(shop: &Shop, first: &[u8]) -> Compiling {
 }
 
 impl Compiling {
-    /// Prints the rows. Whether the other service stayed within its limit.
+    /// Prints the rows. Returns whether the other service stayed within its limit.
     pub(crate) fn print(&self) -> bool {
         let size = format!("{:.1} MiB", self.component_bytes as f64 / f64::from(1 << 20));
         row(&format!("deploy of {size}, new"), &milliseconds(median(&self.never_seen)));

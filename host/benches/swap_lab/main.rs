@@ -172,7 +172,7 @@ impl Lab {
         Swaps { seconds: started.elapsed().as_secs_f64(), took, usage: [before, warm, Usage::now()] }
     }
 
-    /// Prints the rows. Whether every request was answered correctly.
+    /// Prints the rows. Returns whether every request was answered correctly.
     fn print(&self, swapped: &Swaps) -> bool {
         let count = |count: &AtomicU64| count.load(Ordering::SeqCst);
         row("swaps", &format!("{} in {:.1} s", swapped.took.len(), swapped.seconds));
@@ -252,7 +252,7 @@ impl Usage {
 }
 
 impl Swaps {
-    /// Prints the rows. Whether memory and descriptors stopped growing after the warm-up.
+    /// Prints the rows. Returns whether memory and descriptors stopped growing after the warm-up.
     fn print(&self) -> bool {
         let quantile = |part: usize| self.took[(self.took.len() - 1) * part / 100];
         for (what, part) in [("record and pointer, median", 50), ("record and pointer, 99 %", 99)] {

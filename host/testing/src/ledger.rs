@@ -92,7 +92,7 @@ impl Buyer {
         self
     }
 
-    /// Sends writes until one is not acknowledged, at most `most`. Adds each acknowledgement to `count`.
+    /// Sends writes until one is not acknowledged, at most `most` writes. Adds each acknowledgement to `count`.
     pub async fn work(mut self, most: usize, count: Arc<watch::Sender<u64>>) -> Self {
         for _ in 0..most {
             let intent = self.next_intent();

@@ -75,7 +75,7 @@ impl Shop {
         self.host().addresses()
     }
 
-    /// Shuts the host down. Whether every request ended.
+    /// Shuts the host down. Returns whether every request ended.
     pub async fn stop(&mut self) -> bool {
         self.host.take().expect("the host runs").shutdown().await
     }
