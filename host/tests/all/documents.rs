@@ -1,4 +1,4 @@
-//! The documents are true: README's transcript is run, its service is built, and every `comptoir` command that they name exists.
+//! Checks the documents: README's transcript works, its service compiles, and every `comptoir` command in them exists.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use comptoir::manifest::Manifest;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_comptoir");
 
-/// Runs before the commands of a transcript. The recipe `upgrade` builds the component first; here the next one lies there already.
+/// Bash functions for the transcript. The recipe `upgrade` builds a component; here it deploys one that the test prepared.
 const PRELUDE: &str = r#"
 comptoir() { "$program" "$@"; }
 just() {
@@ -35,7 +35,7 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     document.split(&opening).skip(1).filter_map(block).collect()
 }
 
-/// A command of a transcript, and the lines that it should print. If the document shows none, any will do.
+/// A command of a transcript, and the lines that it must print. If the document shows none, it may print anything.
 struct Step {
     command: String,
     expected: Vec<String>,
@@ -52,7 +52,7 @@ fn steps(transcript: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether a line is what the document shows. In JSON, `…` stands for any text. Elsewhere a word with a digit stands for any other.
+/// Whether a printed line matches the document. In JSON, `…` matches any text. Elsewhere a word with a digit matches any word.
 fn is_like(shown: &str, printed: &str) -> bool {
     if shown.starts_with('{') {
         let mut rest = printed;
@@ -121,7 +121,7 @@ fn the_transcript_of_the_readme_is_what_a_newcomer_sees() {
     let readme = read("README.md");
     let folder = tempfile::tempdir().unwrap();
     let host = Serving::start(folder.path());
-    // The next version of orders: the same code and an empty custom section named "v" (WebAssembly core specification, 5.5.3).
+    // The next version of orders has the same code and an empty custom section named "v" (WebAssembly core specification, 5.5.3).
     let mut next = std::fs::read(root().join("target/wasm32-wasip2/component/orders.wasm")).unwrap();
     next.extend([0, 2, 1, b'v']);
     std::fs::write(folder.path().join("orders.wasm"), next).unwrap();
@@ -169,15 +169,16 @@ fn the_service_of_the_readme_is_one_that_the_tests_build() {
     }
 }
 
-/// What `--help` says of a command.
+/// The output of `--help` for a command.
 fn help(words: &[&str]) -> String {
     let ran = Command::new(PROGRAM).args(words).arg("--help").output().expect("the program runs");
     assert!(ran.status.success(), "there is no `comptoir {}`", words.join(" "));
     String::from_utf8(ran.stdout).unwrap()
 }
 
-/// The `comptoir` commands of a document: in code blocks, and in backticks. The options in a row of a table belong to its command. A
-/// name in capitals stands for any command.
+/// The `comptoir` commands of a document, in code blocks and in backticks.
+///
+/// Options in a row of a table belong to the row's command. A name in capitals stands for any command.
 fn commands(document: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in document.lines() {
