@@ -102,7 +102,7 @@ impl Deployer {
                 return false;
             }
             Err(error) => {
-                tracing::error!(service = name, %error, "{name}: the deploy was refused, the old revision keeps serving")
+                tracing::error!(service = name, %error, "{name}: the deploy was refused, the old revision keeps serving");
             }
         }
         true

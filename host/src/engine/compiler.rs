@@ -87,7 +87,9 @@ impl<'p> Compiler<'p> {
         if status.success() {
             // `exchange` stops reading at the limit, so code of that size may be truncated.
             let is_whole = (code.len() as u64) < memory.as_u64();
-            return is_whole.then(|| Compiled(code)).ok_or_else(|| format!("its machine code has more than {memory}"));
+            return is_whole
+                .then_some(Compiled(code))
+                .ok_or_else(|| format!("its machine code has more than {memory}"));
         }
         let stderr = String::from_utf8_lossy(&stderr);
         let stderr = stderr.trim().trim_start_matches("comptoir: ");

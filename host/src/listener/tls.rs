@@ -110,7 +110,7 @@ impl Tls {
                     loaded.config = config;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "cannot reload the changed TLS certificate; the previous one stays active")
+                    tracing::error!(%error, "cannot reload the changed TLS certificate; the previous one stays active");
                 }
             }
         }
