@@ -9,9 +9,12 @@ fn main() {
         let version = package.trim_start().strip_prefix("name = \"wasmtime\"\nversion = \"")?;
         version.split('"').next()
     });
-    println!("cargo::rustc-env=WASMTIME_VERSION={}", wasmtime.expect("Cargo.lock has wasmtime"));
-    let compiler = std::env::var_os("RUSTC").expect("cargo names the compiler");
-    let said = Command::new(compiler).arg("--version").output().expect("the compiler runs");
-    let said = String::from_utf8(said.stdout).expect("a version is a text");
-    println!("cargo::rustc-env=RUSTC_VERSION={}", said.split_whitespace().nth(1).expect("`rustc`, and its version"));
+    println!("cargo::rustc-env=WASMTIME_VERSION={}", wasmtime.expect("Cargo.lock contains wasmtime"));
+    let compiler = std::env::var_os("RUSTC").expect("cargo sets RUSTC");
+    let said = Command::new(compiler).arg("--version").output().expect("rustc runs");
+    let said = String::from_utf8(said.stdout).expect("rustc prints UTF-8");
+    println!(
+        "cargo::rustc-env=RUSTC_VERSION={}",
+        said.split_whitespace().nth(1).expect("rustc prints its name and then its version")
+    );
 }

@@ -275,7 +275,7 @@ impl Deployer {
         origin: &str,
         steps: &mut Steps,
     ) -> Result<Served, DeployError> {
-        self.check_noted(name, &digest::sha256(bytes), origin)?;
+        self.check_recorded_signature(name, &digest::sha256(bytes), origin)?;
         let stage = Stage {
             name,
             manifest: &self.manifest,

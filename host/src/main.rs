@@ -40,7 +40,7 @@ struct CommandLine {
 enum Command {
     /// Serve the services of a manifest until SIGTERM, SIGHUP or ctrl-c.
     Serve(Serve),
-    /// Check a manifest and the files that it names, as a first start does, without starting a host.
+    /// Check a manifest and the files that it names, without starting a host.
     Check(Check),
     /// Deploy a component: send it to a running host and make it the active revision of a service.
     Deploy(client::Deploy),
@@ -52,7 +52,7 @@ enum Command {
     Sign(sign::Sign),
     /// Promote the canary: send it all traffic.
     Promote(client::EndCanary),
-    /// Abort the canary: the active revision answers all callers again.
+    /// Abort the canary: the active revisions answer all callers again.
     Abort(client::EndCanary),
     /// Roll back to the previous revision, or to a given one, at once.
     Rollback(client::Rollback),

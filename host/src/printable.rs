@@ -66,13 +66,13 @@ mod tests {
     const HOSTILE: &str = "a\u{1b}[2Jb\nc\u{9b}d\u{202e}e\u{7f}";
 
     #[test]
-    fn control_and_invisible_characters_are_escaped_and_others_are_not() {
+    fn only_control_and_invisible_characters_are_escaped() {
         assert_eq!(printable(HOSTILE), r"a\u{1b}[2Jb\nc\u{9b}d\u{202e}e\u{7f}");
         assert!(matches!(printable("Grüße 漢字 ✓"), Cow::Borrowed("Grüße 漢字 ✓")));
     }
 
     #[test]
-    fn an_excerpt_is_short_and_says_how_much_is_missing() {
+    fn an_excerpt_is_short_and_counts_the_missing_bytes() {
         assert_eq!(excerpt("short", 5), "short");
         assert_eq!(excerpt("ééé", 3), "éé … and 2 bytes more");
         let escapes = excerpt(&"\u{1b}".repeat(1_000_000), 100);

@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_built_in_that_is_older_than_what_is_known_to_be_sound() {
+    fn no_part_is_older_than_the_oldest_allowed_version() {
         let oldest: toml::Table = include_str!("../../.ci/oldest.toml").parse().unwrap();
         let Versions { wasmtime, sqlite, .. } = Versions::of_this_program();
         assert_eq!(oldest.len(), 2);

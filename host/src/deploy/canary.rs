@@ -11,8 +11,8 @@ use super::watch::{self, Watch};
 use super::{Deployer, Served, Vacancy};
 use crate::route::RouteConflict;
 
-/// Checks that a running canary does not forbid a deploy of the service now. `canary` is the share that is asked for. If it is None,
-/// the revision is to become active.
+/// Refuses a deploy that would change the running canary. `canary` is the share that the deploy asks for, or None if the revision is to
+/// become active.
 ///
 /// # Errors
 /// A canary or set is running that the deploy would change.
@@ -120,7 +120,7 @@ impl Deployer {
         let (mut attempts, mut unchanged) = (Vec::new(), Vec::new());
         for (name, Candidate { line, served }) in canary.candidates() {
             working.push(self.begin_work(name)?);
-            self.check_noted_time(name, served.revision.digest())?;
+            self.check_signature_expiry(name, served.revision.digest())?;
             let active = self.check_replaces(name, None)?;
             if active.as_deref() == Some(served.revision.digest()) {
                 unchanged.push(*line);
@@ -207,7 +207,7 @@ impl Deployer {
             match self.last_candidate(name, digest).await {
                 Ok(served) => candidates.insert(Arc::from(name.as_str()), Candidate { line: *line, served }),
                 Err(error) => {
-                    tracing::error!(service = name, %error, "aborted the canary, because a candidate cannot start: the active revisions answer all callers");
+                    tracing::error!(service = name, %error, "{name}: aborted the canary, because this candidate cannot start: the active revisions answer all callers");
                     let tried: Vec<i64> = record.candidates.iter().map(|(.., line)| *line).collect();
                     change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
                     return Ok(None);

@@ -9,7 +9,8 @@ use super::start::{Start, Starts};
 use super::switch::collision;
 use super::{Deployer, Deployment, Served};
 
-/// How many earlier revisions a fallback tries, newest first. Each may take as long as a component may take to describe itself.
+/// How many earlier revisions a fallback tries, newest first. Each may take the full time limit of a
+/// component's description.
 const TRIED: usize = 3;
 
 impl Deployer {
@@ -33,8 +34,8 @@ impl Deployer {
         let Some(served) = self.earlier(name, &active).await? else { return Ok(None) };
         let digest = served.revision.digest();
         let (from, to) = (&active[..12], &digest[..12]);
-        tracing::error!(service = name, from, to, reason, "fell back to an earlier revision");
-        let note = format!("revision {to} serves instead of {from}: {reason}");
+        tracing::error!(service = name, from, to, reason, "{name}: fell back to an earlier revision");
+        let note = format!("revision {to} serves instead of {from}, because {reason}");
         let attempt = self.attempt(name, Action::Fallback, Some(active.clone()), digest, reason);
         Ok(Some(Start { served, attempt: Some(attempt), note: Some(note) }))
     }
@@ -59,14 +60,14 @@ impl Deployer {
                 Ok(served) => return Ok(Some(served)),
                 Err(error @ DeployError::Record(_)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(service = name, revision = &digest[..12], %error, "an earlier revision cannot start either");
+                    tracing::warn!(service = name, revision = &digest[..12], %error, "{name}: an earlier revision cannot start either");
                 }
             }
         }
         Ok(None)
     }
 
-    /// Makes a set that is still watched fall back as a whole if one of its services does.
+    /// If one service of a set falls back while the set is watched, makes its other services fall back too.
     pub(super) async fn fall_back_together(&self, starts: &mut Starts) -> Result<(), DeployError> {
         let has_left = |start: &Result<Start, DeployError>| match start {
             Ok(Start { attempt, .. }) => attempt.as_ref().is_some_and(|attempt| attempt.action == Action::Fallback),

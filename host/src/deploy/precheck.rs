@@ -13,7 +13,7 @@ use crate::signature::Signature;
 /// Why a component cannot serve, and the key in the service's table of the manifest that the operator should correct.
 type Unfit = (&'static str, Refused);
 
-/// Finds the faults that keep services from starting, at most one of each service. Without a record it checks as for a first start.
+/// Finds the faults that keep services from starting, at most one for each service. Without a record it checks as for a first start.
 ///
 /// A service with an active revision has no fault as long as the manifest grants what that revision imports, even if its file in the
 /// manifest is unusable.

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_of_any_length_becomes_one_short_line_without_control_characters() {
+    fn a_long_reason_becomes_one_short_line_without_control_characters() {
         let reason = "the import \u{1b}]0;x\u{7}\n".repeat(500_000);
         let refused = Refused { service: "orders".to_owned(), step: Step::Linked, reason };
         let shown = DeployError::from(refused).to_string();

@@ -117,7 +117,7 @@ impl Deployer {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(service = name, %error, "cannot read the migrations of the active revision: the next component's migrations are trusted");
+                tracing::warn!(service = name, %error, "{name}: cannot read the migrations of the active revision, so those of the next component are trusted");
             }
         }
         Ok(())

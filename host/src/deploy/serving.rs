@@ -51,7 +51,7 @@ impl Serving {
         self.stable.services().values().chain(candidates.map(|candidate| &candidate.served))
     }
 
-    /// The current deployment in which the service's revision has a digest that begins with these digits, stable or canary.
+    /// The current deployment, stable or canary, whose revision of this service has a digest that begins with `digits`.
     pub fn with_revision(&self, service: &str, digits: &str) -> Option<&Arc<Deployment>> {
         let has = |deployment: &Deployment| {
             let served = deployment.services().get(service);
@@ -62,7 +62,7 @@ impl Serving {
     }
 }
 
-/// The candidates of a canary. They share the callers, and become active together or not at all.
+/// The candidates of a canary. They serve the same callers, and become active together or not at all.
 #[derive(Clone)]
 pub(super) struct Rollout {
     pub(super) share: Share,
@@ -121,7 +121,8 @@ impl Canary {
         &self.rollout.candidates
     }
 
-    /// Whether a caller is part of the canary. A caller who is stays so, because a larger share only adds callers.
+    /// Whether a caller is part of the canary. A caller in the canary stays in it, because a larger share only
+    /// adds callers.
     pub fn takes(&self, caller: &Caller) -> bool {
         // The oldest line stays the same as long as the canary runs, even over restarts. The next canary has another one.
         let salt = self.rollout.candidates.values().map(|candidate| candidate.line).min().unwrap_or_default();
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_read_as_it_is_written() {
+    fn a_share_is_parsed_and_printed_in_the_same_form() {
         for text in ["0%", "0.25%", "5%", "12.5%", "99.99%", "100%"] {
             assert_eq!(text.parse::<Share>().map(|share| share.to_string()).as_deref(), Ok(text));
         }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_callers_is_in_its_buckets_within_three_standard_deviations() {
+    fn a_share_holds_its_part_of_the_callers_within_three_deviations() {
         let callers = users(10_000);
         for points in [100_u16, 500, 1_000, 5_000] {
             let share = f64::from(points) / 10_000.0;
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn another_canary_takes_other_callers_and_a_user_is_not_an_address() {
+    fn each_canary_has_other_callers_and_a_user_is_not_an_address() {
         let callers = users(1_000);
         let first: Vec<_> = callers.iter().map(|caller| caller.bucket(1)).collect();
         assert_eq!(first, callers.iter().map(|caller| caller.bucket(1)).collect::<Vec<_>>());

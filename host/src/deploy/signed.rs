@@ -1,6 +1,6 @@
 //! Signatures of components. Without `signers` in `[deploy]` of the manifest, none is needed.
 //!
-//! A new component, sent by the operator or found at a start, needs a signature of a listed key. The signature must not have expired,
+//! A new component, sent by the operator or found at a start, needs a signature by a key that the manifest lists. The signature must not have expired,
 //! and its version must not be older than any accepted one of the service. The host then records it as accepted.
 //!
 //! A component is staged only if its signature is recorded. So a restart and a rollback need only the record. They still work after the
@@ -43,8 +43,8 @@ pub(super) fn unfit(manifest: &Manifest, name: &str, origin: &str, why: &str) ->
 }
 
 impl Deployer {
-    /// Refuses a component without a recorded signature of a listed key. `origin` is what messages call the component.
-    pub(super) fn check_noted(&self, name: &str, digest: &str, origin: &str) -> Result<(), DeployError> {
+    /// Refuses a component without a recorded signature by a listed key. `origin` is what messages call the component.
+    pub(super) fn check_recorded_signature(&self, name: &str, digest: &str, origin: &str) -> Result<(), DeployError> {
         let signers = &self.manifest.deploy.signers;
         if signers.is_empty() {
             return Ok(());
@@ -56,7 +56,7 @@ impl Deployer {
     }
 
     /// Refuses to promote a candidate whose signature has expired.
-    pub(super) fn check_noted_time(&self, name: &str, digest: &str) -> Result<(), DeployError> {
+    pub(super) fn check_signature_expiry(&self, name: &str, digest: &str) -> Result<(), DeployError> {
         let noted = self.record.signature(name, digest)?.filter(|_| !self.manifest.deploy.signers.is_empty());
         let Some(line) = noted else { return Ok(()) };
         let now = self.platform.clock.unix_seconds();
@@ -89,7 +89,7 @@ impl Deployer {
         let kept = self.record.artifact(active);
         let file = if is_shipped { self.manifest.services[name].component.clone() } else { kept };
         let origin = file.display().to_string();
-        let unsigned = match self.check_noted(name, active, &origin) {
+        let unsigned = match self.check_recorded_signature(name, active, &origin) {
             Err(DeployError::Refused(unsigned)) => unsigned,
             checked => return checked,
         };

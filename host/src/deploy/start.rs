@@ -19,7 +19,7 @@ use super::watch::{self, Watch};
 use super::{Deployer, Served, precheck};
 use futures::future::join_all;
 
-/// What one service starts with.
+/// The revision that a service starts with.
 pub(super) struct Start {
     pub(super) served: Served,
     /// The history line to write. None if the revision was active before.
@@ -28,7 +28,7 @@ pub(super) struct Start {
     pub(super) note: Option<String>,
 }
 
-/// What each service starts with, or why it cannot.
+/// The revision that each service starts with, or why it cannot start.
 pub(super) type Starts = BTreeMap<String, Result<Start, DeployError>>;
 
 impl Deployer {
@@ -75,11 +75,7 @@ impl Deployer {
                 }
                 Err(error) => {
                     let reason = shortened(&error.to_string());
-                    tracing::error!(
-                        service = name,
-                        reason,
-                        "no revision of this service can start: its paths answer 503"
-                    );
+                    tracing::error!(service = name, reason, "{name}: no revision can start, its paths answer 503");
                     self.note_refused(&name, self.record.active(&name)?.as_deref().unwrap_or_default(), &reason)?;
                     let mounts = self.manifest.services[&name].mounts.clone();
                     vacant.insert(Arc::from(name), Vacancy { mounts, reason });
@@ -101,7 +97,7 @@ impl Deployer {
                 match self.stage_previous(service, before).await {
                     Ok(old) => changes.push((*line, new, old)),
                     Err(error) => {
-                        tracing::warn!(service, %error, "the watch of the new revision was not resumed: the previous revision cannot start");
+                        tracing::warn!(service, %error, "{service}: the watch of the new revision was not resumed, because the previous revision cannot start");
                     }
                 }
             }
@@ -140,7 +136,7 @@ impl Deployer {
             return Ok(Start { served, attempt: Some(attempt), note: None });
         };
         if let Err(error) = &shipped {
-            tracing::warn!(service = name, %error, revision = &active[..12], "cannot read the manifest's component: the service starts with its active revision");
+            tracing::warn!(service = name, %error, revision = &active[..12], "{name}: cannot read the manifest's component, starting with the active revision");
         }
         let mut note = None;
         // The operator wants to run a file that the history does not know, or knows only as refused: it is new, or was fixed since.
@@ -157,7 +153,7 @@ impl Deployer {
                         return Ok(Start { served, attempt: Some(attempt), note: None });
                     }
                     Err(error) => {
-                        tracing::error!(service = name, %error, "the manifest's new component cannot serve: the service starts with its active revision");
+                        tracing::error!(service = name, %error, "{name}: the manifest's new component cannot serve, starting with the active revision");
                         let reason = shortened(&error.to_string());
                         self.note_refused(name, &digest, &reason)?;
                         note = Some(format!("the component in {} is not active: {reason}", file.display()));

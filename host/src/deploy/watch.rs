@@ -116,7 +116,7 @@ impl Watch {
         Self { comparisons: comparisons.collect(), phase, settled }
     }
 
-    /// Why one of the new revisions is clearly worse. None if no one is.
+    /// Why one of the new revisions is clearly worse. None if none of them is.
     fn worse(&self, lag: Duration) -> Option<String> {
         let is_settled = Instant::now() >= self.settled;
         self.comparisons.iter().find_map(|comparison| comparison.worse(lag, is_settled))
@@ -127,7 +127,7 @@ impl Watch {
     }
 
     /// Drops revisions that another deploy or rollback has replaced. Returns whether any revision is left to watch.
-    fn forget_replaced(&mut self, deployer: &Deployer) -> bool {
+    fn drop_replaced(&mut self, deployer: &Deployer) -> bool {
         match self.phase {
             Phase::Active(_) => {
                 self.comparisons.retain(|comparison| deployer.is_watched(comparison.service(), comparison.line));
@@ -170,7 +170,7 @@ pub(super) async fn run(deployer: Arc<Deployer>, mut watch: Watch) {
         let looked = Instant::now();
         tokio::time::sleep(LOOK).await;
         lags.add(looked.elapsed().saturating_sub(LOOK));
-        if !watch.forget_replaced(&deployer) {
+        if !watch.drop_replaced(&deployer) {
             return;
         }
         let mut reason = watch.worse(lags.median());
@@ -211,7 +211,7 @@ async fn revert_until_done(deployer: &Deployer, watch: &mut Watch, reason: &str)
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LAST_RETRY);
-        if !watch.forget_replaced(deployer) {
+        if !watch.drop_replaced(deployer) {
             return true;
         }
     }

@@ -22,7 +22,7 @@ fn activation(line: i64, to: &str) -> Change {
 }
 
 #[test]
-fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
+fn a_canary_survives_a_restart_until_a_change_ends_it() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let line = record.begin(&attempt("bb")).unwrap();
@@ -42,7 +42,7 @@ fn a_canary_is_there_after_a_restart_until_a_change_ends_it() {
 }
 
 #[test]
-fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_be() {
+fn a_restart_keeps_active_revisions_and_marks_interrupted_deploys() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let id = record.begin(&attempt("aa")).unwrap();
@@ -55,11 +55,11 @@ fn what_was_activated_is_active_after_a_restart_and_what_was_cut_off_is_said_to_
         record.history("orders", 10).unwrap().into_iter().map(|line| (line.to, line.result)).collect();
     assert_eq!(results, [("bb".into(), "interrupted".into()), ("aa".into(), "active".into())]);
     assert!(record.knows("orders", "aa").unwrap() && !record.knows("orders", "cc").unwrap());
-    assert!(!record.knows("orders", "bb").unwrap(), "nothing was decided about it");
+    assert!(!record.knows("orders", "bb").unwrap(), "an interrupted deploy has no result");
 }
 
 #[test]
-fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
+fn a_reverted_component_is_remembered_until_it_is_active_again() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let id = record.begin(&attempt("bb")).unwrap();
@@ -73,7 +73,7 @@ fn a_component_that_was_taken_back_is_remembered_until_it_is_active_again() {
 }
 
 #[test]
-fn a_stored_component_is_read_back_only_whole() {
+fn a_damaged_component_is_not_loaded() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let digest = sha256(b"component");
@@ -85,7 +85,7 @@ fn a_stored_component_is_read_back_only_whole() {
 }
 
 #[test]
-fn a_record_that_an_earlier_version_made_goes_on() {
+fn a_record_of_an_earlier_version_gets_the_missing_columns() {
     let data = tempfile::tempdir().unwrap();
     drop(Record::open(data.path(), Clock::default()).unwrap());
     let old = Connection::open(data.path().join("deploys.db")).unwrap();
@@ -105,7 +105,7 @@ fn a_record_that_an_earlier_version_made_goes_on() {
 }
 
 #[test]
-fn of_the_signatures_of_a_component_the_newest_is_remembered_for_each_service() {
+fn the_newest_signature_of_each_service_and_component_is_kept() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     for (service, line) in [("orders", "first"), ("auth", "other"), ("orders", "second")] {
@@ -117,13 +117,13 @@ fn of_the_signatures_of_a_component_the_newest_is_remembered_for_each_service() 
 }
 
 #[test]
-fn a_component_that_was_only_refused_is_not_known() {
+fn a_component_that_was_only_refused_is_unknown() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let known = || record.knows("orders", "aa").unwrap();
     for _ in 0..2 {
         let line = record.begin(&attempt("aa")).unwrap();
-        assert!(known(), "while it runs");
+        assert!(known(), "a running deploy counts");
         record.end(line, "refused", "it has no signature").unwrap();
         assert!(!known());
     }
@@ -134,7 +134,7 @@ fn a_component_that_was_only_refused_is_not_known() {
     assert!(known());
 }
 
-/// A digest of a component that is told apart by its number.
+/// A digest that contains a number, to tell components apart.
 fn numbered(number: u32) -> String {
     format!("{number:064}")
 }
@@ -161,7 +161,7 @@ fn stored(data: &tempfile::TempDir) -> Vec<u32> {
 }
 
 #[test]
-fn each_service_keeps_its_last_components_whatever_the_clock_did() {
+fn each_service_keeps_its_last_components_even_if_file_times_lie() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     for number in [1, 2] {
@@ -169,7 +169,7 @@ fn each_service_keeps_its_last_components_whatever_the_clock_did() {
     }
     for number in 101..=130 {
         activate(&record, "orders", number);
-        // The newer a component is, the older its file looks.
+        // A newer component gets an older file time.
         let file = fs::File::options().write(true).open(record.artifact(&numbered(number))).unwrap();
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(u64::from(1000 - number))).unwrap();
         record.prune().unwrap();
@@ -179,7 +179,7 @@ fn each_service_keeps_its_last_components_whatever_the_clock_did() {
 }
 
 #[test]
-fn what_is_tried_or_being_stored_or_signed_stays_and_the_rest_goes() {
+fn prune_keeps_canaries_running_deploys_and_signatures() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     activate(&record, "orders", 1);
@@ -200,11 +200,11 @@ fn what_is_tried_or_being_stored_or_signed_stays_and_the_rest_goes() {
     record.prune().unwrap();
     assert_eq!(stored(&data), [1, 2, 3]);
     assert!(others.iter().all(|path| path.exists()));
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 5, "no partial file, and no signature of what went");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 5, "no partial file, and no signature of a removed component");
 }
 
 #[test]
-fn the_members_of_a_set_are_on_probation_together() {
+fn the_members_of_a_set_are_watched_as_one_group() {
     let data = tempfile::tempdir().unwrap();
     let record = Record::open(data.path(), Clock::default()).unwrap();
     let begin = |service: &str, to: &str| {
