@@ -46,7 +46,7 @@ fn lines(canary: &Canary) -> Vec<i64> {
 }
 
 /// The running canary, if its candidates have exactly these history lines.
-fn same<'a>(serving: &'a Serving, expected: &[i64]) -> Result<&'a Canary, DeployError> {
+fn canary_of<'a>(serving: &'a Serving, expected: &[i64]) -> Result<&'a Canary, DeployError> {
     serving.canary().filter(|canary| lines(canary) == expected).ok_or(DeployError::NoCanary)
 }
 
@@ -84,19 +84,19 @@ impl Deployer {
     /// # Errors
     /// No canary is running, it is a set, or the record cannot be written.
     pub async fn set_canary_share(self: &Arc<Self>, share: Share) -> Result<(), DeployError> {
-        let mut was_tried = false;
+        let mut had_callers = false;
         let switched = self.switch(|serving| {
             let canary = serving.canary().ok_or(DeployError::NoCanary)?;
             if canary.set().is_some() {
                 return Err(busy(canary));
             }
-            was_tried = canary.share() > Share::NOBODY;
+            had_callers = canary.share() > Share::NOBODY;
             let rollout = Rollout { share, ..canary.rollout().clone() };
             Ok(Plan { activate: Vec::new(), outcomes: Vec::new(), canary: Some(rollout) })
         });
         switched.await?;
         tracing::info!(%share, "canary: changed the share of the callers");
-        if !was_tried {
+        if !had_callers {
             self.watch_canary();
         }
         Ok(())
@@ -115,7 +115,7 @@ impl Deployer {
         if canary.set() != set {
             return Err(if set.is_some() { DeployError::NoCanary } else { busy(canary) });
         }
-        let tried = lines(canary);
+        let candidate_lines = lines(canary);
         let mut working = Vec::new();
         let (mut attempts, mut unchanged) = (Vec::new(), Vec::new());
         for (name, Candidate { line, served }) in canary.candidates() {
@@ -131,9 +131,9 @@ impl Deployer {
         }
         let mut olds = BTreeMap::new();
         let switched = self.switch_with_lines(attempts, |serving, activate| {
-            same(serving, &tried)?;
+            canary_of(serving, &candidate_lines)?;
             olds.clone_from(serving.stable().services());
-            let promoted: Vec<i64> = tried.iter().filter(|line| !unchanged.contains(line)).copied().collect();
+            let promoted: Vec<i64> = candidate_lines.iter().filter(|line| !unchanged.contains(line)).copied().collect();
             let mut ending = outcomes(&promoted, "promoted", "");
             ending.extend(outcomes(&unchanged, "unchanged", "it is already active"));
             Ok(Plan { activate, outcomes: ending, canary: None })
@@ -164,8 +164,8 @@ impl Deployer {
     /// No canary is running, it is not the set that `set` names, or the record cannot be written.
     pub async fn abort(&self, reason: &str, set: Option<&str>) -> Result<Vec<String>, DeployError> {
         let serving = self.current.load_full();
-        let is_meant = |canary: &&Canary| set.is_none_or(|set| canary.set() == Some(set));
-        let canary = serving.canary().filter(is_meant).ok_or(DeployError::NoCanary)?;
+        let matches_set = |canary: &&Canary| set.is_none_or(|set| canary.set() == Some(set));
+        let canary = serving.canary().filter(matches_set).ok_or(DeployError::NoCanary)?;
         self.end_canary(&lines(canary), "aborted", reason).await?;
         Ok(canary.candidates().keys().map(ToString::to_string).collect())
     }
@@ -173,20 +173,21 @@ impl Deployer {
     /// Ends the canary whose candidates have these history lines.
     pub(super) async fn end_canary(
         &self,
-        tried: &[i64],
+        candidate_lines: &[i64],
         result: &'static str,
         reason: &str,
     ) -> Result<(), DeployError> {
         let switched = self.switch(|serving| {
-            same(serving, tried)?;
-            Ok(Plan { activate: Vec::new(), outcomes: outcomes(tried, result, reason), canary: None })
+            canary_of(serving, candidate_lines)?;
+            Ok(Plan { activate: Vec::new(), outcomes: outcomes(candidate_lines, result, reason), canary: None })
         });
         switched.await.map(drop)
     }
 
     /// Whether the canary with these history lines still runs with a share above 0%. False if the host is stopping.
-    pub(super) fn has_traffic(&self, tried: &[i64]) -> bool {
-        !self.is_stopped() && same(&self.current.load(), tried).is_ok_and(|canary| canary.share() > Share::NOBODY)
+    pub(super) fn has_traffic(&self, candidate_lines: &[i64]) -> bool {
+        !self.is_stopped()
+            && canary_of(&self.current.load(), candidate_lines).is_ok_and(|canary| canary.share() > Share::NOBODY)
     }
 
     /// Starts to watch the canary, if its share is above 0%.
@@ -208,8 +209,8 @@ impl Deployer {
                 Ok(served) => candidates.insert(Arc::from(name.as_str()), Candidate { line: *line, served }),
                 Err(error) => {
                     tracing::error!(service = name, %error, "{name}: aborted the canary, because this candidate cannot start: the active revisions answer all callers");
-                    let tried: Vec<i64> = record.candidates.iter().map(|(.., line)| *line).collect();
-                    change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
+                    let candidate_lines: Vec<i64> = record.candidates.iter().map(|(.., line)| *line).collect();
+                    change.outcomes.extend(outcomes(&candidate_lines, "aborted", &error.to_string()));
                     return Ok(None);
                 }
             };
@@ -230,12 +231,12 @@ impl Deployer {
         let Some(rollout) = self.last_canary(change).await? else {
             return Serving::new(services, vacant, None).map_err(conflict);
         };
-        let tried: Vec<i64> = rollout.candidates.values().map(|candidate| candidate.line).collect();
+        let candidate_lines: Vec<i64> = rollout.candidates.values().map(|candidate| candidate.line).collect();
         match Serving::new(services.clone(), vacant.clone(), Some(rollout)) {
             Ok(serving) => Ok(serving),
             Err(error) => {
                 tracing::error!(%error, "aborted the canary, because its routes collide with those of a service");
-                change.outcomes.extend(outcomes(&tried, "aborted", &error.to_string()));
+                change.outcomes.extend(outcomes(&candidate_lines, "aborted", &error.to_string()));
                 change.canary = None;
                 Serving::new(services, vacant, None).map_err(conflict)
             }

@@ -69,21 +69,21 @@ impl Deployer {
 
     /// If one service of a set falls back while the set is watched, makes its other services fall back too.
     pub(super) async fn fall_back_together(&self, starts: &mut Starts) -> Result<(), DeployError> {
-        let has_left = |start: &Result<Start, DeployError>| match start {
+        let has_fallen_back = |start: &Result<Start, DeployError>| match start {
             Ok(Start { attempt, .. }) => attempt.as_ref().is_some_and(|attempt| attempt.action == Action::Fallback),
             Err(_) => true,
         };
         for set in self.record.watched()? {
-            let left = set.iter().find(|member| starts.get(&member.service).is_some_and(has_left));
-            let Some(left) = left.map(|left| left.service.clone()) else { continue };
-            for member in set.into_iter().filter(|member| member.service != left) {
+            let fallen = set.iter().find(|member| starts.get(&member.service).is_some_and(has_fallen_back));
+            let Some(fallen) = fallen.map(|fallen| fallen.service.clone()) else { continue };
+            for member in set.into_iter().filter(|member| member.service != fallen) {
                 // A new component of the manifest has replaced the one that was deployed with the set.
                 let is_as_before = |start: &Start| start.attempt.is_none();
                 let Some(Ok(start)) = starts.get(&member.service) else { continue };
                 if !is_as_before(start) {
                     continue;
                 }
-                let reason = format!("`{left}`, which was deployed in the same set, cannot start");
+                let reason = format!("`{fallen}`, which was deployed in the same set, cannot start");
                 if let Some(start) = self.fall_back(&member.service, &reason).await? {
                     starts.insert(member.service, Ok(start));
                 }

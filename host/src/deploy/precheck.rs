@@ -11,7 +11,7 @@ use crate::manifest::{Fault, Manifest, Service};
 use crate::signature::Signature;
 
 /// Why a component cannot serve, and the key in the service's table of the manifest that the operator should correct.
-type Unfit = (&'static str, Refused);
+type Problem = (&'static str, Refused);
 
 /// Finds the faults that keep services from starting, at most one for each service. Without a record it checks as for a first start.
 ///
@@ -19,7 +19,7 @@ type Unfit = (&'static str, Refused);
 /// manifest is unusable.
 pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fault> {
     let services = manifest.services.iter();
-    let unfit = services.filter_map(|(name, service)| {
+    let problems = services.filter_map(|(name, service)| {
         let component = Component { manifest, name, service };
         let active = record.and_then(|record| Some((record, record.active(name).ok()??)));
         let (key, refused) = match active {
@@ -28,14 +28,14 @@ pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fau
                 // A missing revision is a fault of the data folder, not of the manifest.
                 let bytes = record.load(&active)?;
                 // If the active revision cannot be read any more, the start falls back to an earlier one.
-                let unfit = component.check_imports(&bytes, &active).err().filter(|(key, _)| *key != "component")?;
+                let problem = component.check_imports(&bytes, &active).err().filter(|(key, _)| *key != "component")?;
                 component.read().and_then(|bytes| component.check_imports(&bytes, &component.origin())).err()?;
-                unfit
+                problem
             }
         };
         Some(manifest.source.fault(&format!("services.{name}.{key}"), refused.to_string()))
     });
-    unfit.collect()
+    problems.collect()
 }
 
 struct Component<'a> {
@@ -54,35 +54,36 @@ impl Component<'_> {
     }
 
     /// Checks the file that a first start compiles.
-    fn check_first(&self, now: u64) -> Result<(), Unfit> {
+    fn check_first(&self, now: u64) -> Result<(), Problem> {
         let bytes = self.read()?;
         self.check_signature(&bytes, now)?;
         self.check_imports(&bytes, &self.origin())
     }
 
-    fn read(&self) -> Result<Vec<u8>, Unfit> {
+    fn read(&self) -> Result<Vec<u8>, Problem> {
         read(self.manifest, self.name, &self.service.component).map_err(|refused| ("component", refused))
     }
 
-    fn check_signature(&self, bytes: &[u8], now: u64) -> Result<(), Unfit> {
+    fn check_signature(&self, bytes: &[u8], now: u64) -> Result<(), Problem> {
         let signers = &self.manifest.deploy.signers;
         if signers.is_empty() {
             return Ok(());
         }
-        let unfit = |why: &str| ("component", signed::unfit(self.manifest, self.name, &self.origin(), why));
+        let problem =
+            |why: &str| ("component", signed::refuse_signature(self.manifest, self.name, &self.origin(), why));
         let line = signed::beside(&self.service.component);
         let line = line.map_err(|why| ("component", self.refuse(Step::Verified, why)))?;
-        let line = line.ok_or_else(|| unfit("it has no signature"))?;
+        let line = line.ok_or_else(|| problem("it has no signature"))?;
         let signature = Signature::read(&line);
         signature
             .and_then(|signature| {
                 signature.check(signers, self.name, &sha256(bytes))?;
                 signature.check_time(now)
             })
-            .map_err(|error| unfit(&error.to_string()))
+            .map_err(|error| problem(&error.to_string()))
     }
 
-    fn check_imports(&self, bytes: &[u8], origin: &str) -> Result<(), Unfit> {
+    fn check_imports(&self, bytes: &[u8], origin: &str) -> Result<(), Problem> {
         let (name, service, file) = (self.name, self.service, &self.manifest.file);
         let interfaces = engine::inspect(bytes)
             .map_err(|error| ("component", self.refuse(Step::Verified, format!("{origin}: {error}"))))?;

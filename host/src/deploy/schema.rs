@@ -85,14 +85,14 @@ impl Deployer {
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
         let version = version(&**storage).await.map_err(refuse)?;
         let known = self.record.texts(name)?;
-        let brought = texts(description);
-        let other = brought.iter().take_while(|(number, _)| *number <= version).find_map(|(number, brought)| {
-            known.get(number).filter(|ran| *ran != brought).map(|ran| (number, &brought[..12], &ran[..12]))
+        let new = texts(description);
+        let other = new.iter().take_while(|(number, _)| *number <= version).find_map(|(number, new)| {
+            known.get(number).filter(|ran| *ran != new).map(|ran| (number, &new[..12], &ran[..12]))
         });
-        let Some((number, brought, ran)) = other else { return Ok(()) };
+        let Some((number, new, ran)) = other else { return Ok(()) };
         let next = description.migrations.len().max(version as usize) + 1;
         Err(refuse(format!(
-            "its migration {number} has another text (sha256 {brought}…) than the migration {number} that ran ({ran}…): restore \
+            "its migration {number} has another text (sha256 {new}…) than the migration {number} that ran ({ran}…): restore \
              the old text, and put the change into a new migration {next}"
         ))
         .into())

@@ -33,7 +33,7 @@ fn refused(name: &str, reason: String) -> Refused {
 }
 
 /// The refusal of a component because of its signature, with the command that signs it.
-pub(super) fn unfit(manifest: &Manifest, name: &str, origin: &str, why: &str) -> Refused {
+pub(super) fn refuse_signature(manifest: &Manifest, name: &str, origin: &str, why: &str) -> Refused {
     let manifest = manifest.file.display();
     let reason = format!(
         "{origin}: {why}. Sign it with a key of `signers` in {manifest}: `comptoir sign FILE --service {name} --key KEY` \
@@ -49,16 +49,16 @@ impl Deployer {
         if signers.is_empty() {
             return Ok(());
         }
-        let noted = self.record.signature(name, digest)?;
-        let line = noted.ok_or_else(|| self.unfit(name, origin, "it has no signature"))?;
+        let recorded = self.record.signature(name, digest)?;
+        let line = recorded.ok_or_else(|| self.refuse_signature(name, origin, "it has no signature"))?;
         let checked = Signature::read(&line).and_then(|signature| signature.check(signers, name, digest));
-        Ok(checked.map_err(|error| self.unfit(name, origin, &error.to_string()))?)
+        Ok(checked.map_err(|error| self.refuse_signature(name, origin, &error.to_string()))?)
     }
 
     /// Refuses to promote a candidate whose signature has expired.
     pub(super) fn check_signature_expiry(&self, name: &str, digest: &str) -> Result<(), DeployError> {
-        let noted = self.record.signature(name, digest)?.filter(|_| !self.manifest.deploy.signers.is_empty());
-        let Some(line) = noted else { return Ok(()) };
+        let recorded = self.record.signature(name, digest)?.filter(|_| !self.manifest.deploy.signers.is_empty());
+        let Some(line) = recorded else { return Ok(()) };
         let now = self.platform.clock.unix_seconds();
         let checked = Signature::read(&line).and_then(|signature| signature.check_time(now));
         let refuse = |error: SignatureError| {
@@ -67,8 +67,8 @@ impl Deployer {
         Ok(checked.map_err(refuse)?)
     }
 
-    fn unfit(&self, name: &str, origin: &str, why: &str) -> Refused {
-        unfit(&self.manifest, name, origin, why)
+    fn refuse_signature(&self, name: &str, origin: &str, why: &str) -> Refused {
+        refuse_signature(&self.manifest, name, origin, why)
     }
 
     /// Accepts the signature beside the manifest's component of a service. `bytes` are the component.
@@ -112,14 +112,15 @@ impl Deployer {
         if signers.is_empty() {
             return Ok(());
         }
-        let line = line.ok_or_else(|| self.unfit(name, origin, "it has no signature"))?;
-        let good = || {
+        let line = line.ok_or_else(|| self.refuse_signature(name, origin, "it has no signature"))?;
+        let check = || {
             let signature = Signature::read(line)?;
             signature.check(signers, name, digest)?;
             signature.check_time(self.platform.clock.unix_seconds())?;
             Ok(signature)
         };
-        let signature = good().map_err(|error: SignatureError| self.unfit(name, origin, &error.to_string()))?;
+        let signature =
+            check().map_err(|error: SignatureError| self.refuse_signature(name, origin, &error.to_string()))?;
         self.check_version(name, origin, &signature)?;
         Ok(self.record.note_signature(name, digest, signature.line())?)
     }
@@ -127,9 +128,9 @@ impl Deployer {
     /// Refuses a signature that is older than any accepted one of the service, so that an old signature cannot bring back an old
     /// vulnerability. The newest component may come again if the same key signed it.
     fn check_version(&self, name: &str, origin: &str, signature: &Signature) -> Result<(), DeployError> {
-        let taken = self.record.signatures(name)?;
-        let taken = taken.iter().filter_map(|line| Signature::read(line).ok());
-        let Some(newest) = taken.max_by_key(|taken| taken.statement().version) else { return Ok(()) };
+        let accepted = self.record.signatures(name)?;
+        let accepted = accepted.iter().filter_map(|line| Signature::read(line).ok());
+        let Some(newest) = accepted.max_by_key(|accepted| accepted.statement().version) else { return Ok(()) };
         let (brought, newest) = (signature.statement(), newest.statement());
         let again = brought.version == newest.version && brought.sha256 == newest.sha256 && brought.key == newest.key;
         if brought.version > newest.version || again {
