@@ -77,7 +77,7 @@ async fn in_postgres(
         storages.insert(name.clone(), Arc::new(opened));
     }
     let own = server.open(HOST_NAME, PostgresConfig::default()).await.with_context(place);
-    let own = own.context("the host's own database")?;
+    let own = own.context("the host's own database cannot be opened")?;
     let tokens = Arc::new(Tokens::open_shared(Arc::new(own), clock.clone()).await?);
     Ok(Databases { storages, tokens })
 }

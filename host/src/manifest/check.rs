@@ -85,7 +85,7 @@ impl Check {
             for mount in table.mounts.get_ref() {
                 if let Some(other) = seen.insert(mount.get_ref(), name.get_ref()) {
                     let message = format!(
-                        "the mount `{}` of service `{}` belongs to service `{other}` already: give each mount to one service",
+                        "the mount `{}` of service `{}` already belongs to service `{other}`: give each mount to one service",
                         mount.get_ref(),
                         name.get_ref()
                     );
@@ -113,7 +113,7 @@ impl Check {
         for (key, address, whose) in all.filter(|(_, address, _)| address.port() != 0) {
             if let Some(other) = seen.get(&address) {
                 let message =
-                    format!("{address} of {whose} is the address of {other} already: give each listener its own");
+                    format!("{address} of {whose} is already the address of {other}: give each listener its own");
                 self.report_at(&key, &message);
             }
             seen.entry(address).or_insert(whose);
@@ -129,8 +129,10 @@ impl Check {
     ) -> Service {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !name.get_ref().bytes().all(is_plain) || name.get_ref().is_empty() || name.get_ref() == HOST_NAME {
-            let message =
-                format!("the service name `{}` must be of a-z, 0-9 and -, and not `{HOST_NAME}`", name.get_ref());
+            let message = format!(
+                "the service name `{}` may only contain a-z, 0-9 and -, and must not be `{HOST_NAME}`",
+                name.get_ref()
+            );
             self.report(Some(name.span()), &message);
         }
         self.mounts(table);
@@ -165,12 +167,12 @@ impl Check {
         let wrong = mounts.iter().chain(&table.public).filter(|path| !is_prefix(path.get_ref()));
         for path in wrong.clone() {
             let message = format!(
-                "`{}` is not a path prefix: write it with a leading and no trailing slash, such as \"/orders\"",
+                "`{}` is not a path prefix: write it with a leading slash and without a trailing one, such as \"/orders\"",
                 path.get_ref()
             );
             self.report(Some(path.span()), &message);
         }
-        // Do not look for public paths under wrong mounts.
+        // With a wrong mount, every public path under it would look wrong too.
         if wrong.count() > 0 || mounts.is_empty() {
             return;
         }

@@ -24,7 +24,7 @@ pub struct Listeners {
     /// How many connections may be open on all public listeners together.
     /// More connections wait in the kernel's queue.
     pub connections: usize,
-    /// How many connections one client may have open. The host closes more.
+    /// How many connections one client may have open. The host closes further ones.
     /// A client is an IPv4 address or a /64 of IPv6.
     pub connections_each: usize,
     /// How many requests may run at the same time on all public listeners.

@@ -120,7 +120,7 @@ fn each_fault_is_reported_with_its_line_and_what_to_write() {
             "mounts = [\"/users\"]",
             "mounts = [\"/users\"]\nlisten = \"127.0.0.1:8000\"",
             20,
-            "127.0.0.1:8000 of service `user` is the address of the gateway already",
+            "127.0.0.1:8000 of service `user` is already the address of the gateway",
         ),
         (
             "admin = \"127.0.0.1:8010\"",
@@ -139,7 +139,7 @@ fn each_fault_is_reported_with_its_line_and_what_to_write() {
         ("time = \"250ms\"", "answers = \"1 KiB\"", 15, "write \"off\", or a size such as \"16 MiB\""),
         ("time = \"250ms\"", "answers = \"on\"", 15, "write \"off\", or a size such as \"16 MiB\""),
         ("grants = [\"storage\"]", "reuse = \"always\"", 14, "expected one of `never`, `session`, `anyone`"),
-        ("[services.user]", "[services.User]", 17, "must be of a-z, 0-9 and -"),
+        ("[services.user]", "[services.User]", 17, "may only contain a-z, 0-9 and -"),
     ];
     for (right, wrong, line, message) in table {
         assert!(SOUND.contains(right), "the sound manifest lacks {right}");
