@@ -11,7 +11,7 @@ use super::progress::Progress;
 use crate::engine::{CompileLimits, Compiler, Engines, Wasi};
 use crate::manifest::DeployRules;
 
-/// What a compilation needs beside the component.
+/// The inputs of a compilation, besides the component.
 pub(super) struct Compilation<'a> {
     pub(super) service: &'a str,
     pub(super) engines: &'a Arc<Engines>,
@@ -34,7 +34,9 @@ impl Compilation<'_> {
                 return Ok(component);
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(service, %error, "cached code was refused: the component is compiled again"),
+            Err(error) => {
+                tracing::warn!(service, %error, "{service}: the cached code was refused, compiling the component again")
+            }
         }
         let began = Progress::compiling(service, bytes.len());
         let compiled = if let Some(program) = self.compiler {
@@ -52,7 +54,7 @@ impl Compilation<'_> {
         let (component, stored) = loaded.await??;
         self.progress.compiled(service, began);
         if let Err(error) = stored {
-            tracing::warn!(service, %error, "compiled code was not stored: the next start compiles the component again");
+            tracing::warn!(service, %error, "{service}: cannot store the compiled code, so the next start compiles the component again");
         }
         Ok(component)
     }
