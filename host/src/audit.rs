@@ -197,7 +197,7 @@ impl Audit {
 
 /// The audit log as one service uses it for one request.
 #[derive(Debug, Clone)]
-pub struct Teller {
+pub struct ServiceAudit {
     audit: Arc<Audit>,
     service: Arc<str>,
     source: Source,
@@ -206,7 +206,7 @@ pub struct Teller {
     limits: Arc<[RateLimit; EVENTS]>,
 }
 
-impl Teller {
+impl ServiceAudit {
     /// For a service, without a request.
     pub fn new(audit: Arc<Audit>, service: Arc<str>) -> Self {
         let limits = std::array::from_fn(|_| RateLimit::new(SERVICE_EVENTS_PER_MINUTE, 60));
@@ -215,7 +215,7 @@ impl Teller {
 
     /// The same service, for a request.
     #[must_use]
-    pub fn about(&self, source: &Source) -> Self {
+    pub fn for_request(&self, source: &Source) -> Self {
         Self { source: source.clone(), ..self.clone() }
     }
 

@@ -250,12 +250,12 @@ fn unwritten(lines: &[Value]) -> u64 {
 async fn six_hundred_tokens_are_written_per_minute_and_hide_no_other_event() {
     let (folder, clock) = (folder(), Clock::default());
     let audit = Audit::open(folder.path(), clock.clone(), u64::MAX).unwrap();
-    let [auth, other] = ["auth", "other"].map(|service| Teller::new(audit.clone(), service.into()));
+    let [auth, other] = ["auth", "other"].map(|service| ServiceAudit::new(audit.clone(), service.into()));
     let next_minute = || clock.shift(60 - i64::try_from(clock.unix_seconds() % 60).unwrap());
     for _ in 0..2 {
         next_minute();
         for _ in 0..1000 {
-            auth.about(&Source::default()).tell(Event::TokenCreated, Some("marta"), Some("s-1"));
+            auth.for_request(&Source::default()).tell(Event::TokenCreated, Some("marta"), Some("s-1"));
         }
     }
     auth.tell(Event::LoginFail, Some("paul"), None);

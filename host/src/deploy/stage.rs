@@ -10,7 +10,7 @@ use super::digest::hex;
 use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check};
-use crate::audit::Teller;
+use crate::audit::ServiceAudit;
 use crate::engine;
 use crate::guest::{Grants, Providers};
 use crate::manifest::{Manifest, PlainAccess, Service};
@@ -111,7 +111,7 @@ impl Stage<'_> {
             storage: self.platform.storages.get(self.name).cloned(),
             tokens: self.platform.tokens.clone(),
             passwords: self.platform.passwords.clone(),
-            audit: Teller::new(self.platform.audit.clone(), self.name.into()),
+            audit: ServiceAudit::new(self.platform.audit.clone(), self.name.into()),
         };
         Parts {
             service: self.name.into(),

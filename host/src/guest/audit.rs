@@ -19,9 +19,9 @@ pub(super) const INTERFACE: Interface = Interface {
 impl wit::Host for Guest {
     async fn tell(&mut self, event: wit::Event, subject: String) -> wasmtime::Result<()> {
         // Events of a probe are ignored instead of refused, because a probe is not the request of a caller.
-        let Some(teller) = &self.grants.audit else { return Ok(()) };
+        let Some(audit) = &self.grants.audit else { return Ok(()) };
         if self.audit_events >= MAX_EVENTS {
-            teller.miss();
+            audit.miss();
             return Ok(());
         }
         self.audit_events += 1;
@@ -32,7 +32,7 @@ impl wit::Host for Guest {
             wit::Event::AuthnTokenReuse => Event::TokenReuse,
             wit::Event::AuthnPasswordChange => Event::PasswordChange,
         };
-        teller.tell(event, Some(&subject), None);
+        audit.tell(event, Some(&subject), None);
         Ok(())
     }
 }

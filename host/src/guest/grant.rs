@@ -12,7 +12,7 @@ use wasmtime::component::Linker;
 
 use super::interface::Interface;
 use super::{Guest, audit, passwords, storage, token_verifier, tokens};
-use crate::audit::{Source, Teller};
+use crate::audit::{ServiceAudit, Source};
 use crate::passwords::Passwords;
 use crate::tokens::{Session, Tokens};
 
@@ -117,7 +117,7 @@ pub struct Providers {
     /// The threads that hash passwords.
     pub passwords: Arc<Passwords>,
     /// The audit log, in the service's name.
-    pub audit: Teller,
+    pub audit: ServiceAudit,
 }
 
 /// The state behind the host interfaces of one service or one request. A grant that is missing is none.
@@ -132,7 +132,7 @@ pub struct Grants {
     /// Password hashing.
     pub passwords: Option<Arc<Passwords>>,
     /// Used by `audit`, and by `tokens` to record issued tokens and ended sessions.
-    pub audit: Option<Teller>,
+    pub audit: Option<ServiceAudit>,
 }
 
 impl Grants {
@@ -151,7 +151,7 @@ impl Grants {
     /// The state for one request. Its audit events name the source of the request.
     #[must_use]
     pub fn for_request(&self, session: Option<&Session>, source: &Source) -> Self {
-        let audit = self.audit.as_ref().map(|teller| teller.about(source));
+        let audit = self.audit.as_ref().map(|audit| audit.for_request(source));
         Self { session: session.cloned(), audit, ..self.clone() }
     }
 

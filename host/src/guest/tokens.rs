@@ -22,8 +22,8 @@ impl Guest {
     }
 
     fn record_event(&self, event: Event, subject: Option<&str>, session: &str) {
-        if let Some(teller) = &self.grants.audit {
-            teller.tell(event, subject, Some(session));
+        if let Some(audit) = &self.grants.audit {
+            audit.tell(event, subject, Some(session));
         }
     }
 }
