@@ -183,7 +183,7 @@ async fn the_log_has_path_and_client_even_without_a_route_and_for_the_operator()
 #[tokio::test]
 async fn the_log_readyz_and_the_metrics_report_how_memory_is_reset() {
     let mut program = Program::start().await;
-    let chosen = "chose how the memory of freed instances is reset";
+    let chosen = "chose the method that resets the memory of freed instances";
     let line = program.until_logged(|line| line["message"] == chosen).await;
     let (reset, reason) = (line["reset"].as_str().unwrap(), line["reason"].as_str().unwrap());
     assert!(["written pages", "whole memory"].contains(&reset) && !reason.is_empty(), "{line}");

@@ -86,7 +86,7 @@ async fn a_start_with_signers_accepts_only_components_that_one_of_them_signed() 
     assert!(other.contains(&file) && other.contains("which is not in `signers`"), "{other}");
     std::fs::write(bench.component(), variant("good-2")).unwrap();
     let changed = bench.complaint(&["one", "two"]).await;
-    assert!(changed.contains(&file) && changed.contains("a file of another sha256"), "{changed}");
+    assert!(changed.contains(&file) && changed.contains("a file with another sha256"), "{changed}");
     bench.sign("two", 1);
     let stand = Stand { shop: Shop::with(bench.manifest(&["one", "two"])).await };
     stand.serves(&digest(&variant("good-2"))).await;
@@ -106,11 +106,11 @@ async fn a_component_with_an_invalid_signature_is_refused_with_the_reason() {
     let flipped = good.line().replacen("\"version\":6", "\"version\":7", 1);
     let wrong = [
         (String::new(), "the component: its signature is not the one line that `comptoir sign` writes"),
-        (flipped, "or was changed since"),
+        (flipped, "or was changed afterwards"),
         (line(bench.signature("two", &new, 6)), "which is not in `signers`"),
         (line(one.sign("auth", &digest(&new), 6, now + DAY)), "its signature is for the service `auth`"),
         (line(one.sign("variant", &digest(&new), 6, now - 1)), "its signature expired at 20"),
-        (line(bench.signature("one", &variant("good-3"), 6)), "a file of another sha256"),
+        (line(bench.signature("one", &variant("good-3"), 6)), "a file with another sha256"),
         (line(bench.signature("one", &new, 4)), "has version 4, but the host has already accepted version 5"),
         (line(bench.signature("one", &new, 5)), "has version 5, but the host has already accepted version 5"),
     ];
@@ -129,7 +129,7 @@ async fn a_component_with_an_invalid_signature_is_refused_with_the_reason() {
     let mut flipped = new.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let answer = stand.send_signed(flipped, good.line()).await;
-    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "a file of another sha256");
+    refuses(&answer, 422, "DEPLOY_REFUSED", "verified", "a file with another sha256");
     stand.serves(&old).await;
     stand.send_signed(new.clone(), good.line()).await.succeeds(200);
     stand.serves(&digest(&new)).await;
