@@ -108,7 +108,7 @@ impl Host {
         let (stop, stopping) = watch::channel(false);
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners, stopping, metrics.clone());
-        let operators_connections = connections.of_operator(listeners);
+        let operators_connections = connections.for_admin_listener(listeners);
         let hosts = Hosts::new(&listeners.hosts);
         let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics, hosts);
         bound.listen()?.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));

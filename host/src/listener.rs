@@ -99,7 +99,7 @@ impl Connections {
     }
 
     /// The connections of the admin listener. Its limits are separate, so that a flood of clients cannot lock the operator out.
-    pub fn of_operator(&self, listeners: &Listeners) -> Self {
+    pub fn for_admin_listener(&self, listeners: &Listeners) -> Self {
         let all = |total| Limit { total, each: total };
         let limits = Limits {
             connections: all(ADMIN_CONNECTIONS),

@@ -26,7 +26,7 @@ pub(super) struct Activity {
     /// When an exchange last began or stopped to wait for the host.
     turned: AtomicU64,
     /// When the client last received bytes.
-    taken: AtomicU64,
+    delivered: AtomicU64,
     /// When the head that is being read began, plus 1. 0 between requests.
     head: AtomicU64,
     /// Whether a request has arrived on the connection.
@@ -52,7 +52,7 @@ impl Activity {
             opened: Instant::now(),
             working: AtomicUsize::new(0),
             turned: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
             head: AtomicU64::new(0),
             requested: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
@@ -82,7 +82,7 @@ impl Activity {
     pub(super) fn sent(&self, blocked: bool) {
         self.blocked.store(blocked, Ordering::Relaxed);
         if !blocked {
-            self.taken.store(self.now(), Ordering::Relaxed);
+            self.delivered.store(self.now(), Ordering::Relaxed);
         }
     }
 
@@ -155,10 +155,10 @@ impl Activity {
             return None;
         }
         let of = |moment: &AtomicU64| moment.load(Ordering::Relaxed);
-        let taken = of(&self.turned).max(of(&self.taken));
-        let since = if self.multiplexed.load(Ordering::Relaxed) { of(&self.turned) } else { taken };
+        let delivered = of(&self.turned).max(of(&self.delivered));
+        let since = if self.multiplexed.load(Ordering::Relaxed) { of(&self.turned) } else { delivered };
         let (since, time) = match of(&self.head) {
-            _ if self.is_blocked() => (taken, times.head),
+            _ if self.is_blocked() => (delivered, times.head),
             0 => (since, times.idle),
             // Before the first request, sent bytes are the TLS handshake and no response.
             head if !self.requested.load(Ordering::Relaxed) => (head - 1, times.head),

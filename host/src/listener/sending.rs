@@ -61,12 +61,12 @@ pub(super) struct Sending {
 }
 
 /// Bytes of a response in memory, which count for their client until they are dropped.
-struct Untaken {
+struct CountedChunk {
     bytes: Bytes,
     _share: Share,
 }
 
-impl AsRef<[u8]> for Untaken {
+impl AsRef<[u8]> for CountedChunk {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -83,7 +83,7 @@ impl Sending {
             return bytes;
         }
         let share = self.client.hold(Kind::Responses, bytes.len());
-        Bytes::from_owner(Untaken { bytes, _share: share })
+        Bytes::from_owner(CountedChunk { bytes, _share: share })
     }
 
     /// The next piece of a chunk. The last byte is a piece of its own.
