@@ -120,7 +120,7 @@ async fn a_component_of_wasi_0_3_cannot_reuse_instances() {
         Ok(_) => panic!("the host starts"),
         Err(error) => format!("{error:#}"),
     };
-    assert!(refused.contains("answer one request each: take `reuse` out of [services.plain]"), "{refused}");
+    assert!(refused.contains("answers only one request: remove `reuse` from [services.plain]"), "{refused}");
 }
 
 /// The same component with another digest, because a custom section is added.

@@ -127,7 +127,7 @@ async fn a_failing_command_states_the_reason_and_the_next_step() {
     let admin = stand.shop.addresses().admin.to_string();
     let elsewhere = files.path().to_str().unwrap();
     let closed = complaint(&run(&["status", "--admin", &admin, "--data", elsewhere]).await);
-    assert!(closed.contains("admin.token: name the host's data folder with --data"), "{closed}");
+    assert!(closed.contains("admin.token: pass the host's data folder with --data"), "{closed}");
 }
 
 /// Runs a command with this stdout.
