@@ -1,4 +1,4 @@
-//! What the host does for auth alone: passwords, tokens, randomness, the audit log, and the time to the millisecond.
+//! Host interfaces that only auth imports: passwords, tokens, randomness, the audit log, and a clock in milliseconds.
 
 #[cfg(not(test))]
 use bindings::comptoir::platform::{audit, passwords, token_verifier, tokens};
@@ -13,7 +13,7 @@ pub(crate) use bindings::comptoir::platform::tokens::{AccessToken, Error as Toke
 
 use crate::model;
 #[cfg(test)]
-use crate::stand_in::{audit, passwords, random, token_verifier, tokens, wall_clock};
+use crate::test_host::{audit, passwords, random, token_verifier, tokens, wall_clock};
 
 mod bindings {
     #![allow(
@@ -55,70 +55,72 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-/// 256 bits that nobody can guess, in base64url.
+/// A new secret: 256 random bits in base64url.
 pub(crate) fn secret() -> String {
     model::base64url(&random::get_random_bytes(32))
 }
 
-/// 128 bits that no other call gives, in base64url.
+/// A new unique id: 128 random bits in base64url.
 pub(crate) fn unique_id() -> String {
     model::base64url(&random::get_random_bytes(16))
 }
 
-/// How many characters a new password must have, as the operator wants it.
+/// Minimum length of a new password in characters. The operator sets it.
 pub(crate) fn minimum_length() -> u32 {
     passwords::minimum_length()
 }
 
-/// Hashes a password that the policy accepted.
+/// Hashes a password that the password policy accepted.
 ///
 /// # Errors
-/// 503 while too many others wait.
+/// 503 if the host's password queue is full.
 pub(crate) fn hash(password: &str) -> Result<String, Failure> {
     passwords::hash(password).map_err(|error| match error {
         PasswordError::Busy(seconds) => busy(seconds),
-        PasswordError::TooLong => Failure::internal("the host hashes less than the password policy accepts"),
+        PasswordError::TooLong => Failure::internal("the password policy accepted a password too long for the host"),
     })
 }
 
-/// Checks a password. Without a hash it takes as long and says no.
+/// Checks a password against a hash. Without a hash it takes the same time and does not match.
 pub(crate) fn verify(password: &str, hash: Option<&str>) -> Result<Verdict, PasswordError> {
     passwords::verify(password, hash)
 }
 
-/// An access token for a session.
+/// Issues an access token for a session.
 pub(crate) fn issue(username: &str, role: &str, session: &str) -> Result<AccessToken, TokenError> {
     tokens::issue(username, role, session)
 }
 
-/// Ends a session: from here on each of its access tokens is refused everywhere.
+/// Ends a session: from now on the host refuses all of its access tokens.
 ///
 /// # Errors
-/// 503 when the host cannot record it; then nothing ended.
+/// 503 if the host cannot record it. Then the session goes on.
 pub(crate) fn revoke(session: &str) -> Result<(), Failure> {
     tokens::revoke(session).map_err(token_failure)
 }
 
-/// Has the host's audit log say what happened to somebody.
-pub(crate) fn tell(event: Event, subject: &str) {
+/// Writes a line to the host's audit log. The subject is a username, or what a client sent as one.
+pub(crate) fn audit(event: Event, subject: &str) {
     audit::tell(event, subject);
 }
 
-/// What a token stands for, if it is good now.
+/// The claims of an access token. None if the gate would refuse the token.
 pub(crate) fn claims(token: &str) -> Option<Claims> {
     token_verifier::verify(token)
 }
 
-/// What a client is told when the host has no token for it.
+/// The response if the host issues no token.
 pub(crate) fn token_failure(error: TokenError) -> Failure {
     match error {
-        TokenError::Unavailable => Failure::unavailable("SERVICE_BUSY", "Tokens cannot be had just now.", 1),
-        TokenError::SessionEnded => Failure::internal("a session ended before it began"),
-        TokenError::Invalid(claim) => Failure::internal(format_args!("a claim was refused: {claim}")),
+        TokenError::Unavailable => {
+            Failure::unavailable("SERVICE_BUSY", "The host cannot issue or revoke tokens now. Try again.", 1)
+        }
+        TokenError::SessionEnded => Failure::internal("the host says that a new session has already ended"),
+        TokenError::Invalid(claim) => Failure::internal(format_args!("the host refused a token claim: {claim}")),
     }
 }
 
-/// What a client is told while too many passwords wait to be hashed.
+/// 503: the host's password queue is full.
 pub(crate) fn busy(retry_after_seconds: u32) -> Failure {
-    Failure::unavailable("SERVICE_BUSY", "Too many are logging in just now.", retry_after_seconds.max(1))
+    Failure::unavailable("SERVICE_BUSY", "Too many users are logging in. Try again.", retry_after_seconds.max(1))
 }

@@ -1,12 +1,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
-//! Auth: who somebody is, and for how long.
+//! Auth: the service that keeps logins and sessions.
 //!
-//! Keeps logins, sessions and the digests of refresh tokens. Passwords are hashed and access tokens signed by the host:
-//! auth sees no key, and no password outlives its request. Profiles are user's: auth has them made with a login, and user
-//! has logins ended with a profile.
+//! It stores password hashes, sessions and digests of refresh tokens. The host hashes passwords and signs access tokens, so
+//! auth never sees a signing key, and keeps no password after its request. The service user keeps profiles: auth asks it to
+//! create one with each login, and user asks auth to delete the login with its profile.
 //!
-//! This file speaks HTTP. `login`, `session`, `register`, `password` and `operator` do what is asked, as `model` decides,
-//! with what `rows` stores and `host` computes.
+//! This file handles HTTP. `login`, `session`, `register`, `password` and `operator` do the work of the routes. `model`
+//! decides, `rows` runs SQL, and `host` calls the host.
 
 mod login;
 mod operator;
@@ -20,7 +20,7 @@ mod host;
 mod rows;
 
 #[cfg(test)]
-mod stand_in;
+mod test_host;
 #[cfg(test)]
 mod tests;
 
@@ -67,7 +67,7 @@ fn log_in(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let (username, password) = credentials(&body)?;
     let pair = login::log_in(username, &Password::new(password), request.client_address())?;
-    // The success gave the account all of its attempts again.
+    // The success reset the account's counter, so all attempts are left.
     let (policy, unused) = (login::policy(), LOGIN.unused());
     Ok(Response::ok(&pair).with_header("ratelimit-policy", policy).with_header("ratelimit", unused))
 }
@@ -86,7 +86,7 @@ fn verify(request: &Request) -> Result<Response, Failure> {
 }
 
 fn log_out(request: &Request) -> Result<Response, Failure> {
-    // No body, or one that says nothing, means the caller's own session.
+    // Without a body or without a refresh token, the caller's own session ends.
     let body = request.json_object(MISSING_TOKEN).unwrap_or_default();
     session::log_out(request.user()?, text(&body, "refresh_token"))?;
     Ok(Response::message("You are logged out."))
@@ -96,7 +96,7 @@ fn change_password(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_CREDENTIALS)?;
     let [current, new] = ["current", "new"].map(|key| required(&body, key, MISSING_CREDENTIALS));
     password::change(request, &Password::new(current?), &Password::new(new?))?;
-    Ok(Response::message("Your password was changed. Your other sessions are ended."))
+    Ok(Response::message("Your password was changed. Your other sessions have ended."))
 }
 
 fn sessions(request: &Request) -> Result<Response, Failure> {
@@ -104,10 +104,10 @@ fn sessions(request: &Request) -> Result<Response, Failure> {
 }
 
 fn end_session(request: &Request) -> Result<Response, Failure> {
-    // An id that cannot be decoded is no session's.
+    // No session has an id that cannot be decoded.
     let id = request.param("id").unwrap_or_default();
     session::end_one(request.user()?, &id)?;
-    Ok(Response::message("The session is ended."))
+    Ok(Response::message("The session has ended."))
 }
 
 fn end_sessions(request: &Request) -> Result<Response, Failure> {
@@ -115,10 +115,10 @@ fn end_sessions(request: &Request) -> Result<Response, Failure> {
         None | Some("global") => Scope::Global,
         Some("others") => Scope::Others,
         Some("local") => Scope::Local,
-        Some(_) => return Err(Failure::bad_request("INVALID_SCOPE", "scope is local, others or global.")),
+        Some(_) => return Err(Failure::bad_request("INVALID_SCOPE", "scope must be local, others or global.")),
     };
     session::end_several(request.user()?, scope)?;
-    Ok(Response::message("The sessions are ended."))
+    Ok(Response::message("The sessions have ended."))
 }
 
 fn register(request: &Request) -> Result<Response, Failure> {
@@ -139,7 +139,7 @@ fn make_login(request: &Request) -> Result<Response, Failure> {
         Some(JsonValue::Object(profile)) => profile,
         _ => JsonObject::new(),
     };
-    // Whoever sends a password wants a login, so an empty one is refused by the policy like any short one.
+    // A missing password counts as an empty one, which the password policy refuses.
     let [username, password] = ["username", "password"].map(|key| body.get(key).and_then(JsonValue::as_str));
     let (username, password) = (username.unwrap_or_default(), Password::new(password.unwrap_or_default()));
     let wanted = Wanted { username, password, profile, key: None, address: None };
@@ -147,11 +147,11 @@ fn make_login(request: &Request) -> Result<Response, Failure> {
 }
 
 fn end_login(request: &Request) -> Result<Response, Failure> {
-    // A name that cannot be decoded is nobody's.
+    // No login has a name that cannot be decoded.
     if let Some(username) = request.param("username") {
         operator::end_login(&username)?;
     }
-    Ok(Response::message("The login is gone."))
+    Ok(Response::message("The login was deleted."))
 }
 
 fn operator(_: &Request) -> Result<Response, Failure> {
@@ -168,7 +168,7 @@ fn credentials(body: &JsonObject) -> Result<(&str, &str), Failure> {
     Ok((required(body, "username", MISSING_CREDENTIALS)?, required(body, "password", MISSING_CREDENTIALS)?))
 }
 
-/// The email address of a registration, as a profile has it.
+/// The profile fields of a registration: the email address, if there is one.
 fn email(body: &JsonObject) -> Result<JsonObject, Failure> {
     let mut profile = JsonObject::new();
     match body.get("email") {
@@ -176,16 +176,16 @@ fn email(body: &JsonObject) -> Result<JsonObject, Failure> {
         Some(JsonValue::String(email)) if email::is_valid(email) => {
             profile.insert("email".to_owned(), email.as_str().into());
         }
-        Some(_) => return Err(register::creation_failed("This is no email address.".to_owned())),
+        Some(_) => return Err(register::creation_failed("The field email must be an email address.".to_owned())),
     }
     Ok(profile)
 }
 
-/// A member that is a text and not empty.
+/// A member of the body that is a non-empty string.
 fn text<'a>(body: &'a JsonObject, key: &str) -> Option<&'a str> {
     body.get(key).and_then(JsonValue::as_str).filter(|text| !text.is_empty())
 }
 
 fn required<'a>(body: &'a JsonObject, key: &str, code: &'static str) -> Result<&'a str, Failure> {
-    text(body, key).ok_or_else(|| Failure::bad_request(code, format!("The text {key} is missing.")))
+    text(body, key).ok_or_else(|| Failure::bad_request(code, format!("The field {key} is missing.")))
 }

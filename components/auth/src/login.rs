@@ -1,4 +1,4 @@
-//! The way in: a name and a password become a session.
+//! Login: exchanges a username and a password for a session.
 
 use kit::storage::{self, Transaction};
 use kit::{Failure, Quota};
@@ -11,41 +11,45 @@ use crate::rows::logins::Login;
 use crate::rows::{attempts, logins};
 use crate::session::{self, TokenPair};
 
-/// Logs somebody in. The answer does not depend on whether the name exists: neither what it says nor what it costs.
+/// Logs a user in.
+///
+/// A failure looks the same for known and unknown names, in its text and in the work that it costs.
 ///
 /// # Errors
-/// 401 `INVALID_CREDENTIALS`, 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
+/// 401 `INVALID_CREDENTIALS`, 429 `TOO_MANY_ATTEMPTS`, and 503 if the host's password queue is full.
 pub(crate) fn log_in(name: &str, password: &Password<'_>, address: Option<&str>) -> Result<TokenPair, Failure> {
     let now = host::now_ms();
-    // What cannot be a username is nobody's, and is counted as it is.
+    // A text that cannot be a username matches no login. Its attempts count under the text itself.
     let key = Username::parse(name).map_or_else(|_| name.to_owned(), |name| name.key().to_owned());
     let subjects = subjects(&key, address);
     let attempt = count_attempt(&subjects, &key, now)?;
     let Some((login, verdict)) = check_password(attempt, name, password, &subjects)? else {
         return Err(invalid_credentials());
     };
-    // If the hasher is too busy for a better hash, the old one does until the next login.
+    // If the password queue is full, the outdated hash stays until the next login.
     let better_hash = if verdict.outdated { host::hash(password.prepared()).ok() } else { None };
     let (session, pair) = session::begin(&login, now)?;
 
     let tx = storage::begin()?;
-    // The login may have ended, or changed its password, while the hash was computed.
+    // Meanwhile, another request may have deleted the login or changed its password.
     if !logins::confirm(&tx, &login, better_hash.as_deref())? {
-        host::tell(Event::AuthnLoginFail, name);
+        host::audit(Event::AuthnLoginFail, name);
         return Err(invalid_credentials());
     }
     let surplus = session.open(&tx)?;
     count_success(&tx, &subjects)?;
     tx.commit()?;
-    host::tell(Event::AuthnLoginSuccess, &login.username);
+    host::audit(Event::AuthnLoginSuccess, &login.username);
     session::end_surplus(&surplus);
     Ok(pair)
 }
 
-/// The login of a name, if the password is right. It counts as an attempt to log in, so that nobody guesses more here than there.
+/// Checks a username and a password without opening a session. None if they do not match.
+///
+/// Counts as a login attempt, so other routes give an attacker no additional guesses.
 ///
 /// # Errors
-/// 429 `TOO_MANY_ATTEMPTS`, and 503 while too many passwords wait to be hashed.
+/// 429 `TOO_MANY_ATTEMPTS`, and 503 if the host's password queue is full.
 pub(crate) fn authenticate(
     name: &Username,
     password: &Password<'_>,
@@ -62,21 +66,21 @@ pub(crate) fn authenticate(
     Ok(Some(login))
 }
 
-/// Whose attempt it is.
+/// The counters of an attempt: the account's, and the client network's.
 fn subjects(key: &str, address: Option<&str>) -> Vec<Subject> {
     let account = Subject::Account(key.to_owned());
     [account].into_iter().chain(address.and_then(Subject::of_address)).collect()
 }
 
-/// An attempt that was counted.
+/// A counted attempt.
 struct Attempt {
-    /// Whom it is for, if there is such a login.
+    /// The login of the name. None for an unknown name.
     login: Option<Login>,
-    /// Those for whom it is the last one for a while, unless it succeeds.
+    /// Subjects that this attempt locks if it fails.
     last_of: Vec<Subject>,
 }
 
-/// Counts an attempt before it is evaluated, and finds the login that it is for.
+/// Counts an attempt and finds the login. This comes before the password check.
 fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Attempt, Failure> {
     let tx = storage::begin()?;
     let mut last_of = Vec::new();
@@ -93,7 +97,7 @@ fn count_attempt(subjects: &[Subject], key: &str, now: i64) -> Result<Attempt, F
     Ok(Attempt { login, last_of })
 }
 
-/// The login and what was found, if the password is right. As much work if there is no login.
+/// The login, if the password matches. An unknown name costs the same work.
 fn check_password(
     Attempt { login, last_of }: Attempt,
     name: &str,
@@ -104,18 +108,19 @@ fn check_password(
     let verdict = verify(password, hash, subjects)?;
     let found = login.filter(|_| verdict.matches).map(|login| (login, verdict));
     if found.is_none() {
-        host::tell(Event::AuthnLoginFail, name);
+        host::audit(Event::AuthnLoginFail, name);
         for locked in last_of {
-            // Of a network the host knows the address, and the name that was tried last is not locked.
+            // A network lock names no account: the last name is not locked, and the host logs the address itself.
             let name = if matches!(locked, Subject::Account(_)) { name } else { "" };
-            host::tell(Event::AuthnLoginLock, name);
+            host::audit(Event::AuthnLoginLock, name);
         }
     }
     Ok(found)
 }
 
-/// Compares each form of a password with a hash until one matches. Which forms there are depends on the password alone, so the
-/// work tells nothing about the account.
+/// Compares each form of a password with a hash until one matches.
+///
+/// The number of forms depends only on the password, so the time reveals nothing about the account.
 fn verify(password: &Password<'_>, hash: Option<&str>, subjects: &[Subject]) -> Result<Verdict, Failure> {
     let mut is_evaluated = false;
     for form in password.forms() {
@@ -124,10 +129,10 @@ fn verify(password: &Password<'_>, hash: Option<&str>, subjects: &[Subject]) -> 
                 return Ok(Verdict { matches: true, outdated: outdated || form != password.prepared() });
             }
             Ok(_) => is_evaluated = true,
-            // The policy lets nobody have a password of this length.
+            // The password policy accepts no password this long, so it cannot match.
             Err(PasswordError::TooLong) => {}
             Err(PasswordError::Busy(seconds)) => {
-                // An attempt stays counted if one form was compared: it was a guess.
+                // If the host compared one form, the attempt was a guess and stays counted.
                 if !is_evaluated {
                     give_back(subjects)?;
                 }
@@ -138,7 +143,7 @@ fn verify(password: &Password<'_>, hash: Option<&str>, subjects: &[Subject]) -> 
     Ok(Verdict { matches: false, outdated: false })
 }
 
-/// Uncounts an attempt that was not evaluated.
+/// Takes an attempt back that the host did not evaluate.
 fn give_back(subjects: &[Subject]) -> Result<(), Failure> {
     let tx = storage::begin()?;
     for subject in subjects {
@@ -147,7 +152,9 @@ fn give_back(subjects: &[Subject]) -> Result<(), Failure> {
     Ok(tx.commit()?)
 }
 
-/// Clears the account. An address keeps its failures: its owner may have one good login and guess at others.
+/// Resets the account's counter after a success, and takes back the address's attempt.
+///
+/// The address keeps its failures, because an attacker may own one account and guess at others.
 fn count_success(tx: &Transaction, subjects: &[Subject]) -> storage::Result<()> {
     for subject in subjects {
         match subject {
@@ -165,12 +172,12 @@ fn give_back_one(tx: &Transaction, subject: &Subject) -> storage::Result<()> {
     }
 }
 
-/// How often somebody may try, for `RateLimit-Policy`.
+/// The value of `RateLimit-Policy` for login attempts.
 pub(crate) fn policy() -> String {
     Quota::policy(&[LOGIN, NETWORK])
 }
 
-/// What a client is told of a name and a password that do not belong together.
+/// 401: the username or the password is wrong.
 pub(crate) fn invalid_credentials() -> Failure {
     Failure::unauthorized("INVALID_CREDENTIALS", "The username or the password is wrong.")
         .with_header("ratelimit-policy", policy())
@@ -178,7 +185,7 @@ pub(crate) fn invalid_credentials() -> Failure {
 
 fn too_many(refusal: TooMany) -> Failure {
     let TooMany { quota, retry_after_seconds } = refusal;
-    Failure::new(429, "TOO_MANY_ATTEMPTS", "There were too many attempts to log in. Try again later.")
+    Failure::new(429, "TOO_MANY_ATTEMPTS", "Too many login attempts. Try again later.")
         .retry_after(retry_after_seconds)
         .with_header("ratelimit-policy", policy())
         .with_header("ratelimit", quota.used_up(retry_after_seconds))

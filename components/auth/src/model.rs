@@ -1,6 +1,6 @@
-//! What auth decides, from plain values. Knows neither HTTP nor storage, reads no clock and rolls no dice.
+//! Auth's decisions, as pure functions. No HTTP, no storage, no clock, no randomness.
 //!
-//! Instants are milliseconds since 1970-01-01 UTC.
+//! Times are milliseconds since 1970-01-01 UTC.
 
 pub(crate) mod password;
 pub(crate) mod refresh_token;
@@ -10,7 +10,7 @@ pub(crate) mod throttle;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 in base64url, 43 characters: what is stored of a secret.
+/// SHA-256 in base64url, 43 characters. Auth stores digests instead of secrets.
 pub(crate) fn digest(text: &str) -> String {
     base64url(&Sha256::digest(text.as_bytes()))
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64url_gives_the_vectors_of_rfc_4648_without_padding() {
+    fn base64url_matches_the_vectors_of_rfc_4648() {
         for (bytes, text) in
             [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
         {

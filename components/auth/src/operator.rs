@@ -1,4 +1,4 @@
-//! The operator's own login, for the host and its command line.
+//! The operator's login, and the deletion of any login. The host, its command line and user call these.
 
 #[cfg(not(test))]
 use kit::peer;
@@ -12,26 +12,27 @@ use crate::register::USER;
 use crate::rows::logins;
 use crate::session;
 #[cfg(test)]
-use crate::stand_in::peer;
+use crate::test_host::peer;
 
-/// What the host asks before it listens where others can reach it.
+/// State of the operator's login. The host reads it before it listens on a public address.
 #[derive(Debug, Serialize)]
 pub(crate) struct Operator {
     username: &'static str,
-    /// Whether the password is the one that everybody knows.
+    /// Whether the login still has the seeded password, which everybody knows.
     development: bool,
 }
 
-/// The operator's login as it is.
+/// Reads the state of the operator's login.
 pub(crate) fn operator() -> Result<Operator, Failure> {
     Ok(Operator { username: OPERATOR, development: logins::operator_is_seeded()? })
 }
 
-/// Gives the operator a password of their own, and ends the sessions that the old one began. Makes the operator's login and
-/// profile again if they were deleted.
+/// Sets the operator's password and ends all of the operator's sessions.
+///
+/// Creates the operator's login and profile again if they were deleted. Can be repeated.
 ///
 /// # Errors
-/// 400 `PASSWORD_REFUSED` for one that the policy refuses; 409 or 503 if the profile cannot be made. It may be called again.
+/// 400 `PASSWORD_REFUSED` if the policy refuses the password. 409 or 503 if user cannot create the profile.
 pub(crate) fn set_password(password: &Password<'_>) -> Result<Operator, Failure> {
     password::check(password, OPERATOR, host::minimum_length())
         .map_err(|refused| Failure::bad_request("PASSWORD_REFUSED", refused.to_string()))?;
@@ -39,37 +40,37 @@ pub(crate) fn set_password(password: &Password<'_>) -> Result<Operator, Failure>
     let tx = storage::begin()?;
     let login_id = logins::set_operator_hash(&tx, &hash, host::now_ms())?;
     tx.commit()?;
-    host::tell(Event::AuthnPasswordChange, OPERATOR);
-    // From here on nobody begins a session with the old password, so these are the last.
+    host::audit(Event::AuthnPasswordChange, OPERATOR);
+    // After the commit, the old password opens no further session. So this ends all of them.
     session::end_all(login_id)?;
     restore_profile()?;
     operator()
 }
 
-/// Has user make the operator's profile if there is none.
+/// Asks user to create the operator's profile if it is missing.
 fn restore_profile() -> Result<(), Failure> {
     match peer::call(USER, Method::Put, "/internal/operator", None)? {
         (200 | 201, _) => Ok(()),
         (409, _) => Err(Failure::conflict(
             "USERNAME_TAKEN",
-            "The operator has the new password but no profile, because another profile has a name that looks alike. Start \
-             without a new password, log in and delete that profile.",
+            "The operator's password was set, but the operator has no profile: another profile has a name that looks alike. \
+             Start without a new password, log in and delete that profile.",
         )),
         (status, _) => {
-            eprintln!("{USER} answered {status} when asked for the operator's profile");
-            Err(Failure::unavailable("SERVICE_BUSY", "The operator's profile could not be made just now.", 1))
+            eprintln!("cannot create the operator's profile: {USER} answered {status}");
+            Err(Failure::unavailable("SERVICE_BUSY", "The operator's profile cannot be created now. Try again.", 1))
         }
     }
 }
 
-/// Ends a login and all of its sessions, or finds that there is none. May be called again after it broke off.
+/// Deletes a login and all of its sessions. Succeeds if there is no such login.
 ///
 /// # Errors
-/// 409 `LAST_ADMIN` if no other administrator could log in afterwards. 503 when it broke off: the login lets nobody in any more,
-/// but its name is not free yet.
+/// 409 `LAST_ADMIN` if no other administrator can log in. 503 if not all sessions could be deleted: then the login gives no
+/// access any more, but its name is still taken. Repeating the call finishes the deletion.
 pub(crate) fn end_login(username: &str) -> Result<(), Failure> {
     let tx = storage::begin()?;
-    // Looked at with the writer held, so of two administrators who delete each other one stays.
+    // Check while holding the writer. So if two administrators delete each other, one stays.
     if logins::is_last_admin(&tx, username)? {
         return Err(Failure::conflict("LAST_ADMIN", "This is the last administrator who can log in."));
     }

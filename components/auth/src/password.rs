@@ -1,4 +1,4 @@
-//! A user's own password, changed by those who know the current one.
+//! Changing one's own password, which requires the current one.
 
 use kit::storage;
 use kit::{Failure, Request};
@@ -11,11 +11,11 @@ use crate::register::creation_failed;
 use crate::rows::logins;
 use crate::session::{self, Scope};
 
-/// Gives the caller another password and ends the caller's other sessions.
+/// Changes the caller's password and ends the caller's other sessions.
 ///
 /// # Errors
-/// 400 `CREATION_FAILED` if the policy refuses the new password. 401 `INVALID_CREDENTIALS` for a wrong current one, which counts as
-/// an attempt to log in; 429 after too many. 503 while too many passwords wait to be hashed.
+/// 400 `CREATION_FAILED` if the policy refuses the new password. 401 `INVALID_CREDENTIALS` for a wrong current password, which
+/// counts as a login attempt. 429 after too many attempts. 503 if the host's password queue is full.
 pub(crate) fn change(request: &Request, current: &Password<'_>, new: &Password<'_>) -> Result<(), Failure> {
     let caller = request.user()?;
     password::check(new, &caller.username, host::minimum_length())
@@ -26,19 +26,19 @@ pub(crate) fn change(request: &Request, current: &Password<'_>, new: &Password<'
     let hash = host::hash(new.prepared())?;
 
     let tx = storage::begin()?;
-    // A session ends before its login does. So if this one is open, the login of that name is still the caller's.
+    // Deleting a login ends its sessions first. So while this session is open, the login still belongs to the caller.
     request.check_session(&tx)?;
     if !logins::set_password(&tx, &login, &hash)? {
         return Err(login::invalid_credentials());
     }
     tx.commit()?;
-    host::tell(Event::AuthnPasswordChange, &login.username);
-    // From here on nobody begins a session with the old password, so these are the last.
+    host::audit(Event::AuthnPasswordChange, &login.username);
+    // After the commit, the old password opens no further session. So this ends all of them.
     session::end_several(caller, Scope::Others).map_err(|failure| {
-        eprintln!("a password was changed, but not all other sessions could be ended: {}", failure.message);
+        eprintln!("changed a password, but could not end all other sessions: {}", failure.message);
         Failure::unavailable(
             "SERVICE_BUSY",
-            "Your password was changed, but not all of your other sessions could be ended. Try DELETE \
+            "Your password was changed, but some of your other sessions are still open. End them with DELETE \
              /auth/sessions?scope=others.",
             1,
         )

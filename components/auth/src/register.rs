@@ -1,8 +1,8 @@
-//! Registration: a login here and a profile at user, both or neither.
+//! Registration: creates a login here and a profile at user, both or neither.
 //!
-//! The last step makes the login active. One that broke off before lets nobody in: [`crate::model::registration`] says who
-//! goes on with it. All that it may leave to be seen is a profile without a login, which the next registration of the name
-//! takes over and an administrator can delete.
+//! The last step activates the login, so a registration that fails halfway gives nobody access.
+//! [`crate::model::registration`] decides which request may continue it. Only a profile without a login can remain visible.
+//! The next registration of the name adopts that profile, or an administrator deletes it.
 
 #[cfg(not(test))]
 use kit::peer;
@@ -11,115 +11,118 @@ use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Method, Response};
 use username::Username;
 
 use crate::model::password::{self, Password};
-use crate::model::registration::{self, Answer, Once, Refused};
-use crate::rows::answers;
+use crate::model::registration::{self, Decision, KeyedRequest, Refused};
+use crate::rows::idempotency;
 use crate::rows::logins::{self, Claim};
 #[cfg(test)]
-use crate::stand_in::peer;
+use crate::test_host::peer;
 use crate::{host, login};
 
 /// The service that keeps profiles.
 pub(crate) const USER: &str = "user";
 
-/// Somebody who wants an account.
+/// A request for a new account.
 pub(crate) struct Wanted<'a> {
     pub(crate) username: &'a str,
     pub(crate) password: Password<'a>,
-    /// What the profile has besides the username.
+    /// Fields of the profile besides the username.
     pub(crate) profile: JsonObject,
-    /// By which the same request is known when it comes again.
+    /// Recognises a retry of the same request.
     pub(crate) key: Option<&'a IdempotencyKey>,
-    /// The client's, in whose name a guess at a password is counted.
+    /// The client's network address. Wrong passwords in retries count against it.
     pub(crate) address: Option<&'a str>,
 }
 
-/// What a registration begins with.
+/// Outcome of the first step.
 enum Start {
+    /// This request claimed the name.
     Claimed(Claimed),
-    /// It is there already, and was answered so.
-    Again(String),
+    /// The same request succeeded before, with this response body.
+    Replay(String),
 }
 
-/// A name that was claimed, and whether a profile may be there from an earlier attempt.
+/// A claimed name.
 struct Claimed {
     claim: Claim,
+    /// Whether an earlier attempt made the claim. Its profile may exist.
     taken_over: bool,
 }
 
-/// Makes a login and its profile, and gives what `answer` makes of the profile. With a key, the same request again gets the
-/// same answer and makes nothing.
+/// Creates a login and its profile. `respond` builds the response from the profile.
+///
+/// A retry with the same key gets the same response and creates nothing.
 ///
 /// # Errors
-/// 400 `CREATION_FAILED` for a name that is taken or refused and for a password that is refused; 503 when it broke off.
-/// For a key: 409 while the first request is worked on, 422 for another one, 429 for too many with a wrong password.
-pub(crate) fn register(wanted: Wanted<'_>, answer: fn(&JsonValue) -> Response) -> Result<Response, Failure> {
+/// 400 `CREATION_FAILED` for a name that is taken or refused, or a refused password. 503 if a step failed.
+/// For a key: 409 while the first request runs, 422 for another request, 429 after too many wrong passwords.
+pub(crate) fn register(wanted: Wanted<'_>, respond: fn(&JsonValue) -> Response) -> Result<Response, Failure> {
     let Wanted { username, password, profile, key, address } = wanted;
     let name = Username::of_new_account(username).map_err(|refused| creation_failed(refused.to_string()))?;
     password::check(&password, name.as_str(), host::minimum_length())
         .map_err(|refused| creation_failed(refused.to_string()))?;
     let email = profile.get("email").and_then(JsonValue::as_str);
-    let once = key.map(|key| Once::new(key.as_str(), &name, email));
-    let claimed = match claim(&name, once.as_ref())? {
+    let keyed = key.map(|key| KeyedRequest::new(key.as_str(), &name, email));
+    let claimed = match claim(&name, keyed.as_ref())? {
         Start::Claimed(claimed) => claimed,
-        Start::Again(body) if login::authenticate(&name, &password, address)?.is_some() => {
+        Start::Replay(body) if login::authenticate(&name, &password, address)?.is_some() => {
             return Ok(Response::replayed(201, body.into_bytes()));
         }
-        Start::Again(_) => return Err(IdempotencyKey::reused()),
+        Start::Replay(_) => return Err(IdempotencyKey::reused()),
     };
     let hash = host::hash(password.prepared()).inspect_err(|_| claimed.give_up())?;
-    let answer = answer(&make_profile(&name, &claimed, profile)?);
-    if claimed.activate(&hash, once.as_ref(), &answer).inspect_err(|_| claimed.release())? {
-        Ok(answer)
+    let response = respond(&create_profile(&name, &claimed, profile)?);
+    if claimed.activate(&hash, keyed.as_ref(), &response).inspect_err(|_| claimed.release())? {
+        Ok(response)
     } else {
-        // An administrator deleted the profile as soon as it was there.
+        // An administrator deleted the profile, and with it the claim, before the login was active.
         Err(taken())
     }
 }
 
-/// Keeps the name for this registration. Of any number at once, one gets it, and only that one's password is hashed.
-fn claim(name: &Username, once: Option<&Once<'_>>) -> Result<Start, Failure> {
+/// Claims the name. Of concurrent registrations one succeeds, and the host hashes only that one's password.
+fn claim(name: &Username, keyed: Option<&KeyedRequest<'_>>) -> Result<Start, Failure> {
     let now = host::now_ms();
-    // Most of what makes nothing is found so, without waiting for the writer.
-    if let Answer::Again { answer } = look(&Database, name, once, now)? {
-        return Ok(Start::Again(answer));
+    // The first look needs no writer. It finds most refusals and replays.
+    if let Decision::Replay { response } = look(&Database, name, keyed, now)? {
+        return Ok(Start::Replay(response));
     }
     let tx = storage::begin()?;
-    let (registration, taken_over) = match look(&tx, name, once, now)? {
-        Answer::Again { answer } => return Ok(Start::Again(answer)),
-        Answer::Claim => (host::unique_id(), false),
-        Answer::TakeOver { registration } => (registration, true),
+    let (registration, taken_over) = match look(&tx, name, keyed, now)? {
+        Decision::Replay { response } => return Ok(Start::Replay(response)),
+        Decision::Claim => (host::unique_id(), false),
+        Decision::TakeOver { registration } => (registration, true),
     };
     let claim = Claim { registration, claimed_at: now };
     let kept = if taken_over { logins::take_over(&tx, name, &claim) } else { logins::claim(&tx, name, &claim) };
     kept.map_err(taken_if_unique)?;
-    if let Some(once) = once {
-        answers::begin(&tx, once, &claim.registration, now)?;
+    if let Some(keyed) = keyed {
+        idempotency::begin(&tx, keyed, &claim.registration, now)?;
     }
     tx.commit()?;
     Ok(Start::Claimed(Claimed { claim, taken_over }))
 }
 
-/// What becomes of a registration, as things are.
-fn look(from: &impl Reads, name: &Username, once: Option<&Once<'_>>, now: i64) -> Result<Answer, Failure> {
-    // The holder first: whoever is seen to claim the name is then known by their key too.
+/// Decides from the stored rows how to continue.
+fn look(from: &impl Reads, name: &Username, keyed: Option<&KeyedRequest<'_>>, now: i64) -> Result<Decision, Failure> {
+    // Read the holder before its key: one transaction writes both, so a claim that is visible here has a visible key.
     let holder = logins::holder(from, name)?;
-    let known = match once {
-        Some(once) => answers::find(from, once, now)?.map(|known| (once, known)),
+    let stored = match keyed {
+        Some(keyed) => idempotency::find(from, keyed, now)?.map(|stored| (keyed, stored)),
         None => None,
     };
-    registration::answer(name, holder, known, now).map_err(|refused| match refused {
+    registration::decide(name, holder, stored, now).map_err(|refused| match refused {
         Refused::Taken => taken(),
         Refused::UnderWay => IdempotencyKey::in_use(),
         Refused::Reused => IdempotencyKey::reused(),
     })
 }
 
-/// Has user make the profile, or find the one that this registration made before.
-fn make_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -> Result<JsonValue, Failure> {
+/// Asks user to create the profile. User returns an existing profile of the same registration.
+fn create_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -> Result<JsonValue, Failure> {
     profile.insert("registration".to_owned(), claimed.claim.registration.as_str().into());
     profile.insert("username".to_owned(), name.as_str().into());
     let profile = JsonValue::Object(profile);
-    // Without an answer nobody knows whether there is a profile now.
+    // Without a response, the profile may or may not exist. So the claim stays, for the next registration to take over.
     let (status, mut answer) =
         peer::call(USER, Method::Post, "/internal/profiles", Some(&profile)).inspect_err(|_| claimed.release())?;
     match status {
@@ -134,28 +137,28 @@ fn make_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -> 
             Err(taken())
         }
         status => {
-            eprintln!("{USER} answered {status} when asked for a profile");
+            eprintln!("cannot create a profile: {USER} answered {status}");
             claimed.release();
-            Err(Failure::unavailable("SERVICE_BUSY", "The account could not be made just now.", 1))
+            Err(Failure::unavailable("SERVICE_BUSY", "The account cannot be created now. Try again.", 1))
         }
     }
 }
 
 impl Claimed {
-    /// Makes the claim a login, and keeps the answer for the key in the same transaction. False if the claim is gone.
-    fn activate(&self, hash: &str, once: Option<&Once<'_>>, answer: &Response) -> storage::Result<bool> {
+    /// Activates the login and stores the response for the key, in one transaction. False if the claim is gone.
+    fn activate(&self, hash: &str, keyed: Option<&KeyedRequest<'_>>, response: &Response) -> storage::Result<bool> {
         let tx = storage::begin()?;
         if !logins::activate(&tx, &self.claim, hash)? {
             return Ok(false);
         }
-        if let Some(once) = once {
-            answers::give(&tx, once, &self.claim.registration, &answer.to_body(), host::now_ms())?;
+        if let Some(keyed) = keyed {
+            idempotency::complete(&tx, keyed, &self.claim.registration, &response.to_body(), host::now_ms())?;
         }
         tx.commit()?;
         Ok(true)
     }
 
-    /// Gives the name back when this registration made no profile.
+    /// Frees the name after a failure, if no profile was created.
     fn give_up(&self) {
         if self.taken_over {
             self.release();
@@ -164,16 +167,16 @@ impl Claimed {
         }
     }
 
-    /// Lets the next registration go on from here.
+    /// Lets the next registration of the name take the claim over at once.
     fn release(&self) {
         log(logins::release_claim(&self.claim));
     }
 }
 
-/// A claim that could not be given back grows old by itself: no reason to answer otherwise.
+/// Logs a claim that could not be released. It expires after a minute, so the response does not change.
 fn log(outcome: storage::Result<()>) {
     if let Err(error) = outcome {
-        eprintln!("a claim could not be given back: {error:?}");
+        eprintln!("cannot release a claimed username: {error:?}");
     }
 }
 
@@ -188,7 +191,7 @@ fn taken() -> Failure {
     creation_failed("The username is taken.".to_owned())
 }
 
-/// What a client is told when no account can be made of what it sent.
+/// 400: the request cannot become an account.
 pub(crate) fn creation_failed(message: String) -> Failure {
     Failure::bad_request("CREATION_FAILED", message)
 }

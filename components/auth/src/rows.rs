@@ -1,6 +1,6 @@
-//! Auth's tables: every statement that it runs. Decides nothing.
+//! All SQL statements of auth, by table. They store and read, and decide nothing.
 
-pub(crate) mod answers;
 pub(crate) mod attempts;
+pub(crate) mod idempotency;
 pub(crate) mod logins;
 pub(crate) mod sessions;

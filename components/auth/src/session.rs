@@ -1,7 +1,7 @@
-//! Sessions: begun by a login, kept alive by refresh tokens, ended once and for all.
+//! Sessions: a login opens one, refresh tokens extend it, and an end is final.
 //!
-//! The host is told first that a session ended, then its rows go: if the second step fails, nothing of the session works
-//! all the same.
+//! To end a session, auth first has the host revoke its tokens and then deletes its rows. If the second step fails, the
+//! session still gives no access.
 
 use kit::storage::{self, Transaction};
 use kit::{Caller, Failure};
@@ -14,10 +14,10 @@ use crate::model::{self, rotation};
 use crate::rows::logins::Login;
 use crate::rows::sessions::{self, Found, MOST_SESSIONS, NewToken};
 
-/// How many sessions a login may have. A further one ends the oldest. So a list of them is one page.
+/// Maximum number of sessions of a login. One more ends the oldest. So a list of sessions is one page.
 const SESSIONS_LIMIT: u32 = 1000;
 
-/// What a client gets to prove itself with.
+/// An access token with a refresh token, as the client gets them.
 #[derive(Debug, Serialize)]
 pub(crate) struct TokenPair {
     access_token: String,
@@ -28,9 +28,9 @@ pub(crate) struct TokenPair {
     refresh_expires_at: i64,
 }
 
-/// A session that has its tokens but is not stored yet.
+/// A session that is not stored yet.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct NewSession {
     login_id: i64,
     id: String,
     digest: String,
@@ -38,60 +38,60 @@ pub(crate) struct Session {
     now: i64,
 }
 
-/// A session as its owner sees it. Moments are `YYYY-MM-DD HH:MM:SS` in UTC.
+/// A session as its owner sees it. Times are `YYYY-MM-DD HH:MM:SS` in UTC.
 #[derive(Debug, Serialize)]
-pub(crate) struct Open {
-    /// What its access tokens call `sid`. It lets nobody in.
+pub(crate) struct SessionView {
+    /// The claim `sid` of its access tokens. It is no secret: it gives no access.
     id: String,
     /// When its owner logged in.
     date_creation: String,
-    /// When it got its newest tokens.
+    /// When the client got its newest tokens.
     date_last_use: String,
-    /// When it ends by itself, unless it gets new tokens before.
+    /// When the session expires if the client does not refresh it.
     date_expiry: String,
-    /// Whether the request came in it.
+    /// Whether the current request belongs to this session.
     current: bool,
 }
 
-/// Which of a login's sessions are meant.
+/// Which of the caller's sessions to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The caller's own.
+    /// The session of the request.
     Local,
-    /// All but that.
+    /// All except the session of the request.
     Others,
-    /// All.
+    /// All sessions.
     Global,
 }
 
-/// Begins a session: nobody has its tokens before it is opened.
-pub(crate) fn begin(login: &Login, now: i64) -> Result<(Session, TokenPair), Failure> {
+/// Creates a session and its tokens. The caller stores it with [`NewSession::open`] before it sends the tokens.
+pub(crate) fn begin(login: &Login, now: i64) -> Result<(NewSession, TokenPair), Failure> {
     let (id, family) = (host::unique_id(), host::unique_id());
     let access = host::issue(&login.username, &login.role, &id).map_err(host::token_failure)?;
     let (pair, digest) = pair(access, Origin { session: &id, family: &family }, now);
-    Ok((Session { login_id: login.id, id, digest, family_digest: model::digest(&family), now }, pair))
+    Ok((NewSession { login_id: login.id, id, digest, family_digest: model::digest(&family), now }, pair))
 }
 
-impl Session {
-    /// Stores the session. Gives older ones that the login has too many of, to be ended after the commit.
+impl NewSession {
+    /// Stores the session. Returns surplus sessions of the login, which the caller ends after the commit.
     pub(crate) fn open(&self, tx: &Transaction) -> storage::Result<Vec<String>> {
-        let Session { id, digest, family_digest, now, .. } = self;
+        let NewSession { id, digest, family_digest, now, .. } = self;
         sessions::open(tx, self.login_id, new_token(id, digest, family_digest, 1, *now))?;
         sessions::tidy(tx, self.now)?;
         sessions::surplus(tx, self.login_id, SESSIONS_LIMIT)
     }
 }
 
-/// Exchanges a refresh token for a new pair, once.
+/// Exchanges a refresh token for a new pair. Works once for each token.
 ///
 /// # Errors
-/// 401 `INVALID_TOKEN`, the same whatever was wrong.
+/// 401 `INVALID_TOKEN`, with the same text for every cause.
 pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
     let now = host::now_ms();
     let digest = model::digest(refresh_token);
     let Some(found) = sessions::find_token(&digest)? else {
-        // Not stored, but of a session's family: older than the tokens that are.
-        return Err(match forgotten(refresh_token, now)? {
+        // A token that is not stored but has a session's family is older than the stored tokens.
+        return Err(match find_by_family(refresh_token, now)? {
             Some((session, username)) => end_stolen(&session, &username)?,
             None => invalid_token(),
         });
@@ -103,17 +103,17 @@ pub(crate) fn refresh(refresh_token: &str) -> Result<TokenPair, Failure> {
     }
 }
 
-/// The session of a token that is not stored any more, and whose it is.
-fn forgotten(refresh_token: &str, now: i64) -> Result<Option<(String, String)>, Failure> {
+/// The session and the username of an old token that is no longer stored.
+fn find_by_family(refresh_token: &str, now: i64) -> Result<Option<(String, String)>, Failure> {
     let Some(Origin { session, family }) = Origin::of(refresh_token) else { return Ok(None) };
     let owner = sessions::owner_of_family(session, &model::digest(family), now)?;
     Ok(owner.map(|username| (session.to_owned(), username)))
 }
 
-/// Ends a session of which two parties have tokens. Gives what the one that came is told.
+/// Ends a session because two parties hold its tokens. Returns the response.
 fn end_stolen(session: &str, username: &str) -> Result<Failure, Failure> {
-    host::tell(Event::AuthnTokenReuse, username);
-    eprintln!("a used refresh token came back: the session of {username:?} is ended");
+    host::audit(Event::AuthnTokenReuse, username);
+    eprintln!("a used refresh token was presented again: ending the session of {username:?}");
     end(session)?;
     Ok(invalid_token())
 }
@@ -127,14 +127,14 @@ fn rotate(found: &Found, refresh_token: &str, digest: &str, now: i64) -> Result<
         }
         Err(error) => return Err(host::token_failure(error)),
     };
-    // A token of before families is the last of its kind in its session.
+    // A token from an older version has no family. Its successor gets one.
     let family = Origin::of(refresh_token).map_or_else(host::unique_id, |origin| origin.family.to_owned());
     let (pair, successor) = pair(access, Origin { session: &found.session, family: &family }, now);
     let tx = storage::begin()?;
     let generation = found.token.generation + 1;
     let family_digest = model::digest(&family);
     if !sessions::rotate(&tx, digest, new_token(&found.session, &successor, &family_digest, generation, now))? {
-        // Another request with the same token was quicker, a moment ago: a race, not theft.
+        // Another request with the same token was faster: a race, not theft.
         return Err(invalid_token());
     }
     sessions::tidy(&tx, now)?;
@@ -142,14 +142,14 @@ fn rotate(found: &Found, refresh_token: &str, digest: &str, now: i64) -> Result<
     Ok(pair)
 }
 
-/// Ends the session of a refresh token, if it is the caller's; without one, the session of the caller's own token.
+/// Ends the session of a refresh token if it belongs to the caller. Without a refresh token, ends the request's session.
 pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<(), Failure> {
     let Some(refresh_token) = refresh_token else {
         return end(own(caller)?);
     };
     let found = match sessions::find_token(&model::digest(refresh_token))? {
         Some(found) => Some((found.session, found.username)),
-        None => forgotten(refresh_token, host::now_ms())?,
+        None => find_by_family(refresh_token, host::now_ms())?,
     };
     match found {
         Some((session, username)) if username == caller.username => end(&session),
@@ -157,11 +157,11 @@ pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<()
     }
 }
 
-/// The sessions of the caller's login that have not expired, newest first.
-pub(crate) fn list(caller: &Caller) -> Result<Vec<Open>, Failure> {
+/// The caller's open sessions, newest first.
+pub(crate) fn list(caller: &Caller) -> Result<Vec<SessionView>, Failure> {
     let own = own(caller)?;
     let date = |ms: i64| kit::clock::date_time(ms.div_euclid(1000));
-    let open = sessions::beside(own, host::now_ms(), SESSIONS_LIMIT)?.into_iter().map(|session| Open {
+    let open = sessions::beside(own, host::now_ms(), SESSIONS_LIMIT)?.into_iter().map(|session| SessionView {
         current: session.id == own,
         date_creation: date(session.created_at),
         date_last_use: date(session.refreshed_at),
@@ -171,10 +171,10 @@ pub(crate) fn list(caller: &Caller) -> Result<Vec<Open>, Failure> {
     Ok(open.collect())
 }
 
-/// Ends one session of the caller's login.
+/// Ends one of the caller's sessions.
 ///
 /// # Errors
-/// 404 `SESSION_NOT_FOUND` for anybody else's, as for one that there is not.
+/// 404 `SESSION_NOT_FOUND` for an unknown session and for another user's.
 pub(crate) fn end_one(caller: &Caller, id: &str) -> Result<(), Failure> {
     if !sessions::are_of_one_login(own(caller)?, id)? {
         return Err(Failure::not_found("SESSION_NOT_FOUND", "You have no such session."));
@@ -182,10 +182,10 @@ pub(crate) fn end_one(caller: &Caller, id: &str) -> Result<(), Failure> {
     end(id)
 }
 
-/// Ends sessions of the caller's login. The caller's own comes last: one that broke off can be asked for again.
+/// Ends several of the caller's sessions. The request's own session ends last, so the caller can retry after a failure.
 ///
 /// # Errors
-/// 503 when not all could be ended.
+/// 503 if some sessions could not be ended.
 pub(crate) fn end_several(caller: &Caller, scope: Scope) -> Result<(), Failure> {
     let own = own(caller)?;
     if scope != Scope::Local
@@ -199,22 +199,23 @@ pub(crate) fn end_several(caller: &Caller, scope: Scope) -> Result<(), Failure> 
     if scope == Scope::Others { Ok(()) } else { end(own) }
 }
 
-/// The session of the caller's own token. It names the login too, and more surely than the username: that may be somebody else's
-/// by the time a request is worked on.
+/// The session of the request's token.
+///
+/// It identifies the caller's login more reliably than the username, which may belong to a new login by now.
 fn own(caller: &Caller) -> Result<&str, Failure> {
     caller.session.as_deref().ok_or_else(|| Failure::internal("the host gave no x-session-id"))
 }
 
-/// Ends a session: none of its tokens is good when this returns.
+/// Ends a session. When this returns, all of its tokens are refused.
 ///
 /// # Errors
-/// 503 when it could not be ended.
+/// 503 if the host cannot record it.
 pub(crate) fn end(session: &str) -> Result<(), Failure> {
     host::revoke(session)?;
     delete(session)
 }
 
-/// Deletes the rows of a session that has ended. What is too much for one request is left to later ones.
+/// Deletes the rows of an ended session. Later requests delete the rows that are too many for this one.
 fn delete(session: &str) -> Result<(), Failure> {
     if !sessions::delete(&[session.to_owned()])? {
         sessions::expire(session)?;
@@ -222,42 +223,42 @@ fn delete(session: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends sessions, and deletes all of their rows. `are_all` says whether there are no others to end.
+/// Ends sessions and deletes all of their rows. `are_all` is false if the login has further sessions.
 ///
 /// # Errors
-/// 503 when not all could be ended, or there was more to delete than one request should: the next goes on from there.
+/// 503 if some sessions could not be ended, or if one request cannot delete all rows. The next request continues.
 fn end_sessions(sessions: &[String], are_all: bool) -> Result<(), Failure> {
     sessions.iter().try_for_each(|session| host::revoke(session))?;
     if sessions::delete(sessions)? && are_all {
         return Ok(());
     }
-    Err(Failure::unavailable("SERVICE_BUSY", "Not all of the sessions are deleted yet: send this again.", 1))
+    Err(Failure::unavailable("SERVICE_BUSY", "Not all sessions are deleted yet. Send the request again.", 1))
 }
 
-/// Ends sessions that a login has too many of. What cannot be ended now is left to the next login.
+/// Ends the surplus sessions of a login. A failure is only logged: the next login tries again.
 pub(crate) fn end_surplus(sessions: &[String]) {
     for session in sessions {
         if let Err(failure) = end(session) {
-            eprintln!("a session too many could not be ended: {}", failure.message);
+            eprintln!("cannot end a surplus session: {}", failure.message);
         }
     }
 }
 
-/// Ends every session of a login. The caller has seen to it that no further one can begin.
+/// Ends every session of a login. The caller must first make sure that no new session can begin.
 ///
 /// # Errors
-/// 503 when not all could be ended.
+/// 503 if some sessions could not be ended.
 pub(crate) fn end_all(login_id: i64) -> Result<(), Failure> {
     let sessions = sessions::of_login(login_id)?;
     end_sessions(&sessions, sessions.len() < MOST_SESSIONS)
 }
 
-/// What a client is told of every token that is not good: the host's words, so that it learns nothing about others.
+/// 401 for every invalid token. The text is the host's, so the client cannot tell the causes apart.
 pub(crate) fn invalid_token() -> Failure {
     Failure::unauthorized("INVALID_TOKEN", "The token is invalid or has expired")
 }
 
-/// The pair as the client gets it, and the digest of its refresh token.
+/// The token pair, and the digest of its refresh token.
 fn pair(access: AccessToken, origin: Origin<'_>, now: i64) -> (TokenPair, String) {
     let refresh_token = origin.token(&host::secret());
     let digest = model::digest(&refresh_token);

@@ -1,16 +1,16 @@
-//! Request bodies: which are JSON objects, and what is wrong with the others.
+//! Request bodies: reads JSON objects, and explains why another body is refused.
 
 use std::borrow::Cow;
 
 use crate::{JsonObject, JsonValue};
 
-/// How long a body may be that the kit reads into memory, a request's or a peer's answer.
+/// Maximum length of a body that the kit parses: a request's, or a response's from another service.
 pub(crate) const LIMIT_BYTES: usize = 1 << 20;
 
-/// Why a body was refused, for the client to read.
+/// Why a body is refused, as a message for the client.
 pub(crate) type Why = Cow<'static, str>;
 
-/// Characters of a wrong content type that the refusal shows.
+/// How many characters of a wrong content type the message quotes.
 const SHOWN_CHARACTERS: usize = 64;
 
 /// Accepts `application/json` and `application/…+json` in any case and with any parameters.
@@ -27,7 +27,7 @@ pub(crate) fn check_content_type(content_type: Option<&[u8]>) -> Result<(), Why>
     }
 }
 
-/// A text of the client's, cut to some characters, with quotes around it and nothing in it that a terminal or a page acts on.
+/// Quotes a text from the client: truncated, with `?` for everything except printable ASCII, so a terminal can show it.
 fn shown(text: &str) -> String {
     let cut = if text.chars().count() > SHOWN_CHARACTERS { "…" } else { "" };
     let plain = |character: char| if character.is_ascii_graphic() || character == ' ' { character } else { '?' };
@@ -38,11 +38,11 @@ fn shown(text: &str) -> String {
 /// Parses a body that must be an object.
 pub(crate) fn object(bytes: &[u8]) -> Result<JsonObject, Why> {
     if bytes.is_empty() {
-        return Err("The body is empty. A JSON object is needed.".into());
+        return Err("The body is empty. Send a JSON object.".into());
     }
     match serde_json::from_slice(bytes) {
         Ok(JsonValue::Object(object)) => Ok(object),
-        Ok(other) => Err(format!("The body must be a JSON object, and is {}.", kind(&other)).into()),
+        Ok(other) => Err(format!("The body must be a JSON object, but is {}.", kind(&other)).into()),
         Err(error) => Err(format!("The body is not JSON: {error}.").into()),
     }
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_accepted_under_all_its_names() {
+    fn all_json_content_types_are_accepted() {
         for accepted in [
             "application/json",
             "application/json; charset=utf-8",
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_names_the_type_that_came_and_the_one_that_is_wanted() {
+    fn the_message_names_the_wrong_and_the_right_type() {
         let why = |sent: &[u8]| check_content_type(Some(sent)).unwrap_err().into_owned();
         assert_eq!(
             why(b"text/plain; charset=utf-8"),
@@ -98,19 +98,19 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_read() {
+    fn an_object_is_parsed() {
         let read = object(br#" {"a":1,"b":[true],"a":"last"} "#).unwrap();
         assert_eq!(read["a"], "last");
         assert_eq!(read["b"][0], true);
     }
 
     #[test]
-    fn anything_else_is_refused_with_its_reason() {
+    fn other_bodies_are_refused_with_a_reason() {
         let deep = "[".repeat(100_000);
         let table: &[(&[u8], &str)] = &[
             (b"", "empty"),
             (b"  ", "not JSON"),
-            (b"null", "is null"),
+            (b"null", "but is null"),
             (b"[1]", "is an array"),
             (b"\"text\"", "is a string"),
             (b"{\"a\":1", "not JSON"),

@@ -1,4 +1,4 @@
-//! The time, and how the shop writes it.
+//! The current time, and the text form of times.
 
 /// Seconds since 1970-01-01 UTC, from the host's clock.
 pub fn now() -> i64 {
@@ -9,9 +9,9 @@ pub fn now() -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// A moment as `YYYY-MM-DD HH:MM:SS` in UTC.
+/// Formats a time as `YYYY-MM-DD HH:MM:SS` in UTC.
 ///
-/// Years outside 0 to 9999 are held at the nearest end, so that texts always sort like the moments they name.
+/// Clamps to the years 0 to 9999, so the texts always sort in time order.
 pub fn date_time(unix_seconds: i64) -> String {
     const YEAR_0: i64 = -62_167_219_200;
     const END_OF_YEAR_9999: i64 = 253_402_300_799;
@@ -24,8 +24,8 @@ pub fn date_time(unix_seconds: i64) -> String {
 
 /// Year, month and day in the Gregorian calendar, from days since 1970-01-01.
 ///
-/// Counts in eras of 400 years that start on 1 March: then the leap day is the last of its year, and the lengths of the
-/// months repeat every five (153 days).
+/// Counts in eras of 400 years that start on 1 March. Then the leap day is the last day of its year, and the lengths of the
+/// months repeat every five months (153 days).
 fn civil(days: i64) -> (i64, i64, i64) {
     let since_march_of_year_0 = days + 719_468;
     let era = since_march_of_year_0.div_euclid(146_097);
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_written_in_utc() {
+    fn times_are_formatted_in_utc() {
         let table = [
             (0, "1970-01-01 00:00:00"),
             (-1, "1969-12-31 23:59:59"),

@@ -1,24 +1,27 @@
-//! Changes that are made only to what the client has seen (RFC 9110, sections 8.8.3 and 13.1.1).
+//! Conditional changes with `If-Match` (RFC 9110, sections 8.8.3 and 13.1.1).
 
 use crate::{Failure, Request};
 
-/// Lets a request pass whose `If-Match` names the entity tag of what it would change, in quotes as `ETag` gave it, and one
-/// without that header, on a route that reads the header `if-match`. Several such headers are one list (RFC 9110, section 5.3).
+/// Refuses a change if `If-Match` does not list the current entity tag. Accepts a request without that header.
+///
+/// `tag` is quoted, as in the `ETag` header. The route must declare that it reads `if-match`. Several `If-Match` fields form
+/// one list (RFC 9110, section 5.3).
 ///
 /// # Errors
 ///
-/// 412 `PRECONDITION_FAILED` for another tag: somebody else was faster.
+/// 412 `PRECONDITION_FAILED` if no tag matches, because another request changed the resource first.
 pub fn check_if_match(request: &Request, tag: &str) -> Result<(), Failure> {
-    let wanted: Vec<&[u8]> = request.all_header_bytes("if-match").collect();
+    let wanted: Vec<&[u8]> = request.header_fields("if-match").collect();
     if wanted.is_empty() || matches(&wanted.join(&b", "[..]), tag) {
         return Ok(());
     }
-    let why = "It was changed since you read it: read it again, and then decide.";
+    let why = "The resource has changed since you read it. Read it again before you change it.";
     Err(Failure::new(412, "PRECONDITION_FAILED", why))
 }
 
-/// Whether a list of entity tags has this one, or is `*`. A weak tag matches nothing here: the comparison is the strong one.
-/// What is no list of tags has none.
+/// Whether a list of entity tags contains `tag` or is `*`.
+///
+/// `If-Match` compares strongly, so a weak tag never matches. A malformed list matches up to its first error.
 fn matches(list: &[u8], tag: &str) -> bool {
     let mut rest = list.trim_ascii();
     if rest == b"*" {
@@ -48,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_matches_itself_alone_or_in_a_list_and_never_weakly() {
+    fn only_strong_tags_match_alone_or_in_a_list() {
         for wanted in
             ["\"1-paid\"", "*", " * ", "\"x\", \"1-paid\"", "\"1-paid\",\"x\"", ",, W/\"x\" ,\"a,b\", \"1-paid\","]
         {

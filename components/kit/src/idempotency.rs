@@ -1,26 +1,26 @@
-//! The key by which a client says that a request is the same one again (IETF draft-ietf-httpapi-idempotency-key-header).
+//! Idempotency keys, which mark retries of one request (IETF draft-ietf-httpapi-idempotency-key-header).
 
 use crate::{Failure, Request};
 
-/// What names a request for as long as its answer is remembered: 1 to 255 characters of visible ASCII.
+/// The key that a client gives to a request and to its retries: 1 to 255 characters of visible ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// The longest key.
+/// Maximum length of a key in bytes.
 const LIMIT: usize = 255;
 
 impl IdempotencyKey {
-    /// For how long an answer is remembered, in seconds.
+    /// How long a service keeps the response for a key, in seconds.
     pub const KEPT_SECONDS: i64 = 24 * 60 * 60;
 
-    /// The key of a request, if it has one, on a route that reads the header `idempotency-key`.
+    /// The key of a request, or None if it has none. The route must declare that it reads `idempotency-key`.
     ///
-    /// A string as the draft writes it, `"in quotes"`, and what is no string but has no white space, which is how most
-    /// clients send it, are the same key.
+    /// Accepts a quoted string, as the draft specifies, and a bare token, as most clients send it. `"k-1"` and `k-1` are the
+    /// same key.
     ///
     /// # Errors
     ///
-    /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else, and for more than one field: neither key says which request this is.
+    /// 400 `INVALID_IDEMPOTENCY_KEY` for anything else, and for two such header fields, because they are ambiguous.
     pub fn of(request: &Request) -> Result<Option<IdempotencyKey>, Failure> {
         let invalid = |why: &'static str| Failure::bad_request("INVALID_IDEMPOTENCY_KEY", why);
         let mut fields = request.header_fields("idempotency-key");
@@ -29,10 +29,12 @@ impl IdempotencyKey {
             (Some(sent), None) => {
                 let key = std::str::from_utf8(sent).ok().and_then(IdempotencyKey::parse);
                 key.map(Some).ok_or_else(|| {
-                    invalid("Idempotency-Key is a string of 1 to 255 visible ASCII characters, as in \"7d1f-42\".")
+                    invalid(
+                        "Idempotency-Key must be a string of 1 to 255 visible ASCII characters, such as \"7d1f-42\".",
+                    )
                 })
             }
-            (Some(_), Some(_)) => Err(invalid("There is more than one Idempotency-Key: send one.")),
+            (Some(_), Some(_)) => Err(invalid("The request has several Idempotency-Key headers. Send one.")),
         }
     }
 
@@ -45,20 +47,20 @@ impl IdempotencyKey {
         fits.then(|| IdempotencyKey(key.to_owned()))
     }
 
-    /// The key as it is stored.
+    /// The key without quotes, to be stored.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The failure of a request that came while the first one with its key is worked on.
+    /// 409: the first request with this key is still running.
     pub fn in_use() -> Failure {
-        let why = "The first request with this Idempotency-Key is still worked on: try again shortly.";
+        let why = "The first request with this Idempotency-Key is still running. Try again shortly.";
         Failure::conflict("IDEMPOTENCY_KEY_IN_USE", why).retry_after(1)
     }
 
-    /// The failure of a request that has the key of another one.
+    /// 422: the key belongs to another request.
     pub fn reused() -> Failure {
-        let why = "This Idempotency-Key was used for another request: take a new one.";
+        let why = "This Idempotency-Key belongs to another request. Use a new key.";
         Failure::new(422, "IDEMPOTENCY_KEY_REUSED", why)
     }
 }

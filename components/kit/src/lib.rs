@@ -1,7 +1,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
-//! What every Comptoir component shares: HTTP in and out, JSON, and SQL with types.
+//! The kit: the library for writing Comptoir services in Rust.
 //!
-//! A component is a table of routes and a function for each of them:
+//! A service is a table of routes, with a function for each:
 //!
 //! ```
 //! use kit::{Failure, Request, Response};
@@ -23,17 +23,18 @@
 //! # fn main() {}
 //! ```
 //!
-//! The one table tells the host what to route (`describe`) and finds the function for a request, so the two cannot disagree.
+//! The host reads the table at deploy time, and the kit dispatches requests with it. So the two cannot disagree.
+//! `components/README.md` is a tutorial.
 //!
 //! # Invariants
 //!
-//! - The kit knows no business noun: no user, token, product or order.
-//! - Every answer but the health's wears the envelope: `{"success":true,…}` or `{"success":false,"error":{…}}`.
-//! - The cause of a 5xx goes to the log (stderr), never into the answer.
-//! - What a component does not call is not imported: linking the kit asks for no grant, storage included. Interfaces that few services may use
-//!   (passwords, tokens) are absent; a component that has them generates them itself.
-//! - Everything builds natively too, so that decisions are tested without a host. Calling the host natively panics, unless
-//!   the feature `native` puts a stand-in there.
+//! - The kit contains nothing of the shop: no user, token, product or order.
+//! - Every response except health has the envelope: `{"success":true,…}` or `{"success":false,"error":{…}}`.
+//! - The cause of a 5xx goes to the log (stderr), never into the response.
+//! - A component imports only the host interfaces that it calls, so linking the kit needs no grant, not even storage. The kit
+//!   has no bindings for passwords and tokens, which few services may use. Such a service generates its own.
+//! - Everything also builds natively, so tests need no host. A native call to the host panics without the feature `native`,
+//!   which provides a stand-in.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -67,27 +68,33 @@ pub use request::{Caller, Request};
 pub use response::{List, Response};
 pub use service::{Access, Handler, Method, Probe, Route, Service};
 
-/// A JSON object as a client sent it. Of a key that came twice, the last value counts.
+/// A JSON object from a client. If a key occurs twice, the last value counts.
 pub type JsonObject = serde_json::Map<String, JsonValue>;
 /// Any JSON value.
 pub type JsonValue = serde_json::Value;
 
-/// Declares the component: one table that both describes it to the host and dispatches its requests.
+/// Declares a service. Invoke it once, at the root of the crate.
 ///
-/// `health` is the path of the health answer. `migrations` lists the SQL of version 1, 2, … in order; a service without them has no
-/// database, and needs no grant of storage. `schema` gives the versions of the schema that the code works with: without it, the
-/// version of the last migration alone. A route is `method("path", Access, function)`, with [`Route`]'s
-/// constructors as methods and [`Access`]'s names; its function is a [`Handler`]. One that reads headers of the request beyond
-/// its caller and its body names them last: `post("/login", Public, log_in, ["x-client-address"])`. `documentation` is a JSON text
-/// that says what the routes take and give: `include_str!("../openapi.json")`. The version is the crate's own.
+/// It defines `SERVICE`, a static [`Service`], and the component's exports. The arguments, in this order:
 ///
-/// Invoke it once, at the root of the crate. It defines `SERVICE`, a static [`Service`], and the component's exports.
+/// - `name`: the name in the health response.
+/// - `health`: the path of the health response.
+/// - `migrations` (optional): the SQL of schema version 1, 2, … A service without migrations has no database and needs no
+///   storage grant.
+/// - `schema` (optional): the schema versions that the code works with, such as `2..=3`. By default only the last migration's.
+/// - `probes` (optional): requests that must succeed before the component serves, see [`Probe`].
+/// - `documentation` (optional): the OpenAPI description of the routes, such as `include_str!("../openapi.json")`.
+/// - `routes`: each is `method("path", Access, function)`. The method is a constructor of [`Route`], the access a variant of
+///   [`Access`], the function a [`Handler`]. A fourth argument lists the request headers that the route reads:
+///   `post("/login", Public, log_in, ["x-client-address"])`. Caller and body need no entry.
+///
+/// The version is the crate's.
 #[macro_export]
 macro_rules! service {
     (@optional) => { None };
     (@optional $value:expr) => { Some($value) };
     (@database) => { None };
-    (@database $($migration:expr),+) => { Some($crate::storage::answers) };
+    (@database $($migration:expr),+) => { Some($crate::storage::ping) };
     (@schema [$($migration:expr),*]) => {{
         const MIGRATIONS: &[&str] = &[$($migration),*];
         const LAST: u32 = MIGRATIONS.len() as u32;
@@ -103,7 +110,7 @@ macro_rules! service {
         $(documentation: $documentation:expr,)?
         routes: [$($method:ident($path:expr, $access:ident, $handler:expr $(, [$($header:literal),+])?)),* $(,)?] $(,)?
     ) => {
-        /// What this component is and how it answers.
+        /// This component's description and routes.
         pub static SERVICE: $crate::Service = $crate::Service {
             name: $name,
             version: env!("CARGO_PKG_VERSION"),
@@ -118,7 +125,7 @@ macro_rules! service {
             ),*],
         };
 
-        // Only a component exports: the names of these symbols mean something else to a native linker.
+        // Only for wasm, because a native linker cannot handle the names of these symbols.
         #[cfg(target_family = "wasm")]
         const _: () = {
             struct Component;

@@ -1,7 +1,7 @@
-//! A stand-in for the host, so that a component is tested natively from request to row.
+//! A stand-in for the host, for native tests of a service from request to row.
 //!
-//! It has the host's interfaces and a database in memory, one for each thread and so for each test. It has none of the
-//! host's limits, gate or routes: those are the host's to test.
+//! It implements the host's interfaces, with an SQLite database in memory for each thread, and so for each test. It has no
+//! limits, no gate and no routing: the host's own tests cover those.
 //!
 //! ```
 //! # kit::service! { name: "hello-service", health: "/health",
@@ -30,8 +30,9 @@ thread_local! {
     static SERVICE: Cell<Option<&'static Service>> = const { Cell::new(None) };
 }
 
-/// Puts a service on this thread, with a new database that its migrations have run on. Gives the database, for a test that
-/// wants to look past the service.
+/// Installs a service on this thread, with a new database, and runs its migrations.
+///
+/// Returns the database, so that a test can read and change rows directly.
 ///
 /// # Panics
 ///
@@ -41,30 +42,30 @@ pub fn install(service: &'static Service) -> Connection {
     storage::install(service.migrations)
 }
 
-/// A GET, as the host would pass it on.
-pub fn get(path: &str) -> Call {
-    Call::new(Method::Get, path)
+/// A GET request.
+pub fn get(path: &str) -> TestRequest {
+    TestRequest::new(Method::Get, path)
 }
 
-/// A POST with a JSON body.
-pub fn post(path: &str, body: impl Into<JsonValue>) -> Call {
-    Call::new(Method::Post, path).json(&body.into())
+/// A POST request with a JSON body.
+pub fn post(path: &str, body: impl Into<JsonValue>) -> TestRequest {
+    TestRequest::new(Method::Post, path).json(&body.into())
 }
 
-/// A PUT with a JSON body.
-pub fn put(path: &str, body: impl Into<JsonValue>) -> Call {
-    Call::new(Method::Put, path).json(&body.into())
+/// A PUT request with a JSON body.
+pub fn put(path: &str, body: impl Into<JsonValue>) -> TestRequest {
+    TestRequest::new(Method::Put, path).json(&body.into())
 }
 
-/// A DELETE.
-pub fn delete(path: &str) -> Call {
-    Call::new(Method::Delete, path)
+/// A DELETE request.
+pub fn delete(path: &str) -> TestRequest {
+    TestRequest::new(Method::Delete, path)
 }
 
-/// A request that is being written.
+/// A request under construction. [`send`](TestRequest::send) sends it.
 #[derive(Debug)]
-#[must_use = "a call does nothing before `send`"]
-pub struct Call {
+#[must_use = "a request does nothing before `send`"]
+pub struct TestRequest {
     method: Method,
     path: String,
     headers: Vec<(&'static str, Vec<u8>)>,
@@ -72,75 +73,75 @@ pub struct Call {
     session_ended: bool,
 }
 
-/// What came back.
+/// A response of the service.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct TestResponse {
     /// The HTTP status.
     pub status: u16,
-    /// Headers but for `content-type` and `content-length`.
+    /// The headers without `content-type` and `content-length`.
     pub headers: Vec<(&'static str, String)>,
-    /// The body, parsed.
+    /// The body as JSON.
     pub body: JsonValue,
-    /// The body as it was written.
+    /// The body as text.
     pub text: String,
 }
 
-impl Call {
-    fn new(method: Method, path: &str) -> Call {
-        Call { method, path: path.to_owned(), headers: Vec::new(), body: Vec::new(), session_ended: false }
+impl TestRequest {
+    fn new(method: Method, path: &str) -> TestRequest {
+        TestRequest { method, path: path.to_owned(), headers: Vec::new(), body: Vec::new(), session_ended: false }
     }
 
-    /// With the identity that the gate would have found.
-    pub fn by(self, username: &str, role: &str) -> Call {
+    /// Sets the caller, as the gate would.
+    pub fn by(self, username: &str, role: &str) -> TestRequest {
         self.with_header("x-user-id", username).with_header("x-user-role", role)
     }
 
-    /// As if the caller's session had ended after the gate let the request in.
-    pub fn whose_session_ended(self) -> Call {
-        Call { session_ended: true, ..self }
+    /// Ends the caller's session after the gate admitted the request.
+    pub fn whose_session_ended(self) -> TestRequest {
+        TestRequest { session_ended: true, ..self }
     }
 
-    /// With a header, in lower case.
-    pub fn with_header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Call {
+    /// Adds a header. The name must be in lower case.
+    pub fn with_header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> TestRequest {
         self.headers.push((name, value.as_ref().to_vec()));
         self
     }
 
-    /// With a body of any content type.
-    pub fn with_body(mut self, content_type: &str, body: &[u8]) -> Call {
+    /// Replaces the body and its content type.
+    pub fn with_body(mut self, content_type: &str, body: &[u8]) -> TestRequest {
         self.headers.retain(|(name, _)| *name != "content-type");
         self.body = body.to_vec();
         self.with_header("content-type", content_type)
     }
 
-    fn json(self, body: &JsonValue) -> Call {
+    fn json(self, body: &JsonValue) -> TestRequest {
         self.with_body("application/json", body.to_string().as_bytes())
     }
 
-    /// Has the service answer.
+    /// Sends the request to this thread's service.
     ///
     /// # Panics
     ///
-    /// If no service is installed on this thread, or the answer is not JSON.
-    pub fn send(self) -> Answer {
-        let service = SERVICE.get().expect("`install` puts a service on this thread");
-        let Call { method, path, headers, body, session_ended } = self;
+    /// If no service is installed on this thread, or the response is not JSON.
+    pub fn send(self) -> TestResponse {
+        let service = SERVICE.get().expect("a test calls `install` first");
+        let TestRequest { method, path, headers, body, session_ended } = self;
         session::set_ended(session_ended);
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let request = handler::Request { method, target: path, headers, body };
         let (status, headers, body) = service.answer(request).into_parts();
         let text = String::from_utf8(body).expect("JSON is UTF-8");
-        Answer {
+        TestResponse {
             status,
             headers: headers.into_iter().map(|(name, value)| (name, value.into_owned())).collect(),
-            body: serde_json::from_str(&text).expect("every answer is JSON"),
+            body: serde_json::from_str(&text).expect("every response is JSON"),
             text,
         }
     }
 }
 
-impl Answer {
-    /// The status and the code of a failure, which tests compare at once. The code of a success is empty.
+impl TestResponse {
+    /// The status and the error code, for comparison in one assertion. The code of a success is empty.
     pub fn outcome(&self) -> (u16, &str) {
         (self.status, self.body["error"]["code"].as_str().unwrap_or_default())
     }

@@ -1,42 +1,42 @@
-//! Lists in pages: `?limit=…` and `?after=…`, and the `Link` to the next page (RFC 8288).
+//! Pagination: `?limit=…` and `?after=…`, and the `Link` to the next page (RFC 8288).
 //!
-//! A request that names no limit gets up to 1,000 items, which is all of most lists. If there are more, the answer says so with a
-//! `Link` to the next page and the `total` of the list. A page of very long items ends earlier, after 8 MiB. No list is read or
-//! written without a bound.
+//! A request without a limit gets up to 1,000 items, which is all of most lists. If the list goes on, the response has a `Link`
+//! to the next page and the list's `total`. A page with very long items ends earlier, after 8 MiB. So no request reads or
+//! writes a list without a bound.
 //!
-//! What stands after `after` is a cursor: opaque to clients, of one list alone, and with a check by which one that was changed, cut
-//! off or taken from another list is refused. The check has no key. Whoever computes one names a place in a list that they may see
-//! from its beginning, so a signature would keep nothing from anybody.
+//! The value of `after` is a cursor, which is opaque to clients. It contains a checksum, so the kit refuses a cursor that was
+//! changed, truncated or taken from another list. The checksum needs no key: a forged cursor only selects a position in a list
+//! that the client can read from its start anyway.
 
 use crate::response::List;
 use crate::storage::{self, Row, Rows};
 use crate::{Failure, Request, Response};
 
-/// Items of a page at the most, if the request names no limit.
+/// Maximum items of a page if the request has no limit.
 const WHOLE: u32 = 1_000;
 
-/// Items of a page at the most, if the request names a limit. A larger limit counts as this one.
+/// Maximum items of a page if the request has a limit. Larger limits count as this one.
 const LIMIT: u32 = 100;
 
-/// Bytes of a page after which no further item is added. A component has 64 MiB of memory unless the manifest says otherwise, and a
-/// body needs three times its length while it grows.
+/// A page of this many bytes gets no further item. A component has 64 MiB of linear memory by default, and a body needs three
+/// times its length while it grows.
 const BYTES: usize = 8 << 20;
 
-/// Rows that one statement reads. The host bounds a result to 4 MiB, so a row of such a list may have 20 KiB.
+/// Rows that one statement reads. The host limits a result to 4 MiB, so a row can have 20 KiB.
 const ROWS_AT_ONCE: u32 = 200;
 
-/// Which page of a list a client wants.
+/// The page of a list that a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many items: 1 to 100, or 1,000 if the request names no limit.
+    /// Maximum number of items: 1 to 100, or 1,000 if the request has no limit.
     pub limit: u32,
-    /// The id of the last item of the page before. None for the first page.
+    /// The id of the previous page's last item. None for the first page.
     pub after: Option<i64>,
-    /// Whether the request names the limit. Then the link to the next page does too.
+    /// Whether the request has a limit. Then the link to the next page repeats it.
     is_named: bool,
 }
 
-/// Where the next page of a list begins.
+/// The position of the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
     /// The id of the last item of this page.
@@ -46,30 +46,31 @@ pub struct Next {
 }
 
 impl Page {
-    /// The page that a request asks for.
+    /// Reads the page from a request's query.
     ///
     /// # Errors
     ///
-    /// 400 `INVALID_PAGE` for a limit that is no positive integer, and for what is no cursor of this list after `after`.
+    /// 400 `INVALID_PAGE` if `limit` is no positive integer, or `after` is no cursor of this list.
     pub fn of(request: &Request) -> Result<Page, Failure> {
         let (limit, after) = (request.query("limit"), request.query("after"));
         let page = Page::read(request.path(), limit.as_deref(), after.as_deref());
-        page.ok_or_else(|| Page::refused("limit is an integer from 1 to 100, after what the Link header says"))
+        let why = "limit must be an integer from 1 to 100. after must come from a Link header of this list.";
+        page.ok_or_else(|| Page::refused(why))
     }
 
-    /// The failure of a page that is not there.
+    /// 400 `INVALID_PAGE`: there is no such page.
     pub fn refused(why: &'static str) -> Failure {
         Failure::bad_request("INVALID_PAGE", why)
     }
 
-    /// The page of a list that is ordered by id.
+    /// Responds with a page of a list that is ordered by id.
     ///
-    /// `read` gives so many rows whose ids are above one, by id. `write` adds the item in a row and gives its id. `total` counts
-    /// the whole list, if there is a next page.
+    /// `read(id, limit)` returns up to `limit` rows with larger ids, in order. `write` adds a row's item to the list and returns
+    /// its id. `total` counts the whole list. It is called only if there is a next page.
     ///
     /// # Errors
     ///
-    /// What storage says.
+    /// Storage errors of the three functions.
     pub fn by_id(
         self,
         path: &str,
@@ -94,7 +95,7 @@ impl Page {
         }
     }
 
-    /// A page of a list, with the link to the next one and the total if there is a next one.
+    /// Adds the link to the next page and the total to a response, if there is a next page.
     pub fn answer(self, path: &str, page: Response, next: Option<Next>) -> Response {
         let Some(Next { after, total }) = next else { return page };
         let limit = if self.is_named { format!("limit={}&", self.limit) } else { String::new() };
@@ -114,18 +115,18 @@ impl Page {
     }
 }
 
-/// The cursor behind an item of a list, which is named by its path: the check in eight hex digits, and the id.
+/// Formats the cursor after an item: the checksum in eight hex digits, then the id. `list` is the path of the list.
 fn cursor(list: &str, id: i64) -> String {
     format!("{:08x}{id:x}", check(list, id))
 }
 
-/// The id in a cursor of this list, written as [`cursor`] writes it.
+/// The id in a cursor. None if it is not exactly what [`cursor`] formats for this list.
 fn read_cursor(list: &str, text: &str) -> Option<i64> {
     let id = i64::from_str_radix(text.get(8..)?, 16).ok()?;
     (cursor(list, id) == text).then_some(id)
 }
 
-/// FNV-1a in 32 bits.
+/// The checksum of a cursor: FNV-1a with 32 bits.
 fn check(list: &str, id: i64) -> u32 {
     let bytes = list.bytes().chain(id.to_be_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_links_to_the_next_one_and_gives_the_total_if_there_is_one() {
+    fn a_page_has_link_and_total_if_there_is_a_next_one() {
         let answer = |limit, next| {
             let mut list = List::default();
             list.push(&4);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_digits_and_at_most_a_hundred_and_without_one_a_page_has_a_thousand() {
+    fn limits_are_digits_up_to_100_and_the_default_is_1000() {
         let read = |limit, after| Page::read("/cats", limit, after).map(|page| (page.limit, page.after, page.is_named));
         let twelfth = cursor("/cats", 12);
         assert_eq!(read(Some("7"), Some(&twelfth)), Some((7, Some(12), true)));
@@ -173,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_was_changed_anywhere_or_is_of_another_list_is_none() {
+    fn changed_and_foreign_cursors_are_refused() {
         for id in [0, 1, 9, 10, 16, 255, 1_000_000, i64::MAX] {
             let good = cursor("/cats", id);
             assert_eq!(read_cursor("/cats", &good), Some(id));
             assert_eq!((read_cursor("/dogs", &good), read_cursor("/cats/1", &good)), (None, None), "{good}");
-            for (place, _) in good.char_indices() {
+            for (index, _) in good.char_indices() {
                 for other in ["", "0", "1", "8", "a", "f", "A", "F", "-", "+", " ", "é", "00"] {
-                    let changed = format!("{}{other}{}", &good[..place], &good[place + 1..]);
+                    let changed = format!("{}{other}{}", &good[..index], &good[index + 1..]);
                     assert!(changed == good || read_cursor("/cats", &changed).is_none(), "{changed} for {good}");
                 }
             }

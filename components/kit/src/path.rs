@@ -1,8 +1,8 @@
-//! Paths: which pattern one matches, and what its segments say.
+//! Paths: patterns, parameters, and percent-encoding.
 
 use std::borrow::Cow;
 
-/// Whether a path matches a pattern like `/orders/{id}`. A segment in braces stands for any one segment that is not empty.
+/// Whether a path matches a pattern like `/orders/{id}`. A segment in braces matches any non-empty segment.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let mut expected = pattern.split('/');
     let mut found = path.split('/');
@@ -20,14 +20,15 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Whether the first pattern says more about a path than the second: at the first segment where one is plain and the other
-/// is not, the plain one wins. Both must match the same path.
+/// Whether the first pattern is more specific than the second. Both must match the same path.
+///
+/// The first segment that is literal in one pattern and a parameter in the other decides: the literal wins.
 pub(crate) fn outranks(first: &str, second: &str) -> bool {
     let ranks = |pattern: &str| pattern.split('/').map(|segment| name(segment).is_some()).collect::<Vec<_>>();
     ranks(first) < ranks(second)
 }
 
-/// The segment of a path, still encoded, that stands where the pattern has `{wanted}`.
+/// The segment of a path at the pattern's `{wanted}`, still percent-encoded.
 pub(crate) fn segment<'a>(pattern: &str, path: &'a str, wanted: &str) -> Option<&'a str> {
     pattern
         .split('/')
@@ -40,13 +41,13 @@ fn name(pattern_segment: &str) -> Option<&str> {
     pattern_segment.strip_prefix('{')?.strip_suffix('}')
 }
 
-/// An id as a path writes it: digits alone that fit an `i64`. Nothing else names a row, so nothing else is one.
+/// Parses an id: only digits, and at most `i64::MAX`.
 pub(crate) fn id(segment: &str) -> Option<i64> {
     let digits = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
     if digits { segment.parse().ok() } else { None }
 }
 
-/// Takes the percent-encoding off a segment. None if what comes out is not UTF-8, or a `%` has no two hex digits.
+/// Percent-decodes a segment. None if the result is not UTF-8, or if two hex digits are missing after a `%`.
 pub fn decode(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
@@ -69,7 +70,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Any text as one segment of a path: all but RFC 3986's unreserved characters are percent-encoded.
+/// Percent-encodes a text as one segment of a path. Keeps only the unreserved characters of RFC 3986 (section 2.3).
 pub fn encode(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::with_capacity(text.len());
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_segments_outrank_parameters_from_the_left() {
+    fn literal_segments_outrank_parameters_from_the_left() {
         assert!(outranks("/users/profile", "/users/{id}"));
         assert!(!outranks("/users/{id}", "/users/profile"));
         assert!(outranks("/a/b/{y}", "/a/{x}/c"));
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_digits_that_fit() {
+    fn an_id_is_digits_that_fit_an_i64() {
         assert_eq!(id("7"), Some(7));
         assert_eq!(id("007"), Some(7));
         assert_eq!(id("9223372036854775807"), Some(i64::MAX));
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_encodings_decode_to_nothing() {
+    fn broken_encodings_do_not_decode() {
         for broken in ["%", "%4", "%zz", "%ff", "a%+1", "%c3"] {
             assert_eq!(decode(broken), None, "{broken}");
         }

@@ -1,18 +1,18 @@
-//! How often a client may do something, as it is told (IETF draft-ietf-httpapi-ratelimit-headers).
+//! The rate-limit headers (IETF draft-ietf-httpapi-ratelimit-headers).
 
-/// So many requests in a span of time, under a name that clients see.
+/// A rate limit: a number of requests in a time window. Clients see its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Letters and dashes.
+    /// The name: letters and dashes.
     pub name: &'static str,
-    /// How many there are in the window.
+    /// Requests per window.
     pub requests: u32,
-    /// In seconds.
+    /// Length of the window.
     pub window_seconds: u32,
 }
 
 impl Quota {
-    /// The value of `RateLimit-Policy`: all that a route is bounded by.
+    /// The value of `RateLimit-Policy`: all limits of a route.
     pub fn policy(quotas: &[Quota]) -> String {
         let items = quotas
             .iter()
@@ -20,12 +20,12 @@ impl Quota {
         items.collect::<Vec<_>>().join(", ")
     }
 
-    /// The value of `RateLimit` while all of it is there.
+    /// The value of `RateLimit` if no request has been used.
     pub fn unused(&self) -> String {
         format!("\"{}\";r={}", self.name, self.requests)
     }
 
-    /// The value of `RateLimit` while nothing is left for so many seconds, which `Retry-After` says too.
+    /// The value of `RateLimit` if no request is left for `seconds`. `Retry-After` has the same number.
     pub fn used_up(&self, seconds: u32) -> String {
         format!("\"{}\";r=0;t={seconds}", self.name)
     }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_strings_and_numbers_their_parameters() {
+    fn header_values_follow_the_draft() {
         let burst = Quota { name: "burst", requests: 100, window_seconds: 60 };
         let daily = Quota { name: "daily", requests: 1000, window_seconds: 86_400 };
         assert_eq!(Quota::policy(&[burst, daily]), "\"burst\";q=100;w=60, \"daily\";q=1000;w=86400");

@@ -1,4 +1,4 @@
-//! What goes back to the client: a status, a few headers, and a JSON body in the envelope.
+//! Responses: a status, headers, and a JSON body in the envelope.
 
 use std::borrow::Cow;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use crate::{Failure, JsonValue};
 
-/// Names in lower case, and values.
+/// Names in lower case, with values.
 type Headers = Vec<(&'static str, Cow<'static, str>)>;
 
-/// An answer in the envelope. The data is written into the body at once: nothing is copied on the way out.
+/// A response in the envelope. Constructors serialize the data directly into the body, without copies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     status: u16,
     headers: Headers,
-    /// All of the body but, if `open`, the brace that closes the envelope.
+    /// The body. While `open`, the brace that closes the envelope is still missing.
     body: Vec<u8>,
     open: bool,
 }
@@ -30,14 +30,14 @@ impl Response {
         Response::with_data(201, data)
     }
 
-    /// 200 with a list as `data`, and its length as `count`.
+    /// 200 with a list as `data` and its length as `count`.
     pub fn list(items: &[impl Serialize]) -> Response {
         let mut list = List::default();
         items.iter().for_each(|item| list.push(item));
         list.finish()
     }
 
-    /// The same, with the `total` of a list of which this is a page.
+    /// Adds the `total` of the list that this page belongs to.
     #[must_use]
     pub(crate) fn with_total(mut self, total: i64) -> Response {
         if self.open {
@@ -53,18 +53,18 @@ impl Response {
         response.with_message(text)
     }
 
-    /// An answer that was given before to the same `Idempotency-Key`, whole and marked as such.
+    /// A stored response to an earlier request with the same `Idempotency-Key`. Adds `Idempotency-Replayed: true`.
     pub fn replayed(status: u16, body: Vec<u8>) -> Response {
         let stored = Response { status, headers: Vec::new(), body, open: false };
         stored.with_header("idempotency-replayed", "true")
     }
 
-    /// The whole body, to be stored.
+    /// A copy of the whole body, to store for retries.
     pub fn to_body(&self) -> Vec<u8> {
         self.clone().into_parts().2
     }
 
-    /// The same, with a `message`.
+    /// Adds a `message`.
     #[must_use]
     pub fn with_message(mut self, text: &str) -> Response {
         if self.open {
@@ -73,7 +73,7 @@ impl Response {
         self
     }
 
-    /// The same, with a header more. The name is lower case, and is not `content-type` or `content-length`.
+    /// Adds a header. The name must be in lower case, and neither `content-type` nor `content-length`.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
         self.headers.push((name, value.into()));
@@ -87,7 +87,7 @@ impl Response {
         response
     }
 
-    /// The status, the headers but for `content-type` and `content-length`, and the whole body.
+    /// The status, the headers without `content-type` and `content-length`, and the whole body.
     pub fn into_parts(mut self) -> (u16, Headers, Vec<u8>) {
         if self.open {
             self.body.push(b'}');
@@ -101,7 +101,7 @@ impl Response {
         response
     }
 
-    /// Adds a piece of the envelope. What cannot be written as JSON is a fault of the service: the answer becomes a 500.
+    /// Adds a member to the envelope. A value that cannot become JSON turns the response into a 500.
     fn append(&mut self, key: &[u8], value: &(impl Serialize + ?Sized)) {
         self.body.extend_from_slice(key);
         if let Err(error) = serde_json::to_writer(&mut self.body, value) {
@@ -110,7 +110,7 @@ impl Response {
     }
 }
 
-/// A list that is written item by item: what an item was read from may go before the next is read.
+/// A list response that is built item by item, so only one item needs to be in memory.
 #[derive(Clone, Debug)]
 pub struct List {
     response: Response,
@@ -134,17 +134,17 @@ impl List {
         }
     }
 
-    /// How many items there are.
+    /// Number of items so far.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// How long the answer is so far.
+    /// Length of the body so far.
     pub fn bytes(&self) -> usize {
         self.response.body.len()
     }
 
-    /// 200 with the list as `data`, and its length as `count`.
+    /// 200 with the list as `data` and its length as `count`.
     pub fn finish(mut self) -> Response {
         if self.response.open {
             self.response.append(b"],\"count\":", &self.count);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn successes_wear_the_envelope() {
+    fn successes_have_the_envelope() {
         assert_eq!(text(Response::ok(&json!({ "id": 1 }))), r#"{"success":true,"data":{"id":1}}"#);
         assert_eq!(text(Response::list(&["a", "b"])), r#"{"success":true,"data":["a","b"],"count":2}"#);
         assert_eq!(text(Response::message("Gone.")), r#"{"success":true,"message":"Gone."}"#);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_wear_the_envelope() {
+    fn failures_have_the_envelope() {
         let failure = Failure::not_found("NO_CAT", "There is no such cat.");
         let expected = r#"{"success":false,"error":{"code":"NO_CAT","message":"There is no such cat."}}"#;
         assert_eq!(text(failure.clone().into()), expected);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_brings_the_headers_its_status_asks_for() {
+    fn a_failure_has_the_headers_of_its_status() {
         let unauthorized = Failure::unauthorized("INVALID_TOKEN", "No.");
         assert_eq!(header(unauthorized.into(), "www-authenticate").as_deref(), Some("Bearer"));
         let busy = Failure::unavailable("BUSY", "Later.", 3);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_becomes_an_internal_error() {
+    fn data_that_cannot_become_json_is_an_internal_error() {
         let keys_are_lists = std::collections::BTreeMap::from([(vec![1], 1)]);
         let response = Response::ok(&keys_are_lists).with_message("Done.");
         let (status, _, body) = response.into_parts();

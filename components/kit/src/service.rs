@@ -1,4 +1,4 @@
-//! A component as a whole: its description, and the way of a request through its route table.
+//! A service: its description for the host, and the dispatch of requests to its routes.
 
 use std::ops::RangeInclusive;
 
@@ -7,10 +7,10 @@ use crate::{Failure, Request, Response, path, storage};
 
 pub use exported::{Access, Method};
 
-/// Answers one route. What it fails with becomes the answer too.
+/// The function of a route. A failure becomes an error response.
 pub type Handler = fn(&Request) -> Result<Response, Failure>;
 
-/// One method of one path, who may call it, and what answers.
+/// One method of one path, with its access rule and its handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     method: Method,
@@ -21,7 +21,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route for GET, and so for HEAD, whose answer the host sends without its body.
+    /// A route for GET. It also serves HEAD: the host sends the response without its body.
     pub const fn get(path: &'static str, access: Access, handler: Handler) -> Route {
         Route::new(Method::Get, path, access, handler)
     }
@@ -50,13 +50,13 @@ impl Route {
         Route { method, path, access, handler, headers: &[] }
     }
 
-    /// The same, given these headers of the request too. Names are in lower case.
+    /// Declares request headers that the route reads. Names must be in lower case.
     pub const fn reading(self, headers: &'static [&'static str]) -> Route {
         Route { headers, ..self }
     }
 }
 
-/// A request that must be answered with 2xx before the component serves. Whatever it writes is rolled back.
+/// A request that must succeed (2xx) before the component serves. The host rolls its writes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     method: Method,
@@ -66,17 +66,17 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// A GET by nobody.
+    /// A GET by an anonymous caller.
     pub const fn get(path: &'static str) -> Probe {
         Probe { method: Method::Get, path, caller: None, body: None }
     }
 
-    /// A POST of a JSON body by nobody.
+    /// A POST with a JSON body by an anonymous caller.
     pub const fn post(path: &'static str, body: &'static str) -> Probe {
         Probe { method: Method::Post, path, caller: None, body: Some(body) }
     }
 
-    /// The same, by a user of this name.
+    /// Sets the caller: this username, with the role `user`.
     pub const fn by(self, username: &'static str) -> Probe {
         Probe { caller: Some(username), ..self }
     }
@@ -91,31 +91,33 @@ impl Probe {
     }
 }
 
-/// A component: what [`service!`](macro@crate::service) declares.
+/// A service, as [`service!`](macro@crate::service) declares it.
 #[derive(Debug)]
 pub struct Service {
-    /// The name that the health answer gives.
+    /// The name in the health response.
     pub name: &'static str,
-    /// The component's own version, for people.
+    /// The component's version, for people.
     pub version: &'static str,
-    /// The path that answers GET while the database, if there is one, can be read.
+    /// The path of the health response.
     pub health: &'static str,
-    /// The SQL of version 1, 2, … of the schema.
+    /// The SQL of schema version 1, 2, …
     pub migrations: &'static [&'static str],
-    /// The versions of the schema that the code works with.
+    /// The schema versions that the code works with.
     pub schema: RangeInclusive<u32>,
-    /// Whether the database answers; none for a service without one. Behind a pointer, because a component imports what it names.
+    /// Checks that the database responds. None for a service without a database.
+    ///
+    /// A function pointer, because a direct call would make every component import storage.
     pub database: Option<fn() -> storage::Result<()>>,
-    /// What must be answered with 2xx before the component serves, after its health.
+    /// Requests that must succeed before the component serves. The host sends them after the health request.
     pub probes: &'static [Probe],
-    /// What the routes take and give, as a JSON text. The host's `service.wit` says how it is written.
+    /// The OpenAPI description of the routes, as a JSON text. `wit/service.wit` describes its format.
     pub documentation: Option<&'static str>,
-    /// Every route but the health's.
+    /// All routes except health.
     pub routes: &'static [Route],
 }
 
 impl Service {
-    /// What the host reads when the component is deployed.
+    /// The description that the host reads when it deploys the component.
     pub fn describe(&self) -> exported::Description {
         let routes = self.routes.iter();
         let migrations = (1..).zip(self.migrations);
@@ -140,7 +142,7 @@ impl Service {
         }
     }
 
-    /// Answers one request of the host.
+    /// Handles one request from the host.
     #[doc(hidden)]
     pub fn handle(&self, request: handler::Request) -> handler::Response {
         let (status, headers, body) = self.answer(request).into_parts();
@@ -160,7 +162,7 @@ impl Service {
         }
     }
 
-    /// The route that says most about the path, among those with the method.
+    /// The most specific route for a method and a path. Otherwise the 404 or 405 response.
     fn find(&self, method: Method, path: &str) -> Result<&Route, Response> {
         let here = || self.routes.iter().filter(|route| path::matches(route.path, path));
         let mut best: Option<&Route> = None;
@@ -180,12 +182,12 @@ impl Service {
         })
     }
 
-    /// Healthy means that the database, if there is one, answers: without it, no route could.
+    /// The health response. A service with a database is healthy if the database responds.
     fn health(&self) -> Response {
-        match self.database.map_or(Ok(()), |answers| answers()) {
+        match self.database.map_or(Ok(()), |ping| ping()) {
             Ok(()) => Response::bare(200, &Health { status: "healthy", service: self.name }),
             Err(error) => {
-                eprintln!("the health query failed: {error:?}");
+                eprintln!("health check failed: the database does not respond: {error:?}");
                 Response::bare(503, &Health { status: "unhealthy", service: self.name })
             }
         }
@@ -199,11 +201,11 @@ struct Health {
 }
 
 fn not_found() -> Response {
-    Failure::not_found("NOT_FOUND", "There is nothing at this path.").into()
+    Failure::not_found("NOT_FOUND", "There is no route for this path.").into()
 }
 
 fn method_not_allowed(allowed: String) -> Response {
-    let failure = Failure::new(405, "METHOD_NOT_ALLOWED", "This path does not answer this method.");
+    let failure = Failure::new(405, "METHOD_NOT_ALLOWED", "This path does not support this method.");
     Response::from(failure).with_header("allow", allowed)
 }
 

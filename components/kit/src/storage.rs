@@ -1,7 +1,7 @@
-//! SQL on the service's own database, with types.
+//! Typed SQL on the service's own database.
 //!
-//! Statements number their parameters `$1`, `$2`, …; [`params!`](crate::params) makes the list. Time and randomness are
-//! passed in as values: SQL has neither here.
+//! Statements number their parameters `$1`, `$2`, … [`params!`](crate::params) builds the list of values. SQL functions for the
+//! time and for random numbers are not available: pass such values as parameters.
 //!
 //! ```no_run
 //! # fn look() -> Result<(), kit::Failure> {
@@ -22,12 +22,12 @@ use crate::bindings::comptoir::platform::storage as host;
 use crate::native::storage as host;
 
 pub use crate::bindings::comptoir::platform::storage::{Constraint, Error, Value};
-pub use row::{Found, FromValue, Row, Rows};
+pub use row::{FromValue, Row, Rows, ValueRef};
 
-/// What storage gives back, or why it had no effect.
+/// The result of a storage call.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Reads outside a transaction: every commit that was acknowledged before is there.
+/// Reads rows outside a transaction. Sees every commit that was acknowledged before.
 ///
 /// # Errors
 ///
@@ -36,46 +36,46 @@ pub fn query(sql: &str, params: &[Value]) -> Result<Rows> {
     host::query(sql, params).and_then(Rows::unpack)
 }
 
-/// Whether the database answers, for the health of a [`Service`](crate::Service).
+/// Checks that the database responds, for the health of a [`Service`](crate::Service).
 ///
 /// # Errors
 ///
 /// See [`Error`].
-pub fn answers() -> Result<()> {
+pub fn ping() -> Result<()> {
     query("SELECT 1", &[]).map(drop)
 }
 
-/// Writes in a transaction of its own, and gives the number of rows changed. Once it returns, the write is durable.
+/// Writes in its own transaction and returns the number of changed rows. When it returns, the write is durable.
 ///
 /// # Errors
 ///
-/// See [`Error`]. Then nothing was written.
+/// See [`Error`]. After an error, nothing was written.
 pub fn execute(sql: &str, params: &[Value]) -> Result<u64> {
     host::execute(sql, params)
 }
 
-/// Takes the one writer of the database.
+/// Begins a transaction, which takes the only writer of the database.
 ///
 /// # Errors
 ///
-/// `Busy` when others held it for longer than the host waits; see [`Error`].
+/// `Busy` if other transactions hold the writer for longer than the host waits. See [`Error`].
 pub fn begin() -> Result<Transaction> {
     host::begin().map(Transaction)
 }
 
-/// Rows that one batch of [`in_batches`] changes at the most. That many take milliseconds, far less than a statement may.
+/// Maximum rows of one batch of [`in_batches`]. They take milliseconds, far less than a statement's deadline.
 const BATCH_ROWS: u32 = 500;
-/// Batches of one request: 200,000 rows, which take some seconds.
+/// Maximum batches of one request: 200,000 rows, which take some seconds.
 const BATCHES: u32 = 400;
 
-/// Changes any number of rows, a batch at a time. `batch` changes at most so many rows, in a transaction of its own, and says
-/// whether none are left. So what was done stays done if a later batch fails, and others write in between.
+/// Changes many rows in batches, so that other requests can write in between.
 ///
-/// False if rows are left after as many batches as one request should run: then the next request goes on from there.
+/// `batch` changes up to the given number of rows in its own transaction. It returns true if no rows are left. A finished batch
+/// stays if a later one fails. Returns false if rows are left after 400 batches of 500: then the next request continues.
 ///
 /// # Errors
 ///
-/// What `batch` gives.
+/// The error of a batch.
 pub fn in_batches(mut batch: impl FnMut(u32) -> Result<bool>) -> Result<bool> {
     for _ in 0..BATCHES {
         if batch(BATCH_ROWS)? {
@@ -85,7 +85,7 @@ pub fn in_batches(mut batch: impl FnMut(u32) -> Result<bool>) -> Result<bool> {
     Ok(false)
 }
 
-/// Where a statement can read: the [`Database`] as it was committed, or a [`Transaction`] with its own writes.
+/// A source of rows: the committed [`Database`], or a [`Transaction`] with its own writes.
 pub trait Reads {
     /// Reads rows.
     ///
@@ -105,41 +105,43 @@ impl Reads for Database {
     }
 }
 
-/// The one writer, held: all of what it writes becomes durable with [`commit`](Transaction::commit), or none of it.
+/// An open transaction, which holds the only writer of the database.
 ///
-/// Others wait meanwhile, so it has a lease of about a second. Dropping it without a commit rolls back.
+/// [`commit`](Transaction::commit) makes all of its writes durable. Dropping it rolls back. Other writers wait meanwhile, so
+/// the host ends a transaction after its lease: one second unless the manifest sets another.
 #[derive(Debug)]
 pub struct Transaction(host::Transaction);
 
 impl Transaction {
-    /// Writes, and gives the number of rows changed.
+    /// Writes and returns the number of changed rows.
     ///
     /// # Errors
     ///
-    /// See [`Error`]. After `TimedOut` the whole transaction is gone.
+    /// See [`Error`]. After `TimedOut`, the whole transaction was rolled back.
     pub fn execute(&self, sql: &str, params: &[Value]) -> Result<u64> {
         self.0.execute(sql, params)
     }
 
-    /// Ends the transaction and keeps what it wrote.
+    /// Commits the transaction. When it returns, the writes are durable.
     ///
     /// # Errors
     ///
-    /// See [`Error`]. Then none of it was written.
+    /// See [`Error`]. After an error, nothing was written.
     pub fn commit(self) -> Result<()> {
         host::Transaction::commit(self.0)
     }
 }
 
 impl Reads for Transaction {
-    /// Reads what was committed and what this transaction wrote. May also write, with `RETURNING`.
+    /// Reads committed rows and this transaction's writes. Can also write, with `RETURNING`.
     fn query(&self, sql: &str, params: &[Value]) -> Result<Rows> {
         self.0.query(sql, params).and_then(Rows::unpack)
     }
 }
 
-/// The parameters of a statement, each of a type that is `Into<Value>`: integers, floats, booleans (as 0 and 1), texts, bytes,
-/// and `Option`s of them.
+/// Builds the parameters of a statement.
+///
+/// Accepts every type that is `Into<Value>`: integers, floats, booleans (as 0 and 1), texts, bytes, and `Option`s of them.
 #[macro_export]
 macro_rules! params {
     ($($value:expr),* $(,)?) => {

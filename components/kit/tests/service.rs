@@ -1,8 +1,8 @@
-//! A small service from request to row, over the stand-in for the host: what the kit promises to every component.
+//! Tests of the kit with a small service, from request to row, with the stand-in for the host.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use kit::native::{self, Answer, Connection, get, post, put};
+use kit::native::{self, Connection, TestResponse, get, post, put};
 use kit::storage::{self, Constraint, Database, Error, Reads};
 use kit::{Failure, Request, Response, params};
 use serde_json::json;
@@ -35,16 +35,16 @@ fn add(request: &Request) -> Result<Response, Failure> {
     let by = &request.user()?.username;
     let body = request.json_object("MISSING_NAME")?;
     let name = body.get("name").and_then(|name| name.as_str());
-    let name = name.ok_or_else(|| Failure::bad_request("MISSING_NAME", "A cat needs a name."))?;
+    let name = name.ok_or_else(|| Failure::bad_request("MISSING_NAME", "The field name is missing."))?;
     let transaction = storage::begin()?;
     let sql = "INSERT INTO cats (name) VALUES ($1) RETURNING id";
     let id: i64 = match transaction.query(sql, params![name]) {
         Ok(rows) => rows.first().ok_or_else(|| Failure::internal("no id"))?.get("id")?,
-        Err(Error::Constraint(Constraint::Unique)) => return Err(Failure::conflict("TAKEN", "There is one already.")),
+        Err(Error::Constraint(Constraint::Unique)) => return Err(Failure::conflict("TAKEN", "This name is taken.")),
         Err(error) => return Err(error.into()),
     };
     if name.len() > 20 {
-        return Err(Failure::bad_request("TOO_LONG", "No cat listens to that."));
+        return Err(Failure::bad_request("TOO_LONG", "The name is too long."));
     }
     transaction.commit()?;
     Ok(Response::created(&json!({ "id": id, "by": by })))
@@ -71,14 +71,14 @@ fn rename(request: &Request) -> Result<Response, Failure> {
 fn remove(request: &Request) -> Result<Response, Failure> {
     let caller = request.calling_service().unwrap_or_default();
     let gone = storage::execute("DELETE FROM cats WHERE name = $1", params![request.param("name").as_deref()])?;
-    Ok(Response::message(&format!("{gone} gone, says {caller}.")))
+    Ok(Response::message(&format!("{caller} deleted {gone}.")))
 }
 
 fn start() -> Connection {
     native::install(&SERVICE)
 }
 
-fn data(answer: &Answer) -> &kit::JsonValue {
+fn data(answer: &TestResponse) -> &kit::JsonValue {
     assert_eq!(answer.status, 200, "{}", answer.text);
     &answer.body["data"]
 }
@@ -116,17 +116,17 @@ fn rows_become_json() {
 }
 
 #[test]
-fn a_plain_segment_is_found_before_a_parameter() {
+fn literal_segments_come_before_parameters() {
     start();
     assert_eq!(data(&get("/cats/best").send()), "all of them");
     assert_eq!(data(&get("/cats/Tom").send())["id"], 1);
     assert_eq!(data(&get("/cats/F%C3%A9licette").send())["id"], 2);
     assert_eq!(get("/cats/%FF").send().outcome(), (404, "NO_CAT"));
-    assert_eq!(put("/cats/best", json!({})).send().status, 500, "PUT has only the parameter there");
+    assert_eq!(put("/cats/best", json!({})).send().status, 500, "PUT has only the route with a parameter");
 }
 
 #[test]
-fn the_caller_is_who_the_host_says() {
+fn the_caller_comes_from_the_host() {
     start();
     assert_eq!(data(&get("/cats/Tom").send())["asked_by"], json!(null));
     assert_eq!(data(&get("/cats/Tom").by("Łukasz 日本", "user").send())["asked_by"], "Łukasz 日本");
@@ -137,7 +137,7 @@ fn the_caller_is_who_the_host_says() {
 }
 
 #[test]
-fn a_transaction_that_is_dropped_leaves_nothing() {
+fn a_dropped_transaction_rolls_back() {
     start();
     let long = post("/cats", json!({ "name": "a name that is far too long" })).by("ada", "user").send();
     assert_eq!(long.outcome(), (400, "TOO_LONG"));
@@ -148,15 +148,15 @@ fn a_transaction_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
-fn a_broken_rule_is_a_value_that_a_handler_can_expect() {
+fn a_handler_can_match_on_a_constraint_violation() {
     start();
     let add = |name: &str| post("/cats", json!({ "name": name })).by("ada", "user").send();
     assert_eq!(add("Tom").outcome(), (409, "TAKEN"));
-    assert_eq!(add("").outcome(), (500, "INTERNAL_ERROR"), "nobody expected this one");
+    assert_eq!(add("").outcome(), (500, "INTERNAL_ERROR"), "the handler does not expect this violation");
 }
 
 #[test]
-fn a_wrong_statement_is_nobody_elses_business() {
+fn a_response_does_not_reveal_a_wrong_statement() {
     start();
     let answer = put("/cats/Tom", json!({})).send();
     assert_eq!(answer.outcome(), (500, "INTERNAL_ERROR"));
@@ -176,18 +176,18 @@ fn a_query_outside_a_transaction_writes_nothing() {
 fn another_service_calls_by_name() {
     start();
     let answer = native::delete("/cats/Tom").with_header("x-comptoir-caller", "dogs").send();
-    assert_eq!(answer.body["message"], "1 gone, says dogs.");
+    assert_eq!(answer.body["message"], "dogs deleted 1.");
 }
 
 #[test]
-fn health_is_bare_and_answers_get_alone() {
+fn health_has_no_envelope_and_serves_only_get() {
     start();
     assert_eq!(get("/cats/health").send().text, r#"{"status":"healthy","service":"cats-service"}"#);
-    assert_eq!(native::delete("/cats/health").send().status, 200, "it is also a cat's name");
+    assert_eq!(native::delete("/cats/health").send().status, 200, "for DELETE, the path names a cat");
 }
 
 #[test]
-fn what_is_not_there_is_refused_in_the_envelope() {
+fn unknown_routes_are_refused_in_the_envelope() {
     start();
     assert_eq!(get("/dogs").send().outcome(), (404, "NOT_FOUND"));
     assert_eq!(get("/cats/").send().outcome(), (404, "NOT_FOUND"));
@@ -197,7 +197,7 @@ fn what_is_not_there_is_refused_in_the_envelope() {
 }
 
 #[test]
-fn a_body_that_is_no_object_is_refused_with_the_endpoints_code() {
+fn a_body_that_is_no_object_is_refused_with_the_routes_code() {
     start();
     let send = |content_type: &str, body: &[u8]| {
         post("/cats", json!({})).with_body(content_type, body).by("ada", "user").send().outcome().0

@@ -1,14 +1,15 @@
-//! The orders service: what is for sale, and who ordered what.
+//! Orders: the service that keeps products and orders.
 //!
-//! This file speaks HTTP, [`model`] decides, `rows` stores.
+//! This file handles HTTP. [`model`] decides, `rows` runs SQL.
 //!
 //! # Invariants
 //!
-//! - Stock is never sold twice: what was in stock at first is what is there now plus what orders hold that are not cancelled.
-//! - An order is placed whole or not at all.
-//! - Name and price in an order are those of the moment it was placed.
-//! - Only the buyer and administrators learn that an order exists. Nobody gets it with the name of a buyer who is gone: the
-//!   buyer's sessions end first, then the name is taken off, and a session that ended writes nothing more.
+//! - Stock is never sold twice: the initial stock equals the current stock plus the items of all orders that are not cancelled.
+//! - An order is placed as a whole or not at all.
+//! - An order keeps the product names and prices of the moment it was placed.
+//! - Only the buyer and administrators can see that an order exists.
+//! - A new user never sees the orders of a deleted user with the same name. When a user is deleted, first the sessions end,
+//!   then the name is removed from the orders. A session that has ended cannot write.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -66,8 +67,9 @@ fn list_orders(request: &Request) -> Result<Response, Failure> {
     Ok(page.answer(request.path(), Response::list(&orders), next))
 }
 
-/// With an `Idempotency-Key` a second time gives the first answer again, and orders nothing. Two at once are one after the
-/// other, as the writer is one.
+/// Places an order. A retry with the same `Idempotency-Key` gets the first response again and orders nothing.
+///
+/// Two concurrent retries run one after the other, because the database has one writer.
 fn place_order(request: &Request) -> Result<Response, Failure> {
     let buyer = request.user()?;
     let key = IdempotencyKey::of(request)?;
@@ -76,18 +78,18 @@ fn place_order(request: &Request) -> Result<Response, Failure> {
     request.check_session(&transaction)?;
     let now = kit::now();
     if let Some(key) = &key
-        && let Some((ordered, answer)) = rows::answered(&transaction, &buyer.username, key, now)?
+        && let Some((first_cart, body)) = rows::stored_response(&transaction, &buyer.username, key, now)?
     {
-        let same = ordered == cart.to_string();
-        return same.then(|| Response::replayed(201, answer)).ok_or_else(IdempotencyKey::reused);
+        let same = first_cart == cart.to_string();
+        return same.then(|| Response::replayed(201, body)).ok_or_else(IdempotencyKey::reused);
     }
     let order = rows::place(&transaction, &cart, &buyer.username, now)?;
-    let answer = Response::created(&order).with_message("The order was placed.");
+    let response = Response::created(&order).with_message("The order was placed.");
     if let Some(key) = &key {
-        rows::remember(&transaction, &buyer.username, key, &cart, &answer.to_body(), now)?;
+        rows::store_response(&transaction, &buyer.username, key, &cart, &response.to_body(), now)?;
     }
     transaction.commit()?;
-    Ok(answer)
+    Ok(response)
 }
 
 fn show_order(request: &Request) -> Result<Response, Failure> {
@@ -100,14 +102,14 @@ fn change_order(request: &Request) -> Result<Response, Failure> {
     let wanted = body.get("status").and_then(|status| status.as_str()).filter(|status| !status.is_empty());
     let wanted = wanted.ok_or(Refusal::NoStatus)?;
     let id = request.id_param("id");
-    // Another request may change the order between the look and the step. Then the step has no effect and this one looks
-    // again. As no status is ever taken twice, that ends.
+    // Another request may change the order after it was read. Then the step has no effect, and the loop reads it again. An
+    // order never returns to an earlier status, so the loop ends.
     loop {
         let mut order = order_for(caller, id)?;
         condition::check_if_match(request, &tag(&order))?;
         let status = Status::parse(wanted).ok_or(Refusal::UnknownStatus)?;
         match order.status.step_to(status, power_of(caller))? {
-            Step::Stay => return Ok(of_one(&order).with_message("The order has this status already.")),
+            Step::Stay => return Ok(of_one(&order).with_message("The order already has this status.")),
             Step::Go if take_step(request, &order, status)? => {
                 order.status = status;
                 return Ok(of_one(&order).with_message("The order was changed."));
@@ -117,7 +119,7 @@ fn change_order(request: &Request) -> Result<Response, Failure> {
     }
 }
 
-/// False if the order is not as it was read any more.
+/// Changes the order's status. False if another request changed the order since it was read.
 fn take_step(request: &Request, order: &Order, to: Status) -> Result<bool, Failure> {
     let transaction = storage::begin()?;
     request.check_session(&transaction)?;
@@ -128,30 +130,30 @@ fn take_step(request: &Request, order: &Order, to: Status) -> Result<bool, Failu
     Ok(changed)
 }
 
-/// Takes a name off its orders before somebody else may have it. Called again, it goes on where it broke off.
+/// Removes a username from its orders, before user frees the name. A second call continues after an interruption.
 fn forget_buyer(request: &Request) -> Result<Response, Failure> {
-    // A name that cannot be decoded is nobody's.
-    let Some(username) = request.param("username") else {
-        return Ok(Response::message("The name has no orders any more."));
-    };
+    let done = || Ok(Response::message("No order has this username any more."));
+    // No buyer has a name that cannot be decoded.
+    let Some(username) = request.param("username") else { return done() };
     if rows::forget_buyer(&username)? {
-        Ok(Response::message("The name has no orders any more."))
+        done()
     } else {
-        Err(Failure::unavailable("SERVICE_BUSY", "Not all orders of the name are changed yet: send this again.", 1))
+        let why = "Some orders still have this username. Send the request again.";
+        Err(Failure::unavailable("SERVICE_BUSY", why, 1))
     }
 }
 
-/// An order, with the tag by which a client says which state of it was seen.
+/// The response for one order, with its entity tag.
 fn of_one(order: &Order) -> Response {
     Response::ok(order).with_header("etag", tag(order))
 }
 
-/// Nothing of an order changes but its status, and no status comes back.
+/// The entity tag of an order. Only the status of an order changes, and it never returns to an earlier one.
 fn tag(order: &Order) -> String {
     format!("\"{}-{}\"", order.id, order.status.as_str())
 }
 
-/// An order that the caller may know of. To anyone else it is as if there were none.
+/// An order that the caller may see. For other callers it does not exist.
 fn order_for(caller: &Caller, id: Option<i64>) -> Result<Order, Failure> {
     let id = id.ok_or(Refusal::NoSuchOrder)?;
     let order = rows::order(id)?.filter(|order| caller.is_admin() || order.user_id == caller.username);
@@ -162,7 +164,7 @@ fn power_of(caller: &Caller) -> Power {
     if caller.is_admin() { Power::Admin } else { Power::Buyer }
 }
 
-/// Every refusal, with its status and code.
+/// The HTTP status and the error code of every refusal.
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         let (status, code) = match refusal {

@@ -1,4 +1,4 @@
-//! What products and orders are, and what may be done with them. Pure: knows no HTTP, no SQL and no clock.
+//! Products and orders, and the rules for them. Pure: no HTTP, no SQL, no clock.
 
 mod cart;
 mod cents;
@@ -12,128 +12,128 @@ pub use cart::{Cart, LINES_LIMIT, Line, QUANTITY_LIMIT};
 pub use cents::Cents;
 pub use status::{Power, Status, Step};
 
-/// The buyer of an order whose buyer is gone. No user is called so: a username does not start with white space.
+/// Replaces the username of a deleted buyer. It cannot be a username, because it starts with white space.
 pub const FORMER_BUYER: &str = " former user";
 
-/// Something for sale. Borrows its texts from the row it was read from.
+/// A product. Borrows its texts from its row.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Product<'a> {
-    /// Names it in paths and carts.
+    /// The id in paths and carts.
     pub id: i64,
-    /// For people.
+    /// The name that customers see.
     pub name: &'a str,
-    /// Of one piece, now.
+    /// The current price of one piece.
     pub price: Cents,
-    /// For people.
+    /// The description that customers see.
     pub description: &'a str,
-    /// How many can be sold.
+    /// How many pieces are in stock.
     pub stock: i64,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     pub date_creation: &'a str,
 }
 
-/// What somebody bought.
+/// An order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Order {
-    /// Never given to another order.
+    /// Never reused for another order.
     pub id: i64,
     /// The buyer's username, or [`FORMER_BUYER`].
     pub user_id: String,
-    /// The sum of its items when it was placed.
+    /// The sum of its items at the prices of the moment it was placed.
     pub total: Cents,
-    /// How far it got.
+    /// The current status.
     pub status: Status,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     pub date_creation: String,
-    /// By product, each product once.
+    /// One item for each product, ordered by product id.
     pub items: Vec<Item>,
 }
 
-/// Some pieces of one product in an order, as it was sold.
+/// An item of an order: some pieces of one product.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Item {
-    /// Names it among all items.
+    /// Unique among the items of all orders.
     pub id: i64,
-    /// The order it belongs to.
+    /// The order that the item belongs to.
     pub order_id: i64,
-    /// The product, which may have changed since or be gone.
+    /// The product. It may have been changed or deleted since.
     pub product_id: i64,
     /// The product's name when the order was placed.
     pub product_name: String,
-    /// How many pieces.
+    /// Number of pieces.
     pub quantity: i64,
-    /// Of one piece, when the order was placed.
+    /// The price of one piece when the order was placed.
     pub price: Cents,
 }
 
-/// Why a request was not done. Its text is for the client.
+/// Why a request is refused. `Display` is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is nothing to order. Says what is in its place.
+    /// The body has no list of items. Carries what it has instead.
     NoItems(&'static str),
-    /// More than [`LINES_LIMIT`] lines.
+    /// The cart has more than [`LINES_LIMIT`] lines.
     TooManyLines,
-    /// A line that is no order of anything.
+    /// A line of the cart is malformed.
     BadLine {
-        /// Which one, from 1.
+        /// The number of the line, from 1.
         line: usize,
         /// What is wrong with it.
         fault: &'static str,
     },
-    /// The lines of a product add up to more than [`QUANTITY_LIMIT`].
+    /// The lines for one product add up to more than [`QUANTITY_LIMIT`].
     TooMany {
-        /// Which product.
+        /// The product's id.
         product: i64,
     },
-    /// Nothing is for sale under this id.
+    /// The cart names a product that does not exist.
     UnknownProduct {
-        /// The id.
+        /// The product's id.
         product: i64,
     },
-    /// Less is there than was ordered.
+    /// The stock is smaller than the ordered quantity.
     OutOfStock {
-        /// Which product.
+        /// The product's id.
         product: i64,
     },
-    /// The total is beyond [`Cents::LIMIT`].
+    /// The total is higher than [`Cents::LIMIT`].
     TotalTooHigh,
-    /// The product asked for is not there.
+    /// The path names a product that does not exist.
     NoSuchProduct,
-    /// The order asked for is not there, or not the caller's to see.
+    /// The order does not exist, or the caller may not see it.
     NoSuchOrder,
-    /// No status was given.
+    /// The body has no status.
     NoStatus,
-    /// The text is no status.
+    /// The text is not a status.
     UnknownStatus,
-    /// An order does not go from this status to that one.
+    /// No order can change from one status to the other.
     IllegalStep {
-        /// What it is.
+        /// The current status.
         from: Status,
-        /// What it was to become.
+        /// The requested status.
         to: Status,
     },
-    /// The step is legal, and not the buyer's to take.
+    /// Only administrators may take this step.
     NotForBuyers,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NoItems(what) => write!(out, "`items` must be a list of what to order, and {what}."),
+            Refusal::NoItems(what) => write!(out, "`items` must be a list of products to order, but it {what}."),
             Refusal::TooManyLines => write!(out, "An order has at most {LINES_LIMIT} lines."),
             Refusal::BadLine { line, fault } => write!(out, "Line {line} of `items`: {fault}."),
             Refusal::TooMany { product } => {
-                write!(out, "At most {QUANTITY_LIMIT} pieces of product {product} fit one order.")
+                write!(out, "An order has at most {QUANTITY_LIMIT} pieces of product {product}.")
             }
             Refusal::UnknownProduct { product } => write!(out, "There is no product {product}."),
-            Refusal::OutOfStock { product } => write!(out, "There is not enough of product {product} in stock."),
+            Refusal::OutOfStock { product } => write!(out, "Product {product} does not have enough pieces in stock."),
             Refusal::TotalTooHigh => out.write_str("The total of this order is too high."),
             Refusal::NoSuchProduct => out.write_str("There is no such product."),
             Refusal::NoSuchOrder => out.write_str("There is no such order."),
-            Refusal::NoStatus => out.write_str("`status` must say what the order shall become."),
+            Refusal::NoStatus => out.write_str("`status` must be the order's new status."),
             Refusal::UnknownStatus => out.write_str("`status` must be pending, paid, shipped, delivered or cancelled."),
             Refusal::IllegalStep { from, to } => {
-                write!(out, "An order that is {} cannot become {}.", from.as_str(), to.as_str())
+                write!(out, "The order is {} and cannot become {}.", from.as_str(), to.as_str())
             }
             Refusal::NotForBuyers => out.write_str("The buyer may only cancel an order."),
         }

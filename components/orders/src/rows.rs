@@ -1,4 +1,4 @@
-//! Products and orders as rows. Holds every statement of the service.
+//! All SQL statements of the service: products, orders and stored responses.
 
 use std::ops::RangeInclusive;
 
@@ -7,12 +7,12 @@ use kit::{IdempotencyKey, Page, params};
 
 use crate::model::{Cart, Cents, FORMER_BUYER, Item, Line, Order, Product, Refusal, Status};
 
-/// Why something was not stored.
+/// Why a write failed.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// It may not be.
+    /// A rule of the shop forbids it.
     Refused(Refusal),
-    /// It could not be.
+    /// The database failed.
     Storage(storage::Error),
 }
 
@@ -28,25 +28,25 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// So many products whose ids are above one, by id, to be read with [`product`].
+/// Up to `limit` products with larger ids than `id`, in order. Read them with [`product`].
 pub(crate) fn products_above(id: i64, limit: u32) -> storage::Result<Rows> {
     let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products
                WHERE id > $1 ORDER BY id LIMIT $2";
     storage::query(sql, params![id, limit])
 }
 
-/// How many products there are.
+/// Number of products.
 pub(crate) fn count_products() -> storage::Result<i64> {
     one_number(&storage::query("SELECT count(*) FROM products", &[])?)
 }
 
-/// The product with an id, or no row, to be read with [`product`].
+/// The row of a product, or no row. Read it with [`product`].
 pub(crate) fn product_by_id(id: i64) -> storage::Result<Rows> {
     let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products WHERE id = $1";
     storage::query(sql, params![id])
 }
 
-/// The product in a row. Its texts stay where they are.
+/// Reads a product from its row, without copying texts.
 pub(crate) fn product(row: Row<'_>) -> storage::Result<Product<'_>> {
     Ok(Product {
         id: row.get("id")?,
@@ -58,21 +58,21 @@ pub(crate) fn product(row: Row<'_>) -> storage::Result<Product<'_>> {
     })
 }
 
-/// Items on a page of orders. The page ends with the order that reaches it.
+/// A page of orders ends with the order that reaches this number of items.
 const ITEMS_LIMIT: usize = 10_000;
-/// Rows that one statement reads for such a page. At least one order is whole among them.
+/// How many rows of items one statement reads for a page. At least one order is complete in them.
 const ITEMS_AT_ONCE: RangeInclusive<u32> = 200..=2_000;
-/// Orders of one buyer that are counted: counting more would take longer than a list may.
+/// Maximum orders of a buyer that are counted. Counting more would take too long for a list request.
 const COUNTED_ORDERS: u32 = 100_000;
-/// Later than any order.
+/// A position after the newest possible order: date and id.
 const LATEST: (&str, i64) = ("9999-12-31 23:59:59", i64::MAX);
 
-/// A page of a user's orders, newest first, and whether there are more. Of those placed in the same second, the one placed later
-/// is first. None if the page is to begin after an order that the user does not have.
+/// A page of a user's orders, newest first, and whether the list goes on. Within one second, higher ids come first.
 ///
-/// The page ends early if its orders have very many items together: an answer must not grow without end.
+/// None if the user has no order with the cursor's id. The page ends early if its orders together have very many items, so the
+/// response stays bounded.
 pub(crate) fn page_of(username: &str, page: Page) -> storage::Result<Option<(Vec<Order>, bool)>> {
-    let Some(mut before) = first_place(username, page)? else { return Ok(None) };
+    let Some(mut before) = start_of(username, page)? else { return Ok(None) };
     let rows_at_once = (page.limit * 4).clamp(*ITEMS_AT_ONCE.start(), *ITEMS_AT_ONCE.end());
     let (mut orders, mut items) = (Vec::new(), 0);
     loop {
@@ -91,15 +91,15 @@ pub(crate) fn page_of(username: &str, page: Page) -> storage::Result<Option<(Vec
     }
 }
 
-/// Where a page begins in the order of its list.
-fn first_place(username: &str, page: Page) -> storage::Result<Option<(String, i64)>> {
+/// The position where a page starts: date and id of the order before it.
+fn start_of(username: &str, page: Page) -> storage::Result<Option<(String, i64)>> {
     let Some(after) = page.after else { return Ok(Some((LATEST.0.to_owned(), LATEST.1))) };
     let sql = "SELECT date_creation FROM orders WHERE id = $1 AND user_id = $2";
     let rows = storage::query(sql, params![after, username])?;
     rows.first().map(|row| Ok((row.get("date_creation")?, after))).transpose()
 }
 
-/// The whole orders in so many rows of items, and whether the list ends with them.
+/// The complete orders among the next `rows_at_once` items, and whether the list ends there.
 fn orders_before(username: &str, before: &(String, i64), rows_at_once: u32) -> storage::Result<(Vec<Order>, bool)> {
     let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
                       i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
@@ -112,7 +112,7 @@ fn orders_before(username: &str, before: &(String, i64), rows_at_once: u32) -> s
     if rows.len() < rows_at_once as usize {
         return Ok((some, true));
     }
-    // The last order may have been cut in two.
+    // The last order may be incomplete.
     some.pop();
     if some.is_empty() {
         return Err(storage::Error::Invalid(format!("an order has {rows_at_once} items or more")));
@@ -120,7 +120,7 @@ fn orders_before(username: &str, before: &(String, i64), rows_at_once: u32) -> s
     Ok((some, false))
 }
 
-/// How many orders a user has. Of very many, only so many are counted.
+/// Number of a user's orders, counted up to [`COUNTED_ORDERS`].
 pub(crate) fn count_orders(username: &str) -> storage::Result<i64> {
     let sql = "SELECT count(*) FROM (SELECT id FROM orders WHERE user_id = $1 LIMIT $2) AS counted";
     one_number(&storage::query(sql, params![username, COUNTED_ORDERS])?)
@@ -130,7 +130,7 @@ fn one_number(rows: &Rows) -> storage::Result<i64> {
     rows.first().map_or(Ok(0), |row| row.at(0))
 }
 
-/// The order with an id, whoever's it is.
+/// The order with an id, of any buyer.
 pub(crate) fn order(id: i64) -> storage::Result<Option<Order>> {
     let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
                       i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
@@ -140,7 +140,7 @@ pub(crate) fn order(id: i64) -> storage::Result<Option<Order>> {
     orders(&storage::query(sql, params![id])?).map(|mut orders| orders.pop())
 }
 
-/// Orders from rows of their items: an order is where a new id starts.
+/// Groups rows of items into orders. A new order starts where the id changes.
 fn orders(rows: &Rows) -> storage::Result<Vec<Order>> {
     let mut orders: Vec<Order> = Vec::new();
     for row in rows.iter() {
@@ -177,11 +177,11 @@ fn item(row: Row<'_>, order_id: i64) -> storage::Result<Item> {
     })
 }
 
-/// Expired answers that a keyed order deletes. It adds one, so this keeps up.
+/// How many expired responses an order with a key deletes. It adds one, so the table stays small.
 const EXPIRED_AT_ONCE: u32 = 20;
 
-/// The order and the answer that a buyer's key stands for: the cart as text, and the whole body.
-pub(crate) fn answered(
+/// The cart (as text) and the response body of the first order with a buyer's key. Deletes some expired responses.
+pub(crate) fn stored_response(
     transaction: &Transaction,
     buyer: &str,
     key: &IdempotencyKey,
@@ -198,27 +198,27 @@ pub(crate) fn answered(
     rows.first().map(|row| Ok((row.get("cart")?, row.get::<&str>("answer")?.as_bytes().to_vec()))).transpose()
 }
 
-/// Keeps an answer for the next request with its key. An expired one may still be there in its place.
-pub(crate) fn remember(
+/// Stores a response for retries with the same key. Replaces an expired response.
+pub(crate) fn store_response(
     transaction: &Transaction,
     buyer: &str,
     key: &IdempotencyKey,
     cart: &Cart,
-    answer: &[u8],
+    body: &[u8],
     now: i64,
 ) -> storage::Result<()> {
     let sql = "INSERT INTO answers (user_id, key, cart, answer, given_at) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (user_id, key) DO UPDATE
                SET cart = excluded.cart, answer = excluded.answer, given_at = excluded.given_at";
-    let answer = String::from_utf8_lossy(answer);
-    transaction.execute(sql, params![buyer, key.as_str(), &cart.to_string(), &*answer, now]).map(drop)
+    let body = String::from_utf8_lossy(body);
+    transaction.execute(sql, params![buyer, key.as_str(), &cart.to_string(), &*body, now]).map(drop)
 }
 
-/// Takes the stock and stores the order in a transaction that is to be committed.
+/// Takes the stock and stores the order. The caller commits the transaction.
 ///
 /// # Errors
 ///
-/// `UnknownProduct`, `OutOfStock` or `TotalTooHigh`; or what storage says. Then the transaction must be dropped.
+/// `UnknownProduct`, `OutOfStock`, `TotalTooHigh` or a storage error. Then the caller must drop the transaction.
 pub(crate) fn place(transaction: &Transaction, cart: &Cart, buyer: &str, now: i64) -> Result<Order, Error> {
     let mut items = cart.lines().iter().map(|line| take(transaction, *line)).collect::<Result<Vec<Item>, Error>>()?;
     let total = items.iter().try_fold(Cents(0), |sum, item| sum.plus(item.price.times(item.quantity)?));
@@ -240,8 +240,7 @@ pub(crate) fn place(transaction: &Transaction, cart: &Cart, buyer: &str, now: i6
     Ok(Order { id: order_id, user_id: buyer.to_owned(), total, status, date_creation, items })
 }
 
-/// Takes the stock of one line. The condition stands in the statement that takes, so what it saw is what it took from.
-/// The item has no ids yet.
+/// Takes the stock of one line. One statement checks and takes it. The returned item has no ids yet.
 fn take(transaction: &Transaction, line: Line) -> Result<Item, Error> {
     let Line { product, quantity } = line;
     let taken = transaction.query(
@@ -264,8 +263,9 @@ fn inserted(rows: &Rows) -> storage::Result<i64> {
     }
 }
 
-/// Gives an order its next status, and its stock back if it is cancelled, in a transaction that is to be committed. False if
-/// the order's status was not the one it was read with any more: then nothing has changed.
+/// Changes an order's status. Returns the stock of a cancelled order. The caller commits the transaction.
+///
+/// False, without a change, if another request changed the status since the order was read.
 pub(crate) fn change_status(transaction: &Transaction, order: &Order, to: Status) -> storage::Result<bool> {
     let changed = transaction.execute(
         "UPDATE orders SET status = $1 WHERE id = $2 AND status = $3",
@@ -285,13 +285,14 @@ pub(crate) fn change_status(transaction: &Transaction, order: &Order, to: Status
     Ok(true)
 }
 
-/// Puts [`FORMER_BUYER`] in the place of a buyer, in batches: each is kept, also when a later one fails. False if there is more to do
-/// than one request should.
+/// Replaces a buyer's username with [`FORMER_BUYER`] and deletes the buyer's stored responses, in batches.
+///
+/// A finished batch stays if a later one fails. False if rows are left for the next request.
 pub(crate) fn forget_buyer(username: &str) -> storage::Result<bool> {
-    let answers =
+    let responses =
         "DELETE FROM answers WHERE user_id = $1 AND key IN (SELECT key FROM answers WHERE user_id = $1 LIMIT $2)";
     let orders = "UPDATE orders SET user_id = $1 WHERE id IN (SELECT id FROM orders WHERE user_id = $2 LIMIT $3)";
-    Ok(storage::in_batches(|rows| Ok(storage::execute(answers, params![username, rows])? < u64::from(rows)))?
+    Ok(storage::in_batches(|rows| Ok(storage::execute(responses, params![username, rows])? < u64::from(rows)))?
         && storage::in_batches(|rows| {
             Ok(storage::execute(orders, params![FORMER_BUYER, username, rows])? < u64::from(rows))
         })?)
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_who_saw_the_same_status_one_changes_it() {
+    fn one_of_two_concurrent_changes_succeeds() {
         kit::native::install(&crate::SERVICE);
         let seen = placed(r#"[{"product_id":1,"quantity":4}]"#);
         assert!(changed(&seen, Status::Cancelled));
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_an_order_is_never_given_again() {
+    fn order_ids_are_never_reused() {
         let database = kit::native::install(&crate::SERVICE);
         let first = placed(r#"[{"product_id":1,"quantity":1}]"#);
         database.execute_batch("DELETE FROM order_items; DELETE FROM orders;").unwrap();
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_refuses_what_the_code_never_writes() {
+    fn the_schema_refuses_invalid_rows() {
         let database = kit::native::install(&crate::SERVICE);
         placed(r#"[{"product_id":1,"quantity":1}]"#);
         for sql in [

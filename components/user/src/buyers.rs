@@ -1,26 +1,26 @@
-//! What user asks of orders: to forget who bought.
+//! Calls to orders: removes deleted users from their orders.
 
 #[cfg(not(test))]
 use kit::peer;
 use kit::{Failure, Method};
 
 #[cfg(test)]
-use crate::stand_in::peer;
+use crate::test_peers::peer;
 
-/// The service that keeps orders, by the names of their buyers.
+/// The service that keeps orders. It stores the buyer's username in each order.
 const ORDERS: &str = "orders";
 
-/// Has orders take a name off all that was bought under it, so that the next to have the name finds nothing.
+/// Asks orders to remove a username from all orders, so that a new user with the same name does not see them.
 ///
 /// # Errors
-/// 503 when it could not be done now, or only in part: then it is to be called again.
+/// 503 if orders failed or has not finished. A second call continues.
 pub(crate) fn forget(username: &str) -> Result<(), Failure> {
     let path = format!("/internal/buyers/{}", kit::encode(username));
     match peer::call(ORDERS, Method::Delete, &path, None)? {
         (200, _) => Ok(()),
         (status, _) => {
-            eprintln!("{ORDERS} answered {status}");
-            Err(Failure::unavailable("SERVICE_BUSY", "Orders cannot be changed just now.", 1))
+            eprintln!("cannot remove a username from its orders: {ORDERS} answered {status}");
+            Err(Failure::unavailable("SERVICE_BUSY", "The user's orders cannot be changed now. Try again.", 1))
         }
     }
 }

@@ -1,10 +1,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
-//! User: what a shop knows of its people besides how they log in.
+//! User: the service that keeps profiles.
 //!
-//! Keeps profiles. Logins are auth's: auth has a profile made with each login, and a profile that goes takes its login
-//! along. A profile may also have no login. Orders are kept by username, so a name leaves its orders before it is free.
+//! Auth keeps the logins. With each login, auth asks this service to create a profile. Deleting a profile also deletes its
+//! login. A profile can exist without a login. Orders contain usernames, so deleting a user first removes the name from them.
 //!
-//! This file speaks HTTP. `model` decides, `rows` stores, `logins` asks auth and `buyers` asks orders.
+//! This file handles HTTP. `model` decides, `rows` runs SQL, `logins` calls auth and `buyers` calls orders.
 
 mod buyers;
 mod logins;
@@ -12,7 +12,7 @@ mod model;
 mod rows;
 
 #[cfg(test)]
-mod stand_in;
+mod test_peers;
 #[cfg(test)]
 mod tests;
 
@@ -63,14 +63,14 @@ fn own(request: &Request) -> Result<Response, Failure> {
 
 fn show(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_id(&Database, id(request)?)?;
-    Ok(of_one(&touchable(request, &rows)?))
+    Ok(of_one(&accessible(request, &rows)?))
 }
 
 fn create(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_USERNAME)?;
     let name = match text(&body, "username").filter(|name| !name.trim().is_empty()) {
         Some(name) => Username::of_new_account(name).map_err(|refused| creation_failed(&refused))?,
-        None => return Err(Failure::bad_request(MISSING_USERNAME, "The text username is missing.")),
+        None => return Err(Failure::bad_request(MISSING_USERNAME, "The field username is missing.")),
     };
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
     let response = match body.get("password") {
@@ -79,7 +79,7 @@ fn create(request: &Request) -> Result<Response, Failure> {
             Response::created(&Profile::first(&rows)?)
         }
         Some(JsonValue::String(password)) => Response::created(&logins::make(&name, password, &fields)?),
-        Some(_) => return Err(creation_failed(&"The field password must be a text.")),
+        Some(_) => return Err(creation_failed(&"The field password must be a string.")),
     };
     Ok(response.with_message("The user was created."))
 }
@@ -88,13 +88,13 @@ fn change(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(UPDATE_FAILED)?;
     let fields = Fields::read(&body).map_err(|refused| Failure::bad_request(UPDATE_FAILED, refused.to_string()))?;
     if fields.is_empty() {
-        return Err(Failure::bad_request(UPDATE_FAILED, "There is no field to change."));
+        return Err(Failure::bad_request(UPDATE_FAILED, "The body has no field to change."));
     }
     let id = id(request)?;
     let tx = storage::begin()?;
     request.check_session(&tx)?;
     let seen = rows::by_id(&tx, id)?;
-    condition::check_if_match(request, &model::tag(&touchable(request, &seen)?))?;
+    condition::check_if_match(request, &model::tag(&accessible(request, &seen)?))?;
     let changed = rows::update(&tx, id, &fields, &date())?;
     tx.commit()?;
     let profile = Profile::first(&changed)?.ok_or_else(not_found)?;
@@ -106,8 +106,8 @@ fn remove(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_id(&Database, id)?;
     let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
     condition::check_if_match(request, &model::tag(&profile))?;
-    // The login goes first, so that no order is placed after the others are forgotten. If that or the rest fails, the
-    // profile is still there to be deleted again. While it is, nobody can register its name.
+    // End the login first, so that the user places no further order. The profile goes last: if a step fails, the request can
+    // be repeated, and until then nobody else can register the name.
     logins::end(profile.username)?;
     buyers::forget(profile.username)?;
     if !rows::delete(id)? {
@@ -116,11 +116,11 @@ fn remove(request: &Request) -> Result<Response, Failure> {
     Ok(Response::message("The user was deleted."))
 }
 
-/// Makes the profile of a registration at auth. Asked again for the same registration, it answers the same.
+/// Creates the profile of a registration at auth. A second call for the same registration returns the same profile.
 fn create_registered(request: &Request) -> Result<Response, Failure> {
     let body = request.json_object(MISSING_USERNAME)?;
     let registration = text(&body, "registration").filter(|id| !id.is_empty());
-    let registration = registration.ok_or_else(|| creation_failed(&"The text registration is missing."))?;
+    let registration = registration.ok_or_else(|| creation_failed(&"The field registration is missing."))?;
     let name = Username::of_new_account(text(&body, "username").unwrap_or_default())
         .map_err(|refused| creation_failed(&refused))?;
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
@@ -129,7 +129,7 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
     Ok(Response::created(&Profile::first(&rows)?))
 }
 
-/// Makes the operator's profile again, as a new shop has it, if it was deleted.
+/// Creates the operator's profile again if it was deleted.
 fn restore_operator(_: &Request) -> Result<Response, Failure> {
     let Operator { registration, username, fields } = &model::OPERATOR;
     if let Some(profile) = Profile::first(&rows::by_username(username)?)? {
@@ -141,15 +141,15 @@ fn restore_operator(_: &Request) -> Result<Response, Failure> {
     Ok(Response::created(&Profile::first(&rows)?))
 }
 
-/// A profile, with the tag by which a client says which state of it was seen.
+/// The response for one profile, with its entity tag.
 fn of_one(profile: &Profile<'_>) -> Response {
     Response::ok(profile).with_header("etag", model::tag(profile))
 }
 
-/// The profile in the row, if the caller may see and change it.
-fn touchable<'a>(request: &Request, rows: &'a Rows) -> Result<Profile<'a>, Failure> {
+/// Reads a profile. Refuses a caller who may not access it.
+fn accessible<'a>(request: &Request, rows: &'a Rows) -> Result<Profile<'a>, Failure> {
     let profile = Profile::first(rows)?.ok_or_else(not_found)?;
-    if model::may_touch(request.user()?, profile.username) {
+    if model::may_access(request.user()?, profile.username) {
         Ok(profile)
     } else {
         Err(Failure::forbidden("This is another user's profile."))

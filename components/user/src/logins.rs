@@ -1,4 +1,4 @@
-//! What user asks of auth: a login for a profile, and the end of one.
+//! Calls to auth: creates and deletes logins.
 
 #[cfg(not(test))]
 use kit::peer;
@@ -8,38 +8,38 @@ use username::Username;
 
 use crate::model::Fields;
 #[cfg(test)]
-use crate::stand_in::peer;
+use crate::test_peers::peer;
 
 /// The service that keeps logins.
 const AUTH: &str = "auth";
 
-/// Has auth make a login, which has the profile made here in turn, and gives that profile.
+/// Asks auth to create a login. Auth in turn asks this service to create the profile. Returns the profile.
 ///
 /// # Errors
-/// 400 `CREATION_FAILED` with auth's reason, 503 when it could not be done now.
+/// 400 `CREATION_FAILED` with auth's reason, or 503 if auth failed.
 pub(crate) fn make(name: &Username, password: &str, profile: &Fields<'_>) -> Result<JsonValue, Failure> {
     let wanted = json!({ "username": name.as_str(), "password": password, "profile": profile });
-    let (status, mut answer) = peer::call(AUTH, Method::Post, "/internal/logins", Some(&wanted))?;
+    let (status, mut body) = peer::call(AUTH, Method::Post, "/internal/logins", Some(&wanted))?;
     match status {
-        201 => Ok(answer["data"].take()),
+        201 => Ok(body["data"].take()),
         400 => {
-            let why = answer["error"]["message"].as_str().unwrap_or("The login was refused.");
+            let why = body["error"]["message"].as_str().unwrap_or("The login was refused.");
             Err(Failure::bad_request("CREATION_FAILED", why.to_owned()))
         }
         status => Err(unavailable(status)),
     }
 }
 
-/// Has auth end the login of a name and all of its sessions. It is no error if there is none.
+/// Asks auth to delete a user's login and all of its sessions. Succeeds if there is no login.
 ///
 /// # Errors
-/// 409 `LAST_ADMIN` with auth's reason, 503 when it could not be done now.
+/// 409 `LAST_ADMIN` with auth's reason, or 503 if auth failed.
 pub(crate) fn end(username: &str) -> Result<(), Failure> {
     let path = format!("/internal/logins/{}", kit::encode(username));
     match peer::call(AUTH, Method::Delete, &path, None)? {
         (200, _) => Ok(()),
-        (409, answer) => {
-            let why = answer["error"]["message"].as_str().unwrap_or("The login cannot be deleted.");
+        (409, body) => {
+            let why = body["error"]["message"].as_str().unwrap_or("The login cannot be deleted.");
             Err(Failure::conflict("LAST_ADMIN", why.to_owned()))
         }
         (status, _) => Err(unavailable(status)),
@@ -47,6 +47,6 @@ pub(crate) fn end(username: &str) -> Result<(), Failure> {
 }
 
 fn unavailable(status: u16) -> Failure {
-    eprintln!("{AUTH} answered {status}");
-    Failure::unavailable("SERVICE_BUSY", "Logins cannot be changed just now.", 1)
+    eprintln!("cannot change a login: {AUTH} answered {status}");
+    Failure::unavailable("SERVICE_BUSY", "Logins cannot be changed now. Try again.", 1)
 }

@@ -1,4 +1,4 @@
-//! What user decides, from plain values: which fields a profile takes, and who may see it.
+//! User's decisions, as pure functions: the fields of a profile, and who may access it.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 const TEXT_LIMIT_CHARS: usize = 1000;
 
-/// What a profile holds besides its name. None leaves a field as it is, or empty in a new profile.
+/// The fields of a profile besides the username. None leaves a field unchanged, or empty in a new profile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Fields<'a> {
     pub(crate) email: Option<&'a str>,
@@ -18,7 +18,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) address: Option<&'a str>,
 }
 
-/// The operator's profile, as the first migration seeds it.
+/// The operator's profile, as the first migration creates it.
 pub(crate) const OPERATOR: Operator = Operator {
     registration: "operator",
     username: "admin",
@@ -31,7 +31,7 @@ pub(crate) const OPERATOR: Operator = Operator {
     },
 };
 
-/// What a profile of the operator is made of.
+/// The values of the operator's profile.
 pub(crate) struct Operator {
     pub(crate) registration: &'static str,
     pub(crate) username: &'static str,
@@ -41,18 +41,21 @@ pub(crate) struct Operator {
 /// Why a field is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
+    /// The field is not a string.
     NotText(&'static str),
+    /// The field has more characters than this limit.
     TooLong(&'static str, usize),
-    /// U+0000, which not every database can hold.
+    /// The field contains U+0000, which PostgreSQL cannot store.
     Nul(&'static str),
+    /// The email is no email address.
     NotEmail,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads the fields of a body. Null is the same as absent; members that are no fields are ignored.
+    /// Reads the fields of a body. Null counts as absent. Ignores unknown members.
     ///
     /// # Errors
-    /// The first field that cannot be stored.
+    /// Names the first invalid field.
     pub(crate) fn read(body: &'a JsonObject) -> Result<Self, Refused> {
         Ok(Self {
             email: email(body)?,
@@ -63,7 +66,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Whether no field was given.
+    /// Whether all fields are absent.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -72,21 +75,23 @@ impl<'a> Fields<'a> {
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotText(field) => write!(formatter, "The field {field} must be a text."),
+            Self::NotText(field) => write!(formatter, "The field {field} must be a string."),
             Self::TooLong(field, limit) => write!(formatter, "The field {field} must have at most {limit} characters."),
             Self::Nul(field) => write!(formatter, "The field {field} must not contain U+0000."),
-            Self::NotEmail => formatter.write_str("The field email must be an email address, like bob@example.com."),
+            Self::NotEmail => formatter.write_str("The field email must be an email address, such as bob@example.com."),
         }
     }
 }
 
-/// Whether a caller may see and change the profile of a name: their own, or any for an administrator.
-pub(crate) fn may_touch(caller: &Caller, username: &str) -> bool {
+/// Whether a caller may see and change the profile of a user: the user and administrators may.
+pub(crate) fn may_access(caller: &Caller, username: &str) -> bool {
     caller.is_admin() || caller.username == username
 }
 
-/// An entity tag (RFC 9110, section 8.8.3): 64 bits of SipHash, so that two versions of one profile have the same once in 2^64. A
-/// user who looked for two that do would harm nobody but themselves. A cryptographic hash costs a guest several microseconds.
+/// An entity tag (RFC 9110, section 8.8.3): 64 bits of SipHash over the profile.
+///
+/// Two versions of a profile have the same tag with a probability of 2^-64. A user who searched for a collision could only harm
+/// the own profile. A cryptographic hash would cost a guest several microseconds.
 pub(crate) fn tag(content: &impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_and_unknown_members_give_no_field() {
+    fn null_and_unknown_members_are_ignored() {
         let body = body(&json!({ "email": null, "username": "eve", "id": 7, "role": "admin" }));
         assert!(Fields::read(&body).unwrap().is_empty());
     }
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn values_other_than_strings_are_refused() {
         for value in [json!(1), json!(true), json!([]), json!({ "a": 1 }), json!(1.5)] {
             let body = body(&json!({ "address": value }));
             assert_eq!(Fields::read(&body), Err(Refused::NotText("address")));
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_bounded_in_characters() {
+    fn length_limits_count_characters() {
         for field in ["first_name", "last_name", "phone", "address"] {
             let fits = body(&json!({ field: "é".repeat(1000) }));
             assert!(Fields::read(&fits).is_ok(), "{field}");
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_email_address_is_one() {
+    fn an_invalid_email_address_is_refused() {
         for text in ["", "nowhere", "bob@", "bob @example.com", &format!("{}@example.com", "x".repeat(250))] {
             let body = body(&json!({ "email": text }));
             assert_eq!(Fields::read(&body), Err(Refused::NotEmail), "{text:?}");
@@ -179,12 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_its_owners_and_the_administrators() {
+    fn only_owner_and_administrators_may_access_a_profile() {
         let caller =
             |username: &str, role: &str| Caller { username: username.to_owned(), role: role.to_owned(), session: None };
-        assert!(may_touch(&caller("bob", "user"), "bob"));
-        assert!(!may_touch(&caller("Bob", "user"), "bob"));
-        assert!(!may_touch(&caller("admin", "user"), "bob"));
-        assert!(may_touch(&caller("admin", "admin"), "bob"));
+        assert!(may_access(&caller("bob", "user"), "bob"));
+        assert!(!may_access(&caller("Bob", "user"), "bob"));
+        assert!(!may_access(&caller("admin", "user"), "bob"));
+        assert!(may_access(&caller("admin", "admin"), "bob"));
     }
 }

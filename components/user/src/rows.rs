@@ -1,4 +1,4 @@
-//! User's table: every statement that it runs. Decides nothing.
+//! All SQL statements of user. They store and read profiles, and decide nothing.
 
 use kit::params;
 use kit::storage::{Reads, Result, Row, Rows, Transaction, begin, execute, query};
@@ -7,7 +7,7 @@ use username::Username;
 
 use crate::model::Fields;
 
-/// A profile as clients read it, borrowed from the row that it is in.
+/// A profile as clients see it. Borrows its texts from its row.
 #[derive(Debug, Hash, Serialize)]
 pub(crate) struct Profile<'a> {
     pub(crate) id: i64,
@@ -21,7 +21,7 @@ pub(crate) struct Profile<'a> {
     date_update: &'a str,
 }
 
-/// The columns of a [`Profile`], in its order.
+/// The columns of a [`Profile`], in the order of its fields.
 macro_rules! columns {
     () => {
         "id, username, email, first_name, last_name, phone, address, date_creation, date_update"
@@ -29,12 +29,12 @@ macro_rules! columns {
 }
 
 impl<'a> Profile<'a> {
-    /// The profile in the only row, if there is one.
+    /// Reads the profile from the first row, if there is one.
     pub(crate) fn first(rows: &'a Rows) -> Result<Option<Self>> {
         rows.first().map(Self::read).transpose()
     }
 
-    /// The profile in a row.
+    /// Reads a profile from its row.
     pub(crate) fn read(row: Row<'a>) -> Result<Self> {
         Ok(Self {
             id: row.at(0)?,
@@ -50,30 +50,30 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// So many profiles whose ids are above one, by id.
+/// Up to `limit` profiles with larger ids than `id`, in order.
 pub(crate) fn above(id: i64, limit: u32) -> Result<Rows> {
     query(concat!("SELECT ", columns!(), " FROM profiles WHERE id > $1 ORDER BY id LIMIT $2"), params![id, limit])
 }
 
-/// How many profiles there are.
+/// Number of profiles.
 pub(crate) fn count() -> Result<i64> {
     query("SELECT count(*) FROM profiles", &[])?.first().map_or(Ok(0), |row| row.at(0))
 }
 
-/// The profile of an id.
+/// The profile with an id.
 pub(crate) fn by_id(from: &impl Reads, id: i64) -> Result<Rows> {
     from.query(concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"), params![id])
 }
 
-/// The profile of exactly this name.
+/// The profile with exactly this username.
 pub(crate) fn by_username(username: &str) -> Result<Rows> {
     query(concat!("SELECT ", columns!(), " FROM profiles WHERE username = $1"), params![username])
 }
 
-/// Makes a profile, with the registration that it has a login by, if any.
+/// Creates a profile. `registration` is auth's registration id, or None for a profile without a login.
 ///
-/// A registration that broke off may have made its profile before: then that gets the fields of now, as its owner has not
-/// seen it yet. A name that somebody else has breaks the rule `Unique`.
+/// An interrupted registration may have created its profile already. Then that profile gets the new values, because its owner
+/// has not seen it yet. If another profile has the name, the constraint `Unique` fails.
 pub(crate) fn insert(registration: Option<&str>, name: &Username, fields: &Fields<'_>, date: &str) -> Result<Rows> {
     const SQL: &str = concat!(
         "INSERT INTO profiles
@@ -95,7 +95,7 @@ pub(crate) fn insert(registration: Option<&str>, name: &Username, fields: &Field
     Ok(rows)
 }
 
-/// Changes the fields that are given. No row if the profile is gone.
+/// Changes the given fields. Returns the new row, or no row if the profile does not exist.
 pub(crate) fn update(tx: &Transaction, id: i64, fields: &Fields<'_>, date: &str) -> Result<Rows> {
     const SQL: &str = concat!(
         "UPDATE profiles SET
@@ -109,7 +109,7 @@ pub(crate) fn update(tx: &Transaction, id: i64, fields: &Fields<'_>, date: &str)
     tx.query(SQL, params![id, email, first_name, last_name, phone, address, date])
 }
 
-/// Deletes a profile. False if it is gone already.
+/// Deletes a profile. False if it does not exist.
 pub(crate) fn delete(id: i64) -> Result<bool> {
     Ok(execute("DELETE FROM profiles WHERE id = $1", params![id])? == 1)
 }

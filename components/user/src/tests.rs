@@ -1,26 +1,26 @@
-//! The service from request to row, with a database in memory and scripted auth and orders.
+//! Tests of the whole service, from request to row: with a database in memory and scripted auth and orders.
 
-mod parts;
+mod pages_and_conditions;
 
 use kit::JsonValue;
-use kit::native::{Answer, Call, delete, get, install, post, put};
+use kit::native::{TestRequest, TestResponse, delete, get, install, post, put};
 use serde_json::json;
 
 use crate::SERVICE;
-use crate::stand_in::{answers, asked};
+use crate::test_peers::{received_calls, set_response};
 
-fn as_admin(call: Call) -> Answer {
+fn as_admin(request: TestRequest) -> TestResponse {
     call.by("admin", "admin").send()
 }
 
-/// Makes a profile without a login, and gives its id.
+/// Creates a profile without a login and returns its id.
 fn make(username: &str) -> i64 {
     let answer = as_admin(post("/users", json!({ "username": username })));
     assert_eq!(answer.status, 201, "{}", answer.text);
     answer.body["data"]["id"].as_i64().unwrap()
 }
 
-fn registered(registration: &str, username: &str, email: &str) -> Answer {
+fn registered(registration: &str, username: &str, email: &str) -> TestResponse {
     let body = json!({ "registration": registration, "username": username, "email": email });
     post("/internal/profiles", body).send()
 }
@@ -44,7 +44,7 @@ fn the_seeded_administrator_has_a_profile() {
 }
 
 #[test]
-fn the_list_has_everybody_by_id_and_their_number() {
+fn the_list_is_sorted_by_id_and_has_a_count() {
     install(&SERVICE);
     make("zoe");
     make("bob");
@@ -56,7 +56,7 @@ fn the_list_has_everybody_by_id_and_their_number() {
 }
 
 #[test]
-fn a_list_of_many_pages_has_each_profile_once() {
+fn a_long_list_contains_each_profile_once() {
     install(&SERVICE);
     for number in 2..=400 {
         make(&format!("user {number}"));
@@ -72,7 +72,7 @@ fn a_list_of_many_pages_has_each_profile_once() {
 }
 
 #[test]
-fn a_new_profile_holds_every_field_that_was_given() {
+fn a_new_profile_has_all_given_fields() {
     install(&SERVICE);
     let body = json!({
         "username": "Zoë", "email": "zoe@example.com", "first_name": "Zoë", "last_name": "", "phone": null, "id": 99,
@@ -85,7 +85,7 @@ fn a_new_profile_holds_every_field_that_was_given() {
     assert_eq!(data["date_creation"], data["date_update"]);
     assert_eq!(data["date_creation"].as_str().unwrap().len(), 19);
     assert!(answer.body["message"].is_string());
-    assert!(asked().is_empty(), "a profile without a password is none of auth's business");
+    assert!(received_calls().is_empty(), "a profile without a password needs no login");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_new_profile_needs_a_username() {
 }
 
 #[test]
-fn what_cannot_be_stored_makes_no_profile() {
+fn invalid_fields_create_no_profile() {
     install(&SERVICE);
     for body in [
         json!({ "username": "x".repeat(151) }),
@@ -129,36 +129,40 @@ fn names_that_look_alike_are_taken() {
 }
 
 #[test]
-fn with_a_password_auth_makes_the_login_and_the_profile() {
+fn with_a_password_auth_creates_login_and_profile() {
     install(&SERVICE);
     let made = json!({ "id": 2, "username": "bob" });
-    answers("auth", 201, json!({ "success": true, "data": made }));
+    set_response("auth", 201, json!({ "success": true, "data": made }));
     let body = json!({ "username": "bob", "password": "a good one", "phone": "1", "registration": "mine" });
     let answer = as_admin(post("/users", body));
     assert_eq!((answer.status, &answer.body["data"]), (201, &made));
-    let [asked] = &asked()[..] else { panic!("auth is asked once") };
-    assert_eq!(asked.what, "Method::Post auth /internal/logins");
-    assert_eq!((&asked.body["username"], &asked.body["password"]), (&"bob".into(), &"a good one".into()));
-    assert_eq!(asked.body["profile"]["phone"], "1");
-    for kept in ["password", "username", "registration"] {
-        assert!(asked.body["profile"].get(kept).is_none(), "{kept} is no field of a profile");
+    let [call] = &received_calls()[..] else { panic!("auth is called once") };
+    assert_eq!(call.target, "Method::Post auth /internal/logins");
+    assert_eq!((&call.body["username"], &call.body["password"]), (&"bob".into(), &"a good one".into()));
+    assert_eq!(call.body["profile"]["phone"], "1");
+    for name in ["password", "username", "registration"] {
+        assert!(call.body["profile"].get(name).is_none(), "{name} is no field of a profile");
     }
 }
 
 #[test]
-fn what_auth_refuses_is_refused_with_its_reason() {
+fn a_refusal_by_auth_is_passed_on() {
     install(&SERVICE);
-    answers("auth", 400, json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }));
+    set_response(
+        "auth",
+        400,
+        json!({ "success": false, "error": { "code": "CREATION_FAILED", "message": "Too short." } }),
+    );
     let answer = as_admin(post("/users", json!({ "username": "bob", "password": "" })));
     assert_eq!(answer.outcome(), (400, "CREATION_FAILED"));
     assert_eq!(answer.body["error"]["message"], "Too short.");
-    answers("auth", 503, json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }));
+    set_response("auth", 503, json!({ "success": false, "error": { "code": "SERVICE_BUSY", "message": "Later." } }));
     let answer = as_admin(post("/users", json!({ "username": "bob", "password": "a good one" })));
     assert_eq!(answer.outcome(), (503, "SERVICE_BUSY"));
 }
 
 #[test]
-fn a_profile_is_shown_to_its_owner_and_to_administrators() {
+fn only_owner_and_administrators_see_a_profile() {
     install(&SERVICE);
     let bob = make("bob");
     let path = format!("/users/{bob}");
@@ -169,7 +173,7 @@ fn a_profile_is_shown_to_its_owner_and_to_administrators() {
 }
 
 #[test]
-fn an_id_that_is_no_row_is_not_found_whoever_asks() {
+fn an_unknown_id_is_not_found_for_any_caller() {
     install(&SERVICE);
     for id in ["2", "0", "-1", "abc", "1.0", "9223372036854775808", "%31x", "%ff"] {
         let path = format!("/users/{id}");
@@ -181,11 +185,11 @@ fn an_id_that_is_no_row_is_not_found_whoever_asks() {
         }
         assert_eq!(as_admin(delete(&path)).outcome(), (404, "USER_NOT_FOUND"), "DELETE {id}");
     }
-    assert!(asked().is_empty());
+    assert!(received_calls().is_empty());
 }
 
 #[test]
-fn a_change_leaves_the_other_fields_and_the_name_alone() {
+fn a_change_keeps_other_fields_and_the_username() {
     let database = install(&SERVICE);
     let bob = make("bob");
     let path = format!("/users/{bob}");
@@ -208,7 +212,7 @@ fn a_change_leaves_the_other_fields_and_the_name_alone() {
 }
 
 #[test]
-fn a_change_without_a_field_fails_before_the_row_is_looked_for() {
+fn a_change_without_a_field_fails_before_reading_the_row() {
     install(&SERVICE);
     for body in [json!({}), json!({ "email": null }), json!({ "username": "eve" }), json!({ "phone": 7 }), json!([])] {
         for path in ["/users/1", "/users/99", "/users/abc"] {
@@ -231,18 +235,18 @@ fn nobody_changes_another_users_profile() {
     assert_eq!(as_admin(get("/users/1")).body["data"]["email"], "admin@example.com");
 }
 
-/// Has auth and orders do what is asked of them.
-fn others_answer() {
+/// Lets all calls to auth and orders succeed.
+fn peers_respond() {
     for service in ["auth", "orders"] {
-        answers(service, 200, json!({ "success": true }));
+        set_response(service, 200, json!({ "success": true }));
     }
 }
 
 #[test]
-fn deleting_ends_the_login_then_forgets_the_buyer_and_is_not_found_the_second_time() {
+fn a_deletion_calls_auth_then_orders() {
     install(&SERVICE);
     let bob = make("Bob/é ?");
-    others_answer();
+    peers_respond();
     let path = format!("/users/{bob}");
     let answer = as_admin(delete(&path));
     assert_eq!((answer.status, answer.body.get("data")), (200, None));
@@ -251,9 +255,9 @@ fn deleting_ends_the_login_then_forgets_the_buyer_and_is_not_found_the_second_ti
         "Method::Delete auth /internal/logins/Bob%2F%C3%A9%20%3F",
         "Method::Delete orders /internal/buyers/Bob%2F%C3%A9%20%3F",
     ];
-    assert_eq!(asked().iter().map(|asked| asked.what.as_str()).collect::<Vec<_>>(), in_order);
+    assert_eq!(received_calls().iter().map(|call| call.target.as_str()).collect::<Vec<_>>(), in_order);
     assert_eq!(as_admin(delete(&path)).outcome(), (404, "USER_NOT_FOUND"));
-    assert_eq!(asked().len(), 2);
+    assert_eq!(received_calls().len(), 2);
 }
 
 #[test]
@@ -261,37 +265,37 @@ fn without_auth_nothing_is_deleted() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
     assert_eq!(as_admin(delete(&path)).status, 503);
-    answers("auth", 500, JsonValue::Null);
+    set_response("auth", 500, JsonValue::Null);
     assert_eq!(as_admin(delete(&path)).outcome(), (503, "SERVICE_BUSY"));
     assert_eq!(as_admin(get(&path)).status, 200);
 }
 
 #[test]
-fn a_deletion_that_breaks_off_keeps_the_name_taken_and_is_completed_by_the_next() {
+fn an_interrupted_deletion_can_be_completed() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
-    answers("auth", 200, JsonValue::Null);
+    set_response("auth", 200, JsonValue::Null);
     assert_eq!(as_admin(delete(&path)).outcome(), (503, "PEER_UNAVAILABLE"));
-    answers("orders", 500, JsonValue::Null);
+    set_response("orders", 500, JsonValue::Null);
     assert_eq!(as_admin(delete(&path)).outcome(), (503, "SERVICE_BUSY"));
     assert_eq!(as_admin(post("/users", json!({ "username": "bob" }))).outcome(), (400, "CREATION_FAILED"));
     assert_eq!(registered("r1", "bob", "eve@example.com").outcome(), (409, "USERNAME_TAKEN"));
-    others_answer();
+    peers_respond();
     assert_eq!(as_admin(delete(&path)).status, 200);
     make("bob");
 }
 
 #[test]
-fn an_id_is_never_given_again() {
+fn ids_are_never_reused() {
     install(&SERVICE);
     let first = make("bob");
-    others_answer();
+    peers_respond();
     assert_eq!(as_admin(delete(&format!("/users/{first}"))).status, 200);
     assert_eq!(make("bob"), first + 1);
 }
 
 #[test]
-fn a_registration_makes_one_profile_however_often_it_asks() {
+fn a_repeated_registration_creates_one_profile() {
     install(&SERVICE);
     let first = registered("r1", "bob", "old@example.com");
     assert_eq!((first.status, &first.body["data"]["username"]), (201, &"bob".into()));
@@ -303,7 +307,7 @@ fn a_registration_makes_one_profile_however_often_it_asks() {
 }
 
 #[test]
-fn a_name_of_another_registration_or_of_a_profile_without_login_is_a_conflict() {
+fn a_taken_name_is_a_conflict() {
     install(&SERVICE);
     make("carol");
     registered("r1", "bob", "bob@example.com");
@@ -313,7 +317,7 @@ fn a_name_of_another_registration_or_of_a_profile_without_login_is_a_conflict() 
 }
 
 #[test]
-fn a_registration_with_a_bad_field_makes_nothing() {
+fn a_registration_with_a_bad_field_creates_nothing() {
     install(&SERVICE);
     for body in [
         json!({ "username": "bob" }),
@@ -327,13 +331,13 @@ fn a_registration_with_a_bad_field_makes_nothing() {
 }
 
 #[test]
-fn a_caller_without_a_profile_has_none() {
+fn a_caller_without_a_profile_gets_404() {
     install(&SERVICE);
     assert_eq!(get("/users/profile").by("ghost", "user").send().outcome(), (404, "USER_NOT_FOUND"));
 }
 
 #[test]
-fn texts_in_sql_stay_texts() {
+fn sql_in_a_text_stays_text() {
     install(&SERVICE);
     let name = "'; DROP TABLE profiles; --";
     let id = make(name);
@@ -341,18 +345,18 @@ fn texts_in_sql_stay_texts() {
 }
 
 #[test]
-fn the_last_administrator_is_not_deleted() {
+fn the_last_administrator_cannot_be_deleted() {
     install(&SERVICE);
     let last = json!({ "success": false, "error": { "code": "LAST_ADMIN", "message": "The last one." } });
-    answers("auth", 409, last);
+    set_response("auth", 409, last);
     let answer = as_admin(delete("/users/1"));
     assert_eq!((answer.outcome(), &answer.body["error"]["message"]), ((409, "LAST_ADMIN"), &"The last one.".into()));
     assert_eq!(as_admin(get("/users/1")).status, 200);
-    assert!(asked().iter().all(|call| !call.what.contains("orders")), "no order loses its buyer");
+    assert!(received_calls().iter().all(|call| !call.target.contains("orders")), "the orders keep their buyer");
 }
 
 #[test]
-fn the_operators_profile_is_made_again_as_a_new_shop_has_it_unless_it_is_there() {
+fn the_operators_profile_is_restored_if_it_is_missing() {
     let database = install(&SERVICE);
     let restore = || put("/internal/operator", JsonValue::Null).with_body("", b"").send();
     let seeded = as_admin(get("/users/1")).body["data"].clone();

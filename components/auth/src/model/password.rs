@@ -1,24 +1,25 @@
-//! Which passwords a login may be made with, and in which form they are hashed.
+//! The password policy, and the form in which passwords are hashed.
 //!
-//! Length is what counts: no rules of composition, nothing cut. Refused are only those that a guesser tries first.
+//! The policy follows length, not composition rules. It also refuses the passwords that an attacker tries first. A password is
+//! never truncated.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// In Unicode characters. That is 4,096 bytes at most, which the host still hashes.
+/// Maximum length in Unicode characters. That is at most 4,096 bytes, the host's limit for hashing.
 const LONGEST: usize = 1024;
-/// The passwords found most often in leaks, of eight characters or more, in lower case, one a line.
+/// The most common leaked passwords of eight characters or more, in lower case, one per line.
 const COMMON: &str = include_str!("../common-passwords.txt");
-/// What a guesser who has seen the shop tries.
+/// Passwords that an attacker derives from the shop's name.
 const SERVICE_WORDS: [&str; 3] = ["comptoir", "comptoir1", "comptoir123"];
 
 /// A password that a client sent.
 ///
-/// Keyboards and systems encode the same characters differently: macOS may send `é` as two code points, others send one. So a
-/// password is hashed in one form, OpaqueString's (RFC 8265, section 4.2.2): composed (NFC), and with U+0020 for the spaces of
-/// other scripts. Control characters and characters of a later Unicode version stay allowed, because passwords may contain them.
+/// Systems encode the same characters differently: macOS may send `é` as two code points, others send one. So passwords are
+/// hashed in the prepared form of RFC 8265's OpaqueString (section 4.2.2): composed (NFC), with U+0020 for every other space.
+/// Unlike OpaqueString, it allows control characters and unassigned code points.
 pub(crate) struct Password<'a> {
     typed: &'a str,
     prepared: Cow<'a, str>,
@@ -34,20 +35,21 @@ impl<'a> Password<'a> {
         Self { typed, prepared }
     }
 
-    /// The form of new hashes.
+    /// The form that new hashes are made from.
     pub(crate) fn prepared(&self) -> &str {
         &self.prepared
     }
 
-    /// What to compare with a hash: the prepared form, then what was typed if that differs. Hashes of what was typed are from
-    /// before passwords were prepared.
+    /// The forms to compare with a hash: the prepared form, then the typed text if it differs.
+    ///
+    /// Hashes of the typed text come from versions that did not prepare passwords.
     pub(crate) fn forms(&self) -> impl Iterator<Item = &str> {
         let typed = (self.typed != self.prepared).then_some(self.typed);
         std::iter::once(self.prepared()).chain(typed)
     }
 }
 
-/// U+0020 for any other character of Unicode's category Zs.
+/// Replaces the other spaces of Unicode's category Zs with U+0020.
 fn with_ascii_space(character: char) -> char {
     match character {
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
@@ -58,12 +60,13 @@ fn with_ascii_space(character: char) -> char {
 /// Why a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// For the operator, who wants so many characters.
+    /// Shorter than the operator's minimum, which it carries.
     TooShort(u32),
+    /// Longer than 1,024 characters.
     TooLong,
-    /// Among the first that a guesser tries, whatever the case of its letters.
+    /// One of the most common passwords, in upper or lower case.
     Common,
-    /// The same as the username.
+    /// Equal to the username.
     Username,
 }
 
@@ -74,13 +77,13 @@ impl fmt::Display for Refused {
                 return write!(formatter, "The password must have at least {minimum} characters.");
             }
             Self::TooLong => "The password must have at most 1024 characters.",
-            Self::Common => "The password is one of the most common: choose another.",
+            Self::Common => "The password is too common. Choose another.",
             Self::Username => "The password must not be the username.",
         })
     }
 }
 
-/// Checks a password that somebody wants to have, where so many characters are wanted at the least. Sees its prepared form.
+/// Checks the prepared form of a new password against the policy. `minimum` is the operator's, in characters.
 ///
 /// # Errors
 /// The first rule that the password breaks.
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_has_one_form_however_it_is_encoded() {
+    fn all_encodings_of_a_password_prepare_alike() {
         for (typed, prepared) in [
             ("cafe\u{301} cre\u{300}me", "café crème"),
             ("\u{1112}\u{1161}\u{11ab}", "한"),
@@ -124,20 +127,20 @@ mod tests {
             assert_eq!(Password::new(typed).forms().collect::<Vec<_>>(), [prepared, typed]);
             assert_eq!(Password::new(prepared).forms().collect::<Vec<_>>(), [prepared]);
         }
-        // Neither case, width nor compatible forms are changed: that would make guessing easier.
+        // Preparing does not change case, width or compatible forms, because that would make guessing easier.
         for typed in ["Pass word", "Ｐａｓｓ", "ﬁ①²", "tab\there", "🦀\u{200d}🦀"] {
             assert_eq!(Password::new(typed).forms().collect::<Vec<_>>(), [typed]);
         }
     }
 
     #[test]
-    fn the_policy_sees_the_form_that_is_hashed() {
+    fn the_policy_checks_the_prepared_form() {
         assert_eq!(check(&"e\u{301}".repeat(4), "bob", 8), Err(Refused::TooShort(8)));
         assert_eq!(check(&"e\u{301}".repeat(1024), "bob", 8), Ok(()));
     }
 
     #[test]
-    fn the_limits_of_length_are_inclusive_and_count_characters() {
+    fn length_limits_are_inclusive_and_count_characters() {
         let unusual = "é🦀x".repeat(400);
         for minimum in [8, 15, 64] {
             for (length, outcome) in [
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_password_is_one_that_the_host_hashes() {
+    fn the_host_can_hash_the_longest_password() {
         let longest = "🦀".repeat(1024);
         assert_eq!(check(&longest, "bob", 8), Ok(()));
         assert!(longest.len() <= 4096);
@@ -183,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn the_list_holds_only_lines_that_can_matter() {
+    fn the_list_has_no_useless_lines() {
         let mut seen = HashSet::new();
         for line in COMMON.lines() {
-            assert!(line.chars().count() >= 8, "{line} is too short anyway");
+            assert!(line.chars().count() >= 8, "the policy refuses {line} as too short anyway");
             assert_eq!(line, line.to_lowercase().trim());
-            assert!(seen.insert(line), "{line} is there twice");
+            assert!(seen.insert(line), "{line} is listed twice");
         }
         assert!(seen.len() >= 500);
     }

@@ -1,15 +1,15 @@
-//! How a refresh token is written: `session.family.secret`.
+//! The format of a refresh token: `session.family.secret`.
 //!
-//! The session's id finds the session. The family is in every token of a session and in nothing else, so a client that presents it once
-//! had a token of the session. The secret is the token's own: without it, the family lets nobody in. Of the family and of the whole
-//! token, digests alone are stored.
+//! The session id finds the session. All tokens of a session share its family, which appears nowhere else. So a client that
+//! presents a family once had a token of that session. Each token has its own secret, and only the newest secret gives access.
+//! Auth stores digests of the family and of the whole token, never the texts.
 //!
-//! Tokens of before families are a secret alone.
+//! Tokens from older versions have no family: they are a secret alone.
 
-/// Characters of a secret: 256 bits in base64url.
+/// Length of a secret: 256 bits in base64url.
 const SECRET_CHARACTERS: usize = 43;
 
-/// What a refresh token says of its session.
+/// The parts of a refresh token that name its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin<'a> {
     pub(crate) session: &'a str,
@@ -17,8 +17,9 @@ pub(crate) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// The origin that a text claims, if it is written like a token with a family. A token that was cut off or added to on its way
-    /// is none, so it ends no session.
+    /// Parses a token with a family. None for anything else.
+    ///
+    /// A truncated or extended token does not parse, so a transmission error does not end a session as theft would.
     pub(crate) fn of(token: &'a str) -> Option<Self> {
         let (session, rest) = token.split_once('.')?;
         let (family, secret) = rest.split_once('.')?;
@@ -29,7 +30,7 @@ impl<'a> Origin<'a> {
         is_token.then_some(Self { session, family })
     }
 
-    /// A token of this origin.
+    /// Formats a token with a new secret.
     pub(crate) fn token(self, secret: &str) -> String {
         format!("{}.{}.{secret}", self.session, self.family)
     }
@@ -40,13 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_says_what_it_was_made_of() {
+    fn a_formatted_token_parses() {
         let origin = Origin { session: "s-1", family: "f_2" };
         assert_eq!(Origin::of(&origin.token(&"x".repeat(43))), Some(origin));
     }
 
     #[test]
-    fn what_is_written_otherwise_has_no_origin() {
+    fn other_texts_have_no_origin() {
         let secret = "x".repeat(43);
         let token = format!("a.b.{secret}");
         assert!(Origin::of(&token).is_some());

@@ -1,104 +1,106 @@
-//! Who gets a name, so that a login and its profile are made both or neither.
+//! Decides who gets a username, so that a login and its profile are created together or not at all.
 //!
-//! A registration claims the name first, then has the password hashed and the profile made by user, and becomes active
-//! last. One that broke off leaves its claim behind. When the claim is old, the next registration of the name takes it
-//! over under the same registration id, so user finds the profile again if it was made already.
+//! A registration first claims the name. Then the host hashes the password and user creates the profile. Activating the
+//! login is the last step. A registration that fails halfway leaves its claim behind. Once the claim is a minute old, the
+//! next registration of the name takes it over. It keeps the registration id, so user finds a profile that already exists.
 //!
-//! A registration may come with a key, by which a client says that it is the same one again: then it is answered alike for
-//! a day. What it asked for is known by a digest that leaves the password out. That is compared with the login's own hash,
-//! which is slow to guess by, and counts as an attempt to log in.
+//! A client can send an idempotency key. For a day, a retry with the same key gets the first response again. Auth recognises
+//! the same request by a fingerprint of everything except the password. It checks the password of a retry against the
+//! login's slow hash instead, and counts that as a login attempt. So nothing that is stored helps to guess the password.
 
 use username::Username;
 
-/// Longer than a request may live, so whoever made a claim this old is gone.
+/// Age at which a claim can be taken over. No request lives this long, so the claim's own request has ended.
 const CLAIM_MS: u64 = 60_000;
-/// The operator's name. It stays theirs even if they delete themselves.
+/// The operator's username. Nobody else can register it, even if the operator's login was deleted.
 pub(crate) const OPERATOR: &str = "admin";
 
-/// What is known of a name that somebody wants.
+/// The login or claim that has a username.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
-    /// Claimed, with no login made yet.
+    /// True for a claim, false for a login.
     pub(crate) pending: bool,
+    /// Milliseconds since 1970-01-01 UTC.
     pub(crate) claimed_at: i64,
     pub(crate) registration: String,
 }
 
-/// The key of a registration that is to be made once.
+/// A registration with an idempotency key.
 #[derive(Clone, Debug)]
-pub(crate) struct Once<'a> {
+pub(crate) struct KeyedRequest<'a> {
     pub(crate) key: &'a str,
-    /// Of all that was asked for but the password.
+    /// Digest of the username and the email address. Leaves the password out.
     pub(crate) fingerprint: String,
 }
 
-/// What a key stands for.
+/// The registration that an idempotency key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct StoredKey {
     pub(crate) fingerprint: String,
-    /// The body that was sent when the login was made. None before that.
-    pub(crate) answer: Option<String>,
+    /// The response body. None until the login is active.
+    pub(crate) response: Option<String>,
 }
 
-/// What becomes of a registration.
+/// How to continue a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The name is free.
+pub(crate) enum Decision {
+    /// The name is free: claim it.
     Claim,
-    /// Somebody claimed it and never came back.
+    /// An old claim has the name: take it over, with its registration id.
     TakeOver { registration: String },
-    /// It was made before, and answered so. The password is still to be compared.
-    Again { answer: String },
+    /// The same request succeeded before: check the password, then send this body again.
+    Replay { response: String },
 }
 
-/// Why nothing becomes of it.
+/// Why a registration is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The name is somebody's.
+    /// Another login or claim has the name.
     Taken,
-    /// It is being made by an earlier request with the same key.
+    /// An earlier request with the same key is still running.
     UnderWay,
-    /// Its key stands for another one.
+    /// The key belongs to another registration.
     Reused,
 }
 
 impl Holder {
-    /// Whether the claim may still become a login by itself. A claim from further in the future is old too: the clock was set
-    /// back.
+    /// Whether the request that made the claim may still be running.
+    ///
+    /// A claim from more than a minute in the future counts as old, because the clock was set back.
     fn is_under_way(&self, now: i64) -> bool {
         self.pending && now.abs_diff(self.claimed_at) < CLAIM_MS
     }
 }
 
-impl<'a> Once<'a> {
-    /// A key for a name, which has no control characters, and an address, which has none either.
+impl<'a> KeyedRequest<'a> {
+    /// Neither the username nor the address contains control characters, so a line feed separates them in the fingerprint.
     pub(crate) fn new(key: &'a str, username: &Username, email: Option<&str>) -> Self {
-        let asked = format!("registration {}\n{}", username.as_str(), email.unwrap_or_default());
-        Self { key, fingerprint: super::digest(&asked) }
+        let request = format!("registration {}\n{}", username.as_str(), email.unwrap_or_default());
+        Self { key, fingerprint: super::digest(&request) }
     }
 }
 
-/// Says what becomes of a registration now: `known` is what its key stands for, if it has one.
+/// Decides how to continue a registration. `keyed` is the request's key with the registration that the key belongs to.
 ///
 /// # Errors
-/// Why nothing does.
-pub(crate) fn answer(
+/// Why the registration is refused.
+pub(crate) fn decide(
     username: &Username,
     holder: Option<Holder>,
-    once: Option<(&Once<'_>, Known)>,
+    keyed: Option<(&KeyedRequest<'_>, StoredKey)>,
     now: i64,
-) -> Result<Answer, Refused> {
+) -> Result<Decision, Refused> {
     let is_under_way = holder.as_ref().is_some_and(|holder| holder.is_under_way(now));
-    match once {
-        Some((once, known)) if known.fingerprint != once.fingerprint => return Err(Refused::Reused),
-        Some((_, Known { answer: Some(answer), .. })) => return Ok(Answer::Again { answer }),
+    match keyed {
+        Some((request, stored)) if stored.fingerprint != request.fingerprint => return Err(Refused::Reused),
+        Some((_, StoredKey { response: Some(response), .. })) => return Ok(Decision::Replay { response }),
         Some(_) if is_under_way => return Err(Refused::UnderWay),
         _ => {}
     }
     match holder {
         _ if username.key() == OPERATOR => Err(Refused::Taken),
-        None => Ok(Answer::Claim),
-        Some(holder) if holder.pending && !is_under_way => Ok(Answer::TakeOver { registration: holder.registration }),
+        None => Ok(Decision::Claim),
+        Some(holder) if holder.pending && !is_under_way => Ok(Decision::TakeOver { registration: holder.registration }),
         Some(_) => Err(Refused::Taken),
     }
 }
@@ -123,58 +125,60 @@ mod tests {
 
     #[test]
     fn a_free_name_can_be_claimed() {
-        assert_eq!(answer(&bob(), None, None, NOW), Ok(Answer::Claim));
+        assert_eq!(decide(&bob(), None, None, NOW), Ok(Decision::Claim));
     }
 
     #[test]
     fn a_fresh_claim_keeps_others_out() {
-        assert_eq!(answer(&bob(), claimed(0), None, NOW), Err(Refused::Taken));
-        assert_eq!(answer(&bob(), claimed(59_999), None, NOW), Err(Refused::Taken));
+        assert_eq!(decide(&bob(), claimed(0), None, NOW), Err(Refused::Taken));
+        assert_eq!(decide(&bob(), claimed(59_999), None, NOW), Err(Refused::Taken));
     }
 
     #[test]
     fn an_old_claim_is_taken_over_under_its_registration() {
-        let answer = answer(&bob(), claimed(60_000), None, NOW);
-        assert_eq!(answer, Ok(Answer::TakeOver { registration: "r1".to_owned() }));
+        let decision = decide(&bob(), claimed(60_000), None, NOW);
+        assert_eq!(decision, Ok(Decision::TakeOver { registration: "r1".to_owned() }));
     }
 
     #[test]
-    fn a_claim_holds_a_name_no_longer_if_the_clock_is_set_back() {
-        assert_eq!(answer(&bob(), claimed(-59_999), None, NOW), Err(Refused::Taken));
-        let answer = answer(&bob(), claimed(-60_000), None, NOW);
-        assert_eq!(answer, Ok(Answer::TakeOver { registration: "r1".to_owned() }));
+    fn a_claim_from_the_future_is_old() {
+        assert_eq!(decide(&bob(), claimed(-59_999), None, NOW), Err(Refused::Taken));
+        let decision = decide(&bob(), claimed(-60_000), None, NOW);
+        assert_eq!(decision, Ok(Decision::TakeOver { registration: "r1".to_owned() }));
     }
 
     #[test]
     fn a_login_keeps_its_name_for_ever() {
-        assert_eq!(answer(&bob(), login(), None, NOW), Err(Refused::Taken));
+        assert_eq!(decide(&bob(), login(), None, NOW), Err(Refused::Taken));
     }
 
     #[test]
     fn the_operators_name_is_never_free() {
         for name in ["admin", "ADMIN", "ａｄｍｉｎ", "ad\u{200b}min"] {
-            assert_eq!(answer(&Username::parse(name).unwrap(), None, None, NOW), Err(Refused::Taken));
+            assert_eq!(decide(&Username::parse(name).unwrap(), None, None, NOW), Err(Refused::Taken));
         }
     }
 
     #[test]
-    fn a_key_tells_the_same_registration_from_another_and_from_one_under_way() {
-        let once = Once::new("k", &bob(), Some("bob@example.com"));
-        let known = |answer: Option<&str>| {
-            let Once { fingerprint, .. } = once.clone();
-            Some((&once, Known { fingerprint, answer: answer.map(str::to_owned) }))
+    fn a_key_recognises_its_own_registration() {
+        let request = KeyedRequest::new("k", &bob(), Some("bob@example.com"));
+        let stored = |response: Option<&str>| {
+            let KeyedRequest { fingerprint, .. } = request.clone();
+            Some((&request, StoredKey { fingerprint, response: response.map(str::to_owned) }))
         };
-        assert_eq!(answer(&bob(), login(), known(Some("{}")), NOW), Ok(Answer::Again { answer: "{}".to_owned() }));
-        assert_eq!(answer(&bob(), claimed(0), known(None), NOW), Err(Refused::UnderWay));
-        let left_behind = answer(&bob(), claimed(60_000), known(None), NOW);
-        assert_eq!(left_behind, Ok(Answer::TakeOver { registration: "r1".to_owned() }));
-        // Another registration took the claim over and made a login of it.
-        assert_eq!(answer(&bob(), login(), known(None), NOW), Err(Refused::Taken));
-        for other in
-            [Once::new("k", &bob(), None), Once::new("k", &Username::parse("Bob").unwrap(), Some("bob@example.com"))]
-        {
-            let known = Known { fingerprint: once.fingerprint.clone(), answer: None };
-            assert_eq!(answer(&bob(), None, Some((&other, known)), NOW), Err(Refused::Reused));
+        let replay = Decision::Replay { response: "{}".to_owned() };
+        assert_eq!(decide(&bob(), login(), stored(Some("{}")), NOW), Ok(replay));
+        assert_eq!(decide(&bob(), claimed(0), stored(None), NOW), Err(Refused::UnderWay));
+        let abandoned = decide(&bob(), claimed(60_000), stored(None), NOW);
+        assert_eq!(abandoned, Ok(Decision::TakeOver { registration: "r1".to_owned() }));
+        // Another registration took the claim over and activated the login.
+        assert_eq!(decide(&bob(), login(), stored(None), NOW), Err(Refused::Taken));
+        for other in [
+            KeyedRequest::new("k", &bob(), None),
+            KeyedRequest::new("k", &Username::parse("Bob").unwrap(), Some("bob@example.com")),
+        ] {
+            let stored = StoredKey { fingerprint: request.fingerprint.clone(), response: None };
+            assert_eq!(decide(&bob(), None, Some((&other, stored)), NOW), Err(Refused::Reused));
         }
     }
 }

@@ -1,46 +1,46 @@
-//! What becomes of a refresh token that somebody presents.
+//! Decides what happens to a refresh token that a client presents.
 //!
-//! A session's tokens form a line: each use makes the next generation, and only the newest is good. An older one means
-//! that two parties hold tokens of the session, so it ends, for both. One case is innocent: a client that sends the same
-//! token twice at once, or lost the answer, presents the immediate parent a moment later.
+//! The tokens of a session form a line of generations. Each refresh creates the next generation, and only the newest is valid.
+//! An older token means that two parties hold tokens of the session, so the session ends for both. One case is innocent: a
+//! client that sends a token twice, or missed the response, presents the newest token's parent a moment later.
 //!
-//! The newest token and its parent are stored. What is older is known by its family ([`super::refresh_token`]).
+//! Auth stores the newest token and its parent, and recognises older ones by their family ([`super::refresh_token`]).
 
-/// Each new token is good for this long: 30 days.
+/// Lifetime of a refresh token: 30 days.
 pub(crate) const LIFETIME_MS: i64 = 30 * 24 * 3600 * 1000;
-/// How long the parent of the newest token may come back without harm.
+/// How long a client may present the newest token's parent without ending the session.
 const RACE_MS: i64 = 10_000;
 
-/// A refresh token as it is known when it is presented.
+/// The stored state of a presented refresh token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presented {
-    /// Its place in the session's line.
+    /// Its generation, from 1.
     pub(crate) generation: i64,
-    /// The place of the newest, the only one not used yet.
+    /// The generation of the newest token, the only unused one.
     pub(crate) newest_generation: i64,
-    /// When it was exchanged for the next.
+    /// When a refresh used it. None for an unused token.
     pub(crate) used_at: Option<i64>,
     pub(crate) expires_at: i64,
 }
 
-/// What to do about it. The client learns nothing of the difference between the last two.
+/// What to do with a presented token. The client cannot tell the last two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// Exchange it for the next.
+    /// Exchange it for the next generation.
     Rotate,
-    /// Refuse it and let the session live.
+    /// Refuse it. The session stays open.
     Refuse,
-    /// Refuse it and end the session: it was stolen.
+    /// Refuse it and end the session, because it was stolen.
     EndSession,
 }
 
 impl Presented {
-    /// Judges the token at this instant.
+    /// Judges the token at the time `now`.
     pub(crate) fn judge(&self, now: i64) -> Judgement {
         match self.used_at {
             None if now >= self.expires_at => Judgement::Refuse,
             None => Judgement::Rotate,
-            // The successor of the immediate parent is the newest, so it was not used yet.
+            // The parent of the newest token: a race between two requests of one client.
             Some(used_at) if self.generation + 1 == self.newest_generation && now - used_at <= RACE_MS => {
                 Judgement::Refuse
             }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grandparent_is_theft_however_quick() {
+    fn a_grandparent_is_theft_at_any_time() {
         assert_eq!(token(1, 3, Some(NOW)).judge(NOW), Judgement::EndSession);
     }
 

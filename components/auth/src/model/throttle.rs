@@ -1,27 +1,27 @@
-//! How often somebody may try to log in.
+//! The login throttle: limits login attempts per account and per network.
 //!
-//! Every attempt is counted before it is evaluated, in one transaction, so that no number of parallel requests gets more
-//! guesses than one after the other would. There are two counters:
+//! One transaction counts each attempt before the password check. So parallel requests get no more guesses than sequential
+//! ones. There are two counters:
 //!
-//! - **An account** (known or not) has ten attempts, then it is refused for a minute; ten more, then two minutes; and so
-//!   on, doubling up to a quarter of an hour. While it is refused nothing is counted, so nobody can be kept out for ever,
-//!   and open sessions do not notice. A success clears it, and so does a quiet hour.
-//! - **An address** (IPv4, or the /64 of IPv6) has a hundred failures in a quarter of an hour, whatever the names. A
-//!   success takes back its own attempt only. Loopback is not counted: behind a proxy on the same machine it is everybody.
+//! - **Account**, for known and unknown names. After ten attempts it is locked for a minute, after ten more for two minutes,
+//!   doubling up to 15 minutes. While it is locked, attempts do not count, so an attacker cannot lock an owner out for ever.
+//!   Open sessions stay open. A success resets the counter, and so does an hour without attempts.
+//! - **Address**: an IPv4 address, or the /64 network of an IPv6 address. It has 100 failures in 15 minutes, for any names.
+//!   A success only takes its own attempt back. Loopback is not counted, because behind a local proxy it stands for everybody.
 //!
-//! If the clock is set back, a stored wait ends further in the future than it should. A wait of more than a quarter of an hour is
-//! dropped then. What was counted stays counted.
+//! After the clock was set back, a stored wait could be too long. A wait of more than 15 minutes is then dropped. The count
+//! stays.
 //!
-//! Clients are told of both quotas, and of the time when there is nothing left. What is left before that is not told of an
-//! account: its owner's success fills it up, so whoever sees the number sees that there is an owner.
+//! Responses state both quotas, and the wait once a quota is used up. They never state how many attempts an account has left:
+//! the owner's success resets that number, so it would reveal that the account has an owner.
 
 use std::net::IpAddr;
 
 use kit::Quota;
 
-/// An account's, before its first wait. Each further wait is longer.
+/// Quota of an account until its first wait. Each further wait is longer.
 pub(crate) const LOGIN: Quota = Quota { name: "login", requests: 10, window_seconds: 60 };
-/// An address's.
+/// Quota of an address.
 pub(crate) const NETWORK: Quota = Quota { name: "network", requests: 100, window_seconds: 15 * 60 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -32,33 +32,35 @@ const ACCOUNT_MEMORY_MS: i64 = 60 * MINUTE_MS;
 const ADDRESS_LIMIT: i64 = NETWORK.requests as i64;
 const ADDRESS_WINDOW_MS: i64 = NETWORK.window_seconds as i64 * 1000;
 
-/// Whose attempts are counted.
+/// An account or a network whose attempts are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// By the key of a username, or any other text that somebody gave as one.
+    /// The key of a username, or a text that a client sent as a username.
     Account(String),
-    /// By what identifies a client's network.
+    /// An IPv4 address, or the /64 network of an IPv6 address.
     Address(String),
 }
 
-/// The attempts of one subject so far. Forgotten altogether at `forgotten_at`.
+/// The attempts of one subject so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempts {
     pub(crate) count: i64,
+    /// End of the current lock. 0 if there is none.
     pub(crate) refused_until: i64,
+    /// When the counter starts again from 0.
     pub(crate) forgotten_at: i64,
 }
 
-/// No attempt is taken now.
+/// The subject is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
-    /// What is used up.
+    /// The quota that is used up.
     pub(crate) quota: Quota,
     pub(crate) retry_after_seconds: u32,
 }
 
 impl Subject {
-    /// The network that a client's address stands for. None where counting would hit the innocent.
+    /// The network of a client's address. None for loopback and for texts that are no IP address.
     pub(crate) fn of_address(text: &str) -> Option<Self> {
         match text.trim().parse::<IpAddr>().ok()?.to_canonical() {
             address if address.is_loopback() => None,
@@ -77,7 +79,7 @@ impl Subject {
         }
     }
 
-    /// What the subject is stored under: of one length, and no list of what people typed into a name field.
+    /// The database key of the subject. A digest, so the table does not keep texts that users typed into the name field.
     pub(crate) fn digest(&self) -> String {
         match self {
             Self::Account(name) => super::digest(&format!("account {name}")),
@@ -85,10 +87,10 @@ impl Subject {
         }
     }
 
-    /// Counts one more attempt, to be stored before it is evaluated.
+    /// Counts one more attempt. The caller stores the result before it checks the password.
     ///
     /// # Errors
-    /// The subject is refused for a while; nothing is to be stored.
+    /// If the subject is locked. Then the caller stores nothing.
     pub(crate) fn attempt(&self, before: Option<Attempts>, now: i64) -> Result<Attempts, TooMany> {
         let before = before.map(|stored| self.bounded(stored, now)).filter(|attempts| now < attempts.forgotten_at);
         if let Some(attempts) = before.filter(|attempts| now < attempts.refused_until) {
@@ -110,7 +112,7 @@ impl Subject {
         })
     }
 
-    /// Stored attempts without what only a clock that was set back can have made: a wait or a memory beyond the longest.
+    /// Cuts times that are further in the future than possible, because the clock was set back.
     fn bounded(&self, stored: Attempts, now: i64) -> Attempts {
         let (longest_wait, longest_memory) = match self {
             Self::Account(_) => (ACCOUNT_LONGEST_DELAY_MS, ACCOUNT_LONGEST_DELAY_MS + ACCOUNT_MEMORY_MS),
@@ -124,7 +126,7 @@ impl Subject {
         }
     }
 
-    /// Takes back an attempt that was not evaluated, or, of an address, one that succeeded.
+    /// Takes an attempt back: one that was not evaluated, or an address's successful one.
     pub(crate) fn give_back(&self, attempts: Attempts) -> Attempts {
         let at_limit = match self {
             Self::Account(_) => attempts.count % ACCOUNT_BURST == 0,
@@ -138,7 +140,7 @@ impl Subject {
     }
 }
 
-/// How long an account is refused after so many attempts: doubles with each burst.
+/// How long an account is locked after `count` attempts. Doubles with every ten.
 fn account_delay_ms(count: i64) -> i64 {
     let bursts_before = (count / ACCOUNT_BURST - 1).clamp(0, 10);
     (ACCOUNT_FIRST_DELAY_MS << bursts_before).min(ACCOUNT_LONGEST_DELAY_MS)
@@ -158,7 +160,7 @@ mod tests {
         Subject::of_address("192.0.2.7").unwrap()
     }
 
-    /// Tries as often as it is let, at one instant.
+    /// Attempts until the subject is locked, all at one time.
     fn exhaust(subject: &Subject, mut attempts: Option<Attempts>, now: i64) -> (i64, Attempts, TooMany) {
         for taken in 0..1000 {
             match subject.attempt(attempts, now) {
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_has_ten_attempts_and_then_waits_twice_as_long_each_time() {
+    fn an_accounts_wait_doubles_after_every_ten_attempts() {
         let mut attempts = None;
         let mut now = NOW;
         for seconds in [60, 120, 240, 480, 900, 900, 900] {
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_forgets_after_a_quiet_hour() {
+    fn an_account_resets_after_an_hour_without_attempts() {
         let (_, counted, _) = exhaust(&account(), None, NOW);
         let later = counted.refused_until + 60 * MINUTE_MS;
         assert_eq!(account().attempt(Some(counted), later).unwrap().count, 1);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_longer_than_a_quarter_of_an_hour_whatever_the_clock_did() {
+    fn no_wait_exceeds_15_minutes_after_the_clock_was_set_back() {
         let hour = 60 * MINUTE_MS;
         for subject in [account(), address()] {
             for set_back in [MINUTE_MS, 15 * MINUTE_MS, hour, 24 * hour, 40 * 365 * 24 * hour] {
@@ -202,7 +204,7 @@ mod tests {
                 let mut tries = (0..).map(|number| number * MINUTE_MS / 2);
                 let let_in_after = tries.find(|after| wait(*after) == 0).unwrap();
                 assert!(wait(0) <= 900 && let_in_after <= 15 * MINUTE_MS, "{subject:?}, set back by {set_back} ms");
-                // What was counted stays, so the wait begins again after a few attempts.
+                // The count stays, so the subject is locked again after a few attempts.
                 let (taken, ..) = exhaust(&subject, Some(counted), NOW - set_back + let_in_after);
                 assert!(taken <= 10, "{subject:?}, set back by {set_back} ms: {taken} attempts");
             }
@@ -210,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_given_in_seconds_rounded_up() {
+    fn the_wait_is_in_seconds_rounded_up() {
         let (_, counted, _) = exhaust(&account(), None, NOW);
         let refusal = account().attempt(Some(counted), NOW + 58_999).unwrap_err();
         assert_eq!(refusal.retry_after_seconds, 2);
     }
 
     #[test]
-    fn an_attempt_given_back_unlocks_what_it_locked() {
+    fn taking_an_attempt_back_removes_its_lock() {
         let (_, counted, _) = exhaust(&account(), None, NOW);
         let back = account().give_back(counted);
         assert_eq!((back.count, back.refused_until), (9, 0));
@@ -226,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn attempts_given_back_never_buy_a_further_guess() {
-        // Whatever is given back was not evaluated, so evaluated attempts stay at ten before the first wait.
+    fn taking_attempts_back_gives_no_further_guess() {
+        // An attempt that is taken back was not evaluated. So ten attempts are evaluated before the first wait.
         let (mut attempts, mut evaluated) = (None, 0);
         for round in 0..100 {
             match account().attempt(attempts, NOW) {
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_hundred_failures_in_a_quarter_of_an_hour() {
+    fn an_address_has_100_failures_in_15_minutes() {
         let (taken, counted, refusal) = exhaust(&address(), None, NOW);
         assert_eq!((taken, refusal), (100, TooMany { quota: NETWORK, retry_after_seconds: 900 }));
         let freed = address().give_back(counted);
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_stands_for_its_network_and_loopback_for_nobody() {
+    fn an_address_counts_as_its_network_and_loopback_not_at_all() {
         let of = |text| Subject::of_address(text);
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9"));
         assert_ne!(of("2001:db8:1:2::9"), of("2001:db8:1:3::9"));
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_and_an_address_of_the_same_text_are_counted_apart() {
+    fn an_account_and_an_address_of_one_text_have_two_counters() {
         let text = "192.0.2.7".to_owned();
         assert_ne!(Subject::Account(text.clone()).digest(), Subject::Address(text).digest());
     }

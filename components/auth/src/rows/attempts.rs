@@ -1,11 +1,11 @@
-//! Attempts to log in.
+//! Login attempts: the counters of the throttle.
 
 use kit::params;
 use kit::storage::{Reads, Result, Transaction};
 
 use crate::model::throttle::{Attempts, Subject};
 
-/// What is remembered of a subject, if anything.
+/// The stored attempts of a subject.
 pub(crate) fn find(tx: &Transaction, subject: &Subject) -> Result<Option<Attempts>> {
     let sql = "SELECT count, refused_until, forgotten_at FROM attempts WHERE digest = $1";
     let rows = tx.query(sql, params![subject.digest()])?;
@@ -13,7 +13,7 @@ pub(crate) fn find(tx: &Transaction, subject: &Subject) -> Result<Option<Attempt
     Ok(Some(Attempts { count: row.at(0)?, refused_until: row.at(1)?, forgotten_at: row.at(2)? }))
 }
 
-/// Remembers a subject's attempts in place of what was.
+/// Stores a subject's attempts.
 pub(crate) fn save(tx: &Transaction, subject: &Subject, attempts: Attempts) -> Result<()> {
     tx.execute(
         "INSERT INTO attempts (digest, count, refused_until, forgotten_at) VALUES ($1, $2, $3, $4)
@@ -24,13 +24,13 @@ pub(crate) fn save(tx: &Transaction, subject: &Subject, attempts: Attempts) -> R
     Ok(())
 }
 
-/// Forgets a subject.
+/// Deletes a subject's counter.
 pub(crate) fn forget(tx: &Transaction, subject: &Subject) -> Result<()> {
     tx.execute("DELETE FROM attempts WHERE digest = $1", params![subject.digest()])?;
     Ok(())
 }
 
-/// Deletes some of the subjects that are forgotten: more than an attempt adds, so it keeps up.
+/// Deletes up to 20 expired counters. An attempt adds at most two, so the table stays small.
 pub(crate) fn tidy(tx: &Transaction, now: i64) -> Result<()> {
     tx.execute(
         "DELETE FROM attempts WHERE digest IN (SELECT digest FROM attempts WHERE forgotten_at <= $1 LIMIT 20)",

@@ -1,4 +1,4 @@
-//! Logins: who may come in, and with which password.
+//! Logins: usernames, password hashes and roles.
 
 use kit::params;
 use kit::storage::{Reads, Result, Transaction, execute, query};
@@ -6,7 +6,7 @@ use username::Username;
 
 use crate::model::registration::{Holder, OPERATOR};
 
-/// A login that lets in.
+/// An active login.
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
     pub(crate) id: i64,
@@ -16,14 +16,14 @@ pub(crate) struct Login {
     password_version: i64,
 }
 
-/// A name held for one registration. `claimed_at` tells it from a later one that took over.
+/// A username claimed by a registration. `claimed_at` changes when another request takes the claim over.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) registration: String,
     pub(crate) claimed_at: i64,
 }
 
-/// The active login of a name.
+/// The active login with a username key.
 pub(crate) fn active(from: &impl Reads, name_key: &str) -> Result<Option<Login>> {
     let rows = from.query(
         "SELECT id, username, role, password_hash, password_version FROM logins
@@ -40,7 +40,7 @@ pub(crate) fn active(from: &impl Reads, name_key: &str) -> Result<Option<Login>>
     }))
 }
 
-/// Says whether a login is still active with the password that was read, and gives that a better hash if there is one.
+/// Whether a login is still active with the same password. Also stores a better hash of that password, if given.
 pub(crate) fn confirm(tx: &Transaction, login: &Login, better_hash: Option<&str>) -> Result<bool> {
     let confirmed = tx.execute(
         "UPDATE logins SET password_hash = coalesce($3, password_hash)
@@ -50,7 +50,7 @@ pub(crate) fn confirm(tx: &Transaction, login: &Login, better_hash: Option<&str>
     Ok(confirmed == 1)
 }
 
-/// Whoever has a name, or claims it.
+/// The login or claim that has a name.
 pub(crate) fn holder(from: &impl Reads, name: &Username) -> Result<Option<Holder>> {
     let sql = "SELECT state, claimed_at, registration FROM logins WHERE name_key = $1";
     let rows = from.query(sql, params![name.key()])?;
@@ -68,7 +68,7 @@ pub(crate) fn claim(tx: &Transaction, name: &Username, claim: &Claim) -> Result<
     Ok(())
 }
 
-/// Takes over the claim of the same registration, for the name as it is spelled now.
+/// Takes over a registration's claim, with the new spelling of the name.
 pub(crate) fn take_over(tx: &Transaction, name: &Username, claim: &Claim) -> Result<()> {
     tx.execute(
         "UPDATE logins SET username = $1, claimed_at = $2 WHERE registration = $3 AND state = 'pending'",
@@ -77,7 +77,7 @@ pub(crate) fn take_over(tx: &Transaction, name: &Username, claim: &Claim) -> Res
     Ok(())
 }
 
-/// Makes a claim a login. False if the claim is gone.
+/// Turns a claim into an active login. False if the claim is gone.
 pub(crate) fn activate(tx: &Transaction, claim: &Claim, password_hash: &str) -> Result<bool> {
     let changed = tx.execute(
         "UPDATE logins SET state = 'active', password_hash = $3
@@ -87,7 +87,7 @@ pub(crate) fn activate(tx: &Transaction, claim: &Claim, password_hash: &str) -> 
     Ok(changed == 1)
 }
 
-/// Forgets a claim: the name is as free as before.
+/// Deletes a claim, which frees the name.
 pub(crate) fn drop_claim(claim: &Claim) -> Result<()> {
     execute(
         "DELETE FROM logins WHERE registration = $1 AND claimed_at = $2 AND state = 'pending'",
@@ -96,7 +96,7 @@ pub(crate) fn drop_claim(claim: &Claim) -> Result<()> {
     Ok(())
 }
 
-/// Lets the next registration of the name take the claim over at once, with the profile that may be there already.
+/// Makes a claim old, so the next registration of the name takes it over. Its profile may exist already.
 pub(crate) fn release_claim(claim: &Claim) -> Result<()> {
     execute(
         "UPDATE logins SET claimed_at = 0 WHERE registration = $1 AND claimed_at = $2 AND state = 'pending'",
@@ -105,7 +105,7 @@ pub(crate) fn release_claim(claim: &Claim) -> Result<()> {
     Ok(())
 }
 
-/// Gives a login another password. False if it is not active any more, or its password was changed since it was read.
+/// Changes a login's password. False if the login is no longer active or its password has changed since it was read.
 pub(crate) fn set_password(tx: &Transaction, login: &Login, password_hash: &str) -> Result<bool> {
     let changed = tx.execute(
         "UPDATE logins SET password_hash = $3, password_version = password_version + 1, development = 0
@@ -115,7 +115,7 @@ pub(crate) fn set_password(tx: &Transaction, login: &Login, password_hash: &str)
     Ok(changed == 1)
 }
 
-/// Whether the login of exactly this name is the only administrator's that lets in.
+/// Whether the login with exactly this name is the only active administrator.
 pub(crate) fn is_last_admin(tx: &Transaction, username: &str) -> Result<bool> {
     let rows = tx.query(
         "SELECT 1 FROM logins
@@ -127,26 +127,26 @@ pub(crate) fn is_last_admin(tx: &Transaction, username: &str) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
-/// Bars a login, active or claimed, before its sessions are ended. None if there is none of exactly this name.
+/// Deactivates a login or a claim before its sessions end. Returns its id, or None if no login has exactly this name.
 pub(crate) fn begin_ending(tx: &Transaction, username: &str) -> Result<Option<i64>> {
     tx.execute("UPDATE logins SET state = 'ending' WHERE username = $1", params![username])?;
     let rows = tx.query("SELECT id FROM logins WHERE username = $1 AND state = 'ending'", params![username])?;
     rows.first().map(|row| row.at(0)).transpose()
 }
 
-/// Deletes a login that was barred, with what is left of its sessions.
+/// Deletes a deactivated login, with the remaining rows of its sessions.
 pub(crate) fn delete_ended(id: i64) -> Result<()> {
     execute("DELETE FROM logins WHERE id = $1 AND state = 'ending'", params![id])?;
     Ok(())
 }
 
-/// Whether the operator's password is still the seeded one.
+/// Whether the operator still has the seeded password.
 pub(crate) fn operator_is_seeded() -> Result<bool> {
     let sql = "SELECT 1 FROM logins WHERE username = $1 AND role = 'admin' AND development = 1";
     Ok(!query(sql, params![OPERATOR])?.is_empty())
 }
 
-/// Gives the operator's login a password of their own, and makes it again if it was deleted. Gives its id.
+/// Sets the operator's password hash. Creates the login again if it was deleted. Returns its id.
 pub(crate) fn set_operator_hash(tx: &Transaction, password_hash: &str, now: i64) -> Result<i64> {
     tx.execute(
         "INSERT INTO logins (username, name_key, password_hash, role, state, registration, claimed_at, development)

@@ -1,32 +1,32 @@
 //! Sessions and their refresh tokens.
 //!
-//! A session has the rows of its newest refresh token and of the one before. Those of before families have one for each refresh,
-//! until it expires: so what deletes a session does it in batches.
+//! A session has two token rows: the newest refresh token and its parent. Sessions from versions without families have a row
+//! for each refresh in the last 30 days. So sessions are deleted in batches.
 
 use kit::params;
 use kit::storage::{Reads, Result, Rows, Transaction, begin, execute, in_batches, query};
 
 use crate::model::rotation::Presented;
 
-/// Sessions of one login that are read at once. No login has as many.
+/// Maximum number of sessions of one login that a query reads. More than a login keeps open.
 pub(crate) const MOST_SESSIONS: usize = 2_000;
 
-/// Tokens that a login or a refresh deletes of one session that expired.
+/// How many tokens of one expired session a login or a refresh deletes.
 const TIDIED_TOKENS: u32 = 100;
 
-/// A refresh token to be stored, by its digests alone.
+/// A refresh token to store. Only digests, never the token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewToken<'a> {
     pub(crate) session: &'a str,
     pub(crate) digest: &'a str,
-    /// Of what all tokens of the session have in common.
+    /// Digest of the family, which all tokens of the session share.
     pub(crate) family_digest: &'a str,
     pub(crate) generation: i64,
     pub(crate) issued_at: i64,
     pub(crate) expires_at: i64,
 }
 
-/// A refresh token that was presented, and whose it is.
+/// A stored refresh token with its session and owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) session: String,
@@ -40,12 +40,12 @@ pub(crate) struct Found {
 pub(crate) struct Stored {
     pub(crate) id: String,
     pub(crate) created_at: i64,
-    /// When its newest refresh token was issued.
+    /// When auth issued its newest refresh token.
     pub(crate) refreshed_at: i64,
     pub(crate) expires_at: i64,
 }
 
-/// Opens a session with its first refresh token.
+/// Stores a session with its first refresh token.
 pub(crate) fn open(tx: &Transaction, login_id: i64, first: NewToken<'_>) -> Result<()> {
     tx.execute(
         "INSERT INTO sessions (id, login_id, created_at, generation, expires_at, family) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -54,7 +54,7 @@ pub(crate) fn open(tx: &Transaction, login_id: i64, first: NewToken<'_>) -> Resu
     insert_token(tx, first)
 }
 
-/// The refresh token of a digest, if its login is active.
+/// The refresh token with a digest. None if its login is not active.
 pub(crate) fn find_token(digest: &str) -> Result<Option<Found>> {
     let rows = query(
         "SELECT s.id, l.username, l.role, t.generation, s.generation, t.used_at, t.expires_at
@@ -78,7 +78,7 @@ pub(crate) fn find_token(digest: &str) -> Result<Option<Found>> {
     }))
 }
 
-/// Whose the session is that has tokens of this family, if it has not expired and its login is active.
+/// The username of the session with this family. None if the session has expired or its login is not active.
 pub(crate) fn owner_of_family(session: &str, family_digest: &str, now: i64) -> Result<Option<String>> {
     let rows = query(
         "SELECT l.username FROM sessions s JOIN logins l ON l.id = s.login_id
@@ -88,8 +88,9 @@ pub(crate) fn owner_of_family(session: &str, family_digest: &str, now: i64) -> R
     rows.first().map(|row| row.at(0)).transpose()
 }
 
-/// Exchanges a token for its successor, and forgets the one before: its family tells that it is older. False if somebody else
-/// exchanged it, or the session is gone.
+/// Exchanges a token for its successor. False if another request did that first, or if the session is gone.
+///
+/// Deletes the parent of the exchanged token. If that comes back, its family shows that it is old.
 pub(crate) fn rotate(tx: &Transaction, digest: &str, successor: NewToken<'_>) -> Result<bool> {
     let used = tx.execute(
         "UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1 AND used_at IS NULL",
@@ -110,17 +111,17 @@ pub(crate) fn rotate(tx: &Transaction, digest: &str, successor: NewToken<'_>) ->
     Ok(true)
 }
 
-/// The sessions of a login, [`MOST_SESSIONS`] at the most.
+/// The session ids of a login, at most [`MOST_SESSIONS`].
 pub(crate) fn of_login(login_id: i64) -> Result<Vec<String>> {
     ids(&query("SELECT id FROM sessions WHERE login_id = $1 LIMIT $2", params![login_id, MOST_SESSIONS as i64])?)
 }
 
-/// The login that has this session.
+/// The login id of a session.
 pub(crate) fn login_of(session: &str) -> Result<Option<i64>> {
     query("SELECT login_id FROM sessions WHERE id = $1", params![session])?.first().map(|row| row.at(0)).transpose()
 }
 
-/// The newest sessions of the login that has this one, newest first, of those that expire later than an instant.
+/// The sessions of the login that owns `session`, newest first, without those that expired by `later_than`.
 pub(crate) fn beside(session: &str, later_than: i64, limit: u32) -> Result<Vec<Stored>> {
     let rows = query(
         "SELECT s.id, s.created_at, t.issued_at, s.expires_at
@@ -138,20 +139,21 @@ pub(crate) fn beside(session: &str, later_than: i64, limit: u32) -> Result<Vec<S
     read.collect()
 }
 
-/// Whether two sessions are there and the same login's.
+/// Whether two sessions exist and belong to the same login.
 pub(crate) fn are_of_one_login(session: &str, other: &str) -> Result<bool> {
     let sql = "SELECT 1 FROM sessions a JOIN sessions b ON b.login_id = a.login_id WHERE a.id = $1 AND b.id = $2";
     Ok(!query(sql, params![session, other])?.is_empty())
 }
 
-/// The sessions of a login beyond the newest so many. A few at a time: each login ends those that it makes too many.
+/// Up to ten sessions of a login beyond the newest `keep`. Each login ends the ones that it makes surplus.
 pub(crate) fn surplus(tx: &Transaction, login_id: i64, keep: u32) -> Result<Vec<String>> {
     let sql = "SELECT id FROM sessions WHERE login_id = $1 ORDER BY created_at DESC, id DESC LIMIT 10 OFFSET $2";
     ids(&tx.query(sql, params![login_id, keep])?)
 }
 
-/// Deletes sessions with their refresh tokens, in batches: each is kept, also when a later one fails. False if there is more to
-/// delete than one request should.
+/// Deletes sessions with their refresh tokens, in batches.
+///
+/// A committed batch stays deleted if a later one fails. False if one request cannot delete all rows.
 pub(crate) fn delete(sessions: &[String]) -> Result<bool> {
     let mut left = sessions;
     in_batches(|rows| {
@@ -169,13 +171,13 @@ pub(crate) fn delete(sessions: &[String]) -> Result<bool> {
     })
 }
 
-/// Leaves a session to [`tidy`]: it is as if it had expired.
+/// Marks a session as expired, so that [`tidy`] deletes its rows.
 pub(crate) fn expire(session: &str) -> Result<()> {
     execute("UPDATE sessions SET expires_at = 0 WHERE id = $1", params![session])?;
     Ok(())
 }
 
-/// Deletes some of the tokens and sessions that expired: more than are made at once, so it keeps up.
+/// Deletes some expired tokens and sessions: more than one request creates, so the tables stay small.
 pub(crate) fn tidy(tx: &Transaction, now: i64) -> Result<()> {
     tx.execute(
         "DELETE FROM refresh_tokens
@@ -189,8 +191,9 @@ pub(crate) fn tidy(tx: &Transaction, now: i64) -> Result<()> {
     Ok(())
 }
 
-/// Deletes so many tokens of a session at the most, and the session with the last of them. Gives how many rows went, or none if the
-/// session is still there.
+/// Deletes up to `tokens` refresh tokens of a session, and the session itself after its last token.
+///
+/// Returns the number of deleted rows, or None if the session still has tokens.
 fn delete_some(tx: &Transaction, session: &str, tokens: u32) -> Result<Option<u32>> {
     let deleted = tx.execute(
         "DELETE FROM refresh_tokens

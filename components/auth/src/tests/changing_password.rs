@@ -1,16 +1,16 @@
-//! PUT /auth/password: another password for those who know the current one.
+//! PUT /auth/password
 
 use super::*;
-use crate::stand_in::{ask_for, evaluated, hasher_is_busy, meanwhile, tokens_are_unavailable};
+use crate::test_host::{hasher_is_busy, meanwhile, password_checks, set_minimum_length, tokens_are_unavailable};
 
 const NEW: &str = "another good one";
 
 impl Client {
-    fn put_password(&self, body: JsonValue) -> kit::native::Call {
+    fn put_password(&self, body: JsonValue) -> kit::native::TestRequest {
         put("/auth/password", body).by(&self.username, "user").with_header("x-session-id", self.session())
     }
 
-    pub(super) fn change_password(&self, current: &str, new: &str) -> Answer {
+    pub(super) fn change_password(&self, current: &str, new: &str) -> TestResponse {
         self.put_password(json!({ "current": current, "new": new })).send()
     }
 }
@@ -21,7 +21,7 @@ fn bob() -> Client {
 }
 
 #[test]
-fn a_changed_password_is_the_only_one_and_ends_the_callers_other_sessions() {
+fn a_change_replaces_the_password_and_ends_other_sessions() {
     install(&SERVICE);
     let here = bob();
     let others = [Client::log_in("bob", PASSWORD), Client::log_in("bob", PASSWORD)];
@@ -29,9 +29,9 @@ fn a_changed_password_is_the_only_one_and_ends_the_callers_other_sessions() {
     let answer = here.change_password(PASSWORD, NEW);
     assert_eq!((answer.status, answer.body.get("data")), (200, None), "{}", answer.text);
     assert!(answer.body["message"].is_string());
-    assert!(here.is_in() && here.refreshed().is_in() && admin.refreshed().is_in());
+    assert!(here.has_access() && here.refreshed().has_access() && admin.refreshed().has_access());
     for other in &others {
-        assert!(!other.is_in());
+        assert!(!other.has_access());
         assert_eq!(refresh(&other.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     }
     assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS"));
@@ -42,7 +42,7 @@ fn a_changed_password_is_the_only_one_and_ends_the_callers_other_sessions() {
 fn a_body_without_both_passwords_is_missing_credentials() {
     install(&SERVICE);
     let bob = bob();
-    let before = evaluated();
+    let before = password_checks();
     for body in [
         json!({}),
         json!({ "current": PASSWORD }),
@@ -57,41 +57,41 @@ fn a_body_without_both_passwords_is_missing_credentials() {
     }
     let no_json = bob.put_password(json!({})).with_body("text/plain", b"current=x").send();
     assert_eq!(no_json.outcome(), (400, "MISSING_CREDENTIALS"));
-    assert_eq!(evaluated(), before);
+    assert_eq!(password_checks(), before);
 }
 
 #[test]
-fn a_password_that_the_policy_refuses_changes_nothing() {
+fn a_refused_new_password_changes_nothing() {
     install(&SERVICE);
     let (bob, other) = (bob(), Client::log_in("bob", PASSWORD));
     for new in ["short", "password", "comptoir", &"x".repeat(1025), &"e\u{301}".repeat(7)] {
         assert_eq!(bob.change_password(PASSWORD, new).outcome(), (400, "CREATION_FAILED"), "{new}");
     }
-    ask_for(17);
+    set_minimum_length(17);
     assert_eq!(bob.change_password(PASSWORD, NEW).outcome(), (400, "CREATION_FAILED"));
-    assert!(other.is_in());
+    assert!(other.has_access());
     Client::log_in("bob", PASSWORD);
 }
 
 #[test]
-fn guesses_at_the_current_password_count_as_guesses_at_a_login() {
+fn wrong_current_passwords_count_as_login_attempts() {
     install(&SERVICE);
     let bob = bob();
     for _ in 0..5 {
         assert_eq!(bob.change_password("wrong", NEW).outcome(), (401, "INVALID_CREDENTIALS"));
         assert_eq!(log_in("bob", "wrong").status, 401);
     }
-    let before = evaluated();
+    let before = password_checks();
     let refused = bob.change_password(PASSWORD, NEW);
     assert_eq!(refused.outcome(), (429, "TOO_MANY_ATTEMPTS"));
     assert!(refused.headers.iter().any(|(name, value)| *name == "retry-after" && value == "60"));
     assert_eq!(log_in("bob", PASSWORD).status, 429);
-    assert_eq!(evaluated(), before);
-    assert!(bob.is_in());
+    assert_eq!(password_checks(), before);
+    assert!(bob.has_access());
 }
 
 #[test]
-fn either_encoding_of_a_password_changes_it_and_the_composed_one_is_hashed() {
+fn both_encodings_are_accepted_and_the_composed_one_is_hashed() {
     let database = install(&SERVICE);
     let bob = bob();
     assert_eq!(bob.change_password(PASSWORD, "cre\u{300}me caramel").status, 200);
@@ -102,14 +102,14 @@ fn either_encoding_of_a_password_changes_it_and_the_composed_one_is_hashed() {
 }
 
 #[test]
-fn the_seeded_password_is_no_longer_in_force_once_its_owner_changed_it() {
+fn changing_the_seeded_password_ends_development_mode() {
     install(&SERVICE);
     assert_eq!(Client::log_in("admin", "admin").change_password("admin", NEW).status, 200);
     assert_eq!(get("/internal/operator").send().body["data"]["development"], false);
 }
 
 #[test]
-fn of_two_changes_at_once_one_succeeds() {
+fn one_of_two_concurrent_changes_succeeds() {
     install(&SERVICE);
     let (here, there) = (bob(), Client::log_in("bob", PASSWORD));
     meanwhile(move || assert_eq!(there.change_password(PASSWORD, NEW).status, 200));
@@ -118,7 +118,7 @@ fn of_two_changes_at_once_one_succeeds() {
 }
 
 #[test]
-fn a_login_with_the_old_password_does_not_outlive_the_change() {
+fn a_concurrent_login_with_the_old_password_fails() {
     install(&SERVICE);
     let bob = bob();
     meanwhile(move || assert_eq!(bob.change_password(PASSWORD, NEW).status, 200));
@@ -126,7 +126,7 @@ fn a_login_with_the_old_password_does_not_outlive_the_change() {
 }
 
 #[test]
-fn a_caller_whose_session_ended_meanwhile_changes_nothing() {
+fn a_session_that_ended_meanwhile_changes_nothing() {
     install(&SERVICE);
     let bob = bob();
     let ended = bob.put_password(json!({ "current": PASSWORD, "new": NEW })).whose_session_ended().send();
@@ -135,7 +135,7 @@ fn a_caller_whose_session_ended_meanwhile_changes_nothing() {
 }
 
 #[test]
-fn a_change_that_could_not_be_made_or_finished_says_so() {
+fn an_incomplete_change_is_reported() {
     install(&SERVICE);
     let (here, there) = (bob(), Client::log_in("bob", PASSWORD));
     hasher_is_busy(true);
@@ -147,6 +147,6 @@ fn a_change_that_could_not_be_made_or_finished_says_so() {
     assert_eq!(unfinished.outcome(), (503, "SERVICE_BUSY"));
     assert!(unfinished.body["error"]["message"].as_str().unwrap().contains("scope=others"), "{}", unfinished.text);
     tokens_are_unavailable(false);
-    assert!(there.is_in());
+    assert!(there.has_access());
     Client::log_in("bob", NEW);
 }

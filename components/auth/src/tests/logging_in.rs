@@ -1,25 +1,25 @@
 //! POST /auth/login and the throttle.
 
 use super::*;
-use crate::stand_in::{evaluated, hasher_is_busy, meanwhile, set_back_ms, tokens_are_unavailable, wait_ms};
+use crate::test_host::{hasher_is_busy, meanwhile, password_checks, set_back_ms, tokens_are_unavailable, wait_ms};
 
 fn hash_of(database: &Connection, username: &str) -> String {
     let sql = "SELECT password_hash FROM logins WHERE username = $1";
     database.query_row(sql, [username], |row| row.get(0)).unwrap()
 }
 
-fn header<'a>(answer: &'a Answer, wanted: &str) -> Option<&'a str> {
+fn header<'a>(answer: &'a TestResponse, wanted: &str) -> Option<&'a str> {
     answer.headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
 }
 
-fn retry_after(answer: &Answer) -> Option<&str> {
+fn retry_after(answer: &TestResponse) -> Option<&str> {
     header(answer, "retry-after")
 }
 
 const POLICY: Option<&str> = Some("\"login\";q=10;w=60, \"network\";q=100;w=900");
 
 #[test]
-fn the_seeded_operator_logs_in_and_gets_a_token_pair() {
+fn the_seeded_operator_gets_a_token_pair() {
     install(&SERVICE);
     let answer = log_in("admin", "admin");
     let data = &answer.body["data"];
@@ -31,7 +31,7 @@ fn the_seeded_operator_logs_in_and_gets_a_token_pair() {
 }
 
 #[test]
-fn credentials_that_are_absent_are_missing() {
+fn absent_credentials_are_missing() {
     install(&SERVICE);
     for body in [
         json!({}),
@@ -48,7 +48,7 @@ fn credentials_that_are_absent_are_missing() {
     }
     let no_json = post("/auth/login", json!({})).with_body("application/json", b"{").send();
     assert_eq!(no_json.outcome(), (400, "MISSING_CREDENTIALS"));
-    assert_eq!(evaluated(), 0);
+    assert_eq!(password_checks(), 0);
 }
 
 #[test]
@@ -63,11 +63,11 @@ fn a_wrong_password_and_an_unknown_name_look_the_same() {
     for other in [unknown, impossible, endless] {
         assert_eq!((other.status, &other.text, &other.headers), (401, &wrong.text, &wrong.headers));
     }
-    assert_eq!(evaluated(), 3);
+    assert_eq!(password_checks(), 3);
 }
 
 #[test]
-fn a_name_logs_in_however_it_is_spelled() {
+fn every_spelling_of_a_name_logs_in() {
     install(&SERVICE);
     register("Zoë");
     let client = Client::log_in("ZOE\u{308}", PASSWORD);
@@ -91,7 +91,7 @@ const NFC: &str = "crème brûlée";
 const NFD: &str = "cre\u{300}me bru\u{302}le\u{301}e";
 
 #[test]
-fn a_password_is_the_same_however_it_is_encoded() {
+fn every_encoding_of_a_password_logs_in() {
     let database = install(&SERVICE);
     for (name, registered) in [("bob", NFC), ("eve", NFD)] {
         let body = json!({ "username": name, "password": registered });
@@ -105,12 +105,12 @@ fn a_password_is_the_same_however_it_is_encoded() {
 }
 
 #[test]
-fn a_hash_of_what_was_typed_is_replaced_at_the_first_login() {
+fn a_hash_of_the_typed_text_is_replaced_at_the_first_login() {
     let database = install(&SERVICE);
     register("bob");
     for hash in [format!("new {NFD}"), format!("old {NFD}")] {
         database.execute("UPDATE logins SET password_hash = $1 WHERE username = 'bob'", [&hash]).unwrap();
-        assert_eq!(log_in("bob", NFC).status, 401, "nobody knows that form from the composed one");
+        assert_eq!(log_in("bob", NFC).status, 401, "the composed form does not reveal the other one");
         assert_eq!(hash_of(&database, "bob"), hash);
         Client::log_in("bob", NFD);
         assert_eq!(hash_of(&database, "bob"), format!("new {NFC}"));
@@ -119,13 +119,13 @@ fn a_hash_of_what_was_typed_is_replaced_at_the_first_login() {
 }
 
 #[test]
-fn a_second_form_is_compared_for_every_name_alike_and_only_if_there_is_one() {
+fn the_number_of_comparisons_does_not_depend_on_the_name() {
     install(&SERVICE);
     register("bob");
     let compared = |name: &str, password: &str| {
-        let before = evaluated();
+        let before = password_checks();
         assert_eq!(log_in(name, password).status, 401);
-        evaluated() - before
+        password_checks() - before
     };
     for name in ["bob", "nobody"] {
         assert_eq!((compared(name, "wrong"), compared(name, NFC), compared(name, NFD)), (1, 1, 2), "{name}");
@@ -133,7 +133,7 @@ fn a_second_form_is_compared_for_every_name_alike_and_only_if_there_is_one() {
 }
 
 #[test]
-fn a_guess_of_which_one_form_was_compared_counts() {
+fn a_half_evaluated_attempt_counts() {
     install(&SERVICE);
     register("bob");
     for _ in 0..10 {
@@ -145,7 +145,7 @@ fn a_guess_of_which_one_form_was_compared_counts() {
 }
 
 #[test]
-fn a_lock_lasts_no_longer_than_a_quarter_of_an_hour_after_the_clock_was_set_back() {
+fn a_lock_ends_after_15_minutes_even_if_the_clock_is_set_back() {
     install(&SERVICE);
     let from_there = |name: &str, password: &str| log_in_from("192.0.2.7", name, password);
     for number in 0..100 {
@@ -163,17 +163,17 @@ fn a_lock_lasts_no_longer_than_a_quarter_of_an_hour_after_the_clock_was_set_back
 }
 
 #[test]
-fn two_first_logins_at_once_both_succeed_with_an_outdated_hash() {
+fn two_concurrent_logins_with_an_outdated_hash_succeed() {
     let database = install(&SERVICE);
     register("bob");
     database.execute("UPDATE logins SET password_hash = 'old x' WHERE username = 'bob'", []).unwrap();
-    meanwhile(|| assert!(Client::log_in("bob", "x").is_in()));
-    assert!(Client::log_in("bob", "x").is_in());
+    meanwhile(|| assert!(Client::log_in("bob", "x").has_access()));
+    assert!(Client::log_in("bob", "x").has_access());
     assert_eq!(hash_of(&database, "bob"), "new x");
 }
 
 #[test]
-fn a_login_that_ends_while_its_password_is_checked_lets_nobody_in() {
+fn a_login_deleted_during_the_password_check_fails() {
     let database = install(&SERVICE);
     register("bob");
     meanwhile(|| assert_eq!(end_login("bob").status, 200));
@@ -182,7 +182,7 @@ fn a_login_that_ends_while_its_password_is_checked_lets_nobody_in() {
 }
 
 #[test]
-fn nothing_is_stored_when_no_token_can_be_had() {
+fn without_a_token_nothing_is_stored() {
     let database = install(&SERVICE);
     tokens_are_unavailable(true);
     assert_eq!(log_in("admin", "admin").outcome(), (503, "SERVICE_BUSY"));
@@ -190,13 +190,13 @@ fn nothing_is_stored_when_no_token_can_be_had() {
 }
 
 #[test]
-fn ten_attempts_are_evaluated_and_the_right_password_waits_like_the_wrong_one() {
+fn a_lock_also_refuses_the_right_password() {
     install(&SERVICE);
     register("bob");
     for name in ["bob", "nobody"] {
-        let before = evaluated();
+        let before = password_checks();
         let statuses: Vec<u16> = (0..200).map(|_| log_in(name, "wrong").status).collect();
-        assert_eq!(evaluated() - before, 10, "{name}");
+        assert_eq!(password_checks() - before, 10, "{name}");
         assert!(statuses[..10].iter().all(|status| *status == 401));
         assert!(statuses[10..].iter().all(|status| *status == 429));
         let right = log_in(name, PASSWORD);
@@ -209,7 +209,7 @@ fn ten_attempts_are_evaluated_and_the_right_password_waits_like_the_wrong_one() 
 }
 
 #[test]
-fn a_client_is_told_how_often_it_may_try_and_for_how_long_it_may_not() {
+fn responses_state_the_quota_and_the_wait() {
     install(&SERVICE);
     let right = log_in("admin", "admin");
     assert_eq!((header(&right, "ratelimit-policy"), header(&right, "ratelimit")), (POLICY, Some("\"login\";r=10")));
@@ -226,7 +226,7 @@ fn a_client_is_told_how_often_it_may_try_and_for_how_long_it_may_not() {
 }
 
 #[test]
-fn who_watches_the_headers_does_not_see_the_owner_of_an_account_log_in() {
+fn headers_do_not_reveal_that_the_owner_logged_in() {
     install(&SERVICE);
     register("bob");
     let mut seen = Vec::new();
@@ -242,7 +242,7 @@ fn who_watches_the_headers_does_not_see_the_owner_of_an_account_log_in() {
 }
 
 #[test]
-fn spelling_a_name_another_way_gives_no_more_attempts() {
+fn other_spellings_of_a_name_share_its_attempts() {
     install(&SERVICE);
     for name in ["bob", "Bob", "BOB", "bOb", "ｂob"].iter().cycle().take(10) {
         assert_eq!(log_in(name, "wrong").status, 401);
@@ -251,7 +251,7 @@ fn spelling_a_name_another_way_gives_no_more_attempts() {
 }
 
 #[test]
-fn an_account_that_is_refused_keeps_its_sessions() {
+fn a_locked_account_keeps_its_sessions() {
     install(&SERVICE);
     register("bob");
     let client = Client::log_in("bob", PASSWORD);
@@ -259,12 +259,12 @@ fn an_account_that_is_refused_keeps_its_sessions() {
         log_in("bob", "wrong");
     }
     assert_eq!(log_in("bob", PASSWORD).status, 429);
-    assert!(client.is_in());
-    assert!(client.refreshed().is_in());
+    assert!(client.has_access());
+    assert!(client.refreshed().has_access());
 }
 
 #[test]
-fn a_success_clears_the_attempts_of_its_account() {
+fn a_success_resets_the_account() {
     install(&SERVICE);
     for _ in 0..5 {
         for _ in 0..9 {
@@ -275,7 +275,7 @@ fn a_success_clears_the_attempts_of_its_account() {
 }
 
 #[test]
-fn an_attempt_that_nobody_had_time_for_does_not_count() {
+fn an_attempt_does_not_count_if_the_hasher_is_busy() {
     install(&SERVICE);
     hasher_is_busy(true);
     for _ in 0..50 {
@@ -290,7 +290,7 @@ fn an_attempt_that_nobody_had_time_for_does_not_count() {
 }
 
 #[test]
-fn an_address_is_refused_after_a_hundred_failures_whatever_the_names() {
+fn an_address_is_locked_after_100_failures_with_any_names() {
     install(&SERVICE);
     for number in 0..100 {
         let address = format!("2001:db8::{number:x}");
@@ -307,7 +307,7 @@ fn an_address_is_refused_after_a_hundred_failures_whatever_the_names() {
 }
 
 #[test]
-fn what_time_made_meaningless_is_deleted_at_a_login() {
+fn a_login_deletes_expired_rows() {
     let database = install(&SERVICE);
     Client::log_in("admin", "admin").refreshed();
     log_in("nobody", "wrong");
@@ -319,7 +319,7 @@ fn what_time_made_meaningless_is_deleted_at_a_login() {
 }
 
 #[test]
-fn a_session_too_many_ends_the_oldest() {
+fn one_session_too_many_ends_the_oldest() {
     let database = install(&SERVICE);
     let first = Client::log_in("admin", "admin");
     wait_ms(1);
@@ -329,6 +329,6 @@ fn a_session_too_many_ends_the_oldest() {
         Client::log_in("admin", "admin");
     }
     assert_eq!(count(&database, "sessions"), 1000);
-    assert!(!first.is_in());
-    assert!(second.is_in());
+    assert!(!first.has_access());
+    assert!(second.has_access());
 }

@@ -1,18 +1,18 @@
-//! The operator's login, and the end of any.
+//! The operator's login, and the deletion of logins.
 
 use super::*;
-use crate::stand_in::{User, ask_for, meanwhile, tokens_are_unavailable};
+use crate::test_host::{User, meanwhile, set_minimum_length, tokens_are_unavailable};
 
 fn operator() -> JsonValue {
     get("/internal/operator").send().body["data"].clone()
 }
 
-fn set_password(password: &str) -> Answer {
+fn set_password(password: &str) -> TestResponse {
     put("/internal/operator", json!({ "password": password })).send()
 }
 
 #[test]
-fn the_operator_is_known_to_be_seeded_until_the_password_is_replaced() {
+fn the_operator_is_seeded_until_the_password_is_replaced() {
     install(&SERVICE);
     assert_eq!(operator(), json!({ "username": "admin", "development": true }));
     let before = Client::log_in("admin", "admin");
@@ -20,7 +20,7 @@ fn the_operator_is_known_to_be_seeded_until_the_password_is_replaced() {
     let answer = set_password(PASSWORD);
     assert_eq!((answer.status, &answer.body["data"]["development"]), (200, &false.into()));
     assert_eq!(operator(), json!({ "username": "admin", "development": false }));
-    assert!(!before.is_in());
+    assert!(!before.has_access());
     assert_eq!(refresh(&before.refresh_token).status, 401);
     assert_eq!(log_in("admin", "admin").status, 401);
     let after = Client::log_in("admin", PASSWORD);
@@ -40,20 +40,20 @@ fn the_operators_password_obeys_the_policy() {
 }
 
 #[test]
-fn every_new_password_is_as_long_as_the_operator_wants() {
+fn new_passwords_have_the_operators_minimum_length() {
     install(&SERVICE);
-    ask_for(15);
+    set_minimum_length(15);
     let of = |length: usize| "x7 y".repeat(5)[..length].to_owned();
     let register = |length| post("/auth/register", json!({ "username": "bob", "password": of(length) })).send();
     assert_eq!(set_password(&of(14)).outcome(), (400, "PASSWORD_REFUSED"));
     assert_eq!(register(14).outcome(), (400, "CREATION_FAILED"));
     assert_eq!((set_password(&of(15)).status, register(15).status), (200, 201));
-    ask_for(16);
+    set_minimum_length(16);
     Client::log_in("bob", &of(15));
 }
 
 #[test]
-fn a_login_with_the_old_password_does_not_outlive_its_replacement() {
+fn a_concurrent_login_with_the_old_password_fails() {
     let database = install(&SERVICE);
     meanwhile(|| assert_eq!(set_password(PASSWORD).status, 200));
     assert_eq!(log_in("admin", "admin").outcome(), (401, "INVALID_CREDENTIALS"));
@@ -61,7 +61,7 @@ fn a_login_with_the_old_password_does_not_outlive_its_replacement() {
 }
 
 #[test]
-fn an_operator_who_was_deleted_comes_back_with_a_password_of_their_own() {
+fn a_new_password_restores_a_deleted_operator() {
     let database = install(&SERVICE);
     register("bob");
     promote(&database, "bob");
@@ -73,9 +73,9 @@ fn an_operator_who_was_deleted_comes_back_with_a_password_of_their_own() {
 }
 
 #[test]
-fn the_operators_password_brings_a_deleted_profile_back_and_leaves_one_that_is_there() {
+fn a_new_password_restores_the_profile_if_it_is_missing() {
     install(&SERVICE);
-    let profile = || peer::ask_user(Method::Get, "/users/profile", None).1["data"].clone();
+    let profile = || peer::call_user(Method::Get, "/users/profile", None).1["data"].clone();
     let seeded = profile();
     assert_eq!(set_password(PASSWORD).status, 200);
     assert_eq!(profile(), seeded);
@@ -92,7 +92,7 @@ fn the_operators_password_brings_a_deleted_profile_back_and_leaves_one_that_is_t
 }
 
 #[test]
-fn a_profile_with_a_name_like_the_operators_is_reported_and_the_password_is_set() {
+fn a_profile_with_the_operators_name_is_reported() {
     install(&SERVICE);
     peer::next(User::Fails(409));
     let answer = set_password(PASSWORD);
@@ -101,23 +101,23 @@ fn a_profile_with_a_name_like_the_operators_is_reported_and_the_password_is_set(
 }
 
 #[test]
-fn the_last_administrator_who_can_log_in_stays() {
+fn the_last_administrator_cannot_be_deleted() {
     let database = install(&SERVICE);
     for name in ["bob", "eve"] {
         register(name);
     }
     let admin = Client::log_in("admin", "admin");
     assert_eq!(end_login("admin").outcome(), (409, "LAST_ADMIN"));
-    assert!(admin.refreshed().is_in());
+    assert!(admin.refreshed().has_access());
 
-    // An administrator whose login is being ended cannot log in.
+    // An administrator whose login is being deleted cannot log in.
     promote(&database, "eve");
     Client::log_in("eve", PASSWORD);
     tokens_are_unavailable(true);
     assert_eq!(end_login("eve").status, 503);
     tokens_are_unavailable(false);
     assert_eq!(end_login("admin").outcome(), (409, "LAST_ADMIN"));
-    assert_eq!(end_login("eve").status, 200, "what broke off is finished");
+    assert_eq!(end_login("eve").status, 200, "the second call completes the deletion");
 
     promote(&database, "bob");
     assert_eq!(end_login("admin").status, 200);
@@ -126,7 +126,7 @@ fn the_last_administrator_who_can_log_in_stays() {
 }
 
 #[test]
-fn ending_a_login_ends_its_sessions_and_frees_its_name_here() {
+fn deleting_a_login_ends_its_sessions_and_frees_its_name() {
     let database = install(&SERVICE);
     register("bob");
     let clients = [Client::log_in("bob", PASSWORD), Client::log_in("bob", PASSWORD)];
@@ -134,17 +134,17 @@ fn ending_a_login_ends_its_sessions_and_frees_its_name_here() {
     for _ in 0..2 {
         assert_eq!(end_login("bob").status, 200);
     }
-    assert!(!clients.iter().any(Client::is_in));
+    assert!(!clients.iter().any(Client::has_access));
     assert_eq!(refresh(&clients[0].refresh_token).status, 401);
     assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS"));
-    assert!(admin.is_in());
+    assert!(admin.has_access());
     for (table, rows) in [("logins", 1), ("sessions", 1), ("refresh_tokens", 1)] {
         assert_eq!(count(&database, table), rows, "{table}");
     }
 }
 
 #[test]
-fn ending_a_login_means_exactly_that_name() {
+fn deleting_a_login_needs_its_exact_name() {
     install(&SERVICE);
     register("Bob / é");
     assert_eq!(end_login("bob / é").status, 200);
@@ -155,7 +155,7 @@ fn ending_a_login_means_exactly_that_name() {
 }
 
 #[test]
-fn an_end_that_broke_off_lets_nobody_in_and_can_be_finished() {
+fn an_interrupted_deletion_can_be_completed() {
     let database = install(&SERVICE);
     register("bob");
     let client = Client::log_in("bob", PASSWORD);
@@ -166,6 +166,6 @@ fn an_end_that_broke_off_lets_nobody_in_and_can_be_finished() {
     assert_eq!(refresh(&client.refresh_token).status, 401);
     assert_eq!(register("bob").outcome(), (400, "CREATION_FAILED"));
     assert_eq!(end_login("bob").status, 200);
-    assert!(!client.is_in());
+    assert!(!client.has_access());
     assert_eq!(count(&database, "logins"), 1);
 }

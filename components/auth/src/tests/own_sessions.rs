@@ -1,14 +1,14 @@
-//! GET and DELETE /auth/sessions: where somebody is logged in, and the end of it.
+//! GET and DELETE /auth/sessions
 
 use super::*;
-use crate::stand_in::{tokens_are_unavailable, wait_ms};
+use crate::test_host::{tokens_are_unavailable, wait_ms};
 
 impl Client {
-    fn call(&self, call: kit::native::Call) -> Answer {
+    fn call(&self, call: kit::native::TestRequest) -> TestResponse {
         call.by(&self.username, "user").with_header("x-session-id", self.session()).send()
     }
 
-    /// The ids of the client's sessions, and which of them is the current one.
+    /// The ids of the client's sessions, each with whether it is the current one.
     fn sessions(&self) -> Vec<(String, bool)> {
         let answer = self.call(get("/auth/sessions"));
         let sessions = answer.body["data"].as_array().unwrap();
@@ -17,16 +17,16 @@ impl Client {
         sessions.iter().map(read).collect()
     }
 
-    fn end(&self, id: &str) -> Answer {
+    fn end(&self, id: &str) -> TestResponse {
         self.call(delete(&format!("/auth/sessions/{}", kit::encode(id))))
     }
 
-    fn end_all(&self, query: &str) -> Answer {
+    fn end_all(&self, query: &str) -> TestResponse {
         self.call(delete(&format!("/auth/sessions{query}")))
     }
 }
 
-/// So many sessions of one login, a second after the other.
+/// Logs in several times, with a second in between.
 fn log_in_often<const TIMES: usize>(username: &str, password: &str) -> [Client; TIMES] {
     std::array::from_fn(|_| {
         wait_ms(1000);
@@ -35,7 +35,7 @@ fn log_in_often<const TIMES: usize>(username: &str, password: &str) -> [Client; 
 }
 
 #[test]
-fn the_callers_sessions_are_listed_newest_first_with_their_moments() {
+fn sessions_are_listed_newest_first_with_their_dates() {
     install(&SERVICE);
     register("bob");
     Client::log_in("bob", PASSWORD);
@@ -56,7 +56,7 @@ fn the_callers_sessions_are_listed_newest_first_with_their_moments() {
 }
 
 #[test]
-fn a_session_that_expired_is_not_listed() {
+fn an_expired_session_is_not_listed() {
     install(&SERVICE);
     let [_, second] = log_in_often("admin", "admin");
     wait_ms(30 * 24 * 3_600_000 - 1);
@@ -64,32 +64,32 @@ fn a_session_that_expired_is_not_listed() {
 }
 
 #[test]
-fn of_three_sessions_one_is_ended_and_the_others_live() {
+fn ending_one_session_leaves_the_others_open() {
     install(&SERVICE);
     let [first, second, third] = log_in_often("admin", "admin");
     let answer = first.end(second.session());
     assert_eq!((answer.status, answer.body.get("data")), (200, None), "{}", answer.text);
-    assert!(!second.is_in());
+    assert!(!second.has_access());
     assert_eq!(refresh(&second.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-    assert!(first.refreshed().is_in() && third.refreshed().is_in());
-    assert_eq!(first.end(second.session()).outcome(), (404, "SESSION_NOT_FOUND"), "a second time");
+    assert!(first.refreshed().has_access() && third.refreshed().has_access());
+    assert_eq!(first.end(second.session()).outcome(), (404, "SESSION_NOT_FOUND"), "the second time");
     assert_eq!(first.end(first.session()).status, 200);
-    assert!(!first.is_in() && third.is_in());
+    assert!(!first.has_access() && third.has_access());
 }
 
 #[test]
-fn a_session_of_somebody_else_is_not_found_and_lives() {
+fn another_users_session_is_not_found_and_stays_open() {
     install(&SERVICE);
     register("bob");
     let (bob, admin) = (Client::log_in("bob", PASSWORD), Client::log_in("admin", "admin"));
     for (caller, id) in [(&bob, admin.session()), (&admin, bob.session()), (&bob, "unknown"), (&bob, "%ff")] {
         assert_eq!(caller.end(id).outcome(), (404, "SESSION_NOT_FOUND"), "{id}");
     }
-    assert!(bob.is_in() && admin.is_in());
+    assert!(bob.has_access() && admin.has_access());
 }
 
 #[test]
-fn each_scope_ends_its_sessions_and_nobody_elses() {
+fn each_scope_ends_only_its_sessions() {
     install(&SERVICE);
     register("bob");
     let bob = Client::log_in("bob", PASSWORD);
@@ -99,23 +99,27 @@ fn each_scope_ends_its_sessions_and_nobody_elses() {
         let [first, second, third] = log_in_often("admin", "admin");
         let answer = second.end_all(query);
         assert_eq!((answer.status, answer.body.get("data")), (200, None), "{}", answer.text);
-        assert_eq!([second.is_in(), first.is_in(), third.is_in()], [!own_ends, !others_end, !others_end], "{query}");
-        assert!(bob.is_in());
+        assert_eq!(
+            [second.has_access(), first.has_access(), third.has_access()],
+            [!own_ends, !others_end, !others_end],
+            "{query}"
+        );
+        assert!(bob.has_access());
     }
 }
 
 #[test]
-fn another_scope_ends_nothing() {
+fn an_unknown_scope_ends_nothing() {
     install(&SERVICE);
     let [first, second] = log_in_often("admin", "admin");
     for scope in ["", "all", "GLOBAL", "%ff", "local%20"] {
         assert_eq!(first.end_all(&format!("?scope={scope}")).outcome(), (400, "INVALID_SCOPE"), "{scope:?}");
     }
-    assert!(first.is_in() && second.is_in());
+    assert!(first.has_access() && second.has_access());
 }
 
 #[test]
-fn sessions_that_the_host_cannot_end_are_no_success_and_can_be_ended_later() {
+fn a_failed_end_is_reported_and_can_be_repeated() {
     install(&SERVICE);
     let [first, second] = log_in_often("admin", "admin");
     tokens_are_unavailable(true);
@@ -123,5 +127,5 @@ fn sessions_that_the_host_cannot_end_are_no_success_and_can_be_ended_later() {
     assert_eq!(first.end_all("").outcome(), (503, "SERVICE_BUSY"));
     tokens_are_unavailable(false);
     assert_eq!(first.end_all("").status, 200);
-    assert!(!first.is_in() && !second.is_in());
+    assert!(!first.has_access() && !second.has_access());
 }

@@ -1,14 +1,14 @@
-//! POST /auth/register and /internal/logins: a login and a profile, both or neither.
+//! POST /auth/register and /internal/logins: create a login and a profile, both or neither.
 
 use super::*;
-use crate::stand_in::{User, hasher_is_busy, meanwhile, wait_ms};
+use crate::test_host::{User, hasher_is_busy, meanwhile, wait_ms};
 
 fn state_of(database: &Connection, username: &str) -> Option<String> {
     let mut statement = database.prepare("SELECT state FROM logins WHERE username = $1").unwrap();
     statement.query_map([username], |row| row.get(0)).unwrap().next().map(Result::unwrap)
 }
 
-fn register_with(body: JsonValue) -> Answer {
+fn register_with(body: JsonValue) -> TestResponse {
     post("/auth/register", body).send()
 }
 
@@ -22,7 +22,7 @@ fn a_registration_makes_a_login_and_a_profile() {
     assert_eq!(profiles(), ["admin", "Zoë"]);
     let client = Client::log_in("Zoë", PASSWORD);
     assert!(client.access_token.starts_with("Zoë user "));
-    let (_, profile) = peer::ask_user(Method::Get, "/users/2", None);
+    let (_, profile) = peer::call_user(Method::Get, "/users/2", None);
     assert_eq!(profile["data"]["email"], "zoe@example.com");
 }
 
@@ -41,7 +41,7 @@ fn a_registration_needs_credentials() {
 }
 
 #[test]
-fn what_the_policy_refuses_is_not_made() {
+fn a_refused_registration_creates_nothing() {
     let database = install(&SERVICE);
     for body in [
         json!({ "username": "bob", "password": "1234567" }),
@@ -65,17 +65,17 @@ fn what_the_policy_refuses_is_not_made() {
 }
 
 #[test]
-fn an_account_from_before_names_had_to_be_of_one_script_still_logs_in() {
+fn an_old_account_with_mixed_scripts_still_logs_in() {
     let database = install(&SERVICE);
     register("bob");
     let renamed = "UPDATE logins SET username = 'B\u{43e}b', name_key = 'b\u{43e}b' WHERE username = 'bob'";
     database.execute(renamed, []).unwrap();
-    assert!(Client::log_in("b\u{43e}B", PASSWORD).refreshed().is_in());
+    assert!(Client::log_in("b\u{43e}B", PASSWORD).refreshed().has_access());
     assert_eq!(log_in("bob", PASSWORD).status, 401);
 }
 
 #[test]
-fn a_name_is_taken_once_however_it_is_spelled() {
+fn a_name_is_taken_in_all_its_spellings() {
     install(&SERVICE);
     assert_eq!(register("Zoë").status, 201);
     for name in ["Zoë", "zoë", "ZOE\u{308}", "admin", "Admin"] {
@@ -85,7 +85,7 @@ fn a_name_is_taken_once_however_it_is_spelled() {
 }
 
 #[test]
-fn of_two_registrations_at_once_one_gets_the_name() {
+fn one_of_two_concurrent_registrations_gets_the_name() {
     let database = install(&SERVICE);
     meanwhile(|| assert_eq!(register("Bob").outcome(), (400, "CREATION_FAILED")));
     assert_eq!(register("bob").status, 201);
@@ -93,23 +93,23 @@ fn of_two_registrations_at_once_one_gets_the_name() {
 }
 
 #[test]
-fn a_claim_is_no_login() {
+fn a_claim_gives_no_access() {
     install(&SERVICE);
     meanwhile(|| assert_eq!(log_in("bob", PASSWORD).outcome(), (401, "INVALID_CREDENTIALS")));
     assert_eq!(register("bob").status, 201);
 }
 
 #[test]
-fn a_name_that_an_administrator_gave_a_profile_is_taken() {
+fn a_name_of_a_profile_without_login_is_taken() {
     let database = install(&SERVICE);
-    peer::ask_user(Method::Post, "/users", Some(&json!({ "username": "Bob" })));
+    peer::call_user(Method::Post, "/users", Some(&json!({ "username": "Bob" })));
     assert_eq!(register("bob").outcome(), (400, "CREATION_FAILED"));
     assert_eq!(state_of(&database, "bob"), None);
     assert_eq!(profiles(), ["admin", "Bob"]);
 }
 
 #[test]
-fn a_registration_that_could_not_be_hashed_leaves_nothing() {
+fn a_failed_hash_leaves_nothing_behind() {
     let database = install(&SERVICE);
     hasher_is_busy(true);
     assert_eq!(register("bob").outcome(), (503, "SERVICE_BUSY"));
@@ -119,8 +119,8 @@ fn a_registration_that_could_not_be_hashed_leaves_nothing() {
 }
 
 #[test]
-fn a_registration_that_user_did_not_finish_can_be_tried_again_at_once() {
-    for trouble in [User::IsAway, User::LosesItsAnswer, User::Fails(500), User::Fails(503)] {
+fn a_registration_can_be_retried_at_once_after_user_failed() {
+    for trouble in [User::IsAway, User::LosesItsResponse, User::Fails(500), User::Fails(503)] {
         let database = install(&SERVICE);
         peer::next(trouble);
         assert_eq!(register("bob").status, 503, "{trouble:?}");
@@ -133,19 +133,19 @@ fn a_registration_that_user_did_not_finish_can_be_tried_again_at_once() {
     }
 }
 
-/// Deletes bob here and at user, for the next round.
+/// Deletes bob's login and profile, for the next round.
 fn end_everything() {
     assert_eq!(end_login("bob").status, 200);
     peer::forget_user();
 }
 
 #[test]
-fn a_claim_left_behind_is_taken_over_with_the_profile_that_was_made() {
+fn an_abandoned_claim_is_taken_over_with_its_profile() {
     let database = install(&SERVICE);
-    peer::next(User::LosesItsAnswer);
+    peer::next(User::LosesItsResponse);
     let lost = register_with(json!({ "username": "bob", "password": PASSWORD, "email": "lost@example.com" }));
     assert_eq!(lost.status, 503);
-    // As if the service had ended before it could release the claim.
+    // Simulate a service that crashed before it could release the claim.
     database.execute("UPDATE logins SET claimed_at = 1700000000000 WHERE state = 'pending'", []).unwrap();
     wait_ms(59_999);
     assert_eq!(register("bob").outcome(), (400, "CREATION_FAILED"));
@@ -155,12 +155,12 @@ fn a_claim_left_behind_is_taken_over_with_the_profile_that_was_made() {
     assert_eq!((found.status, &found.body["data"]), (201, &json!({ "user_id": 2, "username": "Bob" })));
     assert_eq!(log_in("bob", PASSWORD).status, 401);
     Client::log_in("bob", "another good one");
-    let (_, profile) = peer::ask_user(Method::Get, "/users/2", None);
+    let (_, profile) = peer::call_user(Method::Get, "/users/2", None);
     assert_eq!(profile["data"]["email"], "found@example.com");
 }
 
 #[test]
-fn a_registration_whose_name_was_ended_meanwhile_fails() {
+fn a_registration_fails_if_its_login_is_deleted_meanwhile() {
     let database = install(&SERVICE);
     meanwhile(|| assert_eq!(end_login("bob").status, 200));
     assert_eq!(register("bob").outcome(), (400, "CREATION_FAILED"));
@@ -168,7 +168,7 @@ fn a_registration_whose_name_was_ended_meanwhile_fails() {
 }
 
 #[test]
-fn a_login_made_for_user_passes_the_profile_through() {
+fn a_login_created_for_user_gets_its_profile() {
     install(&SERVICE);
     let profile = json!({ "email": null, "first_name": "Bob", "phone": "1" });
     let body = json!({ "username": "bob", "password": PASSWORD, "profile": profile });
@@ -180,7 +180,7 @@ fn a_login_made_for_user_passes_the_profile_through() {
 }
 
 #[test]
-fn a_login_made_for_user_obeys_the_same_policy() {
+fn a_login_created_for_user_obeys_the_policy() {
     install(&SERVICE);
     for (username, password) in [("bob", ""), ("bob", "password"), ("admin", PASSWORD), ("", PASSWORD)] {
         let body = json!({ "username": username, "password": password, "profile": {} });

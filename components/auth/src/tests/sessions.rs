@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::model::{self, refresh_token::Origin};
-use crate::stand_in::{meanwhile, tokens_are_unavailable, wait_ms};
+use crate::test_host::{meanwhile, tokens_are_unavailable, wait_ms};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Every text that is stored anywhere.
+/// All stored texts, concatenated.
 fn stored_texts(database: &Connection) -> String {
     let mut texts = String::new();
     for (table, columns) in
@@ -20,7 +20,7 @@ fn stored_texts(database: &Connection) -> String {
 }
 
 #[test]
-fn a_refresh_gives_a_new_pair_of_the_same_session_and_thirty_days_more() {
+fn a_refresh_extends_the_session_by_30_days() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     wait_ms(10 * 24 * 3_600_000);
@@ -35,7 +35,7 @@ fn a_refresh_gives_a_new_pair_of_the_same_session_and_thirty_days_more() {
 }
 
 #[test]
-fn a_body_without_a_token_is_missing_one() {
+fn a_body_without_a_token_is_refused() {
     install(&SERVICE);
     for value in [json!(null), json!(""), json!(7), json!(["x"])] {
         assert_eq!(post("/auth/refresh", json!({ "refresh_token": value })).send().outcome(), (400, "MISSING_TOKEN"));
@@ -48,18 +48,18 @@ fn a_body_without_a_token_is_missing_one() {
 }
 
 #[test]
-fn of_fifty_refreshes_with_one_token_one_succeeds_and_the_session_lives() {
+fn one_of_fifty_refreshes_with_one_token_succeeds() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
-    let answers: Vec<Answer> = (0..50).map(|_| refresh(&client.refresh_token)).collect();
+    let answers: Vec<TestResponse> = (0..50).map(|_| refresh(&client.refresh_token)).collect();
     let (winners, losers): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!(winners.len(), 1);
     assert!(losers.iter().all(|loser| loser.outcome() == (401, "INVALID_TOKEN")));
-    assert!(Client::from(winners[0]).refreshed().is_in());
+    assert!(Client::from(winners[0]).refreshed().has_access());
 }
 
 #[test]
-fn of_two_refreshes_at_the_same_moment_the_slower_one_gets_nothing() {
+fn the_slower_of_two_concurrent_refreshes_is_refused() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     let winner = Rc::new(RefCell::new(None));
@@ -67,11 +67,11 @@ fn of_two_refreshes_at_the_same_moment_the_slower_one_gets_nothing() {
     meanwhile(move || *quicker.borrow_mut() = Some(same.refreshed()));
     assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     let winner = winner.take().unwrap();
-    assert!(winner.refreshed().is_in());
+    assert!(winner.refreshed().has_access());
 }
 
 #[test]
-fn a_session_that_ends_while_it_is_refreshed_stays_ended() {
+fn a_session_that_ends_during_a_refresh_stays_ended() {
     let database = install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     let same = client.clone();
@@ -81,47 +81,47 @@ fn a_session_that_ends_while_it_is_refreshed_stays_ended() {
 }
 
 #[test]
-fn a_grandparent_ends_the_session_at_once() {
+fn a_grandparent_token_ends_the_session_at_once() {
     let database = install(&SERVICE);
     let first = Client::log_in("admin", "admin");
     let second = first.refreshed();
     let third = second.refreshed();
     assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     assert_eq!(refresh(&third.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-    assert!(![first, second, third].iter().any(Client::is_in));
+    assert!(![first, second, third].iter().any(Client::has_access));
     assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
 }
 
 #[test]
-fn the_parent_later_than_ten_seconds_ends_the_session() {
+fn a_parent_token_ends_the_session_after_ten_seconds() {
     install(&SERVICE);
     let first = Client::log_in("admin", "admin");
     let second = first.refreshed();
     wait_ms(10_001);
     assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     assert_eq!(refresh(&second.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-    assert!(!second.is_in());
+    assert!(!second.has_access());
 }
 
 #[test]
-fn the_parent_within_ten_seconds_is_refused_and_the_session_lives() {
+fn a_parent_token_is_only_refused_within_ten_seconds() {
     install(&SERVICE);
     let first = Client::log_in("admin", "admin");
     let second = first.refreshed();
     wait_ms(10_000);
     assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-    assert!(second.is_in());
-    assert!(second.refreshed().is_in());
+    assert!(second.has_access());
+    assert!(second.refreshed().has_access());
 }
 
 #[test]
-fn theft_ends_one_session_and_no_other() {
+fn theft_ends_only_its_session() {
     install(&SERVICE);
     let other = Client::log_in("admin", "admin");
     let first = Client::log_in("admin", "admin");
     first.refreshed().refreshed();
     refresh(&first.refresh_token);
-    assert!(other.refreshed().is_in());
+    assert!(other.refreshed().has_access());
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_refresh_token_expires_after_thirty_days() {
 }
 
 #[test]
-fn every_bad_token_gets_the_same_answer() {
+fn every_bad_token_gets_the_same_response() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     client.refreshed();
@@ -149,7 +149,7 @@ fn every_bad_token_gets_the_same_answer() {
 }
 
 #[test]
-fn a_session_that_the_host_ended_is_refreshed_no_more() {
+fn a_session_that_the_host_ended_cannot_be_refreshed() {
     let database = install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     crate::host::revoke(client.session()).unwrap();
@@ -158,24 +158,24 @@ fn a_session_that_the_host_ended_is_refreshed_no_more() {
 }
 
 #[test]
-fn a_refresh_that_gets_no_access_token_uses_nothing_up() {
+fn a_refresh_without_an_access_token_uses_no_token() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     tokens_are_unavailable(true);
     assert_eq!(refresh(&client.refresh_token).outcome(), (503, "SERVICE_BUSY"));
     tokens_are_unavailable(false);
-    assert!(client.refreshed().is_in());
+    assert!(client.refreshed().has_access());
 }
 
 #[test]
-fn no_token_is_stored_only_digests() {
+fn only_digests_of_tokens_are_stored() {
     let database = install(&SERVICE);
     let first = Client::log_in("admin", "admin");
     let second = first.refreshed();
     log_in("whoever", "wrong");
     let stored = stored_texts(&database);
     for token in [&first.refresh_token, &second.refresh_token] {
-        // A revision that knows of no families finds it by its digest too.
+        // Older revisions, which do not know families, also find a token by its digest.
         assert!(stored.contains(&model::digest(token)));
         let origin = Origin::of(token).unwrap();
         let secret = token.rsplit('.').next().unwrap();
@@ -187,7 +187,7 @@ fn no_token_is_stored_only_digests() {
 }
 
 #[test]
-fn verify_says_whose_a_token_is_and_until_when() {
+fn verify_returns_the_username_and_the_expiry() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     let answer = verify(&client.access_token);
@@ -204,9 +204,9 @@ fn logging_out_ends_the_callers_own_session() {
         let answer = client.log_out(body);
         assert_eq!((answer.status, answer.body.get("data")), (200, None), "{}", answer.text);
         assert!(answer.body["message"].is_string());
-        assert!(!client.is_in());
+        assert!(!client.has_access());
         assert_eq!(refresh(&client.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-        assert!(other.refreshed().is_in());
+        assert!(other.refreshed().has_access());
     }
 }
 
@@ -218,14 +218,14 @@ fn logging_out_with_a_refresh_token_ends_its_session() {
     let used = there.refresh_token.clone();
     let there = there.refreshed();
     assert_eq!(here.log_out(Some(json!({ "refresh_token": used }))).status, 200);
-    assert!(!there.is_in());
-    assert!(here.is_in());
+    assert!(!there.has_access());
+    assert!(here.has_access());
     assert_eq!(here.log_out(Some(json!({ "refresh_token": here.refresh_token }))).status, 200);
-    assert!(!here.is_in());
+    assert!(!here.has_access());
 }
 
 #[test]
-fn logging_out_with_a_token_of_nobody_or_of_somebody_else_ends_nothing() {
+fn logging_out_with_a_foreign_token_ends_nothing() {
     install(&SERVICE);
     register("bob");
     let bob = Client::log_in("bob", PASSWORD);
@@ -233,21 +233,23 @@ fn logging_out_with_a_token_of_nobody_or_of_somebody_else_ends_nothing() {
     for token in ["unknown", &admin.refresh_token] {
         assert_eq!(bob.log_out(Some(json!({ "refresh_token": token }))).status, 200);
     }
-    assert!(bob.is_in() && admin.refreshed().is_in());
+    assert!(bob.has_access() && admin.refreshed().has_access());
 }
 
 #[test]
-fn a_logout_that_the_host_cannot_record_is_no_success() {
+fn a_logout_fails_if_the_host_cannot_record_it() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     tokens_are_unavailable(true);
     assert_eq!(client.log_out(None).outcome(), (503, "SERVICE_BUSY"));
     tokens_are_unavailable(false);
     assert_eq!(client.log_out(None).status, 200);
-    assert!(!client.is_in());
+    assert!(!client.has_access());
 }
 
-/// Makes the session of a client what it was before families, with so many used tokens: the first of them, and the newest.
+/// Rewrites a session as older versions stored it: without a family, with a row for each used token.
+///
+/// Returns the first used token and the newest token.
 fn without_family(database: &Connection, client: &Client, used: i64) -> (String, String) {
     let session = client.session();
     let (first, newest) = ("A".repeat(43), "B".repeat(43));
@@ -263,7 +265,7 @@ fn without_family(database: &Connection, client: &Client, used: i64) -> (String,
 }
 
 #[test]
-fn a_session_has_two_refresh_tokens_however_often_it_is_refreshed_and_an_older_one_ends_it() {
+fn a_session_stores_two_tokens_and_an_older_one_ends_it() {
     let database = install(&SERVICE);
     let first = Client::log_in("admin", "admin");
     let mut newest = first.clone();
@@ -271,15 +273,15 @@ fn a_session_has_two_refresh_tokens_however_often_it_is_refreshed_and_an_older_o
         newest = newest.refreshed();
         assert!(count(&database, "refresh_tokens") <= 2);
     }
-    assert!(newest.is_in());
+    assert!(newest.has_access());
     assert_eq!(refresh(&first.refresh_token).outcome(), (401, "INVALID_TOKEN"));
     assert_eq!(refresh(&newest.refresh_token).outcome(), (401, "INVALID_TOKEN"));
-    assert!(!newest.is_in());
+    assert!(!newest.has_access());
     assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
 }
 
 #[test]
-fn whoever_knows_a_session_but_no_token_of_it_cannot_end_it() {
+fn a_session_id_alone_does_not_end_the_session() {
     install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     let other = Client::log_in("admin", "admin");
@@ -287,11 +289,11 @@ fn whoever_knows_a_session_but_no_token_of_it_cannot_end_it() {
     for origin in [Origin { session: client.session(), family: "x" }, Origin { session: client.session(), family }] {
         assert_eq!(refresh(&origin.token("x")).outcome(), (401, "INVALID_TOKEN"));
     }
-    assert!(client.refreshed().is_in());
+    assert!(client.refreshed().has_access());
 }
 
 #[test]
-fn a_token_of_before_families_is_exchanged_and_ends_its_session_when_it_comes_again() {
+fn an_old_token_without_family_works_once() {
     let database = install(&SERVICE);
     for reused_is_first in [true, false] {
         let client = Client::log_in("admin", "admin");
@@ -300,29 +302,29 @@ fn a_token_of_before_families_is_exchanged_and_ends_its_session_when_it_comes_ag
         assert!(Origin::of(&refreshed.refresh_token).is_some());
         let reused = if reused_is_first { first } else { newest };
         assert_eq!(refresh(&reused).outcome(), (401, "INVALID_TOKEN"));
-        assert!(!refreshed.is_in());
+        assert!(!refreshed.has_access());
         assert_eq!(count(&database, "sessions"), 0);
     }
 }
 
 #[test]
-fn a_session_of_a_hundred_thousand_tokens_is_ended_by_a_logout() {
+fn a_logout_ends_a_session_with_100_000_tokens() {
     let database = install(&SERVICE);
     let client = Client::log_in("admin", "admin");
     without_family(&database, &client, 100_000);
     assert_eq!(client.log_out(None).status, 200);
-    assert!(!client.is_in());
+    assert!(!client.has_access());
     assert_eq!((count(&database, "sessions"), count(&database, "refresh_tokens")), (0, 0));
 }
 
 #[test]
-fn rows_of_an_ended_session_that_one_request_does_not_delete_go_with_later_ones() {
+fn later_requests_delete_the_remaining_rows() {
     let database = install(&SERVICE);
     let other = Client::log_in("admin", "admin");
     let client = Client::log_in("admin", "admin");
     let (_, newest) = without_family(&database, &client, 200_050);
     assert_eq!(client.log_out(None).status, 200);
-    assert!(!client.is_in());
+    assert!(!client.has_access());
     assert_eq!(count(&database, "refresh_tokens"), 1 + 51);
     assert_eq!(refresh(&newest).outcome(), (401, "INVALID_TOKEN"));
     other.refreshed();
@@ -330,13 +332,13 @@ fn rows_of_an_ended_session_that_one_request_does_not_delete_go_with_later_ones(
 }
 
 #[test]
-fn a_login_with_more_tokens_than_one_request_deletes_is_gone_after_the_next() {
+fn two_requests_delete_a_login_with_200_000_tokens() {
     let database = install(&SERVICE);
     register("bob");
     without_family(&database, &Client::log_in("bob", PASSWORD), 200_050);
     let bob = Client::log_in("bob", PASSWORD);
     assert_eq!(end_login("bob").outcome(), (503, "SERVICE_BUSY"));
-    assert!(!bob.is_in(), "its sessions have ended all the same");
+    assert!(!bob.has_access(), "its sessions have ended nevertheless");
     assert_eq!(end_login("bob").status, 200);
     assert_eq!((count(&database, "logins"), count(&database, "refresh_tokens")), (1, 0));
 }

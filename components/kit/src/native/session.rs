@@ -1,4 +1,4 @@
-//! Whether the caller's session ended, as a test wants it.
+//! The interface `session`. A test sets whether the caller's session has ended.
 
 use std::cell::Cell;
 

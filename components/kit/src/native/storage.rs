@@ -1,4 +1,4 @@
-//! The interface `storage`, over a database in memory.
+//! The interface `storage`, with an SQLite database in memory.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use rusqlite::{Statement, ffi};
 use crate::bindings::comptoir::platform::storage::{Constraint, Error, Rows, Value};
 use crate::storage::row::pack;
 
-/// The database of this thread, shared with the service.
+/// This thread's database, shared with the service.
 pub type Connection = Rc<rusqlite::Connection>;
 
 thread_local! {
@@ -17,10 +17,10 @@ thread_local! {
 }
 
 pub(crate) fn install(migrations: &[&str]) -> Connection {
-    let connection = rusqlite::Connection::open_in_memory().expect("memory is enough for an empty database");
-    connection.pragma_update(None, "foreign_keys", true).expect("SQLite knows foreign keys");
+    let connection = rusqlite::Connection::open_in_memory().expect("an empty database fits in memory");
+    connection.pragma_update(None, "foreign_keys", true).expect("SQLite supports foreign keys");
     for sql in migrations {
-        connection.execute_batch(sql).expect("the migrations of a service run");
+        connection.execute_batch(sql).expect("the service's migrations are valid SQL");
     }
     let connection = Rc::new(connection);
     DATABASE.set(Some(connection.clone()));
@@ -28,14 +28,14 @@ pub(crate) fn install(migrations: &[&str]) -> Connection {
 }
 
 fn connection() -> Connection {
-    DATABASE.with_borrow(|database| database.clone()).expect("`install` puts a database on this thread")
+    DATABASE.with_borrow(|database| database.clone()).expect("a test calls `install` first")
 }
 
 pub(crate) fn query(sql: &str, params: &[Value]) -> Result<Rows, Error> {
     let connection = connection();
     let statement = prepare(&connection, sql, params)?;
     if !statement.readonly() {
-        return Err(invalid("a query outside a transaction cannot write"));
+        return Err(invalid("query cannot write outside a transaction: use execute or a transaction"));
     }
     rows(statement)
 }
@@ -79,25 +79,25 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.committed {
-            self.connection.execute_batch("ROLLBACK").expect("a transaction is open until it ends");
+            self.connection.execute_batch("ROLLBACK").expect("the transaction is still open");
         }
     }
 }
 
-/// SQLite reads `$1` as a name and counts names as they come, so the number is looked up.
+/// Prepares a statement and binds `$1`, `$2`, … by number, because SQLite takes them for names and numbers them itself.
 fn prepare<'a>(connection: &'a rusqlite::Connection, sql: &str, params: &[Value]) -> Result<Statement<'a>, Error> {
     let mut statement = connection.prepare(sql).map_err(|error| reason(&error))?;
     let mut highest = 0;
     for index in 1..=statement.parameter_count() {
         let digits = statement.parameter_name(index).and_then(|name| name.strip_prefix('$'));
         let number: usize =
-            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| invalid("a parameter is no $n"))?;
+            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| invalid("parameters must be $1, $2, …"))?;
         highest = highest.max(number);
         if let Some(value) = number.checked_sub(1).and_then(|position| params.get(position)) {
             bind(&mut statement, index, value).map_err(|error| reason(&error))?;
         }
     }
-    if highest == params.len() { Ok(statement) } else { Err(invalid("the number of parameters is another")) }
+    if highest == params.len() { Ok(statement) } else { Err(invalid("wrong number of parameters")) }
 }
 
 fn bind(statement: &mut Statement<'_>, index: usize, value: &Value) -> rusqlite::Result<()> {
@@ -116,7 +116,7 @@ fn invalid(why: &str) -> Error {
 
 fn change(mut statement: Statement<'_>) -> Result<u64, Error> {
     if statement.readonly() {
-        return Err(invalid("the statement changes nothing"));
+        return Err(invalid("execute needs a statement that writes"));
     }
     let changed = statement.raw_execute().map_err(|error| reason(&error))?;
     u64::try_from(changed).map_err(|_| Error::Unavailable)
@@ -126,7 +126,7 @@ fn rows(mut statement: Statement<'_>) -> Result<Rows, Error> {
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let width = columns.len();
     if width == 0 {
-        return Err(invalid("the statement gives no rows"));
+        return Err(invalid("query needs a statement that returns rows"));
     }
     let mut values = Vec::new();
     let mut cursor = statement.raw_query();

@@ -1,21 +1,21 @@
-//! Rows and their columns, as Rust types.
+//! The rows of a query, with values as Rust types.
 
 use std::ops::Range;
 
 use super::{Error, Result, Value};
 
-/// What a query gave. Texts and blobs stay where the host wrote them until they are asked for.
+/// The rows of a query. Texts and blobs stay in the host's packed bytes and are borrowed from there.
 #[derive(Clone, Debug)]
 pub struct Rows {
     packed: Vec<u8>,
-    /// Where the names of the columns are.
+    /// The byte ranges of the column names.
     columns: Vec<Range<usize>>,
-    values: Vec<Place>,
+    values: Vec<Packed>,
 }
 
-/// A value, or where it is.
+/// A value, or the byte range of a text or a blob.
 #[derive(Clone, Debug)]
-enum Place {
+enum Packed {
     Null,
     Integer(i64),
     Real(f64),
@@ -24,7 +24,7 @@ enum Place {
 }
 
 impl Rows {
-    /// Reads what the host packed, as `wit/storage.wit` describes it.
+    /// Unpacks the host's bytes. `wit/storage.wit` describes the format.
     pub(super) fn unpack(packed: Vec<u8>) -> Result<Rows> {
         let mut reader = Reader { packed: &packed, at: 0 };
         let read = |reader: &mut Reader<'_>| {
@@ -37,11 +37,11 @@ impl Rows {
             Some((columns, values))
         };
         let (columns, values) =
-            read(&mut reader).ok_or_else(|| Error::Invalid("the host packed the rows in another way".to_owned()))?;
+            read(&mut reader).ok_or_else(|| Error::Invalid("cannot unpack the rows from the host".to_owned()))?;
         Ok(Rows { packed, columns, values })
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.values.len().checked_div(self.columns.len()).unwrap_or(0)
     }
@@ -58,13 +58,13 @@ impl Rows {
 
     /// The rows in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> + Clone {
-        // A statement without columns has no values either, so the width of its rows is never used.
+        // A statement without columns has no values, so its width does not matter. chunks_exact does not accept 0.
         let width = self.columns.len().max(1);
         self.values.chunks_exact(width).map(|values| Row { rows: self, values })
     }
 }
 
-/// Goes through packed rows. None where they end too soon or have a type that is not known.
+/// Reads packed rows. Its methods return None at an early end or an unknown type.
 struct Reader<'a> {
     packed: &'a [u8],
     at: usize,
@@ -88,23 +88,23 @@ impl Reader<'_> {
         (range.end <= self.packed.len()).then_some(range)
     }
 
-    fn value(&mut self) -> Option<Place> {
+    fn value(&mut self) -> Option<Packed> {
         Some(match self.take::<1>()? {
-            [0] => Place::Null,
-            [1] => Place::Integer(i64::from_le_bytes(self.take()?)),
-            [2] => Place::Real(f64::from_le_bytes(self.take()?)),
-            [3] => Place::Text(self.range()?),
-            [4] => Place::Blob(self.range()?),
+            [0] => Packed::Null,
+            [1] => Packed::Integer(i64::from_le_bytes(self.take()?)),
+            [2] => Packed::Real(f64::from_le_bytes(self.take()?)),
+            [3] => Packed::Text(self.range()?),
+            [4] => Packed::Blob(self.range()?),
             _ => return None,
         })
     }
 }
 
-/// One row of an answer. Texts are borrowed from it.
+/// One row. Texts are borrowed from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     rows: &'a Rows,
-    values: &'a [Place],
+    values: &'a [Packed],
 }
 
 impl<'a> Row<'a> {
@@ -112,7 +112,7 @@ impl<'a> Row<'a> {
     ///
     /// # Errors
     ///
-    /// `Invalid` if there is no such column or its value is of another type: the statement and the code disagree.
+    /// `Invalid` if the statement has no such column, or if its value has another type.
     pub fn get<T: FromValue<'a>>(&self, column: &str) -> Result<T> {
         let Rows { packed, columns, .. } = self.rows;
         match columns.iter().position(|name| packed[name.clone()] == *column.as_bytes()) {
@@ -121,29 +121,29 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The value of a column by position, from 0. Quicker than by name.
+    /// The value of a column by position, from 0. Faster than by name.
     ///
     /// # Errors
     ///
-    /// As [`get`](Row::get).
+    /// Same as [`get`](Row::get).
     pub fn at<T: FromValue<'a>>(&self, index: usize) -> Result<T> {
-        let place = self.values.get(index).ok_or_else(|| Error::Invalid(format!("no column {index}")))?;
+        let packed_value = self.values.get(index).ok_or_else(|| Error::Invalid(format!("no column {index}")))?;
         let bytes = |range: &Range<usize>| &self.rows.packed[range.clone()];
-        let found = match place {
-            Place::Null => Some(Found::Null),
-            Place::Integer(integer) => Some(Found::Integer(*integer)),
-            Place::Real(real) => Some(Found::Real(*real)),
-            Place::Text(range) => std::str::from_utf8(bytes(range)).ok().map(Found::Text),
-            Place::Blob(range) => Some(Found::Blob(bytes(range))),
+        let value = match packed_value {
+            Packed::Null => Some(ValueRef::Null),
+            Packed::Integer(integer) => Some(ValueRef::Integer(*integer)),
+            Packed::Real(real) => Some(ValueRef::Real(*real)),
+            Packed::Text(range) => std::str::from_utf8(bytes(range)).ok().map(ValueRef::Text),
+            Packed::Blob(range) => Some(ValueRef::Blob(bytes(range))),
         };
-        let value = found.and_then(T::from_value);
+        let value = value.and_then(T::from_value);
         value.ok_or_else(|| Error::Invalid(format!("column {index} has another type")))
     }
 }
 
 /// A value of a row, borrowed from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Found<'a> {
+pub enum ValueRef<'a> {
     /// No value.
     Null,
     /// An integer.
@@ -156,7 +156,7 @@ pub enum Found<'a> {
     Blob(&'a [u8]),
 }
 
-/// The same, packed as the host does it.
+/// Packs rows as the host does.
 #[cfg(any(test, feature = "native"))]
 pub(crate) fn pack(columns: &[String], values: &[Value]) -> Vec<u8> {
     fn add(packed: &mut Vec<u8>, bytes: &[u8]) {
@@ -184,56 +184,56 @@ pub(crate) fn pack(columns: &[String], values: &[Value]) -> Vec<u8> {
     packed
 }
 
-/// A type that a value of a row can be read as.
+/// A Rust type that a column value can be converted to.
 pub trait FromValue<'a>: Sized {
-    /// None if the value is of another type, or out of range.
-    fn from_value(value: Found<'a>) -> Option<Self>;
+    /// Converts the value. None if it has another type or is out of range.
+    fn from_value(value: ValueRef<'a>) -> Option<Self>;
 }
 
 impl FromValue<'_> for i64 {
-    fn from_value(value: Found<'_>) -> Option<i64> {
-        if let Found::Integer(integer) = value { Some(integer) } else { None }
+    fn from_value(value: ValueRef<'_>) -> Option<i64> {
+        if let ValueRef::Integer(integer) = value { Some(integer) } else { None }
     }
 }
 
 /// A boolean is stored as 0 or 1.
 impl FromValue<'_> for bool {
-    fn from_value(value: Found<'_>) -> Option<bool> {
+    fn from_value(value: ValueRef<'_>) -> Option<bool> {
         match value {
-            Found::Integer(0) => Some(false),
-            Found::Integer(1) => Some(true),
+            ValueRef::Integer(0) => Some(false),
+            ValueRef::Integer(1) => Some(true),
             _ => None,
         }
     }
 }
 
 impl FromValue<'_> for f64 {
-    fn from_value(value: Found<'_>) -> Option<f64> {
-        if let Found::Real(real) = value { Some(real) } else { None }
+    fn from_value(value: ValueRef<'_>) -> Option<f64> {
+        if let ValueRef::Real(real) = value { Some(real) } else { None }
     }
 }
 
 impl<'a> FromValue<'a> for &'a str {
-    fn from_value(value: Found<'a>) -> Option<&'a str> {
-        if let Found::Text(text) = value { Some(text) } else { None }
+    fn from_value(value: ValueRef<'a>) -> Option<&'a str> {
+        if let ValueRef::Text(text) = value { Some(text) } else { None }
     }
 }
 
 impl FromValue<'_> for String {
-    fn from_value(value: Found<'_>) -> Option<String> {
+    fn from_value(value: ValueRef<'_>) -> Option<String> {
         <&str>::from_value(value).map(str::to_owned)
     }
 }
 
 impl<'a> FromValue<'a> for &'a [u8] {
-    fn from_value(value: Found<'a>) -> Option<&'a [u8]> {
-        if let Found::Blob(bytes) = value { Some(bytes) } else { None }
+    fn from_value(value: ValueRef<'a>) -> Option<&'a [u8]> {
+        if let ValueRef::Blob(bytes) = value { Some(bytes) } else { None }
     }
 }
 
 impl<'a, T: FromValue<'a>> FromValue<'a> for Option<T> {
-    fn from_value(value: Found<'a>) -> Option<Option<T>> {
-        if value == Found::Null { Some(None) } else { T::from_value(value).map(Some) }
+    fn from_value(value: ValueRef<'a>) -> Option<Option<T>> {
+        if value == ValueRef::Null { Some(None) } else { T::from_value(value).map(Some) }
     }
 }
 
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_read_by_name_and_by_position() {
+    fn columns_are_read_by_name_and_position() {
         let rows = rows();
         assert_eq!(rows.len(), 2);
         let names: Vec<&str> = rows.iter().map(|row| row.get("name").unwrap()).collect();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_absent_or_of_another_type_is_invalid() {
+    fn an_absent_column_or_another_type_is_invalid() {
         let rows = rows();
         let first = rows.first().unwrap();
         assert!(matches!(first.get::<i64>("nothing"), Err(Error::Invalid(_))));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_would_not_pack_is_invalid() {
+    fn malformed_bytes_are_invalid() {
         let good = pack(&["id".to_owned()], params!["Ada"]);
         assert!(Rows::unpack(good.clone()).is_ok());
         for cut in (0..good.len()).filter(|cut| *cut != 10) {

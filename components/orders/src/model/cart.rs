@@ -1,4 +1,4 @@
-//! What a client wants to order, before anything is looked up.
+//! The cart: the products and quantities of a request, before the database is read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,28 +7,30 @@ use kit::{JsonObject, JsonValue};
 
 use super::Refusal;
 
-/// How many lines an order may be written in.
+/// Maximum number of lines in a cart.
 pub const LINES_LIMIT: usize = 100;
 
-/// How many pieces of one product an order may hold.
+/// Maximum number of pieces of one product in an order.
 pub const QUANTITY_LIMIT: i64 = 1_000_000;
 
-/// What to order: every product once, by id, so that two orders take their stock in the same order.
+/// The products to order. Each product occurs once.
+///
+/// Lines are sorted by product id, so all orders take stock in the same sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cart {
     lines: Vec<Line>,
 }
 
-/// Some pieces of one product.
+/// A number of pieces of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Which product. Whether there is one is not known yet.
+    /// The product's id. The product may not exist.
     pub product: i64,
-    /// How many, from 1 to [`QUANTITY_LIMIT`].
+    /// Number of pieces, from 1 to [`QUANTITY_LIMIT`].
     pub quantity: i64,
 }
 
-/// Equal for equal carts: `1:2,3:1` for two of the product 1 and one of the product 3.
+/// Formats a cart as `1:2,3:1`: two pieces of product 1 and one of product 3. Equal carts give equal texts.
 impl fmt::Display for Cart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, Line { product, quantity }) in self.lines.iter().enumerate() {
@@ -40,19 +42,19 @@ impl fmt::Display for Cart {
 }
 
 impl Cart {
-    /// Reads the member `items`: `[{"product_id": 1, "quantity": 2}, …]`. Lines of the same product are added up.
+    /// Parses the member `items`: `[{"product_id": 1, "quantity": 2}, …]`. Adds up the lines of one product.
     ///
-    /// A number counts as an integer if it is written as one: `5` is, `5.0` and `5e0` are not, although they are equal.
+    /// Only `5` is an integer. `5.0` and `5e0` are not, although they are equal.
     ///
     /// # Errors
     ///
-    /// `NoItems` if there is no list or nothing in it; `TooManyLines`, `BadLine` or `TooMany` for what is in it.
+    /// `NoItems` if there is no list or it is empty. `TooManyLines`, `BadLine` or `TooMany` for a bad list.
     pub fn read(body: &JsonObject) -> Result<Cart, Refusal> {
         let items = match body.get("items") {
             Some(JsonValue::Array(items)) if items.is_empty() => return Err(Refusal::NoItems("is empty")),
             Some(JsonValue::Array(items)) => items,
-            Some(_) => return Err(Refusal::NoItems("is something else")),
-            None => return Err(Refusal::NoItems("is not there")),
+            Some(_) => return Err(Refusal::NoItems("has another type")),
+            None => return Err(Refusal::NoItems("is missing")),
         };
         if items.len() > LINES_LIMIT {
             return Err(Refusal::TooManyLines);
@@ -60,7 +62,7 @@ impl Cart {
         let mut quantities = BTreeMap::new();
         for (number, item) in (1..).zip(items) {
             let line = Line::read(item).map_err(|fault| Refusal::BadLine { line: number, fault })?;
-            // A hundred lines of a million each are far from an overflow.
+            // Cannot overflow: there are at most 100 lines of at most a million.
             *quantities.entry(line.product).or_insert(0) += line.quantity;
         }
         let lines: Vec<Line> = quantities.into_iter().map(|(product, quantity)| Line { product, quantity }).collect();
@@ -70,7 +72,7 @@ impl Cart {
         }
     }
 
-    /// The lines, by product.
+    /// The lines, sorted by product id.
     pub fn lines(&self) -> &[Line] {
         &self.lines
     }
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_in_the_order_of_their_products() {
+    fn lines_are_sorted_by_product() {
         let items = r#"[{"product_id":3,"quantity":1},{"product_id":1,"quantity":1000000,"note":"ignored"}]"#;
         assert_eq!(read(items), Ok(vec![(1, 1_000_000), (3, 1)]));
     }
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_of_lines_is_held_to_the_limit_of_one() {
+    fn the_sum_of_lines_has_the_limit_of_one_line() {
         let half = r#"{"product_id":1,"quantity":500000}"#;
         let one = r#"{"product_id":1,"quantity":1}"#;
         assert_eq!(read(&format!("[{half},{half}]")), Ok(vec![(1, QUANTITY_LIMIT)]));
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantity_is_an_integer_as_written_from_one_to_a_million() {
+    fn a_quantity_is_an_integer_from_1_to_1_000_000() {
         for quantity in [
             "0",
             "-1",
@@ -144,14 +146,14 @@ mod tests {
             "1e400000",
         ] {
             let body = format!(r#"[{{"product_id":1,"quantity":{quantity}}}]"#);
-            // A number that no double holds is refused one step before: it is not JSON to serde_json.
+            // serde_json already refuses to parse a number that no double can hold.
             let refused = serde_json::from_str::<JsonValue>(&body).is_err() || read(&body).is_err();
             assert!(refused, "{quantity}");
         }
     }
 
     #[test]
-    fn a_product_is_named_by_an_integer() {
+    fn a_product_id_is_an_integer() {
         for product in ["1.0", "\"1\"", "null", "true", "9223372036854775808", "[1]"] {
             let items = format!(r#"[{{"product_id":{product},"quantity":1}}]"#);
             assert!(matches!(read(&items), Err(Refusal::BadLine { line: 1, .. })), "{product}");
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named_by_its_number() {
+    fn the_refusal_contains_the_number_of_the_bad_line() {
         let good = r#"{"product_id":1,"quantity":1}"#;
         for bad in ["1", "null", "[]", "\"x\"", "{}", r#"{"product_id":1}"#, r#"{"quantity":1}"#] {
             let refusal = read(&format!("[{good},{bad}]"));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_with_something_in_it_is_needed() {
+    fn items_must_be_a_list_that_is_not_empty() {
         for items in ["[]", "null", "{}", "\"x\"", "1", "true"] {
             assert!(matches!(read(items), Err(Refusal::NoItems(_))), "{items}");
         }
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_lines_are_enough() {
+    fn a_cart_has_at_most_100_lines() {
         let lines = |count: usize| {
             let lines: Vec<String> = (1..=count).map(|id| format!(r#"{{"product_id":{id},"quantity":1}}"#)).collect();
             format!("[{}]", lines.join(","))

@@ -1,24 +1,24 @@
-//! Money: integers inside, a JSON number outside.
+//! Money: an integer of cents in the code, a decimal number in JSON.
 
 use serde::{Serialize, Serializer};
 
-/// An amount of money in hundredths. As JSON it is a number with a decimal point: `1299.0`, `59.97`.
+/// An amount of money in cents. In JSON it is a number with a decimal point: `1299.0`, `59.97`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cents(pub i64);
 
 impl Cents {
-    /// The highest amount that is ever stored: ten trillion.
+    /// The highest amount that can be stored: ten trillion, plus no cents.
     ///
-    /// Up to here an amount has at most fifteen digits, and every decimal of fifteen digits survives the way into a double
-    /// and back. So the nearest double, which a division rounds to, is written as exactly the amount.
+    /// Below it, an amount has at most 15 digits. A double represents every decimal number of 15 digits exactly enough to print
+    /// it again. So dividing the cents by 100 and printing the double gives exactly the amount.
     pub const LIMIT: Cents = Cents(1_000_000_000_000_000);
 
-    /// The price of some pieces. None beyond [`Cents::LIMIT`].
+    /// The amount times a quantity. None if the result is higher than [`Cents::LIMIT`].
     pub fn times(self, quantity: i64) -> Option<Cents> {
         self.0.checked_mul(quantity).map(Cents).filter(|cents| *cents <= Cents::LIMIT)
     }
 
-    /// Both together. None beyond [`Cents::LIMIT`].
+    /// The sum of two amounts. None if it is higher than [`Cents::LIMIT`].
     pub fn plus(self, other: Cents) -> Option<Cents> {
         self.0.checked_add(other.0).map(Cents).filter(|cents| *cents <= Cents::LIMIT)
     }
@@ -36,25 +36,25 @@ impl Serialize for Cents {
 mod tests {
     use super::*;
 
-    /// The amount as JSON writes it.
+    /// Formats an amount as JSON.
     fn written(cents: i64) -> String {
         serde_json::to_string(&Cents(cents)).unwrap()
     }
 
-    /// The amount as arithmetic on integers writes it, with no zero at the end but the first decimal.
+    /// Formats an amount with integer arithmetic, without a second decimal if that is 0.
     fn exact(cents: i64) -> String {
         let text = format!("{}.{:02}", cents / 100, cents % 100);
         text.strip_suffix('0').map_or(text.clone(), str::to_owned)
     }
 
-    /// The cents that a client finds who reads the number digit by digit.
+    /// Parses an amount digit by digit, as a client without doubles would.
     fn read(text: &str) -> i64 {
         let (whole, decimals) = text.split_once('.').unwrap();
         whole.parse::<i64>().unwrap() * 100 + format!("{decimals:0<2}").parse::<i64>().unwrap()
     }
 
     #[test]
-    fn amounts_are_written_as_python_writes_them() {
+    fn amounts_have_the_format_of_python() {
         let table = [
             (0, "0.0"),
             (1, "0.01"),
@@ -73,8 +73,8 @@ mod tests {
     }
 
     #[test]
-    fn every_amount_survives_the_way_out_and_back() {
-        // A linear congruential generator: the same amounts each time, of every length.
+    fn amounts_survive_formatting_and_parsing() {
+        // A linear congruential generator: the same amounts in each run, with all lengths.
         let mut state = 0x2545_F491_4F6C_DD1D_u64;
         let random = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!(text, exact(cents));
             assert_eq!(read(&text), cents);
             let double: f64 = text.parse().unwrap();
-            assert_eq!((double * 100.0).round() as i64, cents, "a client that reads a double finds the same cents");
+            assert_eq!((double * 100.0).round() as i64, cents, "a client that parses a double gets the same cents");
         }
     }
 

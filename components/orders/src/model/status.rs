@@ -1,45 +1,45 @@
-//! How far an order got, and who may take it further.
+//! The status of an order, and who may change it.
 
 use serde::Serialize;
 
 use super::Refusal;
 
-/// How far an order got. Delivered and cancelled are ends.
+/// The status of an order. Delivered and cancelled are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Placed, and its stock taken.
+    /// Placed. Its items are no longer in stock.
     Pending,
-    /// Paid for.
+    /// Paid.
     Paid,
-    /// On its way.
+    /// On its way to the buyer.
     Shipped,
-    /// With the buyer.
+    /// Received by the buyer.
     Delivered,
-    /// Called off before it left, and its stock given back.
+    /// Cancelled before it was shipped. Its items are back in stock.
     Cancelled,
 }
 
-/// What a caller may do with an order that it may see.
+/// The caller's rights on a visible order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
-    /// Cancel.
+    /// May cancel.
     Buyer,
-    /// Take every legal step.
+    /// May take every legal step.
     Admin,
 }
 
-/// What is to be done so that an order has a status.
+/// What a request for a status has to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: it has it already.
+    /// Nothing: the order already has the status.
     Stay,
-    /// One legal step.
+    /// The status: the step is legal.
     Go,
 }
 
 impl Status {
-    /// The status that a text names, exactly.
+    /// Parses a status. The text must match exactly.
     pub fn parse(text: &str) -> Option<Status> {
         match text {
             "pending" => Some(Status::Pending),
@@ -51,7 +51,7 @@ impl Status {
         }
     }
 
-    /// The text that names it.
+    /// The text in the database and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Pending => "pending",
@@ -62,11 +62,11 @@ impl Status {
         }
     }
 
-    /// Whether an order may go from this status to another one, and whether there is anything to do.
+    /// Checks a change from this status to another one.
     ///
     /// # Errors
     ///
-    /// `IllegalStep` for everybody, `NotForBuyers` for a step that is legal for others.
+    /// `IllegalStep` if nobody may take the step, `NotForBuyers` if only administrators may.
     pub fn step_to(self, to: Status, power: Power) -> Result<Step, Refusal> {
         use Status::{Cancelled, Delivered, Paid, Pending, Shipped};
         match (self, to) {
@@ -87,8 +87,8 @@ mod tests {
 
     const ALL: [Status; 5] = [Status::Pending, Status::Paid, Status::Shipped, Status::Delivered, Status::Cancelled];
 
-    /// One row for each status, one column for what it is to become, in the order of `ALL`: `=` stays, `b` is a step for the
-    /// buyer too, `a` for an administrator alone, `.` for nobody.
+    /// A row for each current status and a column for each new one, both in the order of `ALL`. `=` means no change, `b` a step
+    /// for buyers and administrators, `a` only for administrators, `.` for nobody.
     const MATRIX: [&str; 5] = [
         "=a..b", // pending
         ".=a.b", // paid
@@ -98,7 +98,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_step_by_everyone_is_as_the_matrix_says() {
+    fn steps_match_the_matrix() {
         for (from, row) in ALL.into_iter().zip(MATRIX) {
             for (to, cell) in ALL.into_iter().zip(row.chars()) {
                 let illegal = Err(Refusal::IllegalStep { from, to });
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_has_one_name_everywhere() {
+    fn a_status_has_one_text_everywhere() {
         for status in ALL {
             assert_eq!(Status::parse(status.as_str()), Some(status));
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_name_no_status() {
+    fn other_texts_are_no_status() {
         for text in ["", "Paid", "PAID", " paid", "canceled", "refunded", "pending\0"] {
             assert_eq!(Status::parse(text), None, "{text:?}");
         }

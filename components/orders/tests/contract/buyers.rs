@@ -1,4 +1,4 @@
-//! What becomes of the orders of a buyer who is gone.
+//! Orders of deleted buyers.
 
 use kit::native::{delete, get, post, put};
 use orders::model::FORMER_BUYER;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{one, order, set_status, start, stock, stocks};
 
 #[test]
-fn a_buyer_who_is_gone_has_no_orders_and_administrators_still_see_them() {
+fn administrators_still_see_orders_of_deleted_buyers() {
     start();
     for buyer in ["ada/é ?", "ada", "ada/é ?"] {
         assert_eq!(order(buyer, one(1, 1)).status, 201);
@@ -28,7 +28,7 @@ fn a_buyer_who_is_gone_has_no_orders_and_administrators_still_see_them() {
 }
 
 #[test]
-fn a_session_that_ended_while_its_request_waited_orders_and_changes_nothing() {
+fn a_session_that_ended_meanwhile_writes_nothing() {
     let database = start();
     assert_eq!(order("ada", one(1, 1)).status, 201);
     let items = json!({ "items": one(2, 1) });
@@ -37,7 +37,7 @@ fn a_session_that_ended_while_its_request_waited_orders_and_changes_nothing() {
     assert_eq!(late.send().outcome(), refused);
     let late = post("/orders", items).by("ada", "user").with_header("idempotency-key", "k").whose_session_ended();
     assert_eq!(late.send().outcome(), refused);
-    // Somebody else has the name by now, and the order under it.
+    // By now the name and its order could belong to a new user.
     let cancelled = json!({ "status": "cancelled" });
     let late = put("/orders/1", cancelled).by("ada", "user").whose_session_ended();
     assert_eq!(late.send().outcome(), refused);
@@ -47,7 +47,7 @@ fn a_session_that_ended_while_its_request_waited_orders_and_changes_nothing() {
 }
 
 #[test]
-fn a_buyer_of_very_many_orders_is_forgotten_in_all_of_them() {
+fn a_buyer_is_removed_from_thousands_of_orders() {
     let database = start();
     order("ada", one(1, 1));
     let copies = "INSERT INTO orders (user_id, total_cents, status, date_creation)
@@ -62,7 +62,7 @@ fn a_buyer_of_very_many_orders_is_forgotten_in_all_of_them() {
 }
 
 #[test]
-fn a_buyer_of_more_than_one_request_changes_is_forgotten_by_the_next() {
+fn a_second_request_continues_with_the_remaining_orders() {
     let database = start();
     let many = "INSERT INTO orders (user_id, total_cents, status, date_creation)
                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200001)
@@ -85,7 +85,7 @@ fn a_buyer_of_more_than_one_request_changes_is_forgotten_by_the_next() {
 }
 
 #[test]
-fn a_name_without_orders_and_one_that_is_none_are_forgotten_too() {
+fn names_without_orders_are_no_error() {
     start();
     for name in ["nobody", "%ff"] {
         assert_eq!(delete(&format!("/internal/buyers/{name}")).send().status, 200);

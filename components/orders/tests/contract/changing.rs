@@ -1,4 +1,4 @@
-//! The steps of an order, who may take them, and the stock they give back.
+//! PUT /orders/{id}: the steps of an order, who may take them, and how cancelling returns stock.
 
 use kit::native::{get, put};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{SEED, one, order, set_status, start, stock, stocks};
 
 #[test]
-fn an_administrator_takes_an_order_all_the_way() {
+fn an_administrator_takes_an_order_through_all_steps() {
     start();
     order("ada", one(1, 1));
     for status in ["paid", "shipped", "delivered"] {
@@ -32,7 +32,7 @@ fn the_buyer_may_only_cancel() {
 }
 
 #[test]
-fn cancelling_gives_the_stock_back_once() {
+fn cancelling_returns_the_stock_once() {
     start();
     let items = json!([{ "product_id": 1, "quantity": 3 }, { "product_id": 5, "quantity": 4 }]);
     order("ada", items);
@@ -47,7 +47,7 @@ fn cancelling_gives_the_stock_back_once() {
 }
 
 #[test]
-fn the_status_is_checked_before_the_row_and_its_meaning_after() {
+fn a_missing_status_is_refused_before_a_missing_order() {
     start();
     order("ada", one(1, 1));
     for body in [
@@ -70,7 +70,7 @@ fn the_status_is_checked_before_the_row_and_its_meaning_after() {
 }
 
 #[test]
-fn the_stock_is_conserved_whatever_is_done() {
+fn random_requests_conserve_the_stock() {
     let database = start();
     let mut state = 42_u64;
     let mut random = |below: u64| {

@@ -1,17 +1,17 @@
-//! The orders service from request to row, over the kit's stand-in for the host.
+//! Tests of the whole service, from request to row, with the kit's stand-in for the host.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod again;
 mod buyers;
 mod changing;
 mod placing;
 mod products;
 mod reading;
+mod retries;
 mod serving;
 
 use kit::JsonValue;
-use kit::native::{self, Answer, Connection, get, post, put};
+use kit::native::{self, Connection, TestResponse, get, post, put};
 use orders::SERVICE;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ fn start() -> Connection {
     native::install(&SERVICE)
 }
 
-fn order(user: &str, items: JsonValue) -> Answer {
+fn order(user: &str, items: JsonValue) -> TestResponse {
     post("/orders", JsonValue::from_iter([("items", items)])).by(user, "user").send()
 }
 
@@ -27,7 +27,7 @@ fn one(product: i64, quantity: i64) -> JsonValue {
     json!([{ "product_id": product, "quantity": quantity }])
 }
 
-fn set_status(id: &JsonValue, status: &str, user: &str, role: &str) -> Answer {
+fn set_status(id: &JsonValue, status: &str, user: &str, role: &str) -> TestResponse {
     put(&format!("/orders/{id}"), json!({ "status": status })).by(user, role).send()
 }
 

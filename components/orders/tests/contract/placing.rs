@@ -1,4 +1,4 @@
-//! Orders that are placed, and those that are refused.
+//! POST /orders: placed and refused orders.
 
 use kit::native::{get, post};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{SEED, one, order, set_status, start, stock, stocks};
 
 #[test]
-fn an_order_takes_the_stock_and_says_all_of_itself() {
+fn an_order_takes_the_stock_and_returns_all_fields() {
     start();
     let items = json!([{ "product_id": 3, "quantity": 2 }, { "product_id": 1, "quantity": 1 }]);
     let answer = order("Łukasz 日本", items);
@@ -28,13 +28,13 @@ fn an_order_takes_the_stock_and_says_all_of_itself() {
 }
 
 #[test]
-fn nobody_orders_without_a_name() {
+fn an_anonymous_caller_cannot_order() {
     start();
     assert_eq!(post("/orders", json!({ "items": one(1, 1) })).send().outcome(), (401, "MISSING_TOKEN"));
 }
 
 #[test]
-fn a_body_without_items_is_missing_them() {
+fn a_body_without_items_is_refused() {
     start();
     for body in
         [json!({}), json!([]), json!(null), json!({ "items": null }), json!({ "items": [] }), json!({ "items": {} })]
@@ -79,7 +79,7 @@ fn a_bad_line_fails_the_order() {
 }
 
 #[test]
-fn a_failure_on_a_later_line_takes_nothing() {
+fn a_bad_later_line_takes_no_stock() {
     let database = start();
     for second in [json!({ "product_id": 2, "quantity": 16 }), json!({ "product_id": 77, "quantity": 1 })] {
         let answer = order("ada", json!([{ "product_id": 1, "quantity": 1 }, second]));
@@ -91,7 +91,7 @@ fn a_failure_on_a_later_line_takes_nothing() {
 }
 
 #[test]
-fn the_last_piece_is_sold_once() {
+fn the_stock_is_sold_once() {
     start();
     let sold = (0..30).filter(|_| order("ada", one(1, 1)).status == 201).count();
     assert_eq!((sold, stock(1)), (10, 0));
@@ -109,7 +109,7 @@ fn a_total_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn an_order_keeps_name_and_price_of_its_moment() {
+fn an_order_keeps_its_names_and_prices() {
     let database = start();
     let placed = order("ada", one(1, 2)).body["data"].clone();
     database.execute("UPDATE products SET name = 'Other', price_cents = 1 WHERE id = 1", []).unwrap();
@@ -120,7 +120,7 @@ fn an_order_keeps_name_and_price_of_its_moment() {
 }
 
 #[test]
-fn while_another_holds_the_writer_the_client_is_asked_to_come_back() {
+fn a_busy_writer_gives_503_with_retry_after() {
     let database = start();
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
     let answer = order("ada", one(1, 1));

@@ -1,4 +1,4 @@
-//! What is for sale, as anyone sees it.
+//! GET /products and GET /products/{id}
 
 use kit::native::get;
 use serde_json::json;
@@ -27,7 +27,7 @@ fn the_five_seeded_products_are_listed_by_id() {
 }
 
 #[test]
-fn one_product_is_shown_as_in_the_list() {
+fn a_product_has_the_same_fields_as_in_the_list() {
     start();
     let answer = get("/products/3").send();
     assert_eq!(answer.status, 200);
@@ -37,16 +37,16 @@ fn one_product_is_shown_as_in_the_list() {
 }
 
 #[test]
-fn a_list_in_parts_has_every_product_once_in_the_order_of_the_whole() {
+fn pages_contain_every_product_once_and_in_sequence() {
     start();
-    let (mut parts, mut path) = (Vec::new(), "/products?limit=2".to_owned());
+    let (mut pages, mut path) = (Vec::new(), "/products?limit=2".to_owned());
     loop {
-        let part = get(&path).send();
-        parts.extend(part.body["data"].as_array().unwrap().clone());
-        let Some((_, link)) = part.headers.iter().find(|(name, _)| *name == "link") else { break };
+        let page = get(&path).send();
+        pages.extend(page.body["data"].as_array().unwrap().clone());
+        let Some((_, link)) = page.headers.iter().find(|(name, _)| *name == "link") else { break };
         path = link[1..link.find('>').unwrap()].to_owned();
     }
-    assert_eq!(json!(parts), get("/products").send().body["data"]);
+    assert_eq!(json!(pages), get("/products").send().body["data"]);
     let cursor = path.split("after=").nth(1).unwrap();
     let changed = format!("after={cursor}0");
     for query in ["limit=0", "limit=x", "after=-1", "after=4", &changed] {
@@ -55,7 +55,7 @@ fn a_list_in_parts_has_every_product_once_in_the_order_of_the_whole() {
 }
 
 #[test]
-fn what_is_not_for_sale_is_not_found() {
+fn an_unknown_product_is_not_found() {
     start();
     for id in ["0", "6", "abc", "-1", "1.0", "9223372036854775808", "99999999999999999999", "%31%30", "%ff"] {
         let answer = get(&format!("/products/{id}")).send();

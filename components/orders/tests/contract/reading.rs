@@ -1,12 +1,12 @@
-//! Who sees which orders, and in what order.
+//! GET /orders and GET /orders/{id}: visibility and sequence.
 
-use kit::native::{Answer, get};
+use kit::native::{TestResponse, get};
 use serde_json::json;
 
 use super::{one, order, set_status, start};
 
 #[test]
-fn orders_are_listed_newest_first_and_by_id_within_a_second() {
+fn orders_are_listed_newest_first_then_by_id() {
     let database = start();
     for product in 1..=5 {
         order("ada", one(product, 1));
@@ -29,7 +29,7 @@ fn a_user_without_orders_has_an_empty_list() {
 }
 
 #[test]
-fn anothers_order_is_not_there_but_for_administrators() {
+fn only_buyer_and_administrators_see_an_order() {
     start();
     order("ada", one(1, 1));
     assert_eq!(get("/orders/1").by("bob", "user").send().outcome(), (404, "ORDER_NOT_FOUND"));
@@ -43,7 +43,7 @@ fn anothers_order_is_not_there_but_for_administrators() {
 }
 
 #[test]
-fn an_order_is_listed_whole_or_not_at_all() {
+fn pages_never_split_an_order() {
     let database = start();
     for id in 6..=99 {
         let sql = "INSERT INTO products VALUES (?1, 'Thing', 1, '', 1000, '2024-01-01 00:00:00')";
@@ -54,7 +54,7 @@ fn an_order_is_listed_whole_or_not_at_all() {
         assert_eq!(order("ada", json!(lines)).status, 201);
     }
     let answer = get("/orders").by("ada", "user").send();
-    // The one that brings the items to 10,000 is the last.
+    // The page ends with the order that reaches 10,000 items.
     assert_eq!((&answer.body["count"], &answer.body["total"]), (&json!(10_000 / lines.len() + 1), &json!(120)));
     let listed = answer.body["data"].as_array().unwrap();
     assert!(listed.iter().all(|order| order["items"].as_array().unwrap().len() == lines.len()));
@@ -64,14 +64,14 @@ fn an_order_is_listed_whole_or_not_at_all() {
     assert_eq!((rest.body.get("total"), next(&rest)), (None, None));
 }
 
-/// Where the next page is.
-fn next(answer: &Answer) -> Option<String> {
+/// The path of the next page.
+fn next(answer: &TestResponse) -> Option<String> {
     let (_, link) = answer.headers.iter().find(|(name, _)| *name == "link")?;
     Some(link[1..link.find('>').unwrap()].to_owned())
 }
 
 #[test]
-fn a_list_of_more_than_a_thousand_orders_is_given_in_pages_with_their_total() {
+fn a_list_of_2001_orders_has_three_pages_and_a_total() {
     let database = start();
     let orders = "INSERT INTO orders (user_id, total_cents, status, date_creation)
                   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2001)
@@ -91,11 +91,11 @@ fn a_list_of_more_than_a_thousand_orders_is_given_in_pages_with_their_total() {
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 1]);
     let whole = pages.concat();
-    assert!(whole.is_sorted_by(|before, after| before > after), "newest first, each once");
+    assert!(whole.is_sorted_by(|before, after| before > after), "newest first, without duplicates");
 }
 
 #[test]
-fn a_deep_page_of_orders_is_found_by_the_index() {
+fn a_late_page_uses_the_index() {
     let database = start();
     let plan = "EXPLAIN QUERY PLAN SELECT id FROM orders
                 WHERE user_id = ?1 AND (date_creation, id) < (?2, ?3) ORDER BY date_creation DESC, id DESC LIMIT ?4";

@@ -1,4 +1,4 @@
-//! What the service is to the host.
+//! The service's health, its description, and unknown routes.
 
 use kit::native::{self, get};
 use orders::SERVICE;
@@ -6,14 +6,14 @@ use orders::SERVICE;
 use super::start;
 
 #[test]
-fn health_is_bare_and_asks_the_database() {
+fn health_has_no_envelope_and_reads_the_database() {
     start();
     let answer = get("/health").send();
     assert_eq!((answer.status, answer.text.as_str()), (200, r#"{"status":"healthy","service":"orders-service"}"#));
 }
 
 #[test]
-fn what_the_host_never_sends_is_refused_in_the_envelope() {
+fn unknown_routes_are_refused_in_the_envelope() {
     start();
     assert_eq!(get("/nothing").send().outcome(), (404, "NOT_FOUND"));
     assert_eq!(get("/products/").send().outcome(), (404, "NOT_FOUND"));
@@ -23,7 +23,7 @@ fn what_the_host_never_sends_is_refused_in_the_envelope() {
 }
 
 #[test]
-fn the_service_describes_what_it_serves() {
+fn the_description_lists_all_routes() {
     let description = SERVICE.describe();
     assert_eq!((description.name.as_str(), description.health.as_deref()), ("orders-service", Some("/health")));
     assert_eq!((description.schema.minimum, description.schema.maximum), (2, 2));

@@ -1,16 +1,16 @@
-//! Email addresses: which texts auth and user accept as one.
+//! The check of email addresses that auth and user share.
 //!
-//! Checks the form alone. Only a delivered mail proves that an address exists.
+//! Checks only the form. Whether an address exists, only a delivered mail can prove.
 
 use email_address::{EmailAddress, Options};
 
-/// The longest address in bytes: the path of RFC 5321 (section 4.5.3.1.3) without its angle brackets.
+/// Maximum length in bytes: a path of RFC 5321 (section 4.5.3.1.3) without its angle brackets.
 pub const LIMIT_BYTES: usize = 254;
 
-/// Whether a text is one email address by RFC 5321 or, with letters of any script, RFC 6531.
+/// Whether a text is one email address (RFC 5321, and RFC 6531 for letters of any script).
 ///
-/// Refuses display names, address literals (`bob@[192.0.2.1]`), white space and control characters: no shop needs them, and they
-/// confuse mail headers and pages.
+/// Refuses display names, address literals (`bob@[192.0.2.1]`), white space and control characters. A shop does not need them,
+/// and they are dangerous in mail headers and web pages.
 pub fn is_valid(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
     text.len() <= LIMIT_BYTES
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_in_use_are_accepted() {
+    fn usual_addresses_are_accepted() {
         for address in [
             "bob@example.com",
             "a@b",
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_single_address_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "bob",
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_of_rfc_5321_are_inclusive_and_count_bytes() {
+    fn the_limits_of_rfc_5321_count_bytes() {
         let local = |bytes: usize| format!("{}@example.com", "x".repeat(bytes));
         assert!(is_valid(&local(64)) && !is_valid(&local(65)));
         let domain = |bytes: usize| {

@@ -1,7 +1,6 @@
-//! A username: the one noun that auth and user share.
+//! Usernames, which auth and user share.
 //!
-//! A name is kept as it was typed and compared by its key, in which names that look alike are the same. Knows neither
-//! HTTP nor storage.
+//! A username keeps its spelling and is compared by its key. Names that look alike have the same key. No HTTP, no storage.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -9,10 +8,10 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::MixedScript as _;
 
-/// In Unicode characters: at most 600 bytes, which is what the subject of an access token holds.
+/// Maximum length in Unicode characters. That is at most 600 bytes, the limit for the subject of an access token.
 const LENGTH_LIMIT_CHARS: usize = 150;
 
-/// A name that an account may have. It fits a header and a token's subject as it is.
+/// A valid username. It needs no encoding in a header or in a token's subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Username {
     text: String,
@@ -22,20 +21,20 @@ pub struct Username {
 /// Why a text cannot be a username.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Nothing that can be seen.
+    /// It has no visible character.
     Empty,
-    /// More than 150 characters.
+    /// It has more than 150 characters.
     TooLong,
-    /// A control character, which a header cannot carry and a log must not.
+    /// It has a control character. Headers cannot contain one, and logs must not.
     ControlCharacter,
-    /// White space at the start or the end.
+    /// It starts or ends with white space.
     OuterWhitespace,
-    /// Letters of scripts that are not written together, as in `аdmin` with a Cyrillic `а`.
+    /// It mixes scripts that do not belong together, as in `аdmin` with a Cyrillic `а`.
     MixedScripts,
 }
 
 impl Username {
-    /// Takes a name as it was typed: nothing is trimmed or cut.
+    /// Checks a text. Does not trim or truncate it.
     ///
     /// # Errors
     /// The first rule that the text breaks.
@@ -56,10 +55,10 @@ impl Username {
         Ok(Self { text: text.to_owned(), key })
     }
 
-    /// Takes a name for a new account: besides [`parse`](Self::parse), all its letters are of one script (UTS 39, section 5.1).
+    /// Checks the name of a new account. In addition to [`parse`](Self::parse), it must not mix scripts (UTS 39, section 5.1).
     ///
-    /// Han goes with kana, bopomofo or hangul, because names are written so. Digits, punctuation and emoji go with every script.
-    /// An account from before this rule keeps its name: `parse` still takes it.
+    /// Han may appear with kana, bopomofo or hangul, as in real names. Digits, punctuation and emoji may appear with any script.
+    /// Accounts from before this rule keep their names, because `parse` accepts them.
     ///
     /// # Errors
     /// The first rule that the text breaks.
@@ -68,12 +67,12 @@ impl Username {
         if text.is_single_script() { Ok(name) } else { Err(Refused::MixedScripts) }
     }
 
-    /// The name as it was typed.
+    /// The name in its original spelling.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What the name is compared by: no two accounts have the same.
+    /// The key for comparison. It is unique among accounts.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -91,10 +90,10 @@ impl fmt::Display for Refused {
     }
 }
 
-/// The text without differences of case, of compatible forms and of invisible characters.
+/// Folds a text: removes differences of case, of compatibility forms, and of invisible characters.
 ///
-/// A little coarser than Unicode's NFKC_Casefold: it passes through upper case, so that `ß` meets `ss` and `ς` meets `σ`
-/// without a table of its own.
+/// Slightly coarser than Unicode's NFKC_Casefold: it converts through upper case, so `ß` equals `ss` and `ς` equals `σ` without
+/// an additional table.
 pub fn fold(text: &str) -> String {
     text.chars()
         .filter(|character| !is_invisible(*character))
@@ -107,7 +106,7 @@ pub fn fold(text: &str) -> String {
         .collect()
 }
 
-/// Unicode's Default_Ignorable_Code_Point: soft hyphens, joiners, marks of direction, variation selectors.
+/// Unicode's Default_Ignorable_Code_Point: soft hyphens, joiners, direction marks, variation selectors.
 fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_in_any_script_is_kept_as_typed() {
+    fn a_name_in_any_script_keeps_its_spelling() {
         for name in ["bob", "Zoë", "张伟", "O'Neil, Jr.", "a b", "🦀", "a/b%2F?#"] {
             assert_eq!(Username::parse(name).unwrap().as_str(), name);
         }
@@ -146,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn folding_twice_changes_nothing_more() {
+    fn folding_twice_equals_folding_once() {
         for text in ["İstanbul", "ŉ", "ǰ", "ﬃ", "Å", "℡", "\u{1f9c}", "ϓ", "\u{345}α"] {
             assert_eq!(fold(&fold(text)), fold(text), "{text}");
         }
     }
 
     #[test]
-    fn a_name_is_refused_by_the_rule_it_breaks() {
+    fn a_refusal_names_the_broken_rule() {
         for (name, rule) in [
             ("", Refused::Empty),
             ("   ", Refused::Empty),
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_letters_of_a_new_name_are_of_one_script() {
+    fn a_new_name_must_not_mix_scripts() {
         for name in [
             "admin",
             "Zoe\u{308}",
@@ -190,13 +189,13 @@ mod tests {
         }
         for name in ["аdmin", "pаypal", "Ωmega", "bοb", "admin٠ا", "Łukasz 日本"] {
             assert_eq!(Username::of_new_account(name), Err(Refused::MixedScripts), "{name}");
-            assert!(Username::parse(name).is_ok(), "{name} is still found if there is such an account");
+            assert!(Username::parse(name).is_ok(), "{name} can belong to an old account");
         }
         assert_eq!(Username::of_new_account(" аdmin"), Err(Refused::OuterWhitespace));
     }
 
     #[test]
-    fn a_name_has_up_to_150_characters_of_any_size() {
+    fn a_name_has_up_to_150_characters() {
         for character in ["x", "é", "🦀"] {
             assert!(Username::parse(&character.repeat(150)).is_ok());
             assert_eq!(Username::parse(&character.repeat(151)), Err(Refused::TooLong));

@@ -1,4 +1,5 @@
-//! A component whose answers may be given again, or may not for one reason each, so that tests see which are.
+//! A service for tests of the response cache. Some of its responses can be cached. Each of the others bypasses the cache for
+//! another reason.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
@@ -54,7 +55,7 @@ fn set_counter(request: &Request) -> Result<Response, Failure> {
     Ok(Response::ok(&n))
 }
 
-/// Takes one from the first counter and adds it to the second, and keeps that or not.
+/// Moves one from the first counter to the second. Commits if the body says so.
 fn move_counters(request: &Request) -> Result<Response, Failure> {
     let keeps = request.json_object("MISSING_CHOICE")?.get("keeps").and_then(|keeps| keeps.as_bool());
     let transaction = storage::begin()?;
@@ -80,7 +81,7 @@ fn language(request: &Request) -> Result<Response, Failure> {
     Ok(Response::ok(&headers.map(|name| request.header(name))))
 }
 
-/// Reads the first counter, and does one thing more.
+/// Reads the first counter and does one more thing, which the path selects.
 fn does(request: &Request) -> Result<Response, Failure> {
     let n = number(&storage::Database, Some(1))?;
     let answer = Response::ok(&n);
@@ -99,14 +100,14 @@ fn does(request: &Request) -> Result<Response, Failure> {
         Some("cookie") => return Ok(answer.with_header("set-cookie", "a=b")),
         Some("forbid") => return Ok(answer.with_header("cache-control", "no-store")),
         Some("large") => return Ok(Response::ok(&"x".repeat(600 << 10))),
-        Some("refuse") => return Err(Failure::not_found("NOTHING", "There is nothing.")),
+        Some("refuse") => return Err(Failure::not_found("NOTHING", "Refused on request.")),
         Some("forge") => return Ok(answer.with_header("x-comptoir-cache", "hit")),
-        _ => return Err(Failure::bad_request("UNKNOWN", "This is not among the things that it does.")),
+        _ => return Err(Failure::bad_request("UNKNOWN", "The path names an unknown action.")),
     }
     Ok(answer)
 }
 
-/// Has auth end the caller's login, and says whether the caller's session had ended before that and after.
+/// Asks auth to delete the caller's login. Returns whether the caller's session had ended before and after.
 fn leave(request: &Request) -> Result<Response, Failure> {
     let before = request.session_has_ended();
     let path = format!("/internal/logins/{}", kit::encode(&request.user()?.username));

@@ -1,4 +1,4 @@
-//! Storage, tokens, passwords, randomness, clocks and output.
+//! Calls to storage, tokens, passwords, randomness, clocks and output. Each returns its result as text.
 
 use std::fmt::Debug;
 use std::io::Write as _;
@@ -12,12 +12,12 @@ use crate::bindings::wasi::random::{insecure, insecure_seed, random as secure};
 
 type Begun = Vec<Option<Transaction>>;
 
-/// At most so much of a value is told.
-const TOLD: usize = 200;
+/// Maximum characters of a result.
+const RESULT_LIMIT: usize = 200;
 
-fn tell(what: &impl Debug) -> String {
-    let told = format!("{what:?}");
-    told.chars().take(TOLD).collect()
+fn show(result: &impl Debug) -> String {
+    let text = format!("{result:?}");
+    text.chars().take(RESULT_LIMIT).collect()
 }
 
 fn values(parameters: Vec<Parameter>) -> Vec<Value> {
@@ -25,11 +25,11 @@ fn values(parameters: Vec<Parameter>) -> Vec<Value> {
 }
 
 pub(crate) fn query(sql: &str, parameters: Vec<Parameter>) -> String {
-    tell(&storage::query(sql, &values(parameters)))
+    show(&storage::query(sql, &values(parameters)))
 }
 
 pub(crate) fn execute(sql: &str, parameters: Vec<Parameter>) -> String {
-    tell(&storage::execute(sql, &values(parameters)))
+    show(&storage::execute(sql, &values(parameters)))
 }
 
 pub(crate) fn begin(begun: &mut Begun) -> String {
@@ -38,55 +38,55 @@ pub(crate) fn begin(begun: &mut Begun) -> String {
             begun.push(Some(transaction));
             "begun".to_owned()
         }
-        Err(error) => tell(&error),
+        Err(error) => show(&error),
     }
 }
 
-/// Does something with the transaction at a place.
-fn with(begun: &mut Begun, place: usize, what: impl FnOnce(&Transaction) -> String) -> String {
-    match begun.get(place) {
-        Some(Some(transaction)) => what(transaction),
+/// Calls a function with an open transaction.
+fn with(begun: &mut Begun, index: usize, call: impl FnOnce(&Transaction) -> String) -> String {
+    match begun.get(index) {
+        Some(Some(transaction)) => call(transaction),
         _ => "no transaction".to_owned(),
     }
 }
 
-pub(crate) fn query_in(begun: &mut Begun, place: usize, sql: &str, parameters: Vec<Parameter>) -> String {
-    with(begun, place, |transaction| tell(&transaction.query(sql, &values(parameters))))
+pub(crate) fn query_in(begun: &mut Begun, index: usize, sql: &str, parameters: Vec<Parameter>) -> String {
+    with(begun, index, |transaction| show(&transaction.query(sql, &values(parameters))))
 }
 
-pub(crate) fn execute_in(begun: &mut Begun, place: usize, sql: &str, parameters: Vec<Parameter>) -> String {
-    with(begun, place, |transaction| tell(&transaction.execute(sql, &values(parameters))))
+pub(crate) fn execute_in(begun: &mut Begun, index: usize, sql: &str, parameters: Vec<Parameter>) -> String {
+    with(begun, index, |transaction| show(&transaction.execute(sql, &values(parameters))))
 }
 
-pub(crate) fn commit(begun: &mut Begun, place: usize) -> String {
-    match begun.get_mut(place).and_then(Option::take) {
-        Some(transaction) => tell(&Transaction::commit(transaction)),
+pub(crate) fn commit(begun: &mut Begun, index: usize) -> String {
+    match begun.get_mut(index).and_then(Option::take) {
+        Some(transaction) => show(&Transaction::commit(transaction)),
         None => "no transaction".to_owned(),
     }
 }
 
-pub(crate) fn drop_one(begun: &mut Begun, place: usize) -> String {
-    tell(&begun.get_mut(place).and_then(Option::take).map(drop))
+pub(crate) fn drop_one(begun: &mut Begun, index: usize) -> String {
+    show(&begun.get_mut(index).and_then(Option::take).map(drop))
 }
 
 pub(crate) fn issue(subject: &str, role: &str, session: &str) -> String {
-    tell(&tokens::issue(subject, role, session))
+    show(&tokens::issue(subject, role, session))
 }
 
 pub(crate) fn revoke(session: &str) -> String {
-    tell(&tokens::revoke(session))
+    show(&tokens::revoke(session))
 }
 
 pub(crate) fn verify_token(token: &str) -> String {
-    tell(&token_verifier::verify(token))
+    show(&token_verifier::verify(token))
 }
 
 pub(crate) fn hash(password: &str) -> String {
-    tell(&passwords::hash(password))
+    show(&passwords::hash(password))
 }
 
 pub(crate) fn verify_password(password: &str, hash: Option<&str>) -> String {
-    tell(&passwords::verify(password, hash))
+    show(&passwords::verify(password, hash))
 }
 
 pub(crate) fn tell_audit(times: u8, subject: &str) -> String {
@@ -103,22 +103,22 @@ pub(crate) fn insecure_random(bytes: u64) -> String {
 }
 
 pub(crate) fn seed() -> String {
-    tell(&insecure_seed::insecure_seed())
+    show(&insecure_seed::insecure_seed())
 }
 
-/// Asks what time it is, and makes handles for a moment and for a span of time.
+/// Reads both clocks and creates one timer of each kind.
 pub(crate) fn clocks(nanoseconds: u64) -> String {
     let at = monotonic_clock::subscribe_instant(nanoseconds).ready();
     let after = monotonic_clock::subscribe_duration(nanoseconds).ready();
     let now = (wall_clock::now(), wall_clock::resolution(), monotonic_clock::now(), monotonic_clock::resolution());
-    tell(&(at, after, now))
+    show(&(at, after, now))
 }
 
-pub(crate) fn poll(moments: &[u64]) -> String {
-    let all: Vec<_> = moments.iter().map(|moment| monotonic_clock::subscribe_duration(*moment)).collect();
-    tell(&poll_all(&all.iter().collect::<Vec<_>>()))
+pub(crate) fn poll(durations: &[u64]) -> String {
+    let all: Vec<_> = durations.iter().map(|duration| monotonic_clock::subscribe_duration(*duration)).collect();
+    show(&poll_all(&all.iter().collect::<Vec<_>>()))
 }
 
 pub(crate) fn print(bytes: &[u8]) -> String {
-    tell(&(std::io::stdout().write_all(bytes), std::io::stderr().write_all(bytes)))
+    show(&(std::io::stdout().write_all(bytes), std::io::stderr().write_all(bytes)))
 }

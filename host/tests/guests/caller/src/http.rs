@@ -1,4 +1,4 @@
-//! Header fields, calls to other services, and answers.
+//! Header fields, calls to other services, and responses.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::bindings::wasi::http::types::{
     Fields, IncomingRequest, Method, OutgoingBody, OutgoingRequest, OutgoingResponse, RequestOptions, ResponseOutparam,
     Scheme,
 };
-use crate::{Bytes, Change};
+use crate::{Bytes, Change, response};
 
 /// A request to another service.
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ pub(crate) struct Call {
     timeout: u64,
 }
 
-/// An answer to the request.
+/// A response to the request.
 #[derive(Deserialize)]
 pub(crate) struct Answer {
     status: u16,
@@ -29,16 +29,16 @@ pub(crate) struct Answer {
     body: Bytes,
 }
 
-/// As many of these as are taken.
-fn taken(entries: &[(String, Bytes)]) -> (Fields, usize) {
+/// The fields that the host accepts, and their number.
+fn accepted(entries: &[(String, Bytes)]) -> (Fields, usize) {
     let fields = Fields::new();
-    let taken = entries.iter().filter(|(name, value)| fields.append(name, value).is_ok()).count();
-    (fields, taken)
+    let accepted = entries.iter().filter(|(name, value)| fields.append(name, value).is_ok()).count();
+    (fields, accepted)
 }
 
 pub(crate) fn fields(entries: &[(String, Bytes)]) -> String {
     let all_at_once = Fields::from_list(entries).map(|fields| fields.entries().len());
-    format!("{all_at_once:?} at once, {} one by one", taken(entries).1)
+    format!("{all_at_once:?} at once, {} one by one", accepted(entries).1)
 }
 
 pub(crate) fn change_fields(changes: Vec<Change>) -> String {
@@ -54,9 +54,9 @@ pub(crate) fn change_fields(changes: Vec<Change>) -> String {
 }
 
 impl Call {
-    /// Sends it and waits for the head of the answer.
+    /// Sends the request and waits for the head of the response.
     pub(crate) fn send(self) -> String {
-        let request = OutgoingRequest::new(taken(&self.headers).0);
+        let request = OutgoingRequest::new(accepted(&self.headers).0);
         let scheme = match self.scheme.as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
@@ -91,11 +91,11 @@ impl Call {
 
 impl Answer {
     pub(crate) fn send(self, out: ResponseOutparam) {
-        send(out, self.status, taken(&self.headers).0, &self.body);
+        send(out, self.status, accepted(&self.headers).0, &self.body);
     }
 }
 
-/// All of the request's body.
+/// Reads the whole request body.
 pub(crate) fn body(request: &IncomingRequest) -> Vec<u8> {
     let body = request.consume().expect("the body is taken once");
     let stream = body.stream().expect("the stream is taken once");
@@ -106,21 +106,19 @@ pub(crate) fn body(request: &IncomingRequest) -> Vec<u8> {
     bytes
 }
 
-/// Answers; with 200 where the status is none.
+/// Sends a response. The status stays 200 if the host refuses `status`.
 pub(crate) fn send(out: ResponseOutparam, status: u16, headers: Fields, bytes: &[u8]) {
     let response = OutgoingResponse::new(headers);
     let _ = response.set_status_code(status);
-    let body = response.body().expect("the body is taken once");
-    ResponseOutparam::set(out, Ok(response));
-    write(body, bytes);
+    write(response::begin(out, response), bytes);
 }
 
-/// Writes a body to its end, or as far as it is taken.
+/// Writes a body and finishes it. Stops if the host accepts no more.
 fn write(body: OutgoingBody, bytes: &[u8]) -> &'static str {
     let stream = body.write().expect("the stream is taken once");
     let written = bytes.chunks(4096).all(|part| stream.blocking_write_and_flush(part).is_ok());
     drop(stream);
-    // What is wrong with the body is for the host to say.
+    // The host decides whether the body is correct, for example against its content-length.
     match (written, OutgoingBody::finish(body, None)) {
         (true, Ok(())) => "written",
         _ => "not written",

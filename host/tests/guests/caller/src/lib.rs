@@ -1,53 +1,46 @@
-//! A component that calls what it may import with whatever values its request says: a JSON list of [`Step`]s, one after the
-//! other. It answers with a JSON list that says of each what came back, unless a step answers in its place.
+//! A component that calls host interfaces with values from its request, for tests with random values.
+//!
+//! The request body is a JSON list of [`Step`]s. The component takes them one after the other. The response is a JSON list of
+//! their results, unless a step sends its own response.
+
+include!("../../component.rs");
+
+component!(Caller, {
+    path: "../../../../wit",
+    inline: "package test:caller; world caller {
+        include wasi:http/proxy@0.2.12;
+        import wasi:random/insecure@0.2.12;
+        import wasi:random/insecure-seed@0.2.12;
+        import comptoir:platform/storage@0.1.0;
+        import comptoir:platform/tokens@0.1.0;
+        import comptoir:platform/token-verifier@0.1.0;
+        import comptoir:platform/passwords@0.1.0;
+        import comptoir:platform/audit@0.1.0;
+    }",
+    world: "test:caller/caller",
+    generate_all,
+});
 
 mod calls;
 mod http;
-
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../../wit",
-        inline: "package test:caller; world caller {
-            include wasi:http/proxy@0.2.12;
-            import wasi:random/insecure@0.2.12;
-            import wasi:random/insecure-seed@0.2.12;
-            import comptoir:platform/storage@0.1.0;
-            import comptoir:platform/tokens@0.1.0;
-            import comptoir:platform/token-verifier@0.1.0;
-            import comptoir:platform/passwords@0.1.0;
-            import comptoir:platform/audit@0.1.0;
-        }",
-        world: "test:caller/caller",
-        generate_all,
-    });
-}
+#[path = "../../response.rs"]
+mod response;
 
 use bindings::comptoir::platform::storage::{Transaction, Value};
 use bindings::wasi::http::types::{Fields, IncomingRequest, ResponseOutparam};
 use serde::Deserialize;
 
-/// Bytes, each a number.
+/// Bytes, as a list of numbers in JSON.
 type Bytes = Vec<u8>;
 
-/// One call, with its values. Its name in JSON is that of the variant, `{"query": ["SELECT $1", [{"integer": 1}]]}`.
+/// One host call with its values. In JSON, for example: `{"query": ["SELECT $1", [{"integer": 1}]]}`.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Step {
     Query(String, Vec<Parameter>),
     Execute(String, Vec<Parameter>),
     Begin(()),
-    /// These name one of the transactions that were begun, by its place.
+    /// The next steps use an open transaction. The number is its index among those begun.
     QueryIn(usize, String, Vec<Parameter>),
     ExecuteIn(usize, String, Vec<Parameter>),
     Commit(usize),
@@ -57,13 +50,13 @@ enum Step {
     VerifyToken(String),
     Hash(String),
     VerifyPassword(String, Option<String>),
-    /// So many times.
+    /// Writes an audit event this many times.
     Tell(u8, String),
     Random(u64),
     InsecureRandom(u64),
     Seed(()),
     Clocks(u64),
-    /// Polls what is ready at these moments, in nanoseconds from now.
+    /// Polls timers with these durations, in nanoseconds.
     Poll(Vec<u64>),
     Print(Bytes),
     Fields(Vec<(String, Bytes)>),
@@ -73,7 +66,7 @@ enum Step {
     Exit(bool),
 }
 
-/// A parameter of a statement. A real number is the bits of a double, because JSON does not have all of them.
+/// A parameter of a statement. A real number is given as its bits, because JSON cannot express all doubles.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Parameter {
@@ -113,27 +106,27 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Caller {
             Ok(steps) => steps,
             Err(error) => return http::send(out, 400, Fields::new(), error.to_string().as_bytes()),
         };
-        let (mut told, mut begun) = (Vec::new(), Vec::new());
+        let (mut results, mut begun) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Answer(answer) => return answer.send(out),
-                step => told.push(take(step, &mut begun)),
+                step => results.push(take(step, &mut begun)),
             }
         }
-        http::send(out, 200, Fields::new(), &serde_json::to_vec(&told).expect("texts"));
+        http::send(out, 200, Fields::new(), &serde_json::to_vec(&results).expect("strings become JSON"));
     }
 }
 
-/// Does one step, and says what came back.
+/// Takes one step and returns its result as text.
 fn take(step: Step, begun: &mut Vec<Option<Transaction>>) -> String {
     match step {
         Step::Query(sql, parameters) => calls::query(&sql, parameters),
         Step::Execute(sql, parameters) => calls::execute(&sql, parameters),
         Step::Begin(()) => calls::begin(begun),
-        Step::QueryIn(place, sql, parameters) => calls::query_in(begun, place, &sql, parameters),
-        Step::ExecuteIn(place, sql, parameters) => calls::execute_in(begun, place, &sql, parameters),
-        Step::Commit(place) => calls::commit(begun, place),
-        Step::Drop(place) => calls::drop_one(begun, place),
+        Step::QueryIn(index, sql, parameters) => calls::query_in(begun, index, &sql, parameters),
+        Step::ExecuteIn(index, sql, parameters) => calls::execute_in(begun, index, &sql, parameters),
+        Step::Commit(index) => calls::commit(begun, index),
+        Step::Drop(index) => calls::drop_one(begun, index),
         Step::Issue(subject, role, session) => calls::issue(&subject, &role, &session),
         Step::Revoke(session) => calls::revoke(&session),
         Step::VerifyToken(token) => calls::verify_token(&token),
@@ -144,19 +137,12 @@ fn take(step: Step, begun: &mut Vec<Option<Transaction>>) -> String {
         Step::InsecureRandom(bytes) => calls::insecure_random(bytes),
         Step::Seed(()) => calls::seed(),
         Step::Clocks(nanoseconds) => calls::clocks(nanoseconds),
-        Step::Poll(moments) => calls::poll(&moments),
+        Step::Poll(durations) => calls::poll(&durations),
         Step::Print(bytes) => calls::print(&bytes),
         Step::Fields(entries) => http::fields(&entries),
         Step::ChangeFields(changes) => http::change_fields(changes),
         Step::Call(call) => call.send(),
-        Step::Answer(_) => unreachable!("it ends the request"),
+        Step::Answer(_) => unreachable!("the caller of this function handles it"),
         Step::Exit(well) => std::process::exit(i32::from(!well)),
     }
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Caller, bindings};
-
-    bindings::export!(Caller with_types_in bindings);
 }

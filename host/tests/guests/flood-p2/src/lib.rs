@@ -1,31 +1,25 @@
-//! A component for WASI 0.2 that answers and then does not end its body as one should. The end of the path says what it does:
-//! it writes without end, or writes a few chunks and comes to an ending of its own.
+//! A component for WASI 0.2 that does not finish its response body properly. The last segment of the path selects how: it writes
+//! without end, or it writes some chunks and then traps, sleeps, or drops the body.
 
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../../wit",
-        inline: "package test:flood; world flood { include wasi:http/proxy@0.2.12; }",
-        world: "test:flood/flood",
-        generate_all,
-    });
-}
+include!("../../component.rs");
+
+component!(Flood, {
+    path: "../../../../wit",
+    inline: "package test:flood; world flood { include wasi:http/proxy@0.2.12; }",
+    world: "test:flood/flood",
+    generate_all,
+});
+
+#[path = "../../endless.rs"]
+mod endless;
+#[path = "../../response.rs"]
+mod response;
 
 use bindings::wasi::clocks::monotonic_clock;
 use bindings::wasi::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use bindings::wasi::io::streams::OutputStream;
 
-/// Chunks before an ending: more than the host takes before a client reads.
+/// Number of chunks before the end. They exceed what the host buffers until a client reads.
 const CHUNKS: usize = 16;
 
 struct Flood;
@@ -40,16 +34,14 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Flood {
             _ => vec![b'x'; 64 << 10],
         };
         let chunks = if ["empty", "single", "full"].contains(&name) { usize::MAX } else { CHUNKS };
-        let response = OutgoingResponse::new(Fields::new());
-        let body = response.body().expect("the body is taken once");
-        ResponseOutparam::set(out, Ok(response));
+        let body = response::begin(out, OutgoingResponse::new(Fields::new()));
         let stream = body.write().expect("the stream is taken once");
         write(&stream, &chunk, chunks);
         end(name, body, stream);
     }
 }
 
-/// Writes so many chunks, or as many as are taken.
+/// Writes up to `chunks` chunks. Stops if the host accepts no more.
 fn write(stream: &OutputStream, chunk: &[u8], chunks: usize) {
     let ready = stream.subscribe();
     let mut written = 0;
@@ -67,30 +59,16 @@ fn write(stream: &OutputStream, chunk: &[u8], chunks: usize) {
 
 fn end(name: &str, body: OutgoingBody, stream: OutputStream) {
     match name {
-        "trap" => panic!("as asked"),
+        "trap" => panic!("trap on request"),
         "sleep" => monotonic_clock::subscribe_duration(u64::MAX).block(),
-        "spin" => loop {
-            std::hint::spin_loop();
-        },
-        "grow" => {
-            let mut held = Vec::new();
-            loop {
-                held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
-            }
-        }
+        "spin" => endless::spin(),
+        "grow" => endless::grow(),
         "finish" => {
             drop(stream);
             OutgoingBody::finish(body, None).expect("the body is complete");
         }
         "drop" => {}
-        // Neither finished nor dropped when the guest ends.
+        // The guest ends without finishing or dropping the body.
         _ => std::mem::forget((body, stream)),
     }
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Flood, bindings};
-
-    bindings::export!(Flood with_types_in bindings);
 }

@@ -1,30 +1,22 @@
-//! A component for WASI 0.3 that answers and then does not end its body as one should. The end of the path says what it does:
-//! it writes without end, or writes a few chunks and comes to an ending of its own.
+//! A component for WASI 0.3 that does not finish its response body properly. The last segment of the path selects how: it writes
+//! without end, or it writes some chunks and then traps or sleeps.
 
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../plain-p3/wit",
-        world: "plain",
-        generate_all,
-    });
-}
+include!("../../component.rs");
+
+component!(Flood, {
+    path: "../plain-p3/wit",
+    world: "plain",
+    generate_all,
+});
+
+#[path = "../../endless.rs"]
+mod endless;
 
 use bindings::wasi::clocks::monotonic_clock;
 use bindings::wasi::http::types::{ErrorCode, Fields, Request, Response};
 use wit_bindgen::StreamResult;
 
-/// Chunks before an ending: more than the host takes before a client reads.
+/// Number of chunks before the end. They exceed what the host buffers until a client reads.
 const CHUNKS: usize = 16;
 
 struct Flood;
@@ -55,27 +47,13 @@ impl bindings::exports::wasi::http::handler::Guest for Flood {
     }
 }
 
-/// Comes back where the body is to be finished.
+/// What happens after the chunks. Returns only if the body should be finished.
 async fn end(name: &str) {
     match name {
-        "trap" => panic!("as asked"),
+        "trap" => panic!("trap on request"),
         "sleep" => monotonic_clock::wait_for(u64::MAX).await,
-        "spin" => loop {
-            std::hint::spin_loop();
-        },
-        "grow" => {
-            let mut held = Vec::new();
-            loop {
-                held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
-            }
-        }
+        "spin" => endless::spin(),
+        "grow" => endless::grow(),
         _ => {}
     }
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Flood, bindings};
-
-    bindings::export!(Flood with_types_in bindings);
 }

@@ -1,4 +1,4 @@
-//! Attacks on computing time, memory, handles, output and what lies outside.
+//! Attacks on CPU time, memory, handles, output, and addresses outside the host.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,15 +8,14 @@ use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
 use crate::bindings::wasi::random::random::get_random_bytes;
+use crate::endless;
 
 pub(crate) fn spin() -> String {
-    loop {
-        std::hint::spin_loop();
-    }
+    endless::spin()
 }
 
 pub(crate) fn recurse() -> String {
-    #[allow(unconditional_recursion, reason = "that is the attack")]
+    #[allow(unconditional_recursion, reason = "the attack is unlimited recursion")]
     fn deeper(depth: u64) -> u64 {
         let held = black_box([depth; 64]);
         deeper(depth + 1) + held[3]
@@ -25,13 +24,10 @@ pub(crate) fn recurse() -> String {
 }
 
 pub(crate) fn grow() -> String {
-    let mut held = Vec::new();
-    loop {
-        held.push(black_box(vec![1_u8; 1 << 20]));
-    }
+    endless::grow()
 }
 
-/// Moves memory about in single instructions that take milliseconds.
+/// Copies memory with single instructions that take milliseconds each.
 pub(crate) fn copy() -> String {
     let mut bytes = vec![1_u8; 16 << 20];
     loop {
@@ -66,7 +62,7 @@ pub(crate) fn random() -> String {
     format!("{} bytes", get_random_bytes(1 << 30).len())
 }
 
-/// Without end, with what would clear a terminal and forge a line of a log.
+/// Prints without end, with control characters that clear a terminal and forge a log line.
 pub(crate) fn print() -> String {
     let line = format!("\u{1b}[2J\r\n{{\"level\":\"ERROR\"}}{}", "x".repeat(100_000));
     loop {
@@ -74,7 +70,7 @@ pub(crate) fn print() -> String {
     }
 }
 
-/// How many requests this instance has seen: one, or something was left behind.
+/// Number of requests that this instance has seen. More than one would show state of an earlier request.
 pub(crate) fn globals() -> String {
     static SEEN: AtomicU32 = AtomicU32::new(0);
     format!("{} request", SEEN.fetch_add(1, Ordering::Relaxed) + 1)
@@ -84,7 +80,7 @@ pub(crate) fn environment() -> String {
     format!("{} variables, {} arguments", std::env::vars_os().count(), std::env::args_os().count())
 }
 
-/// Calls addresses that are not a service's, and one that is not its to call.
+/// Calls addresses outside the host, and a service that it may not call.
 pub(crate) fn call() -> String {
     let places = [
         "127.0.0.1:8010",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bindings::comptoir::platform::storage::{self, Error, Transaction, Value};
 
-/// What no service may do, whatever the statement is called.
+/// Statements that the host must refuse, in every kind of call.
 const FORBIDDEN: &[&str] = &[
     "ATTACH 'file:stolen?mode=memory' AS stolen",
     "ATTACH '/tmp/comptoir-stolen.db' AS stolen",
@@ -46,7 +46,7 @@ const FORBIDDEN: &[&str] = &[
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// Names those that were not refused.
+/// Runs all forbidden statements. Returns those that the host did not refuse.
 pub(crate) fn forbidden() -> String {
     let mut passed = Vec::new();
     for statement in FORBIDDEN {
@@ -56,7 +56,7 @@ pub(crate) fn forbidden() -> String {
         if storage::execute(statement, &[]).is_ok() {
             passed.push(format!("execute {statement}"));
         }
-        // In a transaction that is not committed.
+        // Inside a transaction, without a commit.
         if storage::begin().and_then(|transaction| transaction.execute(statement, &[])).is_ok() {
             passed.push(format!("transaction {statement}"));
         }
@@ -83,11 +83,11 @@ pub(crate) fn parameters() -> String {
     name(&storage::query("SELECT $1", &many))
 }
 
-/// Text that is none, as a value and as a name.
+/// Invalid UTF-8, as a value and as a column name.
 pub(crate) fn text() -> String {
-    let told = storage::query("SELECT CAST(x'ff00fe' AS TEXT) AS \"\u{0}\"", &[]);
-    let told = told.or_else(|_| storage::query("SELECT CAST(x'ff00fe' AS TEXT)", &[]));
-    name(&told)
+    let result = storage::query("SELECT CAST(x'ff00fe' AS TEXT) AS \"\u{0}\"", &[]);
+    let result = result.or_else(|_| storage::query("SELECT CAST(x'ff00fe' AS TEXT)", &[]));
+    name(&result)
 }
 
 pub(crate) fn length() -> String {
@@ -110,14 +110,14 @@ pub(crate) fn transaction_sleep() -> String {
     name(&Transaction::commit(transaction))
 }
 
-/// Waits for itself, until the first is taken away.
+/// Waits for its own transaction, until the first one's lease ends.
 pub(crate) fn transaction_twice() -> String {
     let first = storage::begin().expect("a transaction");
     let second = name(&storage::begin());
     format!("{second}, then {}", name(&Transaction::commit(first)))
 }
 
-/// A write that takes the writer and leaves nothing behind: there is no table that it could write to.
+/// Takes the writer and commits without a change, because this service has no table.
 pub(crate) fn write() -> String {
     let transaction = match storage::begin() {
         Ok(transaction) => transaction,

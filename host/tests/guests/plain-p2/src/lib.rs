@@ -1,25 +1,17 @@
-//! A component for WASI 0.2 that knows nothing of Comptoir: it answers with the method and the path, or with scheme and
+//! A component for WASI 0.2 without any Comptoir interface. Its response is the request's method and path, or its scheme and
 //! authority.
 
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../../wit",
-        inline: "package test:plain; world plain { include wasi:http/proxy@0.2.12; }",
-        world: "test:plain/plain",
-        generate_all,
-    });
-}
+include!("../../component.rs");
+
+component!(Plain, {
+    path: "../../../../wit",
+    inline: "package test:plain; world plain { include wasi:http/proxy@0.2.12; }",
+    world: "test:plain/plain",
+    generate_all,
+});
+
+#[path = "../../response.rs"]
+mod response;
 
 use bindings::wasi::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
@@ -33,19 +25,10 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Plain {
         } else {
             format!("0.2 {:?} {path}", request.method())
         };
-        let response = OutgoingResponse::new(Fields::new());
-        let body = response.body().expect("the body is taken once");
-        ResponseOutparam::set(out, Ok(response));
+        let body = response::begin(out, OutgoingResponse::new(Fields::new()));
         let stream = body.write().expect("the stream is taken once");
         stream.blocking_write_and_flush(text.as_bytes()).expect("the host takes a short body");
         drop(stream);
         OutgoingBody::finish(body, None).expect("the body is complete");
     }
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Plain, bindings};
-
-    bindings::export!(Plain with_types_in bindings);
 }

@@ -1,24 +1,13 @@
-//! A component for WASI 0.3 that knows nothing of Comptoir: it answers with the method and the path, or with scheme and
+//! A component for WASI 0.3 without any Comptoir interface. It streams the request's method and path, or its scheme and
 //! authority, in chunks.
 
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "wit",
-        world: "plain",
-        generate_all,
-    });
-}
+include!("../../component.rs");
+
+component!(Plain, {
+    path: "wit",
+    world: "plain",
+    generate_all,
+});
 
 use bindings::wasi::http::types::{ErrorCode, Fields, Request, Response};
 
@@ -44,11 +33,4 @@ impl bindings::exports::wasi::http::handler::Guest for Plain {
         });
         Ok(response)
     }
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Plain, bindings};
-
-    bindings::export!(Plain with_types_in bindings);
 }

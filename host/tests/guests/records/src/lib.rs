@@ -1,22 +1,12 @@
-//! A component that answers in records what is no HTTP: each path is a fault of its own. Some are none: they show the request.
+//! A component that returns invalid HTTP responses as records. Each path is another fault. Some paths are valid and show the
+//! request.
 
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../../wit",
-        world: "handled",
-    });
-}
+include!("../../component.rs");
+
+component!(Records, {
+    path: "../../../../wit",
+    world: "handled",
+});
 
 use bindings::exports::comptoir::platform::handler::{self, Request, Response};
 use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route, SchemaRange};
@@ -72,7 +62,7 @@ impl handler::Guest for Records {
     }
 }
 
-/// One line for each field.
+/// One line for each header field.
 fn shown(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     let line = |(name, value): &(String, Vec<u8>)| format!("{name}: {}\n", String::from_utf8_lossy(value));
     headers.iter().map(line).collect::<String>().into_bytes()
@@ -86,11 +76,4 @@ fn error(body: &str) -> Response {
 fn answer(status: u16, headers: &[(&str, &str)]) -> Response {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
     Response { status, headers, body: b"answered".to_vec() }
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Records, bindings};
-
-    bindings::export!(Records with_types_in bindings);
 }

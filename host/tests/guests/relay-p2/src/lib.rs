@@ -1,28 +1,20 @@
-//! A component for WASI 0.2 that passes on what another service streams, here its own internal route: the end of the path says
-//! how that one ends its body.
+//! A component for WASI 0.2 that relays a streamed response. It calls its own internal route through the host. The last segment
+//! of the path selects how that route ends its body.
 
-#[allow(
-    missing_docs,
-    unsafe_code,
-    unsafe_op_in_unsafe_fn,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic,
-    clippy::nursery,
-    reason = "generated"
-)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../../wit",
-        inline: "package test:relay; world relay {
-            include wasi:http/proxy@0.2.12;
-            include comptoir:platform/described@0.1.0;
-        }",
-        world: "test:relay/relay",
-        generate_all,
-    });
-}
+include!("../../component.rs");
+
+component!(Relay, {
+    path: "../../../../wit",
+    inline: "package test:relay; world relay {
+        include wasi:http/proxy@0.2.12;
+        include comptoir:platform/described@0.1.0;
+    }",
+    world: "test:relay/relay",
+    generate_all,
+});
+
+#[path = "../../response.rs"]
+mod response;
 
 use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route, SchemaRange};
 use bindings::wasi::clocks::monotonic_clock;
@@ -32,7 +24,7 @@ use bindings::wasi::http::types::{
 };
 use bindings::wasi::io::streams::StreamError;
 
-/// Chunks before an ending, more than the host takes before somebody reads, and the bytes of each.
+/// Number of chunks before the end. They exceed what the host buffers until a client reads.
 const CHUNKS: usize = 1024;
 const CHUNK_BYTES: usize = 4096;
 
@@ -70,34 +62,27 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Relay {
     }
 }
 
-/// Begins an answer.
-fn begin(out: ResponseOutparam) -> OutgoingBody {
-    let response = OutgoingResponse::new(Fields::new());
-    let body = response.body().expect("the body is taken once");
-    ResponseOutparam::set(out, Ok(response));
-    body
-}
-
+/// The internal route: streams chunks, and then traps, sleeps, or finishes.
 fn stream(ending: &str, out: ResponseOutparam) {
-    let body = begin(out);
+    let body = response::begin(out, OutgoingResponse::new(Fields::new()));
     let stream = body.write().expect("the stream is taken once");
     for _ in 0..CHUNKS {
         stream.blocking_write_and_flush(&[b'x'; CHUNK_BYTES]).expect("the host takes the body");
     }
     drop(stream);
     match ending {
-        "trap" => panic!("as asked"),
+        "trap" => panic!("trap on request"),
         "sleep" => monotonic_clock::subscribe_duration(u64::MAX).block(),
         _ => OutgoingBody::finish(body, None).expect("the body is complete"),
     }
 }
 
-/// Passes on all that comes, and finishes only if the other one did.
+/// Relays the internal route's body. Finishes its own body only if the internal route finished.
 fn relay(ending: &str, out: ResponseOutparam) {
     let answer = call(&format!("{INTERNAL}{ending}"));
     let incoming = answer.consume().expect("the body is taken once");
     let from = incoming.stream().expect("the stream is taken once");
-    let body = begin(out);
+    let body = response::begin(out, OutgoingResponse::new(Fields::new()));
     let to = body.write().expect("the stream is taken once");
     loop {
         match from.blocking_read(CHUNK_BYTES as u64) {
@@ -114,15 +99,8 @@ fn call(path: &str) -> IncomingResponse {
     let request = OutgoingRequest::new(Fields::new());
     request.set_authority(Some("relay.internal")).expect("an authority");
     request.set_path_with_query(Some(path)).expect("a path");
-    OutgoingBody::finish(request.body().expect("the body is taken once"), None).expect("there is no body");
-    let answer = outgoing_handler::handle(request, None).expect("the host takes the call");
-    answer.subscribe().block();
-    answer.get().expect("it is there").expect("it is taken once").expect("the service answers")
-}
-
-#[allow(unsafe_code, reason = "generated")]
-mod export {
-    use super::{Relay, bindings};
-
-    bindings::export!(Relay with_types_in bindings);
+    OutgoingBody::finish(request.body().expect("the body is taken once"), None).expect("the body is empty");
+    let response = outgoing_handler::handle(request, None).expect("the host accepts the call");
+    response.subscribe().block();
+    response.get().expect("the response is ready").expect("it is taken once").expect("the service responds")
 }

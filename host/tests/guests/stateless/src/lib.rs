@@ -1,4 +1,4 @@
-//! A component that uses the kit and has no database.
+//! A service with the kit and without a database.
 
 use kit::{Failure, Request, Response};
 

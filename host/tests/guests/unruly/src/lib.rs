@@ -1,4 +1,7 @@
-//! A component that does on request what no service should, so that tests see what becomes of it.
+//! A service that misbehaves on request, so that tests can observe how the host reacts.
+
+#[path = "../../endless.rs"]
+mod endless;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -34,7 +37,7 @@ kit::service! {
     ],
 }
 
-/// What the host let through, so that a forged header shows.
+/// Returns the caller headers, so that a test can detect forged ones.
 fn headers(request: &Request) -> Result<Response, Failure> {
     let caller = request.caller().map(|caller| json!({ "username": caller.username, "role": caller.role }));
     Ok(Response::ok(&json!({ "caller": caller, "service": request.calling_service() })))
@@ -46,9 +49,7 @@ fn echo(request: &Request) -> Result<Response, Failure> {
 }
 
 fn spin(_: &Request) -> Result<Response, Failure> {
-    loop {
-        std::hint::spin_loop();
-    }
+    endless::spin()
 }
 
 fn trap(_: &Request) -> Result<Response, Failure> {
@@ -57,10 +58,7 @@ fn trap(_: &Request) -> Result<Response, Failure> {
 }
 
 fn grow(_: &Request) -> Result<Response, Failure> {
-    let mut held = Vec::new();
-    loop {
-        held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
-    }
+    endless::grow()
 }
 
 fn sleep(_: &Request) -> Result<Response, Failure> {
@@ -97,21 +95,21 @@ fn add_note_then_trap(_: &Request) -> Result<Response, Failure> {
     panic!("in the middle of a transaction");
 }
 
-/// Calls another service, or whatever host name the path gives.
+/// Calls another service, or any host name from the path.
 fn call(request: &Request) -> Result<Response, Failure> {
     let service = request.param("service").unwrap_or_default().to_string();
     let (status, body) = peer::call(&service, Method::Get, "/unruly/internal/secret", None)?;
     Ok(Response::ok(&json!({ "status": status, "body": body })))
 }
 
-/// Calls itself, and tells how far that went.
+/// Calls its own service recursively. Returns the depth that it reached.
 fn ring(_: &Request) -> Result<Response, Failure> {
     let below = peer::call("unruly", Method::Get, "/unruly/internal/ring", None);
     let depth = below.map_or(0, |(_, body)| body["data"].as_i64().unwrap_or_default());
     Ok(Response::ok(&(depth + 1)))
 }
 
-/// How many requests this instance has had.
+/// Number of requests that this instance has handled.
 fn count(_: &Request) -> Result<Response, Failure> {
     static REQUESTS: AtomicU32 = AtomicU32::new(0);
     Ok(Response::ok(&(REQUESTS.fetch_add(1, Ordering::Relaxed) + 1)))

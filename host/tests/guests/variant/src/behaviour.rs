@@ -1,13 +1,13 @@
-//! What variants do wrong while they serve.
+//! How variants misbehave while they serve.
 
 use std::time::Duration;
 
 use kit::storage::{self, Error};
 use kit::{Failure, Request, Response};
 
-use crate::{chance, count, is};
+use crate::{chance, count, endless, is};
 
-/// The health answer.
+/// The health response.
 pub(crate) fn health(_: &Request) -> Result<Response, Failure> {
     if is("health-500") {
         return Err(Failure::internal("health-500"));
@@ -25,7 +25,7 @@ pub(crate) fn health(_: &Request) -> Result<Response, Failure> {
     Ok(Response::ok(&"healthy"))
 }
 
-/// What goes wrong in every request.
+/// Misbehaviour in every request.
 pub(crate) fn misbehave() -> Result<(), Failure> {
     if is("fails-some") && chance() % 10 < 3 {
         return Err(Failure::internal("fails-some"));
@@ -38,24 +38,21 @@ pub(crate) fn misbehave() -> Result<(), Failure> {
         std::thread::sleep(Duration::from_millis(40));
     }
     if is("leaks") {
-        let mut held = Vec::new();
-        loop {
-            held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
-        }
+        endless::grow();
     }
-    while is("loops") {
-        std::hint::spin_loop();
+    if is("loops") {
+        endless::spin();
     }
     Ok(())
 }
 
-/// What goes wrong in requests that write.
+/// Misbehaviour in requests that write.
 pub(crate) fn misbehave_writing() -> Result<(), Failure> {
     if is("fails-post") {
         return Err(Failure::internal("fails-post"));
     }
     if is("collides") {
-        // A lock that does not wait: two of these at one time, and one fails.
+        // A lock without waiting: if two requests overlap, one fails.
         match storage::execute("INSERT INTO flags (name) VALUES ('held')", &[]) {
             Err(Error::Constraint(_)) => return Err(Failure::internal("collides")),
             other => other?,

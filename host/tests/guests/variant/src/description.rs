@@ -1,4 +1,4 @@
-//! What variants say of themselves.
+//! The descriptions of variants.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use kit::bindings::exports::comptoir::platform::service::{
     Access, Description, Method, Migration, Probe, Route, SchemaRange,
 };
 
-use crate::{SERVICE, is};
+use crate::{SERVICE, endless, is};
 
 pub(crate) fn describe() -> Description {
     assert!(!is("describe-traps"), "describe-traps");
@@ -14,39 +14,41 @@ pub(crate) fn describe() -> Description {
     if is("hangs-later") && it_is_later() {
         std::thread::sleep(Duration::from_secs(3600));
     }
-    while is("describe-loops") {
-        std::hint::spin_loop();
+    if is("describe-loops") {
+        endless::spin();
     }
-    let mut said = SERVICE.describe();
-    said.health = Some("/health".to_owned());
-    said.routes.retain(|route| route.path != "/health");
+    let mut description = SERVICE.describe();
+    description.health = Some("/health".to_owned());
+    description.routes.retain(|route| route.path != "/health");
     if is("outside") {
-        said.routes.push(public("/elsewhere"));
+        description.routes.push(public("/elsewhere"));
     }
     if is("secret") {
-        said.routes.push(public("/variant/secret"));
+        description.routes.push(public("/variant/secret"));
     }
     if is("more") {
-        said.routes.push(public("/variant/items/more"));
+        description.routes.push(public("/variant/items/more"));
     }
     if is("long-version") {
-        said.version = "1".repeat(101);
+        description.version = "1".repeat(101);
     }
     if is("red-version") {
-        said.version = "\u{1b}[31m1.0".to_owned();
+        description.version = "\u{1b}[31m1.0".to_owned();
     }
     if is("long-route") {
-        said.routes.push(public(&format!("/variant/items/{}", "x".repeat(500))));
+        description.routes.push(public(&format!("/variant/items/{}", "x".repeat(500))));
     }
     if is("deep-route") {
-        said.routes.push(public(&format!("/variant/items{}", "/{x}".repeat(31))));
+        description.routes.push(public(&format!("/variant/items{}", "/{x}".repeat(31))));
     }
     if is("many-routes") {
-        said.routes.extend((0..980).map(|number| public(&format!("/variant/items/{}/{number}", "x".repeat(480)))));
+        description
+            .routes
+            .extend((0..980).map(|number| public(&format!("/variant/items/{}/{number}", "x".repeat(480)))));
     }
     if is("long-probe") {
         let path = format!("/variant/items?{}", "x".repeat(8 << 10));
-        said.probes.push(Probe { method: Method::Get, path, caller: None, body: None });
+        description.probes.push(Probe { method: Method::Get, path, caller: None, body: None });
     }
     let second = [
         ("destructive", "DROP TABLE flags;"),
@@ -54,27 +56,27 @@ pub(crate) fn describe() -> Description {
         ("additive", "CREATE TABLE labels (id INTEGER PRIMARY KEY) STRICT;"),
     ];
     if let Some((_, sql)) = second.into_iter().find(|(word, _)| is(word)) {
-        said.migrations.push(Migration { version: 2, sql: sql.to_owned() });
-        said.schema.maximum = 2;
+        description.migrations.push(Migration { version: 2, sql: sql.to_owned() });
+        description.schema.maximum = 2;
     }
     if is("newer") {
-        said.schema = SchemaRange { minimum: 5, maximum: 5 };
+        description.schema = SchemaRange { minimum: 5, maximum: 5 };
     }
-    said.documentation = documentation();
+    description.documentation = documentation();
     if is("probe") {
         let body = r#"{"name":"probe"}"#.to_owned();
         let path = "/variant/items".to_owned();
-        said.probes.push(Probe { method: Method::Post, path, caller: None, body: Some(body) });
+        description.probes.push(Probe { method: Method::Post, path, caller: None, body: Some(body) });
     }
-    said
+    description
 }
 
-/// Whether the year 2100 has begun.
+/// Whether the current year is 2100 or later.
 fn it_is_later() -> bool {
     SystemTime::now() > SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800)
 }
 
-/// What the words say of `GET /variant/items`, well or badly.
+/// The variant's documentation of `GET /variant/items`, valid or invalid.
 fn documentation() -> Option<String> {
     let texts = [
         ("doc-text", "a diary"),

@@ -1,8 +1,10 @@
-//! Many components in one: what it does is chosen by the words of a marker in its data, which a test replaces in the built
-//! file. So a test has as many revisions as it wants, good and bad, with digests of their own, from one compilation.
+//! Many components from one build. A test replaces a marker in the built file, and the words of the marker select the behaviour.
+//! So tests get any number of good and bad revisions, each with its own digest, from one compilation.
 
 mod behaviour;
 mod description;
+#[path = "../../endless.rs"]
+mod endless;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
@@ -10,18 +12,18 @@ use std::time::Duration;
 use kit::{Access, Failure, Request, Response, Route, Service, storage};
 use serde_json::json;
 
-/// Replaced by tests with as many bytes: a name that nothing reads, or words that do.
+/// Tests replace the text after `=` with other words of the same length. A word that the code does not know only changes the digest.
 static MARKER: [u8; 64] = *b"VARIANT=good                                                    ";
 
-/// Whether the marker has a word.
+/// Whether the marker contains a word.
 fn is(word: &str) -> bool {
-    // Opaque to the optimiser, which would otherwise read it while compiling.
+    // Without black_box, the compiler would evaluate the marker at compile time.
     let marker = std::hint::black_box(&MARKER);
     let words = marker[8..].split(|byte| *byte == b' ');
     words.into_iter().any(|each| each == word.as_bytes())
 }
 
-/// Health is a route like any other here, so that a variant can answer it wrongly.
+/// Here health is an ordinary route, so that a variant can respond wrongly.
 static SERVICE: Service = Service {
     name: "variant-service",
     version: env!("CARGO_PKG_VERSION"),
@@ -29,7 +31,7 @@ static SERVICE: Service = Service {
     migrations: &["CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
          CREATE TABLE flags (name TEXT PRIMARY KEY) STRICT;"],
     schema: 1..=1,
-    database: Some(storage::answers),
+    database: Some(storage::ping),
     probes: &[],
     documentation: None,
     routes: &[
@@ -54,7 +56,7 @@ fn add_item(request: &Request) -> Result<Response, Failure> {
     Ok(Response::created(&"added"))
 }
 
-/// Is answered when there is an item of the name `wake`.
+/// Responds as soon as there is an item with the name `wake`.
 fn wait(_: &Request) -> Result<Response, Failure> {
     while count("wake")? == 0 {
         std::thread::sleep(Duration::from_millis(5));

@@ -1,7 +1,7 @@
-//! Attacks through the answer.
+//! Attacks through the response.
 
 use crate::bindings::wasi::http::types::{ErrorCode, Fields, OutgoingResponse, ResponseOutparam};
-use crate::{abuse, answer, send};
+use crate::{answer, endless, response, send};
 
 pub(crate) fn none(out: ResponseOutparam) {
     drop(out);
@@ -12,37 +12,31 @@ pub(crate) fn error(out: ResponseOutparam) {
 }
 
 pub(crate) fn endless(out: ResponseOutparam) {
-    let response = OutgoingResponse::new(Fields::new());
-    let body = response.body().expect("the body is taken once");
-    ResponseOutparam::set(out, Ok(response));
+    let body = response::begin(out, OutgoingResponse::new(Fields::new()));
     let stream = body.write().expect("the stream is taken once");
     while stream.blocking_write_and_flush(&[b'x'; 4096]).is_ok() {}
 }
 
 pub(crate) fn unfinished(out: ResponseOutparam) {
-    let response = OutgoingResponse::new(Fields::new());
-    let body = response.body().expect("the body is taken once");
-    ResponseOutparam::set(out, Ok(response));
+    let body = response::begin(out, OutgoingResponse::new(Fields::new()));
     let stream = body.write().expect("the stream is taken once");
-    stream.blocking_write_and_flush(b"half of it").expect("the host takes the body");
+    stream.blocking_write_and_flush(b"half of it").expect("the host accepts the body");
 }
 
 pub(crate) fn empty_writes(out: ResponseOutparam) {
-    let response = OutgoingResponse::new(Fields::new());
-    let body = response.body().expect("the body is taken once");
-    ResponseOutparam::set(out, Ok(response));
+    let body = response::begin(out, OutgoingResponse::new(Fields::new()));
     let stream = body.write().expect("the stream is taken once");
     while stream.check_write().and_then(|_| stream.write(&[])).is_ok() {}
 }
 
 pub(crate) fn spin_after(out: ResponseOutparam) {
     answer(out, 200, "answered");
-    abuse::spin();
+    endless::spin();
 }
 
 pub(crate) fn trap_after(out: ResponseOutparam) {
     answer(out, 200, "answered");
-    panic!("after the answer");
+    panic!("trap after the response");
 }
 
 pub(crate) fn many_headers(out: ResponseOutparam) {
@@ -59,18 +53,17 @@ pub(crate) fn large_header(out: ResponseOutparam) {
     send(out, OutgoingResponse::new(headers), b"");
 }
 
-/// Names and values that would end a header and begin another.
+/// Names and values that would end a header and start another one.
 pub(crate) fn header_text(out: ResponseOutparam) {
     let headers = Fields::new();
     let values: [&[u8]; 4] = [b"a\r\nx-forged: b", b"a\nx-forged: b", b"a\0b", b"a\rb"];
     let values = values.into_iter().filter(|value| headers.append("x-value", value).is_ok()).count();
     let names = ["x-a\r\nx-forged", "x forged", "", "x:forged", "x-\u{e9}"];
     let names = names.into_iter().filter(|name| headers.append(name, b"b").is_ok()).count();
-    let reasons = format!("{values} values and {names} names were taken");
-    answer(out, 200, &reasons);
+    answer(out, 200, &format!("{values} values and {names} names were taken"));
 }
 
-/// Headers that belong to the connection or to the host.
+/// Headers that only the connection or the host may set.
 pub(crate) fn forbidden_headers(out: ResponseOutparam) {
     let headers = Fields::new();
     for (name, value) in [
@@ -87,7 +80,7 @@ pub(crate) fn forbidden_headers(out: ResponseOutparam) {
     send(out, OutgoingResponse::new(headers), b"answered");
 }
 
-/// Statuses that are none, and one that would leave the client waiting.
+/// Invalid statuses, and 101, after which a client would wait for ever.
 pub(crate) fn status(out: ResponseOutparam) {
     let response = OutgoingResponse::new(Fields::new());
     let taken: Vec<u16> =
@@ -108,9 +101,7 @@ pub(crate) fn length_too_short(out: ResponseOutparam) {
 fn with_length(out: ResponseOutparam, length: &str) {
     let headers = Fields::new();
     headers.append("content-length", length.as_bytes()).expect("a content length");
-    let response = OutgoingResponse::new(headers);
-    let body = response.body().expect("the body is taken once");
-    ResponseOutparam::set(out, Ok(response));
+    let body = response::begin(out, OutgoingResponse::new(headers));
     let stream = body.write().expect("the stream is taken once");
     let _ = stream.blocking_write_and_flush(b"ten bytes.");
     drop(stream);

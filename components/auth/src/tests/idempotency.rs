@@ -1,11 +1,11 @@
-//! POST /auth/register with an Idempotency-Key: one account, however often it is asked for.
+//! POST /auth/register with an Idempotency-Key: retries create one account.
 
 use super::*;
-use crate::stand_in::{User, evaluated, hasher_is_busy, meanwhile, set_back_ms, wait_ms};
+use crate::test_host::{User, hasher_is_busy, meanwhile, password_checks, set_back_ms, wait_ms};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-fn with_key(key: impl AsRef<[u8]>, body: JsonValue) -> Answer {
+fn with_key(key: impl AsRef<[u8]>, body: JsonValue) -> TestResponse {
     post("/auth/register", body).with_header("idempotency-key", key).send()
 }
 
@@ -13,12 +13,12 @@ fn bob(password: &str) -> JsonValue {
     json!({ "username": "bob", "password": password, "email": "bob@example.com" })
 }
 
-fn is_replayed(answer: &Answer) -> bool {
+fn is_replayed(answer: &TestResponse) -> bool {
     answer.headers.iter().any(|(name, value)| *name == "idempotency-replayed" && value == "true")
 }
 
 #[test]
-fn the_same_registration_with_the_same_key_is_made_once_and_answered_alike() {
+fn a_retry_gets_the_first_response_and_creates_nothing() {
     let database = install(&SERVICE);
     let first = with_key("\"k 1\"", bob(PASSWORD));
     assert_eq!((first.status, is_replayed(&first)), (201, false));
@@ -29,7 +29,7 @@ fn the_same_registration_with_the_same_key_is_made_once_and_answered_alike() {
 }
 
 #[test]
-fn a_key_that_stands_for_another_registration_is_refused_whatever_differs() {
+fn a_key_of_another_registration_is_refused() {
     let database = install(&SERVICE);
     assert_eq!(with_key("k", bob(PASSWORD)).status, 201);
     for body in [
@@ -45,7 +45,7 @@ fn a_key_that_stands_for_another_registration_is_refused_whatever_differs() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused() {
+fn a_malformed_key_is_refused() {
     let database = install(&SERVICE);
     for bad in ["", "\"\"", "two words", "\u{e9}", &"x".repeat(256)] {
         assert_eq!(with_key(bad, bob(PASSWORD)).outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "{bad:?}");
@@ -54,13 +54,13 @@ fn a_key_that_is_none_is_refused() {
     for (one, other) in [("k", "k"), ("k", "l"), ("k", ""), ("", "k")] {
         let two = post("/auth/register", bob(PASSWORD)).with_header("idempotency-key", one);
         let answer = two.with_header("idempotency-key", other).send();
-        assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two fields: {one:?} and {other:?}");
+        assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two header fields: {one:?} and {other:?}");
     }
     assert_eq!(count(&database, "logins"), 1);
 }
 
 #[test]
-fn a_key_from_before_the_clock_was_set_back_is_remembered_no_longer_than_a_day_more() {
+fn a_key_from_the_future_is_kept_for_one_day() {
     install(&SERVICE);
     assert_eq!(with_key("k", bob(PASSWORD)).status, 201);
     set_back_ms(DAY_MS - 1);
@@ -70,7 +70,7 @@ fn a_key_from_before_the_clock_was_set_back_is_remembered_no_longer_than_a_day_m
 }
 
 #[test]
-fn while_the_first_is_worked_on_the_same_key_waits_and_another_one_finds_the_name_taken() {
+fn concurrent_requests_are_told_apart_by_their_keys() {
     install(&SERVICE);
     meanwhile(|| {
         let early = with_key("k", bob(PASSWORD));
@@ -84,13 +84,13 @@ fn while_the_first_is_worked_on_the_same_key_waits_and_another_one_finds_the_nam
 }
 
 #[test]
-fn one_that_broke_off_before_or_after_the_profile_was_made_ends_whole_with_its_key() {
-    for (trouble, now_ms) in [(User::IsAway, 1_700_000_000_000_i64), (User::LosesItsAnswer, 1_700_000_060_000)] {
+fn a_retry_completes_a_registration_that_failed_halfway() {
+    for (trouble, now_ms) in [(User::IsAway, 1_700_000_000_000_i64), (User::LosesItsResponse, 1_700_000_060_000)] {
         let database = install(&SERVICE);
         peer::forget_user();
         peer::next(trouble);
         assert_eq!(with_key("k", bob(PASSWORD)).status, 503, "{trouble:?}");
-        // As if the host had ended before it could release the claim.
+        // Simulate a host that crashed before it could release the claim.
         database.execute("UPDATE logins SET claimed_at = $1 WHERE state = 'pending'", [now_ms]).unwrap();
         assert_eq!(with_key("k", bob(PASSWORD)).outcome(), (409, "IDEMPOTENCY_KEY_IN_USE"), "{trouble:?}");
         wait_ms(60_000);
@@ -103,9 +103,9 @@ fn one_that_broke_off_before_or_after_the_profile_was_made_ends_whole_with_its_k
 }
 
 #[test]
-fn one_that_was_refused_may_be_tried_again_with_its_key() {
+fn the_key_of_a_refused_registration_can_be_used_again() {
     let database = install(&SERVICE);
-    peer::ask_user(Method::Post, "/users", Some(&json!({ "username": "bob" })));
+    peer::call_user(Method::Post, "/users", Some(&json!({ "username": "bob" })));
     assert_eq!(with_key("k", bob(PASSWORD)).outcome(), (400, "CREATION_FAILED"));
     assert_eq!(with_key("l", bob("short")).outcome(), (400, "CREATION_FAILED"));
     hasher_is_busy(true);
@@ -116,9 +116,9 @@ fn one_that_was_refused_may_be_tried_again_with_its_key() {
 }
 
 #[test]
-fn a_claim_that_was_taken_over_with_another_key_is_not_the_first_keys_any_more() {
+fn taking_over_a_claim_replaces_its_key() {
     install(&SERVICE);
-    peer::next(User::LosesItsAnswer);
+    peer::next(User::LosesItsResponse);
     assert_eq!(with_key("k", bob(PASSWORD)).status, 503);
     assert_eq!(with_key("l", bob("another good one")).status, 201);
     assert_eq!(with_key("k", bob(PASSWORD)).outcome(), (400, "CREATION_FAILED"));
@@ -126,22 +126,22 @@ fn a_claim_that_was_taken_over_with_another_key_is_not_the_first_keys_any_more()
 }
 
 #[test]
-fn a_password_is_not_guessed_by_a_key_more_often_than_by_logging_in() {
+fn wrong_passwords_in_retries_count_as_login_attempts() {
     install(&SERVICE);
     assert_eq!(with_key("k", bob(PASSWORD)).status, 201);
-    let before = evaluated();
+    let before = password_checks();
     for guess in 0..15 {
         let expected = if guess < 10 { (422, "IDEMPOTENCY_KEY_REUSED") } else { (429, "TOO_MANY_ATTEMPTS") };
         assert_eq!(with_key("k", bob(&format!("guess number {guess}"))).outcome(), expected, "{guess}");
     }
-    assert_eq!(evaluated() - before, 10);
+    assert_eq!(password_checks() - before, 10);
     assert_eq!(log_in("bob", PASSWORD).outcome(), (429, "TOO_MANY_ATTEMPTS"));
     wait_ms(60_000);
     assert!(is_replayed(&with_key("k", bob(PASSWORD))));
 }
 
 #[test]
-fn nothing_that_is_kept_for_a_key_depends_on_the_password() {
+fn nothing_stored_for_a_key_depends_on_the_password() {
     let kept = |password: &str| {
         let database = install(&SERVICE);
         peer::forget_user();
@@ -153,14 +153,14 @@ fn nothing_that_is_kept_for_a_key_depends_on_the_password() {
 }
 
 #[test]
-fn an_answer_is_forgotten_after_a_day_and_with_its_login() {
+fn a_response_is_deleted_after_a_day_and_with_its_login() {
     let database = install(&SERVICE);
     assert_eq!(with_key("k", bob(PASSWORD)).status, 201);
     wait_ms(DAY_MS);
     assert_eq!(
         with_key("k", bob(PASSWORD)).outcome(),
         (400, "CREATION_FAILED"),
-        "the name is taken, by whom is not known"
+        "the expired key no longer identifies the registration"
     );
     assert_eq!(with_key("k", json!({ "username": "eve", "password": PASSWORD })).status, 201);
     assert_eq!(count(&database, "answers"), 1);

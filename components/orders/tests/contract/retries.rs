@@ -1,21 +1,21 @@
-//! The same request again, a list in parts, and a change of what somebody else has changed.
+//! Retries with an Idempotency-Key, pages of orders, and changes with If-Match.
 
-use kit::native::{Answer, get, post, put};
+use kit::native::{TestResponse, get, post, put};
 use serde_json::json;
 
 use super::{one, order, start, stocks};
 
-fn with_key(user: &str, key: impl AsRef<[u8]>, product: i64, quantity: i64) -> Answer {
+fn with_key(user: &str, key: impl AsRef<[u8]>, product: i64, quantity: i64) -> TestResponse {
     let items = json!({ "items": one(product, quantity) });
     post("/orders", items).by(user, "user").with_header("idempotency-key", key).send()
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+fn header<'a>(answer: &'a TestResponse, name: &str) -> Option<&'a str> {
     answer.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
 }
 
 #[test]
-fn the_same_order_with_the_same_key_is_placed_once_and_answered_alike() {
+fn a_retry_gets_the_first_response_and_orders_nothing() {
     start();
     let first = with_key("ada", "\"k-1\"", 1, 2);
     assert_eq!((first.status, header(&first, "idempotency-replayed")), (201, None));
@@ -41,20 +41,20 @@ fn a_key_belongs_to_one_user_and_one_order() {
         let two =
             post("/orders", json!({ "items": one(1, 1) })).by("ada", "user").with_header("idempotency-key", "k-2");
         let answer = two.with_header("idempotency-key", other).send();
-        assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two fields, the second {other:?}");
+        assert_eq!(answer.outcome(), (400, "INVALID_IDEMPOTENCY_KEY"), "two header fields, the second is {other:?}");
     }
     assert_eq!(stocks(), [5, 15, 20, 12, 18]);
 }
 
 #[test]
-fn an_order_that_was_refused_may_be_tried_again_with_its_key() {
+fn the_key_of_a_refused_order_can_be_used_again() {
     start();
     assert_eq!(with_key("ada", "k-1", 1, 11).outcome(), (400, "ORDER_CREATION_FAILED"));
     assert_eq!(with_key("ada", "k-1", 1, 10).status, 201);
 }
 
 #[test]
-fn an_answer_is_forgotten_after_a_day_and_with_its_buyer() {
+fn a_response_is_deleted_after_a_day_and_with_its_buyer() {
     let database = start();
     with_key("ada", "k-1", 1, 1);
     database.execute("UPDATE answers SET given_at = given_at - 86400", []).unwrap();
@@ -64,7 +64,7 @@ fn an_answer_is_forgotten_after_a_day_and_with_its_buyer() {
 }
 
 #[test]
-fn a_keyed_order_deletes_a_few_of_very_many_expired_answers() {
+fn an_order_with_a_key_deletes_some_expired_responses() {
     let database = start();
     let expired = "INSERT INTO answers (user_id, key, cart, answer, given_at)
                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
@@ -80,7 +80,7 @@ fn a_keyed_order_deletes_a_few_of_very_many_expired_answers() {
 }
 
 #[test]
-fn a_list_in_parts_has_every_order_once_in_the_order_of_the_whole() {
+fn pages_contain_every_order_once_and_in_sequence() {
     let database = start();
     database.execute("UPDATE products SET stock = 1000", []).unwrap();
     for _ in 0..25 {
@@ -88,30 +88,30 @@ fn a_list_in_parts_has_every_order_once_in_the_order_of_the_whole() {
         order("bob", one(2, 1));
     }
     let whole = get("/orders").by("ada", "user").send();
-    let mut parts = Vec::new();
+    let mut pages = Vec::new();
     let mut path = "/orders?limit=10".to_owned();
     loop {
-        let part = get(&path).by("ada", "user").send();
-        parts.extend(part.body["data"].as_array().unwrap().clone());
-        // What is placed meanwhile stands before all of it.
+        let page = get(&path).by("ada", "user").send();
+        pages.extend(page.body["data"].as_array().unwrap().clone());
+        // A new order comes before all pages.
         order("ada", one(1, 1));
-        let Some(link) = header(&part, "link") else { break };
+        let Some(link) = header(&page, "link") else { break };
         assert!(link.ends_with("; rel=\"next\""), "{link}");
         path = link[1..link.find('>').unwrap()].to_owned();
     }
-    assert_eq!(parts.len(), 25);
-    assert_eq!(&parts, whole.body["data"].as_array().unwrap());
+    assert_eq!(pages.len(), 25);
+    assert_eq!(&pages, whole.body["data"].as_array().unwrap());
 }
 
 #[test]
-fn a_part_that_is_not_there_is_refused() {
+fn an_invalid_page_is_refused() {
     start();
     order("ada", one(1, 1));
     order("bob", one(1, 1));
     order("bob", one(1, 1));
     let cursor_of = |path: &str| {
-        let part = get(path).by("bob", "user").send();
-        let link = header(&part, "link").unwrap().to_owned();
+        let page = get(path).by("bob", "user").send();
+        let link = header(&page, "link").unwrap().to_owned();
         link.split("after=").nth(1).unwrap().split('>').next().unwrap().to_owned()
     };
     let (bobs, products) = (cursor_of("/orders?limit=1"), cursor_of("/products?limit=1"));
@@ -139,7 +139,7 @@ fn a_part_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn a_change_of_what_was_changed_meanwhile_is_refused() {
+fn a_change_with_an_old_entity_tag_is_refused() {
     start();
     order("ada", one(1, 1));
     let seen = get("/orders/1").by("ada", "user").send();

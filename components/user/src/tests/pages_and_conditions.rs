@@ -1,17 +1,17 @@
-//! A list in parts, and a change of what somebody else has changed.
+//! Pages of users, and changes with If-Match.
 
 use super::*;
 
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+fn header<'a>(answer: &'a TestResponse, name: &str) -> &'a str {
     answer.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default()
 }
 
-fn change(path: &str, tag: &str, phone: &str) -> Answer {
+fn change(path: &str, tag: &str, phone: &str) -> TestResponse {
     as_admin(put(path, json!({ "phone": phone })).with_header("if-match", tag))
 }
 
 #[test]
-fn a_change_of_what_was_changed_meanwhile_is_refused() {
+fn a_change_with_an_old_entity_tag_is_refused() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
     let seen = header(&get(&path).by("bob", "user").send(), "etag").to_owned();
@@ -27,22 +27,22 @@ fn a_change_of_what_was_changed_meanwhile_is_refused() {
 }
 
 #[test]
-fn a_user_that_was_changed_meanwhile_is_not_deleted() {
+fn a_deletion_with_an_old_entity_tag_is_refused() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
-    others_answer();
+    peers_respond();
     let seen = header(&as_admin(get(&path)), "etag").to_owned();
     assert_eq!(change(&path, &seen, "1").status, 200);
     let late = as_admin(delete(&path).with_header("if-match", &seen));
     assert_eq!(late.outcome(), (412, "PRECONDITION_FAILED"));
     let now = header(&as_admin(get(&path)), "etag").to_owned();
-    // Two fields are one list.
+    // Two header fields form one list.
     let listed = delete(&path).with_header("if-match", "\"x\"").with_header("if-match", now);
     assert_eq!(as_admin(listed).status, 200);
 }
 
 #[test]
-fn a_tag_is_strong_the_same_wherever_the_profile_is_read_and_no_other_profiles() {
+fn an_entity_tag_is_strong_and_identifies_one_profile() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
     let tag = header(&as_admin(get(&path)), "etag").to_owned();
@@ -52,7 +52,7 @@ fn a_tag_is_strong_the_same_wherever_the_profile_is_read_and_no_other_profiles()
 }
 
 #[test]
-fn what_is_not_there_or_not_the_callers_is_refused_before_the_condition() {
+fn access_is_checked_before_the_condition() {
     install(&SERVICE);
     let other = put("/users/1", json!({ "phone": "1" })).by("bob", "user").with_header("if-match", "\"x\"").send();
     assert_eq!(other.outcome(), (403, "FORBIDDEN"));
@@ -62,7 +62,7 @@ fn what_is_not_there_or_not_the_callers_is_refused_before_the_condition() {
 }
 
 #[test]
-fn a_session_that_ended_while_its_request_waited_changes_nothing() {
+fn a_session_that_ended_meanwhile_changes_nothing() {
     install(&SERVICE);
     let path = format!("/users/{}", make("bob"));
     let late = put(&path, json!({ "phone": "1" })).by("bob", "user").whose_session_ended().send();
@@ -71,21 +71,21 @@ fn a_session_that_ended_while_its_request_waited_changes_nothing() {
 }
 
 #[test]
-fn a_list_in_parts_has_every_user_once_while_others_come_and_go() {
+fn pages_contain_every_user_once_despite_changes() {
     install(&SERVICE);
-    others_answer();
+    peers_respond();
     for number in 2..=25 {
         make(&format!("user {number}"));
     }
     let (mut ids, mut path) = (Vec::new(), "/users?limit=10".to_owned());
     loop {
-        let part = as_admin(get(&path));
-        let users = part.body["data"].as_array().unwrap().clone();
-        assert_eq!(part.body["count"], users.len());
+        let page = as_admin(get(&path));
+        let users = page.body["data"].as_array().unwrap().clone();
+        assert_eq!(page.body["count"], users.len());
         ids.extend(users.iter().map(|user| user["id"].as_i64().unwrap()));
-        let Some((_, rest)) = header(&part, "link").split_once('<') else { break };
+        let Some((_, rest)) = header(&page, "link").split_once('<') else { break };
         path = rest.split('>').next().unwrap().to_owned();
-        // The one after which the next part begins.
+        // Delete the item that the cursor names.
         assert_eq!(as_admin(delete(&format!("/users/{}", ids[ids.len() - 1]))).status, 200);
         make(&format!("later than {}", ids.len()));
     }
@@ -93,7 +93,7 @@ fn a_list_in_parts_has_every_user_once_while_others_come_and_go() {
 }
 
 #[test]
-fn a_part_that_is_none_is_refused_and_without_one_the_list_is_whole() {
+fn an_invalid_page_is_refused() {
     install(&SERVICE);
     make("bob");
     for query in ["limit=0", "limit=-1", "limit=1e9", "limit=", "after=x", "limit=1&after=-1"] {
@@ -114,7 +114,7 @@ fn a_part_that_is_none_is_refused_and_without_one_the_list_is_whole() {
 }
 
 #[test]
-fn a_list_of_more_than_a_thousand_users_is_given_in_pages_with_their_total() {
+fn a_list_of_2001_users_has_three_pages_and_a_total() {
     let database = install(&SERVICE);
     let profiles = "INSERT INTO profiles (username, name_key, date_creation, date_update)
                     WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 2001)
@@ -135,7 +135,7 @@ fn a_list_of_more_than_a_thousand_users_is_given_in_pages_with_their_total() {
 }
 
 #[test]
-fn a_page_of_very_long_profiles_ends_after_eight_mebibytes() {
+fn a_page_of_long_profiles_ends_after_8_mib() {
     let database = install(&SERVICE);
     let profiles = "INSERT INTO profiles
                         (username, name_key, first_name, last_name, phone, address, date_creation, date_update)

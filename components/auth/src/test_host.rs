@@ -1,7 +1,7 @@
-//! The host and user, as a test sees them.
+//! Test doubles of the host's interfaces, and a connection to the real service user.
 //!
-//! Time stands still until a test moves it, forwards or back. Passwords are hashed to themselves. User is the real one, on a thread and a
-//! database of its own.
+//! The clock stands still until a test moves it forward or back. The hash of a password is the password. User runs on its own
+//! thread with its own database.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -15,14 +15,14 @@ thread_local! {
     static DRAWN: Cell<u64> = const { Cell::new(0) };
     static HASHER_IS_BUSY: Cell<bool> = const { Cell::new(false) };
     static MINIMUM_LENGTH: Cell<u32> = const { Cell::new(8) };
-    static EVALUATED: Cell<u32> = const { Cell::new(0) };
+    static PASSWORD_CHECKS: Cell<u32> = const { Cell::new(0) };
     static MEANWHILE: RefCell<Option<Step>> = const { RefCell::new(None) };
-    static TOLD: RefCell<Vec<(Event, String)>> = const { RefCell::new(Vec::new()) };
+    static AUDIT_EVENTS: RefCell<Vec<(Event, String)>> = const { RefCell::new(Vec::new()) };
     static REVOKED: RefCell<HashSet<String>> = RefCell::default();
     static TOKENS_ARE_UNAVAILABLE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Lets time pass.
+/// Moves the clock forward.
 pub(crate) fn wait_ms(ms: u64) {
     NOW_MS.set(NOW_MS.get() + ms);
 }
@@ -32,27 +32,27 @@ pub(crate) fn set_back_ms(ms: u64) {
     NOW_MS.set(NOW_MS.get() - ms);
 }
 
-/// Has the host refuse to hash anything, or not.
+/// Whether the host's password queue is full from now on.
 pub(crate) fn hasher_is_busy(busy: bool) {
     HASHER_IS_BUSY.set(busy);
 }
 
-/// Has the host issue and revoke nothing, or not.
+/// Whether the host refuses to issue and revoke tokens from now on.
 pub(crate) fn tokens_are_unavailable(unavailable: bool) {
     TOKENS_ARE_UNAVAILABLE.set(unavailable);
 }
 
-/// Has the operator want so many characters of a new password.
-pub(crate) fn ask_for(minimum_length: u32) {
+/// Sets the operator's minimum length of a new password.
+pub(crate) fn set_minimum_length(minimum_length: u32) {
     MINIMUM_LENGTH.set(minimum_length);
 }
 
-/// How many passwords were checked so far.
-pub(crate) fn evaluated() -> u32 {
-    EVALUATED.get()
+/// Number of passwords that the host checked so far.
+pub(crate) fn password_checks() -> u32 {
+    PASSWORD_CHECKS.get()
 }
 
-/// Has another request come in while the next password is hashed or checked, or the next token issued.
+/// Runs a step during the next password hash, password check or token issue, as a concurrent request would.
 pub(crate) fn meanwhile(step: impl FnOnce() + 'static) {
     MEANWHILE.set(Some(Box::new(step)));
 }
@@ -78,17 +78,17 @@ pub(crate) mod wall_clock {
     }
 }
 
-/// What the audit log was told since this was asked last.
-pub(crate) fn told() -> Vec<(Event, String)> {
-    TOLD.take()
+/// The audit events since the last call.
+pub(crate) fn audit_events() -> Vec<(Event, String)> {
+    AUDIT_EVENTS.take()
 }
 
 pub(crate) mod audit {
-    use super::TOLD;
+    use super::AUDIT_EVENTS;
     use crate::host::Event;
 
     pub(crate) fn tell(event: Event, subject: &str) {
-        TOLD.with_borrow_mut(|told| told.push((event, subject.to_owned())));
+        AUDIT_EVENTS.with_borrow_mut(|events| events.push((event, subject.to_owned())));
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) mod random {
 }
 
 pub(crate) mod passwords {
-    use super::{EVALUATED, HASHER_IS_BUSY, MINIMUM_LENGTH, run_meanwhile};
+    use super::{HASHER_IS_BUSY, MINIMUM_LENGTH, PASSWORD_CHECKS, run_meanwhile};
     use crate::host::{PasswordError, Verdict};
 
     pub(crate) fn minimum_length() -> u32 {
@@ -117,7 +117,7 @@ pub(crate) mod passwords {
         Ok(format!("new {password}"))
     }
 
-    /// Besides its own hashes, knows those that start with `old` as outdated, and the seeded one.
+    /// Matches its own hashes, the seeded one, and hashes that start with `old`, which it reports as outdated.
     pub(crate) fn verify(password: &str, hash: Option<&str>) -> Result<Verdict, PasswordError> {
         if HASHER_IS_BUSY.get() {
             return Err(PasswordError::Busy(3));
@@ -125,7 +125,7 @@ pub(crate) mod passwords {
         if password.len() > 4096 {
             return Err(PasswordError::TooLong);
         }
-        EVALUATED.set(EVALUATED.get() + 1);
+        PASSWORD_CHECKS.set(PASSWORD_CHECKS.get() + 1);
         run_meanwhile();
         let hash = hash.unwrap_or_default();
         let is_seeded = hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && password == "admin";
@@ -179,15 +179,16 @@ pub(crate) mod token_verifier {
     }
 }
 
-/// What user does with the next call.
+/// How user reacts to the next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum User {
+    /// It handles the call.
     Answers,
-    /// It is not there.
+    /// It cannot be reached.
     IsAway,
-    /// It does what it is asked, but the answer is lost.
-    LosesItsAnswer,
-    /// It does nothing and answers with this status.
+    /// It handles the call, but the response is lost.
+    LosesItsResponse,
+    /// It does nothing and responds with this status.
     Fails(u16),
 }
 
@@ -205,7 +206,7 @@ pub(crate) mod peer {
         static NEXT: Cell<User> = const { Cell::new(User::Answers) };
     }
 
-    /// Has user deal so with the next call.
+    /// Sets how user reacts to the next call.
     pub(crate) fn next(user: User) {
         NEXT.set(user);
     }
@@ -221,16 +222,16 @@ pub(crate) mod peer {
         match NEXT.replace(User::Answers) {
             User::IsAway => no_answer(),
             User::Fails(status) => Ok((status, JsonValue::Null)),
-            User::LosesItsAnswer => {
-                ask_user(method, path, body);
+            User::LosesItsResponse => {
+                call_user(method, path, body);
                 no_answer()
             }
             User::Answers => Ok(ask_user(method, path, body)),
         }
     }
 
-    /// Asks the user of this test, which lives as long as the test's thread.
-    pub(crate) fn ask_user(method: Method, path: &str, body: Option<&JsonValue>) -> (u16, JsonValue) {
+    /// Calls this test's service user, which lives as long as the test's thread.
+    pub(crate) fn call_user(method: Method, path: &str, body: Option<&JsonValue>) -> (u16, JsonValue) {
         let (answer, answered) = channel();
         let request = (method, path.to_owned(), body.cloned().unwrap_or_default(), answer);
         USER.with_borrow_mut(|user| {
@@ -244,14 +245,14 @@ pub(crate) mod peer {
         answered.recv().unwrap()
     }
 
-    /// Puts a new user in place of the one that this test had.
+    /// Replaces this test's service user with a new one.
     pub(crate) fn forget_user() {
         USER.set(None);
     }
 
-    /// Loses all profiles. No route of user deletes one without asking auth.
+    /// Deletes all profiles directly, because user's route would call auth.
     pub(crate) fn lose_profiles() {
-        ask_user(Method::Delete, "", None);
+        call_user(Method::Delete, "", None);
     }
 
     fn serve(inbox: &Receiver<Request>) {
