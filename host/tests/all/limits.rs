@@ -58,7 +58,7 @@ async fn a_trap_is_a_500_that_reveals_only_the_request_id() {
     let shop = Shop::with(unruly("")).await;
     let answer = shop.anon().get("/unruly/trap").await;
     answer.refuses(500, "INTERNAL_ERROR");
-    assert!(!answer.text.contains("as asked") && !answer.text.contains("about to trap"), "{}", answer.text);
+    assert!(!answer.text.contains("trap on request") && !answer.text.contains("about to trap"), "{}", answer.text);
     assert_eq!(answer.body["error"]["request_id"], answer.header("x-request-id"));
     let metrics = shop.operator().get("/metrics").await.text;
     assert!(

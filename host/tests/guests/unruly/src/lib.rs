@@ -54,7 +54,7 @@ fn spin(_: &Request) -> Result<Response, Failure> {
 
 fn trap(_: &Request) -> Result<Response, Failure> {
     eprintln!("about to trap");
-    panic!("as asked");
+    panic!("trap on request");
 }
 
 fn grow(_: &Request) -> Result<Response, Failure> {
