@@ -7,10 +7,10 @@ use serde::{Serialize, Serializer};
 pub struct Cents(pub i64);
 
 impl Cents {
-    /// The highest amount that can be stored: ten trillion, plus no cents.
+    /// The highest amount that can be stored: ten trillion.
     ///
-    /// Below it, an amount has at most 15 digits. A double represents every decimal number of 15 digits exactly enough to print
-    /// it again. So dividing the cents by 100 and printing the double gives exactly the amount.
+    /// Up to it, an amount has at most 15 digits. Any decimal number of 15 digits survives the conversion to a double and back.
+    /// So dividing the cents by 100 and printing the double gives exactly the amount.
     pub const LIMIT: Cents = Cents(1_000_000_000_000_000);
 
     /// The amount times a quantity. None if the result is higher than [`Cents::LIMIT`].
