@@ -226,7 +226,7 @@ pub(crate) mod peer {
                 call_user(method, path, body);
                 no_answer()
             }
-            User::Answers => Ok(ask_user(method, path, body)),
+            User::Answers => Ok(call_user(method, path, body)),
         }
     }
 
