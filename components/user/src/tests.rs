@@ -10,7 +10,7 @@ use crate::SERVICE;
 use crate::test_peers::{received_calls, set_response};
 
 fn as_admin(request: TestRequest) -> TestResponse {
-    call.by("admin", "admin").send()
+    request.by("admin", "admin").send()
 }
 
 /// Creates a profile without a login and returns its id.
