@@ -1,13 +1,12 @@
 //! Checks the documents: README's transcript works, its service compiles, and every `comptoir` command in them exists.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use comptoir::manifest::Manifest;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_comptoir");
+use testing::built::{component, host_folder, program};
+use testing::shop_process::{ShopProcess, data};
 
 /// Bash functions for the transcript. The recipe `upgrade` builds a component; here it deploys one that the test prepared.
 const PRELUDE: &str = r#"
@@ -20,12 +19,8 @@ just() {
 }
 "#;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(host_folder().join("..").join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The fenced blocks of a document in this language.
@@ -76,53 +71,14 @@ fn is_like(shown: &str, printed: &str) -> bool {
     shown.len() == printed.len() && shown.iter().zip(&printed).all(alike)
 }
 
-/// The shop on ports that the system picks. Dropping it kills it.
-struct Serving {
-    process: Child,
-    gateway: String,
-    admin: String,
-}
-
-impl Serving {
-    fn start(folder: &Path) -> Self {
-        let shipped = read("host/comptoir.toml").replace("\"../", &format!("\"{}/", root().display()));
-        let shipped: Vec<&str> = shipped.lines().filter(|line| !line.starts_with("listen = ")).collect();
-        std::fs::write(folder.join("comptoir.toml"), shipped.join("\n")).unwrap();
-        let mut process = Command::new(PROGRAM)
-            .args(["serve", "--log", "error", "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(["--manifest", "comptoir.toml", "--data", "data", "--cache"])
-            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut url = |of: &str| loop {
-            let line = lines.next().expect("the program says where it serves").unwrap();
-            if let Some(rest) = line.trim().strip_prefix(of) {
-                break rest.split_whitespace().next().unwrap().to_owned();
-            }
-        };
-        let (gateway, admin) = (url("gateway"), url("admin").replace("http://", ""));
-        Self { process, gateway, admin }
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-#[test]
-fn the_transcript_of_the_readme_is_what_a_newcomer_sees() {
+#[tokio::test]
+async fn the_transcript_of_the_readme_is_what_a_newcomer_sees() {
     let readme = read("README.md");
     let folder = tempfile::tempdir().unwrap();
-    let host = Serving::start(folder.path());
+    let mut process = ShopProcess::spawn(folder.path());
+    let host = process.serves().await.expect("the shop serves");
     // The next version of orders has the same code and an empty custom section named "v" (WebAssembly core specification, 5.5.3).
-    let mut next = std::fs::read(root().join("target/wasm32-wasip2/component/orders.wasm")).unwrap();
+    let mut next = std::fs::read(component("orders")).unwrap();
     next.extend([0, 2, 1, b'v']);
     std::fs::write(folder.path().join("orders.wasm"), next).unwrap();
 
@@ -136,9 +92,9 @@ fn the_transcript_of_the_readme_is_what_a_newcomer_sees() {
     let ran = Command::new("bash")
         .args(["-c", &script])
         .current_dir(folder.path())
-        .env("program", PROGRAM)
-        .env("COMPTOIR_ADMIN", &host.admin)
-        .env("COMPTOIR_DATA", "data")
+        .env("program", program())
+        .env("COMPTOIR_ADMIN", host.admin.trim_start_matches("http://"))
+        .env("COMPTOIR_DATA", data(folder.path()))
         .output()
         .expect("bash runs");
     let (printed, complaints) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
@@ -171,7 +127,7 @@ fn the_service_of_the_readme_is_one_that_the_tests_build() {
 
 /// The output of `--help` for a command.
 fn help(words: &[&str]) -> String {
-    let ran = Command::new(PROGRAM).args(words).arg("--help").output().expect("the program runs");
+    let ran = Command::new(program()).args(words).arg("--help").output().expect("the program runs");
     assert!(ran.status.success(), "there is no `comptoir {}`", words.join(" "));
     String::from_utf8(ran.stdout).unwrap()
 }
