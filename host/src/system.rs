@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hang_up })
     }
 
-    /// Waits for one of them.
+    /// Waits for the next of these signals.
     pub(crate) async fn any(&mut self) {
         let hang_up = async {
             match &mut self.hang_up {

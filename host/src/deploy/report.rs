@@ -136,7 +136,7 @@ pub enum DeployError {
 /// A step that is done.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepTaken {
-    /// Which step.
+    /// The step that was done.
     pub step: Step,
     /// How long it took, in microseconds.
     pub took_us: u64,
