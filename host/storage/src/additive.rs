@@ -36,14 +36,14 @@ const PARTS: &str = "
 
 /// A change that a data statement would make to rows.
 #[derive(Debug)]
-enum Touch {
+enum RowChange {
     Insert { table: String },
     Update { table: String, column: String },
     Delete { table: String },
 }
 
 /// The row changes of all statements compiled since the last reset.
-type Touches = Arc<Mutex<Vec<Touch>>>;
+type RowChanges = Arc<Mutex<Vec<RowChange>>>;
 
 /// Checks the pending migrations of a file.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn check(blueprint: &Blueprint, migrations: &[Migration]) -> Result<(
     let (version, parts) = read_parts(blueprint, until)?;
     check_on_copy(blueprint, migrations, version, until, |sandbox| {
         let copied = sandbox.policy.as_host(|| parts.iter().try_for_each(|sql| sandbox.raw.execute_batch(sql)));
-        copied.map_err(|error| storage(sandbox, &error))
+        copied.map_err(|error| storage_error(sandbox, &error))
     })
 }
 
@@ -91,11 +91,11 @@ fn check_on_copy(
         return Ok(());
     }
     let mut sandbox = blueprint.sandbox().map_err(MigrationError::from)?;
-    let touches = record(&mut sandbox).map_err(|error| storage(&sandbox, &error))?;
+    let row_changes = record_row_changes(&mut sandbox).map_err(|error| storage_error(sandbox, &error))?;
     sandbox.until(until, || {
         copy(&sandbox)?;
         let old = read_schema(&sandbox)?;
-        let mut check = Check { blueprint, sandbox: &sandbox, touches, now: old.clone(), old };
+        let mut check = Check { blueprint, sandbox: &sandbox, row_changes, now: old.clone(), old };
         new.try_for_each(|migration| check.migration(migration))
     })
 }
@@ -114,24 +114,24 @@ fn read_parts(blueprint: &Blueprint, until: Instant) -> Result<(u32, Vec<String>
 }
 
 /// Makes the authorizer record row changes, before it decides as usual.
-fn record(sandbox: &mut Connection) -> rusqlite::Result<Touches> {
-    let touches = Touches::default();
-    let (notes, policy) = (touches.clone(), sandbox.policy.clone());
+fn record_row_changes(sandbox: &mut Connection) -> rusqlite::Result<RowChanges> {
+    let row_changes = RowChanges::default();
+    let (notes, policy) = (row_changes.clone(), sandbox.policy.clone());
     sandbox.raw.authorizer(Some(move |context: AuthContext<'_>| {
-        if let Some(touch) = Touch::of(&context.action) {
-            notes.lock().unwrap_or_else(PoisonError::into_inner).push(touch);
+        if let Some(change) = RowChange::of(&context.action) {
+            notes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
         }
         policy.judge(&context)
     }))?;
-    Ok(touches)
+    Ok(row_changes)
 }
 
 fn read_schema(sandbox: &Connection) -> Result<Schema, NotAdditive> {
-    sandbox.policy.as_host(|| Schema::read(&sandbox.raw)).map_err(|error| storage(sandbox, &error))
+    sandbox.policy.as_host(|| Schema::read(&sandbox.raw)).map_err(|error| storage_error(sandbox, &error))
 }
 
 /// An error that no statement caused.
-fn storage(sandbox: &Connection, error: &rusqlite::Error) -> NotAdditive {
+fn storage_error(sandbox: &Connection, error: &rusqlite::Error) -> NotAdditive {
     let cause = match sandbox.translate(error) {
         cause @ (StorageError::TimedOut | StorageError::Unavailable(_)) => cause,
         cause => StorageError::Unavailable(format!("cannot copy the schema to check migrations: {cause}")),
@@ -143,7 +143,7 @@ fn storage(sandbox: &Connection, error: &rusqlite::Error) -> NotAdditive {
 struct Check<'c> {
     blueprint: &'c Blueprint,
     sandbox: &'c Connection,
-    touches: Touches,
+    row_changes: RowChanges,
     /// The schema that the old revision knows.
     old: Schema,
     /// The schema after the last statement.
@@ -152,18 +152,18 @@ struct Check<'c> {
 
 impl Check<'_> {
     fn migration(&mut self, migration: &Migration) -> Result<(), NotAdditive> {
-        self.take_touches();
+        self.reset_row_changes();
         let sandbox = self.sandbox;
         script::each_statement(sandbox, migration, |number, statement| {
             let text = script::text(statement);
             let found = if matches!(StatementKind::of(&text), StatementKind::Data) {
-                self.data(&text)
+                self.data_statement(&text)
             } else {
                 script::run_to_end(statement)
                     .map_err(|error| script::failed(sandbox, migration, number, &text, &error))?;
-                self.shape()?
+                self.schema_change()?
             };
-            self.take_touches();
+            self.reset_row_changes();
             found.map_or(Ok(()), |reason| {
                 let statement = script::beginning(&text);
                 Err(NotAdditive::Breaks { version: migration.version, statement, reason })
@@ -173,7 +173,7 @@ impl Check<'_> {
     }
 
     /// Why the old revision could not work after the last schema change.
-    fn shape(&mut self) -> Result<Option<String>, NotAdditive> {
+    fn schema_change(&mut self) -> Result<Option<String>, NotAdditive> {
         let next = read_schema(self.sandbox)?;
         let found =
             schema::compare(&self.old, &self.now, &next, |table, definition| self.default_passes(table, definition));
@@ -196,16 +196,16 @@ impl Check<'_> {
     }
 
     /// Why a data statement would change rows that the old revision knows.
-    fn data(&self, text: &str) -> Option<String> {
-        let touches = self.touches.lock().unwrap_or_else(PoisonError::into_inner);
-        touches.iter().find_map(|touch| match touch {
-            Touch::Delete { table } if self.old.knows(table) => {
+    fn data_statement(&self, text: &str) -> Option<String> {
+        let row_changes = self.row_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        row_changes.iter().find_map(|change| match change {
+            RowChange::Delete { table } if self.old.knows(table) => {
                 Some(format!("deletes rows of the table `{table}`, which the running revision may need"))
             }
-            Touch::Update { table, column } if self.old.knows(table) && !self.is_new(table, column) => {
+            RowChange::Update { table, column } if self.old.knows(table) && !self.is_new(table, column) => {
                 Some(format!("changes the column `{column}` in rows of `{table}`, which the running revision may read"))
             }
-            Touch::Insert { table } if self.old.knows(table) && has_word(text, "REPLACE") => {
+            RowChange::Insert { table } if self.old.knows(table) && has_word(text, "REPLACE") => {
                 Some(format!("may replace rows of the table `{table}`, which the running revision may need"))
             }
             _ => None,
@@ -216,12 +216,12 @@ impl Check<'_> {
         self.now.has_column(table, column) && !self.old.has_column(table, column)
     }
 
-    fn take_touches(&self) {
-        self.touches.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn reset_row_changes(&self) {
+        self.row_changes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-impl Touch {
+impl RowChange {
     fn of(action: &AuthAction<'_>) -> Option<Self> {
         match *action {
             AuthAction::Insert { table_name } => Some(Self::Insert { table: table_name.into() }),

@@ -138,7 +138,7 @@ impl DataFolder {
             Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
         }
         if permissions::is_shared_volume(&metadata) {
-            let changed = permissions::take_from_group(&resolved, CACHE).map_err(unusable)?;
+            let changed = permissions::remove_group_permissions(&resolved, CACHE).map_err(unusable)?;
             tracing::info!(
                 changed,
                 "the data folder {} is a volume shared with a group: removed the group's permissions from its files",

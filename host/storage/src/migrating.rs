@@ -64,7 +64,7 @@ impl Migrating {
     }
 
     /// Counts a write if it must wait for a migration.
-    pub(super) fn note_write(&self) {
+    pub(super) fn count_write(&self) {
         self.state.send_if_modified(|state| {
             if state.running > 0 {
                 state.first_write.get_or_insert_with(Instant::now);
@@ -80,7 +80,7 @@ impl Migrating {
     ///
     /// To be called when a call that arrived at `began` has waited its usual time since `from`. Returns `None` if the call must
     /// give up, because no migration caused its wait, no permit is free, or the wait is too long.
-    pub(super) async fn outlast(&self, began: Instant, from: Instant) -> Option<Instant> {
+    pub(super) async fn wait_for_end(&self, began: Instant, from: Instant) -> Option<Instant> {
         let mut state = self.state.subscribe();
         let (running, ended) = {
             let state = state.borrow_and_update();
@@ -145,8 +145,8 @@ mod tests {
     async fn without_a_migration_no_call_waits_longer() {
         let migrating = Migrating::new(1, LONG);
         let now = Instant::now();
-        migrating.note_write();
-        assert_eq!(migrating.outlast(now, now).now_or_never(), Some(None));
+        migrating.count_write();
+        assert_eq!(migrating.wait_for_end(now, now).now_or_never(), Some(None));
         assert_eq!(migrating.waits(), Waits::default());
     }
 
@@ -155,14 +155,14 @@ mod tests {
         let migrating = Migrating::new(1, LONG);
         let now = Instant::now();
         let running = migrating.begin();
-        migrating.note_write();
-        let mut waiting = Box::pin(migrating.outlast(now, now));
+        migrating.count_write();
+        let mut waiting = Box::pin(migrating.wait_for_end(now, now));
         assert_eq!(waiting.as_mut().now_or_never(), None);
-        assert_eq!(migrating.outlast(now, now).now_or_never(), Some(None), "there is only one permit");
+        assert_eq!(migrating.wait_for_end(now, now).now_or_never(), Some(None), "there is only one permit");
         drop(running);
         let ended = waiting.await.unwrap();
-        assert_eq!(migrating.outlast(now, now).await, Some(ended), "it ended while this call waited");
-        assert_eq!(migrating.outlast(now, ended).await, None, "it ended before this call waited again");
+        assert_eq!(migrating.wait_for_end(now, now).await, Some(ended), "it ended while this call waited");
+        assert_eq!(migrating.wait_for_end(now, ended).await, None, "it ended before this call waited again");
         assert_eq!(migrating.waits().writes, 1);
     }
 
@@ -171,6 +171,6 @@ mod tests {
         let migrating = Migrating::new(1, Duration::ZERO);
         let now = Instant::now();
         let _running = migrating.begin();
-        assert_eq!(migrating.outlast(now, now).await, None);
+        assert_eq!(migrating.wait_for_end(now, now).await, None);
     }
 }

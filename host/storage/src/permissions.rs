@@ -58,7 +58,7 @@ fn is_own_group(group: u32) -> bool {
 /// # Errors
 ///
 /// The system's error.
-pub fn take_from_group(folder: &Path, except: &str) -> io::Result<usize> {
+pub fn remove_group_permissions(folder: &Path, except: &str) -> io::Result<usize> {
     let mut changed = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -72,7 +72,7 @@ pub fn take_from_group(folder: &Path, except: &str) -> io::Result<usize> {
             changed += 1;
         }
         if metadata.is_dir() {
-            changed += take_from_group(&entry.path(), "")?;
+            changed += remove_group_permissions(&entry.path(), "")?;
         }
     }
     Ok(changed)

@@ -345,7 +345,7 @@ impl<'s> Patience<'s> {
     /// migration runs on another host.
     async fn may_wait_longer(&mut self) -> bool {
         let Shared { migrating, config, .. } = self.shared;
-        if let Some(ended) = migrating.outlast(self.began, self.from).await {
+        if let Some(ended) = migrating.wait_for_end(self.began, self.from).await {
             self.from = ended;
             return true;
         }

@@ -69,7 +69,7 @@ pub(super) fn statement(sql: &str, limits: &Limits) -> Result<Translated, Storag
     if sql.len() > limits.sql_bytes {
         return Err(StorageError::TooLarge(format!("a statement of more than {} bytes", limits.sql_bytes)));
     }
-    with_room(|| only_statement(sql, limits)).and_then(|translated| translated)
+    with_large_stack(|| only_statement(sql, limits)).and_then(|translated| translated)
 }
 
 fn only_statement(sql: &str, limits: &Limits) -> Result<Translated, StorageError> {
@@ -91,7 +91,7 @@ pub(super) fn migration(sql: &str) -> Result<Vec<Step>, (u32, String, StorageErr
     if sql.len() > MIGRATION_BYTES {
         return Err((1, String::new(), StorageError::TooLarge("a migration of more than 1 MiB".to_owned())));
     }
-    with_room(|| steps(sql)).map_err(|error| (1, String::new(), error)).and_then(|steps| steps)
+    with_large_stack(|| steps(sql)).map_err(|error| (1, String::new(), error)).and_then(|steps| steps)
 }
 
 fn steps(sql: &str) -> Result<Vec<Step>, (u32, String, StorageError)> {
@@ -126,7 +126,7 @@ fn of_the_last(statements: &[Vec<TokenWithSpan>], error: StorageError) -> (u32, 
 /// Runs recursive code on a thread with enough stack.
 ///
 /// In a debug build, each level of the parser needs up to 150 KiB of stack, and the caller's stack may be small.
-fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, StorageError> {
+fn with_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, StorageError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("dialect".to_owned()).stack_size(STACK_BYTES);
         let running = thread.spawn_scoped(scope, work);

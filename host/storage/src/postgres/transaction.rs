@@ -50,7 +50,7 @@ impl Shared {
 
     async fn wait_for_writer(&self) -> Result<Session, StorageError> {
         let _slot = QueueSlot::take(&self.waiting, self.config.waiting_writes)?;
-        self.migrating.note_write();
+        self.migrating.count_write();
         let mut patience = Patience::new(self);
         loop {
             match self.take_writer_once().await {
@@ -142,7 +142,7 @@ impl PostgresTransaction {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn keep(&self) -> Result<(), StorageError> {
+    async fn finish(&self) -> Result<(), StorageError> {
         let session = self.take()?;
         self.lease.abort();
         *self.lock() = State::Over(StorageError::TimedOut);
@@ -175,7 +175,7 @@ impl Transaction for PostgresTransaction {
     }
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), StorageError>> {
-        Box::pin(async move { self.keep().await })
+        Box::pin(async move { self.finish().await })
     }
 }
 

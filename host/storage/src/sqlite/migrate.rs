@@ -20,10 +20,14 @@ pub(super) fn run(blueprint: &Blueprint, migrations: &[Migration]) -> Result<Vec
     let connection = blueprint.open(Role::Migrator)?;
     // If this function returns early, it closes the connection, which rolls back the transaction.
     let until = Instant::now() + blueprint.config.migration_deadline;
-    connection.until(until, || run_on(&connection, migrations, blueprint.versions.whole()))
+    connection.until(until, || run_on(&connection, migrations, blueprint.versions.schema()))
 }
 
-fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version>) -> Result<Vec<u32>, MigrationError> {
+fn run_on(
+    connection: &Connection,
+    migrations: &[Migration],
+    schema: &Arc<Version>,
+) -> Result<Vec<u32>, MigrationError> {
     host(connection, "BEGIN IMMEDIATE")?;
     let current: u32 = connection
         .policy
@@ -39,7 +43,7 @@ fn run_on(connection: &Connection, migrations: &[Migration], whole: &Arc<Version
         ran.push(migration.version);
     }
     // If no migration ran, no read set becomes outdated.
-    let _commit = Commit::begin(if ran.is_empty() { Vec::new() } else { vec![whole.clone()] });
+    let _commit = Commit::begin(if ran.is_empty() { Vec::new() } else { vec![schema.clone()] });
     host(connection, "COMMIT")?;
     Ok(ran)
 }

@@ -137,7 +137,7 @@ impl Readers {
             let spent = began.elapsed();
             self.usage.add_sql_time(spent);
             if spent < config.inline_budget {
-                self.slow.forgive(&statement.sql);
+                self.slow.allow_inline_again(&statement.sql);
             }
             result
         })
@@ -202,7 +202,7 @@ impl Slow {
         self.any.store(true, Ordering::Relaxed);
     }
 
-    fn forgive(&self, sql: &str) {
+    fn allow_inline_again(&self, sql: &str) {
         let mut reasons = self.reasons.write().unwrap_or_else(PoisonError::into_inner);
         let hash = self.hasher.hash_one(sql);
         if reasons.get(&hash) == Some(&Reason::Late) {

@@ -170,7 +170,7 @@ pub(super) fn read(
         return Err(StorageError::Invalid("a query outside a transaction cannot write".into()));
     }
     // Before the first step, because that step starts the snapshot.
-    let read_set = ReadSet::take(prepared.touched.iter().chain([versions.whole()]));
+    let read_set = ReadSet::take(prepared.touched.iter().chain([versions.schema()]));
     let rows = connection.until(until, || prepared.rows(limits))?;
     let all_taken =
         prepared.touched(versions).iter().all(|one| prepared.touched.iter().any(|known| Arc::ptr_eq(known, one)));

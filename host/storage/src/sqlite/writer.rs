@@ -60,13 +60,13 @@ impl Writer {
 
     /// Runs one statement in its own transaction.
     pub(super) async fn execute(&self, statement: Statement) -> Result<u64, StorageError> {
-        self.migrating.note_write();
+        self.migrating.count_write();
         self.submit(|reply| Work::Execute(statement, reply), true).await.ok_or(StorageError::Busy)?
     }
 
     /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<SqliteTransaction, StorageError> {
-        self.migrating.note_write();
+        self.migrating.count_write();
         self.submit(Work::Begin, true).await.ok_or(StorageError::Busy)?
     }
 
@@ -116,7 +116,7 @@ impl Writer {
                 tokio::select! {
                     biased;
                     answered = &mut answer => break answered,
-                    ended = self.migrating.outlast(began, from) => if let Some(ended) = ended {
+                    ended = self.migrating.wait_for_end(began, from) => if let Some(ended) = ended {
                         from = ended;
                         continue;
                     }

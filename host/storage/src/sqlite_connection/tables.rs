@@ -30,7 +30,7 @@ const STATEMENTS: usize = 128;
 #[derive(Debug, Default)]
 pub(crate) struct Versions {
     /// The version of the schema, and of all tables without their own version.
-    whole: Arc<Version>,
+    schema: Arc<Version>,
     tables: RwLock<HashMap<String, Arc<Version>>>,
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct TableRecorder {
 
 impl Versions {
     /// The version that every read depends on and every schema change increments.
-    pub(crate) fn whole(&self) -> &Arc<Version> {
-        &self.whole
+    pub(crate) fn schema(&self) -> &Arc<Version> {
+        &self.schema
     }
 
     fn touched(&self, names: &[String]) -> Touched {
@@ -76,7 +76,7 @@ impl Versions {
         }
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         if tables.len() >= NAMES && !tables.contains_key(name) {
-            return self.whole.clone();
+            return self.schema.clone();
         }
         tables.entry(name.to_owned()).or_default().clone()
     }
@@ -87,7 +87,7 @@ impl Tables {
     ///
     /// If so, forgets all statements.
     pub(crate) fn are_outdated(&self, versions: &Versions) -> bool {
-        let now = versions.whole.now();
+        let now = versions.schema.now();
         let outdated = self.compiled_at.replace(now) != now;
         if outdated {
             self.known.borrow_mut().clear();

@@ -38,8 +38,8 @@ impl Writer<'_> {
             Expr::IsNotTrue(tested) => self.is(tested, "NOT TRUE"),
             Expr::IsFalse(tested) => self.is(tested, "FALSE"),
             Expr::IsNotFalse(tested) => self.is(tested, "NOT FALSE"),
-            Expr::IsDistinctFrom(left, right) => self.two(left, "IS DISTINCT FROM", right),
-            Expr::IsNotDistinctFrom(left, right) => self.two(left, "IS NOT DISTINCT FROM", right),
+            Expr::IsDistinctFrom(left, right) => self.infix(left, "IS DISTINCT FROM", right),
+            Expr::IsNotDistinctFrom(left, right) => self.infix(left, "IS NOT DISTINCT FROM", right),
             Expr::InList { expr, list, negated } => self.in_list(expr, list, *negated),
             Expr::InSubquery { expr, subquery, negated } => {
                 self.row(expr)?;
@@ -47,7 +47,7 @@ impl Writer<'_> {
                 self.parentheses(|writer| writer.query(subquery))
             }
             Expr::Between { expr, negated, low, high } => {
-                self.two(expr, if *negated { "NOT BETWEEN" } else { "BETWEEN" }, low)?;
+                self.infix(expr, if *negated { "NOT BETWEEN" } else { "BETWEEN" }, low)?;
                 self.put(" AND ");
                 self.row(high)
             }
@@ -96,7 +96,7 @@ impl Writer<'_> {
         self.parentheses(|writer| writer.list(values, Self::expression))
     }
 
-    fn two(&mut self, left: &Expr, operator: &str, right: &Expr) -> Written {
+    fn infix(&mut self, left: &Expr, operator: &str, right: &Expr) -> Written {
         self.row(left)?;
         self.put(" ");
         self.put(operator);
@@ -113,7 +113,7 @@ impl Writer<'_> {
 
     fn binary(&mut self, left: &Expr, operator: &BinaryOperator, right: &Expr) -> Written {
         if let Some(word) = comparison(operator) {
-            return self.two(left, word, right);
+            return self.infix(left, word, right);
         }
         let Some(word) = joining(operator) else {
             return Err(no_operator(operator));

@@ -91,7 +91,7 @@ impl Writer<'_> {
         if strange || !matches!(parameters, FunctionArguments::None) {
             return Err(invalid(format!("a call of {function} that SQLite does not have")));
         }
-        let (before, after) = kept_from_numeric(function);
+        let (before, after) = around_numeric(function);
         self.put(before);
         self.put(function);
         self.parentheses(|writer| writer.arguments(function, arguments))?;
@@ -222,7 +222,7 @@ impl Writer<'_> {
 /// What to write around a call that would return a `numeric`.
 ///
 /// SQLite does not have this type. Its results would differ, and no deadline stops its arithmetic.
-fn kept_from_numeric(function: &str) -> (&'static str, &'static str) {
+fn around_numeric(function: &str) -> (&'static str, &'static str) {
     match function {
         "sum" => ("comptoir_sum(", ")"),
         "avg" => ("CAST(", " AS DOUBLE PRECISION)"),

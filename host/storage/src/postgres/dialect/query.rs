@@ -13,7 +13,7 @@ use super::{denied, invalid};
 impl Writer<'_> {
     pub(super) fn query(&mut self, query: &Query) -> Written {
         self.query_begins(query)?;
-        self.sides(&query.body)?;
+        self.parts(&query.body)?;
         if let Some(order) = &query.order_by {
             self.order(order)?;
         }
@@ -47,7 +47,7 @@ impl Writer<'_> {
         if from.is_some() || at.is_some() || columns.iter().any(|column| column.data_type.is_some()) {
             return Err(invalid("a WITH that SQLite does not have"));
         }
-        self.table_called(name)?;
+        self.bare_table(name)?;
         if !columns.is_empty() {
             self.put(" ");
             self.parentheses(|writer| writer.list(columns, |writer, column| writer.column(&column.name)))?;
@@ -64,23 +64,23 @@ impl Writer<'_> {
     ///
     /// SQLite evaluates these operators from left to right. PostgreSQL evaluates INTERSECT first, so the parts
     /// before it get parentheses.
-    fn sides(&mut self, body: &SetExpr) -> Written {
-        let mut sides = Vec::new();
-        flatten(body, None, &mut sides);
-        let words = sides.iter().map(|(operator, _)| operator.map_or(Ok(""), word)).collect::<Result<Vec<_>, _>>()?;
+    fn parts(&mut self, body: &SetExpr) -> Written {
+        let mut parts = Vec::new();
+        flatten(body, None, &mut parts);
+        let words = parts.iter().map(|(operator, _)| operator.map_or(Ok(""), word)).collect::<Result<Vec<_>, _>>()?;
         let is_split = |at: usize| words[at] == " INTERSECT " && words[1..at].iter().any(|word| *word != words[at]);
         let splits = (1..words.len()).filter(|at| is_split(*at)).collect::<Vec<_>>();
         self.put(&"(".repeat(splits.len()));
-        for (at, (_, side)) in sides.into_iter().enumerate() {
+        for (at, (_, part)) in parts.into_iter().enumerate() {
             self.put(if splits.contains(&at) { ")" } else { "" });
             self.put(words[at]);
-            self.side(side)?;
+            self.part(part)?;
         }
         Ok(())
     }
 
-    fn side(&mut self, side: &SetExpr) -> Written {
-        match side {
+    fn part(&mut self, part: &SetExpr) -> Written {
+        match part {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Values(values) => self.values(values),
             SetExpr::Query(_) => {
@@ -304,18 +304,18 @@ impl Writer<'_> {
     }
 }
 
-type Side<'q> = (Option<(&'q SetOperator, &'q SetQuantifier)>, &'q SetExpr);
+type Part<'q> = (Option<(&'q SetOperator, &'q SetQuantifier)>, &'q SetExpr);
 
 /// The parts of a query in order, each with the operator before it.
 ///
 /// Their depth is limited.
-fn flatten<'q>(body: &'q SetExpr, before: Option<(&'q SetOperator, &'q SetQuantifier)>, sides: &mut Vec<Side<'q>>) {
+fn flatten<'q>(body: &'q SetExpr, before: Option<(&'q SetOperator, &'q SetQuantifier)>, parts: &mut Vec<Part<'q>>) {
     match body {
         SetExpr::SetOperation { left, op, set_quantifier, right } => {
-            flatten(left, before, sides);
-            flatten(right, Some((op, set_quantifier)), sides);
+            flatten(left, before, parts);
+            flatten(right, Some((op, set_quantifier)), parts);
         }
-        _ => sides.push((before, body)),
+        _ => parts.push((before, body)),
     }
 }
 

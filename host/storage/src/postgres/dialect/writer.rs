@@ -24,7 +24,7 @@ const ROW_IDS: [&str; 2] = ["rowid", "_rowid_"];
 /// Functions that take a row.
 ///
 /// If a table has no column `to_json`, PostgreSQL takes `t.to_json` for `to_json(t)`.
-const FUNCTIONS_OF_A_ROW: &[&str] = &[
+const ROW_FUNCTIONS: &[&str] = &[
     "any_value",
     "array_agg",
     "concat",
@@ -134,11 +134,11 @@ impl<'l> Writer<'l> {
         let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
             return Err(denied(format!("the table {}", shown(&name.to_string()))));
         };
-        self.table_called(ident)
+        self.bare_table(ident)
     }
 
     /// Writes the name of a table without a schema.
-    pub(super) fn table_called(&mut self, ident: &Ident) -> Written {
+    pub(super) fn bare_table(&mut self, ident: &Ident) -> Written {
         let name = name_of(ident)?;
         let lower = name.to_ascii_lowercase();
         if OTHERS.iter().any(|prefix| lower.starts_with(prefix)) {
@@ -197,7 +197,7 @@ impl<'l> Writer<'l> {
             [table, column] => {
                 self.name(table)?;
                 self.put(".");
-                is_no_function_of_a_row(column)?;
+                refuse_row_function(column)?;
                 self.column(column)
             }
             _ => Err(invalid("a column with a schema: write table.column")),
@@ -235,10 +235,10 @@ impl<'l> Writer<'l> {
     }
 }
 
-fn is_no_function_of_a_row(column: &Ident) -> Written {
+fn refuse_row_function(column: &Ident) -> Written {
     let lower = column.value.to_ascii_lowercase();
     let is_internal = lower.starts_with("pg_") || lower.ends_with("_out") || lower.ends_with("_send");
-    if is_internal || FUNCTIONS_OF_A_ROW.contains(&lower.as_str()) {
+    if is_internal || ROW_FUNCTIONS.contains(&lower.as_str()) {
         let name = shown(&lower);
         return Err(invalid(format!(
             "the column {name} after a table: PostgreSQL has a function {name}, so rename the column"

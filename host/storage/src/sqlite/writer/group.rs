@@ -152,7 +152,7 @@ impl<'c> Group<'c> {
         if self.open {
             return Ok(());
         }
-        self.host_step(|host| &mut host.begin)?;
+        self.run_host_sql(|host| &mut host.begin)?;
         self.open = true;
         self.began = Instant::now();
         Ok(())
@@ -166,7 +166,7 @@ impl<'c> Group<'c> {
             return;
         }
         let commit = Commit::begin(std::mem::take(&mut self.changed));
-        let committed = self.host_step(|host| &mut host.commit);
+        let committed = self.run_host_sql(|host| &mut host.commit);
         // Before the acknowledgements, so that reads after them see the changes.
         drop(commit);
         match committed {
@@ -195,24 +195,24 @@ impl<'c> Group<'c> {
     }
 
     /// Sets the savepoint of a transaction.
-    pub(super) fn enter(&mut self) -> Result<(), StorageError> {
-        self.host_step(|host| &mut host.transaction.set).inspect_err(|error| self.abandon(error))
+    pub(super) fn set_savepoint(&mut self) -> Result<(), StorageError> {
+        self.run_host_sql(|host| &mut host.transaction.set).inspect_err(|error| self.abandon(error))
     }
 
     /// Releases the savepoint of a transaction. Its changes are not durable yet.
-    pub(super) fn keep(&mut self) -> Result<(), StorageError> {
-        self.host_step(|host| &mut host.transaction.release).inspect_err(|error| self.abandon(error))
+    pub(super) fn release_savepoint(&mut self) -> Result<(), StorageError> {
+        self.run_host_sql(|host| &mut host.transaction.release).inspect_err(|error| self.abandon(error))
     }
 
     /// Rolls back a transaction to its savepoint.
-    pub(super) fn undo(&mut self) {
+    pub(super) fn roll_back_to_savepoint(&mut self) {
         self.changing.clear();
         if !self.open {
             return;
         }
         let undone = self
-            .host_step(|host| &mut host.transaction.undo)
-            .and_then(|()| self.host_step(|host| &mut host.transaction.release));
+            .run_host_sql(|host| &mut host.transaction.undo)
+            .and_then(|()| self.run_host_sql(|host| &mut host.transaction.release));
         if let Err(error) = undone {
             self.abandon(&error);
         }
@@ -221,11 +221,11 @@ impl<'c> Group<'c> {
     /// Commits the group before a running transaction that has not written yet.
     ///
     /// The transaction continues in a new group.
-    pub(super) fn commit_beneath(&mut self) -> Result<(), StorageError> {
-        self.keep()?;
+    pub(super) fn commit_before(&mut self) -> Result<(), StorageError> {
+        self.release_savepoint()?;
         self.commit();
         self.open()?;
-        self.enter()
+        self.set_savepoint()
     }
 
     /// Runs one statement of a guest, with a deadline.
@@ -246,7 +246,7 @@ impl<'c> Group<'c> {
         let result = match compiled {
             Ok(mut prepared) if prepared.writes() => {
                 *wrote = true;
-                let ran = self.run_undoably(|| {
+                let ran = self.run_in_savepoint(|| {
                     connection.until(until, move || Ok((work(&mut prepared)?, prepared.touched(versions))))
                 });
                 ran.map(|(result, touched)| {
@@ -264,14 +264,14 @@ impl<'c> Group<'c> {
         result
     }
 
-    fn run_undoably<T>(&mut self, work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
-        self.host_step(|host| &mut host.step.set)?;
+    fn run_in_savepoint<T>(&mut self, work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        self.run_host_sql(|host| &mut host.step.set)?;
         let result = work();
         if result.is_err() && !self.connection.raw.is_autocommit() {
-            self.host_step(|host| &mut host.step.undo).inspect_err(|error| self.abandon(error))?;
+            self.run_host_sql(|host| &mut host.step.undo).inspect_err(|error| self.abandon(error))?;
         }
         if !self.connection.raw.is_autocommit() {
-            self.host_step(|host| &mut host.step.release).inspect_err(|error| self.abandon(error))?;
+            self.run_host_sql(|host| &mut host.step.release).inspect_err(|error| self.abandon(error))?;
         }
         result
     }
@@ -291,7 +291,7 @@ impl<'c> Group<'c> {
     /// Rolls back the group and tells every member the cause.
     fn abandon(&mut self, cause: &StorageError) {
         if !self.connection.raw.is_autocommit() {
-            self.broken |= self.host_step(|host| &mut host.rollback).is_err();
+            self.broken |= self.run_host_sql(|host| &mut host.rollback).is_err();
         }
         self.open = false;
         self.changed.clear();
@@ -306,7 +306,7 @@ impl<'c> Group<'c> {
         }
     }
 
-    fn host_step(
+    fn run_host_sql(
         &mut self,
         choose: impl for<'h> FnOnce(&'h mut HostSql<'c>) -> &'h mut HostStatement<'c>,
     ) -> Result<(), StorageError> {

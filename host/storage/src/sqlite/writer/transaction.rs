@@ -64,7 +64,7 @@ pub(super) fn serve(
     config: &SqliteConfig,
     usage: &Arc<Usage>,
 ) {
-    if let Err(error) = group.enter() {
+    if let Err(error) = group.set_savepoint() {
         let _ = owner.send(Err(error));
         return;
     }
@@ -78,13 +78,13 @@ pub(super) fn serve(
         Some(reply) => finish(group, reply, usage),
         None => {
             Usage::count(&usage.rollbacks);
-            group.undo();
+            group.roll_back_to_savepoint();
         }
     }
 }
 
 fn finish(group: &mut Group<'_>, reply: oneshot::Sender<Result<(), StorageError>>, usage: &Arc<Usage>) {
-    if let Err(error) = group.keep() {
+    if let Err(error) = group.release_savepoint() {
         Usage::count(&usage.rollbacks);
         let _ = reply.send(Err(error));
         return;
@@ -129,7 +129,7 @@ impl Conversation<'_, '_> {
                     self.answer(&statement, reply, |prepared, _| prepared.changes());
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Err(error) = self.group.commit_beneath() {
+                    if let Err(error) = self.group.commit_before() {
                         self.end(error);
                     }
                 }
