@@ -91,7 +91,7 @@ fn check_on_copy(
         return Ok(());
     }
     let mut sandbox = blueprint.sandbox().map_err(MigrationError::from)?;
-    let row_changes = record_row_changes(&mut sandbox).map_err(|error| storage_error(sandbox, &error))?;
+    let row_changes = record_row_changes(&mut sandbox).map_err(|error| storage_error(&sandbox, &error))?;
     sandbox.until(until, || {
         copy(&sandbox)?;
         let old = read_schema(&sandbox)?;

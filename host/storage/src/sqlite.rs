@@ -6,9 +6,9 @@
 //! It has a budget of a few milliseconds there (`inline_budget`). If it exceeds the budget, SQLite interrupts it, and it runs
 //! again from the start on a blocking thread, with the full deadline. So no query blocks the async runtime.
 //!
-//! Some queries go to a blocking thread at once, because SQLite can only be interrupted between its instructions: queries that
-//! were slow before, use LIKE or GLOB, read a large value, or compile to a large program. Readers have their own connections
-//! (`query_only`). A snapshot lasts no longer than its statement.
+//! Some queries go to a blocking thread at once, because SQLite can only be interrupted between its instructions. These are
+//! queries that were slow before, use LIKE or GLOB, read a large value, or compile to a large program. Readers have their own
+//! connections (`query_only`). A snapshot lasts no longer than its statement.
 //!
 //! # Writes
 //!

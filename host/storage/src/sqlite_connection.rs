@@ -188,7 +188,8 @@ impl Blueprint {
         self.set_limits(&raw, role)?;
         let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if wal != "wal" && role != Role::Sandbox {
-            tracing::warn!(path = %self.path.display(), mode = wal, "the database does not use a write-ahead log, so readers and the writer block each other");
+            let path = self.path.display();
+            tracing::warn!(%path, mode = wal, "the database has no write-ahead log: readers and the writer block each other");
         }
         self.set_pragmas(&raw, role)?;
         let modules = raw
@@ -291,7 +292,8 @@ impl Blueprint {
             Ok(finding) if finding == "ok" => Ok(None),
             Ok(finding) => Ok(Some(finding)),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-                tracing::info!(path = %self.path.display(), "the structure check of the database was stopped because the file is too large for it");
+                let path = self.path.display();
+                tracing::info!(%path, "skipped the rest of the structure check: the database is too large for it");
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -15,8 +15,8 @@ use crate::{Migration, MigrationError, NotAdditive, StorageError};
 ///
 /// No statement of the service can name them.
 ///
-/// The table records which migrations ran. The functions imitate SQLite where PostgreSQL behaves differently: a sum of integers
-/// is an integer, a number that is CAST to an integer is truncated, and a text has at most one mebibyte.
+/// The table records which migrations ran. The functions imitate SQLite if PostgreSQL behaves differently. A sum of integers is
+/// an integer. A number that is CAST to an integer is truncated. A text has at most one mebibyte.
 pub(super) const OWN: &str = "
     CREATE TABLE IF NOT EXISTS comptoir_migrations (
         version bigint PRIMARY KEY,
