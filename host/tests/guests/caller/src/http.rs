@@ -11,7 +11,7 @@ use crate::{Bytes, Change, response};
 
 /// A request to another service.
 #[derive(Deserialize)]
-pub(crate) struct Call {
+pub(crate) struct ServiceCall {
     method: String,
     scheme: String,
     authority: String,
@@ -53,7 +53,7 @@ pub(crate) fn change_fields(changes: Vec<Change>) -> String {
     format!("{done} done, {} entries", fields.clone().entries().len())
 }
 
-impl Call {
+impl ServiceCall {
     /// Sends the request and waits for the head of the response.
     pub(crate) fn send(self) -> String {
         let request = OutgoingRequest::new(accepted(&self.headers).0);

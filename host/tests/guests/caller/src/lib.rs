@@ -61,7 +61,7 @@ enum Step {
     Print(Bytes),
     Fields(Vec<(String, Bytes)>),
     ChangeFields(Vec<Change>),
-    Call(http::Call),
+    Call(http::ServiceCall),
     Answer(http::Answer),
     Exit(bool),
 }

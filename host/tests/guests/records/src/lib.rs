@@ -8,8 +8,11 @@ component!(Records, {
     world: "handled",
 });
 
+#[path = "../../description.rs"]
+mod description;
+
 use bindings::exports::comptoir::platform::handler::{self, Request, Response};
-use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route, SchemaRange};
+use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route};
 
 const PATH: &str = "/records/{fault}";
 
@@ -25,16 +28,7 @@ impl service::Guest for Records {
             access: Access::Public,
             headers: HEADERS.map(str::to_owned).to_vec(),
         };
-        Description {
-            name: "records".to_owned(),
-            version: "1".to_owned(),
-            health: None,
-            routes: vec![route(Method::Get), route(Method::Post)],
-            migrations: Vec::new(),
-            schema: SchemaRange { minimum: 0, maximum: 0 },
-            probes: Vec::new(),
-            documentation: None,
-        }
+        description::of("records", vec![route(Method::Get), route(Method::Post)])
     }
 }
 

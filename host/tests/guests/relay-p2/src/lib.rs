@@ -13,10 +13,12 @@ component!(Relay, {
     generate_all,
 });
 
+#[path = "../../description.rs"]
+mod description;
 #[path = "../../response.rs"]
 mod response;
 
-use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route, SchemaRange};
+use bindings::exports::comptoir::platform::service::{self, Access, Description, Method, Route};
 use bindings::wasi::clocks::monotonic_clock;
 use bindings::wasi::http::outgoing_handler;
 use bindings::wasi::http::types::{
@@ -36,19 +38,8 @@ impl service::Guest for Relay {
     fn describe() -> Description {
         let route =
             |path: &str, access| Route { method: Method::Get, path: path.to_owned(), access, headers: Vec::new() };
-        Description {
-            name: "relay".to_owned(),
-            version: "1".to_owned(),
-            health: None,
-            routes: vec![
-                route("/relay/{ending}", Access::Public),
-                route(&format!("{INTERNAL}{{ending}}"), Access::Internal),
-            ],
-            migrations: Vec::new(),
-            schema: SchemaRange { minimum: 0, maximum: 0 },
-            probes: Vec::new(),
-            documentation: None,
-        }
+        let routes = [("/relay/{ending}", Access::Public), (&format!("{INTERNAL}{{ending}}"), Access::Internal)];
+        description::of("relay", routes.map(|(path, access)| route(path, access)).to_vec())
     }
 }
 
