@@ -59,7 +59,8 @@ fn show_product(request: &Request) -> Result<Response, Failure> {
 fn list_orders(request: &Request) -> Result<Response, Failure> {
     let buyer = &request.user()?.username;
     let page = Page::of(request)?;
-    let (orders, more) = rows::page_of(buyer, page)?.ok_or_else(|| Page::refused("after names no order of yours"))?;
+    let (orders, more) =
+        rows::page_of(buyer, page)?.ok_or_else(|| Page::refused("after must come from a Link header of this list."))?;
     let next = match orders.last().filter(|_| more) {
         Some(last) => Some(Next { after: last.id, total: rows::count_orders(buyer)? }),
         None => None,
