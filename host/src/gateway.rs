@@ -153,7 +153,7 @@ impl Gateway {
             Found::Route(route) => log.route.insert(route).clone(),
             Found::Options(response) => return Ok(response),
         };
-        // A service without a revision still has its routes, and answers 503.
+        // A service without a revision still has its mounts, and answers 503.
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         log.revision = Some(served.revision.label().clone());
         // Read before the gate removes headers. Never with tokens, because a compressed token's length reveals it (BREACH).

@@ -27,7 +27,7 @@ pub(super) struct Activity {
     turned: AtomicU64,
     /// When the client last received bytes.
     delivered: AtomicU64,
-    /// When the head that is being read began, plus 1. 0 between requests.
+    /// The start of the head that is being read, plus 1. 0 between requests.
     head: AtomicU64,
     /// Whether a request has arrived on the connection.
     requested: AtomicBool,
