@@ -1,12 +1,11 @@
 //! The compilation cache: a folder of machine code that later starts of the host load instead of compiling again.
 //!
-//! wasmtime loads machine code without checking it. Somebody who could write code into this folder would control the host. So each
-//! file ends with a MAC, HMAC-SHA-256 (RFC 2104) over the code and its origin, and the host loads only files with a valid MAC. The key
-//! is the file `mac-key` in the folder. The folder must belong to the host's user and have mode 0700.
+//! wasmtime loads machine code without checking it. An attacker who could write code into this folder would control the host. So each
+//! file ends with a MAC: HMAC-SHA-256 (RFC 2104) over the code and its origin. The host loads only files with a valid MAC. The key is
+//! the file `mac-key` in the folder. The folder must belong to the host's user and have mode 0700.
 //!
-//! With `fsGroup`, Kubernetes opens the folders of a volume to a group at each mount and sets their setgid bit. Until the host starts,
-//! other members of the group may have read the key and written code. So the host then empties the folder, closes it to the group and
-//! creates a new key.
+//! With `fsGroup`, Kubernetes opens the folders of a volume to a group at each mount and sets their setgid bit. Members of that group
+//! can then read the key and write code. So a host that finds the bit empties the folder, closes it to the group and creates a new key.
 //!
 //! A file's name consists of the component's SHA-256 and a hash of the engine's settings. It contains the code as wasmtime serializes
 //! it, then the MAC. Files are written atomically and survive a power failure.

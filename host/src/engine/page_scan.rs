@@ -186,5 +186,4 @@ fn end_scans() -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "page_scan/tests.rs"]
 mod tests;
