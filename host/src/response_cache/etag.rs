@@ -3,7 +3,7 @@
 use hyper::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of the SHA-256 hash in a tag. A collision by chance is expected after 2^64 contents.
+/// Bytes of the SHA-256 hash in a tag. By chance, two contents share a tag once in 2^64 contents.
 const TAG_BYTES: usize = 16;
 
 /// A strong validator: it differs if the body, its type, its coding or its language differs.

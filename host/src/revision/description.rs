@@ -75,10 +75,10 @@ pub enum DescriptionError {
     #[error("its `describe` failed: {0}")]
     Trapped(String),
     /// `describe` did not return within the `time` limit.
-    #[error("its `describe` did not return in time")]
+    #[error("its `describe` did not return within its `time` limit")]
     TookTooLong,
     /// `describe` computed for longer than the `cpu` limit.
-    #[error("its `describe` computed for longer than the `cpu` of its limits allows")]
+    #[error("its `describe` computed for longer than its `cpu` limit")]
     ComputedTooLong,
     /// No instance slot became free. Deploying again later may succeed.
     #[error(
@@ -119,7 +119,7 @@ pub(super) async fn describe(
 fn check(declared: service::Description, service: &Arc<str>) -> Result<Description, DescriptionError> {
     let wrong = |message: String| Err(DescriptionError::Wrong(message));
     if declared.routes.len() > MAX_ITEMS || declared.migrations.len() > MAX_ITEMS || declared.probes.len() > MAX_ITEMS {
-        return wrong(format!("more than {MAX_ITEMS} routes, migrations or probes"));
+        return wrong(format!("it has more than {MAX_ITEMS} routes, migrations or probes"));
     }
     check_label("name", &declared.name).and_then(|()| check_label("version", &declared.version))?;
     if let Some(health) = &declared.health {

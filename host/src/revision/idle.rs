@@ -3,9 +3,13 @@
 //! A guest that keeps data in its linear memory finds it again in its next request. So the manifest's `reuse` says whose requests may
 //! share an instance. The responses of such services are not cached.
 //!
-//! An instance is not reused after a trap or a timeout, if it left handles open, if it took more than a quarter of its memory limit, or
-//! after a thousand requests. A switch to another revision discards all idle instances. Dropping a revision discards its own. An
-//! instance that was idle for a minute is discarded when the next one is stored.
+//! The host discards an instance instead of reusing it
+//!
+//! - after a trap or a timeout,
+//! - if it left handles open or took more than a quarter of its memory limit,
+//! - after a thousand requests,
+//! - when the service switches to another revision, or when its revision is dropped,
+//! - after a minute without a request. This is checked when another instance becomes idle.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

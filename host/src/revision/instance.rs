@@ -119,7 +119,7 @@ impl Instance {
         exports.call(&mut self.store, request, sender).await
     }
 
-    /// The store, for a call that is not a request.
+    /// Unwraps the store. `describe` uses this, because it does not answer a request.
     pub(super) fn into_store(self) -> Store<Guest> {
         self.store
     }
