@@ -162,3 +162,21 @@ impl Grants {
         Self { session: None, storage, tokens: None, passwords: self.passwords.clone(), audit: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{Error, StrDeserializer};
+
+    use super::*;
+
+    #[test]
+    fn a_grant_has_the_name_of_its_interface_in_a_manifest() {
+        for grant in Grant::ALL {
+            let word: StrDeserializer<'_, Error> = grant.name().into_deserializer();
+            assert_eq!(Grant::deserialize(word).unwrap(), grant);
+            let import = format!("comptoir:platform/{}@0.1.0", grant.name());
+            assert_eq!(Requirement::of(&import), Requirement::Grant(grant));
+        }
+    }
+}
