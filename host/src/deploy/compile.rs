@@ -35,7 +35,7 @@ impl Compilation<'_> {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(service, %error, "{service}: the cached code was refused, compiling the component again")
+                tracing::warn!(service, %error, "{service}: the cached code was refused, compiling the component again");
             }
         }
         let began = Progress::compiling(service, bytes.len());
