@@ -78,7 +78,7 @@ impl Writer<'_> {
                     "GENERATED columns do not work on PostgreSQL as on SQLite: compute the value in the service",
                 ));
             }
-            _ => return Err(invalid("a column constraint that SQLite or PostgreSQL does not have")),
+            _ => return Err(invalid("SQLite or PostgreSQL does not support this column constraint")),
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl Writer<'_> {
                 self.put(" ");
                 self.references(key)
             }
-            _ => Err(invalid("a table constraint that SQLite does not have")),
+            _ => Err(invalid("SQLite does not support this table constraint")),
         }
     }
 
@@ -136,7 +136,7 @@ impl Writer<'_> {
     fn check(&mut self, check: &CheckConstraint) -> Written {
         let CheckConstraint { name: _, expr, no_inherit, enforced } = check;
         if *no_inherit || enforced.is_some() {
-            return Err(invalid("a CHECK that SQLite does not have"));
+            return Err(invalid("SQLite does not support this CHECK"));
         }
         self.put("CHECK ");
         self.parentheses(|writer| writer.expression(expr))
@@ -166,7 +166,7 @@ impl Writer<'_> {
             return Ok(());
         };
         if enforced.is_some() {
-            return Err(invalid("a constraint that SQLite does not have"));
+            return Err(invalid("SQLite does not support this constraint"));
         }
         self.put(match deferrable {
             None => "",
@@ -210,7 +210,7 @@ fn is_autoincrement(option: &ColumnOption) -> bool {
 fn primary_key_is_plain(key: &PrimaryKeyConstraint) -> Written {
     let indexed = key.index_name.is_some() || key.index_type.is_some() || !key.index_options.is_empty();
     if indexed || !key.include.is_empty() {
-        return Err(invalid("a PRIMARY KEY that SQLite does not have"));
+        return Err(invalid("SQLite does not support this PRIMARY KEY"));
     }
     Ok(())
 }
@@ -219,7 +219,7 @@ fn unique_is_plain(unique: &UniqueConstraint) -> Written {
     let indexed = unique.index_name.is_some() || unique.index_type.is_some() || !unique.index_options.is_empty();
     let named = unique.index_type_display != KeyOrIndexDisplay::None;
     if indexed || named || !unique.include.is_empty() || unique.nulls_distinct != NullsDistinctOption::None {
-        return Err(invalid("a UNIQUE that SQLite does not have"));
+        return Err(invalid("SQLite does not support this UNIQUE"));
     }
     Ok(())
 }

@@ -202,7 +202,7 @@ fn insert_is_plain(insert: &Insert) -> Written {
         || !insert.multi_table_when_clauses.is_empty()
         || insert.multi_table_else_clause.is_some();
     if of_mysql || of_hive || of_others || of_many || !insert.after_columns.is_empty() || !insert.into {
-        return Err(invalid("a clause of INSERT that SQLite does not have"));
+        return Err(invalid("SQLite does not support this clause of INSERT"));
     }
     Ok(())
 }

@@ -153,7 +153,7 @@ impl Writer<'_> {
             UnaryOperator::Minus => self.put("-"),
             UnaryOperator::BitwiseNot => self.put("~"),
             UnaryOperator::Not => self.put("NOT "),
-            _ => return Err(invalid("an operator that SQLite does not have")),
+            _ => return Err(invalid("SQLite does not support this operator")),
         }
         self.operand(operand)
     }
@@ -246,7 +246,7 @@ impl Writer<'_> {
             Value::Boolean(true) => self.put("true"),
             Value::Boolean(false) => self.put("false"),
             Value::Placeholder(name) => self.parameter(name)?,
-            _ => return Err(invalid("a literal that SQLite does not have")),
+            _ => return Err(invalid("SQLite does not support this literal")),
         }
         Ok(())
     }
@@ -366,7 +366,7 @@ fn no_operator(operator: &BinaryOperator) -> StorageError {
         BinaryOperator::Match => invalid("MATCH does not work on PostgreSQL: write LIKE"),
         BinaryOperator::Regexp => invalid("REGEXP does not work on PostgreSQL: write LIKE"),
         BinaryOperator::Glob => invalid("GLOB does not work on PostgreSQL: write LIKE"),
-        _ => invalid("an operator that SQLite does not have"),
+        _ => invalid("SQLite does not support this operator"),
     }
 }
 
@@ -380,6 +380,6 @@ fn refused(expression: &Expr) -> StorageError {
         Expr::IsUnknown(_) | Expr::IsNotUnknown(_) => invalid("SQLite has no IS UNKNOWN: write IS NULL"),
         Expr::AnyOp { .. } | Expr::AllOp { .. } => invalid("SQLite has neither ANY nor ALL: write IN or EXISTS"),
         Expr::TypedString(_) | Expr::Interval(_) => invalid("SQLite has neither typed strings nor INTERVAL"),
-        _ => invalid("an expression that SQLite does not have"),
+        _ => invalid("SQLite does not support this expression"),
     }
 }

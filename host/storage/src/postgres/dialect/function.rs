@@ -89,7 +89,7 @@ impl Writer<'_> {
             return Err(invalid(format!("the function {function} without parentheses: write {function}(…)")));
         };
         if strange || !matches!(parameters, FunctionArguments::None) {
-            return Err(invalid(format!("a call of {function} that SQLite does not have")));
+            return Err(invalid(format!("SQLite does not support this call of {function}")));
         }
         let (before, after) = around_numeric(function);
         self.put(before);
@@ -132,7 +132,7 @@ impl Writer<'_> {
                 self.put(" ORDER BY ");
                 self.list(order, Self::ordered)
             }
-            _ => Err(invalid(format!("a call of {function} that SQLite does not have"))),
+            _ => Err(invalid(format!("SQLite does not support this call of {function}"))),
         }
     }
 
@@ -149,7 +149,7 @@ impl Writer<'_> {
                 self.put("*");
                 Ok(())
             }
-            _ => Err(invalid(format!("an argument of {function} that SQLite does not have"))),
+            _ => Err(invalid(format!("SQLite does not support this argument of {function}"))),
         }
     }
 
@@ -164,7 +164,7 @@ impl Writer<'_> {
     pub(super) fn window(&mut self, window: &WindowSpec) -> Written {
         let WindowSpec { window_name, partition_by, order_by, window_frame } = window;
         if window_name.is_some() {
-            return Err(invalid("a window that extends another window"));
+            return Err(invalid("a window must not extend another window"));
         }
         self.parentheses(|writer| {
             let mut space = "";

@@ -28,7 +28,7 @@ impl Writer<'_> {
         }
         let strange = query.settings.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty();
         if strange || query.fetch.is_some() {
-            return Err(invalid("a clause of a query that SQLite does not have"));
+            return Err(invalid("SQLite does not support this clause of a query"));
         }
         with.as_ref().map_or(Ok(()), |with| self.with(with))
     }
@@ -45,7 +45,7 @@ impl Writer<'_> {
         let Cte { alias, query, from, materialized, closing_paren_token: _ } = table;
         let TableAlias { explicit: _, name, columns, at } = alias;
         if from.is_some() || at.is_some() || columns.iter().any(|column| column.data_type.is_some()) {
-            return Err(invalid("a WITH that SQLite does not have"));
+            return Err(invalid("SQLite does not support this WITH"));
         }
         self.bare_table(name)?;
         if !columns.is_empty() {
@@ -87,14 +87,14 @@ impl Writer<'_> {
                 Err(invalid("SQLite has no parentheses around the parts of UNION, EXCEPT and INTERSECT"))
             }
             SetExpr::Table(_) => Err(invalid("SQLite has no TABLE: write SELECT * FROM")),
-            _ => Err(invalid("a writing statement inside another statement")),
+            _ => Err(invalid("a statement inside another one must not write")),
         }
     }
 
     fn values(&mut self, values: &Values) -> Written {
         let Values { explicit_row, value_keyword, rows } = values;
         if *explicit_row || *value_keyword || rows.iter().any(|row| row.content.is_empty()) {
-            return Err(invalid("VALUES that SQLite does not have"));
+            return Err(invalid("SQLite does not support this form of VALUES"));
         }
         self.put("VALUES ");
         self.list(rows, |writer, row| writer.tuple(&row.content))
@@ -110,7 +110,7 @@ impl Writer<'_> {
             Some(Distinct::On(_)) => return Err(invalid("SQLite has no DISTINCT ON")),
         }
         if select.projection.is_empty() {
-            return Err(invalid("a SELECT without columns"));
+            return Err(invalid("a SELECT needs at least one column"));
         }
         self.list(&select.projection, Self::selected)?;
         if !select.from.is_empty() {
@@ -137,7 +137,7 @@ impl Writer<'_> {
 
     fn named_window(&mut self, window: &NamedWindowDefinition) -> Written {
         let NamedWindowDefinition(name, NamedWindowExpr::WindowSpec(window)) = window else {
-            return Err(invalid("a window that only names another window"));
+            return Err(invalid("a window must not only name another window"));
         };
         self.name(name)?;
         self.put(" AS ");
@@ -151,7 +151,7 @@ impl Writer<'_> {
                 self.put(" GROUP BY ");
                 self.list(columns, Self::expression)
             }
-            _ => Err(invalid("a GROUP BY that SQLite does not have")),
+            _ => Err(invalid("SQLite does not support this GROUP BY")),
         }
     }
 
@@ -181,7 +181,7 @@ impl Writer<'_> {
                 self.put(".*");
                 Ok(())
             }
-            _ => Err(invalid("a result column that SQLite does not have")),
+            _ => Err(invalid("SQLite does not support this result column")),
         }
     }
 
@@ -202,16 +202,16 @@ impl Writer<'_> {
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => ("LEFT JOIN ", on),
             JoinOperator::Right(on) | JoinOperator::RightOuter(on) => ("RIGHT JOIN ", on),
             JoinOperator::FullOuter(on) => ("FULL JOIN ", on),
-            _ => return Err(invalid("a JOIN that SQLite does not have")),
+            _ => return Err(invalid("SQLite does not support this JOIN")),
         };
         if *global {
-            return Err(invalid("a JOIN that SQLite does not have"));
+            return Err(invalid("SQLite does not support this JOIN"));
         }
         self.put(if *constraint == JoinConstraint::Natural { " NATURAL " } else { " " });
         self.put(word);
         self.relation(relation)?;
         match constraint {
-            JoinConstraint::None if !word.starts_with("CROSS") => Err(invalid(format!("a {word}without ON"))),
+            JoinConstraint::None if !word.starts_with("CROSS") => Err(invalid(format!("a {word}needs ON"))),
             JoinConstraint::None | JoinConstraint::Natural => Ok(()),
             JoinConstraint::On(condition) => self.condition(" ON ", Some(condition)),
             JoinConstraint::Using(columns) => {
@@ -240,7 +240,7 @@ impl Writer<'_> {
             TableFactor::Table { args: Some(_), .. }
             | TableFactor::TableFunction { .. }
             | TableFactor::Function { .. } => Err(denied("a function in place of a table")),
-            _ => Err(invalid("a kind of table in FROM that SQLite does not have")),
+            _ => Err(invalid("SQLite does not support this kind of table in FROM")),
         }
     }
 
@@ -254,7 +254,7 @@ impl Writer<'_> {
 
     fn order(&mut self, order: &OrderBy) -> Written {
         let OrderBy { kind: OrderByKind::Expressions(order), interpolate: None } = order else {
-            return Err(invalid("an ORDER BY that SQLite does not have"));
+            return Err(invalid("SQLite does not support this ORDER BY"));
         };
         self.put(" ORDER BY ");
         self.list(order, Self::ordered)
@@ -263,7 +263,7 @@ impl Writer<'_> {
     pub(super) fn ordered(&mut self, order: &OrderByExpr) -> Written {
         let OrderByExpr { expr, options, with_fill } = order;
         if with_fill.is_some() {
-            return Err(invalid("an ORDER BY that SQLite does not have"));
+            return Err(invalid("SQLite does not support this ORDER BY"));
         }
         self.expression(expr)?;
         self.direction(options)
@@ -274,7 +274,7 @@ impl Writer<'_> {
             None => "",
             Some(OrderBySort::Asc) => " ASC",
             Some(OrderBySort::Desc) => " DESC",
-            Some(OrderBySort::Using(_)) => return Err(invalid("an ORDER BY that SQLite does not have")),
+            Some(OrderBySort::Using(_)) => return Err(invalid("SQLite does not support this ORDER BY")),
         });
         self.put(match options.nulls_first {
             None => "",
@@ -289,7 +289,7 @@ impl Writer<'_> {
             LimitClause::LimitOffset { limit, offset, limit_by } if limit_by.is_empty() => {
                 (limit.as_ref(), offset.as_ref().map(|Offset { value, rows: _ }| value))
             }
-            LimitClause::LimitOffset { .. } => return Err(invalid("a LIMIT that SQLite does not have")),
+            LimitClause::LimitOffset { .. } => return Err(invalid("SQLite does not support this LIMIT")),
             LimitClause::OffsetCommaLimit { offset, limit } => (Some(limit), Some(offset)),
         };
         if let Some(limit) = limit {
@@ -338,7 +338,7 @@ fn select_is_plain(select: &Select) -> Written {
     let filters = select.prewhere.is_some() || select.qualify.is_some() || !select.connect_by.is_empty();
     let sorts = !(select.cluster_by.is_empty() && select.distribute_by.is_empty() && select.sort_by.is_empty());
     if reads || modified || filters || sorts || !select.lateral_views.is_empty() {
-        return Err(invalid("a clause of SELECT that SQLite does not have"));
+        return Err(invalid("SQLite does not support this clause of SELECT"));
     }
     Ok(())
 }

@@ -107,7 +107,7 @@ impl Writer<'_> {
         let placed = index.using.is_some() || index.concurrently || index.r#async || !index.include.is_empty();
         let tuned = index.nulls_distinct.is_some() || !index.with.is_empty() || !index.index_options.is_empty();
         let Some(name) = name.as_ref().filter(|_| !placed && !tuned && index.alter_options.is_empty()) else {
-            return Err(invalid("a CREATE INDEX that SQLite does not have"));
+            return Err(invalid("SQLite does not support this CREATE INDEX"));
         };
         self.put(if *unique { "CREATE UNIQUE INDEX " } else { "CREATE INDEX " });
         self.put(if *if_not_exists { "IF NOT EXISTS " } else { "" });
@@ -122,7 +122,7 @@ impl Writer<'_> {
     fn index_column(&mut self, column: &IndexColumn) -> Written {
         let IndexColumn { column: OrderByExpr { expr, options, with_fill: None }, operator_class: None } = column
         else {
-            return Err(invalid("a column of an index that SQLite does not have"));
+            return Err(invalid("SQLite does not support this column of an index"));
         };
         match expr {
             Expr::Identifier(name) => self.column(name)?,
@@ -144,7 +144,7 @@ impl Writer<'_> {
             return Err(invalid("ALTER TABLE allows only one change"));
         };
         if strange {
-            return Err(invalid("an ALTER TABLE that SQLite does not have"));
+            return Err(invalid("SQLite does not support this ALTER TABLE"));
         }
         self.put("ALTER TABLE ");
         self.table(name)?;
@@ -190,7 +190,7 @@ impl Writer<'_> {
             table: None,
         } = statement
         else {
-            return Err(invalid("a DROP that SQLite does not have"));
+            return Err(invalid("SQLite does not support this DROP"));
         };
         self.put(match object_type {
             ObjectType::Table => "DROP TABLE ",
@@ -230,7 +230,7 @@ fn table_is_plain(table: &CreateTable) -> Written {
         .hive_formats(table.hive_formats.clone().filter(|formats| *formats == Default::default()))
         .build();
     if plain != *table {
-        return Err(invalid("a clause of CREATE TABLE that SQLite does not have"));
+        return Err(invalid("SQLite does not support this clause of CREATE TABLE"));
     }
     Ok(())
 }
