@@ -27,7 +27,7 @@ async fn said_of_compiling(folder: &Arc<TempDir>) -> Vec<String> {
     let mut said = Vec::new();
     while let Some(line) = program.log.next_line().await.unwrap() {
         let line: Value = serde_json::from_str(&line).unwrap_or_default();
-        said.extend(line["message"].as_str().filter(|said| said.contains(" its component ")).map(str::to_owned));
+        said.extend(line["message"].as_str().filter(|said| said.contains(": compil")).map(str::to_owned));
     }
     said
 }
