@@ -124,7 +124,7 @@ impl Engines {
     /// A linker with the interfaces that every component may import, with these grants, and with calls to other services if allowed.
     ///
     /// # Errors
-    /// Two grants define the same interface.
+    /// Two of the interfaces have the same name.
     pub fn linker<'g>(
         &self,
         wasi: Wasi,

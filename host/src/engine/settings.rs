@@ -4,10 +4,11 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::guest::MAX_CORE_INSTANCES;
 
-/// Bytes of linear memory of a freed slot that stay resident, so that the next instance has fewer page faults. Used only if written
-/// pages are found by a scan (`page_scan`). Without the scan, keeping pages costs more than it saves.
+/// Bytes of a freed linear memory that stay resident, so that the next instance has fewer page faults.
+///
+/// Used only if wasmtime scans for written pages (`page_scan`). Without the scan, keeping pages costs more than it saves.
 const KEEP_MEMORY_BYTES: usize = 1 << 20;
-/// The same for tables.
+/// Bytes of a freed table that stay resident.
 const KEEP_TABLE_BYTES: usize = 64 << 10;
 
 /// The WASI version of a component, which decides its engine.

@@ -89,9 +89,9 @@ impl Requirement {
         }
     }
 
-    /// Why a service may not import it, as the end of a sentence, and how to change that. None if it may.
+    /// Why a service may not import it, and how to change that. None if it may.
     ///
-    /// `place` names the service's table in the manifest.
+    /// The text continues a sentence that begins with the component and the import. `place` names the service's table in the manifest.
     pub fn refusal(self, grants: &BTreeSet<Grant>, may_call: bool, place: &str) -> Option<String> {
         match self {
             Self::Grant(grant) if !grants.contains(&grant) => {
@@ -120,7 +120,7 @@ pub struct Providers {
     pub audit: ServiceAudit,
 }
 
-/// The state behind the host interfaces of one service or one request. A grant that is missing is none.
+/// The state behind the host interfaces of one service, or of one request. Fields of missing grants are none.
 #[derive(Clone, Default)]
 pub struct Grants {
     /// The caller's session. It needs no grant.
@@ -136,7 +136,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// The state that these grants of a service need.
+    /// Selects the state that a service with these grants may use.
     pub fn select(granted: &BTreeSet<Grant>, providers: Providers) -> Self {
         let has = |grant| granted.contains(&grant);
         Self {

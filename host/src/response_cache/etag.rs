@@ -16,7 +16,7 @@ pub fn of(headers: &HeaderMap, body: &[u8]) -> HeaderValue {
     }
     hash.update(body);
     let digits: String = hash.finalize()[..TAG_BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::from_str(&format!("\"{digits}\"")).expect("quotes and digits are a header")
+    HeaderValue::from_str(&format!("\"{digits}\"")).expect("quotes and hexadecimal digits are a valid header value")
 }
 
 /// Whether an `If-None-Match` value contains this tag or is `*` (RFC 9110, section 13.1.2).

@@ -16,8 +16,8 @@ use crate::engine::{TICK, Ticker};
 const LONG: Duration = TICK;
 
 /// After this many long-running calls in a row, the revision's next call begins in the background. Until a call is moved, it delays
-/// other requests of its thread: for two ticks, or for as long as one instruction that fills 64 MiB takes. A single long-running
-/// call may have been an accident.
+/// other requests of its thread. That takes two ticks, or longer if the guest runs one instruction that fills 64 MiB. A single
+/// long-running call may have been an accident.
 const LONG_IN_A_ROW: u32 = 2;
 
 /// How many of a revision's latest calls were long-running, without a short call in between.
