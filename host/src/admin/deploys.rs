@@ -110,8 +110,8 @@ impl Admin {
 
     /// The digest of the revision that a deploy may replace, from `If-Match`. None if it may replace any.
     ///
-    /// If `If-Match` lists several digests and one of them is active now, that one counts. The deployer compares again before it
-    /// switches, so a revision that another deploy activates meanwhile is not replaced.
+    /// `If-Match` may list several digests. If one of them is active now, that one counts. The deployer compares again before it
+    /// switches, so it never replaces a revision that another deploy has just activated.
     fn replaces(&self, name: &str, headers: &HeaderMap) -> Option<String> {
         let wanted = headers.get(IF_MATCH).map(HeaderValue::as_bytes).filter(|tags| tags.trim_ascii() != b"*")?;
         let serving = self.deployer.current().load();

@@ -36,7 +36,7 @@ fn guest_head(pending: Pending) -> Parts {
     GuestRequest::from(pending.with_body(RequestBody::default()).unwrap()).into_parts().0
 }
 
-/// What becomes of a request when its body, which is empty, has arrived.
+/// The result of `with_body` for an empty body.
 fn body_arrives(pending: Pending) -> Result<Admitted, Refusal> {
     pending.with_body(RequestBody::default())
 }

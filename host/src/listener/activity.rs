@@ -108,7 +108,7 @@ impl Activity {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// One exchange more waits for the host, or one less.
+    /// Counts an exchange that begins (`more`) or stops to wait for the host.
     pub(super) fn work(&self, more: bool) {
         self.touch();
         if more {
@@ -149,7 +149,7 @@ impl Activity {
         }
     }
 
-    /// The same moment, since the connection was opened. None while an exchange waits for the host.
+    /// The same moment, counted from the opening of the connection. None while an exchange waits for the host.
     fn due(&self, times: &Times) -> Option<Duration> {
         if self.working.load(Ordering::Relaxed) > 0 {
             return None;

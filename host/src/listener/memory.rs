@@ -7,7 +7,7 @@ use crate::shares::{Clients, Kind};
 /// The time between two checks of the load.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The fall of the load that is worth a trim, in bytes.
+/// How far the load must fall before a trim is worth its time, in bytes.
 const FALL_BYTES: usize = 64 << 20;
 
 /// The estimated memory of one connection or open request, in bytes.
