@@ -14,7 +14,7 @@ use std::io;
 #[cfg(target_os = "linux")]
 const LONGEST_SLICE_NANOSECONDS: u64 = 100_000_000;
 
-/// Permanently lowers the priority of the calling thread and its later children.
+/// Permanently lowers the priority of the calling thread, and of threads it starts.
 ///
 /// Adds `niceness` to the thread's niceness and lets every waking thread interrupt it. Does nothing on systems other than Linux,
 /// because niceness belongs to the whole process there.

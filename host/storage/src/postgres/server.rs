@@ -43,7 +43,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// How long opening a service's schema may take.
 ///
-/// Other hosts that start at the same time come first.
+/// Hosts that start at the same time take turns.
 const OPEN_TIME: Duration = Duration::from_secs(30);
 
 /// The host's own schema. Only the host's role can read it.
