@@ -248,7 +248,7 @@ async fn an_unusable_environment_ends_the_program_with_one_sentence_and_failure(
     let output = command.output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
-    let is_complaint = |line: &&str| !line.contains("starting") && !line.contains("open descriptors");
+    let is_complaint = |line: &&str| !line.contains("starting") && !line.contains("file descriptors");
     let complaints: Vec<_> = said.lines().filter(is_complaint).collect();
     assert_eq!(complaints.len(), 1, "{said}");
     assert!(
