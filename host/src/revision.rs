@@ -115,7 +115,7 @@ pub struct Parts {
     pub digest: String,
     /// The host interfaces that are linked.
     pub granted: BTreeSet<Grant>,
-    /// The state behind them.
+    /// The state of these interfaces.
     pub grants: Grants,
     /// Whether the component may call other services.
     pub calls: bool,

@@ -22,16 +22,19 @@ const MAX_ITEMS: usize = 1000;
 /// Characters of a component's name and of its version.
 const NAME_CHARACTERS: usize = 100;
 
-/// Bytes and segments of a route's path and of the health path. They are limited because each switch builds a table of all routes.
+/// Bytes of a route's path and of the health path. Limited because each switch builds a table of all routes.
 const PATH_BYTES: usize = 512;
+/// Segments of these paths.
 const SEGMENTS: usize = 32;
 
-/// Request headers that a route may list, which is the limit of a request too, and bytes of a header's name.
+/// Request headers that a route may list: as many as a request may have.
 const HEADERS: usize = 100;
+/// Bytes of a header's name.
 const HEADER_BYTES: usize = 128;
 
-/// Bytes of a probe's path and query, which is the limit of a request too, and bytes of its caller's name.
+/// Bytes of a probe's path and query: as many as a request's may have.
 const TARGET_BYTES: usize = 8 << 10;
+/// Bytes of the name of a probe's caller.
 const CALLER_BYTES: usize = 1 << 10;
 
 /// What a component declares about itself: name, routes, schema, probes.
