@@ -98,7 +98,7 @@ fn admitted(gate: &Gate, authorization: &str, route: &Arc<Route>, path: &str) ->
     gate.admit(route, head(path, Some(authorization)), origin).unwrap().with_body(RequestBody::default()).unwrap()
 }
 
-/// A gate, and what the user `admin` sends in `authorization`.
+/// A gate, and an `authorization` header of the user `admin`.
 fn gate(folder: &Path) -> (Gate, String) {
     let tokens = Arc::new(Tokens::open(folder, Clock::default()).unwrap());
     let authorization = format!("Bearer {}", tokens.issue("admin", "admin", "a session").unwrap().token);
