@@ -116,7 +116,7 @@ async fn the_log_contains_no_token_and_no_password() {
     let secrets = live(&shop).await;
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(log.contains("/auth/refresh") && log.contains("/orders"), "the log has requests");
-    assert!(log.contains("a used refresh token came back"), "the log has output of components");
+    assert!(log.contains("a used refresh token was presented again"), "the log has output of components");
     for secret in secrets.iter().flat_map(|secret| secret.split('.').skip(usize::from(secret.contains('.')))) {
         assert_eq!(log.lines().find(|line| line.contains(secret)), None, "{secret}");
     }

@@ -38,7 +38,7 @@ async fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
 #[tokio::test]
 async fn too_low_a_limit_of_descriptors_is_reported_with_numbers() {
     let mut program = started_after("ulimit -n 600").await;
-    let line = program.until_logged(|line| line["message"].to_string().contains("open descriptors")).await;
+    let line = program.until_logged(|line| line["message"].to_string().contains("open file descriptors")).await;
     assert_eq!((&line["level"], &line["limit"], &line["needed"]), (&"WARN".into(), &600.into(), &16_896.into()));
     let message = line["message"].as_str().unwrap();
     assert!(

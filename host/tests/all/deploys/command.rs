@@ -181,7 +181,7 @@ async fn the_commands_name_the_service_of_a_canary_and_an_unknown_service() {
     let candidate = format!("variant  {}\n  no requests yet\n", &digest(&variant("good-2"))[..12]);
     for arguments in [&["canary", "20%"][..], &["canary"]] {
         let said = succeeds(&command(&stand, arguments).await);
-        assert_eq!(said, format!("on 20% of the callers:\n{candidate}"), "{arguments:?}");
+        assert_eq!(said, format!("canary for 20% of the callers:\n{candidate}"), "{arguments:?}");
     }
     for name in ["status", "history", "rollback"] {
         let output = command(&stand, &[name, "nope"]).await;
