@@ -221,7 +221,7 @@ bench-micro *filter: components guests
 bench-once: components guests
     cargo test {{host_packages}} --bench bench --bench micro
 
-# Install wasmtime's own server, which `just bench` compares with if it is there. Takes some minutes
+# Install wasmtime's own server, so that `just bench` measures it too. Takes some minutes
 bench-tools:
     cargo install --locked wasmtime-cli --version 48.0.8 --no-default-features --features run,serve,cranelift,pooling-allocator,parallel-compilation,component-model-async,threads
 
