@@ -94,7 +94,7 @@ pub(crate) fn issue(username: &str, role: &str, session: &str) -> Result<AccessT
 /// Ends a session: from now on the host refuses all of its access tokens.
 ///
 /// # Errors
-/// 503 if the host cannot record it. Then the session goes on.
+/// 503 if the host cannot record it. Then the session stays valid.
 pub(crate) fn revoke(session: &str) -> Result<(), Failure> {
     tokens::revoke(session).map_err(token_failure)
 }

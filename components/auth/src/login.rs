@@ -110,7 +110,7 @@ fn check_password(
     if found.is_none() {
         host::audit(Event::AuthnLoginFail, name);
         for locked in last_of {
-            // A network lock names no account: the last name is not locked, and the host logs the address itself.
+            // The event of a locked network names no account, because none is locked. The host adds the address.
             let name = if matches!(locked, Subject::Account(_)) { name } else { "" };
             host::audit(Event::AuthnLoginLock, name);
         }
@@ -143,7 +143,7 @@ fn verify(password: &Password<'_>, hash: Option<&str>, subjects: &[Subject]) -> 
     Ok(Verdict { matches: false, outdated: false })
 }
 
-/// Takes an attempt back that the host did not evaluate.
+/// Removes an attempt that the host did not evaluate from the counts.
 fn give_back(subjects: &[Subject]) -> Result<(), Failure> {
     let tx = storage::begin()?;
     for subject in subjects {
@@ -152,7 +152,7 @@ fn give_back(subjects: &[Subject]) -> Result<(), Failure> {
     Ok(tx.commit()?)
 }
 
-/// Resets the account's counter after a success, and takes back the address's attempt.
+/// Resets the account's counter after a success, and removes the attempt from the address's count.
 ///
 /// The address keeps its failures, because an attacker may own one account and guess at others.
 fn count_success(tx: &Transaction, subjects: &[Subject]) -> storage::Result<()> {

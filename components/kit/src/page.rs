@@ -1,7 +1,7 @@
 //! Pagination: `?limit=…` and `?after=…`, and the `Link` to the next page (RFC 8288).
 //!
-//! A request without a limit gets up to 1,000 items, which is all of most lists. If the list goes on, the response has a `Link`
-//! to the next page and the list's `total`. A page with very long items ends earlier, after 8 MiB. So no request reads or
+//! A request without a limit gets up to 1,000 items, which is all of most lists. If more items follow, the response has a
+//! `Link` to the next page and the list's `total`. A page with very long items ends earlier, after 8 MiB. So no request reads or
 //! writes a list without a bound.
 //!
 //! The value of `after` is a cursor, which is opaque to clients. It contains a checksum, so the kit refuses a cursor that was

@@ -67,7 +67,7 @@ const COUNTED_ORDERS: u32 = 100_000;
 /// A position after the newest possible order: date and id.
 const LATEST: (&str, i64) = ("9999-12-31 23:59:59", i64::MAX);
 
-/// A page of a user's orders, newest first, and whether the list goes on. Within one second, higher ids come first.
+/// A page of a user's orders, newest first, and whether more follow. Within one second, higher ids come first.
 ///
 /// None if the user has no order with the cursor's id. The page ends early if its orders together have very many items, so the
 /// response stays bounded.

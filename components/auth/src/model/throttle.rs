@@ -126,7 +126,7 @@ impl Subject {
         }
     }
 
-    /// Takes an attempt back: one that was not evaluated, or an address's successful one.
+    /// Removes an attempt from the count: one that was not evaluated, or an address's successful one.
     pub(crate) fn give_back(&self, attempts: Attempts) -> Attempts {
         let at_limit = match self {
             Self::Account(_) => attempts.count % ACCOUNT_BURST == 0,
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn taking_attempts_back_gives_no_further_guess() {
-        // An attempt that is taken back was not evaluated. So ten attempts are evaluated before the first wait.
+        // An attempt that is removed from the count was not evaluated. So ten attempts are evaluated before the first wait.
         let (mut attempts, mut evaluated) = (None, 0);
         for round in 0..100 {
             match account().attempt(attempts, NOW) {

@@ -50,7 +50,7 @@ pub(crate) fn confirm(tx: &Transaction, login: &Login, better_hash: Option<&str>
     Ok(confirmed == 1)
 }
 
-/// The login or claim that has a name.
+/// The login or claim with this name.
 pub(crate) fn holder(from: &impl Reads, name: &Username) -> Result<Option<Holder>> {
     let sql = "SELECT state, claimed_at, registration FROM logins WHERE name_key = $1";
     let rows = from.query(sql, params![name.key()])?;

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn amounts_survive_formatting_and_parsing() {
-        // A linear congruential generator: the same amounts in each run, with all lengths.
+        // A linear congruential generator, so every run tests the same amounts. They have one digit to fifteen.
         let mut state = 0x2545_F491_4F6C_DD1D_u64;
         let random = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
