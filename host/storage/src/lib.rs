@@ -80,7 +80,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Makes a statement of a text and its values.
+    /// Makes a statement from a text and its values.
     pub fn new(sql: impl Into<String>, params: impl Into<Vec<Value>>) -> Self {
         Self { sql: sql.into(), params: params.into() }
     }

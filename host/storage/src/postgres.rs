@@ -26,8 +26,8 @@
 //!
 //! # Writes
 //!
-//! The writer is one advisory lock per schema, shared by all hosts. Its holder is the only writer, as services were promised. So
-//! a read inside a transaction is as safe as `SELECT … FOR UPDATE`, and no transaction needs a retry. Guarantees:
+//! The writer is one advisory lock per schema, shared by all hosts. Its holder is the only writer, as `wit/storage.wit` promises.
+//! So a read inside a transaction is as safe as `SELECT … FOR UPDATE`, and no transaction needs a retry. Guarantees:
 //!
 //! 1. A transaction takes the lock before its first statement. It releases the lock with the commit, the rollback, or the end of
 //!    the connection. A killed host releases it at once. If the machine of a host disappears, the server releases it after
@@ -270,7 +270,7 @@ impl Shared {
         let version = session.number(asked).await?;
         session.done();
         u32::try_from(version).map_err(|_| {
-            StorageError::Unavailable(format!("the schema has the version {version}, which is not a migration's"))
+            StorageError::Unavailable(format!("the schema has the version {version}, which no migration can have"))
         })
     }
 

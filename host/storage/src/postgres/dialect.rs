@@ -2,7 +2,7 @@
 //!
 //! - Services are not trusted. Everything that is not listed here is refused: tokens, kinds of statements, clauses, expressions,
 //!   functions, types.
-//! - PostgreSQL gets nothing of the original text. The translation writes every statement anew from the checked syntax tree, and
+//! - PostgreSQL gets nothing of the original text. The translation rewrites every statement from the checked syntax tree, and
 //!   omits everything that it does not know. So it does not matter whether the two parsers agree.
 //! - Every name is double-quoted, except the names of listed functions. Names without quotes are converted to lower case first.
 //! - Every nested operator is put in parentheses, except in chains of the same operator. So precedence never matters.

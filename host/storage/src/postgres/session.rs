@@ -37,7 +37,7 @@ pub(super) struct Session {
     object: Option<Box<Object>>,
     /// How long to wait for a silent server.
     ///
-    /// A working server gives up earlier by itself.
+    /// Longer than the timeouts of the server, so a working server answers earlier.
     patience: Duration,
 }
 
@@ -107,7 +107,7 @@ impl Session {
 
     /// Runs a statement of a service to its end.
     ///
-    /// Returns `None` if it must be compiled again first. It then had no effect.
+    /// Returns `None` if the compiled statement was outdated. It then changed nothing, and the caller can run it again.
     pub(super) async fn run(
         &self,
         bound: &BoundStatement,
@@ -198,9 +198,7 @@ impl Session {
 
 /// Translates an error.
 ///
-/// In a read, a text that is not a number is the statement's fault.
-///
-/// It cannot break a constraint of the schema.
+/// In a read, a text that is not a number makes the statement invalid, because a read cannot break a constraint of the schema.
 fn translate(error: &Error, bound: &BoundStatement) -> StorageError {
     match error.as_db_error() {
         Some(refused) if !bound.translated.writes && *refused.code() == SqlState::INVALID_TEXT_REPRESENTATION => {

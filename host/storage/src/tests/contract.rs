@@ -29,7 +29,7 @@ impl Default for Bounds {
     }
 }
 
-/// Makes a test of one part of the contract.
+/// Makes a test for one part of the contract.
 ///
 /// `open` opens an empty database, with limits and a folder, for this test only.
 macro_rules! promise {
@@ -49,7 +49,7 @@ macro_rules! promises {
     };
 }
 
-/// Makes a test of each part of the contract.
+/// Makes a test for each part of the contract.
 macro_rules! keeps_the_contract {
     ($open:path, $attributes:tt) => {
         $crate::tests::contract::promises! { $open, $attributes,

@@ -142,7 +142,8 @@ async fn a_write_waits_longer_for_a_migration() {
     let migrated = shop.storage.migrate(list);
     let patient = shop.execute(SELL_ONE, &[]);
     let impatient = async {
-        // The only permit is taken. So this answer shows that both writes have waited as long as for another write.
+        // `patient` holds the only permit to wait longer. This write is refused after `longest_wait`, so `patient` has
+        // waited at least as long.
         let refused = shop.execute(SELL_ONE, &[]).await;
         outsider.execute_batch("COMMIT").unwrap();
         refused

@@ -140,7 +140,7 @@ impl Conversation<'_, '_> {
 
     /// How long to wait for a command.
     ///
-    /// Until the end of the lease, or until the group before this transaction can be committed and is due.
+    /// Until the lease ends. If the group before this transaction can be committed, only until that commit is due.
     fn patience(&self) -> Duration {
         let until = if self.group.has_members() && !self.wrote {
             self.lease_end.min(self.group.commit_due())
