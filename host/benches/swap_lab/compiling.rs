@@ -32,7 +32,7 @@ pub(crate) struct Compiling {
     seen: Vec<Duration>,
 }
 
-/// Deploys new components one after the other, and each a second time after `first` was active again.
+/// Deploys several new components. After each, deploys `first`, and then the same component again.
 pub(crate) async fn measure(shop: &Shop, first: &[u8]) -> Compiling {
     let (operator, user) = (shop.operator(), shop.admin().await);
     let heavy = [first, &ballast()].concat();

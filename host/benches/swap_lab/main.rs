@@ -4,7 +4,7 @@
 //! completed swaps before it sends a request. So it notices an answer from a revision that was already replaced.
 //!
 //! First it measures what compiling costs another service. It fails if a request is lost, if memory or descriptors grow with
-//! the swaps, or if another service is much slower beside a compiler.
+//! the swaps, or if compiling makes another service much slower.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 

@@ -107,7 +107,7 @@ impl Drop for Database {
 
 /// The lines that make a manifest use the PostgreSQL database of this folder.
 ///
-/// The first call creates the database, and nothing drops it. The lines are empty if hosts keep their data in files.
+/// The first call creates the database, which is never dropped. Returns no lines if hosts keep their data in files.
 pub fn manifest_lines(folder: &Path) -> String {
     let Some(server) = server() else { return String::new() };
     let file = folder.join("postgres.url");

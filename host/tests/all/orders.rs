@@ -158,7 +158,7 @@ async fn a_body_other_than_a_json_object_is_refused_with_the_reason() {
     let ada = shop.user("ada").await;
     let id = placed(&ada, &[(1, 1)]).await;
     let path = format!("/orders/{id}");
-    // Valid for both routes except for its form.
+    // Both routes accept this body if it is sent as JSON.
     let good = r#"{"items":[{"product_id":1,"quantity":1}],"status":"pending"}"#;
     let json = Some("application/json");
     let unusable = [

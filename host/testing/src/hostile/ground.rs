@@ -32,7 +32,7 @@ pub fn path_of(name: &str) -> String {
     }
 }
 
-/// The manifest table of an attacker. More keys may follow it.
+/// The manifest table of an attacker. The caller may append further keys.
 fn attacker(name: &str, component: &str, ends_by_time: bool) -> String {
     let time = if ends_by_time { BRIEF } else { AMPLE };
     format!(

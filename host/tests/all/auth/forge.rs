@@ -71,7 +71,7 @@ impl Forge {
         self.signed(&self.header, payload.to_string())
     }
 
-    /// The good token, signed anew.
+    /// The good token, signed again.
     pub(super) fn good(&self) -> String {
         self.signed(&self.header, self.payload.to_string())
     }

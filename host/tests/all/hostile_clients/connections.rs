@@ -116,7 +116,7 @@ async fn slow_bodies_occupy_no_instance() {
 /// Idle connections. Each has sent a part of a request that depends on its number.
 const IDLE: usize = 10_000;
 
-/// Open files of each side besides connections.
+/// Files that client and host each open besides the connections.
 const OTHER_FILES: u64 = 1_000;
 
 /// The host runs in its own process, because each side of the connections may need all the open files that a process can have.
