@@ -9,7 +9,7 @@
 //!
 //! The last member of a line is `hash`. It is the SHA-256 of the previous line with its line feed, and of this line's text
 //! up to that member. If somebody changes, removes or inserts a line, every later hash is wrong, and [`verify()`] names the
-//! first wrong line. The chain has no key. So an attacker who can write the file can also write all of it anew, or cut off
+//! first wrong line. The chain has no key. So an attacker who can write the file can also rewrite all of it, or cut off
 //! its end. To detect that, compare with a hash that is kept elsewhere. The host logs the hash of the last line when it
 //! starts, and `verify` prints it.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Router, gate, response cache, guest and log must read a request in the same way, so all edits stand here:
 //!
-//! 1. [`normalise`]: one form for fields, host, path and query, or a [`HeadError`]. Only the request's id is read before.
+//! 1. [`normalise`]: one form for fields, host, path and query, or a [`HeadError`]. Only the request's id is read earlier.
 //! 2. [`take_compressed_tags`]: the guest sees its own entity tags in conditions, without the `+gzip` that the host added.
 //! 3. [`keep_for_route`]: removes what a client may not claim, and every field that the route does not read.
 //! 4. [`set_origin`], [`set_user`], [`set_caller`], [`set_probe_user`]: fields that only the host may set. [`remove_user`] undoes

@@ -45,7 +45,7 @@ pub struct Passwords {
     work: WorkFactor,
     minimum_characters: u32,
     /// Whether the host has seen a hash that costs more or less than a new one.
-    /// From then on all failures take equal work.
+    /// Once it has, every failure takes the same work.
     costs_differ: Arc<AtomicBool>,
 }
 

@@ -176,7 +176,7 @@ impl CachedResponse {
         }
         let etag = headers.entry(ETAG).or_insert_with(|| etag::of(response.headers(), body)).clone();
         if !personal {
-            // With an entity tag, other caches may keep the response too if they revalidate it each time.
+            // Other caches may keep the response too, but must revalidate its entity tag each time.
             headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -86,7 +86,7 @@ pub struct Client {
     holdings: Arc<Holdings>,
 }
 
-/// An amount that a client holds. Dropping it ends that.
+/// An amount that a client holds. Dropping it releases the amount.
 #[derive(Debug)]
 pub struct Share {
     holdings: Arc<Holdings>,
@@ -151,7 +151,7 @@ impl Client {
         self.holdings.claim(kind, 0, amount).then(|| self.share(kind, amount))
     }
 
-    /// Counts an amount that exists already, even if it is over the limit.
+    /// Counts an amount that the host holds already, even if that exceeds the limit.
     pub fn hold(&self, kind: Kind, amount: usize) -> Share {
         self.holdings.add(kind, amount);
         self.share(kind, amount)

@@ -9,7 +9,7 @@
 //!   keys. The host never reads algorithm or type from a token.
 //! - **The keys stay in the host.** The first start creates the first key. Keys lie in files of mode 0600. If several
 //!   hosts share them, they lie in a database that no service reaches. No `Debug` output and no error contains a key. The
-//!   host publishes no JWKS (RFC 7517): whoever can verify an HMAC can also sign.
+//!   host publishes no JWKS (RFC 7517), because a key that verifies an HMAC can also sign.
 //! - **A rotation refuses no good token.** [`Tokens::rotate_keys`] makes a new key sign. The previous key verifies until
 //!   its last token has expired. [`Tokens::disable_key`] refuses a key's tokens at once. `keys` describes the files.
 //! - **Hosts that share keys agree.** [`Tokens::open_shared`] keeps the keys and the ended sessions in one database.
@@ -144,7 +144,7 @@ impl Tokens {
                 Err(error) if works => {
                     tracing::warn!(
                         %error,
-                        "tokens: cannot reload keys and ended sessions of other hosts; the host retries, and uses those it knows"
+                        "tokens: cannot reload keys and ended sessions of other hosts; until a retry succeeds, the host uses those it has"
                     );
                 }
                 Ok(()) if !works => tracing::info!("tokens: reloaded keys and ended sessions of other hosts again"),

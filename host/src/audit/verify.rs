@@ -63,8 +63,8 @@ impl<'a> Walk<'a> {
         }
         if !walk.anchored {
             bail!(
-                "the audit log in {} has no line with the anchor's hash. Either its end was removed, or the log was written \
-                 anew, or the line is in a file that is kept elsewhere",
+                "the audit log in {} has no line with the anchor's hash. Either its end was removed, or the log was \
+                 rewritten, or the line is in a file that is kept elsewhere",
                 folder.display()
             );
         }

@@ -14,7 +14,7 @@ use crate::printable::excerpt;
 pub enum Step {
     /// The component's file has arrived.
     Received,
-    /// It is a component that can answer HTTP, with the announced digest and a valid signature.
+    /// The file is a component that can answer HTTP. Its digest and its signature are correct.
     Verified,
     /// It is compiled to machine code.
     Compiled,

@@ -1,4 +1,4 @@
-//! What serves now: the stable deployment, and a second one for the callers of a running canary.
+//! The deployments that answer requests: the stable one, and a second one for the callers of a running canary.
 //!
 //! A request picks one of the two when it begins and keeps it until its end. The calls that its guest makes to other services use the
 //! same deployment.

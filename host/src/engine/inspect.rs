@@ -7,13 +7,13 @@ use wasmtime::component::types::ComponentItem;
 use super::settings::Wasi;
 use crate::printable::excerpt;
 
-/// Imports that a component may have. The same limit applies to exports. A service with a dozen grants has about fifty imports.
+/// Maximum imports of a component. The same limit applies to exports. A service with a dozen grants has about fifty imports.
 const MAX_NAMES: usize = 500;
 
-/// Bytes of the name of an import or export.
+/// Maximum length of the name of an import or export.
 const NAME_BYTES: usize = 512;
 
-/// Exports that a refusal lists.
+/// How many exports a refusal lists.
 const LISTED_EXPORTS: usize = 10;
 
 /// The exported interface that the host calls for each request.

@@ -43,7 +43,8 @@ impl Ticker {
 
     /// Reports that a guest computes. Call it when a guest starts, resumes, or was interrupted.
     pub fn guest_computes(&self) {
-        // This sets `computed` and then reads `resting`; the thread does the reverse. So it cannot pause just after a guest started.
+        // This writes `computed` and then reads `resting`. The ticker writes `resting` and then reads `computed`.
+        // So at least one of them sees the other's write, and the ticker never pauses while a guest computes.
         if !self.state.computed.load(Ordering::SeqCst) {
             self.state.computed.store(true, Ordering::SeqCst);
         }

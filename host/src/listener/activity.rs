@@ -21,9 +21,9 @@ pub(super) struct Times {
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
-    /// How many exchanges wait for the host, not for the client.
+    /// How many requests wait for the host, not for the client.
     working: AtomicUsize,
-    /// When an exchange last began or stopped to wait for the host.
+    /// When a request last began or stopped waiting for the host.
     turned: AtomicU64,
     /// When the client last received bytes.
     delivered: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct Activity {
     head: AtomicU64,
     /// Whether a request has arrived on the connection.
     requested: AtomicBool,
-    /// Whether the client receives nothing, so that the socket's send buffer is full.
+    /// Whether the socket's send buffer is full, because the client does not read.
     blocked: AtomicBool,
     /// Whether requests share the connection (HTTP/2). Then received bytes need not be a head, and sent bytes need not be a
     /// response.
@@ -70,7 +70,7 @@ impl Activity {
         self.turned.store(self.now(), Ordering::Relaxed);
     }
 
-    /// The client sent bytes. This does not restart its time: a head that arrives byte by byte must not hold a connection.
+    /// The client sent bytes. They do not restart its time, so a head that arrives byte by byte cannot hold a connection.
     pub(super) fn received(&self) {
         let is_idle = self.head.load(Ordering::Relaxed) == 0 && self.working.load(Ordering::Relaxed) == 0;
         if is_idle && !self.multiplexed.load(Ordering::Relaxed) {
@@ -108,7 +108,7 @@ impl Activity {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// Counts an exchange that begins (`more`) or stops to wait for the host.
+    /// Counts a request that begins (`more`) or stops waiting for the host.
     pub(super) fn work(&self, more: bool) {
         self.touch();
         if more {
@@ -149,7 +149,7 @@ impl Activity {
         }
     }
 
-    /// The same moment, counted from the opening of the connection. None while an exchange waits for the host.
+    /// The same moment, counted from the opening of the connection. None while a request waits for the host.
     fn due(&self, times: &Times) -> Option<Duration> {
         if self.working.load(Ordering::Relaxed) > 0 {
             return None;
@@ -160,7 +160,7 @@ impl Activity {
         let (since, time) = match of(&self.head) {
             _ if self.is_blocked() => (delivered, times.head),
             0 => (since, times.idle),
-            // Before the first request, sent bytes are the TLS handshake and no response.
+            // Before the first request, the host sends only its part of the TLS handshake, and no response.
             head if !self.requested.load(Ordering::Relaxed) => (head - 1, times.head),
             head => (since.max(head - 1), times.head),
         };
@@ -174,7 +174,7 @@ mod tests {
 
     const TIMES: Times = Times { head: Duration::from_secs(30), idle: Duration::from_secs(75) };
 
-    /// The activity, as it is so many seconds later.
+    /// The activity as if this many more seconds had passed.
     fn after(mut activity: Activity, seconds: u64) -> Activity {
         activity.opened -= Duration::from_secs(seconds);
         activity

@@ -12,7 +12,7 @@ use super::check::Check;
 pub struct Postgres {
     /// A file whose only line is the connection string. Only its owner may use it.
     pub url: PathBuf,
-    /// The certificates, in PEM, that the server's certificate must lead to.
+    /// The CA certificates, in PEM. The server's certificate must chain to one of them.
     /// If there are none, the server must be on this machine.
     pub authority: Option<PathBuf>,
     /// The line of the table in the manifest, for messages.

@@ -1,7 +1,7 @@
 //! Password hashes as text: parsing, verifying and creating them.
 //!
 //! Parsing never panics and allocates no more than the length of the text. It refuses every cost above a cap, because
-//! whoever can write a database row could otherwise make the host compute for hours.
+//! an attacker who can write a database row could otherwise make the host compute for hours.
 
 use std::cell::RefCell;
 use std::num::NonZero;

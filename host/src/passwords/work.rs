@@ -17,7 +17,7 @@ impl WorkFactor {
     pub const LEAST: WorkFactor = WorkFactor { memory_kib: 19 << 10, passes: 2 };
 
     /// The host does not compute a stored hash of higher cost.
-    /// Otherwise, whoever can write a hash could make it compute for hours.
+    /// Otherwise, an attacker who can write a hash could make it compute for hours.
     pub const MOST: WorkFactor = WorkFactor { memory_kib: 256 << 10, passes: 10 };
 }
 

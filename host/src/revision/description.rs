@@ -16,25 +16,25 @@ use crate::head;
 use crate::printable::{excerpt, is_printable};
 use crate::route::{Access, Route, normal_pattern};
 
-/// Routes that one component may declare. The same limit applies to migrations and to probes.
+/// Maximum routes of a component. The same limit applies to migrations and to probes.
 const MAX_ITEMS: usize = 1000;
 
-/// Characters of a component's name and of its version.
+/// Maximum length of a component's name and of its version, in characters.
 const NAME_CHARACTERS: usize = 100;
 
-/// Bytes of a route's path and of the health path. Limited because each switch builds a table of all routes.
+/// Maximum length of a route's path and of the health path. Limited because each switch builds a table of all routes.
 const PATH_BYTES: usize = 512;
-/// Segments of these paths.
+/// Maximum segments of these paths.
 const SEGMENTS: usize = 32;
 
-/// Request headers that a route may list: as many as a request may have.
+/// Maximum request headers that a route lists: as many as a request may have.
 const HEADERS: usize = 100;
-/// Bytes of a header's name.
+/// Maximum length of a header's name.
 const HEADER_BYTES: usize = 128;
 
-/// Bytes of a probe's path and query: as many as a request's may have.
+/// Maximum length of a probe's path and query, as of a request's.
 const TARGET_BYTES: usize = 8 << 10;
-/// Bytes of the name of a probe's caller.
+/// Maximum length of the name of a probe's caller.
 const CALLER_BYTES: usize = 1 << 10;
 
 /// What a component declares about itself: name, routes, schema, probes.
@@ -167,7 +167,7 @@ fn check(declared: service::Description, service: &Arc<str>) -> Result<Descripti
     })
 }
 
-/// Names and versions are shown to people on one line.
+/// Checks a name or version, which people read on one line.
 fn check_label(what: &str, text: &str) -> Result<(), DescriptionError> {
     if text.chars().count() <= NAME_CHARACTERS && text.chars().all(is_printable) {
         return Ok(());

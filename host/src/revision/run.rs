@@ -115,7 +115,7 @@ impl Revision {
         self.complete(complete, completed, &output, failure)
     }
 
-    /// Bytes that the body of a response may have.
+    /// Maximum bytes of a response's body.
     fn response_limit(&self) -> usize {
         usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX)
     }
