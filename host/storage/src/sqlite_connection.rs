@@ -33,7 +33,7 @@ use crate::StorageError;
 /// values runs on a blocking thread.
 const INLINE_VALUE_BYTES: u32 = 32 << 10;
 
-/// Instructions of a compiled statement in inline queries.
+/// Maximum instructions of a statement that runs inline.
 ///
 /// The few larger statements run on a blocking thread.
 const INLINE_INSTRUCTIONS: u32 = 2_000;

@@ -46,7 +46,7 @@ pub struct PostgresLimits {
     pub functions: usize,
     /// Rows per result. Default 10,000.
     pub result_rows: usize,
-    /// Bytes of a result: its texts and blobs, and 16 per value. Default 4 MiB.
+    /// Bytes per result, counted as its texts and blobs plus 16 per value. Default 4 MiB.
     pub result_bytes: usize,
 }
 

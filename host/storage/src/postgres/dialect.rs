@@ -57,7 +57,7 @@ pub(super) struct Step {
 
 /// Twice the stack that the deepest statement needs in a debug build.
 ///
-/// The system allocates only the pages that are used.
+/// The kernel allocates only the pages that a statement uses.
 const STACK_BYTES: usize = 16 << 20;
 const PANICKED: &str = "the statement cannot be parsed";
 const MIGRATION_BYTES: usize = 1 << 20;

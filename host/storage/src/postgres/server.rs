@@ -348,7 +348,7 @@ fn options(settings: &Settings) -> String {
     settings.iter().map(option).collect::<Vec<_>>().join(" ")
 }
 
-/// Checks that the server keeps acknowledged writes, and texts as they are.
+/// Checks that the server keeps acknowledged writes, and stores texts unchanged (UTF-8).
 async fn check(client: &Client) -> Result<(), ServerError> {
     let asked = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                  current_setting('server_encoding'), current_setting('fsync')";

@@ -53,7 +53,7 @@ enum Reason {
     Heavy,
     /// It exceeded the inline budget in its last run.
     ///
-    /// It returns to inline when it is fast again.
+    /// If a later run is fast, the next one is inline again.
     Late,
 }
 

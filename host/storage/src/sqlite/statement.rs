@@ -79,7 +79,7 @@ impl<'c> Prepared<'c> {
         }
     }
 
-    /// Removes it from the cache, so that its next compilation tells if it is heavy.
+    /// Removes it from the statement cache. The next compilation then checks again whether it is heavy.
     pub(super) fn discard(self) {
         self.raw.discard();
     }

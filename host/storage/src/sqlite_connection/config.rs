@@ -85,7 +85,7 @@ pub struct SqliteLimits {
     pub parser_depth: u32,
     /// Queries that UNION, INTERSECT and EXCEPT combine. Default 10.
     pub compound_select: u32,
-    /// Instructions of a compiled statement. Default 25,000.
+    /// Instructions per compiled statement. Default 25,000.
     pub instructions: u32,
     /// Arguments per function. Default 32.
     pub function_arguments: u32,
@@ -99,7 +99,7 @@ pub struct SqliteLimits {
     pub trigger_depth: u32,
     /// Rows per result. Default 10,000.
     pub result_rows: usize,
-    /// Bytes of a result: its texts and blobs, and 16 per value. Default 4 MiB.
+    /// Bytes per result, counted as its texts and blobs plus 16 per value. Default 4 MiB.
     pub result_bytes: usize,
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn each_statement<E: From<MigrationError>>(
 
 /// Runs a statement and fetches all rows.
 ///
-/// A SELECT changes nothing, but a migration may use one to check something that makes it fail.
+/// The rows of a SELECT matter too: a migration may select an expression that fails if the data is wrong.
 pub(crate) fn run_to_end(statement: &mut Statement<'_>) -> rusqlite::Result<()> {
     let mut rows = statement.raw_query();
     while rows.next()?.is_some() {}

@@ -96,7 +96,7 @@ async fn new_statements_do_not_fill_the_servers_memory() {
     let shop = host(&service(), patient()).await;
     for number in 0..300 {
         shop.query(sql(&format!("SELECT {number}"))).await.unwrap();
-        // A long one is compiled each time.
+        // The host does not keep a compiled statement this long, so it compiles the statement each time.
         let long = format!("SELECT 1 WHERE {number} IN (1{})", ",1".repeat(3_000));
         if number % 50 == 0 {
             shop.query(sql(&long)).await.unwrap();
