@@ -126,7 +126,7 @@ async fn drive<const N: usize>(loads: [Load; N], time: Duration) -> anyhow::Resu
         for (number, stream) in (0..).zip(streams) {
             let client = Client { load: load.clone(), stream: Some(stream), next: began + share * number };
             let sender = sender.clone();
-            // The receiver goes away after the grace period. Then nobody needs the outcome.
+            // The receiver is dropped after the grace period. Then nobody needs the outcome.
             tokio::spawn(async move { drop(sender.send(client.run(until).await)) });
         }
         running.push((load.connections, receiver));

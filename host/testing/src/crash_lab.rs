@@ -144,7 +144,8 @@ impl Lab {
 
     /// Lets all buyers write in tasks of their own, each until a write is not acknowledged, at most `most` times.
     ///
-    /// Returns the growing number of acknowledgements, and a handle that returns the buyers at their end.
+    /// Returns the number of acknowledgements so far, which keeps growing, and a handle. When all buyers are done, the handle
+    /// returns them.
     pub fn work(&mut self, most: usize) -> (Arc<watch::Sender<u64>>, tokio::task::JoinHandle<Vec<Buyer>>) {
         let count = Arc::new(watch::Sender::new(0));
         let working = std::mem::take(&mut self.buyers).into_iter().map(|buyer| buyer.work(most, count.clone()));

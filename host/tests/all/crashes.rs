@@ -30,7 +30,7 @@ async fn the_laboratory_notices_lost_writes() {
     lab.process.kill().await;
     backup::restore(&older.path, &data, true).unwrap();
     lab = lab.start_again().await;
-    // Which kinds of writes were acknowledged before the kill is random. All acknowledged writes are gone now.
+    // The restored backup lacks all writes that were acknowledged before the kill. Their kinds are random.
     assert!(!lab.tally.findings.is_empty(), "{:?}", lab.acknowledged());
 }
 

@@ -89,7 +89,7 @@ async fn a_wrong_password_replaces_no_hash_and_gets_the_usual_answer() {
     unknown.refuses(401, "INVALID_CREDENTIALS");
     let wrong = [("marta", "another"), ("paul", "another"), ("eve", PASSWORD), ("ada", "unreadable")];
     let anon = shop.anon();
-    // A few at once, because each costs as much as the most expensive kind.
+    // Only two at once, because each login costs as much as one with the most expensive kind of hash.
     for wrong in wrong.chunks(2) {
         let answers = join_all(wrong.iter().map(|(username, password)| log_in(&anon, username, password))).await;
         for ((username, _), answer) in wrong.iter().zip(&answers) {

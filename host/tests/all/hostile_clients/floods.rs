@@ -48,7 +48,7 @@ pub fn beginning() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// Returns the frame with this number of an endless flood.
+/// Makes the frames of an endless flood, by their number.
 type Flood = fn(u32) -> Vec<u8>;
 
 /// A request on a new stream.

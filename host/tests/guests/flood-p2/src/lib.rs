@@ -19,7 +19,7 @@ use bindings::wasi::clocks::monotonic_clock;
 use bindings::wasi::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use bindings::wasi::io::streams::OutputStream;
 
-/// Number of chunks before the end. They exceed what the host buffers until a client reads.
+/// Number of chunks before the end. Together they are larger than the host's buffers for a client that does not read.
 const CHUNKS: usize = 16;
 
 struct Flood;

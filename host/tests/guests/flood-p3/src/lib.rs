@@ -16,7 +16,7 @@ use bindings::wasi::clocks::monotonic_clock;
 use bindings::wasi::http::types::{ErrorCode, Fields, Request, Response};
 use wit_bindgen::StreamResult;
 
-/// Number of chunks before the end. They exceed what the host buffers until a client reads.
+/// Number of chunks before the end. Together they are larger than the host's buffers for a client that does not read.
 const CHUNKS: usize = 16;
 
 struct Flood;

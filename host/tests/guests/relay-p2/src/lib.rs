@@ -26,7 +26,7 @@ use bindings::wasi::http::types::{
 };
 use bindings::wasi::io::streams::StreamError;
 
-/// Number of chunks before the end. They exceed what the host buffers until a client reads.
+/// Number of chunks before the end. Together they are larger than the host's buffers for a client that does not read.
 const CHUNKS: usize = 1024;
 const CHUNK_BYTES: usize = 4096;
 
