@@ -79,7 +79,7 @@ const REFUSALS_PER_SECOND: u32 = 10;
 
 /// How many events of each kind are written per minute for a service.
 ///
-/// A user who is logged in can refresh without end. The window is a minute, because logins come in bursts.
+/// Without a limit, a logged-in user could fill the log by refreshing. The window is a minute, because logins come in bursts.
 const SERVICE_EVENTS_PER_MINUTE: u32 = 600;
 
 /// How many events were written since the host started, and how many were not.

@@ -139,7 +139,7 @@ pub(crate) struct Keys {
 enum KeysOrder {
     /// Create a new signing key. The previous key still verifies until its last token has expired.
     Rotate,
-    /// Disable a key, for example because it leaked. The host refuses every token that it signed at once.
+    /// Disable a key, for example because it leaked. From now on, the host refuses every token that it signed.
     Disable {
         /// The key's id, 16 hexadecimal digits: `comptoir keys` lists the ids.
         #[arg(value_parser = key_id)]

@@ -1,4 +1,4 @@
-//! Every cause for which the host itself answers: of the gateway, and of the admin listener.
+//! Every cause for which the host answers instead of a guest: in the gateway, and in the admin listener.
 //!
 //! The layers below have errors of their own, which know no HTTP status. The conversions here turn each of them into a cause, and
 //! `error/table.rs` gives each cause its status and code. The reason that only the operator needs goes to the log instead.

@@ -82,10 +82,10 @@ const MAX_HANDLES: usize = 4096;
 /// The streams stdin, stdout and stderr.
 const STANDARD_STREAMS: usize = 3;
 
-/// Bytes that one call for random bytes may request.
+/// Maximum bytes that one call for random bytes may request.
 const RANDOM_BYTES: u64 = 64 << 10;
 
-/// Bytes that one set of header fields may take in memory.
+/// Maximum bytes that one set of header fields may take in memory.
 const FIELDS_BYTES: usize = 32 << 10;
 
 /// The host's data for one store.

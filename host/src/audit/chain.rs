@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{self, FILE, first_line, has_bytes, last_line, numbered, numbers, sync};
 
-/// The text before and after the hash of a line.
+/// The texts before and after the hash of a line.
 const BEFORE_HASH: &str = ",\"hash\":\"";
 const AFTER_HASH: &str = "\"}";
 
 /// The text before the file's future number, near the end of a file's first line.
 const BEFORE_NUMBER: &str = ",\"file\":";
 
-/// The text before and after the hash of the previous file.
+/// The texts before and after the hash of the previous file.
 /// They stand at the end of a file's first line.
 const BEFORE_AFTER: &str = ",\"after\":\"";
 const AFTER_AFTER: &str = "\"";

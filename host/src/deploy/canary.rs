@@ -15,7 +15,7 @@ use crate::route::RouteConflict;
 /// become active.
 ///
 /// # Errors
-/// A canary or set is running that the deploy would change.
+/// The deploy would change a canary or a set that is running.
 pub(super) fn may_deploy(
     serving: &Serving,
     service: &str,

@@ -13,7 +13,7 @@ use crate::printable::excerpt;
 use crate::revision::{FailureKind, Probe};
 use crate::route::{Access, Route};
 
-/// Bytes of the reason why a probe failed. The reason includes what the guest printed.
+/// Maximum length of the reason why a probe failed, in bytes. The reason includes what the guest printed.
 const WHY_BYTES: usize = 8 << 10;
 
 /// Why a probe failed.

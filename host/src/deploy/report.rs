@@ -46,10 +46,12 @@ impl Step {
     }
 }
 
-/// Bytes of a reason that a message shows. A reason repeats text of the component, and appears in log, history and HTTP answer.
+/// Maximum length of a reason in a message, in bytes. A reason repeats text of the component, and appears in log, history and
+/// HTTP answer.
 const REASON_BYTES: usize = 8 << 10;
 
-/// Characters of a reason that the history and a start's notes keep. The component decides how long its own text is.
+/// Maximum length of a reason in the history and in a start's notes, in characters. The component decides how long its own
+/// text is.
 const NOTED_CHARACTERS: usize = 1000;
 
 /// Cuts a reason to the length that the history and a start's notes keep.

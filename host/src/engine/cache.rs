@@ -35,7 +35,7 @@ const SETGID: u32 = 0o2000;
 /// Name of the key file.
 const KEY: &str = "mac-key";
 
-/// Bytes of the MAC at the end of each file.
+/// Length of the MAC at the end of each file, in bytes.
 const MAC_BYTES: usize = 32;
 
 /// Begins the authenticated data, so that a MAC made with this key for another purpose is never valid here.

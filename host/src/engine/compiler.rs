@@ -27,7 +27,7 @@ use wasmtime::Engine;
 
 use super::settings::{self, Wasi};
 
-/// Bytes of a compiler's stderr that the host reads.
+/// Maximum bytes that the host reads of a compiler's stderr.
 const STDERR_BYTES: u64 = 64 << 10;
 
 /// Niceness of a compiler process: the lowest priority.

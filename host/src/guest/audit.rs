@@ -7,7 +7,7 @@ use super::bindings::audit as wit;
 use super::interface::Interface;
 use crate::audit::Event;
 
-/// Events that a guest may record in one request.
+/// Maximum events that a guest may record in one request.
 const MAX_EVENTS: u8 = 16;
 
 pub(super) const INTERFACE: Interface = Interface {

@@ -258,7 +258,7 @@ impl Limited {
         Self { is_bytes: true, ..Self::new(name, bytes(total), each.map(bytes), 8) }
     }
 
-    /// Checks both numbers.
+    /// Checks the limit of all clients and that of each client.
     ///
     /// # Errors
     /// The wrong key and a message.

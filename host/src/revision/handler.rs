@@ -19,7 +19,7 @@ use crate::gate::GuestRequest;
 use crate::guest::Guest;
 use crate::guest::bindings::{Handled, HandledPre, handler};
 
-/// Bytes that the header fields of a plain response may have, names and values together.
+/// Maximum bytes of the header fields of a plain response, names and values together.
 const FIELDS_BYTES: usize = 32 << 10;
 
 /// Sends the response of a `wasi:http` component, which may still run afterwards.

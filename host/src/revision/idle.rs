@@ -23,7 +23,7 @@ use crate::manifest::Reuse;
 /// Idle instances that one service keeps. More of them run at once only while guests wait for something.
 pub const MAX_IDLE_INSTANCES: u32 = 16;
 
-/// Requests that one instance may answer.
+/// Maximum requests that one instance answers.
 const MAX_REQUESTS: u32 = 1000;
 
 /// How long an instance may be idle.

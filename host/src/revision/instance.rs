@@ -13,10 +13,10 @@ use crate::guest::bindings::handler::Response as PlainResponse;
 use crate::guest::{Guest, Output};
 use crate::manifest::Limits;
 
-/// Bytes that one host call may copy out of a guest: the lists and strings of its arguments.
+/// Maximum bytes that one host call copies out of a guest: the lists and strings of its arguments.
 const HOST_CALL_BYTES: usize = 4 << 20;
 
-/// Bytes that a plain response may have beside its body: its header fields and their overhead.
+/// Maximum bytes of a plain response beside its body: its header fields and their overhead.
 const RESPONSE_HEAD_BYTES: usize = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,7 @@ use crate::printable::excerpt;
 /// How long the host waits for a guest to end after it sent its response. If it runs for longer, the response is streamed.
 const END_TIME: Duration = Duration::from_millis(5);
 
-/// Bytes of a guest's error that are logged.
+/// Maximum bytes of a guest's error that are logged.
 const CAUSE_BYTES: usize = 8 << 10;
 
 /// The result of a guest's call that ended without an error.
