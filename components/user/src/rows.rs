@@ -60,7 +60,7 @@ pub(crate) fn count() -> Result<i64> {
     query("SELECT count(*) FROM profiles", &[])?.first().map_or(Ok(0), |row| row.at(0))
 }
 
-/// The profile with an id.
+/// The profile with this id.
 pub(crate) fn by_id(from: &impl Reads, id: i64) -> Result<Rows> {
     from.query(concat!("SELECT ", columns!(), " FROM profiles WHERE id = $1"), params![id])
 }
