@@ -140,6 +140,7 @@ impl DataFolder {
         if permissions::is_shared_volume(&metadata) {
             let changed = permissions::remove_group_permissions(&resolved, CACHE).map_err(unusable)?;
             tracing::info!(
+                target: crate::LOG_TARGET,
                 changed,
                 "the data folder {} is a volume shared with a group: removed the group's permissions from its files",
                 path.display()

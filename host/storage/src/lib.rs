@@ -53,6 +53,9 @@ pub use migrating::Waits;
 pub use migration::{Migration, MigrationError, NotAdditive};
 pub use rows::Rows;
 
+/// The target of every log line of this crate, so that the filter `comptoir=debug` shows them too.
+const LOG_TARGET: &str = "comptoir::storage";
+
 /// The value of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

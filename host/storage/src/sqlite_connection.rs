@@ -189,7 +189,7 @@ impl Blueprint {
         let wal: String = raw.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if wal != "wal" && role != Role::Sandbox {
             let path = self.path.display();
-            tracing::warn!(%path, mode = wal, "the database has no write-ahead log: readers and the writer block each other");
+            tracing::warn!(target: crate::LOG_TARGET, %path, mode = wal, "the database has no write-ahead log: readers and the writer block each other");
         }
         self.set_pragmas(&raw, role)?;
         let modules = raw
@@ -293,7 +293,7 @@ impl Blueprint {
             Ok(finding) => Ok(Some(finding)),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
                 let path = self.path.display();
-                tracing::info!(%path, "skipped the rest of the structure check: the database is too large for it");
+                tracing::info!(target: crate::LOG_TARGET, %path, "skipped the rest of the structure check: the database is too large for it");
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -364,7 +364,10 @@ async fn check(client: &Client) -> Result<(), ServerError> {
         )));
     }
     if sync != "on" {
-        tracing::warn!("PostgreSQL runs with fsync = {sync}: acknowledged writes may be lost if its machine stops");
+        tracing::warn!(
+            target: crate::LOG_TARGET,
+            "PostgreSQL runs with fsync = {sync}: acknowledged writes may be lost if its machine stops"
+        );
     }
     Ok(())
 }

@@ -149,7 +149,9 @@ impl Writer {
         let thread = std::thread::Builder::new().name("storage-writer".into());
         match thread.spawn(move || thread::run(&receiver, &blueprint, &usage)) {
             // The dropped job tells its owner that there is no writer.
-            Err(error) => tracing::error!(%error, "cannot start the storage writer thread, so this write fails"),
+            Err(error) => {
+                tracing::error!(target: crate::LOG_TARGET, %error, "cannot start the storage writer thread, so this write fails");
+            }
             Ok(_) => {
                 let _ = sender.send(job);
                 *queue = Some(sender);

@@ -176,7 +176,7 @@ impl<'c> Log<'c> {
         self.truncate_at_bytes = match waited {
             Ok(()) => self.limit_bytes,
             Err(error) => {
-                tracing::warn!(%error, bytes, "cannot truncate the write-ahead log because a reader still uses it");
+                tracing::warn!(target: crate::LOG_TARGET, %error, bytes, "cannot truncate the write-ahead log because a reader still uses it");
                 bytes + self.limit_bytes / 4
             }
         };
