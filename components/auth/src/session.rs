@@ -215,7 +215,7 @@ pub(crate) fn end(session: &str) -> Result<(), Failure> {
     delete(session)
 }
 
-/// Deletes the rows of an ended session. Later requests delete the rows that are too many for this one.
+/// Deletes the rows of an ended session. If there are too many for one request, later requests delete the rest.
 fn delete(session: &str) -> Result<(), Failure> {
     if !sessions::delete(&[session.to_owned()])? {
         sessions::expire(session)?;

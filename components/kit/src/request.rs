@@ -100,8 +100,8 @@ impl Request {
 
     /// Refuses the request if the caller's session ended while it waited. Call it first in a transaction.
     ///
-    /// Then a session that ends leaves no late writes: a service that ends the session and afterwards writes to the same
-    /// database writes after every transaction of that session.
+    /// This prevents late writes of an ended session. If a service ends a session and then writes to the same database, every
+    /// transaction of that session either has committed before this write or is refused.
     ///
     /// # Errors
     ///

@@ -130,7 +130,7 @@ fn one_number(rows: &Rows) -> storage::Result<i64> {
     rows.first().map_or(Ok(0), |row| row.at(0))
 }
 
-/// The order with an id, of any buyer.
+/// The order with this id, of any buyer.
 pub(crate) fn order(id: i64) -> storage::Result<Option<Order>> {
     let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
                       i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents

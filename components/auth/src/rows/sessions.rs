@@ -54,7 +54,7 @@ pub(crate) fn open(tx: &Transaction, login_id: i64, first: NewToken<'_>) -> Resu
     insert_token(tx, first)
 }
 
-/// The refresh token with a digest. None if its login is not active.
+/// The refresh token with this digest. None if its login is not active.
 pub(crate) fn find_token(digest: &str) -> Result<Option<Found>> {
     let rows = query(
         "SELECT s.id, l.username, l.role, t.generation, s.generation, t.used_at, t.expires_at
