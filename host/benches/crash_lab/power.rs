@@ -16,7 +16,7 @@ use testing::{Client, component, send};
 
 use crate::{conclude, print_work, row};
 
-/// The most milliseconds from the beginning of a first start, and of a deploy, to the cut.
+/// Maximum time from the beginning of a first start to the power cut, and from the beginning of a deploy.
 const FIRST_START_MS: u64 = 400;
 const DEPLOY_MS: u64 = 1200;
 

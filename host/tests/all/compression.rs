@@ -11,7 +11,7 @@ use testing::{Client, Shop, shop_manifest};
 
 const ORDERS: usize = 10;
 
-/// A shop, and a buyer with many orders, whose list is long.
+/// A shop, and a buyer with enough orders that compressing their list saves bytes.
 async fn buyer(manifest: Manifest) -> (Shop, Client) {
     let shop = Shop::with(manifest).await;
     let buyer = shop.user("nadia").await;

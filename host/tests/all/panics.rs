@@ -30,7 +30,7 @@ use tokio::sync::watch;
 struct Fault(Arc<AtomicBool>);
 
 impl Fault {
-    /// Panics if the fault is set. The guest waits by then, because this yields first.
+    /// Panics if the fault is set. Yields first, so that the guest is waiting when the panic happens.
     async fn strike(&self) {
         tokio::task::yield_now().await;
         assert!(!self.0.load(Ordering::Relaxed), "on purpose");

@@ -114,7 +114,7 @@ impl Policy {
 
     /// Resets the counters for the next statement.
     ///
-    /// Returns whether the last one was heavy.
+    /// Returns whether the previous statement was heavy.
     pub(crate) fn take_heavy(&self) -> bool {
         self.functions.store(0, Ordering::Relaxed);
         self.patterns.swap(0, Ordering::Relaxed) > 0

@@ -219,7 +219,7 @@ impl Writer<'_> {
     }
 }
 
-/// What to write around a call that would return a `numeric`.
+/// The text before and after a call, so that it does not return a `numeric`.
 ///
 /// SQLite does not have this type. Its results would differ, and no deadline stops its arithmetic.
 fn around_numeric(function: &str) -> (&'static str, &'static str) {

@@ -71,7 +71,7 @@ async fn a_service_reaches_only_its_own_rows_and_creates_no_file() {
                 Err(StorageError::Denied(what)) => {
                     assert!(what.to_lowercase().contains(&named.to_lowercase()), "{sql}: {what}");
                 }
-                // Outside of its own ALTER TABLE, SQLite does not know this name.
+                // SQLite knows this function only while it runs ALTER TABLE.
                 Err(StorageError::Invalid(_)) if sql.contains("sqlite_rename") => {}
                 Err(StorageError::Invalid(why)) if why.contains("may not be modified") => {}
                 other => panic!("{sql}: {other:?}"),
