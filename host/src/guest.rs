@@ -163,7 +163,7 @@ impl Guest {
         &self.output
     }
 
-    /// Takes the read set of the response. None if the guest did anything but read rows, such as write, call or ask for the time.
+    /// Takes the read set of the response. None if the guest did more than read rows: wrote, made a call, or asked for the time.
     pub fn take_read_set(&mut self) -> Option<ReadSet> {
         self.read_set.take()
     }

@@ -22,7 +22,7 @@ use crate::revision::Description;
 impl Deployer {
     /// Migrates the service's database to the schema that a component works with. Returns a note on what was done, if anything.
     ///
-    /// The new migrations must be additive if another revision uses the database now or may use it again (`in_use`), and if other hosts
+    /// The new migrations must be additive if another revision uses the database now or may use it again (`in_use`), or if other hosts
     /// use it.
     pub(super) async fn migrate(&self, served: &Served, in_use: bool) -> Result<Option<String>, DeployError> {
         let Some(description) = &served.description else { return Ok(None) };

@@ -4,8 +4,8 @@
 //! A slot belongs to a computation, not to its caller. A caller that gives up leaves the queue at once, but a computation that
 //! has started keeps its slot until it ends. So the number of running computations never exceeds the limit.
 //!
-//! There is one thread per slot. The threads stay, and each reuses its memory. With a new thread for each computation, the
-//! allocator would keep that memory once for each arena, and it has up to eight arenas per core.
+//! There is one thread per slot. The threads stay, and each reuses its memory. If each computation had a new thread, the
+//! allocator would keep that memory in every one of its arenas, up to eight per core.
 
 use std::fmt;
 use std::sync::Arc;
