@@ -145,7 +145,7 @@ pub(crate) fn are_of_one_login(session: &str, other: &str) -> Result<bool> {
     Ok(!query(sql, params![session, other])?.is_empty())
 }
 
-/// Up to ten sessions of a login beyond the newest `keep`. Each login ends the ones that it makes surplus.
+/// Up to ten sessions of a login beyond the newest `keep`. Each new session ends those that exceed the maximum.
 pub(crate) fn surplus(tx: &Transaction, login_id: i64, keep: u32) -> Result<Vec<String>> {
     let sql = "SELECT id FROM sessions WHERE login_id = $1 ORDER BY created_at DESC, id DESC LIMIT 10 OFFSET $2";
     ids(&tx.query(sql, params![login_id, keep])?)

@@ -201,7 +201,7 @@ async fn many_deploys_of_one_service_keep_the_rollback_targets_of_another() {
     for mark in 1..=21 {
         put(&shop, "other", plain(mark)).await;
     }
-    // As if the clock was set back: all other components look newer than the active one.
+    // Simulates a clock that was set back: all other components look newer than the active one.
     let revisions = shop.data.path().join("revisions");
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 30);
     for entry in std::fs::read_dir(&revisions).unwrap() {

@@ -14,7 +14,7 @@ fn translated(sql: &str) -> Translated {
     statement(sql, &LIMITS).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// Translates a statement, and checks that another parser understands the result alike.
+/// Translates a statement. Parses the result in PostgreSQL's dialect, and checks that writing it again changes nothing.
 fn postgres(sql: &str) -> String {
     let sql = translated(sql).sql;
     assert_eq!(again(&sql), sql);

@@ -14,7 +14,7 @@ const TOKENS: usize = 100_000;
 const PARENTHESES: usize = 16;
 /// The maximum number of nested operators.
 ///
-/// All operators between two commas count, in every open parenthesis.
+/// An upper bound: counts all operators since the last comma, added up over all open parentheses.
 const OPERATORS: usize = 300;
 /// The maximum number of nested UNION, EXCEPT and INTERSECT.
 ///
