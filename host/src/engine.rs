@@ -8,10 +8,12 @@
 
 mod cache;
 mod compiler;
+mod core_parts;
 mod inspect;
 mod page_scan;
 mod settings;
 mod ticker;
+mod type_imports;
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
@@ -28,7 +30,7 @@ pub use compiler::{Compile, CompileLimits, Compiled, Compiler};
 pub use inspect::{HandlerKind, Interfaces, NotAService, imported_functions, inspect};
 use page_scan::PageScan;
 pub use page_scan::Reset;
-pub use settings::Wasi;
+pub use settings::{Wasi, host_instances};
 pub use ticker::{TICK, Ticker};
 
 /// Both engines, with linkers for what every component may import.
@@ -121,7 +123,7 @@ impl Engines {
         Origin { component, settings: hasher.hash_one(self.base(wasi).engine().precompile_compatibility_hash()) }
     }
 
-    /// A linker with the interfaces that every component may import, with these grants, and with calls to other services if allowed.
+    /// A linker with the interfaces that every component may import, and with these grants.
     ///
     /// # Errors
     /// Two of the interfaces have the same name.
@@ -129,17 +131,10 @@ impl Engines {
         &self,
         wasi: Wasi,
         grants: impl IntoIterator<Item = &'g Grant>,
-        may_call: bool,
     ) -> wasmtime::Result<Linker<Guest>> {
         let mut linker = self.base(wasi).clone();
         for grant in grants {
             grant.link(&mut linker)?;
-        }
-        if may_call {
-            guest::link_calls(&mut linker)?;
-            if wasi == Wasi::P3 {
-                guest::link_calls_p3(&mut linker)?;
-            }
         }
         Ok(linker)
     }

@@ -1,12 +1,14 @@
 //! The host interfaces of a guest: the state of one store, and the glue behind each interface.
 //!
 //! A store lives for one request, or for several if the manifest allows reuse. It holds the guest's handles, an empty WASI context,
-//! the limits, and the state of the granted interfaces. An interface that was not granted is not linked, so its glue cannot run.
+//! the limits, and the state of the granted interfaces. An interface that was not granted is not linked, so its glue cannot run. The
+//! exceptions are files, sockets and requests: standard libraries import them, so they are linked, but every call is denied (`base`).
 //! Numbers and lengths from a guest are hostile: the glue passes them only to code that limits them.
 
 mod audit;
 mod base;
 mod calls;
+mod denials;
 mod dependency_failure;
 mod grant;
 mod interface;
@@ -30,10 +32,11 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::clock::Clock;
 
 pub use base::{link_base, link_base_p3};
-pub use calls::{Outgoing, Peers, forbidden_headers, link_calls, link_calls_p3};
+pub use calls::{Outgoing, Peers, forbidden_headers};
+pub use denials::{Denial, Denials};
 pub use dependency_failure::DependencyFailure;
 pub use grant::{Grant, Grants, Providers, Requirement};
-pub use limiter::{Limiter, MAX_CORE_INSTANCES};
+pub use limiter::{Limiter, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use output::Output;
 
 /// Generated bindings to the package `comptoir:platform` in `wit/`.
@@ -114,7 +117,11 @@ impl Guest {
         let failure = outgoing.failure().clone();
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
+        // No folder is opened. The defaults deny the network too, but a guest's way to it must not depend on defaults.
         let wasi = WasiCtx::builder()
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
             .stdout(output.clone())
             .stderr(output.clone())
             .max_random_size(RANDOM_BYTES)

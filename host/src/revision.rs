@@ -59,9 +59,9 @@ use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::engine::{Engines, HandlerKind, Ticker, Wasi};
+use crate::engine::{self, Engines, HandlerKind, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
-use crate::guest::{DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
+use crate::guest::{Denials, DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
 use crate::manifest::Limits;
 use crate::response_cache::ResponseCache;
 
@@ -94,8 +94,8 @@ pub struct Revision {
     grants: Grants,
     limits: Limits,
     slots: Arc<Slots>,
-    /// Linear memories of each instance; at least 1, even for a component without any.
-    linear_memories: u32,
+    /// How many of the host's instances each instance takes.
+    host_instances: u32,
     background: Arc<Background>,
     ticker: Arc<Ticker>,
     long_calls: Arc<LongCalls>,
@@ -104,6 +104,7 @@ pub struct Revision {
     clock: Clock,
     forbidden_headers: ForbiddenHeaderFilter,
     faults: Arc<Faults>,
+    denials: Arc<Denials>,
     traffic: Traffic,
 }
 
@@ -117,8 +118,6 @@ pub struct Parts {
     pub granted: BTreeSet<Grant>,
     /// The state of these interfaces.
     pub grants: Grants,
-    /// Whether the component may call other services.
-    pub calls: bool,
     /// Limits of each request.
     pub limits: Limits,
     /// The service's instance slots, shared by its revisions.
@@ -175,7 +174,7 @@ impl Revision {
     /// Links a compiled component.
     ///
     /// # Errors
-    /// An import does not match the host's interface, or an instance needs more linear memories than the host has.
+    /// An import does not match the host's interface, or an instance needs more linear memories or tables than the host has.
     pub fn link(
         engines: &Engines,
         handler_kind: HandlerKind,
@@ -183,23 +182,22 @@ impl Revision {
         parts: Parts,
     ) -> wasmtime::Result<Self> {
         let wasi = handler_kind.wasi();
-        let linear_memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
-        let max = parts.slots.max_linear_memories();
-        if linear_memories as usize > max {
+        let (host_instances, max) = (engine::host_instances(component), parts.slots.max_host_instances());
+        if host_instances as usize > max {
             wasmtime::bail!(
-                "the component has {linear_memories} linear memories, but an instance can have at most {max}: raise `instances` in the \
-                 manifest"
+                "the component's linear memories and tables take {host_instances} of the host's instances, but an instance can take at \
+                 most {max}: raise `instances` in the manifest"
             );
         }
-        if linear_memories > 1 && parts.idle.is_some() {
-            // The host reserves only one linear memory for each idle instance.
+        if host_instances > 1 && parts.idle.is_some() {
             wasmtime::bail!(
-                "the component has {linear_memories} linear memories, but only instances with one can be reused: remove `reuse` from \
-                 the service in the manifest"
+                "the component's linear memories and tables take {host_instances} of the host's instances, but only instances that take \
+                 one can be reused: remove `reuse` from the service in the manifest"
             );
         }
-        let handler = Handler::link(&engines.linker(wasi, &parts.granted, parts.calls)?, handler_kind, component)?;
+        let handler = Handler::link(&engines.linker(wasi, &parts.granted)?, handler_kind, component)?;
         let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
+        let denials = Arc::new(Denials::new(parts.service.clone()));
         Ok(Self {
             service: parts.service,
             digest: parts.digest,
@@ -209,7 +207,7 @@ impl Revision {
             grants: parts.grants,
             limits: parts.limits,
             slots: parts.slots,
-            linear_memories,
+            host_instances,
             background: parts.background,
             ticker: engines.ticker().clone(),
             long_calls: Arc::default(),
@@ -218,6 +216,7 @@ impl Revision {
             clock: parts.clock,
             forbidden_headers: forbidden_headers(),
             faults: Arc::default(),
+            denials,
             traffic: Traffic::default(),
         })
     }
@@ -252,6 +251,11 @@ impl Revision {
         &self.faults
     }
 
+    /// The calls that the host denied to its guests.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
     /// The request counters of each route.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
@@ -276,10 +280,10 @@ impl Revision {
     /// `describe` trapped, exceeded a limit or returned an invalid description, or no slot became free.
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
         let patience = self.limits.queue_time + self.limits.time;
-        let slot = self.slots.acquire(self.linear_memories, patience).await;
+        let slot = self.slots.acquire(self.host_instances, patience).await;
         let slot = slot.ok_or(DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
-        let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), DependencyFailure::default());
+        let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), DependencyFailure::default(), None);
         let guest = Guest::new(&self.clock, Grants::default(), self.limits.memory_bytes, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
         let meter = Arc::new(Meter::new(self.ticker.clone()));
@@ -313,7 +317,9 @@ impl Revision {
         let session = admitted.session().map(|session| session.id());
         let group = self.idle.as_ref().and_then(|idle| idle.group(&self.handler, session));
         let grants = self.grants.for_request(admitted.session(), admitted.source());
-        let answer = self.run(admitted.into(), grants, peers, group, &failure).await;
+        let denials = Some(self.denials.clone());
+        let outgoing = Outgoing::new(peers, self.forbidden_headers.clone(), failure.clone(), denials);
+        let answer = self.run(admitted.into(), grants, outgoing, group, &failure).await;
         let answer = answer.map(|(mut answer, whole)| {
             lookup.insert(&mut answer.response, whole);
             answer
@@ -336,7 +342,8 @@ impl Revision {
     /// Also returns the dependency failure. If there is one, a failed probe is not the revision's fault.
     pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, DependencyFailure) {
         let failure = DependencyFailure::default();
-        let answer = self.run(probe.into(), self.grants.for_rehearsal(), None, None, &failure).await;
+        let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), failure.clone(), None);
+        let answer = self.run(probe.into(), self.grants.for_rehearsal(), outgoing, None, &failure).await;
         (answer.map(|(answer, _)| answer), failure)
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::engine::Reset;
+use crate::guest::Denial;
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,6 +23,13 @@ struct Service {
 struct Revision {
     service: String,
     revision: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeniedCall {
+    service: String,
+    revision: String,
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,21 +72,28 @@ fn known_revisions(serving: &Serving, deployer: &Deployer) -> HashSet<String> {
 fn services(registry: &mut Registry, serving: &Serving) {
     let (in_use, waiting) = (Family::<Service, Gauge>::default(), Family::<Service, Gauge>::default());
     let (traps, deadlines) = (Family::<Revision, Counter>::default(), Family::<Revision, Counter>::default());
+    let denied = Family::<DeniedCall, Counter>::default();
     for (name, served) in serving.stable().services() {
         let labels = Service { service: name.to_string() };
         in_use.get_or_create(&labels).set(gauge(served.revision.slots().in_use()));
         waiting.get_or_create(&labels).set(gauge(served.revision.slots().waiting()));
     }
-    for Served { revision, .. } in serving.all() {
-        let labels = Revision { service: revision.service().to_owned(), revision: revision.digest()[..12].to_owned() };
-        let faults = revision.faults();
+    for Served { revision: served, .. } in serving.all() {
+        let labels = Revision { service: served.service().to_owned(), revision: served.digest()[..12].to_owned() };
+        let faults = served.faults();
         traps.get_or_create(&labels).inc_by(faults.traps.load(Ordering::Relaxed));
         deadlines.get_or_create(&labels).inc_by(faults.deadlines.load(Ordering::Relaxed));
+        for denial in Denial::ALL {
+            let Revision { service, revision } = labels.clone();
+            let count = served.denials().count(denial);
+            denied.get_or_create(&DeniedCall { service, revision, kind: denial.name() }).inc_by(count);
+        }
     }
     registry.register("comptoir_instances_in_use", "Component instances in use now", in_use);
     registry.register("comptoir_instances_waiting", "Requests waiting for an instance now", waiting);
     registry.register("comptoir_guest_traps", "Guests that trapped or sent no valid response", traps);
     registry.register("comptoir_guest_deadlines", "Guests that reached their time limit", deadlines);
+    registry.register("comptoir_denied_calls", "Requests, sockets and name lookups denied to guests", denied);
 }
 
 fn answers(registry: &mut Registry, deployment: &Deployment) {

@@ -87,7 +87,7 @@ impl Component<'_> {
         let (name, service, file) = (self.name, self.service, &self.manifest.file);
         let interfaces = engine::inspect(bytes)
             .map_err(|error| ("component", self.refuse(Step::Verified, format!("{origin}: {error}"))))?;
-        check::imports(name, service, origin, file, &interfaces.imports)
+        check::imports(name, service, origin, file, &interfaces.required)
             .map_err(|reason| ("grants", self.refuse(Step::Linked, reason)))?;
         check::reuse(name, service, file, interfaces.handler.wasi())
             .map_err(|reason| ("reuse", self.refuse(Step::Linked, reason)))

@@ -54,7 +54,7 @@ impl Stage<'_> {
         let sha256 = Sha256::digest(bytes);
         let digest = hex(&sha256);
         steps.done(Step::Verified, Some(format!("{} bytes, sha256 {digest}", bytes.len())));
-        check::imports(self.name, service, &self.origin, &self.manifest.file, &interfaces.imports)
+        check::imports(self.name, service, &self.origin, &self.manifest.file, &interfaces.required)
             .and_then(|()| check::reuse(self.name, service, &self.manifest.file, interfaces.handler.wasi()))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
         let component = self.compilation().run(interfaces.handler.wasi(), bytes, sha256.into()).await;
@@ -118,7 +118,6 @@ impl Stage<'_> {
             digest,
             granted: service.grants.clone(),
             grants: Grants::select(&service.grants, providers),
-            calls: !service.calls.is_empty(),
             limits: service.limits,
             slots: self.slots.clone(),
             background: self.background.clone(),

@@ -4,7 +4,9 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use super::core_parts::Counter;
 use super::settings::Wasi;
+use super::type_imports::TypeImports;
 use crate::printable::excerpt;
 
 /// Maximum imports of a component. The same limit applies to exports. A service with a dozen grants has about fifty imports.
@@ -55,6 +57,8 @@ pub struct Interfaces {
     pub describes_itself: bool,
     /// The names of its imports, such as `wasi:io/streams@0.2.6`.
     pub imports: Vec<String>,
+    /// Those of the imports that the host must provide. All others contain only types.
+    pub required: Vec<String>,
 }
 
 /// Why a file cannot be a service.
@@ -76,6 +80,9 @@ pub enum NotAService {
     /// Too many imports or exports, or a name that is too long.
     #[error("{0}: build it with fewer interfaces")]
     TooManyNames(String),
+    /// Too many core instances, tables or linear memories.
+    #[error("it has {0}: compose it of fewer components")]
+    TooManyParts(String),
 }
 
 /// Reads a component's imports and exports.
@@ -89,9 +96,15 @@ pub fn inspect(bytes: &[u8]) -> Result<Interfaces, NotAService> {
         NotAService::Garbage(excerpt(text.split(" - expected").next().unwrap_or(text).trim(), NAME_BYTES))
     };
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let (mut counter, mut type_imports) = (Counter::default(), TypeImports::default());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(garbage)? {
+        let payload = payload.map_err(garbage)?;
+        counter.read(&payload).map_err(garbage)?;
+        if depth == 1 {
+            type_imports.read(bytes, &payload).map_err(garbage)?;
+        }
+        match payload {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(NotAService::CoreModule),
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
@@ -117,7 +130,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Interfaces, NotAService> {
     let kinds = [HandlerKind::Plain, HandlerKind::HttpP2, HandlerKind::HttpP3].into_iter();
     let handler = kinds.filter(is_usable).find(|kind| has(&format!("{}.", kind.interface())));
     let handler = handler.ok_or_else(|| NotAService::WrongWorld(list(&exports)))?;
-    Ok(Interfaces { handler, describes_itself, imports })
+    if let Some(excess) = counter.whole().excess() {
+        return Err(NotAService::TooManyParts(excess));
+    }
+    let required = imports.iter().filter(|import| !type_imports.contains(import)).cloned().collect();
+    Ok(Interfaces { handler, describes_itself, imports, required })
 }
 
 fn add_name(names: &mut Vec<String>, name: &str, what: &str) -> Result<(), NotAService> {
@@ -176,13 +193,15 @@ mod tests {
     #[test]
     fn imports_and_the_handler_are_read_without_compiling() {
         let component = r#"(component
-            (import "wasi:sockets/tcp@0.2.6" (instance))
+            (import "wasi:sockets/tcp@0.2.6" (instance (export "f" (func))))
+            (import "wasi:keyvalue/types@0.2.0" (instance))
             (instance $handler)
             (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
         let interfaces = inspect(&wat::parse_str(component).unwrap()).unwrap();
         assert_eq!(interfaces.handler, HandlerKind::HttpP2);
         assert!(!interfaces.describes_itself);
-        assert_eq!(interfaces.imports, ["wasi:sockets/tcp@0.2.6"]);
+        assert_eq!(interfaces.imports, ["wasi:sockets/tcp@0.2.6", "wasi:keyvalue/types@0.2.0"]);
+        assert_eq!(interfaces.required, ["wasi:sockets/tcp@0.2.6"], "the other import contains only types");
     }
 
     #[test]

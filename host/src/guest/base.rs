@@ -3,7 +3,7 @@
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi_http::WasiHttpView as _;
 
-use super::{Guest, bindings};
+use super::{Denial, Guest, bindings, calls};
 
 struct Table;
 
@@ -11,8 +11,10 @@ impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// Links HTTP types, streams, clocks, randomness, the caller's session, and what standard libraries import: environment, arguments
-/// and standard streams, all of them empty.
+/// Links HTTP types, streams, clocks, randomness, the caller's session, and what standard libraries import: environment, arguments,
+/// standard streams and files, all of them empty.
+///
+/// Also links requests and sockets. The host denies all of them, except calls to other services that the manifest allows.
 ///
 /// Calls for the time, for randomness or for the session make the response uncacheable. All other functions here return the same to
 /// every guest. The host checks after the call whether the guest printed.
@@ -40,6 +42,8 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    link_files_and_sockets(linker)?;
+    calls::link_calls(linker)?;
     bindings::session::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable)?;
     let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
     wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
@@ -49,13 +53,46 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )
 }
 
+/// Links `wasi:filesystem` without a single folder, and `wasi:sockets` so that no socket can be created and no name looked up.
+///
+/// A guest needs a folder to open a file, so it cannot call anything of `filesystem/types`. The same holds for sockets: only the functions
+/// that create one and the lookup can be called. The host counts each of these calls.
+fn link_files_and_sockets(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+    use wasmtime_wasi::p2::bindings::{filesystem, sockets};
+    use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+
+    filesystem::preopens::add_to_linker::<Guest, WasiFilesystem>(linker, Guest::filesystem)?;
+    filesystem::types::add_to_linker::<Guest, WasiFilesystem>(linker, Guest::filesystem)?;
+    sockets::instance_network::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    let options = sockets::network::LinkOptions::default();
+    sockets::network::add_to_linker::<Guest, WasiSockets>(linker, &options, Guest::sockets)?;
+    sockets::tcp::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    sockets::udp::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<Guest, WasiSockets>(linker, |guest| {
+        guest.deny(Denial::Socket).sockets()
+    })?;
+    sockets::udp_create_socket::add_to_linker::<Guest, WasiSockets>(linker, |guest| {
+        guest.deny(Denial::Socket).sockets()
+    })?;
+    sockets::ip_name_lookup::add_to_linker::<Guest, WasiSockets>(linker, |guest| guest.deny(Denial::Lookup).sockets())
+}
+
 /// Links the WASI 0.3 versions of these interfaces.
 ///
 /// A 0.3 guest can wait for time without a call that the host sees. So the responses of 0.3 guests are never cached.
 pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p3::bindings::sockets;
+    use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+
     wasmtime_wasi::p3::cli::add_to_linker(linker)?;
     wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
     wasmtime_wasi::p3::random::add_to_linker(linker)?;
+    wasmtime_wasi::p3::filesystem::add_to_linker(linker)?;
+    // As for 0.2, the only functions of `types` that a guest can call create a socket.
+    sockets::types::add_to_linker::<Guest, WasiSockets>(linker, |guest| guest.deny(Denial::Socket).sockets())?;
+    sockets::ip_name_lookup::add_to_linker::<Guest, WasiSockets>(linker, |guest| guest.deny(Denial::Lookup).sockets())?;
+    calls::link_calls_p3(linker)?;
     wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<Guest, wasmtime_wasi_http::WasiHttp>(
         linker,
         Guest::http,

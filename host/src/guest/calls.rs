@@ -1,6 +1,10 @@
-//! `wasi:http/outgoing-handler`: calls to other services of this host, in process. A guest has no other way out.
+//! `wasi:http/outgoing-handler` and `wasi:http/client`: calls to other services of this host, in process.
+//!
+//! A guest has no other way out. Every component may import these interfaces, because standard libraries do. A request that the
+//! manifest does not allow is answered with the error `HTTP-request-denied`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
@@ -13,6 +17,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::Guest;
+use super::denials::Denials;
 use super::dependency_failure::DependencyFailure;
 
 /// The other services that a guest can call.
@@ -30,41 +35,48 @@ pub struct Outgoing {
     peers: Option<Box<dyn Peers>>,
     forbidden_headers: ForbiddenHeaderFilter,
     failure: DependencyFailure,
+    /// None in a probe and in `describe`.
+    denials: Option<Arc<Denials>>,
 }
 
 impl Outgoing {
-    /// `peers` is none if the guest may not call other services. Failed calls are recorded in `failure`.
+    /// `peers` is none if the guest may not call other services. Failed calls are recorded in `failure`, and denied ones in `denials`.
     pub fn new(
         peers: Option<Box<dyn Peers>>,
         forbidden_headers: ForbiddenHeaderFilter,
         failure: DependencyFailure,
+        denials: Option<Arc<Denials>>,
     ) -> Self {
-        Self { peers, forbidden_headers, failure }
+        Self { peers, forbidden_headers, failure, denials }
     }
 
     /// Refuses all further requests.
     pub(super) fn release(&mut self) {
-        (self.peers, self.failure) = (None, DependencyFailure::default());
+        (self.peers, self.failure, self.denials) = (None, DependencyFailure::default(), None);
     }
 
     pub(super) fn failure(&self) -> &DependencyFailure {
         &self.failure
     }
+
+    pub(super) fn denials(&self) -> Option<&Denials> {
+        self.denials.as_deref()
+    }
 }
 
 /// The headers that no guest may set, because they control the connection. Create it once and share it.
 pub fn forbidden_headers() -> ForbiddenHeaderFilter {
-    std::sync::Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
 }
 
 /// Links calls to other services for WASI 0.2.
-pub fn link_calls(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(super) fn link_calls(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
     outgoing_handler::add_to_linker::<Guest, WasiHttp>(linker, |guest| guest.mark_uncacheable().http())
 }
 
 /// Links calls to other services for WASI 0.3.
-pub fn link_calls_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(super) fn link_calls_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::p3::bindings::http::client;
     client::add_to_linker::<Guest, WasiHttp>(linker, Guest::http)
 }
@@ -86,15 +98,25 @@ impl WasiHttpHooks for Outgoing {
         _: Option<RequestOptions>,
         _: IoResult,
     ) -> Box<dyn Future<Output = Result<(hyper::Response<WasiBody>, IoResult), Error>> + Send> {
+        let host = request.uri().host().unwrap_or_default();
         let Some(peers) = &self.peers else {
+            if let Some(denials) = &self.denials {
+                denials.request(host);
+            }
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
-        let (failure, host) = (self.failure.clone(), request.uri().host().unwrap_or_default().to_owned());
+        let (failure, denials, host) = (self.failure.clone(), self.denials.clone(), host.to_owned());
         let call: Pin<Box<_>> = peers.call(request);
         Box::new(async move {
             let done: IoResult = Box::new(std::future::ready(Ok(())));
             let answer = call.await;
             match &answer {
+                // Not a dependency failure: the revision asked for something that it may not do.
+                Err(Error::HttpRequestDenied) => {
+                    if let Some(denials) = denials {
+                        denials.request(&host);
+                    }
+                }
                 Err(error) => failure.record(|| format!("a call to {host} failed: {error}")),
                 Ok(answer) if answer.status().is_server_error() => {
                     failure.record(|| format!("a call to {host} was answered with {}", answer.status()));

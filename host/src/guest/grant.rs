@@ -67,8 +67,6 @@ pub enum Requirement {
     Nothing,
     /// The service needs this grant.
     Grant(Grant),
-    /// The service needs a `calls` list that is not empty.
-    Calls,
     /// The host never links it.
     Impossible,
 }
@@ -80,10 +78,11 @@ impl Requirement {
         if let Some(name) = interface.strip_prefix("comptoir:platform/").filter(|name| *name != "session") {
             return Grant::ALL.into_iter().find(|grant| grant.name() == name).map_or(Self::Impossible, Self::Grant);
         }
-        let always = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/"];
+        let always = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
         match interface {
-            "comptoir:platform/session" | "wasi:http/types" => Self::Nothing,
-            "wasi:http/outgoing-handler" | "wasi:http/client" => Self::Calls,
+            "comptoir:platform/session" | "wasi:http/types" | "wasi:http/outgoing-handler" | "wasi:http/client" => {
+                Self::Nothing
+            }
             _ if always.iter().any(|package| interface.starts_with(package)) => Self::Nothing,
             _ => Self::Impossible,
         }
@@ -92,17 +91,12 @@ impl Requirement {
     /// Why a service may not import it, and how to change that. None if it may.
     ///
     /// The text continues a sentence that begins with the component and the import. `place` names the service's table in the manifest.
-    pub fn refusal(self, grants: &BTreeSet<Grant>, may_call: bool, place: &str) -> Option<String> {
+    pub fn refusal(self, grants: &BTreeSet<Grant>, place: &str) -> Option<String> {
         match self {
             Self::Grant(grant) if !grants.contains(&grant) => {
                 Some(format!("which was not granted: add \"{}\" to `grants` in {place}", grant.name()))
             }
-            Self::Calls if !may_call => {
-                Some(format!("but may not call other services: list those that it may call in `calls` in {place}"))
-            }
-            Self::Impossible => {
-                Some("which this host does not offer to any service: build the component without it".to_owned())
-            }
+            Self::Impossible => Some("which this host does not offer to any service".to_owned()),
             _ => None,
         }
     }

@@ -27,7 +27,7 @@ use crate::body::Body;
 use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as PlainResponse;
-use crate::guest::{DependencyFailure, Grants, Guest, Outgoing, Output, Peers};
+use crate::guest::{DependencyFailure, Grants, Guest, Outgoing, Output};
 use crate::printable::excerpt;
 
 /// How long the host waits for a guest to end after it sent its response. If it runs for longer, the response is streamed.
@@ -66,18 +66,17 @@ impl Revision {
         &self,
         request: GuestRequest,
         grants: Grants,
-        peers: Option<Box<dyn Peers>>,
+        outgoing: Outgoing,
         group: Option<ReuseGroup>,
         failure: &DependencyFailure,
     ) -> Result<(Answer, Option<WholeBody>), Failure> {
         let deadline = Instant::now() + self.limits.time;
         let request_id = request.request_id().cloned();
-        let Some(permit) = self.slots.acquire(self.linear_memories, self.limits.queue_time).await else {
+        let Some(permit) = self.slots.acquire(self.host_instances, self.limits.queue_time).await else {
             let cause = format!("no instance became free within {:?}", self.limits.queue_time);
             return Err(Failure { kind: FailureKind::Busy, cause, output: None });
         };
         let (sender, mut receiver) = oneshot::channel();
-        let outgoing = Outgoing::new(peers, self.forbidden_headers.clone(), failure.clone());
         let instance = self.instance(group.as_ref(), grants, outgoing);
         let output = instance.output().clone();
         let store_dropped = (self.handler_kind == HandlerKind::HttpP3).then(StoreDropped::default);

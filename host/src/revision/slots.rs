@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The instance slots of one service, shared by its revisions.
 ///
 /// Up to half of the host's instances are reserved in equal parts, one for each service. All others are shared: the first request that
-/// needs one takes it. An instance with several linear memories takes that many of the host's instances, because the host has one linear
-/// memory per instance.
+/// needs one takes it. An instance with several linear memories or many tables takes several of the host's instances
+/// (`engine::host_instances`).
 #[derive(Debug)]
 pub struct Slots {
     /// The service's limit, `concurrency`.
@@ -20,7 +20,7 @@ pub struct Slots {
     /// The host's instances that any service may take.
     shared: Arc<Semaphore>,
     limit: usize,
-    max_linear_memories: usize,
+    max_host_instances: usize,
     waiting: AtomicUsize,
 }
 
@@ -43,15 +43,15 @@ impl Slots {
             reserved: Arc::new(Semaphore::new(reserved(*limit))),
             shared: shared.clone(),
             limit: *limit,
-            max_linear_memories: reserved(*limit).max(instances - all_reserved),
+            max_host_instances: reserved(*limit).max(instances - all_reserved),
             waiting: AtomicUsize::new(0),
         };
         limits.iter().map(slots).collect()
     }
 
-    /// Waits for a slot for an instance with this many linear memories. None after `time` without one.
-    pub async fn acquire(&self, linear_memories: u32, time: Duration) -> Option<SlotPermit> {
-        let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(linear_memories);
+    /// Waits for a slot for an instance that takes this many of the host's instances. None after `time` without one.
+    pub async fn acquire(&self, host_instances: u32, time: Duration) -> Option<SlotPermit> {
+        let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(host_instances);
         if let Ok(service) = self.service.clone().try_acquire_owned()
             && let Ok(host) = at_once(&self.reserved).or_else(|_| at_once(&self.shared))
         {
@@ -61,17 +61,17 @@ impl Slots {
         let both = async {
             let service = self.service.clone().acquire_owned().await.ok()?;
             let host = tokio::select! {
-                host = self.reserved.clone().acquire_many_owned(linear_memories) => host,
-                host = self.shared.clone().acquire_many_owned(linear_memories) => host,
+                host = self.reserved.clone().acquire_many_owned(host_instances) => host,
+                host = self.shared.clone().acquire_many_owned(host_instances) => host,
             };
             Some(SlotPermit { _service: service, _host: host.ok()? })
         };
         tokio::time::timeout(time, both).await.ok().flatten()
     }
 
-    /// Linear memories that an instance of this service may have. An instance with more would wait forever.
-    pub fn max_linear_memories(&self) -> usize {
-        self.max_linear_memories
+    /// How many of the host's instances an instance of this service may take. One that takes more would wait forever.
+    pub fn max_host_instances(&self) -> usize {
+        self.max_host_instances
     }
 
     /// Slots that are taken now.
@@ -129,9 +129,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_instance_takes_a_host_slot_for_each_linear_memory() {
+    async fn an_instance_may_take_several_of_the_hosts_instances() {
         let slots = Slots::divide(20, &[100, 100]);
-        assert_eq!(slots[0].max_linear_memories(), 10);
+        assert_eq!(slots[0].max_host_instances(), 10);
         let mut large = Vec::new();
         while let Some(permit) = slots[0].acquire(4, AT_ONCE).await {
             large.push(permit);

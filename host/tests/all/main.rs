@@ -13,6 +13,7 @@ mod calls;
 mod compression;
 mod cors;
 mod crashes;
+mod denied;
 mod deploys;
 mod documents;
 mod envelope;

@@ -21,8 +21,8 @@ const INVALID_CODE: &str = r#"(component
     (instance $handler)
     (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
 
-const IMPORTS_SOCKETS: &str = r#"(component
-    (import "wasi:sockets/tcp@0.2.6" (instance))
+const IMPORTS_UNKNOWN: &str = r#"(component
+    (import "wasi:webgpu/webgpu@0.2.6" (instance (export "draw" (func))))
     (instance $handler)
     (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
 
@@ -36,11 +36,22 @@ fn imports_much() -> String {
 }
 
 fn imports_of_names(name: &str, count: usize) -> String {
-    let imports: String = (0..count).map(|number| format!("(import \"a:b/{name}{number}\" (instance))")).collect();
+    let imports: String =
+        (0..count).map(|number| format!("(import \"a:b/{name}{number}\" (instance (export \"f\" (func))))")).collect();
     format!(
         r#"(component {imports} (instance $handler) (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#
     )
 }
+
+const TABLES: &str = "(table 1 funcref) (table 1 funcref)";
+
+/// A component that instantiates a module with these parts this many times.
+fn instances(count: usize, parts: &str) -> String {
+    let instances = "(core instance (instantiate $part))".repeat(count);
+    format!("(component (core module $part {parts}) {instances} {HANDLES}")
+}
+
+const HANDLES: &str = r#"(instance $handler) (export "wasi:http/incoming-handler@0.2.3" (instance $handler)))"#;
 
 fn text(component: &str) -> Vec<u8> {
     wat::parse_str(component).unwrap()
@@ -56,10 +67,17 @@ fn bad_components() -> Vec<(Vec<u8>, &'static str, &'static str)> {
         (good[..good.len() - 1000].to_vec(), "verified", "not a WebAssembly component"),
         (text("(module)"), "verified", "it is a core module: build it as a component"),
         (text("(component)"), "verified", "it exports neither `wasi:http/incoming-handler@0.2.x` nor"),
-        (text(IMPORTS_SOCKETS), "linked", "`wasi:sockets/tcp@0.2.6`, which this host does not offer to any service"),
+        (text(IMPORTS_UNKNOWN), "linked", "`wasi:webgpu/webgpu@0.2.6`, which this host does not offer to any service"),
         (auth, "linked", "which was not granted: add \"passwords\" to `grants` in [services.variant]"),
         (text(INVALID_CODE), "compiled", "type mismatch"),
         (text(HANDLES_NOTHING), "linked", "handle"),
+        (
+            text(&instances(65, "")),
+            "verified",
+            "it has 65 core instances, more than 64: compose it of fewer components",
+        ),
+        (text(&instances(33, TABLES)), "verified", "it has 66 tables, more than 64"),
+        (text(&instances(9, "(memory 1)")), "verified", "it has 9 linear memories, more than 8"),
         (text(TRAPS_AT_START), "described", "unreachable"),
         (variant("describe-traps"), "described", "describe-traps"),
         (variant("long-version"), "described", "is not allowed: it may have at most 100 characters"),
