@@ -40,19 +40,19 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Outside {
 
 fn everything() -> String {
     [
-        line("read", std::fs::read("/etc/hostname")),
-        line("write", std::fs::write("/tmp/outside", "x")),
-        line("list", std::fs::read_dir(".").map(Iterator::count)),
-        line("connect", TcpStream::connect("127.0.0.1:1")),
-        line("listen", TcpListener::bind("127.0.0.1:0")),
-        line("datagram", UdpSocket::bind("127.0.0.1:0")),
-        line("lookup", "localhost:80".to_socket_addrs().map(Iterator::count)),
+        line("read", &std::fs::read("/etc/hostname")),
+        line("write", &std::fs::write("/tmp/outside", "x")),
+        line("list", &std::fs::read_dir(".").map(Iterator::count)),
+        line("connect", &TcpStream::connect("127.0.0.1:1")),
+        line("listen", &TcpListener::bind("127.0.0.1:0")),
+        line("datagram", &UdpSocket::bind("127.0.0.1:0")),
+        line("lookup", &"localhost:80".to_socket_addrs().map(Iterator::count)),
         format!("environment {}", std::env::vars().count() + std::env::args().count()),
     ]
     .join("\n")
 }
 
-fn line<T>(what: &str, result: std::io::Result<T>) -> String {
+fn line<T>(what: &str, result: &std::io::Result<T>) -> String {
     format!("{what} {}", if result.is_ok() { "worked" } else { "failed" })
 }
 
@@ -65,12 +65,12 @@ fn send(authority: &str) -> String {
             response.subscribe().block();
             // None if the host did not answer, an error if the response was taken before.
             let response = response.get().and_then(Result::ok);
-            debug(response.map(|response| response.map(|response| response.status())))
+            debug(&response.map(|response| response.map(|response| response.status())))
         }
-        other => debug(other.map(|sent| sent.map(|_| ()))),
+        other => debug(&other.map(|sent| sent.map(|_| ()))),
     }
 }
 
-fn debug(value: impl Debug) -> String {
+fn debug(value: &impl Debug) -> String {
     format!("{value:?}")
 }
