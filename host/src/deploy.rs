@@ -57,6 +57,7 @@ mod record;
 mod report;
 mod rollback;
 mod schema;
+mod routes;
 mod serving;
 mod signed;
 mod stage;
@@ -75,7 +76,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::engine::Engines;
+use crate::engine::{CompilePriority, Engines};
 use crate::manifest::{Manifest, Reuse, Service};
 use crate::passwords::Passwords;
 use crate::response_cache::ResponseCache;
@@ -285,10 +286,17 @@ impl Deployer {
             idle: self.lanes[name].idle.as_ref(),
             response_cache: self.lanes[name].response_cache.as_ref(),
             compiler: self.compiler.as_ref(),
+            compile_priority: self.compile_priority(),
             progress: &self.progress,
             origin: origin.to_owned(),
         };
         stage.run(bytes, steps).await
+    }
+
+    /// Low while a revision serves. Before the first one serves, compiling is all that the host does.
+    fn compile_priority(&self) -> CompilePriority {
+        let serves = !self.current.load().stable().services().is_empty();
+        if serves { CompilePriority::Low } else { CompilePriority::AllCores }
     }
 
     async fn probe(&self, served: &Served) -> Result<usize, Refused> {

@@ -26,7 +26,7 @@ use crate::guest::{self, Grant, Guest};
 
 pub use cache::CacheError;
 use cache::{CompilationCache, Origin};
-pub use compiler::{Compile, CompileLimits, Compiled, Compiler};
+pub use compiler::{Compile, CompileLimits, CompilePriority, Compiled, Compiler};
 pub use inspect::{HandlerKind, Interfaces, NotAService, imported_functions, inspect};
 use page_scan::PageScan;
 pub use page_scan::Reset;

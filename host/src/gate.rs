@@ -11,12 +11,12 @@ mod admitted;
 
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 
 use crate::audit::{Audit, Event, Note, Refused};
-use crate::head::{set_caller, set_user};
+use crate::head::{set_caller, set_credential, set_user};
 use crate::route::{Access, Route};
 use crate::tokens::{Claims, Session, Tokens};
 
@@ -71,7 +71,11 @@ impl Gate {
             let note = Note::new(Event::Administered, &route.service, &source);
             self.audit.tell(&Note { subject: Some(&claims.subject), asked: Some(&target), ..note });
         }
+        let credential = self.guests_credential(route, &head.headers).filter(|_| claims.is_none());
         let mut pending = Pending::new(route, head, origin);
+        if let Some(credential) = credential {
+            set_credential(pending.headers(), credential);
+        }
         if let Some(claims) = &claims {
             set_user(pending.headers(), claims, origin.shows_session).map_err(|_| Refusal::InvalidToken)?;
             pending.set_session(Session::of(claims, &self.tokens));
@@ -107,6 +111,17 @@ impl Gate {
         let note = Note::new(Event::Refused, &request.route.service, &request.source);
         let note = Note { subject: caller.as_deref(), asked: Some(&target), ..note };
         self.audit.refuse(Refused::ByService, &Note { result: Some("forbidden by the service"), ..note });
+    }
+
+    /// The credential that a guest gets which guards itself. Never the admin token. The caller also keeps valid access tokens from the
+    /// guest, because with one a guest could act as its user.
+    ///
+    /// None for two of them: the host and the guest might each look at another one.
+    fn guests_credential(&self, route: &Route, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut sent = headers.get_all(AUTHORIZATION).iter().filter(|_| route.passes_credentials);
+        let credential = sent.next()?.clone();
+        let is_operators = bearer(headers).is_ok_and(|token| self.is_operator(token.as_bytes()));
+        (sent.next().is_none() && !is_operators).then_some(credential)
     }
 
     /// Audits a refusal. A request without a token is not suspicious, so it is not audited.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
+use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -156,8 +157,10 @@ impl Gateway {
         // A service without a revision still has its mounts, and answers 503.
         let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
         log.revision = Some(served.revision.label().clone());
-        // Read before the gate removes headers. Never with tokens, because a compressed token's length reveals it (BREACH).
-        let accepted = (!uses_tokens(served)).then(|| AcceptedEncodings::take(&mut head.headers));
+        // Read before the gate removes headers. Never with secrets, because a compressed secret's length reveals it (BREACH).
+        let shows_credential = route.passes_credentials && head.headers.contains_key(AUTHORIZATION);
+        let has_secrets = uses_tokens(served) || shows_credential;
+        let accepted = (!has_secrets).then(|| AcceptedEncodings::take(&mut head.headers));
         let coding = check_coding(&route, &head.headers, &body);
         // Access is checked before the body is read, so a caller without access cannot keep the host busy.
         let pending = self.gate.admit(&route, head, self.origin(client, &id, trace_parent.as_ref(), served))?;

@@ -5,8 +5,10 @@
 //! 1. [`normalise`]: one form for fields, host, path and query, or a [`HeadError`]. Only the request's id is read earlier.
 //! 2. [`take_compressed_tags`]: the guest sees its own entity tags in conditions, without the `+gzip` that the host added.
 //! 3. [`keep_for_route`]: removes what a client may not claim, and every field that the route does not read.
-//! 4. [`set_origin`], [`set_user`], [`set_caller`], [`set_probe_user`]: fields that only the host may set. [`remove_user`] undoes
+//! 4. [`strip_mount`]: removes the mount from the path, for services with `strip`.
+//! 5. [`set_origin`], [`set_user`], [`set_caller`], [`set_probe_user`]: fields that only the host may set. [`remove_user`] undoes
 //!    `set_user` if the session ends before the body has arrived.
+//! 6. [`set_credential`]: gives `Authorization` back to a guest that guards itself.
 //!
 //! One more edit is `revision::handler`'s: a component that speaks `wasi:http` sees `HEAD` as `GET`, and always a scheme and
 //! an authority.
@@ -17,7 +19,8 @@ mod tags;
 
 pub use normal_form::{HeadError, authority, is_about_server, normalise, normalise_target};
 pub use reserved::{
-    CALLER, CLIENT_ADDRESS, Origin, REQUEST_ID, SESSION_ID, TRACE_PARENT, USER_ID, USER_ROLE, is_reserved,
-    keep_for_route, remove_user, set_caller, set_origin, set_probe_user, set_user,
+    CALLER, CLIENT_ADDRESS, FORWARDED_PREFIX, Origin, REQUEST_ID, SESSION_ID, TRACE_PARENT, USER_ID, USER_ROLE,
+    is_reserved, keep_for_route, remove_user, set_caller, set_credential, set_origin, set_probe_user, set_user,
+    strip_mount,
 };
 pub use tags::{add_compressed_end, take_compressed_tags};

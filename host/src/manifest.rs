@@ -93,8 +93,12 @@ pub struct Service {
     pub mounts: Vec<String>,
     /// Path prefixes inside the mounts. Routes under these may be public.
     pub public: Vec<String>,
+    /// Whether the component sees paths without the mount. Then there is exactly one mount.
+    pub strip: bool,
     /// Who may call a component that does not describe its routes.
     pub access: PlainAccess,
+    /// What becomes of a client's `Authorization`.
+    pub credentials: Credentials,
     /// Host interfaces that the component may import.
     pub grants: BTreeSet<Grant>,
     /// Services that the component may call within the host.
@@ -118,6 +122,17 @@ pub enum PlainAccess {
     User,
     /// Callers with a valid token of the role `admin`.
     Admin,
+}
+
+/// What becomes of a client's `Authorization`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credentials {
+    /// The host removes it. Only the host checks who calls.
+    #[default]
+    Remove,
+    /// On public routes the component gets it, unless it is a credential of this host: a valid access token or the admin token.
+    Pass,
 }
 
 /// Whether an instance is reused for later requests.
@@ -146,8 +161,10 @@ struct ServiceTable {
     mounts: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     public: Vec<Spanned<String>>,
+    strip: Option<Spanned<bool>>,
     #[serde(default)]
     access: PlainAccess,
+    credentials: Option<Spanned<Credentials>>,
     #[serde(default)]
     grants: BTreeSet<Grant>,
     #[serde(default)]

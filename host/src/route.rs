@@ -33,25 +33,67 @@ pub struct Route {
     pub service: Arc<str>,
     /// None for every method: the catch-all of a component that describes no routes.
     pub method: Option<Method>,
-    /// The path as the component declares it, such as `/orders/{id}`. Logs and metrics name it.
+    /// The path as clients see it, such as `/orders/{id}`. Logs and metrics name it.
     pub pattern: Arc<str>,
+    /// The prefix that the host removes from the path before the guest sees it: the mount of a service with `strip`. None to keep
+    /// the whole path.
+    pub strip: Option<Arc<str>>,
     /// Who may call it.
     pub access: Access,
     /// The request headers that the component reads. None if it describes no routes. Then it gets all headers.
     pub headers: Option<Arc<[HeaderName]>>,
+    /// Whether the guest gets the client's `Authorization`. Only on public routes.
+    pub passes_credentials: bool,
 }
 
 impl Route {
     /// Routes for every method on a path, and on all paths below it.
-    pub fn catch_alls(service: &Arc<str>, mount: &str, access: Access) -> [Self; 2] {
-        let below = format!("{}/{{*rest}}", mount.trim_end_matches('/'));
-        [mount, &below].map(|pattern| Self {
+    pub fn catch_alls(service: &Arc<str>, mount: &str, access: Access) -> Vec<Self> {
+        let folder = mount.trim_end_matches('/');
+        let mut patterns = vec![format!("{folder}/"), format!("{folder}/{{*rest}}")];
+        if !folder.is_empty() {
+            patterns.insert(0, folder.to_owned());
+        }
+        let route = |pattern: String| Self {
             service: service.clone(),
             method: None,
             pattern: pattern.into(),
+            strip: None,
             access,
             headers: None,
-        })
+            passes_credentials: false,
+        };
+        patterns.into_iter().map(route).collect()
+    }
+
+    /// The pattern as the guest sees it: without the prefix that the host removes.
+    pub fn guest_pattern(&self) -> &str {
+        let Some(prefix) = &self.strip else { return &self.pattern };
+        match self.pattern.strip_prefix(&**prefix) {
+            Some("") => "/",
+            Some(below) => below,
+            None => &self.pattern,
+        }
+    }
+
+    /// Whether a path would begin with two slashes without the prefix that the host removes.
+    ///
+    /// No guest gets such a path. A guest that redirects to it would redirect to another host (RFC 3986, section 4.2), and a guest
+    /// that takes two slashes for one would see the path of another route, with another access.
+    fn leaves_two_slashes(&self, path: &str) -> bool {
+        let below = self.strip.as_ref().and_then(|prefix| path.strip_prefix(&**prefix));
+        below.is_some_and(|below| below.starts_with("//"))
+    }
+
+    /// The route at the root, with the pattern that the guest sees.
+    pub fn at_root(&self) -> Self {
+        Self { pattern: self.guest_pattern().into(), strip: None, ..self.clone() }
+    }
+
+    /// Whether this is a mount with a slash at its end, which leads where the mount itself leads.
+    pub fn is_mount_with_slash(&self) -> bool {
+        let is_mount = self.method.is_none() || self.strip.is_some() && self.guest_pattern() == "/";
+        is_mount && self.pattern.len() > 1 && self.pattern.ends_with('/')
     }
 }
 
@@ -164,6 +206,9 @@ impl RouteTable {
     pub fn find(&self, method: &Method, path: &str) -> Result<&Arc<Route>, NoRoute> {
         let found = self.paths.at(path).map_err(|_| NoRoute::Path)?;
         let here = &self.routes[*found.value];
+        if here.iter().any(|route| route.leaves_two_slashes(path)) {
+            return Err(NoRoute::Path);
+        }
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         if let Some(route) = here.iter().find(|route| route.method.as_ref().is_none_or(|method| method == wanted)) {
             return Ok(route);
@@ -214,7 +259,7 @@ mod tests {
 
     fn route(service: &str, method: &Method, pattern: &str) -> Route {
         let (service, method, pattern) = (service.into(), Some(method.clone()), pattern.into());
-        Route { service, method, pattern, access: Access::User, headers: None }
+        Route { service, method, pattern, strip: None, access: Access::User, headers: None, passes_credentials: false }
     }
 
     fn shop() -> RouteTable {
@@ -228,8 +273,10 @@ mod tests {
                 service: "plain".into(),
                 method: None,
                 pattern: "/plain/{*rest}".into(),
+                strip: None,
                 access: Access::Public,
                 headers: None,
+                passes_credentials: false,
             },
         ])
         .unwrap()
@@ -265,6 +312,49 @@ mod tests {
         assert_eq!([service("/orders"), service("/orders/list")], [Ok("orders".into()), Ok("orders".into())]);
         assert_eq!([service("/orders/li"), service("/orders/1/items")], [Ok("vacant".into()), Ok("vacant".into())]);
         assert_eq!(table.find(&Method::DELETE, "/orders"), Err(NoRoute::Method("GET, HEAD, OPTIONS".into())));
+    }
+
+    #[test]
+    fn a_guest_sees_its_patterns_without_the_stripped_prefix() {
+        let stripped = |pattern: &str| Route { strip: Some("/shop".into()), ..route("a", &Method::GET, pattern) };
+        for (pattern, seen, is_slash) in [
+            ("/shop", "/", false),
+            ("/shop/", "/", true),
+            ("/shop/x/{id}", "/x/{id}", false),
+            ("/shop/x/", "/x/", false),
+        ] {
+            let route = stripped(pattern);
+            assert_eq!((route.guest_pattern(), route.is_mount_with_slash()), (seen, is_slash), "{pattern}");
+            let root = route.at_root();
+            assert_eq!((&*root.pattern, root.strip), (seen, None));
+        }
+        let whole = route("a", &Method::GET, "/shop/");
+        assert_eq!((whole.guest_pattern(), whole.is_mount_with_slash()), ("/shop/", false));
+    }
+
+    #[test]
+    fn a_path_with_two_slashes_after_the_stripped_prefix_has_no_route() {
+        let routes = |strip: Option<Arc<str>>| {
+            let routes = Route::catch_alls(&"a".into(), "/shop", Access::Public).into_iter();
+            RouteTable::new(routes.map(move |route| Route { strip: strip.clone(), ..route })).unwrap()
+        };
+        for path in ["/shop//", "/shop///", "/shop//x", "/shop//evil.example/x"] {
+            assert_eq!(routes(Some("/shop".into())).find(&Method::GET, path), Err(NoRoute::Path), "{path}");
+            assert!(routes(None).find(&Method::GET, path).is_ok(), "{path}");
+        }
+        for path in ["/shop", "/shop/", "/shop/x//y", "/shop/x//"] {
+            assert!(routes(Some("/shop".into())).find(&Method::GET, path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn catch_alls_cover_the_mount_with_and_without_a_slash() {
+        let patterns = |mount: &str| {
+            let routes = Route::catch_alls(&"a".into(), mount, Access::Public);
+            routes.iter().map(|route| route.pattern.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(patterns("/a"), ["/a", "/a/", "/a/{*rest}"]);
+        assert_eq!(patterns("/"), ["/", "/{*rest}"]);
     }
 
     #[test]

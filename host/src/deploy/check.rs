@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hyper::header::AUTHORIZATION;
+
 use super::Served;
 use crate::engine::Wasi;
 use crate::guest::Requirement;
 use crate::manifest::{Manifest, Reuse, Service, is_inside};
 use crate::passwords::MINIMUM_CHARACTERS;
-use crate::revision::Description;
 use crate::route::{Access, Route};
 
 /// How many imports one refusal explains. The others are only counted.
@@ -69,14 +70,20 @@ pub(super) fn passwords(manifest: &Manifest, component: &str, functions: &[Strin
     ))
 }
 
-/// Checks that all routes are inside the mounts, and that the manifest allows the public ones.
+/// Checks that all routes are inside the mounts, and that the manifest allows the public ones and those that read credentials.
 ///
 /// # Errors
 /// A sentence that names the route and the line of the manifest.
-pub(super) fn routes(name: &str, service: &Service, manifest: &Path, description: &Description) -> Result<(), String> {
+pub(super) fn routes(name: &str, service: &Service, manifest: &Path, routes: &[Route]) -> Result<(), String> {
     let place = format!("[services.{name}] ({}:{})", manifest.display(), service.line);
-    for Route { pattern, access, method, .. } in &description.routes {
+    for Route { pattern, access, method, headers, passes_credentials, .. } in routes {
         let method = method.as_ref().map_or("*", hyper::Method::as_str);
+        if headers.iter().any(|headers| headers.contains(&AUTHORIZATION)) && !passes_credentials {
+            return Err(format!(
+                "the route {method} {pattern} reads `authorization`, which only a public route of a service with \
+                 `credentials = \"pass\"` gets: check {place}"
+            ));
+        }
         if *access == Access::Internal {
             continue;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use super::progress::Progress;
-use crate::engine::{CompileLimits, Compiler, Engines, Wasi};
+use crate::engine::{CompileLimits, CompilePriority, Compiler, Engines, Wasi};
 use crate::manifest::DeployRules;
 
 /// The inputs of a compilation, besides the component.
@@ -17,6 +17,7 @@ pub(super) struct Compilation<'a> {
     pub(super) engines: &'a Arc<Engines>,
     /// The program that compiles in a separate process. None to compile in this process.
     pub(super) compiler: Option<&'a PathBuf>,
+    pub(super) priority: CompilePriority,
     pub(super) rules: &'a DeployRules,
     pub(super) progress: &'a Progress,
 }
@@ -41,7 +42,7 @@ impl Compilation<'_> {
         let began = Progress::compiling(service, bytes.len());
         let compiled = if let Some(program) = self.compiler {
             let limits = CompileLimits { memory: self.rules.compile_memory, time: self.rules.compile_time };
-            Compiler::new(program, limits).compile(wasi, bytes).await?
+            Compiler::new(program, limits, self.priority).compile(wasi, bytes).await?
         } else {
             let bytes = bytes.clone();
             let compiled = blocking(engines, move |engines| engines.compile(wasi, &bytes)).await?;

@@ -1,6 +1,6 @@
 //! A deployment: the active revision of each service, and the route tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub struct Served {
     pub bytes: Arc<[u8]>,
     /// How the component describes itself. None if it does not.
     pub description: Option<Arc<Description>>,
-    /// Its routes: those that it declares, or catch-all routes on its mounts.
+    /// Its routes on the gateway: those that it declares, or catch-all routes on its mounts. Also its internal routes.
     pub routes: Vec<Route>,
     /// Its part of the OpenAPI document.
     pub documentation: Arc<Documentation>,
@@ -40,8 +40,23 @@ impl Served {
         let path = self.description.as_ref()?.health.as_ref()?;
         let service = self.routes.first()?.service.clone();
         let (method, pattern) = (Some(Method::GET), path.as_str().into());
-        Some(Route { service, method, pattern, access: Access::Public, headers: Some([].into()) })
+        Some(Route {
+            service,
+            method,
+            pattern,
+            strip: None,
+            access: Access::Public,
+            headers: Some([].into()),
+            passes_credentials: false,
+        })
     }
+}
+
+/// The routes of a service's own listener, which has no mount. A mount with and without a slash is one path there.
+fn at_root(routes: Vec<Route>) -> Vec<Route> {
+    let mut seen = HashSet::new();
+    let routes = routes.into_iter().map(|route| if route.strip.is_some() { route.at_root() } else { route });
+    routes.filter(|route| seen.insert((route.method.clone(), route.pattern.clone()))).collect()
 }
 
 /// A service that has no active revision.
@@ -91,7 +106,7 @@ impl Deployment {
         let mut doors = BTreeMap::new();
         let mut internal = BTreeMap::new();
         for (name, served) in &services {
-            let mut routes = outside(served);
+            let mut routes = at_root(outside(served));
             let health = served.health().filter(|health| {
                 !routes.iter().any(|route| route.pattern == health.pattern && route.method == health.method)
             });

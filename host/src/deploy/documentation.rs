@@ -179,8 +179,10 @@ mod tests {
             service: "orders".into(),
             method: Some(hyper::Method::GET),
             pattern: format!("/orders/{number}").into(),
+            strip: None,
             access: Access::User,
             headers: None,
+            passes_credentials: false,
         };
         let named = |number: usize| (format!("GET /orders/{number}"), Value::Object(Map::new()));
         let written = serde_json::json!({

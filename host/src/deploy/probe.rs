@@ -68,8 +68,10 @@ async fn one(served: &Served, probe: &Probe) -> Result<(), ProbeFailure> {
         service: served.revision.service().into(),
         method: Some(probe.method.clone()),
         pattern: probe.path.as_str().into(),
+        strip: None,
         access: Access::Public,
         headers: None,
+        passes_credentials: false,
     };
     let body = RequestBody::from(bytes::Bytes::from(body));
     let request = ProbeRequest::new(&route, request.into_parts().0, body, probe.caller.as_deref());

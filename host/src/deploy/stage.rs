@@ -9,14 +9,13 @@ use super::compile::Compilation;
 use super::digest::hex;
 use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
-use super::{Documentation, Platform, Served, check};
+use super::{Documentation, Platform, Served, check, routes};
 use crate::audit::ServiceAudit;
-use crate::engine;
+use crate::engine::{self, CompilePriority};
 use crate::guest::{Grants, Providers};
-use crate::manifest::{Manifest, PlainAccess, Service};
+use crate::manifest::{Manifest, Service};
 use crate::response_cache::ResponseCache;
 use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots};
-use crate::route::{Access, Route};
 
 /// The inputs of staging one component.
 pub(super) struct Stage<'a> {
@@ -29,6 +28,7 @@ pub(super) struct Stage<'a> {
     pub(super) response_cache: Option<&'a Arc<ResponseCache>>,
     /// The program that compiles in a separate process. None to compile in this process.
     pub(super) compiler: Option<&'a PathBuf>,
+    pub(super) compile_priority: CompilePriority,
     pub(super) progress: &'a Progress,
     /// What messages call the component: a file or a digest.
     pub(super) origin: String,
@@ -67,12 +67,16 @@ impl Stage<'_> {
                 .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", interfaces.imports.len())));
         let description = if interfaces.describes_itself { Some(self.describe(&revision).await?) } else { None };
+        let routes = routes::of(self.name, service, description.as_deref());
+        if description.is_some() {
+            check::routes(self.name, service, &self.manifest.file, &routes)
+                .map_err(|reason| self.refuse(Step::Described, reason))?;
+        }
         let documentation = match &description {
             Some(description) => Documentation::read(self.name, description)
                 .map_err(|reason| self.refuse(Step::Described, format!("its documentation {reason}")))?,
             None => Documentation::default(),
         };
-        let routes = routes(self.name, service, description.as_deref());
         steps.done(Step::Described, Some(format!("{} routes", routes.len())));
         Ok(Served {
             routes,
@@ -91,6 +95,7 @@ impl Stage<'_> {
             service: self.name,
             engines: &self.platform.engines,
             compiler: self.compiler,
+            priority: self.compile_priority,
             rules: &self.manifest.deploy,
             progress: self.progress,
         }
@@ -101,8 +106,6 @@ impl Stage<'_> {
             let refused = self.refuse(Step::Described, error.to_string());
             if matches!(error, DescriptionError::Busy(_)) { DeployError::Crowded(refused) } else { refused.into() }
         })?;
-        check::routes(self.name, self.service(), &self.manifest.file, &described)
-            .map_err(|reason| self.refuse(Step::Described, reason))?;
         Ok(Arc::new(described))
     }
 
@@ -126,18 +129,4 @@ impl Stage<'_> {
             clock: self.platform.clock.clone(),
         }
     }
-}
-
-/// The routes that a component declares. If it declares none: catch-all routes on its mounts.
-fn routes(name: &str, service: &Service, description: Option<&Description>) -> Vec<Route> {
-    if let Some(description) = description {
-        return description.routes.clone();
-    }
-    let access = match service.access {
-        PlainAccess::Public => Access::Public,
-        PlainAccess::User => Access::User,
-        PlainAccess::Admin => Access::Admin,
-    };
-    let name = name.into();
-    service.mounts.iter().flat_map(|mount| Route::catch_alls(&name, mount, access)).collect()
 }

@@ -1,25 +1,30 @@
 //! Compiles components in a process of its own, and the protocol between the host and that process.
 //!
 //! The sandbox protects the host from hostile code that runs, but not from hostile code that is being compiled. So the host starts
-//! its own program again as `comptoir compile`. That process has the lowest priority and limits on memory and time, and the host can
-//! kill it. It reads the component from stdin and writes machine code to stdout. It has no environment variables, and it opens none
-//! of the host's files.
+//! its own program again as `comptoir compile`. That process has limits on memory and CPU time, and the host can kill it. It reads
+//! the component from stdin and writes machine code to stdout. It has no environment variables, except the number of its threads, and
+//! it opens none of the host's files.
+//!
+//! While the host serves, the process has one thread of the lowest priority. Before the host serves anything, it has all cores at
+//! normal priority ([`CompilePriority`]).
 //!
 //! | | |
 //! |---|---|
-//! | arguments | `compile --memory BYTES --seconds SECONDS --wasi 0.2\|0.3` |
+//! | arguments | `compile --memory BYTES --seconds SECONDS --wasi 0.2\|0.3 [--all-cores]` |
+//! | environment | `RAYON_NUM_THREADS`, with `--all-cores` |
 //! | stdin | the component |
 //! | stdout | machine code, if the exit code is 0 |
 //! | stderr | one sentence about the failure, if the exit code is not 0 |
 
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use storage::priority;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -32,6 +37,14 @@ const STDERR_BYTES: u64 = 64 << 10;
 
 /// Niceness of a compiler process: the lowest priority.
 const NICENESS: i32 = 19;
+
+/// How many times its CPU time a compilation may last.
+///
+/// On a busy machine a compiler of low priority gets little CPU time. Only one that hangs gets nowhere near its limit in this time.
+const ELAPSED_FACTOR: u32 = 10;
+
+/// Address space that each thread of a compiler needs: its stack, and an arena of the memory allocator.
+const THREAD_BYTES: u64 = 256 << 20;
 
 /// Machine code from wasmtime's compiler.
 pub struct Compiled(Vec<u8>);
@@ -57,8 +70,17 @@ impl Compiled {
 pub struct CompileLimits {
     /// Address space of the compiler process, which also limits the size of the machine code.
     pub memory: ByteSize,
-    /// Time until the host kills the process.
+    /// CPU time of the compiler process, all threads together. The system counts whole seconds, so the host rounds it up.
     pub time: Duration,
+}
+
+/// How much of the machine a compilation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompilePriority {
+    /// All cores at normal priority: the host serves nothing yet.
+    AllCores,
+    /// One thread of the lowest priority, which does not disturb requests.
+    Low,
 }
 
 /// The program that compiles: `comptoir` itself.
@@ -66,12 +88,13 @@ pub struct CompileLimits {
 pub struct Compiler<'p> {
     program: &'p Path,
     limits: CompileLimits,
+    priority: CompilePriority,
 }
 
 impl<'p> Compiler<'p> {
     /// A compiler that starts this program for each component.
-    pub fn new(program: &'p Path, limits: CompileLimits) -> Self {
-        Self { program, limits }
+    pub fn new(program: &'p Path, limits: CompileLimits, priority: CompilePriority) -> Self {
+        Self { program, limits, priority }
     }
 
     /// Compiles a component in a new process.
@@ -81,8 +104,13 @@ impl<'p> Compiler<'p> {
     pub async fn compile(&self, wasi: Wasi, component: &[u8]) -> Result<Compiled, String> {
         let CompileLimits { memory, time } = self.limits;
         let mut process = self.start(wasi)?;
-        let output = tokio::time::timeout(time, exchange(&mut process, component, memory.as_u64())).await;
-        let output = output.map_err(|_| format!("it was not compiled within {time:?}"))?;
+        let elapsed = time.saturating_mul(ELAPSED_FACTOR);
+        let output = tokio::time::timeout(elapsed, exchange(&mut process, component, memory.as_u64())).await;
+        let output = output.map_err(|_| {
+            format!(
+                "it was not compiled within {elapsed:?}, {ELAPSED_FACTOR} times `compile_time`: raise it in [deploy]"
+            )
+        })?;
         let (status, code, stderr) = output.map_err(|error| format!("the compiler process failed: {error}"))?;
         if status.success() {
             // `exchange` stops reading at the limit, so code of that size may be truncated.
@@ -90,6 +118,12 @@ impl<'p> Compiler<'p> {
             return is_whole
                 .then_some(Compiled(code))
                 .ok_or_else(|| format!("its machine code has more than {memory}"));
+        }
+        if status.signal() == Some(Signal::XCPU.as_raw()) {
+            let seconds = whole_seconds(time);
+            return Err(format!(
+                "compiling it takes more than {seconds}s of CPU time: raise `compile_time` in [deploy]"
+            ));
         }
         let stderr = String::from_utf8_lossy(&stderr);
         let stderr = stderr.trim().trim_start_matches("comptoir: ");
@@ -105,12 +139,26 @@ impl<'p> Compiler<'p> {
         let CompileLimits { memory, time } = self.limits;
         let mut command = Command::new(self.program);
         command.arg("compile").arg("--memory").arg(memory.as_u64().to_string());
-        // The process has one thread, so its CPU time cannot exceed the elapsed time. This limit ends it if the host was killed.
-        command.arg("--seconds").arg((time.as_secs() + 1).to_string());
+        command.arg("--seconds").arg(whole_seconds(time).to_string());
         command.arg("--wasi").arg(wasi.version());
-        command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.env_clear();
+        if self.priority == CompilePriority::AllCores {
+            command.arg("--all-cores").env("RAYON_NUM_THREADS", threads(memory.as_u64()).to_string());
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.spawn().map_err(|error| format!("cannot start {}: {error}", self.program.display()))
     }
+}
+
+/// A limit in whole seconds, rounded up. At least one, because 0 would mean one second to Linux too.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs_f64().ceil().max(1.0) as u64
+}
+
+/// The threads of a compiler that may use all cores: one for each core, as far as they fit into its address space.
+fn threads(memory_bytes: u64) -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    cores.min(memory_bytes / THREAD_BYTES).max(1)
 }
 
 /// Writes the component to the process and reads its output. Returns the exit status, at most `code_limit` bytes of code, and stderr.
@@ -152,6 +200,9 @@ pub struct Compile {
     /// WASI version of the component: 0.2 or 0.3.
     #[arg(long)]
     wasi: String,
+    /// Use all cores at normal priority.
+    #[arg(long)]
+    all_cores: bool,
 }
 
 impl Compile {
@@ -167,27 +218,36 @@ impl Compile {
         let mut component = Vec::new();
         io::stdin().lock().read_to_end(&mut component)?;
         let mut config = settings::config(wasi);
-        // One thread: more of them would disturb requests in spite of their low priority.
-        config.parallel_compilation(false);
+        // More than one thread would disturb requests in spite of their low priority.
+        config.parallel_compilation(self.all_cores);
         let code = Engine::new(&config)?.precompile_component(&component)?;
         io::stdout().lock().write_all(&code).context("cannot write the machine code to stdout")
     }
 
     fn limit_this_process(&self) -> anyhow::Result<()> {
-        priority::lower(NICENESS).context("cannot lower the priority of the compiler process")?;
-        // Other systems have one niceness for the whole process, so `priority` does not change it.
-        #[cfg(not(target_os = "linux"))]
-        rustix::process::nice(NICENESS).context("cannot lower the priority of the compiler process")?;
+        if !self.all_cores {
+            priority::lower(NICENESS).context("cannot lower the priority of the compiler process")?;
+            // Other systems have one niceness for the whole process, so `priority` does not change it.
+            #[cfg(not(target_os = "linux"))]
+            rustix::process::nice(NICENESS).context("cannot lower the priority of the compiler process")?;
+        }
         // Linux sends this signal when the thread that started the process ends. The host starts it on a thread of its runtime, and
         // those threads end with the host. On other systems the time limit must be enough.
         #[cfg(target_os = "linux")]
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .context("cannot make the compiler process end with its host")?;
-        limit(Resource::As, self.memory).context("cannot limit the memory of the compiler process")?;
-        limit(Resource::Cpu, self.seconds).context("cannot limit the CPU time of the compiler process")
+        // The signal of the CPU limit would write a core dump of the whole process.
+        limit(Resource::Core, 0, 0).context("cannot turn off core dumps of the compiler process")?;
+        limit(Resource::As, self.memory, self.memory).context("cannot limit the memory of the compiler process")?;
+        // At the first limit the system sends SIGXCPU, which tells the host why the process ended. At the second one it kills.
+        limit(Resource::Cpu, self.seconds, self.seconds + 1)
+            .context("cannot limit the CPU time of the compiler process")
     }
 }
 
-fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {
-    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+fn limit(resource: Resource, current: u64, maximum: u64) -> rustix::io::Result<()> {
+    setrlimit(resource, Rlimit { current: Some(current), maximum: Some(maximum) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use hyper::{Method, Uri};
 use super::Refusal;
 use crate::audit::Source;
 use crate::body::RequestBody;
-use crate::head::{Origin, USER_ID, keep_for_route, remove_user, set_origin, set_probe_user};
+use crate::head::{Origin, USER_ID, keep_for_route, remove_user, set_origin, set_probe_user, strip_mount};
 use crate::route::{Access, Route};
 use crate::tokens::Session;
 
@@ -18,6 +18,8 @@ use crate::tokens::Session;
 pub struct Pending {
     route: Arc<Route>,
     head: Parts,
+    /// The URI before the mount was removed. None if nothing was removed.
+    whole_uri: Option<Uri>,
     source: Source,
     if_none_match: Option<HeaderValue>,
     session: Option<Session>,
@@ -28,9 +30,11 @@ impl Pending {
     pub(super) fn new(route: &Arc<Route>, mut head: Parts, origin: Origin<'_>) -> Self {
         let if_none_match = head.headers.get(IF_NONE_MATCH).cloned();
         keep_for_route(&mut head, route);
+        let whole_uri = route.strip.is_some().then(|| head.uri.clone());
+        strip_mount(&mut head, route);
         set_origin(&mut head.headers, route, origin);
         let (route, source) = (route.clone(), origin.source());
-        Self { route, head, source, if_none_match, session: None, secure: origin.secure }
+        Self { route, head, whole_uri, source, if_none_match, session: None, secure: origin.secure }
     }
 
     pub(super) fn headers(&mut self) -> &mut HeaderMap {
@@ -104,11 +108,11 @@ impl Admitted {
 
     /// What the audit log says about the request if its service refuses it.
     pub fn summary(&self) -> RequestSummary {
-        let Pending { route, head, source, .. } = &self.request;
+        let Pending { route, head, whole_uri, source, .. } = &self.request;
         RequestSummary {
             route: route.clone(),
             method: head.method.clone(),
-            uri: head.uri.clone(),
+            uri: whole_uri.as_ref().unwrap_or(&head.uri).clone(),
             caller: head.headers.get(USER_ID).cloned(),
             source: source.clone(),
         }

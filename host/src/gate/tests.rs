@@ -20,7 +20,7 @@ fn gate() -> (tempfile::TempDir, Arc<Tokens>, Gate) {
 
 fn route(access: Access) -> Arc<Route> {
     let (service, method, pattern) = ("orders".into(), Some(Method::GET), "/orders".into());
-    Arc::new(Route { service, method, pattern, access, headers: None })
+    Arc::new(Route { service, method, pattern, strip: None, access, headers: None, passes_credentials: false })
 }
 
 fn head(headers: &[(&str, &str)]) -> Parts {
@@ -228,4 +228,76 @@ fn a_route_that_lists_its_headers_gets_no_others() {
     assert_eq!(headers_for(Method::GET, &["host"]), ["host: shop.example", caller[0], caller[1]]);
     let hosts_own = headers_for(Method::GET, &["x-request-id", "x-client-address"]);
     assert_eq!(hosts_own, ["x-client-address: 10.0.0.1", "x-request-id: id", caller[0], caller[1]]);
+}
+
+/// A public route on the mount `/shop`, which the guest does not see.
+fn stripped(names: Option<&[&'static str]>) -> Arc<Route> {
+    let headers = names.map(|names| names.iter().map(|name| HeaderName::from_static(name)).collect());
+    Arc::new(Route { strip: Some("/shop".into()), headers, ..Route::clone(&route(Access::Public)) })
+}
+
+#[test]
+fn the_mount_is_removed_from_the_path_and_named_in_a_header() {
+    let (_folder, _tokens, gate) = gate();
+    let seen = |route: &Arc<Route>, target: &str| {
+        let mut sent = head(&[("x-forwarded-prefix", "/forged")]);
+        sent.uri = target.parse().unwrap();
+        let admitted = body_arrives(gate.admit(route, sent, origin()).unwrap()).unwrap();
+        let prefixes: Vec<_> = admitted.head().headers.get_all("x-forwarded-prefix").iter().cloned().collect();
+        (admitted.head().uri.to_string(), prefixes, admitted.summary().uri.to_string())
+    };
+    let prefix = vec![HeaderValue::from_static("/shop")];
+    for (target, expected) in [
+        ("/shop", "/"),
+        ("/shop/", "/"),
+        ("/shop?a=/shop", "/?a=/shop"),
+        ("/shop/a%2Fb?c", "/a%2Fb?c"),
+        ("/shop/shop/x", "/shop/x"),
+        ("/shop/x//y/", "/x//y/"),
+    ] {
+        let expected = (expected.to_owned(), prefix.clone(), target.to_owned());
+        assert_eq!(seen(&stripped(None), target), expected);
+        assert_eq!(seen(&stripped(Some(&["x-forwarded-prefix"])), target), expected);
+    }
+    let (uri, prefixes, _) = seen(&stripped(Some(&[])), "http://shop.example/shop/x?y");
+    assert_eq!((uri.as_str(), prefixes.len()), ("/x?y", 0), "a route that does not read the header");
+    let (uri, prefixes, _) = seen(&stripped(None), "http://shop.example/shop/x?y");
+    assert_eq!((uri.as_str(), prefixes), ("http://shop.example/x?y", prefix));
+    let (uri, prefixes, _) = seen(&route(Access::Public), "/shop/x");
+    assert_eq!((uri.as_str(), prefixes.len()), ("/shop/x", 0), "a service that keeps its mount");
+}
+
+/// A public route whose guest gets credentials.
+fn guarded(names: Option<&[&'static str]>) -> Arc<Route> {
+    Arc::new(Route { strip: None, passes_credentials: true, ..Route::clone(&stripped(names)) })
+}
+
+#[test]
+fn a_guest_that_guards_itself_gets_every_credential_but_the_hosts_own() {
+    let (folder, tokens, gate) = gate();
+    let valid = format!("Bearer {}", tokens.issue("alice", "user", "s1").unwrap().token);
+    let lower = valid.replace("Bearer", "bearer");
+    let operators = std::fs::read_to_string(folder.path().join("admin.token")).unwrap();
+    let operators = format!("Bearer {}", operators.trim());
+    for route in [guarded(None), guarded(Some(&["authorization"]))] {
+        let seen = |credentials: &[&str]| {
+            let sent: Vec<_> = credentials.iter().map(|credential| ("authorization", *credential)).collect();
+            let headers = guest_head(gate.admit(&route, head(&sent), origin()).unwrap()).headers;
+            assert_eq!(headers.contains_key(USER_ID), credentials.len() == 1 && credentials[0].ends_with(&valid[7..]));
+            assert!(!format!("{headers:?}").contains("c2VjcmV0"), "debug output");
+            headers.get_all(AUTHORIZATION).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for passed in ["Basic c2VjcmV0", "Bearer of-another-issuer", "Digest a=b", "Bearer"] {
+            assert_eq!(seen(&[passed]), [passed]);
+        }
+        for kept in
+            [&[valid.as_str()][..], &[&lower], &[&operators], &["Basic c2VjcmV0", &valid], &["Basic a", "Basic a"], &[]]
+        {
+            assert_eq!(seen(kept), [""; 0], "{kept:?}");
+        }
+    }
+    for route in [route(Access::Public), reading(Method::GET, &["authorization"])] {
+        let sent = head(&[("authorization", "Basic c2VjcmV0")]);
+        assert!(!guest_head(gate.admit(&route, sent, origin()).unwrap()).headers.contains_key(AUTHORIZATION));
+    }
 }

@@ -40,12 +40,13 @@ fn make(deployment: &Deployment) -> Value {
         schemas.extend(served.documentation.schemas().clone());
         revisions.insert(name.to_string(), String::from_utf8_lossy(served.revision.label().as_bytes()).into());
     }
-    for route in deployment.gateway().iter() {
+    // OpenAPI allows an operation id only once, so a mount with a slash is not listed beside the mount.
+    for route in deployment.gateway().iter().filter(|route| !route.is_mount_with_slash()) {
         // A service without a revision has only catch-all routes, which answer 503.
         let Some(Served { documentation, .. }) = deployment.services().get(&route.service) else { continue };
         let item = paths.entry(&*route.pattern).or_insert_with(|| json!({}));
         for method in methods(route) {
-            let name = format!("{method} {}", route.pattern);
+            let name = format!("{method} {}", route.guest_pattern());
             let documented = documentation.operation(&name);
             item[method.as_str().to_lowercase()] = operation(route, &method, documented, &hosts);
         }

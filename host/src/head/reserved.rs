@@ -7,6 +7,7 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue,
 };
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Uri};
 
 use crate::audit::Source;
@@ -28,8 +29,11 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The distributed trace that the client's request belongs to (W3C Trace Context).
 pub const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The fields that describe a request's origin. Only routes that read them get them.
-const ORIGIN_FIELDS: [HeaderName; 3] = [CLIENT_ADDRESS, REQUEST_ID, TRACE_PARENT];
+/// The mount that the host removed from the path. Only services with `strip` see it.
+pub const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The fields that describe a request's origin. Only routes that read them get them, and only from the host.
+const ORIGIN_FIELDS: [HeaderName; 4] = [CLIENT_ADDRESS, REQUEST_ID, TRACE_PARENT, FORWARDED_PREFIX];
 
 /// What the host knows about a request besides its head.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +66,7 @@ pub fn is_reserved(name: &HeaderName) -> bool {
 /// Removes all fields that the guest must not see.
 ///
 /// A route that lists the fields it reads gets only those. Any other route gets all but the reserved ones. The credential is
-/// removed too, because a guest has no use for it.
+/// removed too, because most guests have no use for it. [`set_credential`] gives it back to a guest that has.
 pub fn keep_for_route(head: &mut Parts, route: &Route) {
     match &route.headers {
         None => remove_reserved(&mut head.headers),
@@ -88,7 +92,7 @@ fn narrow(head: &mut Parts, wanted: &[HeaderName]) {
         _ => &[CONTENT_TYPE, CONTENT_LENGTH],
     };
     for name in of_body.iter().filter(|name| !wanted.contains(name)).chain(wanted) {
-        for value in sent.get_all(name).iter().filter(|_| !ORIGIN_FIELDS.contains(name)) {
+        for value in sent.get_all(name).iter().filter(|_| !ORIGIN_FIELDS.contains(name) && name != AUTHORIZATION) {
             head.headers.append(name, value.clone());
         }
     }
@@ -106,7 +110,7 @@ fn narrow(head: &mut Parts, wanted: &[HeaderName]) {
 
 /// Sets the client's address, the request's id and its trace, each only if the route reads it.
 pub fn set_origin(headers: &mut HeaderMap, route: &Route, origin: Origin<'_>) {
-    let reads = |name| route.headers.as_ref().is_none_or(|wanted| wanted.contains(&name));
+    let reads = |name| reads(route, &name);
     if reads(CLIENT_ADDRESS)
         && let Some(client) = origin.client
         && let Ok(value) = HeaderValue::from_str(&client.to_canonical().to_string())
@@ -123,6 +127,34 @@ pub fn set_origin(headers: &mut HeaderMap, route: &Route, origin: Origin<'_>) {
     {
         headers.insert(TRACE_PARENT, value.clone());
     }
+}
+
+fn reads(route: &Route, name: &HeaderName) -> bool {
+    route.headers.as_ref().is_none_or(|wanted| wanted.contains(name))
+}
+
+/// Removes the mount from the path if the route says so, and names it in `x-forwarded-prefix` if the route reads that.
+///
+/// `RouteTable::find` finds no route for a path that would begin with two slashes.
+pub fn strip_mount(head: &mut Parts, route: &Route) {
+    let Some(mount) = &route.strip else { return };
+    let Some(below) = head.uri.path().strip_prefix(&**mount) else { return };
+    let path = if below.is_empty() { "/" } else { below };
+    let target = head.uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target).expect("a part of a valid target is valid"));
+    head.uri = Uri::from_parts(parts).expect("only the path has changed");
+    if reads(route, &FORWARDED_PREFIX)
+        && let Ok(mount) = HeaderValue::from_str(mount)
+    {
+        head.headers.insert(FORWARDED_PREFIX, mount);
+    }
+}
+
+/// Gives the guest the client's credential, which never appears in debug output.
+pub fn set_credential(headers: &mut HeaderMap, mut credential: HeaderValue) {
+    credential.set_sensitive(true);
+    headers.insert(AUTHORIZATION, credential);
 }
 
 /// Sets who calls. A username is any text, so the field carries its UTF-8 bytes (obs-text, RFC 9110, section 5.5).

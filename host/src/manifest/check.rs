@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::{Fault, HOST_NAME, Limits, ManifestError, Operator, Service, ServiceTable, Source, is_inside};
+use super::{
+    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, PlainAccess, Service, ServiceTable, Source,
+    is_inside,
+};
 
 /// How similar a word must be to be suggested.
 /// Clap uses the same value for options.
@@ -136,6 +139,8 @@ impl Check {
             self.report(Some(name.span()), &message);
         }
         self.mounts(table);
+        self.strip(table);
+        self.credentials(table);
         for call in table.calls.iter().filter(|call| !names.contains(call.get_ref())) {
             let hint = did_you_mean(call.get_ref(), names);
             let message = format!("calls names `{}`, which is not a service of this manifest{hint}", call.get_ref());
@@ -147,7 +152,9 @@ impl Check {
             listen: table.listen,
             mounts: own(table.mounts.get_ref()),
             public: own(&table.public),
+            strip: table.strip.as_ref().is_some_and(|strip| *strip.get_ref()),
             access: table.access,
+            credentials: table.credentials.as_ref().map(|credentials| *credentials.get_ref()).unwrap_or_default(),
             grants: table.grants.clone(),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
             reuse: table.reuse,
@@ -187,6 +194,31 @@ impl Check {
                 mounts.join(", ")
             );
             self.report(Some(path.span()), &message);
+        }
+    }
+
+    /// With several mounts, two clients' paths would be one path of the component.
+    fn strip(&self, table: &ServiceTable) {
+        let mounts = table.mounts.get_ref().len();
+        if let Some(strip) = table.strip.as_ref().filter(|strip| *strip.get_ref() && mounts > 1) {
+            let message = format!(
+                "strip removes the mount from the path, so the service can have only one, but it has {mounts}: keep one mount, or \
+                 write a service for each"
+            );
+            self.report(Some(strip.span()), &message);
+        }
+    }
+
+    /// Credentials are passed on public routes only, so the service must be able to have some.
+    fn credentials(&self, table: &ServiceTable) {
+        let can_be_public = table.access == PlainAccess::Public || !table.public.is_empty();
+        if let Some(credentials) = &table.credentials
+            && *credentials.get_ref() == Credentials::Pass
+            && !can_be_public
+        {
+            let message = "credentials = \"pass\" has an effect on public routes only, and this service has none: add access = \
+                           \"public\", or path prefixes to `public` if the component describes its routes";
+            self.report(Some(credentials.span()), message);
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct DeployRules {
     /// The largest component file.
     #[serde(deserialize_with = "limits::size")]
     pub component: ByteSize,
-    /// How long compiling a component may take.
+    /// CPU time that compiling a component may take. The elapsed time may be ten times as long.
     #[serde(deserialize_with = "limits::duration")]
     pub compile_time: Duration,
     /// How much memory compiling a component may take.

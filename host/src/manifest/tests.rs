@@ -44,6 +44,19 @@ fn limits_come_from_the_service_the_manifest_or_the_defaults() {
 }
 
 #[test]
+fn mounts_are_kept_and_credentials_removed_unless_the_manifest_says_otherwise() {
+    let user = |extra: &str| parse(&SOUND.replace("mounts = [\"/users\"]", extra)).unwrap().services["user"].clone();
+    let default = user("mounts = [\"/users\"]");
+    assert_eq!((default.strip, default.credentials), (false, Credentials::Remove));
+    let public = user("mounts = [\"/users\"]\nstrip = true\naccess = \"public\"\ncredentials = \"pass\"");
+    assert_eq!((public.strip, public.credentials), (true, Credentials::Pass));
+    let described = user("mounts = [\"/users\"]\npublic = [\"/users/git\"]\ncredentials = \"pass\"");
+    assert_eq!((described.strip, described.credentials), (false, Credentials::Pass));
+    let unchanged = user("mounts = [\"/users\", \"/people\"]\nstrip = false\ncredentials = \"remove\"");
+    assert_eq!((unchanged.strip, unchanged.credentials), (false, Credentials::Remove));
+}
+
+#[test]
 fn the_response_cache_has_a_size_or_is_off() {
     let answers_bytes = |written: &str| {
         let manifest = parse(&SOUND.replacen("time = \"250ms\"", written, 1)).unwrap();
@@ -139,6 +152,20 @@ fn each_fault_is_reported_with_its_line_and_what_to_write() {
         ("time = \"250ms\"", "answers = \"1 KiB\"", 15, "write \"off\", or a size such as \"16 MiB\""),
         ("time = \"250ms\"", "answers = \"on\"", 15, "write \"off\", or a size such as \"16 MiB\""),
         ("grants = [\"storage\"]", "reuse = \"always\"", 14, "expected one of `never`, `session`, `anyone`"),
+        (
+            "grants = [\"storage\"]",
+            "strip = true",
+            14,
+            "strip removes the mount from the path, so the service can have only one, but it has 2",
+        ),
+        ("calls = [\"orders\"]", "strip = \"yes\"", 20, "expected a boolean"),
+        (
+            "calls = [\"orders\"]",
+            "credentials = \"pass\"",
+            20,
+            "on public routes only, and this service has none: add access = \"public\"",
+        ),
+        ("calls = [\"orders\"]", "credentials = \"keep\"", 20, "expected `remove` or `pass`"),
         ("[services.user]", "[services.User]", 17, "may only contain a-z, 0-9 and -"),
     ];
     for (right, wrong, line, message) in table {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Response};
 use storage::read_set::ReadSet;
 
@@ -42,12 +42,14 @@ impl RevisionCache {
         &self.cache
     }
 
-    /// The key of a request. None if the route does not list the headers that the guest reads, or if there is a body.
+    /// The key of a request. None if the route does not list the headers that the guest reads, or if there is a body or a credential.
     fn key(&self, admitted: &Admitted) -> Option<CacheKey> {
-        if admitted.route().headers.is_none() || !admitted.body().bytes.is_empty() {
+        let head = admitted.head();
+        // Memory must hold no credential for longer than its request.
+        let shows_credential = head.headers.contains_key(AUTHORIZATION);
+        if admitted.route().headers.is_none() || !admitted.body().bytes.is_empty() || shows_credential {
             return None;
         }
-        let head = admitted.head();
         let mut key = CacheKey::new(self.revision_id);
         key.add(&[u8::from(admitted.is_secure())]);
         key.add(head.uri.path_and_query()?.as_str().as_bytes());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use hyper::header::HeaderName;
+use hyper::header::{AUTHORIZATION, HeaderName};
 use storage::Migration;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
@@ -233,6 +233,8 @@ fn route(declared: &service::Route, service: &Arc<str>) -> Result<Route, Descrip
             service::Access::Internal => Access::Internal,
         },
         headers: Some(headers),
+        strip: None,
+        passes_credentials: false,
     })
 }
 
@@ -245,10 +247,9 @@ fn header(name: &str, path: &str) -> Result<HeaderName, DescriptionError> {
     }
     let lower = HeaderName::from_lowercase(name.as_bytes());
     let header = lower.map_err(|_| wrong("is not a valid header name in lower case"))?;
-    if head::is_reserved(&header) {
-        return Err(wrong(
-            "must not be listed: the host sets the caller's headers itself and never passes credentials",
-        ));
+    // Whether the route may read the credential depends on the manifest (`deploy::check`).
+    if head::is_reserved(&header) && header != AUTHORIZATION {
+        return Err(wrong("must not be listed: the host sets the caller's headers itself"));
     }
     Ok(header)
 }

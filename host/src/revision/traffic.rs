@@ -186,8 +186,10 @@ mod tests {
             service: "orders".into(),
             method: None,
             pattern: "/orders".into(),
+            strip: None,
             access: crate::route::Access::User,
             headers: None,
+            passes_credentials: false,
         };
         traffic.count(&route, Outcome::Answered, Duration::from_millis(1));
         traffic.count(&route, Outcome::NotFound, Duration::from_millis(1));

@@ -2,6 +2,8 @@
 
 mod archive;
 mod compilation_cache;
+mod compiler;
+mod credentials;
 mod development;
 mod exhausted;
 mod failing;

@@ -32,7 +32,15 @@ fn route() -> impl Strategy<Value = Route> {
     (pattern, prop::option::weighted(0.8, method()), select(vec!["one", "other"])).prop_map(
         |(pattern, method, service)| {
             let pattern: Arc<str> = pattern.into();
-            Route { service: service.into(), method, pattern, access: Access::Public, headers: None }
+            Route {
+                service: service.into(),
+                method,
+                pattern,
+                strip: None,
+                access: Access::Public,
+                headers: None,
+                passes_credentials: false,
+            }
         },
     )
 }

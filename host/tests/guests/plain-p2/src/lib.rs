@@ -1,5 +1,5 @@
 //! A component for WASI 0.2 without any Comptoir interface. Its response is the request's method and path, or its scheme and
-//! authority.
+//! authority, or its headers.
 
 include!("../../component.rs");
 
@@ -22,12 +22,20 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Plain {
         let path = request.path_with_query().unwrap_or_default();
         let text = if path.ends_with("/origin") {
             format!("0.2 {:?} {:?}", request.scheme(), request.authority())
+        } else if path.ends_with("/headers") {
+            let fields = request.headers().entries();
+            let line = |(name, value): &(String, Vec<u8>)| format!("{name}: {}\n", String::from_utf8_lossy(value));
+            fields.iter().map(line).collect()
         } else {
             format!("0.2 {:?} {path}", request.method())
         };
-        let body = response::begin(out, OutgoingResponse::new(Fields::new()));
+        let headers = [("content-type".to_owned(), b"text/plain".to_vec())];
+        let headers = Fields::from_list(&headers).expect("the headers are valid");
+        let body = response::begin(out, OutgoingResponse::new(headers));
         let stream = body.write().expect("the stream is taken once");
-        stream.blocking_write_and_flush(text.as_bytes()).expect("the host takes a short body");
+        for chunk in text.as_bytes().chunks(4096) {
+            stream.blocking_write_and_flush(chunk).expect("the host takes a short body");
+        }
         drop(stream);
         OutgoingBody::finish(body, None).expect("the body is complete");
     }

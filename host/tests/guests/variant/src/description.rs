@@ -62,6 +62,11 @@ pub(crate) fn describe() -> Description {
     if is("newer") {
         description.schema = SchemaRange { minimum: 5, maximum: 5 };
     }
+    if is("guarded") {
+        for route in description.routes.iter_mut().filter(|route| route.path == "/variant/items") {
+            route.headers.push("authorization".to_owned());
+        }
+    }
     description.documentation = documentation();
     if is("probe") {
         let body = r#"{"name":"probe"}"#.to_owned();
