@@ -8,6 +8,7 @@
 mod audit;
 mod base;
 mod calls;
+mod config;
 mod denials;
 mod dependency_failure;
 mod grant;
@@ -33,6 +34,7 @@ use crate::clock::Clock;
 
 pub use base::{link_base, link_base_p3};
 pub use calls::{Outgoing, Peers, forbidden_headers};
+pub use config::{Config, environment_name};
 pub use denials::{Denial, Denials};
 pub use dependency_failure::DependencyFailure;
 pub use grant::{Grant, Grants, Providers, Requirement};

@@ -6,6 +6,7 @@
 
 mod audit;
 mod check;
+mod config;
 mod deploy;
 mod document;
 mod limits;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use check::Check;
+use config::ConfigTable;
 use document::Document;
 use listeners::ListenersTable;
 use postgres::PostgresTable;
@@ -101,6 +103,8 @@ pub struct Service {
     pub credentials: Credentials,
     /// Host interfaces that the component may import.
     pub grants: BTreeSet<Grant>,
+    /// What `wasi:config/store` and the environment variables tell the component.
+    pub config: BTreeMap<String, String>,
     /// Services that the component may call within the host.
     pub calls: BTreeSet<String>,
     /// Whether an instance may answer several requests.
@@ -167,6 +171,8 @@ struct ServiceTable {
     credentials: Option<Spanned<Credentials>>,
     #[serde(default)]
     grants: BTreeSet<Grant>,
+    #[serde(default)]
+    config: ConfigTable,
     #[serde(default)]
     calls: Vec<Spanned<String>>,
     #[serde(default)]

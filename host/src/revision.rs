@@ -284,7 +284,7 @@ impl Revision {
         let slot = slot.ok_or(DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), DependencyFailure::default(), None);
-        let guest = Guest::new(&self.clock, Grants::default(), self.limits.memory_bytes, outgoing, &output);
+        let guest = Guest::new(&self.clock, self.grants.for_describe(), self.limits.memory_bytes, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
         let meter = Arc::new(Meter::new(self.ticker.clone()));
         // No `limit_copies`: a description may copy only as much as a host call, which is less than a response may.

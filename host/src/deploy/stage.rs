@@ -12,7 +12,7 @@ use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, routes};
 use crate::audit::ServiceAudit;
 use crate::engine::{self, CompilePriority};
-use crate::guest::{Grants, Providers};
+use crate::guest::{Config, Grants, Providers};
 use crate::manifest::{Manifest, Service};
 use crate::response_cache::ResponseCache;
 use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots};
@@ -115,6 +115,7 @@ impl Stage<'_> {
             tokens: self.platform.tokens.clone(),
             passwords: self.platform.passwords.clone(),
             audit: ServiceAudit::new(self.platform.audit.clone(), self.name.into()),
+            config: Config::new(&service.config),
         };
         Parts {
             service: self.name.into(),

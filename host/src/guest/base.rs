@@ -3,7 +3,7 @@
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi_http::WasiHttpView as _;
 
-use super::{Denial, Guest, bindings, calls};
+use super::{Denial, Guest, bindings, calls, config};
 
 struct Table;
 
@@ -11,8 +11,8 @@ impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// Links HTTP types, streams, clocks, randomness, the caller's session, and what standard libraries import: environment, arguments,
-/// standard streams and files, all of them empty.
+/// Links HTTP types, streams, clocks, randomness, the caller's session, and what standard libraries import: arguments,
+/// standard streams and files, all of them empty. Also the configuration, as `wasi:config/store` and as environment variables.
 ///
 /// Also links requests and sockets. The host denies all of them, except calls to other services that the manifest allows.
 ///
@@ -33,7 +33,6 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     io::poll::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
     io::streams::add_to_linker::<Guest, Table>(linker, |guest| &mut guest.table)?;
     cli::exit::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
-    cli::environment::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
@@ -43,6 +42,7 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     link_files_and_sockets(linker)?;
+    config::link_config(linker)?;
     calls::link_calls(linker)?;
     bindings::session::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable)?;
     let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
@@ -85,7 +85,8 @@ pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi::p3::bindings::sockets;
     use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
-    wasmtime_wasi::p3::cli::add_to_linker(linker)?;
+    link_cli_p3(linker)?;
+    config::link_environment_p3(linker)?;
     wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
     wasmtime_wasi::p3::random::add_to_linker(linker)?;
     wasmtime_wasi::p3::filesystem::add_to_linker(linker)?;
@@ -97,4 +98,20 @@ pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         linker,
         Guest::http,
     )
+}
+
+/// Links `wasi:cli` 0.3 without the environment, which comes from the manifest.
+fn link_cli_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+    use wasmtime_wasi::p3::bindings::cli;
+
+    cli::exit::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_input::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_output::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
+    cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)
 }

@@ -10,6 +10,7 @@ use ::storage::Storage;
 use serde::Deserialize;
 use wasmtime::component::Linker;
 
+use super::config::{self, Config};
 use super::interface::Interface;
 use super::{Guest, audit, passwords, storage, token_verifier, tokens};
 use crate::audit::{ServiceAudit, Source};
@@ -80,6 +81,7 @@ impl Requirement {
         }
         let always = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
         match interface {
+            _ if import == config::STORE => Self::Nothing,
             "comptoir:platform/session" | "wasi:http/types" | "wasi:http/outgoing-handler" | "wasi:http/client" => {
                 Self::Nothing
             }
@@ -112,6 +114,8 @@ pub struct Providers {
     pub passwords: Arc<Passwords>,
     /// The audit log, in the service's name.
     pub audit: ServiceAudit,
+    /// The service's configuration.
+    pub config: Config,
 }
 
 /// The state behind the host interfaces of one service, or of one request. Fields of missing grants are none.
@@ -127,6 +131,8 @@ pub struct Grants {
     pub passwords: Option<Arc<Passwords>>,
     /// Used by `audit`, and by `tokens` to record issued tokens and ended sessions.
     pub audit: Option<ServiceAudit>,
+    /// The configuration. It needs no grant, and is empty if the manifest has none.
+    pub config: Arc<Config>,
 }
 
 impl Grants {
@@ -139,6 +145,7 @@ impl Grants {
             tokens: (has(Grant::Tokens) || has(Grant::TokenVerifier)).then_some(providers.tokens),
             passwords: has(Grant::Passwords).then_some(providers.passwords),
             audit: (has(Grant::Tokens) || has(Grant::Audit)).then_some(providers.audit),
+            config: Arc::new(providers.config),
         }
     }
 
@@ -153,7 +160,13 @@ impl Grants {
     #[must_use]
     pub fn for_rehearsal(&self) -> Self {
         let storage = self.storage.clone().map(storage::for_rehearsal);
-        Self { session: None, storage, tokens: None, passwords: self.passwords.clone(), audit: None }
+        Self { storage, passwords: self.passwords.clone(), ..self.for_describe() }
+    }
+
+    /// The state for `describe`: the configuration alone.
+    #[must_use]
+    pub fn for_describe(&self) -> Self {
+        Self { config: self.config.clone(), ..Self::default() }
     }
 }
 

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::{
-    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, PlainAccess, Service, ServiceTable, Source,
+    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, PlainAccess, Service, ServiceTable, Source, config,
     is_inside,
 };
 
@@ -156,6 +156,7 @@ impl Check {
             access: table.access,
             credentials: table.credentials.as_ref().map(|credentials| *credentials.get_ref()).unwrap_or_default(),
             grants: table.grants.clone(),
+            config: config::read(name.get_ref(), &table.config, self),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
             reuse: table.reuse,
             limits: table.limits.over(defaults),

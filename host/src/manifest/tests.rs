@@ -236,3 +236,45 @@ fn a_path_is_inside_a_prefix_by_whole_segments() {
     assert!(is_inside("/anything", "/"));
     assert!(!is_inside("/orders2", "/orders"));
 }
+
+/// The faults of a manifest whose service has this table `config`.
+fn faults_of_config(config: &str) -> String {
+    parse(&format!("{SOUND}\n[services.user.config]\n{config}")).unwrap_err().to_string()
+}
+
+#[test]
+fn config_is_a_table_of_strings() {
+    let manifest = parse(&format!("{SOUND}\nconfig = {{ \"a.b-c_D\" = \"\", url = \"x=\\ny\" }}")).unwrap();
+    let expected = [("a.b-c_D", ""), ("url", "x=\ny")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(manifest.services["user"].config, expected.into());
+    for (config, message) in [
+        ("port = 8080", "the value of `port` in config must be a string: write port = \"8080\""),
+        ("debug = true", "must be a string: write debug = \"true\""),
+        ("db.host = \"a\"", "the value of `db` in config is a table: write a string, or one key for each part"),
+        ("\"a=b\" = \"\"", "`a=b` cannot be a key of config"),
+        ("\"a\\u0000b\" = \"\"", "`a\\u{0}b` cannot be a key of config"),
+        ("\"\" = \"\"", "`` cannot be a key of config"),
+        ("a = \"b\\u0000\"", "the value of `a` in config contains the character NUL: remove it"),
+        ("a-b = \"\"\na_b = \"\"", "`a-b` and `a_b` of config both become the environment variable A_B: rename one"),
+        ("a = \"\"\nA = \"\"", "both become the environment variable A"),
+    ] {
+        let faults = faults_of_config(config);
+        assert!(faults.contains(message), "{config}: {faults}");
+        assert!(faults.contains("comptoir.toml:"), "{config}: {faults}");
+    }
+}
+
+#[test]
+fn config_has_at_most_256_keys_and_64_kib() {
+    let keys = |count: usize| (0..count).map(|key| format!("k{key} = \"\"\n")).collect::<String>();
+    let value = |bytes: usize| format!("a = \"{}\"", "x".repeat(bytes));
+    for fitting in [keys(256), value((64 << 10) - 1)] {
+        assert!(parse(&format!("{SOUND}\n[services.user.config]\n{fitting}")).is_ok());
+    }
+    for (config, counts) in [(keys(257), "257 keys and 918 bytes"), (value(64 << 10), "1 keys and 65537 bytes")] {
+        let faults = faults_of_config(&config);
+        assert!(faults.contains(&format!("the config of service `user` has {counts}, but 256 keys")), "{faults}");
+    }
+    let faults = faults_of_config(&format!("{} = \"\"", "k".repeat(1 << 20)));
+    assert!(faults.contains("cannot be a key of config"), "{}", faults.len());
+}

@@ -11,6 +11,7 @@ mod binary;
 mod bodies;
 mod calls;
 mod compression;
+mod config;
 mod cors;
 mod crashes;
 mod credentials;
