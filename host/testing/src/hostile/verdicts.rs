@@ -63,10 +63,10 @@ const BEGUN: &[(&str, Option<&str>)] = &[
     ("trap-after-answer", Some("answered")),
 ];
 
-/// Whether an answer with status 200 is the beginning of a response whose guest failed too late for a 500.
+/// Whether an answer is the beginning of a response whose guest failed too late for a 500. Status 0 means no answer at all.
 pub(super) fn is_begun(name: &str, status: u16, text: Option<&str>) -> bool {
     let begun = BEGUN.iter().find(|(attack, _)| *attack == name);
-    status == 200 && begun.is_some_and(|(_, whole)| text.is_none() || text == *whole)
+    begun.is_some_and(|(_, whole)| (status == 200 && text == *whole) || (matches!(status, 0 | 200) && text.is_none()))
 }
 
 /// Whether an attack runs until the host stops it by time. All others end earlier, even on a slow machine.

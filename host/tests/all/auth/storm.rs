@@ -3,6 +3,7 @@
 use comptoir::manifest::PasswordRules;
 use futures::future::join_all;
 use reqwest::StatusCode;
+use serde_json::Value;
 use testing::{Answer, Client, Shop, shop_manifest};
 
 use super::{log_in, refresh};
@@ -22,6 +23,16 @@ fn is_turned_away(answer: &Answer) {
     assert!(["SERVICE_BUSY", "OVERLOADED"].contains(&code), "{}", answer.text);
     answer.refuses(503, code);
     assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
+}
+
+/// New tokens. A write that waited two seconds for its turn is refused and changes nothing; a loaded machine can be that slow.
+async fn refreshed(user: &Client) -> Value {
+    loop {
+        let answer = refresh(user).await;
+        if answer.body["error"]["code"] != "STORAGE_BUSY" {
+            return answer.succeeds(200).clone();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +57,7 @@ async fn a_login_storm_is_queued_refused_beyond_the_queue_and_hurts_no_other_cli
         computing = computing.max(metric(&operator, "comptoir_passwords_computing").await);
         assert_eq!(anon.get("/products").await.succeeds(200).as_array().unwrap().len(), 5);
         user.get("/users/profile").await.succeeds(200);
-        user = user.with_pair(refresh(&user).await.succeeds(200));
+        user = user.with_pair(&refreshed(&user).await);
         rounds += 1;
     }
     let answers = storm.await.unwrap();
