@@ -225,6 +225,13 @@ impl ServiceAudit {
         self.audit.tell_within(&self.limits[event as usize], &note);
     }
 
+    /// Queues that the host refused something to the service, within the same limits.
+    pub fn refuse(&self, asked: &str) {
+        let event = Event::Refused;
+        let note = Note { asked: Some(asked), ..Note::new(event, &self.service, &self.source) };
+        self.audit.tell_within(&self.limits[event as usize], &note);
+    }
+
     /// Counts an event as unwritten.
     pub fn miss(&self) {
         self.audit.counts.miss(1);

@@ -78,6 +78,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::engine::{CompilePriority, Engines};
 use crate::manifest::{Manifest, Reuse, Service};
+use crate::outbound::Outbound;
 use crate::passwords::Passwords;
 use crate::response_cache::ResponseCache;
 use crate::revision::{Background, IdleInstances, Slots};
@@ -113,6 +114,8 @@ pub struct Platform {
     pub folder: PathBuf,
     /// The database of each service that has the `storage` grant, by service.
     pub storages: BTreeMap<String, Arc<dyn Storage>>,
+    /// The way to remote hosts of each service whose manifest has a table `outbound`, by service.
+    pub outbounds: BTreeMap<String, Arc<Outbound>>,
 }
 
 /// The state of one service that outlives its revisions.

@@ -14,6 +14,7 @@ mod dependency_failure;
 mod grant;
 mod interface;
 mod limiter;
+mod outbound;
 mod output;
 mod passwords;
 mod session;
@@ -35,10 +36,11 @@ use crate::clock::Clock;
 pub use base::{link_base, link_base_p3};
 pub use calls::{Outgoing, Peers, forbidden_headers};
 pub use config::{Config, environment_name};
-pub use denials::{Denial, Denials};
+pub use denials::{Denial, Denials, RequestDenials};
 pub use dependency_failure::DependencyFailure;
 pub use grant::{Grant, Grants, Providers, Requirement};
 pub use limiter::{Limiter, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+pub use outbound::RemoteCalls;
 pub use output::Output;
 
 /// Generated bindings to the package `comptoir:platform` in `wit/`.

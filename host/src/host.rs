@@ -27,6 +27,7 @@ use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway, Hosts};
 use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
+use crate::outbound::Outbound;
 use crate::passwords::Passwords;
 use crate::revision::{Background, MAX_IDLE_INSTANCES};
 use crate::telemetry::{DroppedLines, Metrics};
@@ -87,8 +88,8 @@ impl Host {
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
         let folder = DataFolder::open(data)?;
         let record = Record::open(folder.path(), options.clock.clone())?;
-        let Surroundings { tls, bound } = Surroundings::open(&manifest, &record, &options.clock)?;
-        let platform = Arc::new(platform(&manifest, &folder, options.cache, options.clock).await?);
+        let Surroundings { tls, outbounds, bound } = Surroundings::open(&manifest, &record, &options.clock)?;
+        let platform = Arc::new(platform(&manifest, &folder, outbounds, options.cache, options.clock).await?);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
         deployer.start_all().await?;
@@ -201,6 +202,7 @@ fn instances(manifest: &Manifest) -> u32 {
 async fn platform(
     manifest: &Manifest,
     folder: &DataFolder,
+    outbounds: BTreeMap<String, Arc<Outbound>>,
     cache: Option<PathBuf>,
     clock: Clock,
 ) -> anyhow::Result<Platform> {
@@ -215,7 +217,7 @@ async fn platform(
     );
     let background = Arc::new(Background::new().context("cannot start the threads for long-running calls")?);
     let (engines, folder) = (Arc::new(engines), folder.path().to_owned());
-    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder, storages })
+    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder, storages, outbounds })
 }
 
 /// Sets the operator's password if a new one was given. Refuses to listen beyond loopback as long as the password is the seeded one, which

@@ -52,6 +52,9 @@ pub mod manifest;
 // The interfaces that a component may import.
 pub mod guest;
 
+// Requests to remote hosts.
+pub mod outbound;
+
 // Data that outlives a request: cached responses, tokens, the audit log, backups.
 pub mod response_cache;
 pub mod backup;

@@ -11,6 +11,7 @@ mod deploy;
 mod document;
 mod limits;
 mod listeners;
+mod outbound;
 mod passwords;
 mod postgres;
 mod source;
@@ -26,9 +27,11 @@ use check::Check;
 use config::ConfigTable;
 use document::Document;
 use listeners::ListenersTable;
+use outbound::OutboundTable;
 use postgres::PostgresTable;
 
 pub use crate::guest::Grant;
+pub use crate::outbound::OutboundRules;
 pub use audit::AuditRules;
 pub use deploy::DeployRules;
 pub use limits::{Limits, LimitsTable};
@@ -107,6 +110,8 @@ pub struct Service {
     pub config: BTreeMap<String, String>,
     /// Services that the component may call within the host.
     pub calls: BTreeSet<String>,
+    /// Remote hosts that the component may send requests to.
+    pub outbound: Option<OutboundRules>,
     /// Whether an instance may answer several requests.
     pub reuse: Reuse,
     /// The limits of the service and of each request.
@@ -175,6 +180,7 @@ struct ServiceTable {
     config: ConfigTable,
     #[serde(default)]
     calls: Vec<Spanned<String>>,
+    outbound: Option<OutboundTable>,
     #[serde(default)]
     reuse: Reuse,
     #[serde(default)]

@@ -57,11 +57,15 @@ use hyper::header::HeaderValue;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
+use crate::audit::ServiceAudit;
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::engine::{self, Engines, HandlerKind, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
-use crate::guest::{Denials, DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, forbidden_headers};
+use crate::guest::{
+    Denials, DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, RemoteCalls, RequestDenials,
+    forbidden_headers,
+};
 use crate::manifest::Limits;
 use crate::response_cache::ResponseCache;
 
@@ -105,6 +109,7 @@ pub struct Revision {
     forbidden_headers: ForbiddenHeaderFilter,
     faults: Arc<Faults>,
     denials: Arc<Denials>,
+    audit: ServiceAudit,
     traffic: Traffic,
 }
 
@@ -118,6 +123,8 @@ pub struct Parts {
     pub granted: BTreeSet<Grant>,
     /// The state of these interfaces.
     pub grants: Grants,
+    /// The audit log, for denied requests.
+    pub audit: ServiceAudit,
     /// Limits of each request.
     pub limits: Limits,
     /// The service's instance slots, shared by its revisions.
@@ -217,6 +224,7 @@ impl Revision {
             forbidden_headers: forbidden_headers(),
             faults: Arc::default(),
             denials,
+            audit: parts.audit,
             traffic: Traffic::default(),
         })
     }
@@ -283,7 +291,7 @@ impl Revision {
         let slot = self.slots.acquire(self.host_instances, patience).await;
         let slot = slot.ok_or(DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
-        let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), DependencyFailure::default(), None);
+        let outgoing = Outgoing::none(self.forbidden_headers.clone(), DependencyFailure::default());
         let guest = Guest::new(&self.clock, self.grants.for_describe(), self.limits.memory_bytes, outgoing, &output);
         let mut instance = Instance::new(&self.handler, guest);
         let meter = Arc::new(Meter::new(self.ticker.clone()));
@@ -317,8 +325,7 @@ impl Revision {
         let session = admitted.session().map(|session| session.id());
         let group = self.idle.as_ref().and_then(|idle| idle.group(&self.handler, session));
         let grants = self.grants.for_request(admitted.session(), admitted.source());
-        let denials = Some(self.denials.clone());
-        let outgoing = Outgoing::new(peers, self.forbidden_headers.clone(), failure.clone(), denials);
+        let outgoing = self.outgoing(&admitted, &grants, peers, &failure);
         let answer = self.run(admitted.into(), grants, outgoing, group, &failure).await;
         let answer = answer.map(|(mut answer, whole)| {
             lookup.insert(&mut answer.response, whole);
@@ -335,14 +342,29 @@ impl Revision {
         answer
     }
 
+    /// Where the guest's requests may go during one request.
+    fn outgoing(
+        &self,
+        admitted: &Admitted,
+        grants: &Grants,
+        peers: Option<Box<dyn Peers>>,
+        failure: &DependencyFailure,
+    ) -> Outgoing {
+        let trace_parent = admitted.trace_parent().cloned();
+        let remotes = grants.outbound.clone().map(|outbound| RemoteCalls { outbound, trace_parent });
+        let audit = self.audit.for_request(admitted.source());
+        let denials = RequestDenials { revision: self.denials.clone(), audit };
+        Outgoing::new(peers, remotes, self.forbidden_headers.clone(), failure.clone(), denials)
+    }
+
     /// Answers a probe. Nothing is counted or cached.
     ///
-    /// All writes of the guest are rolled back. It has no tokens and no audit log, and it cannot call other services.
+    /// All writes of the guest are rolled back. It has no tokens and no audit log, and it cannot call other services or remote hosts.
     ///
     /// Also returns the dependency failure. If there is one, a failed probe is not the revision's fault.
     pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, DependencyFailure) {
         let failure = DependencyFailure::default();
-        let outgoing = Outgoing::new(None, self.forbidden_headers.clone(), failure.clone(), None);
+        let outgoing = Outgoing::none(self.forbidden_headers.clone(), failure.clone());
         let answer = self.run(probe.into(), self.grants.for_rehearsal(), outgoing, None, &failure).await;
         (answer.map(|(answer, _)| answer), failure)
     }

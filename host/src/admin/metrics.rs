@@ -1,9 +1,12 @@
 //! `GET /metrics`: what the host counted, and values read at this moment.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::engine::Reset;
 use crate::guest::Denial;
+use crate::outbound::{Ending, Outbound};
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +37,19 @@ struct DeniedCall {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RemoteHost {
+    service: String,
+    host: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RemoteResult {
+    service: String,
+    host: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MemoryReset {
     reset: &'static str,
     reason: String,
@@ -50,6 +67,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     services(&mut registry, serving);
+    outbound(&mut registry, platform);
     answers(&mut registry, serving.stable());
     databases(&mut registry, platform);
     passwords(&mut registry, platform);
@@ -94,6 +112,46 @@ fn services(registry: &mut Registry, serving: &Serving) {
     registry.register("comptoir_guest_traps", "Guests that trapped or sent no valid response", traps);
     registry.register("comptoir_guest_deadlines", "Guests that reached their time limit", deadlines);
     registry.register("comptoir_denied_calls", "Requests, sockets and name lookups denied to guests", denied);
+}
+
+fn outbound(registry: &mut Registry, platform: &Platform) {
+    let (results, open) = (Family::<RemoteResult, Counter>::default(), Family::<RemoteHost, Gauge>::default());
+    let running = Family::<Service, Gauge>::default();
+    for (service, outbound) in &platform.outbounds {
+        running.get_or_create(&Service { service: service.clone() }).set(gauge(outbound.running()));
+        for remote in outbound.remotes() {
+            let labels = RemoteHost { service: service.clone(), host: remote.name().to_owned() };
+            open.get_or_create(&labels).set(i64::from(remote.is_open()));
+            for ending in Ending::ALL {
+                let RemoteHost { service, host } = labels.clone();
+                let labels = RemoteResult { service, host, result: ending.name() };
+                results.get_or_create(&labels).inc_by(remote.count(ending));
+            }
+        }
+    }
+    registry.register("comptoir_outbound_running", "Requests to remote hosts that run now", running);
+    registry.register("comptoir_outbound_requests", "Requests to remote hosts, by how they ended", results);
+    registry.register("comptoir_outbound_open", "1 while the circuit breaker keeps requests from a remote host", open);
+    registry.register_collector(Box::new(RemoteLatencies(platform.outbounds.values().cloned().collect())));
+}
+
+/// The latency of each remote host, which the services' clients keep.
+#[derive(Debug)]
+struct RemoteLatencies(Vec<Arc<Outbound>>);
+
+impl Collector for RemoteLatencies {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = "comptoir_outbound_duration_seconds";
+        let help = "Time from a request to a remote host to its response's head";
+        let mut latency = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for outbound in &self.0 {
+            for remote in outbound.remotes() {
+                let labels = RemoteHost { service: outbound.service().to_owned(), host: remote.name().to_owned() };
+                remote.latency().encode(latency.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn answers(registry: &mut Registry, deployment: &Deployment) {

@@ -110,18 +110,21 @@ impl Stage<'_> {
     }
 
     fn parts(&self, service: &Service, digest: String) -> Parts {
+        let audit = ServiceAudit::new(self.platform.audit.clone(), self.name.into());
         let providers = Providers {
             storage: self.platform.storages.get(self.name).cloned(),
             tokens: self.platform.tokens.clone(),
             passwords: self.platform.passwords.clone(),
-            audit: ServiceAudit::new(self.platform.audit.clone(), self.name.into()),
+            audit: audit.clone(),
             config: Config::new(&service.config),
+            outbound: self.platform.outbounds.get(self.name).cloned(),
         };
         Parts {
             service: self.name.into(),
             digest,
             granted: service.grants.clone(),
             grants: Grants::select(&service.grants, providers),
+            audit,
             limits: service.limits,
             slots: self.slots.clone(),
             background: self.background.clone(),

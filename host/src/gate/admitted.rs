@@ -23,6 +23,7 @@ pub struct Pending {
     source: Source,
     if_none_match: Option<HeaderValue>,
     session: Option<Session>,
+    trace_parent: Option<HeaderValue>,
     secure: bool,
 }
 
@@ -34,7 +35,8 @@ impl Pending {
         strip_mount(&mut head, route);
         set_origin(&mut head.headers, route, origin);
         let (route, source) = (route.clone(), origin.source());
-        Self { route, head, whole_uri, source, if_none_match, session: None, secure: origin.secure }
+        let trace_parent = origin.trace_parent.cloned();
+        Self { route, head, whole_uri, source, if_none_match, session: None, trace_parent, secure: origin.secure }
     }
 
     pub(super) fn headers(&mut self) -> &mut HeaderMap {
@@ -94,6 +96,11 @@ impl Admitted {
     /// The request's id and the client's address, for the audit log.
     pub fn source(&self) -> &Source {
         &self.request.source
+    }
+
+    /// The client's `traceparent`, if it is valid. The guest sees it only if its route reads it.
+    pub fn trace_parent(&self) -> Option<&HeaderValue> {
+        self.request.trace_parent.as_ref()
     }
 
     /// The client's `If-None-Match`. The guest sees it only if its route reads it.

@@ -1,4 +1,4 @@
-//! `wasi:http/outgoing-handler` and `wasi:http/client`: calls to other services of this host, in process.
+//! `wasi:http/outgoing-handler` and `wasi:http/client`: calls to other services of this host, in process, and requests to remote hosts.
 //!
 //! A guest has no other way out. Every component may import these interfaces, because standard libraries do. A request that the
 //! manifest does not allow is answered with the error `HTTP-request-denied`.
@@ -17,8 +17,9 @@ use wasmtime_wasi_http::{
 };
 
 use super::Guest;
-use super::denials::Denials;
+use super::denials::RequestDenials;
 use super::dependency_failure::DependencyFailure;
+use super::outbound::{RemoteCalls, origin};
 
 /// The other services that a guest can call.
 pub trait Peers: Send + Sync {
@@ -33,34 +34,44 @@ pub trait Peers: Send + Sync {
 pub struct Outgoing {
     /// None if the service may not call others.
     peers: Option<Box<dyn Peers>>,
+    /// None if the service has no `outbound` table, and in a probe and in `describe`.
+    remotes: Option<RemoteCalls>,
     forbidden_headers: ForbiddenHeaderFilter,
     failure: DependencyFailure,
     /// None in a probe and in `describe`.
-    denials: Option<Arc<Denials>>,
+    denials: Option<RequestDenials>,
 }
 
 impl Outgoing {
-    /// `peers` is none if the guest may not call other services. Failed calls are recorded in `failure`, and denied ones in `denials`.
+    /// For a guest that can send nothing.
+    pub fn none(forbidden_headers: ForbiddenHeaderFilter, failure: DependencyFailure) -> Self {
+        Self { peers: None, remotes: None, forbidden_headers, failure, denials: None }
+    }
+
+    /// `peers` is none if the guest may not call other services, `remotes` if it may not call remote hosts. Failed calls are recorded in
+    /// `failure`, and denied ones in `denials`.
     pub fn new(
         peers: Option<Box<dyn Peers>>,
+        remotes: Option<RemoteCalls>,
         forbidden_headers: ForbiddenHeaderFilter,
         failure: DependencyFailure,
-        denials: Option<Arc<Denials>>,
+        denials: RequestDenials,
     ) -> Self {
-        Self { peers, forbidden_headers, failure, denials }
+        Self { peers, remotes, forbidden_headers, failure, denials: Some(denials) }
     }
 
     /// Refuses all further requests.
     pub(super) fn release(&mut self) {
-        (self.peers, self.failure, self.denials) = (None, DependencyFailure::default(), None);
+        (self.peers, self.remotes) = (None, None);
+        (self.failure, self.denials) = (DependencyFailure::default(), None);
     }
 
     pub(super) fn failure(&self) -> &DependencyFailure {
         &self.failure
     }
 
-    pub(super) fn denials(&self) -> Option<&Denials> {
-        self.denials.as_deref()
+    pub(super) fn denials(&self) -> Option<&RequestDenials> {
+        self.denials.as_ref()
     }
 }
 
@@ -69,19 +80,27 @@ pub fn forbidden_headers() -> ForbiddenHeaderFilter {
     Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
 }
 
-/// Links calls to other services for WASI 0.2.
+/// Links calls to services and remote hosts for WASI 0.2.
 pub(super) fn link_calls(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
     outgoing_handler::add_to_linker::<Guest, WasiHttp>(linker, |guest| guest.mark_uncacheable().http())
 }
 
-/// Links calls to other services for WASI 0.3.
+/// Links calls to services and remote hosts for WASI 0.3.
 pub(super) fn link_calls_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::p3::bindings::http::client;
     client::add_to_linker::<Guest, WasiHttp>(linker, Guest::http)
 }
 
+/// The names of this host's services end with this.
+const INTERNAL: &str = ".internal";
+
 type IoResult = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// Nothing is left to do for the request's body.
+fn done() -> IoResult {
+    Box::new(std::future::ready(Ok(())))
+}
 
 impl WasiHttpHooks for Outgoing {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
@@ -95,28 +114,31 @@ impl WasiHttpHooks for Outgoing {
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
-        _: Option<RequestOptions>,
+        options: Option<RequestOptions>,
         _: IoResult,
     ) -> Box<dyn Future<Output = Result<(hyper::Response<WasiBody>, IoResult), Error>> + Send> {
-        let host = request.uri().host().unwrap_or_default();
-        let Some(peers) = &self.peers else {
-            if let Some(denials) = &self.denials {
-                denials.request(host);
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let (failure, denials) = (self.failure.clone(), self.denials.clone());
+        if let Some(remotes) = self.remotes.clone().filter(|_| !host.ends_with(INTERNAL)) {
+            let sending = remotes.send(request, options, failure, denials);
+            return Box::new(async move { Ok((sending.await?, done())) });
+        }
+        let (method, origin) = (request.method().clone(), origin(&request));
+        let deny = move || {
+            if let Some(denials) = denials {
+                denials.request(&method, &origin);
             }
+        };
+        let Some(peers) = &self.peers else {
+            deny();
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
-        let (failure, denials, host) = (self.failure.clone(), self.denials.clone(), host.to_owned());
         let call: Pin<Box<_>> = peers.call(request);
         Box::new(async move {
-            let done: IoResult = Box::new(std::future::ready(Ok(())));
             let answer = call.await;
             match &answer {
                 // Not a dependency failure: the revision asked for something that it may not do.
-                Err(Error::HttpRequestDenied) => {
-                    if let Some(denials) = denials {
-                        denials.request(&host);
-                    }
-                }
+                Err(Error::HttpRequestDenied) => deny(),
                 Err(error) => failure.record(|| format!("a call to {host} failed: {error}")),
                 Ok(answer) if answer.status().is_server_error() => {
                     failure.record(|| format!("a call to {host} was answered with {}", answer.status()));
@@ -130,7 +152,7 @@ impl WasiHttpHooks for Outgoing {
                 };
                 body.map_err(cut).boxed_unsync()
             });
-            Ok((answer, done))
+            Ok((answer, done()))
         })
     }
 

@@ -1,16 +1,20 @@
 //! What the host denied to the guests of one revision: requests, sockets and the names of hosts.
 //!
 //! A guest learns of a denial through the error of its call, and handles it or not. The host counts each denied call. It logs the first
-//! one of each kind, so that a guest that tries again and again does not fill the log.
+//! one of each kind, so that a guest that tries again and again does not fill the log. Denied requests are also in the audit log.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper::Method;
+
 use super::Guest;
+use crate::audit::ServiceAudit;
 use crate::printable::excerpt;
 
-/// Maximum bytes of a host name that a log line shows.
-const HOST_BYTES: usize = 253;
+/// Maximum bytes of a host name with its scheme and port that a log line shows.
+const ORIGIN_BYTES: usize = 270;
 
 /// Why no change of the manifest helps.
 const NO_GRANT: &str = "this host has no grant for the network, so no line of the manifest would allow it";
@@ -18,8 +22,10 @@ const NO_GRANT: &str = "this host has no grant for the network, so no line of th
 /// A call that the host denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
-    /// A request through `wasi:http`.
+    /// A request through `wasi:http` to a host that the manifest does not list.
     Request,
+    /// A request to a listed host whose address is not public.
+    Address,
     /// A TCP or UDP socket through `wasi:sockets`.
     Socket,
     /// A lookup of a host's name through `wasi:sockets`.
@@ -28,12 +34,13 @@ pub enum Denial {
 
 impl Denial {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Request, Self::Socket, Self::Lookup];
+    pub const ALL: [Self; 4] = [Self::Request, Self::Address, Self::Socket, Self::Lookup];
 
     /// Its word in the metrics and the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Request => "request",
+            Self::Address => "address",
             Self::Socket => "socket",
             Self::Lookup => "lookup",
         }
@@ -58,18 +65,29 @@ impl Denials {
         self.counts[denial as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts a denied request to this host. Logs the first one.
-    pub(super) fn request(&self, host: &str) {
+    /// Counts a denied request to this scheme, host and port. Logs the first one.
+    fn request(&self, origin: &str) {
         self.log(Denial::Request, || {
-            let host = excerpt(host, HOST_BYTES);
-            let remedy = match host.strip_suffix(".internal") {
+            let callee = origin.split_once("://").and_then(|(_, host)| host.strip_suffix(".internal"));
+            let remedy = match callee {
                 Some(callee) => format!(
                     "if {callee} is a service of this host, list it in `calls` of [services.{}] in the manifest",
                     self.service
                 ),
-                None => NO_GRANT.to_owned(),
+                None => format!("to allow it, list \"{origin}\" in `allow` of [services.{}.outbound]", self.service),
             };
-            format!("denied a request to {host}: {remedy}")
+            format!("denied a request to {origin}: {remedy}")
+        });
+    }
+
+    /// Counts a request to a listed host with a denied address. Logs the first one.
+    fn address(&self, origin: &str, address: IpAddr) {
+        self.log(Denial::Address, || {
+            let service = &self.service;
+            format!(
+                "denied a request to {origin}, because its address {address} is not public: to allow it, list its network in `private` of \
+                 [services.{service}.outbound]"
+            )
         });
     }
 
@@ -93,11 +111,36 @@ impl Denials {
     }
 }
 
+/// Records the denied requests of one request.
+#[derive(Debug, Clone)]
+pub struct RequestDenials {
+    /// Counts them.
+    pub revision: Arc<Denials>,
+    /// The audit log, in the name of the service and of the request.
+    pub audit: ServiceAudit,
+}
+
+impl RequestDenials {
+    /// A request that the manifest does not allow. `origin` is its scheme, host and port.
+    pub(super) fn request(&self, method: &Method, origin: &str) {
+        let origin = excerpt(origin, ORIGIN_BYTES);
+        self.audit.refuse(&format!("{method} {origin}"));
+        self.revision.request(&origin);
+    }
+
+    /// A request to a listed host whose address is not public.
+    pub(super) fn address(&self, method: &Method, origin: &str, address: IpAddr) {
+        let origin = excerpt(origin, ORIGIN_BYTES);
+        self.audit.refuse(&format!("{method} {origin} at {address}"));
+        self.revision.address(&origin, address);
+    }
+}
+
 impl Guest {
     /// Counts a call for a socket or a host's name, which the empty WASI context denies. Probes and `describe` are not counted.
     pub(super) fn deny(&mut self, denial: Denial) -> &mut Self {
         if let Some(denials) = self.outgoing.denials() {
-            denials.network(denial);
+            denials.revision.network(denial);
         }
         self.mark_uncacheable()
     }
@@ -114,6 +157,6 @@ mod tests {
         assert_eq!(first, "orders: denied a socket. The metric `comptoir_denied_calls` counts the others");
         assert_eq!(denials.add(Denial::Socket, || panic!("only the first is described")), None);
         assert!(denials.add(Denial::Request, || "denied a request".to_owned()).is_some());
-        assert_eq!(Denial::ALL.map(|denial| denials.count(denial)), [1, 2, 0]);
+        assert_eq!(Denial::ALL.map(|denial| denials.count(denial)), [1, 0, 2, 0]);
     }
 }

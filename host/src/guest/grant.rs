@@ -14,6 +14,7 @@ use super::config::{self, Config};
 use super::interface::Interface;
 use super::{Guest, audit, passwords, storage, token_verifier, tokens};
 use crate::audit::{ServiceAudit, Source};
+use crate::outbound::Outbound;
 use crate::passwords::Passwords;
 use crate::tokens::{Session, Tokens};
 
@@ -116,6 +117,8 @@ pub struct Providers {
     pub audit: ServiceAudit,
     /// The service's configuration.
     pub config: Config,
+    /// The way to remote hosts, if the service's manifest has a table `outbound`.
+    pub outbound: Option<Arc<Outbound>>,
 }
 
 /// The state behind the host interfaces of one service, or of one request. Fields of missing grants are none.
@@ -133,6 +136,8 @@ pub struct Grants {
     pub audit: Option<ServiceAudit>,
     /// The configuration. It needs no grant, and is empty if the manifest has none.
     pub config: Arc<Config>,
+    /// Requests to remote hosts. Granted by the table `outbound` instead of a word in `grants`.
+    pub outbound: Option<Arc<Outbound>>,
 }
 
 impl Grants {
@@ -146,6 +151,7 @@ impl Grants {
             passwords: has(Grant::Passwords).then_some(providers.passwords),
             audit: (has(Grant::Tokens) || has(Grant::Audit)).then_some(providers.audit),
             config: Arc::new(providers.config),
+            outbound: providers.outbound,
         }
     }
 
@@ -156,7 +162,7 @@ impl Grants {
         Self { session: session.cloned(), audit, ..self.clone() }
     }
 
-    /// The state for a probe: writes are rolled back, and there are no tokens and no audit log.
+    /// The state for a probe: writes are rolled back, and there are no tokens, no audit log and no remote hosts.
     #[must_use]
     pub fn for_rehearsal(&self) -> Self {
         let storage = self.storage.clone().map(storage::for_rehearsal);

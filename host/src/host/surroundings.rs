@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::deploy::{Record, component_faults};
 use crate::listener::Tls;
 use crate::manifest::{Fault, Manifest, ManifestError};
+use crate::outbound::{Outbound, SystemLookup};
 
 /// How many connections the kernel queues before the host accepts them.
 const BACKLOG: u32 = 1024;
@@ -23,6 +24,8 @@ const BACKLOG: u32 = 1024;
 pub(super) struct Surroundings {
     /// The TLS certificate, if the manifest names one.
     pub(super) tls: Option<Arc<Tls>>,
+    /// The services' ways to remote hosts, by service.
+    pub(super) outbounds: BTreeMap<String, Arc<Outbound>>,
     pub(super) bound: Bound,
 }
 
@@ -54,6 +57,7 @@ pub(super) struct Listening {
 pub fn check(manifest: &Manifest, clock: &Clock) -> Result<(), ManifestError> {
     let mut faults = component_faults(manifest, None, clock.unix_seconds());
     tls(manifest, &mut faults);
+    outbounds(manifest, &mut faults);
     postgres(manifest, &mut faults);
     if faults.is_empty() { Ok(()) } else { Err(manifest.source.refuse(faults)) }
 }
@@ -66,9 +70,10 @@ impl Surroundings {
     pub(super) fn open(manifest: &Manifest, record: &Record, clock: &Clock) -> Result<Self, ManifestError> {
         let mut faults = component_faults(manifest, Some(record), clock.unix_seconds());
         let tls = tls(manifest, &mut faults);
+        let outbounds = outbounds(manifest, &mut faults);
         postgres(manifest, &mut faults);
         match bind(manifest, &mut faults) {
-            Some(bound) if faults.is_empty() => Ok(Self { tls, bound }),
+            Some(bound) if faults.is_empty() => Ok(Self { tls, outbounds, bound }),
             _ => Err(manifest.source.refuse(faults)),
         }
     }
@@ -83,6 +88,23 @@ fn tls(manifest: &Manifest, faults: &mut Vec<Fault>) -> Option<Arc<Tls>> {
             None
         }
     }
+}
+
+fn outbounds(manifest: &Manifest, faults: &mut Vec<Fault>) -> BTreeMap<String, Arc<Outbound>> {
+    let mut outbounds = BTreeMap::new();
+    for (name, service) in &manifest.services {
+        let Some(rules) = &service.outbound else { continue };
+        match Outbound::open(name.as_str().into(), rules.clone(), Arc::new(SystemLookup)) {
+            Ok(outbound) => {
+                outbounds.insert(name.clone(), Arc::new(outbound));
+            }
+            Err(error) => {
+                let key = format!("services.{name}.outbound");
+                faults.push(manifest.source.fault(&key, format!("{key}: {error}")));
+            }
+        }
+    }
+    outbounds
 }
 
 fn postgres(manifest: &Manifest, faults: &mut Vec<Fault>) {

@@ -158,6 +158,7 @@ impl Check {
             grants: table.grants.clone(),
             config: config::read(name.get_ref(), &table.config, self),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
+            outbound: table.outbound.as_ref().map(|outbound| outbound.check(self)),
             reuse: table.reuse,
             limits: table.limits.over(defaults),
             line: self.source.line(name.span().start),

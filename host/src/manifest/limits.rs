@@ -178,8 +178,13 @@ fn answers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    count(deserializer).map(Some)
+}
+
+/// Reads the `concurrency` of a service, or of its requests to remote hosts.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
-        number @ 1..=MOST_INSTANCES => Ok(Some(number)),
+        number @ 1..=MOST_INSTANCES => Ok(number),
         _ => Err(serde::de::Error::custom(format!("concurrency must be from 1 to {MOST_INSTANCES}"))),
     }
 }

@@ -30,6 +30,7 @@ mod mounts;
 mod openapi;
 mod orders;
 mod original_client;
+mod outbound;
 mod panics;
 mod plain;
 mod products;
