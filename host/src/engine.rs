@@ -9,6 +9,7 @@
 mod cache;
 mod compiler;
 mod core_parts;
+mod gc_heap;
 mod inspect;
 mod page_scan;
 mod settings;
@@ -30,7 +31,7 @@ pub use compiler::{Compile, CompileLimits, CompilePriority, Compiled, Compiler};
 pub use inspect::{HandlerKind, Interfaces, NotAService, imported_functions, inspect};
 use page_scan::PageScan;
 pub use page_scan::Reset;
-pub use settings::{Wasi, host_instances};
+pub use settings::{Target, Wasi, host_instances};
 pub use ticker::{TICK, Ticker};
 
 /// Both engines, with linkers for what every component may import.
@@ -94,8 +95,8 @@ impl Engines {
     ///
     /// # Errors
     /// The component is not valid or uses a WebAssembly feature that is off.
-    pub fn compile(&self, wasi: Wasi, bytes: &[u8]) -> wasmtime::Result<Compiled> {
-        Compiled::by_engine(self.base(wasi).engine(), bytes)
+    pub fn compile(target: Target, bytes: &[u8]) -> wasmtime::Result<Compiled> {
+        Compiled::by_engine(&Engine::new(&settings::config(target))?, bytes)
     }
 
     /// Stores compiled code in the compilation cache. Blocks on the disk.

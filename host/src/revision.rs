@@ -60,7 +60,7 @@ use wasmtime_wasi_http::ForbiddenHeaderFilter;
 use crate::audit::ServiceAudit;
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::engine::{self, Engines, HandlerKind, Ticker, Wasi};
+use crate::engine::{self, Engines, HandlerKind, Interfaces, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
 use crate::guest::{
     Denials, DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, RemoteCalls, RequestDenials,
@@ -181,24 +181,25 @@ impl Revision {
     /// Links a compiled component.
     ///
     /// # Errors
-    /// An import does not match the host's interface, or an instance needs more linear memories or tables than the host has.
+    /// An import does not match the host's interface, or an instance needs more linear memories, tables or objects than the host has.
     pub fn link(
         engines: &Engines,
-        handler_kind: HandlerKind,
+        interfaces: &Interfaces,
         component: &Component,
         parts: Parts,
     ) -> wasmtime::Result<Self> {
-        let wasi = handler_kind.wasi();
-        let (host_instances, max) = (engine::host_instances(component), parts.slots.max_host_instances());
+        let (handler_kind, wasi) = (interfaces.handler, interfaces.handler.wasi());
+        let host_instances = engine::host_instances(component, interfaces.gc_heap);
+        let max = parts.slots.max_host_instances();
         if host_instances as usize > max {
             wasmtime::bail!(
-                "the component's linear memories and tables take {host_instances} of the host's instances, but an instance can take at \
+                "the component's linear memories, tables and objects take {host_instances} of the host's instances, but an instance can take at \
                  most {max}: raise `instances` in the manifest"
             );
         }
         if host_instances > 1 && parts.idle.is_some() {
             wasmtime::bail!(
-                "the component's linear memories and tables take {host_instances} of the host's instances, but only instances that take \
+                "the component's linear memories, tables and objects take {host_instances} of the host's instances, but only instances that take \
                  one can be reused: remove `reuse` from the service in the manifest"
             );
         }

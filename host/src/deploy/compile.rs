@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use super::progress::Progress;
-use crate::engine::{CompileLimits, CompilePriority, Compiler, Engines, Wasi};
+use crate::engine::{CompileLimits, CompilePriority, Compiler, Engines, Target};
 use crate::manifest::DeployRules;
 
 /// The inputs of a compilation, besides the component.
@@ -27,8 +27,8 @@ impl Compilation<'_> {
     ///
     /// # Errors
     /// A sentence that says why the component cannot be compiled.
-    pub(super) async fn run(&self, wasi: Wasi, bytes: &Arc<[u8]>, digest: [u8; 32]) -> Result<Component, String> {
-        let (engines, service) = (self.engines, self.service);
+    pub(super) async fn run(&self, target: Target, bytes: &Arc<[u8]>, digest: [u8; 32]) -> Result<Component, String> {
+        let (engines, service, wasi) = (self.engines, self.service, target.wasi);
         match blocking(engines, move |engines| engines.load_cached(wasi, digest)).await? {
             Ok(Some(component)) => {
                 self.progress.loaded();
@@ -42,10 +42,10 @@ impl Compilation<'_> {
         let began = Progress::compiling(service, bytes.len());
         let compiled = if let Some(program) = self.compiler {
             let limits = CompileLimits { memory: self.rules.compile_memory, time: self.rules.compile_time };
-            Compiler::new(program, limits, self.priority).compile(wasi, bytes).await?
+            Compiler::new(program, limits, self.priority).compile(target, bytes).await?
         } else {
             let bytes = bytes.clone();
-            let compiled = blocking(engines, move |engines| engines.compile(wasi, &bytes)).await?;
+            let compiled = blocking(engines, move |_| Engines::compile(target, &bytes)).await?;
             compiled.map_err(|error| format!("{error:#}"))?
         };
         let loaded = blocking(engines, move |engines| {

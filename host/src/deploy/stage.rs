@@ -57,14 +57,13 @@ impl Stage<'_> {
         check::imports(self.name, service, &self.origin, &self.manifest.file, &interfaces.required)
             .and_then(|()| check::reuse(self.name, service, &self.manifest.file, interfaces.handler.wasi()))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let component = self.compilation().run(interfaces.handler.wasi(), bytes, sha256.into()).await;
+        let component = self.compilation().run(interfaces.target(), bytes, sha256.into()).await;
         let component = component.map_err(|reason| self.refuse(Step::Compiled, reason))?;
         steps.done(Step::Compiled, None);
         check::passwords(self.manifest, &self.origin, &engine::imported_functions(&component, "passwords"))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let revision =
-            Revision::link(&self.platform.engines, interfaces.handler, &component, self.parts(service, digest))
-                .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
+        let revision = Revision::link(&self.platform.engines, &interfaces, &component, self.parts(service, digest))
+            .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", interfaces.imports.len())));
         let description = if interfaces.describes_itself { Some(self.describe(&revision).await?) } else { None };
         let routes = routes::of(self.name, service, description.as_deref());

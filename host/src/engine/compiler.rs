@@ -10,7 +10,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | arguments | `compile --memory BYTES --seconds SECONDS --wasi 0.2\|0.3 [--all-cores]` |
+//! | arguments | `compile --memory BYTES --seconds SECONDS --wasi 0.2\|0.3 [--gc-heap] [--all-cores]` |
 //! | environment | `RAYON_NUM_THREADS`, with `--all-cores` |
 //! | stdin | the component |
 //! | stdout | machine code, if the exit code is 0 |
@@ -30,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use wasmtime::Engine;
 
-use super::settings::{self, Wasi};
+use super::settings::{self, Target, Wasi};
 
 /// Maximum bytes that the host reads of a compiler's stderr.
 const STDERR_BYTES: u64 = 64 << 10;
@@ -101,9 +101,9 @@ impl<'p> Compiler<'p> {
     ///
     /// # Errors
     /// A sentence: the component is not valid, it needs too much memory or time, or the process cannot be started.
-    pub async fn compile(&self, wasi: Wasi, component: &[u8]) -> Result<Compiled, String> {
+    pub async fn compile(&self, target: Target, component: &[u8]) -> Result<Compiled, String> {
         let CompileLimits { memory, time } = self.limits;
-        let mut process = self.start(wasi)?;
+        let mut process = self.start(target)?;
         let elapsed = time.saturating_mul(ELAPSED_FACTOR);
         let output = tokio::time::timeout(elapsed, exchange(&mut process, component, memory.as_u64())).await;
         let output = output.map_err(|_| {
@@ -135,12 +135,12 @@ impl<'p> Compiler<'p> {
         Err(format!("compiling it was cut short ({status}): perhaps it needs more than {memory} of memory"))
     }
 
-    fn start(&self, wasi: Wasi) -> Result<Child, String> {
+    fn start(&self, target: Target) -> Result<Child, String> {
         let CompileLimits { memory, time } = self.limits;
         let mut command = Command::new(self.program);
         command.arg("compile").arg("--memory").arg(memory.as_u64().to_string());
         command.arg("--seconds").arg(whole_seconds(time).to_string());
-        command.arg("--wasi").arg(wasi.version());
+        command.arg("--wasi").arg(target.wasi.version()).args(target.gc_heap.then_some("--gc-heap"));
         command.env_clear();
         if self.priority == CompilePriority::AllCores {
             command.arg("--all-cores").env("RAYON_NUM_THREADS", threads(memory.as_u64()).to_string());
@@ -200,6 +200,9 @@ pub struct Compile {
     /// WASI version of the component: 0.2 or 0.3.
     #[arg(long)]
     wasi: String,
+    /// Accept code that uses garbage-collected objects and exceptions.
+    #[arg(long)]
+    gc_heap: bool,
     /// Use all cores at normal priority.
     #[arg(long)]
     all_cores: bool,
@@ -217,7 +220,7 @@ impl Compile {
         let wasi = if self.wasi == Wasi::P3.version() { Wasi::P3 } else { Wasi::P2 };
         let mut component = Vec::new();
         io::stdin().lock().read_to_end(&mut component)?;
-        let mut config = settings::config(wasi);
+        let mut config = settings::config(Target { wasi, gc_heap: self.gc_heap });
         // More than one thread would disturb requests in spite of their low priority.
         config.parallel_compilation(self.all_cores);
         let code = Engine::new(&config)?.precompile_component(&component)?;

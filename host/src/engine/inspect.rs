@@ -5,7 +5,8 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use super::core_parts::Counter;
-use super::settings::Wasi;
+use super::gc_heap::GcHeap;
+use super::settings::{Target, Wasi};
 use super::type_imports::TypeImports;
 use crate::printable::excerpt;
 
@@ -55,10 +56,19 @@ pub struct Interfaces {
     pub handler: HandlerKind,
     /// Whether it exports `comptoir:platform/service`.
     pub describes_itself: bool,
+    /// Whether its code may need a heap for garbage-collected objects and exceptions.
+    pub gc_heap: bool,
     /// The names of its imports, such as `wasi:io/streams@0.2.6`.
     pub imports: Vec<String>,
     /// Those of the imports that the host must provide. All others contain only types.
     pub required: Vec<String>,
+}
+
+impl Interfaces {
+    /// What the component is compiled for.
+    pub fn target(&self) -> Target {
+        Target { wasi: self.handler.wasi(), gc_heap: self.gc_heap }
+    }
 }
 
 /// Why a file cannot be a service.
@@ -96,11 +106,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Interfaces, NotAService> {
         NotAService::Garbage(excerpt(text.split(" - expected").next().unwrap_or(text).trim(), NAME_BYTES))
     };
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
-    let (mut counter, mut type_imports) = (Counter::default(), TypeImports::default());
+    let (mut counter, mut gc_heap, mut type_imports) = (Counter::default(), GcHeap::default(), TypeImports::default());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(garbage)?;
         counter.read(&payload).map_err(garbage)?;
+        gc_heap.read(&payload).map_err(garbage)?;
         if depth == 1 {
             type_imports.read(bytes, &payload).map_err(garbage)?;
         }
@@ -134,7 +145,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Interfaces, NotAService> {
         return Err(NotAService::TooManyParts(excess));
     }
     let required = imports.iter().filter(|import| !type_imports.contains(import)).cloned().collect();
-    Ok(Interfaces { handler, describes_itself, imports, required })
+    Ok(Interfaces { handler, describes_itself, gc_heap: gc_heap.is_needed(), imports, required })
 }
 
 fn add_name(names: &mut Vec<String>, name: &str, what: &str) -> Result<(), NotAService> {

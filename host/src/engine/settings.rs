@@ -1,7 +1,7 @@
 //! The settings of the two wasmtime engines.
 
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Collector, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::guest::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
@@ -34,16 +34,26 @@ impl Wasi {
     }
 }
 
+/// What a component is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The WASI version.
+    pub wasi: Wasi,
+    /// Whether its code may use garbage-collected objects and exceptions, which need a heap. Code for a target without them runs
+    /// on the same engine.
+    pub gc_heap: bool,
+}
+
 /// An engine that reserves address space for this many instances.
 pub(super) fn engine(instances: u32, wasi: Wasi, scans: bool) -> wasmtime::Result<Engine> {
-    let mut config = config(wasi);
+    let mut config = config(Target { wasi, gc_heap: true });
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, scans)));
     Engine::new(&config)
 }
 
 /// The settings that compiled code depends on. How instances are allocated is not part of them.
-pub(super) fn config(wasi: Wasi) -> Config {
-    let concurrent = wasi == Wasi::P3;
+pub(super) fn config(target: Target) -> Config {
+    let concurrent = target.wasi == Wasi::P3;
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -51,22 +61,25 @@ pub(super) fn config(wasi: Wasi) -> Config {
         .wasm_component_model_async(concurrent)
         .wasm_threads(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .gc_support(false)
-        .wasm_gc(false)
-        .wasm_function_references(false)
-        .wasm_exceptions(false)
+        .wasm_multi_memory(true)
+        .wasm_function_references(true)
+        .wasm_gc(target.gc_heap)
+        .wasm_exceptions(target.gc_heap)
+        .gc_support(true)
+        .collector(Collector::Copying)
         .memory_init_cow(true);
     config
 }
 
-/// How many of the host's instances one instance of this component takes: enough for its linear memories and its tables.
-pub fn host_instances(component: &Component) -> u32 {
-    let required = component.resources_required();
-    required.map_or(1, |required| required.num_memories.max(required.num_tables.div_ceil(TABLES)).max(1))
+/// How many of the host's instances one instance of this component takes: enough for its linear memories, with the heap for objects, and
+/// for its tables.
+pub fn host_instances(component: &Component, gc_heap: bool) -> u32 {
+    let Some(required) = component.resources_required() else { return 1 };
+    let memories = required.num_memories + u32::from(gc_heap);
+    memories.max(required.num_tables.div_ceil(TABLES)).max(1)
 }
 
-/// The pool of instances. Linear memories and tables need address space, so there is one memory and a few tables per instance. An
+/// The pool of instances. Linear memories, heaps for objects and tables need address space, so there is one memory and a few tables per instance. An
 /// instance with more of them takes several (`host_instances`), which `Slots` counts. Core instances need none in advance, so each
 /// instance can have as many as its limit allows.
 fn pool(instances: u32, scans: bool) -> PoolingAllocationConfig {
@@ -76,6 +89,9 @@ fn pool(instances: u32, scans: bool) -> PoolingAllocationConfig {
         .total_memories(instances)
         .total_tables(instances.saturating_mul(TABLES))
         .total_stacks(instances)
+        .total_gc_heaps(instances)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)

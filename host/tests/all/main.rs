@@ -44,3 +44,4 @@ mod streams;
 mod tls;
 mod two_hosts;
 mod users;
+mod wasm_features;

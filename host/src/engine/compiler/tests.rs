@@ -20,7 +20,8 @@ async fn compiled(does: &str, time: Duration, priority: CompilePriority) -> Resu
     let folder = tempfile::tempdir().unwrap();
     let program = stand_in(folder.path(), does).await;
     let limits = CompileLimits { memory: ByteSize::gib(4), time };
-    let compiled = Compiler::new(&program, limits, priority).compile(Wasi::P2, b"a component").await?;
+    let target = Target { wasi: Wasi::P2, gc_heap: false };
+    let compiled = Compiler::new(&program, limits, priority).compile(target, b"a component").await?;
     Ok(String::from_utf8(compiled.code().to_vec()).unwrap())
 }
 

@@ -82,6 +82,87 @@ pub const ATTACKS: &[(&str, u16, &str, &str)] = &[
         "(table $t 10000 funcref) (func (export \"handle\") (param i32 i32)
            (loop (table.fill $t (i32.const 0) (ref.null func) (i32.const 10000)) (br 0)))",
     ),
+    (
+        "w-objects",
+        500,
+        "OUT_OF_MEMORY",
+        "(type $list (sub (struct (field (ref null $list))))) (global $list (mut (ref null $list)) (ref.null $list))
+         (func (export \"handle\") (param i32 i32)
+           (loop (global.set $list (struct.new $list (global.get $list))) (br 0)))",
+    ),
+    (
+        "w-large-object",
+        500,
+        "INTERNAL_ERROR",
+        "(type $bytes (array (mut i8)))
+         (func (export \"handle\") (param i32 i32) (drop (array.new_default $bytes (i32.const -1))))",
+    ),
+    (
+        "w-garbage",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(type $bytes (array (mut i8)))
+         (func (export \"handle\") (param i32 i32)
+           (loop (drop (array.new_default $bytes (i32.const 1000000))) (br 0)))",
+    ),
+    (
+        // Little room beside a list of 400,000 objects, so that the collector copies the list again and again.
+        "w-collections",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(type $list (sub (struct (field (ref null $list))))) (type $bytes (array (mut i8)))
+         (global $list (mut (ref null $list)) (ref.null $list))
+         (func (export \"handle\") (param i32 i32) (local i32)
+           (loop
+             (global.set $list (struct.new $list (global.get $list)))
+             (local.set 2 (i32.add (local.get 2) (i32.const 1)))
+             (br_if 0 (i32.lt_u (local.get 2) (i32.const 400000))))
+           (loop (drop (array.new_default $bytes (i32.const 10000000))) (br 0)))",
+    ),
+    ("w-exception", 500, "INTERNAL_ERROR", "(tag $e) (func (export \"handle\") (param i32 i32) (throw $e))"),
+    (
+        "w-exception-at-start",
+        500,
+        "INTERNAL_ERROR",
+        "(tag $e) (func $start (throw $e)) (start $start) (func (export \"handle\") (param i32 i32))",
+    ),
+    (
+        "w-exceptions",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(tag $e) (func $throw (throw $e))
+         (func (export \"handle\") (param i32 i32)
+           (loop $again (block $caught (try_table (catch $e $caught) (call $throw))) (br $again)))",
+    ),
+    (
+        // Each exception passes a thousand functions, each of which has a handler for another one.
+        "w-deep-exceptions",
+        504,
+        "DEADLINE_EXCEEDED",
+        "(tag $e) (tag $other)
+         (func $deep (param i32)
+           (if (i32.eqz (local.get 0)) (then (throw $e)))
+           (block $caught
+             (try_table (catch $other $caught) (call $deep (i32.sub (local.get 0) (i32.const 1))))))
+         (func (export \"handle\") (param i32 i32)
+           (loop $again
+             (block $caught (try_table (catch $e $caught) (call $deep (i32.const 1000))))
+             (br $again)))",
+    ),
+    (
+        "w-exception-hoard",
+        500,
+        "OUT_OF_MEMORY",
+        "(tag $e (param (ref null $list))) (type $list (struct (field (ref null exn)) (field (ref null $list))))
+         (global $list (mut (ref null $list)) (ref.null $list))
+         (func $throw (throw $e (global.get $list)))
+         (func (export \"handle\") (param i32 i32)
+           (loop $again
+             (block $caught (result exnref) (try_table (catch_all_ref $caught) (call $throw)) unreachable)
+             (global.get $list)
+             (global.set $list (struct.new $list))
+             (br $again)))",
+    ),
     ("w-foreign-handle", 500, "INTERNAL_ERROR", "HANDLES"),
     ("w-many-memories", 500, "OUT_OF_MEMORY", "MEMORIES"),
 ];
