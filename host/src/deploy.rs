@@ -72,6 +72,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use storage::Storage;
+use storage::keyvalue::KeyValue;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::audit::Audit;
@@ -116,6 +117,8 @@ pub struct Platform {
     pub storages: BTreeMap<String, Arc<dyn Storage>>,
     /// The way to remote hosts of each service whose manifest has a table `outbound`, by service.
     pub outbounds: BTreeMap<String, Arc<Outbound>>,
+    /// The entries of each service that has the `keyvalue` grant, by service.
+    pub keyvalues: BTreeMap<String, Arc<KeyValue>>,
 }
 
 /// The state of one service that outlives its revisions.

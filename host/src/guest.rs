@@ -2,7 +2,8 @@
 //!
 //! A store lives for one request, or for several if the manifest allows reuse. It holds the guest's handles, an empty WASI context,
 //! the limits, and the state of the granted interfaces. An interface that was not granted is not linked, so its glue cannot run. The
-//! exceptions are files, sockets and requests: standard libraries import them, so they are linked, but every call is denied (`base`).
+//! exceptions are files, sockets and requests: standard libraries import them, so they are linked, but reach nothing unless the manifest
+//! says so (`base`).
 //! Numbers and lengths from a guest are hostile: the glue passes them only to code that limits them.
 
 mod audit;
@@ -11,8 +12,10 @@ mod calls;
 mod config;
 mod denials;
 mod dependency_failure;
+mod files;
 mod grant;
 mod interface;
+mod keyvalue;
 mod limiter;
 mod outbound;
 mod output;
@@ -32,12 +35,14 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::clock::Clock;
+use files::FileUse;
 
 pub use base::{link_base, link_base_p3};
 pub use calls::{Outgoing, Peers, forbidden_headers};
 pub use config::{Config, environment_name};
 pub use denials::{Denial, Denials, RequestDenials};
 pub use dependency_failure::DependencyFailure;
+pub use files::{FolderError, Folders};
 pub use grant::{Grant, Grants, Providers, Requirement};
 pub use limiter::{Limiter, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use outbound::RemoteCalls;
@@ -53,7 +58,10 @@ pub mod bindings {
             world: "platform",
             imports: { default: async | trappable },
             require_store_data_send: true,
-            with: { "comptoir:platform/storage.transaction": crate::guest::storage::OpenTransaction },
+            with: {
+                "comptoir:platform/storage.transaction": crate::guest::storage::OpenTransaction,
+                "wasi:keyvalue/store.bucket": crate::guest::keyvalue::OpenBucket,
+            },
         });
     }
 
@@ -81,6 +89,7 @@ pub mod bindings {
     pub use handled::exports::comptoir::platform::handler;
     pub use handled::{Handled, HandledPre};
     pub use platform::comptoir::platform::{audit, passwords, session, storage, token_verifier, tokens};
+    pub use platform::wasi::keyvalue;
 }
 
 /// Handles that one instance may have open at the same time: streams, headers, bodies, transactions.
@@ -109,6 +118,8 @@ pub struct Guest {
     output: Output,
     /// The read set so far. None once the guest did anything but read rows, which makes the response uncacheable.
     read_set: Option<ReadSet>,
+    /// The files that the guest has open, and the folders that it listed during this request.
+    files: FileUse,
     /// Events that the guest recorded in the audit log during this request.
     audit_events: u8,
     /// Limits memory, tables and core instances.
@@ -121,7 +132,7 @@ impl Guest {
         let failure = outgoing.failure().clone();
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        // No folder is opened. The defaults deny the network too, but a guest's way to it must not depend on defaults.
+        // The module `files` opens folders. The defaults deny the network too, but a guest's way to it must not depend on defaults.
         let wasi = WasiCtx::builder()
             .allow_tcp(false)
             .allow_udp(false)
@@ -142,6 +153,7 @@ impl Guest {
             failure,
             output: output.clone(),
             read_set: Some(ReadSet::default()),
+            files: FileUse::default(),
             audit_events: 0,
             limiter: Limiter::new(memory_limit_bytes),
         }
@@ -151,6 +163,7 @@ impl Guest {
     pub fn renew(&mut self, grants: Grants, outgoing: Outgoing) {
         (self.grants, self.failure) = (grants, outgoing.failure().clone());
         (self.outgoing, self.read_set, self.audit_events) = (outgoing, Some(ReadSet::default()), 0);
+        self.files.renew();
         self.output.clear();
     }
 
@@ -160,10 +173,13 @@ impl Guest {
         self.outgoing.release();
     }
 
-    /// Whether the instance can serve another request: it has memory left, and it has closed all handles except the standard streams.
+    /// Whether the instance can serve another request: it has memory left, and it has closed all handles except the standard streams and the folders of the manifest.
     pub fn is_tidy(&mut self) -> bool {
         let is_stream = |entry: &(dyn Any + Send)| entry.is::<DynOutputStream>() || entry.is::<DynInputStream>();
-        let mut handles = self.table.iter_mut();
+        // A standard library keeps the folders of the manifest open. They are the same for every request.
+        let folders = self.grants.folders.clone();
+        let is_folder = |entry: &(dyn Any + Send)| entry.downcast_ref().is_some_and(|entry| folders.contain(entry));
+        let mut handles = self.table.iter_mut().filter(|entry| !is_folder(&**entry));
         let has_only_streams =
             handles.by_ref().take(STANDARD_STREAMS).all(|entry| is_stream(entry)) && handles.next().is_none();
         has_only_streams && self.limiter.has_room()

@@ -88,7 +88,8 @@ impl Host {
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
         let folder = DataFolder::open(data)?;
         let record = Record::open(folder.path(), options.clock.clone())?;
-        let Surroundings { tls, outbounds, bound } = Surroundings::open(&manifest, &record, &options.clock)?;
+        let surroundings = Surroundings::open(&manifest, folder.path(), &record, &options.clock)?;
+        let Surroundings { tls, outbounds, bound } = surroundings;
         let platform = Arc::new(platform(&manifest, &folder, outbounds, options.cache, options.clock).await?);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
@@ -208,7 +209,7 @@ async fn platform(
 ) -> anyhow::Result<Platform> {
     let cache = cache.unwrap_or_else(|| folder.path().join(CACHE));
     let engines = Engines::new(&cache, instances(manifest)).context("cannot start the WebAssembly engine")?;
-    let Databases { storages, tokens } = databases::open(manifest, folder, &clock).await?;
+    let Databases { storages, keyvalues, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("cannot use the audit log in {}", folder.path().display()))?;
     let passwords = Passwords::new(manifest.passwords.limits());
@@ -217,7 +218,7 @@ async fn platform(
     );
     let background = Arc::new(Background::new().context("cannot start the threads for long-running calls")?);
     let (engines, folder) = (Arc::new(engines), folder.path().to_owned());
-    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder, storages, outbounds })
+    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder, storages, keyvalues, outbounds })
 }
 
 /// Sets the operator's password if a new one was given. Refuses to listen beyond loopback as long as the password is the seeded one, which

@@ -9,6 +9,7 @@ mod check;
 mod config;
 mod deploy;
 mod document;
+mod files;
 mod limits;
 mod listeners;
 mod outbound;
@@ -26,6 +27,7 @@ use toml::Spanned;
 use check::Check;
 use config::ConfigTable;
 use document::Document;
+use files::FolderTable;
 use listeners::ListenersTable;
 use outbound::OutboundTable;
 use postgres::PostgresTable;
@@ -34,6 +36,7 @@ pub use crate::guest::Grant;
 pub use crate::outbound::OutboundRules;
 pub use audit::AuditRules;
 pub use deploy::DeployRules;
+pub use files::Folder;
 pub use limits::{Limits, LimitsTable};
 pub use listeners::{Listeners, Tls};
 pub use passwords::PasswordRules;
@@ -108,6 +111,8 @@ pub struct Service {
     pub grants: BTreeSet<Grant>,
     /// What `wasi:config/store` and the environment variables tell the component.
     pub config: BTreeMap<String, String>,
+    /// Folders that the component may read.
+    pub files: Vec<Folder>,
     /// Services that the component may call within the host.
     pub calls: BTreeSet<String>,
     /// Remote hosts that the component may send requests to.
@@ -178,6 +183,8 @@ struct ServiceTable {
     grants: BTreeSet<Grant>,
     #[serde(default)]
     config: ConfigTable,
+    #[serde(default)]
+    files: Vec<FolderTable>,
     #[serde(default)]
     calls: Vec<Spanned<String>>,
     outbound: Option<OutboundTable>,

@@ -12,7 +12,7 @@ use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, routes};
 use crate::audit::ServiceAudit;
 use crate::engine::{self, CompilePriority};
-use crate::guest::{Config, Grants, Providers};
+use crate::guest::{Config, Folders, Grants, Providers};
 use crate::manifest::{Manifest, Service};
 use crate::response_cache::ResponseCache;
 use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots};
@@ -62,7 +62,8 @@ impl Stage<'_> {
         steps.done(Step::Compiled, None);
         check::passwords(self.manifest, &self.origin, &engine::imported_functions(&component, "passwords"))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let revision = Revision::link(&self.platform.engines, &interfaces, &component, self.parts(service, digest))
+        let parts = self.parts(service, digest).await.map_err(|reason| self.refuse(Step::Linked, reason))?;
+        let revision = Revision::link(&self.platform.engines, &interfaces, &component, parts)
             .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", interfaces.imports.len())));
         let description = if interfaces.describes_itself { Some(self.describe(&revision).await?) } else { None };
@@ -108,17 +109,26 @@ impl Stage<'_> {
         Ok(Arc::new(described))
     }
 
-    fn parts(&self, service: &Service, digest: String) -> Parts {
+    /// The parts of the revision besides its code.
+    ///
+    /// # Errors
+    /// A folder of the service cannot be opened.
+    async fn parts(&self, service: &Service, digest: String) -> Result<Parts, String> {
+        let files = service.files.clone();
+        let open = move || Folders::open(files.iter().map(|folder| (&*folder.from, &*folder.to)));
+        let folders = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
         let audit = ServiceAudit::new(self.platform.audit.clone(), self.name.into());
         let providers = Providers {
             storage: self.platform.storages.get(self.name).cloned(),
+            keyvalue: self.platform.keyvalues.get(self.name).cloned(),
             tokens: self.platform.tokens.clone(),
             passwords: self.platform.passwords.clone(),
             audit: audit.clone(),
             config: Config::new(&service.config),
             outbound: self.platform.outbounds.get(self.name).cloned(),
+            folders: folders.map_err(|error| format!("files: {error}"))?,
         };
-        Parts {
+        Ok(Parts {
             service: self.name.into(),
             digest,
             granted: service.grants.clone(),
@@ -130,6 +140,6 @@ impl Stage<'_> {
             idle: self.idle.cloned(),
             response_cache: self.response_cache.cloned(),
             clock: self.platform.clock.clone(),
-        }
+        })
     }
 }

@@ -3,7 +3,7 @@
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi_http::WasiHttpView as _;
 
-use super::{Denial, Guest, bindings, calls, config};
+use super::{Denial, Guest, bindings, calls, config, files};
 
 struct Table;
 
@@ -41,7 +41,8 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
-    link_files_and_sockets(linker)?;
+    files::link_files(linker)?;
+    link_sockets(linker)?;
     config::link_config(linker)?;
     calls::link_calls(linker)?;
     bindings::session::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable)?;
@@ -53,17 +54,14 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )
 }
 
-/// Links `wasi:filesystem` without a single folder, and `wasi:sockets` so that no socket can be created and no name looked up.
+/// Links `wasi:sockets` so that no socket can be created and no name looked up.
 ///
-/// A guest needs a folder to open a file, so it cannot call anything of `filesystem/types`. The same holds for sockets: only the functions
-/// that create one and the lookup can be called. The host counts each of these calls.
-fn link_files_and_sockets(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-    use wasmtime_wasi::p2::bindings::{filesystem, sockets};
+/// A guest needs a socket to call anything of a socket, so only the functions that create one and the lookup can be called. The host
+/// counts each of these calls.
+fn link_sockets(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p2::bindings::sockets;
     use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 
-    filesystem::preopens::add_to_linker::<Guest, WasiFilesystem>(linker, Guest::filesystem)?;
-    filesystem::types::add_to_linker::<Guest, WasiFilesystem>(linker, Guest::filesystem)?;
     sockets::instance_network::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<Guest, WasiSockets>(linker, &options, Guest::sockets)?;
@@ -89,7 +87,7 @@ pub fn link_base_p3(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     config::link_environment_p3(linker)?;
     wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
     wasmtime_wasi::p3::random::add_to_linker(linker)?;
-    wasmtime_wasi::p3::filesystem::add_to_linker(linker)?;
+    files::link_files_p3(linker)?;
     // As for 0.2, the only functions of `types` that a guest can call create a socket.
     sockets::types::add_to_linker::<Guest, WasiSockets>(linker, |guest| guest.deny(Denial::Socket).sockets())?;
     sockets::ip_name_lookup::add_to_linker::<Guest, WasiSockets>(linker, |guest| guest.deny(Denial::Lookup).sockets())?;

@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::storage::Storage;
+use ::storage::keyvalue::KeyValue;
 use serde::Deserialize;
 use wasmtime::component::Linker;
 
 use super::config::{self, Config};
+use super::files::Folders;
 use super::interface::Interface;
-use super::{Guest, audit, passwords, storage, token_verifier, tokens};
+use super::{Guest, audit, keyvalue, passwords, storage, token_verifier, tokens};
 use crate::audit::{ServiceAudit, Source};
 use crate::outbound::Outbound;
 use crate::passwords::Passwords;
@@ -24,6 +26,8 @@ use crate::tokens::{Session, Tokens};
 pub enum Grant {
     /// `comptoir:platform/storage`: a database of the service's own.
     Storage,
+    /// `wasi:keyvalue`: entries of keys and values in a database of the service's own.
+    Keyvalue,
     /// `comptoir:platform/tokens`: issues access tokens and ends sessions.
     Tokens,
     /// `comptoir:platform/token-verifier`: checks access tokens.
@@ -36,11 +40,13 @@ pub enum Grant {
 
 impl Grant {
     /// All grants.
-    pub const ALL: [Self; 5] = [Self::Storage, Self::Tokens, Self::TokenVerifier, Self::Passwords, Self::Audit];
+    pub const ALL: [Self; 6] =
+        [Self::Storage, Self::Keyvalue, Self::Tokens, Self::TokenVerifier, Self::Passwords, Self::Audit];
 
     fn interface(self) -> &'static Interface {
         match self {
             Self::Storage => &storage::INTERFACE,
+            Self::Keyvalue => &keyvalue::INTERFACE,
             Self::Tokens => &tokens::INTERFACE,
             Self::TokenVerifier => &token_verifier::INTERFACE,
             Self::Passwords => &passwords::INTERFACE,
@@ -48,7 +54,7 @@ impl Grant {
         }
     }
 
-    /// Its word in a manifest's `grants`, which is also the name of its interface.
+    /// Its word in a manifest's `grants`, which is also the name of its interface if the host defines it.
     pub fn name(self) -> &'static str {
         self.interface().name
     }
@@ -78,11 +84,13 @@ impl Requirement {
     pub fn of(import: &str) -> Self {
         let interface = import.split('@').next().unwrap_or(import);
         if let Some(name) = interface.strip_prefix("comptoir:platform/").filter(|name| *name != "session") {
-            return Grant::ALL.into_iter().find(|grant| grant.name() == name).map_or(Self::Impossible, Self::Grant);
+            let own = Grant::ALL.into_iter().filter(|grant| *grant != Grant::Keyvalue);
+            return own.into_iter().find(|grant| grant.name() == name).map_or(Self::Impossible, Self::Grant);
         }
         let always = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
         match interface {
             _ if import == config::STORE => Self::Nothing,
+            _ if keyvalue::IMPORTS.contains(&import) => Self::Grant(Grant::Keyvalue),
             "comptoir:platform/session" | "wasi:http/types" | "wasi:http/outgoing-handler" | "wasi:http/client" => {
                 Self::Nothing
             }
@@ -109,6 +117,8 @@ impl Requirement {
 pub struct Providers {
     /// The service's own database, if the manifest grants `storage`.
     pub storage: Option<Arc<dyn Storage>>,
+    /// The service's own entries, if the manifest grants `keyvalue`.
+    pub keyvalue: Option<Arc<KeyValue>>,
     /// The issuer and verifier of access tokens.
     pub tokens: Arc<Tokens>,
     /// The threads that hash passwords.
@@ -119,6 +129,8 @@ pub struct Providers {
     pub config: Config,
     /// The way to remote hosts, if the service's manifest has a table `outbound`.
     pub outbound: Option<Arc<Outbound>>,
+    /// The folders that the service may read.
+    pub folders: Folders,
 }
 
 /// The state behind the host interfaces of one service, or of one request. Fields of missing grants are none.
@@ -128,6 +140,8 @@ pub struct Grants {
     pub session: Option<Session>,
     /// The service's own database.
     pub storage: Option<Arc<dyn Storage>>,
+    /// The service's own entries.
+    pub keyvalue: Option<Arc<KeyValue>>,
     /// Used by both `tokens` and `token-verifier`. A guest can use only the interface that is linked.
     pub tokens: Option<Arc<Tokens>>,
     /// Password hashing.
@@ -138,6 +152,8 @@ pub struct Grants {
     pub config: Arc<Config>,
     /// Requests to remote hosts. Granted by the table `outbound` instead of a word in `grants`.
     pub outbound: Option<Arc<Outbound>>,
+    /// The folders of the manifest. They need no grant.
+    pub folders: Arc<Folders>,
 }
 
 impl Grants {
@@ -147,11 +163,13 @@ impl Grants {
         Self {
             session: None,
             storage: providers.storage.filter(|_| has(Grant::Storage)),
+            keyvalue: providers.keyvalue.filter(|_| has(Grant::Keyvalue)),
             tokens: (has(Grant::Tokens) || has(Grant::TokenVerifier)).then_some(providers.tokens),
             passwords: has(Grant::Passwords).then_some(providers.passwords),
             audit: (has(Grant::Tokens) || has(Grant::Audit)).then_some(providers.audit),
             config: Arc::new(providers.config),
             outbound: providers.outbound,
+            folders: Arc::new(providers.folders),
         }
     }
 
@@ -166,13 +184,14 @@ impl Grants {
     #[must_use]
     pub fn for_rehearsal(&self) -> Self {
         let storage = self.storage.clone().map(storage::for_rehearsal);
-        Self { storage, passwords: self.passwords.clone(), ..self.for_describe() }
+        let keyvalue = self.keyvalue.as_ref().map(|entries| Arc::new(entries.for_rehearsal()));
+        Self { storage, keyvalue, passwords: self.passwords.clone(), ..self.for_describe() }
     }
 
-    /// The state for `describe`: the configuration alone.
+    /// The state for `describe`: the configuration and the folders, which a guest can only read.
     #[must_use]
     pub fn for_describe(&self) -> Self {
-        Self { config: self.config.clone(), ..Self::default() }
+        Self { config: self.config.clone(), folders: self.folders.clone(), ..Self::default() }
     }
 }
 
@@ -185,9 +204,22 @@ mod tests {
 
     #[test]
     fn a_grant_has_the_name_of_its_interface_in_a_manifest() {
+        for import in keyvalue::IMPORTS {
+            assert_eq!(Requirement::of(import), Requirement::Grant(Grant::Keyvalue));
+        }
+        for other in [
+            "wasi:keyvalue/store@0.2.0-draft2",
+            "wasi:keyvalue/watcher@0.2.0-draft",
+            "comptoir:platform/keyvalue@0.1.0",
+        ] {
+            assert_eq!(Requirement::of(other), Requirement::Impossible);
+        }
         for grant in Grant::ALL {
             let word: StrDeserializer<'_, Error> = grant.name().into_deserializer();
             assert_eq!(Grant::deserialize(word).unwrap(), grant);
+            if grant == Grant::Keyvalue {
+                continue;
+            }
             let import = format!("comptoir:platform/{}@0.1.0", grant.name());
             assert_eq!(Requirement::of(&import), Requirement::Grant(grant));
         }

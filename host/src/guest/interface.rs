@@ -6,7 +6,7 @@ use super::Guest;
 
 /// One host interface that a manifest can grant.
 pub(super) struct Interface {
-    /// Its word in a manifest's `grants`, and the name of the interface `comptoir:platform/<name>`.
+    /// Its word in a manifest's `grants`, and the name of the interface `comptoir:platform/<name>` if the host defines it.
     pub(super) name: &'static str,
     /// Adds the interface to a linker.
     pub(super) link: fn(&mut Linker<Guest>) -> wasmtime::Result<()>,

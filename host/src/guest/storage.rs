@@ -45,8 +45,19 @@ fn statement(sql: String, params: Vec<wit::Value>) -> Statement {
     Statement { sql, params: params.collect() }
 }
 
+/// Records an error as a dependency failure if the database is to blame.
+pub(super) fn note_failure(error: &StorageError, failure: &DependencyFailure) {
+    match error {
+        StorageError::Busy => failure.record(|| "the database is busy".to_owned()),
+        StorageError::Unavailable(cause) => failure
+            .record(|| format!("the database is unavailable ({cause}): check its disk, or the PostgreSQL server")),
+        _ => {}
+    }
+}
+
 /// Converts an error for the guest. Causes inside of the host go only into the log. Nothing else converts database errors.
 fn to_guest(error: StorageError, failure: &DependencyFailure) -> wit::Error {
+    note_failure(&error, failure);
     match error {
         StorageError::Constraint(kind) => wit::Error::Constraint(match kind {
             Constraint::Unique => wit::Constraint::Unique,
@@ -55,19 +66,12 @@ fn to_guest(error: StorageError, failure: &DependencyFailure) -> wit::Error {
             Constraint::NotNull => wit::Constraint::NotNull,
             Constraint::Other => wit::Constraint::Other,
         }),
-        StorageError::Busy => {
-            failure.record(|| "the database is busy".to_owned());
-            wit::Error::Busy
-        }
+        StorageError::Busy => wit::Error::Busy,
         StorageError::Denied(what) => wit::Error::Denied(what),
         StorageError::TooLarge(which) => wit::Error::TooLarge(which),
         StorageError::TimedOut => wit::Error::TimedOut,
         StorageError::Invalid(why) => wit::Error::Invalid(why),
-        StorageError::Unavailable(cause) => {
-            failure
-                .record(|| format!("the database is unavailable ({cause}): check its disk, or the PostgreSQL server"));
-            wit::Error::Unavailable
-        }
+        StorageError::Unavailable(_) => wit::Error::Unavailable,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::Addresses;
 use crate::clock::Clock;
 use crate::deploy::{Record, component_faults};
+use crate::guest::Folders;
 use crate::listener::Tls;
 use crate::manifest::{Fault, Manifest, ManifestError};
 use crate::outbound::{Outbound, SystemLookup};
@@ -59,6 +61,7 @@ pub fn check(manifest: &Manifest, clock: &Clock) -> Result<(), ManifestError> {
     tls(manifest, &mut faults);
     outbounds(manifest, &mut faults);
     postgres(manifest, &mut faults);
+    folders(manifest, None, &mut faults);
     if faults.is_empty() { Ok(()) } else { Err(manifest.source.refuse(faults)) }
 }
 
@@ -67,11 +70,17 @@ impl Surroundings {
     ///
     /// # Errors
     /// All faults. No port stays bound then.
-    pub(super) fn open(manifest: &Manifest, record: &Record, clock: &Clock) -> Result<Self, ManifestError> {
+    pub(super) fn open(
+        manifest: &Manifest,
+        data: &Path,
+        record: &Record,
+        clock: &Clock,
+    ) -> Result<Self, ManifestError> {
         let mut faults = component_faults(manifest, Some(record), clock.unix_seconds());
         let tls = tls(manifest, &mut faults);
         let outbounds = outbounds(manifest, &mut faults);
         postgres(manifest, &mut faults);
+        folders(manifest, Some(data), &mut faults);
         match bind(manifest, &mut faults) {
             Some(bound) if faults.is_empty() => Ok(Self { tls, outbounds, bound }),
             _ => Err(manifest.source.refuse(faults)),
@@ -112,6 +121,37 @@ fn postgres(manifest: &Manifest, faults: &mut Vec<Fault>) {
     if let Err(error) = PostgresServer::read(&postgres.url, postgres.authority.as_deref()) {
         faults.push(manifest.source.fault("postgres", format!("[postgres]: {error}")));
     }
+}
+
+/// Checks the folders that components may read. `data` is the data folder, if it is known.
+fn folders(manifest: &Manifest, data: Option<&Path>, faults: &mut Vec<Fault>) {
+    let secret = [
+        (data, "the data folder"),
+        (manifest.listeners.tls.as_ref().map(|tls| &*tls.key), "the key of the certificate"),
+        (manifest.postgres.as_ref().map(|postgres| &*postgres.url), "the URL of PostgreSQL"),
+    ];
+    for (name, service) in &manifest.services {
+        for folder in &service.files {
+            let shares = |(path, _): &&(Option<&Path>, _)| path.is_some_and(|path| shares(&folder.from, path));
+            let message = match (Folders::open([(&*folder.from, &*folder.to)]), secret.iter().find(shares)) {
+                (Err(error), _) => error.to_string(),
+                (Ok(_), Some((_, what))) => format!(
+                    "the folder {} shares files with {what}, which no component may read: name another folder",
+                    folder.from.display()
+                ),
+                (Ok(_), None) => continue,
+            };
+            let key = format!("services.{name}.files");
+            faults.push(manifest.source.fault(&key, format!("files of {name}: {message}")));
+        }
+    }
+}
+
+/// Whether one path lies in the other. Both are resolved first, as far as they exist.
+fn shares(folder: &Path, secret: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (folder, secret) = (resolved(folder), resolved(secret));
+    folder.starts_with(&secret) || secret.starts_with(&folder)
 }
 
 /// Binds all ports. This runs before any slow or lasting step, so that a port in use is reported at once.
@@ -212,7 +252,8 @@ mod tests {
         let rest = [tls, "[postgres]\nurl = \"postgres.url\"\n", &service("a"), &service("b")].concat();
         let (manifest, data) = (manifest(&address, &rest), tempfile::tempdir().unwrap());
         let record = Record::open(data.path(), Clock::default()).unwrap();
-        let refused = Surroundings::open(&manifest, &record, &Clock::default()).err().expect("it is refused");
+        let refused =
+            Surroundings::open(&manifest, data.path(), &record, &Clock::default()).err().expect("it is refused");
         let found: Vec<_> = refused.faults.iter().map(|fault| fault.line).collect();
         assert_eq!(found, [2, 4, 5, 8, 11].map(Some), "{refused}");
         for said in [
@@ -226,5 +267,38 @@ mod tests {
         }
         // A running host may have the ports.
         assert_eq!(check(&manifest, &Clock::default()).unwrap_err().faults.len(), 4);
+    }
+
+    #[test]
+    fn a_folder_of_a_component_exists_and_shares_nothing_with_secrets() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["site/images", "data/cache"] {
+            std::fs::create_dir_all(path(folder)).unwrap();
+        }
+        std::fs::write(path("file"), "").unwrap();
+        std::os::unix::fs::symlink(path("data"), path("link")).unwrap();
+        let faults = |from: &str| {
+            let from = path(from).display().to_string();
+            let files = format!("files = [{{ from = \"{from}\", to = \"/\" }}]\n");
+            let manifest = manifest("127.0.0.1:0", &[service("a"), files].concat());
+            let mut faults = Vec::new();
+            folders(&manifest, Some(&path("data")), &mut faults);
+            manifest.source.refuse(faults).to_string()
+        };
+        for sound in ["site", "site/images"] {
+            assert_eq!(faults(sound).matches("files of").count(), 0, "{sound}");
+        }
+        for (from, message) in [
+            ("absent", "absent: No such file or directory (os error 2): create it, or correct `from`"),
+            ("file", "file: not a directory"),
+            ("", "shares files with the data folder, which no component may read: name another folder"),
+            ("data", "shares files with the data folder"),
+            ("data/cache", "shares files with the data folder"),
+            ("link/cache", "shares files with the data folder"),
+        ] {
+            let said = faults(from);
+            assert!(said.contains(message) && said.contains("/nowhere/shop.toml:7: files of a: "), "{from}: {said}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::{
     Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, PlainAccess, Service, ServiceTable, Source, config,
-    is_inside,
+    files, is_inside,
 };
 
 /// How similar a word must be to be suggested.
@@ -157,6 +157,7 @@ impl Check {
             credentials: table.credentials.as_ref().map(|credentials| *credentials.get_ref()).unwrap_or_default(),
             grants: table.grants.clone(),
             config: config::read(name.get_ref(), &table.config, self),
+            files: files::read(name.get_ref(), &table.files, self),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
             outbound: table.outbound.as_ref().map(|outbound| outbound.check(self)),
             reuse: table.reuse,

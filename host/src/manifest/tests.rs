@@ -278,3 +278,22 @@ fn config_has_at_most_256_keys_and_64_kib() {
     let faults = faults_of_config(&format!("{} = \"\"", "k".repeat(1 << 20)));
     assert!(faults.contains("cannot be a key of config"), "{}", faults.len());
 }
+
+#[test]
+fn files_are_folders_relative_to_the_manifest() {
+    let with = |files: &str| parse(&format!("{SOUND}\nfiles = [{files}]"));
+    let manifest = with("{ from = \"site\", to = \"/\" }, { from = \"/srv/a\", to = \"/a b/c\" }").unwrap();
+    let folders: Vec<_> =
+        manifest.services["user"].files.iter().map(|folder| (folder.from.clone(), folder.to.as_str())).collect();
+    assert_eq!(folders, [("shop/site".into(), "/"), ("/srv/a".into(), "/a b/c")]);
+    for to in ["", "site", "/site/", "//", "/a//b", "/a/../b", "/.", "/a\\u0000", "./a"] {
+        let faults = with(&format!("{{ from = \"site\", to = \"{to}\" }}")).unwrap_err().to_string();
+        assert!(faults.contains("cannot be a component's path to a folder: write \"/\""), "{to}: {faults}");
+    }
+    let twice = with("{ from = \"a\", to = \"/\" }, { from = \"b\", to = \"/\" }").unwrap_err().to_string();
+    assert!(twice.contains("two folders have the path `/`: give each its own"), "{twice}");
+    let many: String = (0..17).map(|number| format!("{{ from = \"a\", to = \"/{number}\" }}, ")).collect();
+    let many = with(&many).unwrap_err().to_string();
+    assert!(many.contains("files of service `user` has 17 folders, but 16 are the most"), "{many}");
+    assert!(with("{ from = \"a\" }").is_err() && with("{ from = \"a\", to = \"/\", write = true }").is_err());
+}

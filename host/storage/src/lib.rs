@@ -13,15 +13,19 @@
 //! There are two engines: [`sqlite`], whose SQL dialect all services use, and `postgres`, which several hosts can share.
 //! [`read_set`] tells whether a query would still return the same rows. [`folder`] locks the folder that contains the SQLite
 //! files. [`rehearsal`] wraps a storage and rolls back every write.
+//! [`keyvalue`] keeps entries of keys and values in a storage.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 // A module uses only modules below it.
 
-// The engines, and a wrapper for both.
+// Key-value entries on both engines, and a wrapper for both.
+pub mod keyvalue;
+pub mod rehearsal;
+
+// The engines.
 #[cfg(feature = "postgres")]
 pub mod postgres;
-pub mod rehearsal;
 pub mod sqlite;
 
 // What both engines use. Both check migrations with SQLite, because services write SQLite's dialect.

@@ -1,5 +1,7 @@
 //! The result of a query, packed into the byte format of `wit/storage.wit`.
 
+mod unpack;
+
 /// The rows of a query and the names of their columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows(Vec<u8>);

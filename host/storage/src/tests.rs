@@ -1,4 +1,4 @@
-//! Tests for both engines: the contract, and a reader of packed rows.
+//! Tests for both engines: the contract.
 
 pub(crate) mod contract;
-mod unpack;
+pub(crate) mod keyvalue;

@@ -33,7 +33,7 @@ async fn a_0_2_component_reads_its_configuration_from_the_store_and_the_environm
 #[tokio::test(flavor = "multi_thread")]
 async fn a_0_3_component_reads_its_configuration_from_the_store_and_the_environment() {
     let shop = Shop::with(manifest_of(&service("p3", CONFIG))).await;
-    let answer = shop.anon().get("/site").await;
+    let answer = shop.anon().get("/site/config").await;
     assert_eq!(answer.text, format!("{ENTRIES}Ok(None)\n{ENVIRONMENT}"));
 }
 

@@ -79,13 +79,24 @@ macro_rules! keeps_the_contract {
             generated_ids_continue_after_those_of_a_migration
             only_additions_are_additive
             a_rehearsal_leaves_no_trace
+            a_key_has_its_last_value_until_it_is_deleted
+            a_list_of_keys_continues_at_its_cursor
+            many_increments_lose_none
+            a_batch_of_entries_is_all_or_nothing
+            entries_and_batches_are_limited
+            a_rehearsal_of_entries_leaves_no_trace
         }
     };
 }
 
+pub(crate) use super::keyvalue::{
+    a_batch_of_entries_is_all_or_nothing, a_key_has_its_last_value_until_it_is_deleted,
+    a_list_of_keys_continues_at_its_cursor, a_rehearsal_of_entries_leaves_no_trace, entries_and_batches_are_limited,
+    many_increments_lose_none,
+};
 pub(crate) use {keeps_the_contract, promise, promises};
 
-type Opened = Arc<dyn Storage>;
+pub(crate) type Opened = Arc<dyn Storage>;
 
 fn schema() -> Migration {
     let sql = "
