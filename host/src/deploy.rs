@@ -79,7 +79,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::engine::{CompilePriority, Engines};
 use crate::manifest::{Manifest, Reuse, Service};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Secrets};
 use crate::passwords::Passwords;
 use crate::response_cache::ResponseCache;
 use crate::revision::{Background, IdleInstances, Slots};
@@ -119,6 +119,8 @@ pub struct Platform {
     pub outbounds: BTreeMap<String, Arc<Outbound>>,
     /// The entries of each service that has the `keyvalue` grant, by service.
     pub keyvalues: BTreeMap<String, Arc<KeyValue>>,
+    /// The secrets of each service whose manifest has a table `secrets`, by service.
+    pub secrets: BTreeMap<String, Arc<Secrets>>,
 }
 
 /// The state of one service that outlives its revisions.

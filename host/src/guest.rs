@@ -129,7 +129,7 @@ pub struct Guest {
 impl Guest {
     /// The data for a new store. `memory_limit_bytes` limits all its linear memories together.
     pub fn new(clock: &Clock, grants: Grants, memory_limit_bytes: usize, outgoing: Outgoing, output: &Output) -> Self {
-        let failure = outgoing.failure().clone();
+        let (failure, read_set) = (outgoing.failure().clone(), first_read_set(&grants));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         // The module `files` opens folders. The defaults deny the network too, but a guest's way to it must not depend on defaults.
@@ -152,7 +152,7 @@ impl Guest {
             grants,
             failure,
             output: output.clone(),
-            read_set: Some(ReadSet::default()),
+            read_set,
             files: FileUse::default(),
             audit_events: 0,
             limiter: Limiter::new(memory_limit_bytes),
@@ -161,8 +161,9 @@ impl Guest {
 
     /// Prepares a reused store for its next request. Only the guest's own memory remains from the previous one.
     pub fn renew(&mut self, grants: Grants, outgoing: Outgoing) {
+        let read_set = first_read_set(&grants);
         (self.grants, self.failure) = (grants, outgoing.failure().clone());
-        (self.outgoing, self.read_set, self.audit_events) = (outgoing, Some(ReadSet::default()), 0);
+        (self.outgoing, self.read_set, self.audit_events) = (outgoing, read_set, 0);
         self.files.renew();
         self.output.clear();
     }
@@ -208,6 +209,12 @@ impl Guest {
             (known, _) => *known = None,
         }
     }
+}
+
+/// The read set of a request that has read nothing. None if the guest sees a secret, because its file may change at any time.
+fn first_read_set(grants: &Grants) -> Option<ReadSet> {
+    let sees_secrets = grants.secrets.as_ref().is_some_and(|secrets| secrets.exposes_any());
+    (!sees_secrets).then(ReadSet::default)
 }
 
 impl Drop for Guest {

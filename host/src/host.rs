@@ -27,7 +27,7 @@ use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Door, Gateway, Hosts};
 use crate::listener::{Connections, Tls};
 use crate::manifest::{Manifest, Operator, Reuse, Service};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Secrets};
 use crate::passwords::Passwords;
 use crate::revision::{Background, MAX_IDLE_INSTANCES};
 use crate::telemetry::{DroppedLines, Metrics};
@@ -89,8 +89,9 @@ impl Host {
         let folder = DataFolder::open(data)?;
         let record = Record::open(folder.path(), options.clock.clone())?;
         let surroundings = Surroundings::open(&manifest, folder.path(), &record, &options.clock)?;
-        let Surroundings { tls, outbounds, bound } = surroundings;
-        let platform = Arc::new(platform(&manifest, &folder, outbounds, options.cache, options.clock).await?);
+        let Surroundings { tls, outbounds, secrets, bound } = surroundings;
+        let remotes = (outbounds, secrets);
+        let platform = Arc::new(platform(&manifest, &folder, remotes, options.cache, options.clock).await?);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
         deployer.start_all().await?;
@@ -203,7 +204,7 @@ fn instances(manifest: &Manifest) -> u32 {
 async fn platform(
     manifest: &Manifest,
     folder: &DataFolder,
-    outbounds: BTreeMap<String, Arc<Outbound>>,
+    remotes: (BTreeMap<String, Arc<Outbound>>, BTreeMap<String, Arc<Secrets>>),
     cache: Option<PathBuf>,
     clock: Clock,
 ) -> anyhow::Result<Platform> {
@@ -218,7 +219,20 @@ async fn platform(
     );
     let background = Arc::new(Background::new().context("cannot start the threads for long-running calls")?);
     let (engines, folder) = (Arc::new(engines), folder.path().to_owned());
-    Ok(Platform { engines, tokens, passwords, audit, background, clock, folder, storages, keyvalues, outbounds })
+    let (outbounds, secrets) = remotes;
+    Ok(Platform {
+        engines,
+        tokens,
+        passwords,
+        audit,
+        background,
+        clock,
+        folder,
+        storages,
+        keyvalues,
+        outbounds,
+        secrets,
+    })
 }
 
 /// Sets the operator's password if a new one was given. Refuses to listen beyond loopback as long as the password is the seeded one, which

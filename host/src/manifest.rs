@@ -15,6 +15,7 @@ mod listeners;
 mod outbound;
 mod passwords;
 mod postgres;
+mod secrets;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,9 +32,10 @@ use files::FolderTable;
 use listeners::ListenersTable;
 use outbound::OutboundTable;
 use postgres::PostgresTable;
+use secrets::SecretTable;
 
 pub use crate::guest::Grant;
-pub use crate::outbound::OutboundRules;
+pub use crate::outbound::{OutboundRules, SecretRules};
 pub use audit::AuditRules;
 pub use deploy::DeployRules;
 pub use files::Folder;
@@ -117,6 +119,8 @@ pub struct Service {
     pub calls: BTreeSet<String>,
     /// Remote hosts that the component may send requests to.
     pub outbound: Option<OutboundRules>,
+    /// Secrets that the component uses without seeing them, by name.
+    pub secrets: Vec<SecretRules>,
     /// Whether an instance may answer several requests.
     pub reuse: Reuse,
     /// The limits of the service and of each request.
@@ -188,6 +192,8 @@ struct ServiceTable {
     #[serde(default)]
     calls: Vec<Spanned<String>>,
     outbound: Option<OutboundTable>,
+    #[serde(default)]
+    secrets: BTreeMap<Spanned<String>, SecretTable>,
     #[serde(default)]
     reuse: Reuse,
     #[serde(default)]

@@ -18,7 +18,10 @@ mod body;
 mod breaker;
 mod connector;
 mod error;
+mod mask;
 mod remote;
+mod secret_file;
+mod secrets;
 mod tls;
 
 use std::path::PathBuf;
@@ -29,7 +32,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Body as _;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_ENCODING, HOST, HeaderName, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -42,6 +45,7 @@ use address::AddressPolicy;
 use allow::Target;
 use breaker::{Breaker, Pass};
 use connector::CheckedConnector;
+use mask::Mask;
 use remote::{Remotes, SharedRemote};
 
 pub use allow::{AllowError, AllowedHost};
@@ -49,6 +53,8 @@ pub use body::ResponseBody;
 pub use connector::{Lookup, SystemLookup};
 pub use error::OutboundError;
 pub use remote::{Ending, Remote};
+pub use secret_file::SecretError;
+pub use secrets::{RevisionSecrets, SecretRules, Secrets};
 pub use tls::RootsError;
 
 /// The body of a request, as the guest writes it.
@@ -157,7 +163,7 @@ impl Outbound {
         self.rules.concurrency - self.places.available_permits()
     }
 
-    /// Sends a request. The response's body streams.
+    /// Sends a request, with those secrets that are for its host. The response's body streams.
     ///
     /// # Errors
     /// The manifest does not allow the request, or it failed.
@@ -165,6 +171,7 @@ impl Outbound {
         &self,
         mut request: Request<RequestBody>,
         timeouts: Timeouts,
+        secrets: Option<&RevisionSecrets>,
     ) -> Result<Response<ResponseBody>, OutboundError> {
         let target = Target::of(request.uri()).ok_or(OutboundError::Denied)?;
         let entry = allow::find(&self.rules.allow, &target).ok_or(OutboundError::Denied)?;
@@ -180,7 +187,8 @@ impl Outbound {
             remote.0.end(Ending::NotSent);
             return Err(OutboundError::Open);
         };
-        let result = self.send_allowed(request, timeouts, &remote).await;
+        let mask = secrets.and_then(|secrets| secrets.insert(&target, request.headers_mut()));
+        let result = self.send_allowed(request, timeouts, &remote, mask).await;
         self.report(&remote.0, pass, result.as_ref().map(Response::status));
         result
     }
@@ -190,6 +198,7 @@ impl Outbound {
         request: Request<RequestBody>,
         timeouts: Timeouts,
         remote: &SharedRemote,
+        mask: Option<Mask>,
     ) -> Result<Response<ResponseBody>, OutboundError> {
         let started = Instant::now();
         let most =
@@ -206,11 +215,12 @@ impl Outbound {
         if response.body().size_hint().lower() > limit {
             return Err(OutboundError::TooLarge(limit));
         }
-        remote.0.answer(response.status(), started.elapsed());
+        let elapsed = started.elapsed();
         let between = most(timeouts.between_bytes);
-        let (mut head, body) = response.into_parts();
-        head.extensions.clear();
-        Ok(Response::from_parts(head, ResponseBody::new(body, limit, between, permit)))
+        let mut response = masked(response.map(|body| ResponseBody::new(body, limit, between, permit)), mask)?;
+        response.extensions_mut().clear();
+        remote.0.answer(response.status(), elapsed);
+        Ok(response)
     }
 
     /// Waits for a place within `concurrency`.
@@ -252,6 +262,24 @@ impl Outbound {
             );
         }
     }
+}
+
+/// Replaces the secrets in a response. `None` if there are none for its host.
+///
+/// # Errors
+/// The body has a coding, although the request asked for none, so that a secret in it could not be found.
+fn masked(response: Response<ResponseBody>, mask: Option<Mask>) -> Result<Response<ResponseBody>, OutboundError> {
+    let Some(mask) = mask else { return Ok(response) };
+    let is_coded = |name: HeaderName, plain: &str| {
+        let codings = response.headers().get_all(name);
+        codings.iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
+    };
+    if is_coded(CONTENT_ENCODING, "identity") || is_coded(TRANSFER_ENCODING, "chunked") {
+        return Err(OutboundError::Coded);
+    }
+    let (mut head, body) = response.into_parts();
+    mask.replace_in(&mut head.headers);
+    Ok(Response::from_parts(head, body.masked(mask)))
 }
 
 /// For a service that uses no TLS. Every handshake would fail.

@@ -352,9 +352,13 @@ impl Revision {
         failure: &DependencyFailure,
     ) -> Outgoing {
         let trace_parent = admitted.trace_parent().cloned();
-        let remotes = grants.outbound.clone().map(|outbound| RemoteCalls { outbound, trace_parent });
+        let remotes = grants.outbound.clone().map(|outbound| RemoteCalls {
+            outbound,
+            secrets: grants.secrets.clone(),
+            trace_parent,
+        });
         let audit = self.audit.for_request(admitted.source());
-        let denials = RequestDenials { revision: self.denials.clone(), audit };
+        let denials = RequestDenials { revision: self.denials.clone(), audit, secrets: grants.secrets.clone() };
         Outgoing::new(peers, remotes, self.forbidden_headers.clone(), failure.clone(), denials)
     }
 

@@ -14,6 +14,7 @@ use crate::audit::ServiceAudit;
 use crate::engine::{self, CompilePriority};
 use crate::guest::{Config, Folders, Grants, Providers};
 use crate::manifest::{Manifest, Service};
+use crate::outbound::RevisionSecrets;
 use crate::response_cache::ResponseCache;
 use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots};
 
@@ -62,7 +63,8 @@ impl Stage<'_> {
         steps.done(Step::Compiled, None);
         check::passwords(self.manifest, &self.origin, &engine::imported_functions(&component, "passwords"))
             .map_err(|reason| self.refuse(Step::Linked, reason))?;
-        let parts = self.parts(service, digest).await.map_err(|reason| self.refuse(Step::Linked, reason))?;
+        let parts = self.parts(service, digest, self.secrets()?).await;
+        let parts = parts.map_err(|reason| self.refuse(Step::Linked, reason))?;
         let revision = Revision::link(&self.platform.engines, &interfaces, &component, parts)
             .map_err(|error| self.refuse(Step::Linked, format!("{error:#}")))?;
         steps.done(Step::Linked, Some(format!("{} imports", interfaces.imports.len())));
@@ -101,6 +103,14 @@ impl Stage<'_> {
         }
     }
 
+    /// The service's secrets, with placeholders of this revision.
+    fn secrets(&self) -> Result<Option<Arc<RevisionSecrets>>, Refused> {
+        let Some(secrets) = self.platform.secrets.get(self.name) else { return Ok(None) };
+        let secrets = RevisionSecrets::new(secrets.clone());
+        let refuse = |error| self.refuse(Step::Linked, format!("the system provides no random bytes: {error}"));
+        secrets.map(|secrets| Some(Arc::new(secrets))).map_err(refuse)
+    }
+
     async fn describe(&self, revision: &Revision) -> Result<Arc<Description>, DeployError> {
         let described = revision.describe().await.map_err(|error| {
             let refused = self.refuse(Step::Described, error.to_string());
@@ -113,7 +123,12 @@ impl Stage<'_> {
     ///
     /// # Errors
     /// A folder of the service cannot be opened.
-    async fn parts(&self, service: &Service, digest: String) -> Result<Parts, String> {
+    async fn parts(
+        &self,
+        service: &Service,
+        digest: String,
+        secrets: Option<Arc<RevisionSecrets>>,
+    ) -> Result<Parts, String> {
         let files = service.files.clone();
         let open = move || Folders::open(files.iter().map(|folder| (&*folder.from, &*folder.to)));
         let folders = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
@@ -125,6 +140,7 @@ impl Stage<'_> {
             passwords: self.platform.passwords.clone(),
             audit: audit.clone(),
             config: Config::new(&service.config),
+            secrets,
             outbound: self.platform.outbounds.get(self.name).cloned(),
             folders: folders.map_err(|error| format!("files: {error}"))?,
         };

@@ -17,6 +17,7 @@ pub(super) const STORE: &str = "wasi:config/store@0.2.0-rc.1";
 /// The configuration of one revision.
 #[derive(Default)]
 pub struct Config {
+    entries: BTreeMap<String, String>,
     variables: WasiConfigVariables,
     environment: Vec<(String, String)>,
 }
@@ -25,9 +26,17 @@ impl Config {
     /// A configuration with these entries. No two keys have the same [`environment_name`].
     pub fn new(entries: &BTreeMap<String, String>) -> Self {
         let variables = entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        let mut environment: BTreeMap<String, String> = entries.clone();
+        let mut environment = entries.clone();
         environment.extend(entries.iter().map(|(key, value)| (environment_name(key), value.clone())));
-        Self { variables, environment: environment.into_iter().collect() }
+        Self { entries: entries.clone(), variables, environment: environment.into_iter().collect() }
+    }
+
+    /// The same entries, and further ones.
+    #[must_use]
+    pub fn and(&self, further: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut entries = self.entries.clone();
+        entries.extend(further);
+        Self::new(&entries)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A guest learns of a denial through the error of its call, and handles it or not. The host counts each denied call. It logs the first
 //! one of each kind, so that a guest that tries again and again does not fill the log. Denied requests are also in the audit log.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use hyper::Method;
 
 use super::Guest;
 use crate::audit::ServiceAudit;
+use crate::outbound::RevisionSecrets;
 use crate::printable::excerpt;
 
 /// Maximum bytes of a host name with its scheme and port that a log line shows.
@@ -118,19 +120,28 @@ pub struct RequestDenials {
     pub revision: Arc<Denials>,
     /// The audit log, in the name of the service and of the request.
     pub audit: ServiceAudit,
+    /// The secrets that the guest sees, and may write into the name of a host.
+    pub secrets: Option<Arc<RevisionSecrets>>,
 }
 
 impl RequestDenials {
+    /// The scheme, host and port of a request for a log.
+    fn shown(&self, origin: &str) -> String {
+        let masked = self.secrets.as_ref().map(|secrets| secrets.masked(origin.as_bytes(), false));
+        let text = masked.as_deref().map_or(Cow::Borrowed(origin), String::from_utf8_lossy);
+        excerpt(&text, ORIGIN_BYTES)
+    }
+
     /// A request that the manifest does not allow. `origin` is its scheme, host and port.
     pub(super) fn request(&self, method: &Method, origin: &str) {
-        let origin = excerpt(origin, ORIGIN_BYTES);
+        let origin = self.shown(origin);
         self.audit.refuse(&format!("{method} {origin}"));
         self.revision.request(&origin);
     }
 
     /// A request to a listed host whose address is not public.
     pub(super) fn address(&self, method: &Method, origin: &str, address: IpAddr) {
-        let origin = excerpt(origin, ORIGIN_BYTES);
+        let origin = self.shown(origin);
         self.audit.refuse(&format!("{method} {origin} at {address}"));
         self.revision.address(&origin, address);
     }

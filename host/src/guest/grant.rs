@@ -16,7 +16,7 @@ use super::files::Folders;
 use super::interface::Interface;
 use super::{Guest, audit, keyvalue, passwords, storage, token_verifier, tokens};
 use crate::audit::{ServiceAudit, Source};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, RevisionSecrets};
 use crate::passwords::Passwords;
 use crate::tokens::{Session, Tokens};
 
@@ -127,6 +127,8 @@ pub struct Providers {
     pub audit: ServiceAudit,
     /// The service's configuration.
     pub config: Config,
+    /// The service's secrets, if its manifest has a table `secrets`.
+    pub secrets: Option<Arc<RevisionSecrets>>,
     /// The way to remote hosts, if the service's manifest has a table `outbound`.
     pub outbound: Option<Arc<Outbound>>,
     /// The folders that the service may read.
@@ -150,6 +152,8 @@ pub struct Grants {
     pub audit: Option<ServiceAudit>,
     /// The configuration. It needs no grant, and is empty if the manifest has none.
     pub config: Arc<Config>,
+    /// The secrets. The guest finds their placeholders beside its configuration.
+    pub secrets: Option<Arc<RevisionSecrets>>,
     /// Requests to remote hosts. Granted by the table `outbound` instead of a word in `grants`.
     pub outbound: Option<Arc<Outbound>>,
     /// The folders of the manifest. They need no grant.
@@ -167,7 +171,11 @@ impl Grants {
             tokens: (has(Grant::Tokens) || has(Grant::TokenVerifier)).then_some(providers.tokens),
             passwords: has(Grant::Passwords).then_some(providers.passwords),
             audit: (has(Grant::Tokens) || has(Grant::Audit)).then_some(providers.audit),
-            config: Arc::new(providers.config),
+            config: Arc::new(match &providers.secrets {
+                Some(secrets) => providers.config.and(secrets.placeholders()),
+                None => providers.config,
+            }),
+            secrets: providers.secrets,
             outbound: providers.outbound,
             folders: Arc::new(providers.folders),
         }
@@ -177,7 +185,10 @@ impl Grants {
     #[must_use]
     pub fn for_request(&self, session: Option<&Session>, source: &Source) -> Self {
         let audit = self.audit.as_ref().map(|audit| audit.for_request(source));
-        Self { session: session.cloned(), audit, ..self.clone() }
+        let exposing = self.secrets.as_ref().filter(|secrets| secrets.exposes_any());
+        let config =
+            exposing.map_or_else(|| self.config.clone(), |secrets| Arc::new(self.config.and(secrets.exposed())));
+        Self { session: session.cloned(), audit, config, ..self.clone() }
     }
 
     /// The state for a probe: writes are rolled back, and there are no tokens, no audit log and no remote hosts.
@@ -188,7 +199,7 @@ impl Grants {
         Self { storage, keyvalue, passwords: self.passwords.clone(), ..self.for_describe() }
     }
 
-    /// The state for `describe`: the configuration and the folders, which a guest can only read.
+    /// The state for `describe`: the configuration, with placeholders instead of secrets, and the folders, which a guest can only read.
     #[must_use]
     pub fn for_describe(&self) -> Self {
         Self { config: self.config.clone(), folders: self.folders.clone(), ..Self::default() }

@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiB
 
 use super::denials::RequestDenials;
 use super::dependency_failure::DependencyFailure;
-use crate::outbound::{Outbound, OutboundError, Timeouts};
+use crate::outbound::{Outbound, OutboundError, RevisionSecrets, Timeouts};
 
 /// The distributed trace of a request (W3C Trace Context).
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -19,6 +19,8 @@ const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct RemoteCalls {
     /// The service's client.
     pub outbound: Arc<Outbound>,
+    /// The revision's secrets, if its service has any.
+    pub secrets: Option<Arc<RevisionSecrets>>,
     /// The distributed trace that the client's request belongs to.
     pub trace_parent: Option<HeaderValue>,
 }
@@ -38,7 +40,7 @@ impl RemoteCalls {
             // A guest that takes part in the trace has set its own span.
             request.headers_mut().entry(TRACE_PARENT).or_insert(trace_parent);
         }
-        let response = match self.outbound.send(request, timeouts(options)).await {
+        let response = match self.outbound.send(request, timeouts(options), self.secrets.as_deref()).await {
             Ok(response) => response,
             Err(error) => {
                 match &denials {
@@ -106,6 +108,7 @@ fn wasi(error: OutboundError) -> Error {
         OutboundError::Tls(_) => Error::TlsProtocolError,
         OutboundError::Certificate(_) => Error::TlsCertificateError,
         OutboundError::TooLarge(limit) => Error::HttpResponseBodySize(Some(limit)),
+        OutboundError::Coded => Error::HttpResponseContentCoding(None),
         OutboundError::Broken(_) => Error::HttpProtocolError,
         OutboundError::Request(_) => Error::ConnectionTerminated,
     }

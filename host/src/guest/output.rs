@@ -1,5 +1,6 @@
 //! A guest's stdout and stderr. Keeps bytes up to a limit, counts the others, and never blocks the guest.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::outbound::RevisionSecrets;
 use crate::printable::printable;
 
 /// The output of one instance. Clones share it.
@@ -18,6 +20,8 @@ use crate::printable::printable;
 pub struct Output {
     kept: Arc<Mutex<Kept>>,
     limit_bytes: usize,
+    /// The secrets that the guest sees and the log must not contain.
+    secrets: Option<Arc<RevisionSecrets>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +33,13 @@ struct Kept {
 impl Output {
     /// Keeps at most `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { kept: Arc::default(), limit_bytes }
+        Self { kept: Arc::default(), limit_bytes, secrets: None }
+    }
+
+    /// The same, but logged without the values of these secrets.
+    #[must_use]
+    pub fn without(self, secrets: Option<Arc<RevisionSecrets>>) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Discards everything that was written.
@@ -58,7 +68,11 @@ impl Output {
         if kept.bytes.is_empty() && kept.dropped_bytes == 0 {
             return None;
         }
-        let mut text = printable(String::from_utf8_lossy(&kept.bytes).trim_end()).into_owned();
+        let bytes = match &self.secrets {
+            Some(secrets) => secrets.masked(&kept.bytes, kept.dropped_bytes > 0),
+            None => Cow::Borrowed(&*kept.bytes),
+        };
+        let mut text = printable(String::from_utf8_lossy(&bytes).trim_end()).into_owned();
         if kept.dropped_bytes > 0 {
             text.push_str(&format!(" … and {} more bytes", kept.dropped_bytes));
         }

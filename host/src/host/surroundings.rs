@@ -17,7 +17,7 @@ use crate::deploy::{Record, component_faults};
 use crate::guest::Folders;
 use crate::listener::Tls;
 use crate::manifest::{Fault, Manifest, ManifestError};
-use crate::outbound::{Outbound, SystemLookup};
+use crate::outbound::{Outbound, Secrets, SystemLookup};
 
 /// How many connections the kernel queues before the host accepts them.
 const BACKLOG: u32 = 1024;
@@ -28,6 +28,8 @@ pub(super) struct Surroundings {
     pub(super) tls: Option<Arc<Tls>>,
     /// The services' ways to remote hosts, by service.
     pub(super) outbounds: BTreeMap<String, Arc<Outbound>>,
+    /// The services' secrets, by service.
+    pub(super) secrets: BTreeMap<String, Arc<Secrets>>,
     pub(super) bound: Bound,
 }
 
@@ -60,6 +62,7 @@ pub fn check(manifest: &Manifest, clock: &Clock) -> Result<(), ManifestError> {
     let mut faults = component_faults(manifest, None, clock.unix_seconds());
     tls(manifest, &mut faults);
     outbounds(manifest, &mut faults);
+    secrets(manifest, &mut faults);
     postgres(manifest, &mut faults);
     folders(manifest, None, &mut faults);
     if faults.is_empty() { Ok(()) } else { Err(manifest.source.refuse(faults)) }
@@ -79,10 +82,11 @@ impl Surroundings {
         let mut faults = component_faults(manifest, Some(record), clock.unix_seconds());
         let tls = tls(manifest, &mut faults);
         let outbounds = outbounds(manifest, &mut faults);
+        let secrets = secrets(manifest, &mut faults);
         postgres(manifest, &mut faults);
         folders(manifest, Some(data), &mut faults);
         match bind(manifest, &mut faults) {
-            Some(bound) if faults.is_empty() => Ok(Self { tls, outbounds, bound }),
+            Some(bound) if faults.is_empty() => Ok(Self { tls, outbounds, secrets, bound }),
             _ => Err(manifest.source.refuse(faults)),
         }
     }
@@ -116,6 +120,22 @@ fn outbounds(manifest: &Manifest, faults: &mut Vec<Fault>) -> BTreeMap<String, A
     outbounds
 }
 
+fn secrets(manifest: &Manifest, faults: &mut Vec<Fault>) -> BTreeMap<String, Arc<Secrets>> {
+    let mut secrets = BTreeMap::new();
+    for (name, service) in manifest.services.iter().filter(|(_, service)| !service.secrets.is_empty()) {
+        match Secrets::open(&service.secrets) {
+            Ok(opened) => {
+                secrets.insert(name.clone(), Arc::new(opened));
+            }
+            Err((secret, error)) => {
+                let key = format!("services.{name}.secrets.{secret}");
+                faults.push(manifest.source.fault(&key, format!("{key}: {error}")));
+            }
+        }
+    }
+    secrets
+}
+
 fn postgres(manifest: &Manifest, faults: &mut Vec<Fault>) {
     let Some(postgres) = &manifest.postgres else { return };
     if let Err(error) = PostgresServer::read(&postgres.url, postgres.authority.as_deref()) {
@@ -125,11 +145,14 @@ fn postgres(manifest: &Manifest, faults: &mut Vec<Fault>) {
 
 /// Checks the folders that components may read. `data` is the data folder, if it is known.
 fn folders(manifest: &Manifest, data: Option<&Path>, faults: &mut Vec<Fault>) {
-    let secret = [
+    let own = [
         (data, "the data folder"),
         (manifest.listeners.tls.as_ref().map(|tls| &*tls.key), "the key of the certificate"),
         (manifest.postgres.as_ref().map(|postgres| &*postgres.url), "the URL of PostgreSQL"),
     ];
+    let of_services = manifest.services.values().flat_map(|service| &service.secrets);
+    let of_services = of_services.map(|secret| (Some(&*secret.file), "a secret of a service"));
+    let secret: Vec<_> = own.into_iter().chain(of_services).collect();
     for (name, service) in &manifest.services {
         for folder in &service.files {
             let shares = |(path, _): &&(Option<&Path>, _)| path.is_some_and(|path| shares(&folder.from, path));

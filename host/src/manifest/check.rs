@@ -10,9 +10,10 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::{
-    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, PlainAccess, Service, ServiceTable, Source, config,
-    files, is_inside,
+    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, OutboundRules, PlainAccess, SecretRules, Service,
+    ServiceTable, Source, config, files, is_inside,
 };
+use crate::guest::environment_name;
 
 /// How similar a word must be to be suggested.
 /// Clap uses the same value for options.
@@ -146,6 +147,7 @@ impl Check {
             let message = format!("calls names `{}`, which is not a service of this manifest{hint}", call.get_ref());
             self.report(Some(call.span()), &message);
         }
+        let outbound = table.outbound.as_ref().map(|outbound| outbound.check(self));
         let own = |paths: &[Spanned<String>]| paths.iter().map(|path| path.get_ref().clone()).collect();
         Service {
             component: self.path(&table.component),
@@ -159,11 +161,23 @@ impl Check {
             config: config::read(name.get_ref(), &table.config, self),
             files: files::read(name.get_ref(), &table.files, self),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
-            outbound: table.outbound.as_ref().map(|outbound| outbound.check(self)),
+            secrets: self.secrets(table, outbound.as_ref()),
+            outbound,
             reuse: table.reuse,
             limits: table.limits.over(defaults),
             line: self.source.line(name.span().start),
         }
+    }
+
+    /// Checks the secrets. A guest finds them beside its configuration, so their names must differ.
+    fn secrets(&self, table: &ServiceTable, outbound: Option<&OutboundRules>) -> Vec<SecretRules> {
+        let taken: BTreeSet<String> = table.config.keys().map(|key| environment_name(key.get_ref())).collect();
+        for name in table.secrets.keys().filter(|name| taken.contains(&environment_name(name.get_ref()))) {
+            let message =
+                format!("the secret `{}` has the name of a key in `config`: rename one of them", name.get_ref());
+            self.report(Some(name.span()), &message);
+        }
+        table.secrets.iter().map(|(name, secret)| secret.check(name, outbound, self)).collect()
     }
 
     /// Checks the mounts and public paths.

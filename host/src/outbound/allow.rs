@@ -71,6 +71,17 @@ impl AllowedHost {
         self.is_https
     }
 
+    /// Whether every host that the other entry allows is allowed by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let host = match (&self.host, &other.host) {
+            (HostPattern::Below(domain), HostPattern::Name(name) | HostPattern::Below(name)) => {
+                is_below(name, domain) || (self.host == other.host)
+            }
+            (own, other) => own == other,
+        };
+        host && self.is_https == other.is_https && self.port == other.port
+    }
+
     fn allows(&self, target: &Target) -> bool {
         self.is_https == target.is_https && self.port == target.port && self.host.allows(&target.host)
     }
@@ -81,13 +92,14 @@ impl HostPattern {
         match (self, host) {
             (Self::Address(allowed), Host::Address(address)) => allowed == address,
             (Self::Name(allowed), Host::Name(name)) => allowed == name,
-            (Self::Below(domain), Host::Name(name)) => name
-                .strip_suffix(domain.as_str())
-                .and_then(|rest| rest.strip_suffix('.'))
-                .is_some_and(|rest| !rest.is_empty()),
+            (Self::Below(domain), Host::Name(name)) => is_below(name, domain),
             _ => false,
         }
     }
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| !rest.is_empty())
 }
 
 /// The entry that allows this target.
@@ -268,6 +280,30 @@ mod tests {
             ("http://10.1.2.3", "http://[::ffff:10.1.2.3]/"),
         ] {
             assert!(!allows(entry, url), "{entry} {url}");
+        }
+    }
+
+    #[test]
+    fn an_entry_covers_another_one_that_allows_no_more() {
+        let covers = |entry: &str, other: &str| {
+            entry.parse::<AllowedHost>().unwrap().covers(&other.parse::<AllowedHost>().unwrap())
+        };
+        for (entry, other) in [
+            ("https://api.pay.example", "https://API.pay.example:443"),
+            ("https://*.pay.example", "https://api.pay.example"),
+            ("https://*.pay.example", "https://*.pay.example"),
+            ("https://*.pay.example", "https://*.eu.pay.example"),
+        ] {
+            assert!(covers(entry, other), "{entry} {other}");
+        }
+        for (entry, other) in [
+            ("https://api.pay.example", "https://*.pay.example"),
+            ("https://*.pay.example", "https://pay.example"),
+            ("https://*.eu.pay.example", "https://*.pay.example"),
+            ("https://*.pay.example", "http://api.pay.example"),
+            ("https://api.pay.example", "https://api.pay.example:8443"),
+        ] {
+            assert!(!covers(entry, other), "{entry} {other}");
         }
     }
 

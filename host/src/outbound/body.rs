@@ -1,4 +1,4 @@
-//! The body of a remote host's response, which streams to the guest: limited in size, and in the time between two parts.
+//! The body of a remote host's response, which streams to the guest: limited in size, and in the time between two parts. Without secrets.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::error::OutboundError;
+use super::mask::{Mask, MaskedParts};
 
 /// A response's body. Keeps the request's place within `concurrency` until it ends or is dropped.
 pub struct ResponseBody {
@@ -21,11 +22,29 @@ pub struct ResponseBody {
     /// Runs while the guest waits for the remote. A guest that does not read lets no time pass.
     timer: Option<Pin<Box<Sleep>>>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Replaces secrets. None if there are none for this host.
+    mask: Option<MaskedParts>,
+    /// Trailers that wait until everything before them was sent.
+    trailers: Option<Frame<Bytes>>,
 }
 
 impl ResponseBody {
     pub(super) fn new(inner: Incoming, limit_bytes: u64, timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
-        Self { inner, limit_bytes, left_bytes: limit_bytes, timeout, timer: None, permit: Some(permit) }
+        Self {
+            inner,
+            limit_bytes,
+            left_bytes: limit_bytes,
+            timeout,
+            timer: None,
+            permit: Some(permit),
+            mask: None,
+            trailers: None,
+        }
+    }
+
+    /// The same body, without these texts.
+    pub(super) fn masked(self, mask: Mask) -> Self {
+        Self { mask: Some(MaskedParts::new(mask)), ..self }
     }
 
     fn frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, OutboundError> {
@@ -51,6 +70,45 @@ impl ResponseBody {
     }
 }
 
+/// What a masked body does with a frame.
+enum Masked {
+    Send(Frame<Bytes>),
+    /// The frame is held back, because it may be the beginning of a secret.
+    Held,
+}
+
+impl ResponseBody {
+    /// Masks a frame. Trailers wait for what was held back before them.
+    fn mask(&mut self, frame: Frame<Bytes>) -> Masked {
+        let Some(parts) = &mut self.mask else { return Masked::Send(frame) };
+        let mut trailers = match frame.into_data() {
+            Ok(data) => {
+                let part = parts.part(&data);
+                return if part.is_empty() { Masked::Held } else { Masked::Send(Frame::data(part)) };
+            }
+            Err(frame) => frame.into_trailers().unwrap_or_default(),
+        };
+        parts.mask().replace_in(&mut trailers);
+        let trailers = Frame::trailers(trailers);
+        match parts.end() {
+            Some(rest) => {
+                self.trailers = Some(trailers);
+                Masked::Send(Frame::data(rest))
+            }
+            None => Masked::Send(trailers),
+        }
+    }
+
+    /// What was held back until the end.
+    fn rest(&mut self) -> Option<Frame<Bytes>> {
+        self.mask.as_mut().and_then(MaskedParts::end).map(Frame::data)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.mask.as_ref().map_or(0, |mask| mask.held_bytes() as u64)
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = OutboundError;
@@ -59,22 +117,42 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
         // An ended body stays ended, and a failed one does not continue.
-        if self.permit.is_none() {
-            return Poll::Ready(None);
+        while self.permit.is_some() {
+            match ready!(self.poll(context)) {
+                Some(Ok(frame)) => {
+                    if let Masked::Send(frame) = self.mask(frame) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.permit = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.permit = None;
+                    return Poll::Ready(self.rest().map(Ok));
+                }
+            }
         }
-        let next = ready!(self.poll(context));
-        if !matches!(next, Some(Ok(_))) {
-            self.permit = None;
-        }
-        Poll::Ready(next)
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.permit.is_none() || self.inner.is_end_stream()
+        let is_empty = self.held_bytes() == 0 && self.trailers.is_none();
+        is_empty && (self.permit.is_none() || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (inner, held) = (self.inner.size_hint(), self.held_bytes());
+        let mut hint = SizeHint::new();
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + held);
+        }
+        hint.set_lower(inner.lower() + held);
+        hint
     }
 }

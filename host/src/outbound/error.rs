@@ -46,6 +46,9 @@ pub enum OutboundError {
     /// The response's body is larger than this many bytes.
     #[error("the response is larger than {}: `response` of the service's `outbound` table is the limit", ByteSize::b(*.0))]
     TooLarge(u64),
+    /// The body has a coding in which a secret could not be found.
+    #[error("the response is compressed, although the host asked for one that is not, to find a secret in it")]
+    Coded,
     /// The connection broke, or the response was not valid HTTP.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -70,6 +73,7 @@ impl OutboundError {
             | Self::Open
             | Self::Crowded
             | Self::TooLarge(_)
+            | Self::Coded
             | Self::Request(_) => false,
         }
     }

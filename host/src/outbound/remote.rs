@@ -83,7 +83,7 @@ impl Ending {
             | OutboundError::Tls(_)
             | OutboundError::Certificate(_) => Self::Unreachable,
             OutboundError::TimedOut(_) => Self::TimedOut,
-            OutboundError::TooLarge(_) | OutboundError::Broken(_) => Self::Broken,
+            OutboundError::TooLarge(_) | OutboundError::Coded | OutboundError::Broken(_) => Self::Broken,
         })
     }
 }

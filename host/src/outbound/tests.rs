@@ -83,7 +83,7 @@ fn empty() -> RequestBody {
 }
 
 async fn send(outbound: &Outbound, url: &str) -> Result<Response<ResponseBody>, OutboundError> {
-    outbound.send(get(url), Timeouts::default()).await
+    outbound.send(get(url), Timeouts::default(), None).await
 }
 
 /// The text of a response.
@@ -153,7 +153,7 @@ async fn an_allowed_request_arrives_with_its_path_headers_and_body() {
     let body = Full::from("ten euros").map_err(|never| match never {}).boxed_unsync();
     let request =
         Request::post(format!("{origin}/v1/charges?a=b%20c")).header("x-key", "value").header("host", "other.example");
-    let response = outbound.send(request.body(body).unwrap(), Timeouts::default()).await.unwrap();
+    let response = outbound.send(request.body(body).unwrap(), Timeouts::default(), None).await.unwrap();
     assert_eq!(response.status(), 200);
     let echoed = text(response).await.unwrap();
     let host = format!("host: pay.example:{}", server.port());
@@ -198,7 +198,7 @@ async fn connect_and_trace_are_never_sent() {
     let outbound = outbound(rules(&[&origin], &["127.0.0.1/32"]), &Names::new(&[]));
     for method in [Method::CONNECT, Method::TRACE] {
         let request = Request::builder().method(method).uri(&origin).body(empty()).unwrap();
-        let refused = outbound.send(request, Timeouts::default()).await.err().unwrap();
+        let refused = outbound.send(request, Timeouts::default(), None).await.err().unwrap();
         assert!(matches!(refused, OutboundError::Method) && refused.is_denial(), "{refused}");
     }
     assert_eq!(server.connections(), 0);

@@ -125,7 +125,7 @@ impl Revision {
             idle.guest().renew(grants, outgoing);
             return idle;
         }
-        let output = Output::new(self.limits.log_bytes);
+        let output = Output::new(self.limits.log_bytes).without(self.grants.secrets.clone());
         Instance::new(&self.handler, Guest::new(&self.clock, grants, self.limits.memory_bytes, outgoing, &output))
     }
 

@@ -31,6 +31,11 @@ pub struct Process {
 impl Process {
     /// Starts a host with these services in a folder, and waits until it serves.
     pub async fn serve(folder: &Path, services: &str) -> Self {
+        Self::serve_with_log(folder, services, "off").await
+    }
+
+    /// The same, with a log of this level.
+    pub async fn serve_with_log(folder: &Path, services: &str, level: &str) -> Self {
         let text = format!(
             "instances = 100\n[passwords]\nqueue_time = \"1m\"\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              {services}\n{}",
@@ -39,7 +44,7 @@ impl Process {
         let (manifest, data, log) = (folder.join("comptoir.toml"), folder.join("data"), folder.join("log"));
         std::fs::write(&manifest, text).unwrap();
         let mut child = Command::new(program())
-            .args(["serve", "--log", "off", "--manifest"])
+            .args(["serve", "--log", level, "--manifest"])
             .arg(manifest)
             .arg("--data")
             .arg(&data)
@@ -94,7 +99,7 @@ impl Process {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Standard error since the start. The log is off, so this is what the program prints while it starts, and panics.
+    /// Standard error since the start. Without a log, this is what the program prints while it starts, and panics.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }

@@ -1,6 +1,7 @@
 //! Requests of guests to remote hosts: servers of this test on loopback, with TLS and without.
 
 mod remote;
+mod secrets;
 
 use comptoir::guest::Denial;
 use comptoir::manifest::Manifest;

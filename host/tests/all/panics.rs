@@ -141,6 +141,7 @@ impl Stand {
             storages: BTreeMap::from([("unruly".to_owned(), storage)]),
             outbounds: BTreeMap::new(),
             keyvalues: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         };
         let (record, listeners) = (Record::open(path, clock).unwrap(), manifest.listeners.clone());
         let deployer = Deployer::new(manifest.clone(), Arc::new(platform), record, None);

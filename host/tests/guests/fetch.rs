@@ -25,6 +25,40 @@ impl<'t> Order<'t> {
     }
 }
 
+/// Answers an order that is no request: `ENVIRONMENT` shows the variables, and `PRINT` prints the key.
+pub(crate) fn without_request(order: &str) -> Option<String> {
+    match order {
+        "ENVIRONMENT" => {
+            Some(std::env::vars().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("\n"))
+        }
+        "PRINT" => {
+            println!("the key is {}", key());
+            Some(String::new())
+        }
+        _ => None,
+    }
+}
+
+/// Inserts what the component knows of its key, also as the credential of `Basic`.
+pub(crate) fn with_key(order: &str) -> String {
+    let basic = base64(format!("{}:", key()).as_bytes());
+    order.replace("$BASIC_PAYMENT_KEY", &basic).replace("$PAYMENT_KEY", &key())
+}
+
+fn key() -> String {
+    std::env::var("PAYMENT_KEY").unwrap_or_default()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let bits = (0..3).fold(0, |bits, at| bits << 8 | usize::from(group.get(at).copied().unwrap_or_default()));
+        let digit = |at: usize| if at > group.len() { '=' } else { char::from(DIGITS[bits >> (18 - 6 * at) & 63]) };
+        (0..4).map(digit).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
+
 /// What came of it: the status, a line for each header, an empty line, and the body.
 pub(crate) fn answered(status: u16, headers: &[(String, Vec<u8>)], body: &[u8]) -> String {
     let mut lines = vec![status.to_string()];

@@ -82,11 +82,11 @@ async fn a_guest_can_choose_shorter_timeouts() {
     let silent = raw(b"").await;
     let (outbound, origin) = limited(silent, |_| {});
     let timeouts = Timeouts { head: Some(SHORT), between_bytes: None };
-    assert!(matches!(outbound.send(get(&origin), timeouts).await.err(), Some(OutboundError::TimedOut(SHORT))));
+    assert!(matches!(outbound.send(get(&origin), timeouts, None).await.err(), Some(OutboundError::TimedOut(SHORT))));
     let stops = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nhello").await;
     let (outbound, origin) = limited(stops, |_| {});
     let timeouts = Timeouts { head: None, between_bytes: Some(SHORT) };
-    let mut body = outbound.send(get(&origin), timeouts).await.unwrap().into_body();
+    let mut body = outbound.send(get(&origin), timeouts, None).await.unwrap().into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
     assert!(matches!(body.frame().await, Some(Err(OutboundError::TimedOut(SHORT)))));
 }
@@ -151,10 +151,10 @@ async fn a_request_body_streams_and_a_broken_one_is_not_the_remotes_failure() {
         let parts = stream::iter(parts).map(|part| part.map(|part| Frame::data(Bytes::from(part))).map_err(Into::into));
         Request::post(&origin).body(StreamBody::new(parts).boxed_unsync()).unwrap()
     };
-    let sent = outbound.send(post(vec![Ok("hello"), Ok(" world")]), Timeouts::default()).await.unwrap();
+    let sent = outbound.send(post(vec![Ok("hello"), Ok(" world")]), Timeouts::default(), None).await.unwrap();
     assert!(text(sent).await.unwrap().ends_with("transfer-encoding: chunked\nhello world"));
     for _ in 0..6 {
-        let broken = outbound.send(post(vec![Ok("hello"), Err("given up")]), Timeouts::default()).await.err();
+        let broken = outbound.send(post(vec![Ok("hello"), Err("given up")]), Timeouts::default(), None).await.err();
         assert!(matches!(broken, Some(OutboundError::Request(_))), "{broken:?}");
     }
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use futures::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
@@ -123,10 +125,26 @@ impl Remote {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
-    state.arrived.lock().unwrap().push(Arrived { version: head.version, headers: head.headers });
+    let arrived = Arrived { version: head.version, headers: head.headers };
+    state.arrived.lock().unwrap().push(arrived.clone());
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let response = Response::builder().header("x-answer", "yes");
-    Ok(response.body(Full::from(body)).expect("a valid response"))
+    Ok(match head.uri.path() {
+        "/repeat" => repeat(&arrived.headers),
+        "/gzip" => response.header("content-encoding", "gzip").body(Full::from(body).boxed_unsync()).unwrap(),
+        _ => response.body(Full::from(body).boxed_unsync()).unwrap(),
+    })
+}
+
+/// Repeats the credential, as a server does in a careless error message. Two parts of the body share it.
+fn repeat(headers: &HeaderMap) -> Response<Body> {
+    let sent = headers["authorization"].to_str().unwrap();
+    let text = Bytes::from(format!("you sent {sent}."));
+    let parts = [text.slice(..text.len() - 6), text.slice(text.len() - 6..)];
+    let parts = stream::iter(parts.map(|part| Ok(Frame::data(part))));
+    Response::builder().header("x-repeated", sent).body(StreamBody::new(parts).boxed_unsync()).unwrap()
 }

@@ -58,7 +58,9 @@ impl bindings::exports::wasi::http::incoming_handler::Guest for Fetch {
             _ => {
                 let body = request.consume().expect("the body is taken once");
                 let (bytes, _) = read(&body.stream().expect("the stream is taken once"));
-                (200, send(&Order::read(&String::from_utf8_lossy(&bytes))))
+                let order = String::from_utf8_lossy(&bytes);
+                let answer = fetch::without_request(&order);
+                (200, answer.unwrap_or_else(|| send(&Order::read(&fetch::with_key(&order)))))
             }
         };
         let response = OutgoingResponse::new(Fields::new());
