@@ -8,6 +8,7 @@
 
 mod admin_token;
 mod admitted;
+mod credential;
 
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ impl Gate {
             let note = Note::new(Event::Administered, &route.service, &source);
             self.audit.tell(&Note { subject: Some(&claims.subject), asked: Some(&target), ..note });
         }
-        let credential = self.guests_credential(route, &head.headers).filter(|_| claims.is_none());
+        let credential = self.guests_credential(route, &head.headers);
         let mut pending = Pending::new(route, head, origin);
         if let Some(credential) = credential {
             set_credential(pending.headers(), credential);
@@ -113,15 +114,17 @@ impl Gate {
         self.audit.refuse(Refused::ByService, &Note { result: Some("forbidden by the service"), ..note });
     }
 
-    /// The credential that a guest gets which guards itself. Never the admin token. The caller also keeps valid access tokens from the
-    /// guest, because with one a guest could act as its user.
+    /// The credential for a guest that guards itself.
     ///
-    /// None for two of them: the host and the guest might each look at another one.
+    /// None if it holds the admin token or a valid access token, because with one a guest could act as its owner. None for two
+    /// credentials: the host and the guest might each look at another one.
     fn guests_credential(&self, route: &Route, headers: &HeaderMap) -> Option<HeaderValue> {
         let mut sent = headers.get_all(AUTHORIZATION).iter().filter(|_| route.passes_credentials);
-        let credential = sent.next()?.clone();
-        let is_operators = bearer(headers).is_ok_and(|token| self.is_operator(token.as_bytes()));
-        (sent.next().is_none() && !is_operators).then_some(credential)
+        let credential = sent.next()?;
+        let is_own = |text: &[u8]| {
+            self.is_operator(text) || std::str::from_utf8(text).is_ok_and(|token| self.tokens.verify(token).is_some())
+        };
+        (sent.next().is_none() && !credential::holds(credential.as_bytes(), is_own)).then(|| credential.clone())
     }
 
     /// Audits a refusal. A request without a token is not suspicious, so it is not audited.

@@ -76,13 +76,13 @@ impl Route {
         }
     }
 
-    /// Whether a path would begin with two slashes without the prefix that the host removes.
+    /// Whether the guest would see a path that begins with two slashes.
     ///
     /// No guest gets such a path. A guest that redirects to it would redirect to another host (RFC 3986, section 4.2), and a guest
     /// that takes two slashes for one would see the path of another route, with another access.
     fn leaves_two_slashes(&self, path: &str) -> bool {
-        let below = self.strip.as_ref().and_then(|prefix| path.strip_prefix(&**prefix));
-        below.is_some_and(|below| below.starts_with("//"))
+        let prefix = self.strip.as_deref().unwrap_or_default();
+        path.strip_prefix(prefix).is_some_and(|below| below.starts_with("//"))
     }
 
     /// The route at the root, with the pattern that the guest sees.

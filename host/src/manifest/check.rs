@@ -10,8 +10,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::{
-    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, OutboundRules, PlainAccess, SecretRules, Service,
-    ServiceTable, Source, config, files, is_inside,
+    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, OutboundRules, PlainAccess, Reuse, SecretRules,
+    Service, ServiceTable, Source, config, files, is_inside,
 };
 use crate::guest::environment_name;
 
@@ -235,6 +235,14 @@ impl Check {
         {
             let message = "credentials = \"pass\" has an effect on public routes only, and this service has none: add access = \
                            \"public\", or path prefixes to `public` if the component describes its routes";
+            self.report(Some(credentials.span()), message);
+        }
+        if let Some(credentials) = &table.credentials
+            && *credentials.get_ref() == Credentials::Pass
+            && table.reuse == Reuse::Anyone
+        {
+            let message = "credentials = \"pass\" with reuse = \"anyone\" would keep one client's password in memory that serves others: \
+                           remove `reuse`";
             self.report(Some(credentials.span()), message);
         }
     }

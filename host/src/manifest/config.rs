@@ -34,7 +34,9 @@ pub(super) fn read(service: &str, table: &ConfigTable, check: &Check) -> BTreeMa
                 excerpt(name, MAX_KEY_BYTES)
             );
             check.report(Some(key.span()), &message);
-        } else if let Some(other) = names.insert(environment_name(name), name) {
+            continue;
+        }
+        if let Some(other) = names.insert(environment_name(name), name) {
             let message = format!(
                 "the keys `{other}` and `{name}` of config both become the environment variable {}: rename one",
                 environment_name(name)
@@ -75,6 +77,6 @@ fn text(name: &str, value: &Value) -> Result<String, String> {
             "the value of `{name}` in config is a {}: write a string, or one key for each part, such as \"{name}-port\"",
             value.type_str()
         )),
-        other => Err(format!("the value of `{name}` in config must be a string: write {name} = \"{other}\"")),
+        other => Err(format!("the value of `{name}` in config must be a string: write \"{name}\" = \"{other}\"")),
     }
 }

@@ -165,6 +165,12 @@ fn each_fault_is_reported_with_its_line_and_what_to_write() {
             20,
             "on public routes only, and this service has none: add access = \"public\"",
         ),
+        (
+            "calls = [\"orders\"]",
+            "access = \"public\"\nreuse = \"anyone\"\ncredentials = \"pass\"",
+            22,
+            "would keep one client's password in memory that serves others: remove `reuse`",
+        ),
         ("calls = [\"orders\"]", "credentials = \"keep\"", 20, "expected `remove` or `pass`"),
         ("[services.user]", "[services.User]", 17, "may only contain a-z, 0-9 and -"),
     ];
@@ -248,8 +254,8 @@ fn config_is_a_table_of_strings() {
     let expected = [("a.b-c_D", ""), ("url", "x=\ny")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(manifest.services["user"].config, expected.into());
     for (config, message) in [
-        ("port = 8080", "the value of `port` in config must be a string: write port = \"8080\""),
-        ("debug = true", "must be a string: write debug = \"true\""),
+        ("port = 8080", "the value of `port` in config must be a string: write \"port\" = \"8080\""),
+        ("debug = true", "must be a string: write \"debug\" = \"true\""),
         ("db.host = \"a\"", "the value of `db` in config is a table: write a string, or one key for each part"),
         ("\"a=b\" = \"\"", "`a=b` cannot be a key of config"),
         ("\"a\\u0000b\" = \"\"", "`a\\u{0}b` cannot be a key of config"),

@@ -64,6 +64,7 @@ async fn a_listener_of_a_stripped_service_serves_it_at_the_root() {
             let text = shop.door(service).get(path).await.text;
             assert_eq!(text, format!("{version} Method::Get {path}"), "{service}");
         }
+        shop.door(service).get("//evil.example/x").await.refuses(404, "NOT_FOUND");
     }
 }
 
