@@ -155,6 +155,18 @@ reproduce: toolchain
 guests: toolchain
     cargo build --locked --profile component --target {{target}} -p 'guest-*'
 
+# Build the services in other languages: target/examples/*.wasm. Needs node with npm, and python3
+examples:
+    components/examples/build
+
+# Serve the services in other languages and check their answers
+test-examples: examples
+    cargo test {{host_packages}} --test all -- --ignored --test-threads 1 --skip costs examples::
+
+# Print what the services in other languages cost in time and memory
+measure-examples: examples
+    cargo test {{host_packages}} --test all -- --ignored --nocapture examples::what_each_language_costs
+
 # Serve the shop; rebuild and deploy a component whenever its source changes
 dev *arguments: quick-components host
     #!/usr/bin/env bash

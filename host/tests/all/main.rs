@@ -19,6 +19,7 @@ mod denied;
 mod deploys;
 mod documents;
 mod envelope;
+mod examples;
 mod files;
 mod heads;
 mod hostile_clients;
