@@ -73,7 +73,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use storage::Storage;
 use storage::keyvalue::KeyValue;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::audit::Audit;
 use crate::clock::Clock;
@@ -82,7 +82,7 @@ use crate::manifest::{Manifest, Reuse, Service};
 use crate::outbound::{Outbound, Secrets};
 use crate::passwords::Passwords;
 use crate::response_cache::ResponseCache;
-use crate::revision::{Background, IdleInstances, Slots};
+use crate::revision::{Background, IdleInstances, Slots, StreamSlots};
 use crate::tokens::Tokens;
 
 pub use deployment::{Deployment, Document, Served, Vacancy};
@@ -126,6 +126,7 @@ pub struct Platform {
 /// The state of one service that outlives its revisions.
 struct Lane {
     slots: Arc<Slots>,
+    stream_slots: Arc<StreamSlots>,
     /// Reusable instances. None if each request gets a fresh instance.
     idle: Option<Arc<IdleInstances>>,
     /// The response cache. None if the manifest turns it off.
@@ -161,8 +162,10 @@ impl Deployer {
     pub fn new(manifest: Manifest, platform: Arc<Platform>, record: Record, compiler: Option<PathBuf>) -> Arc<Self> {
         let limits: Vec<_> = manifest.services.values().map(|service| service.limits.concurrency).collect();
         let slots = Slots::divide(manifest.instances as usize, &limits);
+        let streams = Arc::new(Semaphore::new(manifest.listeners.streams));
         let lane = |service: &Service, slots| Lane {
             slots: Arc::new(slots),
+            stream_slots: Arc::new(StreamSlots::new(service.limits.streams, &streams)),
             idle: IdleInstances::new(service.reuse).map(Arc::new),
             // A reused instance keeps state between requests, and its responses may contain that state. So they are not cached.
             response_cache: Some(service.limits.answers_bytes)
@@ -290,6 +293,7 @@ impl Deployer {
             manifest: &self.manifest,
             platform: &self.platform,
             slots: &self.lanes[name].slots,
+            stream_slots: &self.lanes[name].stream_slots,
             background: &self.platform.background,
             idle: self.lanes[name].idle.as_ref(),
             response_cache: self.lanes[name].response_cache.as_ref(),

@@ -51,6 +51,8 @@ pub enum Error {
     BodyTooSlow,
     /// The client, the service or the host is at a limit.
     Overloaded,
+    /// The client, the service or the host has as many streams open as it may have.
+    TooManyStreams,
     /// The service has no active revision.
     Vacant,
     /// The guest trapped, or sent no valid response.
@@ -113,6 +115,7 @@ impl From<BodyRefusal> for Error {
             BodyRefusal::TooSlow => Self::BodyTooSlow,
             BodyRefusal::Broken => Self::BadRequest("The body is broken or incomplete"),
             BodyRefusal::Overloaded => Self::Overloaded,
+            BodyRefusal::SessionEnded => Self::InvalidToken,
         }
     }
 }
@@ -121,6 +124,8 @@ impl From<&Failure> for Error {
     fn from(failure: &Failure) -> Self {
         match failure.kind {
             FailureKind::Busy => Self::Overloaded,
+            FailureKind::TooManyStreams => Self::TooManyStreams,
+            FailureKind::Body(refusal) => refusal.into(),
             FailureKind::Trapped | FailureKind::BadAnswer => Self::GuestFailed,
             FailureKind::OutOfMemory => Self::GuestOutOfMemory,
             FailureKind::ComputedTooLong | FailureKind::TookTooLong => Self::GuestTooSlow,

@@ -1,7 +1,7 @@
 //! Who is calling, and whether they may. Knows no wasm and no HTTP status.
 //!
 //! [`Gate::admit`] checks a request's token against its route and returns [`Pending`]. [`Pending::with_body`] checks the session
-//! again and returns [`Admitted`]. A revision answers nothing else, so a request without these checks cannot reach a guest: that
+//! again and returns [`Admitted`]. While a body streams, each of its pieces is checked too (`streamed`). A revision answers nothing else, so a request without these checks cannot reach a guest: that
 //! does not compile. The host's own probes are a [`ProbeRequest`], which a revision can only rehearse.
 //!
 //! The audit log gets each refusal of a request that showed a token, and each request to a route for administrators.
@@ -9,6 +9,7 @@
 mod admin_token;
 mod admitted;
 mod credential;
+mod streamed;
 
 use std::sync::Arc;
 

@@ -28,14 +28,16 @@ use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::body::{self, Arriving, Body};
+use crate::body::{self, Arriving, Body, BodyRefusal, RequestBody};
 use crate::deploy::{Deployment, Served, Serving};
+use crate::engine::HandlerKind;
 use crate::error::Error;
 use crate::gate::{Gate, Origin};
 use crate::head::{is_about_server, normalise};
 use crate::manifest::{Grant, Manifest};
+use crate::revision::Revision;
 use crate::route::{NoRoute, Route, RouteTable};
-use crate::shares::Arrival;
+use crate::shares::{Arrival, Client};
 use crate::telemetry::Metrics;
 
 use access_log::AccessLogEntry;
@@ -85,6 +87,16 @@ struct Incoming {
     is_preflight: bool,
 }
 
+/// From where the calls of a guest come.
+#[derive(Default)]
+struct CallOrigin {
+    trace_parent: Option<TraceParent>,
+    /// The client for which streams count. None if the host itself makes the request.
+    client: Option<Client>,
+    /// How many nested calls led here. 0 for the guest of a client's request.
+    depth: u8,
+}
+
 /// The response of a guest or of the host, or an early end.
 type Answered = Result<Response<Body>, Stop>;
 
@@ -126,7 +138,11 @@ impl Gateway {
         respond::name(&mut response, &id, log.revision.as_ref());
         self.cors.finish(cross_origin, &mut response);
         log.status = Some(response.status());
-        if is_head { respond::without_body(response) } else { response }
+        if is_head {
+            return respond::without_body(response);
+        }
+        // The entry of a stream is written when it ends.
+        if log.stream.is_some() { access_log::at_end(response, log) } else { response }
     }
 
     /// The way of one request. Each step leads to the next one, or ends the request.
@@ -166,14 +182,16 @@ impl Gateway {
         let pending = self.gate.admit(&route, head, self.origin(client, &id, trace_parent.as_ref(), served))?;
         // 401 and 403 come before 415, so a caller without access learns nothing about the route.
         coding?;
-        // The body is read before an instance is made, so a slow client holds none.
-        let limits = served.revision.limits();
-        let body = body::read(body, limits.body_bytes, limits.time).await?;
+        // A body for plain records is read before an instance is made, so a slow client holds none. Other bodies stream.
+        let body = read(body, &served.revision).await?;
         // The session may have ended while the body arrived, so it is checked again.
         let admitted = pending.with_body(body)?;
-        let (summary, peers) = (admitted.summary(), self.peers(&deployment, served, &id, trace_parent.as_ref(), 0));
-        let answer = served.revision.answer(admitted, peers).await?;
+        let origin = CallOrigin { trace_parent, client: Some(arrival.client), depth: 0 };
+        let (summary, client) = (admitted.summary(), origin.client.clone());
+        let peers = self.peers(&deployment, served, &id, origin);
+        let answer = served.revision.answer(admitted, peers, client).await?;
         log.note(answer.dependency_failure, answer.output);
+        log.stream = answer.stream;
         // The service refused a request that the gate had admitted. An auditor needs to see that too.
         if answer.response.status() == StatusCode::FORBIDDEN {
             self.gate.audit_refusal_by_service(&summary);
@@ -201,8 +219,7 @@ impl Gateway {
         deployment: &Arc<Deployment>,
         served: &Served,
         id: &Arc<str>,
-        parent: Option<&TraceParent>,
-        depth: u8,
+        origin: CallOrigin,
     ) -> Option<Box<dyn crate::guest::Peers>> {
         if served.calls.is_empty() {
             return None;
@@ -212,8 +229,9 @@ impl Gateway {
             deployment: deployment.clone(),
             caller: served.revision.service().into(),
             request_id: id.clone(),
-            trace_parent: parent.cloned(),
-            depth,
+            trace_parent: origin.trace_parent,
+            client: origin.client,
+            depth: origin.depth,
         }))
     }
 }
@@ -234,6 +252,15 @@ fn find(table: Option<&RouteTable>, head: &Parts, is_preflight: bool) -> Result<
         Ok(route) => Ok(Found::Route(route.clone())),
         Err(NoRoute::Options(allow)) => Ok(Found::Options(cors::note_headers(options(&allow), table, head))),
         Err(none) => Err(none),
+    }
+}
+
+/// The body of a request, in the form that a revision takes: whole for plain records, otherwise as it arrives.
+async fn read(body: Arriving, revision: &Revision) -> Result<RequestBody, BodyRefusal> {
+    let (limits, client) = (revision.limits(), body.client().clone());
+    match revision.handler_kind() {
+        HandlerKind::Plain => body::read(body, limits.body_bytes, limits.time).await,
+        HandlerKind::HttpP2 | HandlerKind::HttpP3 => body::begin(body, Some(client), limits.body_bytes).await,
     }
 }
 

@@ -195,10 +195,12 @@ async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Ou
     }
 }
 
-/// The most linear memories at one moment: of instances that run, and of reusable instances that wait for a request.
+/// The most linear memories at one moment: of instances that run, of streams, and of reusable instances that wait for a request.
 fn instances(manifest: &Manifest) -> u32 {
     let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { MAX_IDLE_INSTANCES };
-    manifest.services.values().map(each).fold(manifest.instances, u32::saturating_add)
+    let streams = u32::try_from(manifest.listeners.streams).unwrap_or(u32::MAX);
+    let running = manifest.instances.saturating_add(streams);
+    manifest.services.values().map(each).fold(running, u32::saturating_add)
 }
 
 async fn platform(
@@ -288,17 +290,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reusable_instances_that_wait_need_memories_too() {
+    fn streams_and_reusable_instances_that_wait_need_memories_too() {
         let of = |reuse: [&str; 2]| {
-            let text = "instances = 7\n[listeners]\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n".to_owned();
+            let text = "instances = 7\n[listeners]\nstreams = 2\ngateway = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n"
+                .to_owned();
             let service = |name: &str, reuse: &str| {
                 format!("[services.{name}]\ncomponent = \"{name}.wasm\"\nmounts = [\"/{name}\"]\nreuse = \"{reuse}\"\n")
             };
             let text = text + &service("one", reuse[0]) + &service("two", reuse[1]);
             instances(&Manifest::parse(Path::new("c.toml"), &text).unwrap())
         };
-        assert_eq!(of(["never", "never"]), 7);
-        assert_eq!(of(["never", "anyone"]), 7 + MAX_IDLE_INSTANCES);
-        assert_eq!(of(["session", "anyone"]), 7 + 2 * MAX_IDLE_INSTANCES);
+        assert_eq!(of(["never", "never"]), 9);
+        assert_eq!(of(["never", "anyone"]), 9 + MAX_IDLE_INSTANCES);
+        assert_eq!(of(["session", "anyone"]), 9 + 2 * MAX_IDLE_INSTANCES);
     }
 }

@@ -31,7 +31,7 @@ use sending::{Sending, Turn};
 use socket::Observed;
 use streams::Streams;
 
-use crate::body::{Arriving, Body};
+use crate::body::{Arriving, Body, IsStream, Remainder};
 use crate::manifest::Listeners;
 use crate::shares::{Arrival, Client, Clients, Kind, Limit, Limits, Share};
 use crate::telemetry::Metrics;
@@ -94,6 +94,7 @@ impl Connections {
             requests: Limit { total: listeners.requests, each: listeners.requests_each },
             bodies: Limit { total: listeners.bodies_bytes, each: listeners.bodies_each_bytes },
             responses: Limit { total: listeners.responses_bytes, each: listeners.responses_each_bytes },
+            streams: Limit { total: listeners.streams, each: listeners.streams_each },
         };
         Self::within(limits, listeners, stopping, metrics)
     }
@@ -106,6 +107,8 @@ impl Connections {
             requests: all(ADMIN_REQUESTS),
             bodies: all(ADMIN_BODIES_BYTES),
             responses: all(usize::MAX),
+            // It serves no components, so it has no streams.
+            streams: all(0),
         };
         Self::within(limits, listeners, self.stopping.clone(), self.metrics.clone())
     }
@@ -316,11 +319,15 @@ where
         turn.join(streams::current());
         let (share, answered) = answered.ok_or(TooManyRequests)?;
         let mut response = answered.await;
-        if !is_multiplexed && remainder.is_unread() {
+        let remainder = (!is_multiplexed).then_some(remainder);
+        let is_stream = response.extensions().get::<IsStream>().is_some();
+        if !is_stream && remainder.as_ref().is_some_and(Remainder::is_unread) {
             activity.leave_unread();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Sending::new(body, client, turn, share)))
+        // A guest that streams may still read the body, so only the end of the response shows what is left.
+        let remainder = remainder.filter(|_| is_stream);
+        Ok(response.map(|body| Sending::new(body, client, turn, share, remainder)))
     }
 }
 

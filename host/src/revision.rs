@@ -12,7 +12,12 @@
 //! to a task of its own. A long-running call moves to background threads.
 //!
 //! The host measures a guest's computing time around each poll and checks it at each epoch interruption. A timer outside of the store
-//! limits the total time, because epochs do not interrupt host calls.
+//! limits the time to the response, because epochs do not interrupt host calls.
+//!
+//! # Streams
+//!
+//! A request is a stream if its body does not arrive at once (`body::begin`), or if its response is not complete shortly after its head.
+//! Then it takes a stream slot, and gives the instance slot back (`stream_slots`). A task watches it to its end (`stream`).
 //!
 //! # Cache
 //!
@@ -38,6 +43,7 @@
 mod answer;
 mod background;
 mod cache;
+mod causes;
 mod description;
 mod handler;
 mod idle;
@@ -45,6 +51,8 @@ mod instance;
 mod metered;
 mod run;
 mod slots;
+mod stream;
+mod stream_slots;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -54,11 +62,13 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::header::HeaderValue;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
 use crate::audit::ServiceAudit;
-use crate::body::Body;
+use crate::body::{Body, BodyRefusal};
 use crate::clock::Clock;
 use crate::engine::{self, Engines, HandlerKind, Interfaces, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
@@ -68,6 +78,8 @@ use crate::guest::{
 };
 use crate::manifest::Limits;
 use crate::response_cache::ResponseCache;
+use crate::shares::Client;
+use crate::tokens::Session;
 
 pub use background::Background;
 use cache::{CacheLookup, RevisionCache};
@@ -76,7 +88,9 @@ use handler::Handler;
 pub use idle::{IdleInstances, MAX_IDLE_INSTANCES};
 use instance::Instance;
 use metered::{LongCalls, Meter, in_background};
+use run::Run;
 pub use slots::{SlotPermit, Slots};
+pub use stream_slots::StreamSlots;
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
 /// How often guests of a revision failed, by kind.
@@ -98,6 +112,9 @@ pub struct Revision {
     grants: Grants,
     limits: Limits,
     slots: Arc<Slots>,
+    stream_slots: Arc<StreamSlots>,
+    /// When another revision became active. None as long as this one serves.
+    replaced: watch::Sender<Option<Instant>>,
     /// How many of the host's instances each instance takes.
     host_instances: u32,
     background: Arc<Background>,
@@ -110,7 +127,7 @@ pub struct Revision {
     faults: Arc<Faults>,
     denials: Arc<Denials>,
     audit: ServiceAudit,
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
 }
 
 /// The parts of a revision, except its code.
@@ -129,6 +146,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The service's instance slots, shared by its revisions.
     pub slots: Arc<Slots>,
+    /// The service's stream slots, shared by its revisions.
+    pub stream_slots: Arc<StreamSlots>,
     /// The host's threads for long-running calls.
     pub background: Arc<Background>,
     /// The service's reusable instances, shared by its revisions. None if each request gets an instance of its own.
@@ -147,6 +166,26 @@ pub struct Answer {
     pub output: Option<String>,
     /// The first dependency failure during the request, if any.
     pub dependency_failure: Option<String>,
+    /// What is known when the response ends. None if it is complete.
+    pub stream: Option<StreamNotes>,
+}
+
+/// What the access log says about a guest whose response streams. Known when the stream ends.
+pub struct StreamNotes {
+    output: Output,
+    failure: DependencyFailure,
+}
+
+impl StreamNotes {
+    /// What the guest printed to stdout and stderr, if anything.
+    pub fn output(&self) -> Option<String> {
+        self.output.to_log()
+    }
+
+    /// The first dependency failure, if any.
+    pub fn dependency_failure(&self) -> Option<String> {
+        self.failure.cause().map(str::to_owned)
+    }
 }
 
 /// Why a revision returned no response, as far as the client may know.
@@ -154,6 +193,10 @@ pub struct Answer {
 pub enum FailureKind {
     /// No instance slot became free in time.
     Busy,
+    /// The client, the service or the host has as many streams as it may have.
+    TooManyStreams,
+    /// The request's body was refused while it streamed.
+    Body(BodyRefusal),
     /// The guest trapped, or a host function failed.
     Trapped,
     /// The guest reached its memory limit and trapped.
@@ -215,6 +258,8 @@ impl Revision {
             grants: parts.grants,
             limits: parts.limits,
             slots: parts.slots,
+            stream_slots: parts.stream_slots,
+            replaced: watch::Sender::new(None),
             host_instances,
             background: parts.background,
             ticker: engines.ticker().clone(),
@@ -226,7 +271,7 @@ impl Revision {
             faults: Arc::default(),
             denials,
             audit: parts.audit,
-            traffic: Traffic::default(),
+            traffic: Arc::default(),
         })
     }
 
@@ -275,6 +320,22 @@ impl Revision {
         &self.slots
     }
 
+    /// The stream slots of the service.
+    pub fn stream_slots(&self) -> &StreamSlots {
+        &self.stream_slots
+    }
+
+    /// Whether the streams that run now have to end within `drain_time`, because another revision became active.
+    pub fn drain_streams(&self, drain: bool) {
+        self.replaced.send_if_modified(|replaced| {
+            let changes = replaced.is_some() != drain;
+            if changes {
+                *replaced = drain.then(Instant::now);
+            }
+            changes
+        });
+    }
+
     /// The response cache of the service. None if this revision's responses are not cached.
     pub fn response_cache(&self) -> Option<&ResponseCache> {
         self.cache.as_ref().map(RevisionCache::service_cache)
@@ -313,29 +374,47 @@ impl Revision {
 
     /// Answers a request from the response cache or in an instance, and counts the outcome.
     ///
+    /// `client` is the one for which a stream counts. None if the host itself makes the request.
+    ///
     /// # Errors
     /// The guest failed. The host has dropped its store, which rolls back its open transactions.
-    pub async fn answer(&self, admitted: Admitted, peers: Option<Box<dyn Peers>>) -> Result<Answer, Failure> {
+    pub async fn answer(
+        &self,
+        admitted: Admitted,
+        peers: Option<Box<dyn Peers>>,
+        client: Option<Client>,
+    ) -> Result<Answer, Failure> {
         let lookup = CacheLookup::new(self.cache.as_ref(), &admitted);
         if let Some(response) = lookup.get() {
             self.traffic.count(admitted.route(), Outcome::CacheHit, Duration::ZERO);
-            return Ok(Answer { response, output: None, dependency_failure: None });
+            return Ok(Answer { response, output: None, dependency_failure: None, stream: None });
         }
         let (started, route, failure) =
             (std::time::Instant::now(), admitted.route().clone(), DependencyFailure::default());
-        let session = admitted.session().map(|session| session.id());
-        let group = self.idle.as_ref().and_then(|idle| idle.group(&self.handler, session));
+        let session = admitted.session().cloned();
+        let group = self.idle.as_ref().and_then(|idle| idle.group(&self.handler, session.as_ref().map(Session::id)));
         let grants = self.grants.for_request(admitted.session(), admitted.source());
         let outgoing = self.outgoing(&admitted, &grants, peers, &failure);
-        let answer = self.run(admitted.into(), grants, outgoing, group, &failure).await;
-        let answer = answer.map(|(mut answer, whole)| {
+        let run = Run {
+            request: admitted.into(),
+            grants,
+            outgoing,
+            group,
+            failure: failure.clone(),
+            client,
+            session,
+            route: Some(route.clone()),
+        };
+        let answer = self.run(run).await.map(|(mut answer, whole)| {
             lookup.insert(&mut answer.response, whole);
             answer
         });
         let outcome = match &answer {
             Ok(answer) if matches!(answer.response.status().as_u16(), 404 | 405 | 410) => Outcome::NotFound,
             Ok(answer) if !answer.response.status().is_server_error() => Outcome::Answered,
-            Err(Failure { kind: FailureKind::Busy, .. }) => Outcome::NotCounted,
+            Err(Failure { kind: FailureKind::Busy | FailureKind::TooManyStreams | FailureKind::Body(_), .. }) => {
+                Outcome::NotCounted
+            }
             _ if failure.cause().is_some() => Outcome::NotCounted,
             _ => Outcome::Bad,
         };
@@ -370,7 +449,17 @@ impl Revision {
     pub async fn rehearse(&self, probe: ProbeRequest) -> (Result<Answer, Failure>, DependencyFailure) {
         let failure = DependencyFailure::default();
         let outgoing = Outgoing::none(self.forbidden_headers.clone(), failure.clone());
-        let answer = self.run(probe.into(), self.grants.for_rehearsal(), outgoing, None, &failure).await;
+        let run = Run {
+            request: probe.into(),
+            grants: self.grants.for_rehearsal(),
+            outgoing,
+            group: None,
+            failure: failure.clone(),
+            client: None,
+            session: None,
+            route: None,
+        };
+        let answer = self.run(run).await;
         (answer.map(|(answer, _)| answer), failure)
     }
 }

@@ -25,9 +25,11 @@ pub enum Kind {
     Bodies,
     /// Bytes of responses in memory that their clients have not received yet.
     Responses,
+    /// Streams: requests or responses that are not complete at once. Each keeps an instance for as long as it lasts.
+    Streams,
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 
 /// The limits of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Limits {
     pub bodies: Limit,
     /// Bytes of responses in memory that their clients have not received yet.
     pub responses: Limit,
+    /// Streams.
+    pub streams: Limit,
 }
 
 impl Limits {
@@ -58,6 +62,7 @@ impl Limits {
             Kind::Requests | Kind::Refusals => self.requests,
             Kind::Bodies => self.bodies,
             Kind::Responses => self.responses,
+            Kind::Streams => self.streams,
         }
     }
 }
@@ -244,7 +249,8 @@ mod tests {
 
     fn clients(total: usize, each: usize) -> Arc<Clients> {
         let limit = Limit { total, each };
-        Clients::new(Limits { connections: limit, requests: limit, bodies: limit, responses: limit })
+        let all = Limits { connections: limit, requests: limit, bodies: limit, responses: limit, streams: limit };
+        Clients::new(all)
     }
 
     #[test]

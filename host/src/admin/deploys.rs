@@ -94,7 +94,7 @@ impl Admin {
         };
         let order = Order {
             service: name.to_owned(),
-            bytes: body.bytes.to_vec(),
+            bytes: body.bytes().to_vec(),
             digest: query.remove("digest"),
             signature,
             replaces,

@@ -89,12 +89,14 @@ fn known_revisions(serving: &Serving, deployer: &Deployer) -> HashSet<String> {
 
 fn services(registry: &mut Registry, serving: &Serving) {
     let (in_use, waiting) = (Family::<Service, Gauge>::default(), Family::<Service, Gauge>::default());
+    let streams = Family::<Service, Gauge>::default();
     let (traps, deadlines) = (Family::<Revision, Counter>::default(), Family::<Revision, Counter>::default());
     let denied = Family::<DeniedCall, Counter>::default();
     for (name, served) in serving.stable().services() {
         let labels = Service { service: name.to_string() };
         in_use.get_or_create(&labels).set(gauge(served.revision.slots().in_use()));
         waiting.get_or_create(&labels).set(gauge(served.revision.slots().waiting()));
+        streams.get_or_create(&labels).set(gauge(served.revision.stream_slots().in_use()));
     }
     for Served { revision: served, .. } in serving.all() {
         let labels = Revision { service: served.service().to_owned(), revision: served.digest()[..12].to_owned() };
@@ -109,6 +111,7 @@ fn services(registry: &mut Registry, serving: &Serving) {
     }
     registry.register("comptoir_instances_in_use", "Component instances in use now", in_use);
     registry.register("comptoir_instances_waiting", "Requests waiting for an instance now", waiting);
+    registry.register("comptoir_streams", "Streams that run now, each with an instance of its own", streams);
     registry.register("comptoir_guest_traps", "Guests that trapped or sent no valid response", traps);
     registry.register("comptoir_guest_deadlines", "Guests that reached their time limit", deadlines);
     registry.register("comptoir_denied_calls", "Requests, sockets and name lookups denied to guests", denied);

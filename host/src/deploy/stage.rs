@@ -16,7 +16,7 @@ use crate::guest::{Config, Folders, Grants, Providers};
 use crate::manifest::{Manifest, Service};
 use crate::outbound::RevisionSecrets;
 use crate::response_cache::ResponseCache;
-use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots};
+use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots, StreamSlots};
 
 /// The inputs of staging one component.
 pub(super) struct Stage<'a> {
@@ -24,6 +24,7 @@ pub(super) struct Stage<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) platform: &'a Arc<Platform>,
     pub(super) slots: &'a Arc<Slots>,
+    pub(super) stream_slots: &'a Arc<StreamSlots>,
     pub(super) background: &'a Arc<Background>,
     pub(super) idle: Option<&'a Arc<IdleInstances>>,
     pub(super) response_cache: Option<&'a Arc<ResponseCache>>,
@@ -152,6 +153,7 @@ impl Stage<'_> {
             audit,
             limits: service.limits,
             slots: self.slots.clone(),
+            stream_slots: self.stream_slots.clone(),
             background: self.background.clone(),
             idle: self.idle.cloned(),
             response_cache: self.response_cache.cloned(),

@@ -7,6 +7,7 @@ use super::record::{Action, Activation, Attempt, CanaryRecord, Change, Outcome};
 use super::report::{DeployError, Refused, Step};
 use super::serving::{Rollout, Serving};
 use super::{Deployer, Served};
+use crate::revision::Revision;
 use crate::route::RouteConflict;
 
 /// What a switch changes. Decided while no other switch can run.
@@ -55,7 +56,9 @@ impl Deployer {
         let record = self.record.clone();
         let written = tokio::task::spawn_blocking(move || record.commit(&change)).await;
         written.map_err(|_| DeployError::Stopping)??;
-        self.current.store(Arc::new(next));
+        let next = Arc::new(next);
+        self.current.store(next.clone());
+        drain_streams(&serving, &next);
         for ((line, served), before) in activate.iter().zip(&replaced) {
             self.note_activation(*line, served, before.clone());
         }
@@ -121,6 +124,15 @@ impl Deployer {
         let signer = self.signer(name, to);
         Attempt { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason), signer }
     }
+}
+
+/// Lets the streams of replaced revisions end in time, and those of revisions that serve again continue.
+fn drain_streams(before: &Serving, after: &Serving) {
+    let serves = |revision: &Arc<Revision>| after.all().any(|served| Arc::ptr_eq(&served.revision, revision));
+    for served in before.all().filter(|served| !serves(&served.revision)) {
+        served.revision.drain_streams(true);
+    }
+    after.all().for_each(|served| served.revision.drain_streams(false));
 }
 
 /// The refusal of services whose routes collide.

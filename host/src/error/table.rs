@@ -54,7 +54,7 @@ impl Row {
 
 impl Error {
     /// One of every cause, to list what the gateway can answer.
-    pub fn each() -> [Self; 20] {
+    pub fn each() -> [Self; 21] {
         [
             Self::NotFound,
             Self::MethodNotAllowed { allow: "GET".to_owned() },
@@ -71,6 +71,7 @@ impl Error {
             Self::BodyTooLarge(1),
             Self::BodyTooSlow,
             Self::Overloaded,
+            Self::TooManyStreams,
             Self::Vacant,
             Self::GuestFailed,
             Self::GuestOutOfMemory,
@@ -134,6 +135,12 @@ impl Error {
                 Row::new(S::SERVICE_UNAVAILABLE, "OVERLOADED", "The service is at its limit, try again shortly")
                     .header(RETRY_AFTER, "1")
             }
+            Self::TooManyStreams => Row::new(
+                S::SERVICE_UNAVAILABLE,
+                "TOO_MANY_STREAMS",
+                "Too many streams are open, close some or try again shortly",
+            )
+            .header(RETRY_AFTER, "1"),
             Self::Vacant => {
                 Row::new(S::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "The service has no active revision")
                     .header(RETRY_AFTER, "1")
@@ -248,6 +255,7 @@ mod tests {
                 "413 BODY_TOO_LARGE",
                 "408 BODY_TOO_SLOW",
                 "503 OVERLOADED retry-after: 1",
+                "503 TOO_MANY_STREAMS retry-after: 1",
                 "503 SERVICE_UNAVAILABLE retry-after: 1",
                 "500 INTERNAL_ERROR",
                 "500 OUT_OF_MEMORY",

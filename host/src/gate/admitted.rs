@@ -7,6 +7,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 
 use super::Refusal;
+use super::streamed::guard;
 use crate::audit::Source;
 use crate::body::RequestBody;
 use crate::head::{Origin, USER_ID, keep_for_route, remove_user, set_origin, set_probe_user, strip_mount};
@@ -49,7 +50,8 @@ impl Pending {
 
     /// Adds the body and checks the session again, because the body may have taken a while.
     ///
-    /// The only way to make an [`Admitted`]. If the session has ended, a public route sees an anonymous caller.
+    /// The only way to make an [`Admitted`]. If the session has ended, a public route sees an anonymous caller. A body that streams has
+    /// not arrived yet, so the session is checked again for each piece of it (`streamed`).
     ///
     /// # Errors
     /// `Refusal::InvalidToken` if the route needs a token and the session has ended, or its key was disabled.
@@ -61,11 +63,12 @@ impl Pending {
             self.session = None;
             remove_user(&mut self.head.headers);
         }
+        let body = guard(body, &self.route, self.session.as_ref());
         Ok(Admitted { request: self, body })
     }
 }
 
-/// A request whose route is known, whose access was checked, and whose body has arrived.
+/// A request whose route is known, whose access was checked, and whose body has arrived or streams.
 #[derive(Debug)]
 pub struct Admitted {
     request: Pending,
@@ -83,7 +86,7 @@ impl Admitted {
         &self.request.head
     }
 
-    /// The whole body.
+    /// The body.
     pub fn body(&self) -> &RequestBody {
         &self.body
     }
@@ -171,7 +174,7 @@ impl GuestRequest {
         &self.head
     }
 
-    /// The whole body.
+    /// The body.
     pub fn body(&self) -> &RequestBody {
         &self.body
     }

@@ -1,14 +1,21 @@
-//! The access log: one line and one count in the metrics for each request, however it ends.
+//! The access log: one line and one count in the metrics for each request, however it ends. A stream is logged when it ends.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use super::trace_parent::TraceParent;
+use crate::body::{Body, BodyError, IsStream};
+use crate::revision::StreamNotes;
 use crate::route::Route;
 use crate::telemetry::{Labels, Metrics, NO_LABEL, Shared};
 
@@ -35,6 +42,8 @@ pub(super) struct AccessLogEntry {
     pub(super) status: Option<StatusCode>,
     cause: Option<String>,
     output: Option<String>,
+    /// Set if the response streams. The entry is then written when it ends.
+    pub(super) stream: Option<StreamNotes>,
 }
 
 impl AccessLogEntry {
@@ -58,6 +67,7 @@ impl AccessLogEntry {
             status: None,
             cause: None,
             output: None,
+            stream: None,
         }
     }
 
@@ -70,6 +80,9 @@ impl AccessLogEntry {
 
 impl Drop for AccessLogEntry {
     fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.note(stream.dependency_failure(), stream.output());
+        }
         let duration = self.started.elapsed();
         let status = self.status.map_or(CLIENT_GONE, |status| status.as_u16());
         let (request_id, method, none) = (&*self.id, &self.method, NO_LABEL);
@@ -101,5 +114,60 @@ impl Drop for AccessLogEntry {
             status,
         };
         self.metrics.request(&labels, duration);
+    }
+}
+
+/// Writes the entry when the response has been sent, or when it is cut.
+pub(super) fn at_end(mut response: Response<Body>, entry: AccessLogEntry) -> Response<Body> {
+    response.extensions_mut().insert(IsStream);
+    response.map(|body| Logged { body, entry: Some(entry) }.boxed_unsync())
+}
+
+/// The body of a response that streams.
+struct Logged {
+    body: Body,
+    /// None once it is written.
+    entry: Option<AccessLogEntry>,
+}
+
+impl Logged {
+    fn end(&mut self, cause: Option<String>) {
+        if let Some(mut entry) = self.entry.take() {
+            // The cut comes first, because it says why a call to another service broke off too.
+            entry.note(cause, None);
+        }
+    }
+}
+
+impl HttpBody for Logged {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) if frame.is_data() => {}
+            // Nothing comes after the trailers.
+            Some(Ok(_)) | None => self.end(None),
+            Some(Err(error)) => self.end(Some(format!("the stream was cut: {error}"))),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        self.end(Some("the stream was cut: the client went away before it was complete".to_owned()));
     }
 }

@@ -7,7 +7,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::Gateway;
+use super::{CallOrigin, Gateway};
 use crate::body::{Body, RequestBody, full};
 use crate::deploy::{Deployment, Served};
 use crate::gate::Origin;
@@ -49,8 +49,8 @@ impl Gateway {
             Origin { client: None, request_id: id, trace_parent: None, shows_session: false, secure: self.secure };
         let pending = self.gate.admit(&route, request.into_parts().0, origin);
         let Ok(admitted) = pending.and_then(|pending| pending.with_body(RequestBody::default())) else { return false };
-        let peers = self.peers(deployment, served, id, None, 0);
-        match served.revision.answer(admitted, peers).await {
+        let peers = self.peers(deployment, served, id, CallOrigin::default());
+        match served.revision.answer(admitted, peers, None).await {
             Ok(answer) => answer.response.status().is_success(),
             Err(failure) => {
                 let (service, output) = (&*route.service, failure.output);

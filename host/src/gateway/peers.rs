@@ -1,22 +1,24 @@
 //! In-process calls from one service to another, and from the host to a service. They use no socket.
 //!
 //! A call reaches only internal routes, of services that the manifest lets the caller call. The host sets the caller's name. Each
-//! call counts its depth, so that services that call each other in a ring do not run forever.
+//! call counts its depth, so that services that call each other in a ring do not run forever. Bodies stream in both directions, except to
+//! components with plain records.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use wasmtime_wasi_http::{Error as CallError, WasiBody};
 
 use super::trace_parent::TraceParent;
-use super::{Gateway, uses_tokens};
-use crate::body::{Body, RequestBody};
+use super::{CallOrigin, Gateway, uses_tokens};
+use crate::body::{self, Body, BodyRefusal, RequestBody};
 use crate::deploy::Deployment;
+use crate::engine::HandlerKind;
 use crate::error::Error;
 use crate::gate::Origin;
 use crate::guest::Peers;
@@ -24,6 +26,7 @@ use crate::head::normalise_target;
 use crate::manifest::HOST_NAME;
 use crate::revision::{Answer, Failure};
 use crate::route::Route;
+use crate::shares::Client;
 
 /// The most calls that may be nested.
 const DEPTH_LIMIT: u8 = 4;
@@ -37,6 +40,8 @@ pub(super) struct PeerCalls {
     pub(super) caller: Arc<str>,
     pub(super) request_id: Arc<str>,
     pub(super) trace_parent: Option<TraceParent>,
+    /// The client for which streams count. None if the host itself makes the call.
+    pub(super) client: Option<Client>,
     /// How many nested calls led here. 0 for the guest of a client's request.
     pub(super) depth: u8,
 }
@@ -58,11 +63,8 @@ impl Peers for PeerCalls {
         let nested = Self { depth: self.depth + 1, ..self.clone() };
         async move {
             let (head, body) = request.into_parts();
-            let callee = nested.deployment.services().get(service.as_str());
-            let limit = callee.map_or(0, |served| served.revision.limits().body_bytes);
-            let body = Limited::new(body, limit).collect().await;
-            let body = body.map_err(|_| CallError::HttpRequestBodySize(Some(limit as u64)))?.to_bytes();
-            let response = nested.respond(&service, head, RequestBody::from(body)).await;
+            let body = nested.read(&service, body).await.map_err(unreadable)?;
+            let response = nested.respond(&service, head, body).await;
             Ok(response
                 .map(|body| body.map_err(|error| CallError::InternalError(Some(error.to_string()))).boxed_unsync()))
         }
@@ -70,7 +72,24 @@ impl Peers for PeerCalls {
     }
 }
 
+fn unreadable(refusal: BodyRefusal) -> CallError {
+    match refusal {
+        BodyRefusal::TooLarge(limit) => CallError::HttpRequestBodySize(Some(limit as u64)),
+        other => CallError::InternalError(Some(other.to_string())),
+    }
+}
+
 impl PeerCalls {
+    /// The body of a call, in the form that the called revision takes: whole for plain records, otherwise as the caller writes it.
+    async fn read(&self, service: &str, body: WasiBody) -> Result<RequestBody, BodyRefusal> {
+        let Some(callee) = self.deployment.services().get(service) else { return Ok(RequestBody::default()) };
+        let limit = callee.revision.limits().body_bytes;
+        match callee.revision.handler_kind() {
+            HandlerKind::Plain => body::collect(body, None, limit).await,
+            HandlerKind::HttpP2 | HandlerKind::HttpP3 => body::begin(body, None, limit).await,
+        }
+    }
+
     /// Calls a service. An error becomes a response in the envelope.
     async fn respond(self, service: &str, head: Parts, body: RequestBody) -> Response<Body> {
         match self.answer(service, head, body).await {
@@ -93,8 +112,10 @@ impl PeerCalls {
             secure: false,
         };
         let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?.with_body(body)?;
-        let peers = self.gateway.peers(&self.deployment, served, &self.request_id, parent, self.depth);
-        let answered = served.revision.answer(admitted, peers).await;
+        let called =
+            CallOrigin { trace_parent: self.trace_parent.clone(), client: self.client.clone(), depth: self.depth };
+        let peers = self.gateway.peers(&self.deployment, served, &self.request_id, called);
+        let answered = served.revision.answer(admitted, peers, self.client.clone()).await;
         self.log(service, route, &answered);
         Ok(answered?.response)
     }
@@ -139,6 +160,7 @@ impl Gateway {
             caller: HOST_NAME.into(),
             request_id: self.ids.mint(),
             trace_parent: None,
+            client: None,
             depth: 0,
         };
         let body = Bytes::from(json.map(ToString::to_string).unwrap_or_default());

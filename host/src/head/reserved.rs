@@ -74,6 +74,16 @@ pub fn keep_for_route(head: &mut Parts, route: &Route) {
     }
 }
 
+/// Removes all trailers that the guest must not see, as [`keep_for_route`] does for the head.
+pub fn keep_trailers_for_route(trailers: &mut HeaderMap, route: &Route) {
+    let is_wanted = |name: &HeaderName| route.headers.as_ref().is_none_or(|wanted| wanted.contains(name));
+    let hidden = |name: &HeaderName| is_reserved(name) || ORIGIN_FIELDS.contains(name) || !is_wanted(name);
+    let hidden: Vec<HeaderName> = trailers.keys().filter(|name| hidden(name)).cloned().collect();
+    for name in hidden {
+        trailers.remove(name);
+    }
+}
+
 fn remove_reserved(headers: &mut HeaderMap) {
     let forged: Vec<HeaderName> = headers.keys().filter(|name| is_reserved(name)).cloned().collect();
     for name in forged.into_iter().chain(ORIGIN_FIELDS) {

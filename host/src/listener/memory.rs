@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn the_load_has_fallen_once_after_a_flood() {
         let limit = Limit { total: usize::MAX, each: usize::MAX };
-        let limits = Limits { connections: limit, requests: limit, bodies: limit, responses: limit };
+        let limits = Limits { connections: limit, requests: limit, bodies: limit, responses: limit, streams: limit };
         let clients = Clients::new(limits);
         let client = clients.client([192, 0, 2, 1].into());
         let flood = [client.hold(Kind::Responses, FALL_BYTES / 2), client.hold(Kind::Requests, 4096)];

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::activity::Activity;
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, Remainder};
 use crate::shares::{Client, Kind, Share, UNCOUNTED_BYTES};
 
 /// The size of the pieces of an HTTP/2 response, in bytes. It equals the send buffer of a stream.
@@ -58,6 +58,8 @@ pub(super) struct Sending {
     /// The rest of a chunk that is sent in pieces.
     rest: Bytes,
     _request: Share,
+    /// Whether the request's body was read to its end. None if that was known before the response.
+    remainder: Option<Remainder>,
 }
 
 /// Bytes of a response in memory, which count for their client until they are dropped.
@@ -73,8 +75,8 @@ impl AsRef<[u8]> for CountedChunk {
 }
 
 impl Sending {
-    pub(super) fn new(body: Body, client: Client, turn: Turn, request: Share) -> Self {
-        Self { body, client, turn, rest: Bytes::new(), _request: request }
+    pub(super) fn new(body: Body, client: Client, turn: Turn, request: Share, remainder: Option<Remainder>) -> Self {
+        Self { body, client, turn, rest: Bytes::new(), _request: request, remainder }
     }
 
     /// Makes a chunk count for the client while any of it is in memory.
@@ -98,6 +100,14 @@ impl Sending {
         let piece = chunk.split_to(PIECE_BYTES.min(chunk.len() - 1));
         self.rest = chunk;
         piece
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.remainder.as_ref().is_some_and(Remainder::is_unread) {
+            self.turn.connection.leave_unread();
+        }
     }
 }
 

@@ -13,15 +13,24 @@ pub struct Limits {
     pub body_bytes: usize,
     /// The largest response body in bytes.
     pub response_bytes: u64,
-    /// The time from the admission of a request to the last byte of its response.
+    /// The time from the admission of a request to the head of its response, and to the last byte of a response with plain records.
+    /// The time in which a guest waits for the client's body does not count.
     pub time: Duration,
-    /// The time for which an instance may compute. Waiting does not count.
+    /// How long no byte of a stream may pass in either direction.
+    pub idle_time: Duration,
+    /// How long a stream may last. None: as long as bytes pass.
+    pub stream_time: Option<Duration>,
+    /// How long a stream may last after another revision became active.
+    pub drain_time: Duration,
+    /// The time for which an instance may compute. Waiting does not count. A stream has as much again for each further minute.
     pub cpu: Duration,
     /// The size of all linear memories of an instance together, in bytes.
     /// At most 4 GiB.
     pub memory_bytes: usize,
-    /// How many instances of the service exist at the same time.
+    /// How many instances of the service exist at the same time, without those of streams.
     pub concurrency: usize,
+    /// How many streams of the service run at the same time. Each has an instance of its own.
+    pub streams: usize,
     /// How long a request may wait for an instance before it is refused with 503.
     pub queue_time: Duration,
     /// How much of a request's output (stdout and stderr) is logged, in bytes.
@@ -42,9 +51,13 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             response_bytes: 64 << 20,
             time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(60),
+            stream_time: None,
+            drain_time: Duration::from_secs(60),
             cpu: Duration::from_secs(1),
             memory_bytes: 64 << 20,
             concurrency: 128,
+            streams: 128,
             queue_time: Duration::from_secs(1),
             log_bytes: 16 << 10,
             statement_time: Duration::from_secs(1),
@@ -66,11 +79,19 @@ pub struct LimitsTable {
     #[serde(deserialize_with = "some_duration")]
     time: Option<Duration>,
     #[serde(deserialize_with = "some_duration")]
+    idle_time: Option<Duration>,
+    #[serde(deserialize_with = "some_duration")]
+    stream_time: Option<Duration>,
+    #[serde(deserialize_with = "some_duration")]
+    drain_time: Option<Duration>,
+    #[serde(deserialize_with = "some_duration")]
     cpu: Option<Duration>,
     #[serde(deserialize_with = "memory")]
     memory: Option<ByteSize>,
     #[serde(deserialize_with = "at_least_one")]
     concurrency: Option<usize>,
+    #[serde(deserialize_with = "at_least_one")]
+    streams: Option<usize>,
     #[serde(deserialize_with = "some_duration")]
     queue_time: Option<Duration>,
     #[serde(deserialize_with = "some_size")]
@@ -96,9 +117,13 @@ impl LimitsTable {
             body_bytes: count(self.body, base.body_bytes),
             response_bytes: bytes(self.response, base.response_bytes),
             time: self.time.unwrap_or(base.time),
+            idle_time: self.idle_time.unwrap_or(base.idle_time),
+            stream_time: self.stream_time.or(base.stream_time),
+            drain_time: self.drain_time.unwrap_or(base.drain_time),
             cpu: self.cpu.unwrap_or(base.cpu),
             memory_bytes: count(self.memory, base.memory_bytes),
             concurrency: self.concurrency.unwrap_or(base.concurrency),
+            streams: self.streams.unwrap_or(base.streams),
             queue_time: self.queue_time.unwrap_or(base.queue_time),
             log_bytes: count(self.log, base.log_bytes),
             statement_time: self.statement_time.unwrap_or(base.statement_time),
@@ -113,7 +138,7 @@ impl LimitsTable {
 /// With this limit, adding one to the clock cannot overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The highest allowed `concurrency`.
+/// The highest allowed `concurrency`, and the highest allowed `streams`.
 const MOST_INSTANCES: usize = 10_000;
 
 /// Reads a duration such as `"10s"` or `"250ms"`.
@@ -185,6 +210,6 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usi
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
         number @ 1..=MOST_INSTANCES => Ok(number),
-        _ => Err(serde::de::Error::custom(format!("concurrency must be from 1 to {MOST_INSTANCES}"))),
+        _ => Err(serde::de::Error::custom(format!("concurrency and streams must be from 1 to {MOST_INSTANCES}"))),
     }
 }

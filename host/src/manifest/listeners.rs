@@ -41,6 +41,11 @@ pub struct Listeners {
     pub responses_bytes: usize,
     /// How many bytes of responses to one client may be in memory.
     pub responses_each_bytes: usize,
+    /// How many streams of all services may run at the same time: requests and responses that are not complete at once.
+    /// The host keeps as many more instances for them. More are refused with 503.
+    pub streams: usize,
+    /// How many streams of one client may run at the same time.
+    pub streams_each: usize,
     /// How long a client may take for the head of a request.
     ///
     /// Also limits a TLS handshake, the wait for the first request of a connection, and a client that reads nothing of its
@@ -93,6 +98,9 @@ pub(super) struct ListenersTable {
     #[serde(default = "default_responses")]
     responses: ByteSize,
     responses_each: Option<ByteSize>,
+    #[serde(default = "default_streams")]
+    streams: usize,
+    streams_each: Option<usize>,
     #[serde(default = "default_header_time", deserialize_with = "limits::duration")]
     header_time: Duration,
     #[serde(default = "default_idle_time", deserialize_with = "limits::duration")]
@@ -131,6 +139,10 @@ fn default_responses() -> ByteSize {
     ByteSize::mib(512)
 }
 
+fn default_streams() -> usize {
+    512
+}
+
 fn default_header_time() -> Duration {
     Duration::from_secs(30)
 }
@@ -166,10 +178,14 @@ impl ListenersTable {
         let requests = Limited::new("requests", self.requests, self.requests_each, 8);
         let bodies = Limited::bytes("bodies", self.bodies, self.bodies_each);
         let responses = Limited::bytes("responses", self.responses, self.responses_each);
-        for limited in [&connections, &requests, &bodies, &responses] {
+        let streams = Limited::new("streams", self.streams, self.streams_each, 8);
+        for limited in [&connections, &requests, &bodies, &responses, &streams] {
             if let Err((key, message)) = limited.check() {
                 refuse(&key, &message);
             }
+        }
+        if streams.total > MOST_STREAMS {
+            refuse("listeners.streams", &format!("listeners.streams must be from 1 to {MOST_STREAMS}"));
         }
         let tls = tls.as_ref().map(|tls| Tls { certificate: check.path(&tls.certificate), key: check.path(&tls.key) });
         is_sound.then(|| Listeners {
@@ -183,6 +199,8 @@ impl ListenersTable {
             bodies_each_bytes: bodies.each,
             responses_bytes: responses.total,
             responses_each_bytes: responses.each,
+            streams: streams.total,
+            streams_each: streams.each,
             header_time: *header_time,
             idle_time: *idle_time,
             shutdown_time: *shutdown_time,
@@ -235,6 +253,9 @@ fn lower(names: &[Spanned<String>]) -> Vec<String> {
 fn is_host(text: &str) -> bool {
     text == "*" || text.parse::<Authority>().is_ok_and(|authority| authority.host() == text && !text.contains('*'))
 }
+
+/// The highest allowed `streams`, because each reserves the address space of an instance.
+const MOST_STREAMS: usize = 10_000;
 
 /// A limit for all clients together, and one for each client.
 struct Limited {

@@ -1,40 +1,140 @@
 //! Checks a guest's response before it is sent: status, length, framing.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
-use futures::FutureExt as _;
+use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::Response;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::http::response::Parts;
+use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
-use crate::body::{Body, full};
+use crate::body::{Body, BodyError, Cut, Exchange, full};
 
-/// Collects a `wasi:http` response whose guest has ended. Returns the body too, unless there are trailers.
-///
-/// # Errors
-/// The reason why the response cannot be sent.
-pub(super) fn complete(
-    answer: Response<WasiBody>,
-    limit_bytes: usize,
-) -> Result<(Response<Body>, Option<Bytes>), String> {
-    let (mut head, body) = checked(answer)?.into_parts();
-    let collected = Limited::new(body, limit_bytes).collect().now_or_never();
-    let collected = collected.ok_or("the guest ended before it finished the response body")?;
-    let collected = collected.map_err(|error| format!("cannot read the response body: {error}"))?;
-    if collected.trailers().is_some() {
-        let body = collected.map_err(|never| match never {}).boxed_unsync();
-        return Ok((Response::from_parts(head, body), None));
+/// The most bytes of a body that the host collects while it waits for the guest's end. If there are more, the response streams.
+const BEGINNING_BYTES: usize = 64 << 10;
+
+/// The most bytes of a body that the host collects after the guest's end. A WASI 0.2 guest cannot leave more.
+const END_BYTES: usize = 2 << 20;
+
+/// A `wasi:http` response whose head was sent, with what has arrived of its body.
+pub(super) struct Begun {
+    head: Parts,
+    frames: VecDeque<Frame<Bytes>>,
+    bytes: usize,
+    /// None once the body has ended.
+    body: Option<WasiBody>,
+    error: Option<WasiError>,
+}
+
+impl Begun {
+    /// # Errors
+    /// The reason why the response cannot be sent.
+    pub(super) fn new(answer: Response<WasiBody>) -> Result<Self, String> {
+        let (head, body) = checked(answer)?.into_parts();
+        Ok(Self { head, frames: VecDeque::new(), bytes: 0, body: Some(body), error: None })
     }
-    let bytes = collected.to_bytes();
-    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
+
+    /// Collects what is there of the body, while the guest runs.
+    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) {
+        self.fill(context, BEGINNING_BYTES);
+    }
+
+    /// Collects what the guest has left, after its end. Returns whether that is the whole body.
+    ///
+    /// # Errors
+    /// The reason why the response cannot be sent.
+    pub(super) fn finish(&mut self) -> Result<bool, String> {
+        self.fill(&mut Context::from_waker(Waker::noop()), END_BYTES);
+        match &self.error {
+            Some(error) => Err(format!("cannot read the response body: {error}")),
+            None => Ok(self.body.is_none()),
+        }
+    }
+
+    fn fill(&mut self, context: &mut Context<'_>, enough: usize) {
+        while self.bytes < enough
+            && self.error.is_none()
+            && let Some(body) = &mut self.body
+        {
+            match Pin::new(body).poll_frame(context) {
+                Poll::Pending => return,
+                Poll::Ready(None) => self.body = None,
+                Poll::Ready(Some(Err(error))) => self.error = Some(error),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map(Bytes::len);
+                    self.bytes += bytes.unwrap_or_default();
+                    if bytes != Some(0) {
+                        self.frames.push_back(frame);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The response with its whole body. Returns the body too, unless there are trailers. Only if [`Self::finish`] returned true.
+    ///
+    /// # Errors
+    /// The reason why the response cannot be sent.
+    pub(super) fn whole(mut self, limit_bytes: usize) -> Result<(Response<Body>, Option<Bytes>), String> {
+        if self.bytes > limit_bytes {
+            return Err(format!("the response body has {} bytes, more than the limit of {limit_bytes}", self.bytes));
+        }
+        let last = self.frames.pop_back_if(|frame| frame.is_trailers());
+        let trailers = last.and_then(|last| last.into_trailers().ok());
+        let bytes = joined(self.frames);
+        if let Some(trailers) = trailers {
+            // Without a length, because HTTP/1.1 has trailers only after a body in chunks (RFC 9112, section 7.1.2).
+            let frames = [Frame::data(bytes), Frame::trailers(trailers)].map(Ok);
+            let body = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
+            return Ok((Response::from_parts(self.head, body), None));
+        }
+        self.head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        Ok((Response::from_parts(self.head, full(bytes.clone())), Some(bytes)))
+    }
+
+    /// The response with a body that streams. `guest_end` is none if the guest has ended, and for WASI 0.2.
+    ///
+    /// `is_head` says that the client does not want the body. Then it need not go on as long as the client receives it.
+    pub(super) fn stream(
+        self,
+        exchange: &Arc<Exchange>,
+        limit_bytes: u64,
+        guest_end: Option<GuestEnd>,
+        is_head: bool,
+    ) -> Response<Body> {
+        let has_body = !is_head && !matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let streamed = Streamed {
+            frames: self.frames,
+            body: self.body,
+            error: self.error,
+            guest_end,
+            exchange: exchange.clone(),
+            left_bytes: limit_bytes,
+            limit_bytes,
+            has_body,
+        };
+        Response::from_parts(self.head, streamed.boxed_unsync())
+    }
+}
+
+/// All bytes of these frames. A single frame, the usual case, is not copied.
+fn joined(mut frames: VecDeque<Frame<Bytes>>) -> Bytes {
+    if frames.len() < 2 {
+        return frames.pop_front().and_then(|frame| frame.into_data().ok()).unwrap_or_default();
+    }
+    let data = frames.into_iter().filter_map(|frame| frame.into_data().ok());
+    data.fold(BytesMut::new(), |mut joined, data| {
+        joined.extend_from_slice(&data);
+        joined
+    })
+    .freeze()
 }
 
 /// Checks a response of `comptoir:platform/handler`, which has its whole body. Returns the body too.
@@ -48,18 +148,6 @@ pub(super) fn whole(answer: Response<Bytes>, limit_bytes: usize) -> Result<(Resp
     }
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
-}
-
-/// Checks a response whose guest still runs and writes the body.
-///
-/// # Errors
-/// The reason why the response cannot be sent.
-pub(super) fn streaming(
-    answer: Response<WasiBody>,
-    limit_bytes: usize,
-    guest_end: Option<GuestEnd>,
-) -> Result<Response<Body>, String> {
-    Ok(checked(answer)?.map(|body| Limited::new(Streamed { body, guest_end }, limit_bytes).boxed_unsync()))
 }
 
 /// Whether the store of a WASI 0.3 guest was dropped.
@@ -112,37 +200,97 @@ fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     Ok(answer)
 }
 
-/// The body of a response whose guest still runs.
+/// The body of a response that streams. It notes the progress, and ends with an error if the exchange is cut.
 ///
 /// Skips empty chunks. HTTP/2 flow control does not limit those, so they would fill the host's memory if a guest writes them to a
-/// client that does not read.
+/// client that does not read. If the body is dropped before its end, the client went away, and the guest is stopped.
 struct Streamed {
-    body: WasiBody,
-    /// None for WASI 0.2, whose unfinished bodies end with an error of their own.
+    frames: VecDeque<Frame<Bytes>>,
+    /// None once the body has ended.
+    body: Option<WasiBody>,
+    error: Option<WasiError>,
+    /// None for WASI 0.2, whose unfinished bodies end with an error of their own, and for guests that have ended.
     guest_end: Option<GuestEnd>,
+    exchange: Arc<Exchange>,
+    left_bytes: u64,
+    limit_bytes: u64,
+    /// Whether the client receives the body.
+    has_body: bool,
+}
+
+impl Streamed {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.frames.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        while let Some(body) = &mut self.body {
+            // A guest that writes only empty chunks cannot block this task, because its channel yields after some of them.
+            match ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Some(frame) => return Poll::Ready(Some(frame.map_err(BodyError::from))),
+                None => self.body = None,
+            }
+        }
+        let failed = self.guest_end.as_mut().map_or(Poll::Ready(false), |end| end.poll_failed(context));
+        failed.map(|failed| failed.then(|| Err(WasiError::HttpResponseIncomplete.into())))
+    }
 }
 
 impl HttpBody for Streamed {
     type Data = Bytes;
-    type Error = WasiError;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
-        loop {
-            // A guest that writes only empty chunks cannot block this task, because its channel yields after some of them.
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                Some(frame) => return Poll::Ready(Some(frame)),
-                None => break,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.exchange.wake_response(context.waker());
+        if let Some(cut) = self.exchange.cut() {
+            return Poll::Ready(Some(Err(cut.into())));
+        }
+        let Some(frame) = ready!(self.poll_next(context)) else {
+            self.exchange.set_sent();
+            return Poll::Ready(None);
+        };
+        self.exchange.note_progress();
+        let frame = frame?;
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match self.left_bytes.checked_sub(bytes) {
+            Some(left) => self.left_bytes = left,
+            None => {
+                let cut = Cut::ResponseTooLarge(self.limit_bytes);
+                self.exchange.cut_off(cut);
+                return Poll::Ready(Some(Err(cut.into())));
             }
         }
-        let failed = self.guest_end.as_mut().map_or(Poll::Ready(false), |end| end.poll_failed(context));
-        failed.map(|failed| failed.then_some(Err(WasiError::HttpResponseIncomplete)))
+        // Nothing comes after the trailers, so nobody may poll again.
+        if frame.is_trailers() {
+            self.exchange.set_sent();
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let collected: u64 = self.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(collected));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(collected)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if !self.has_body {
+            self.exchange.set_sent();
+        } else if !self.exchange.is_sent() {
+            self.exchange.cut_off(Cut::ClientGone);
+        }
     }
 }

@@ -47,7 +47,7 @@ impl RevisionCache {
         let head = admitted.head();
         // Memory must hold no credential for longer than its request.
         let shows_credential = head.headers.contains_key(AUTHORIZATION);
-        if admitted.route().headers.is_none() || !admitted.body().bytes.is_empty() || shows_credential {
+        if admitted.route().headers.is_none() || !admitted.body().is_empty() || shows_credential {
             return None;
         }
         let mut key = CacheKey::new(self.revision_id);

@@ -12,8 +12,9 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as SchemeP2;
 use wasmtime_wasi_http::p2::bindings::{Proxy as ProxyP2, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
-use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, WasiBody, WasiHttpView as _};
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as WasiError, WasiBody, WasiHttpView as _};
 
+use crate::body::{BodyRefusal, Cut};
 use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
 use crate::guest::Guest;
@@ -88,7 +89,7 @@ impl Exports {
         match self {
             Self::Plain(handled) => {
                 drop(sender);
-                plain(handled, store, request.head(), &request.body().bytes).await.map(Some)
+                plain(handled, store, request.head(), request.body().bytes()).await.map(Some)
             }
             Self::P2(proxy) => p2(proxy, store, wasi(request)?, sender).await.map(|()| None),
             Self::P3(proxy) => {
@@ -171,8 +172,17 @@ fn wasi(request: GuestRequest) -> wasmtime::Result<Request<WasiBody>> {
     (parts.scheme, parts.authority) = (Some(scheme), Some(authority));
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     head.uri = Uri::from_parts(parts)?;
-    let body = http_body_util::Full::new(body.into_bytes()).map_err(|never| match never {}).boxed_unsync();
+    let body = body.into_frames().map_err(unreadable).boxed_unsync();
     Ok(Request::from_parts(head, body))
+}
+
+/// What a guest sees of a body that was cut.
+fn unreadable(cut: Cut) -> WasiError {
+    match cut {
+        Cut::Request(BodyRefusal::TooLarge(limit)) => WasiError::HttpRequestBodySize(Some(limit as u64)),
+        Cut::Request(BodyRefusal::TooSlow) => WasiError::ConnectionReadTimeout,
+        _ => WasiError::ConnectionTerminated,
+    }
 }
 
 /// Calls `wasi:http/incoming-handler@0.2`.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::handler::Handler;
 use super::instance::Instance;
-use super::slots::SlotPermit;
+use super::stream_slots::HeldPermit;
 use crate::manifest::Reuse;
 
 /// Idle instances that one service keeps. More of them run at once only while guests wait for something.
@@ -62,7 +62,7 @@ pub(super) struct ReuseGroup {
 pub(super) struct ReusableInstance {
     pub(super) group: ReuseGroup,
     pub(super) instance: Instance,
-    pub(super) permit: SlotPermit,
+    pub(super) permit: Arc<HeldPermit>,
 }
 
 impl IdleInstances {

@@ -1,7 +1,7 @@
 //! One instance of a component, with its store and its limits.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use storage::read_set::ReadSet;
 use wasmtime::{CallHook, Store, UpdateDeadline};
@@ -61,14 +61,16 @@ impl Instance {
         });
     }
 
-    /// Limits the computing time of the next request, measured by this meter.
+    /// Limits the computing time of the next request, measured by this meter. A request that lasts for minutes, because it streams, has as
+    /// much again for each of them.
     pub(super) fn limit_time(&mut self, limits: &Limits, meter: &Arc<Meter>) {
-        let (meter, limit) = (meter.clone(), limits.cpu);
+        let (meter, limit, began) = (meter.clone(), limits.cpu, Instant::now());
         meter.ticker().guest_computes();
         self.store.set_epoch_deadline(1);
         self.store.epoch_deadline_callback(move |_| {
             meter.ticker().guest_computes();
-            if meter.used() > limit {
+            let minutes = u32::try_from(began.elapsed().as_secs() / 60).unwrap_or(u32::MAX);
+            if meter.used() > limit.saturating_mul(minutes.saturating_add(1)) {
                 return Err(ComputedTooLong(limit).into());
             }
             // A plain yield would put this task first in the worker's queue again, so other requests of the worker would starve.

@@ -10,31 +10,53 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
-use hyper::Response;
+use hyper::{Method, Response};
 use storage::read_set::ReadSet;
-use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
+use wasmtime_wasi_http::WasiBody;
 
-use super::answer::{GuestEnd, StoreDropped};
+use super::answer::{Begun, GuestEnd, StoreDropped};
 use super::cache::WholeBody;
+use super::causes::causes;
 use super::handler::{self, ResponseSender};
 use super::idle::{ReusableInstance, ReuseGroup};
 use super::instance::{ComputedTooLong, Instance, OutOfMemory};
 use super::metered::{Meter, Metered};
 use super::slots::SlotPermit;
-use super::{Answer, Failure, FailureKind, Revision, answer};
-use crate::body::Body;
+use super::stream::{RunningGuest, Stream};
+use super::stream_slots::HeldPermit;
+use super::{Answer, Failure, FailureKind, Revision, StreamNotes, answer};
+use crate::body::{Body, BodyRefusal, Cut, Exchange};
 use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as PlainResponse;
 use crate::guest::{DependencyFailure, Grants, Guest, Outgoing, Output};
-use crate::printable::excerpt;
+use crate::route::Route;
+use crate::shares::Client;
+use crate::tokens::Session;
 
 /// How long the host waits for a guest to end after it sent its response. If it runs for longer, the response is streamed.
 const END_TIME: Duration = Duration::from_millis(5);
 
-/// Maximum bytes of a guest's error that are logged.
-const CAUSE_BYTES: usize = 8 << 10;
+/// The least time after which the host looks again at a guest that waits for its client.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+
+/// A request with all that its instance needs.
+pub(super) struct Run {
+    pub(super) request: GuestRequest,
+    pub(super) grants: Grants,
+    pub(super) outgoing: Outgoing,
+    /// None if the instance must be new.
+    pub(super) group: Option<ReuseGroup>,
+    /// Records dependency failures.
+    pub(super) failure: DependencyFailure,
+    /// The client for which a stream counts. None if the host itself makes the request.
+    pub(super) client: Option<Client>,
+    /// None for an anonymous caller and for a call of another service.
+    pub(super) session: Option<Session>,
+    /// Where a failure of a stream counts. None for a probe.
+    pub(super) route: Option<Arc<Route>>,
+}
 
 /// The result of a guest's call that ended without an error.
 struct Completed {
@@ -58,65 +80,96 @@ impl Completed {
 /// A running guest call. Dropping it drops the instance and frees its slot.
 type GuestCall = Pin<Box<dyn Future<Output = wasmtime::Result<Completed>> + Send>>;
 
+/// What a guest did first.
+enum First {
+    /// It ended. A `wasi:http` guest may have sent its response before.
+    Ended(Completed),
+    /// It sent its response, and still runs.
+    Sent(Response<WasiBody>),
+}
+
+/// The answer and, if the guest has ended, the whole body for the cache.
+type Ran = Result<(Answer, Option<WholeBody>), Failure>;
+
+/// One request while its guest runs.
+struct Running<'a> {
+    revision: &'a Revision,
+    exchange: Arc<Exchange>,
+    /// Whether the request's body streams. Then the permit is for a stream already.
+    has_stream: bool,
+    permit: Arc<HeldPermit>,
+    client: Option<Client>,
+    output: Output,
+    failure: DependencyFailure,
+    store_dropped: Option<StoreDropped>,
+}
+
 impl Revision {
-    /// Runs a request in an instance. Returns the answer and, if the guest has ended, the whole body for the cache.
-    ///
-    /// `group` is none if the instance must be new. Dependency failures are recorded in `failure`.
-    pub(super) async fn run(
-        &self,
-        request: GuestRequest,
-        grants: Grants,
-        outgoing: Outgoing,
-        group: Option<ReuseGroup>,
-        failure: &DependencyFailure,
-    ) -> Result<(Answer, Option<WholeBody>), Failure> {
-        let deadline = Instant::now() + self.limits.time;
-        let request_id = request.request_id().cloned();
-        let Some(permit) = self.slots.acquire(self.host_instances, self.limits.queue_time).await else {
-            let cause = format!("no instance became free within {:?}", self.limits.queue_time);
-            return Err(Failure { kind: FailureKind::Busy, cause, output: None });
-        };
+    /// Runs a request in an instance.
+    pub(super) async fn run(&self, run: Run) -> Ran {
+        let Run { request, grants, outgoing, group, failure, client, session, route } = run;
+        let (request_id, is_head) = (request.request_id().cloned(), request.head().method == Method::HEAD);
+        let exchange = request.body().exchange().cloned();
+        let has_stream = exchange.is_some();
+        let permit = if has_stream { self.stream_permit(client.as_ref()).await } else { self.permit().await };
         let (sender, mut receiver) = oneshot::channel();
         let instance = self.instance(group.as_ref(), grants, outgoing);
-        let output = instance.output().clone();
-        let store_dropped = (self.handler_kind == HandlerKind::HttpP3).then(StoreDropped::default);
-        let mut call = self.start(request, instance, group, permit, sender, store_dropped.as_ref());
-        let result = tokio::select! {
-            biased;
-            result = &mut call => result,
-            Ok(answer) = &mut receiver => {
-                let answer = answer.map_err(|error| self.fail(&error, &output))?;
-                // The guest was interrupted between its response and its end, which is usually one or two turns later.
-                if let Ok(result) = tokio::time::timeout(END_TIME, &mut call).await {
-                    let completed = result.map_err(|error| self.fail(&error, &output))?;
-                    let complete = answer::complete(answer, self.response_limit());
-                    return self.complete(complete, completed, &output, failure);
+        let running = Running {
+            revision: self,
+            exchange: exchange.unwrap_or_default(),
+            has_stream,
+            permit: HeldPermit::new(permit?),
+            client,
+            output: instance.output().clone(),
+            failure,
+            store_dropped: (self.handler_kind == HandlerKind::HttpP3).then(StoreDropped::default),
+        };
+        let (permit, store_dropped) = (running.permit.clone(), running.store_dropped.as_ref());
+        let mut call = self.start(request, instance, group, permit, sender, store_dropped);
+        let (answer, completed) = match running.until_response(&mut call, &mut receiver).await? {
+            First::Sent(answer) => (answer, None),
+            First::Ended(mut completed) => match (completed.plain.take(), receiver.try_recv()) {
+                (Some(plain), _) => return running.complete_plain(plain, completed),
+                (None, Ok(Some(Ok(answer)))) => (answer, Some(completed)),
+                (None, Ok(Some(Err(error)))) => return Err(running.fail(&error)),
+                (None, _) => return Err(running.bad_answer("the guest ended without an answer")),
+            },
+        };
+        let mut begun = Begun::new(answer).map_err(|cause| running.bad_answer(&cause))?;
+        let completed = match completed {
+            None => running.settle(&mut call, &mut begun).await?,
+            ended => ended,
+        };
+        running.check_cut()?;
+        let guest = match completed {
+            None => Some(call),
+            Some(completed) => {
+                if begun.finish().map_err(|cause| running.bad_answer(&cause))? {
+                    return running.complete(begun.whole(self.response_limit()), completed);
                 }
-                let succeeded = self.finish_in_task(call, deadline, &output, request_id);
-                let guest_end = store_dropped.map(|store_dropped| GuestEnd { store_dropped, succeeded });
-                let streaming = answer::streaming(answer, self.response_limit(), guest_end);
-                let streaming = streaming.map_err(|cause| self.bad_answer(&cause, &output))?;
-                return Ok((new_answer(streaming, &output, failure), None));
-            }
-            () = tokio::time::sleep_until(deadline) => {
-                self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
-                let cause = format!("no answer within {:?}", self.limits.time);
-                return Err(Failure { kind: FailureKind::TookTooLong, cause, output: output.to_log() });
+                running.hand_over(completed).await?;
+                None
             }
         };
-        let mut completed = result.map_err(|error| self.fail(&error, &output))?;
-        let complete = match (completed.plain.take(), receiver.try_recv()) {
-            (Some(plain), _) => handler::http(plain).and_then(|answer| answer::whole(answer, self.response_limit())),
-            (None, Ok(Some(Ok(answer)))) => answer::complete(answer, self.response_limit()),
-            (None, Ok(Some(Err(error)))) => return Err(self.fail(&error, &output)),
-            (None, _) => Err("the guest ended without an answer".to_owned()),
-        };
-        self.complete(complete, completed, &output, failure)
+        Ok(running.stream(begun, guest, StreamOf { request_id, is_head, session, route }))
     }
 
     /// Maximum bytes of a response's body.
     fn response_limit(&self) -> usize {
         usize::try_from(self.limits.response_bytes).unwrap_or(usize::MAX)
+    }
+
+    async fn permit(&self) -> Result<SlotPermit, Failure> {
+        let permit = self.slots.acquire(self.host_instances, self.limits.queue_time).await;
+        permit.ok_or_else(|| {
+            let cause = format!("no instance became free within {:?}", self.limits.queue_time);
+            Failure { kind: FailureKind::Busy, cause, output: None }
+        })
+    }
+
+    async fn stream_permit(&self, client: Option<&Client>) -> Result<SlotPermit, Failure> {
+        let permit = self.stream_slots.acquire(client, self.host_instances, self.limits.queue_time).await;
+        permit.map_err(|full| Failure { kind: FailureKind::TooManyStreams, cause: full.to_string(), output: None })
     }
 
     /// An idle instance of the group, or a new one.
@@ -135,7 +188,7 @@ impl Revision {
         request: GuestRequest,
         mut instance: Instance,
         group: Option<ReuseGroup>,
-        permit: SlotPermit,
+        permit: Arc<HeldPermit>,
         sender: ResponseSender,
         store_dropped: Option<&StoreDropped>,
     ) -> GuestCall {
@@ -158,88 +211,183 @@ impl Revision {
         };
         Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.long_calls.clone()))
     }
+}
 
-    /// Runs a call to its end in a task, after the guest has sent its response.
-    ///
-    /// Reports whether the guest ended without an error before the deadline.
-    fn finish_in_task(
+/// What the host needs to know about a request whose response streams.
+struct StreamOf {
+    request_id: Option<Arc<str>>,
+    is_head: bool,
+    session: Option<Session>,
+    route: Option<Arc<Route>>,
+}
+
+impl Running<'_> {
+    /// Waits until the guest ends or sends its response.
+    async fn until_response(
         &self,
-        mut call: GuestCall,
-        deadline: Instant,
-        output: &Output,
-        request_id: Option<Arc<str>>,
-    ) -> oneshot::Receiver<bool> {
-        let (service, faults, output, time) =
-            (self.service.clone(), self.faults.clone(), output.clone(), self.limits.time);
-        let (report, succeeded) = oneshot::channel();
-        tokio::spawn(async move {
-            let result = tokio::time::timeout_at(deadline, &mut call).await;
-            // If the client disconnected, nothing receives the report.
-            let _ = report.send(matches!(result, Ok(Ok(_))));
-            let cause = match result {
-                Ok(Ok(completed)) => return completed.store_instance(),
-                Ok(Err(error)) => {
-                    faults.traps.fetch_add(1, Ordering::Relaxed);
-                    causes(&error)
-                }
-                Err(_) => {
-                    faults.deadlines.fetch_add(1, Ordering::Relaxed);
-                    format!("the answer was not complete within {time:?}")
-                }
+        call: &mut GuestCall,
+        receiver: &mut oneshot::Receiver<Result<Response<WasiBody>, wasmtime::Error>>,
+    ) -> Result<First, Failure> {
+        loop {
+            let first = tokio::select! {
+                biased;
+                result = &mut *call => Some(result.map(First::Ended)),
+                Ok(answer) = &mut *receiver => Some(answer.map(First::Sent)),
+                () = self.exchange.changed() => None,
+                () = tokio::time::sleep(self.time_left()?) => None,
             };
-            let (guest_output, request_id) = (output.to_log(), request_id.as_deref());
-            tracing::warn!(request_id, %service, cause, guest_output, "an answer was cut short: the guest failed while it streamed");
-        });
-        succeeded
+            // If the body was refused while the guest ended because of that, the client should learn the reason.
+            self.check_cut()?;
+            if let Some(first) = first {
+                return first.map_err(|error| self.fail(&error));
+            }
+        }
+    }
+
+    /// How long the host may wait for the response before it looks again. Cuts the exchange if its client is idle.
+    ///
+    /// # Errors
+    /// The `time` of the request is over.
+    fn time_left(&self) -> Result<Duration, Failure> {
+        let limits = &self.revision.limits;
+        let left = limits.time.saturating_sub(self.exchange.worked());
+        let Some(waits) = self.exchange.waits() else {
+            if left.is_zero() {
+                self.revision.faults.deadlines.fetch_add(1, Ordering::Relaxed);
+                let cause = format!("no answer within {:?}", limits.time);
+                return Err(Failure { kind: FailureKind::TookTooLong, cause, output: self.output.to_log() });
+            }
+            return Ok(left);
+        };
+        let lasts = limits.stream_time.map(|time| time.saturating_sub(self.exchange.began().elapsed()));
+        let idle = limits.idle_time.saturating_sub(waits.elapsed()).min(lasts.unwrap_or(Duration::MAX));
+        if idle.is_zero() {
+            self.exchange.cut_off(Cut::Request(BodyRefusal::TooSlow));
+        }
+        // The guest may stop waiting for the client at any moment, and then its own time goes on.
+        Ok(idle.min(left.max(SHORTEST_WAIT)))
+    }
+
+    /// Waits shortly for the guest's end, and collects the body meanwhile. None if the response streams: then the permit is for a stream.
+    async fn settle(&self, call: &mut GuestCall, begun: &mut Begun) -> Result<Option<Completed>, Failure> {
+        // The guest was interrupted between its response and its end, which is usually one or two turns later.
+        if let Ok(result) = tokio::time::timeout(END_TIME, ended(call, begun)).await {
+            return result.map(Some).map_err(|error| self.fail(&error));
+        }
+        if self.has_stream {
+            return Ok(None);
+        }
+        // If there is no slot for a stream, the guest may still end in the time for which requests queue.
+        tokio::select! {
+            biased;
+            result = ended(call, begun) => result.map(Some).map_err(|error| self.fail(&error)),
+            permit = self.revision.stream_permit(self.client.as_ref()) => {
+                self.permit.replace(permit?);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The guest has ended, but the body of its response goes on: it is the body of the request or of another service's response.
+    async fn hand_over(&self, completed: Completed) -> Result<(), Failure> {
+        if self.store_dropped.is_none() {
+            return Err(self.bad_answer("the guest ended before it finished the response body"));
+        }
+        completed.store_instance();
+        if !self.has_stream {
+            self.permit.replace(self.revision.stream_permit(self.client.as_ref()).await?);
+        }
+        Ok(())
+    }
+
+    /// The answer of a guest that streams it, or of one that has ended and left a body that streams.
+    fn stream(self, begun: Begun, guest: Option<GuestCall>, of: StreamOf) -> (Answer, Option<WholeBody>) {
+        let StreamOf { request_id, is_head, session, route } = of;
+        let (revision, exchange, output, failure) = (self.revision, self.exchange, self.output, self.failure);
+        let has_guest = guest.is_some();
+        let succeeded = Stream {
+            service: revision.service.clone(),
+            request_id,
+            limits: revision.limits,
+            exchange: exchange.clone(),
+            session,
+            replaced: revision.replaced.subscribe(),
+            permit: self.permit,
+            output: output.clone(),
+            failure: failure.clone(),
+            faults: revision.faults.clone(),
+            traffic: route.map(|route| (revision.traffic.clone(), route)),
+        }
+        .watch(guest.map(|call| -> RunningGuest { Box::pin(async { call.await.map(Completed::store_instance) }) }));
+        let store_dropped = self.store_dropped.filter(|_| has_guest);
+        let guest_end = store_dropped.map(|store_dropped| GuestEnd { store_dropped, succeeded });
+        let response = begun.stream(&exchange, revision.limits.response_bytes, guest_end, is_head);
+        let dependency_failure = failure.cause().map(str::to_owned);
+        let stream = Some(StreamNotes { output, failure });
+        (Answer { response, output: None, dependency_failure, stream }, None)
+    }
+
+    fn complete_plain(self, plain: PlainResponse, completed: Completed) -> Ran {
+        let whole = handler::http(plain).and_then(|plain| answer::whole(plain, self.revision.response_limit()));
+        self.complete(whole, completed)
     }
 
     /// The answer of a guest that has ended, and the body for the cache.
     ///
     /// If the guest printed, the read set is dropped, because a cached response would not print again.
-    fn complete(
-        &self,
-        complete: Result<(Response<Body>, Option<Bytes>), String>,
-        mut completed: Completed,
-        output: &Output,
-        failure: &DependencyFailure,
-    ) -> Result<(Answer, Option<WholeBody>), Failure> {
-        let (response, bytes) = complete.map_err(|cause| self.bad_answer(&cause, output))?;
-        let read_set = completed.read_set.take().filter(|_| output.is_empty());
+    fn complete(&self, complete: Result<(Response<Body>, Option<Bytes>), String>, mut completed: Completed) -> Ran {
+        let (response, bytes) = complete.map_err(|cause| self.bad_answer(&cause))?;
+        let read_set = completed.read_set.take().filter(|_| self.output.is_empty());
         let whole = bytes.map(|bytes| (bytes, read_set));
-        let answer = new_answer(response, output, failure);
+        let dependency_failure = self.failure.cause().map(str::to_owned);
+        let answer = Answer { response, output: self.output.to_log(), dependency_failure, stream: None };
         // Last, because the instance's next request clears the output.
         completed.store_instance();
         Ok((answer, whole))
     }
 
-    fn bad_answer(&self, cause: &str, output: &Output) -> Failure {
-        self.faults.traps.fetch_add(1, Ordering::Relaxed);
-        Failure { kind: FailureKind::BadAnswer, cause: cause.to_owned(), output: output.to_log() }
+    /// # Errors
+    /// The exchange was cut.
+    fn check_cut(&self) -> Result<(), Failure> {
+        let Some(cut) = self.exchange.cut() else { return Ok(()) };
+        let kind = match cut {
+            Cut::Request(refusal) => FailureKind::Body(refusal),
+            _ => FailureKind::TookTooLong,
+        };
+        Err(Failure { kind, cause: cut.to_string(), output: self.output.to_log() })
     }
 
-    fn fail(&self, error: &wasmtime::Error, output: &Output) -> Failure {
+    fn bad_answer(&self, cause: &str) -> Failure {
+        self.revision.faults.traps.fetch_add(1, Ordering::Relaxed);
+        Failure { kind: FailureKind::BadAnswer, cause: cause.to_owned(), output: self.output.to_log() }
+    }
+
+    fn fail(&self, error: &wasmtime::Error) -> Failure {
+        let faults = &self.revision.faults;
         let (kind, count) = if error.is::<PoolConcurrencyLimitError>() {
             (FailureKind::Busy, None)
         } else if error.is::<ComputedTooLong>() {
-            (FailureKind::ComputedTooLong, Some(&self.faults.deadlines))
+            (FailureKind::ComputedTooLong, Some(&faults.deadlines))
         } else if error.is::<OutOfMemory>() {
-            (FailureKind::OutOfMemory, Some(&self.faults.traps))
+            (FailureKind::OutOfMemory, Some(&faults.traps))
         } else {
-            (FailureKind::Trapped, Some(&self.faults.traps))
+            (FailureKind::Trapped, Some(&faults.traps))
         };
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Failure { kind, cause: causes(error), output: output.to_log() }
+        Failure { kind, cause: causes(error), output: self.output.to_log() }
     }
 }
 
-fn new_answer(response: Response<Body>, output: &Output, failure: &DependencyFailure) -> Answer {
-    Answer { response, output: output.to_log(), dependency_failure: failure.cause().map(str::to_owned) }
-}
-
-/// The chain of an error, root cause first. A backtrace uses the component's own function names.
-fn causes(error: &wasmtime::Error) -> String {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    excerpt(&causes.into_iter().rev().collect::<Vec<_>>().join("; "), CAUSE_BYTES)
+/// Runs the guest to its end, and collects what it writes.
+async fn ended(call: &mut GuestCall, begun: &mut Begun) -> wasmtime::Result<Completed> {
+    std::future::poll_fn(|context| {
+        let polled = call.as_mut().poll(context);
+        if polled.is_pending() {
+            begun.poll_fill(context);
+        }
+        polled
+    })
+    .await
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::shares::Share;
+
 /// The instance slots of one service, shared by its revisions.
 ///
 /// Up to half of the host's instances are reserved in equal parts, one for each service. All others are shared: the first request that
 /// needs one takes it. An instance with several linear memories or many tables takes several of the host's instances
-/// (`engine::host_instances`).
+/// (`engine::host_instances`). Streams have slots of their own (`stream_slots`).
 #[derive(Debug)]
 pub struct Slots {
     /// The service's limit, `concurrency`.
@@ -29,6 +31,14 @@ pub struct Slots {
 pub struct SlotPermit {
     _service: OwnedSemaphorePermit,
     _host: OwnedSemaphorePermit,
+    /// The client's share of streams. None for a request that does not stream.
+    _client: Option<Share>,
+}
+
+impl SlotPermit {
+    pub(super) fn new(service: OwnedSemaphorePermit, host: OwnedSemaphorePermit, client: Option<Share>) -> Self {
+        Self { _service: service, _host: host, _client: client }
+    }
 }
 
 impl Slots {
@@ -55,7 +65,7 @@ impl Slots {
         if let Ok(service) = self.service.clone().try_acquire_owned()
             && let Ok(host) = at_once(&self.reserved).or_else(|_| at_once(&self.shared))
         {
-            return Some(SlotPermit { _service: service, _host: host });
+            return Some(SlotPermit::new(service, host, None));
         }
         let _waiting = Waiting::new(&self.waiting);
         let both = async {
@@ -64,7 +74,7 @@ impl Slots {
                 host = self.reserved.clone().acquire_many_owned(host_instances) => host,
                 host = self.shared.clone().acquire_many_owned(host_instances) => host,
             };
-            Some(SlotPermit { _service: service, _host: host.ok()? })
+            Some(SlotPermit::new(service, host.ok()?, None))
         };
         tokio::time::timeout(time, both).await.ok().flatten()
     }

@@ -1,4 +1,9 @@
-//! Streamed answers: a client can tell an incomplete answer from a complete one.
+//! Streams: bodies in both directions, their limits, and how a client can tell an incomplete answer from a complete one.
+
+mod bodies;
+mod limits;
+mod swaps;
+mod wire;
 
 use comptoir::manifest::Manifest;
 use futures::future::join_all;
@@ -24,14 +29,14 @@ fn streaming() -> Manifest {
              limits = {{ {limits} }}\n"
         )
     };
-    let brief = r#"time = "3s""#;
+    let brief = r#"idle_time = "3s""#;
     let ample = r#"cpu = "300ms", memory = "8 MiB", time = "2m""#;
     let mut services = String::new();
     for generation in ["p2", "p3"] {
         services += &service(generation, &format!("flood_{generation}"), ample);
         services += &service(&format!("brief-{generation}"), &format!("flood_{generation}"), brief);
     }
-    services += &service("relay", "relay_p2", r#"cpu = "1m", time = "5s""#);
+    services += &service("relay", "relay_p2", r#"cpu = "1m", idle_time = "5s""#);
     services += "public = [\"/relay\"]\ncalls = [\"relay\"]\n";
     manifest_of(&services)
 }

@@ -1,0 +1,59 @@
+//! A deploy while streams run.
+
+use reqwest::Method;
+use testing::{Answer, Shop, component, send};
+
+use super::bodies::{SERVICES, streams, until_streams};
+use super::wire::Exchange;
+
+/// The same component with another digest: a custom section changes nothing else (WebAssembly core specification, 5.5.3).
+fn another(service: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(component(&format!("guest_{}", service.replace('-', "_")))).unwrap();
+    bytes.extend(b"\x00\x05\x04next");
+    bytes
+}
+
+async fn deploy(shop: &Shop, service: &str) -> Answer {
+    let order = shop.operator().request(Method::PUT, &format!("/services/{service}"));
+    send(order.body(another(service))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_over_a_deploy_and_new_requests_get_the_new_revision() {
+    let shop = Shop::with(streams("")).await;
+    for service in SERVICES {
+        let path = format!("/{service}/echo");
+        let mut exchange = Exchange::post(shop.addresses().gateway, &path).await;
+        exchange.request.send(b"one").await.unwrap();
+        let old = exchange.response.head().await;
+        assert_eq!(exchange.response.read(3).await.unwrap(), b"one", "{service}");
+        let digest = deploy(&shop, service).await;
+        let digest = digest.succeeds(200)["to"].as_str().unwrap().to_owned();
+        exchange.bounce(b"two").await;
+        let mut next = Exchange::post(shop.addresses().gateway, &path).await;
+        next.request.end("").await;
+        let new = next.response.head().await;
+        let label = format!("x-comptoir-revision: {service}@{}", &digest[..12]);
+        assert!(new.contains(&label) && !old.contains(&label), "{service}: {old} {new}");
+        exchange.bounce(b"three").await;
+        exchange.request.end("").await;
+        assert_eq!(exchange.response.read(1).await.unwrap(), b"", "{service}");
+        until_streams(&shop, service, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_revision_has_the_drain_time_for_its_streams() {
+    let shop = Shop::with(streams(r#"drain_time = "100ms""#)).await;
+    for service in SERVICES {
+        let path = format!("/{service}/events");
+        let mut exchange = Exchange::open(shop.addresses().gateway, "GET", &path, "").await;
+        exchange.response.head().await;
+        deploy(&shop, service).await.succeeds(200);
+        exchange.is_cut().await;
+        // Those of the new revision stay.
+        let mut exchange = Exchange::open(shop.addresses().gateway, "GET", &path, "").await;
+        assert!(exchange.response.head().await.starts_with("HTTP/1.1 200"), "{service}");
+        until_streams(&shop, service, 1).await;
+    }
+}
