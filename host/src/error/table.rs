@@ -138,7 +138,7 @@ impl Error {
             Self::TooManyStreams => Row::new(
                 S::SERVICE_UNAVAILABLE,
                 "TOO_MANY_STREAMS",
-                "Too many streams are open, close some or try again shortly",
+                "Too many streams are open: close some, or try again shortly",
             )
             .header(RETRY_AFTER, "1"),
             Self::Vacant => {

@@ -1,7 +1,16 @@
 //! Bodies that stream in both directions, to and from guests of both WASI versions, and between services.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
 use comptoir::manifest::Manifest;
-use testing::{Shop, manifest_of};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::Request;
+use hyper::body::Frame;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use testing::{AMPLE, Shop, manifest_of};
+use tokio::net::TcpStream;
 
 use super::wire::Exchange;
 
@@ -106,8 +115,44 @@ async fn an_event_arrives_while_the_guest_runs_and_a_client_that_leaves_stops_it
         assert!(exchange.response.head().await.contains("content-type: text/event-stream"), "{service}");
         assert_eq!(exchange.response.read(13).await.unwrap(), b"data: first\n\n", "{service}");
         until_streams(&shop, service, 1).await;
+        // The entry of the access log, which is also the count, is written at the end.
+        let is_counted = |metrics: &str| {
+            let mut lines = metrics.lines().filter(|line| line.starts_with("comptoir_requests_total"));
+            lines.any(|line| line.contains(&path) && line.contains("status=\"200\""))
+        };
+        assert!(!is_counted(&shop.operator().get("/metrics").await.text), "{service}");
         drop(exchange);
         until_streams(&shop, service, 0).await;
+        let counting = async { while !is_counted(&shop.operator().get("/metrics").await.text) {} };
+        tokio::time::timeout(AMPLE, counting).await.expect("the stream is counted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_streams_in_both_directions_with_trailers() {
+    let shop = Shop::with(streams("")).await;
+    let socket = TokioIo::new(TcpStream::connect(shop.addresses().gateway).await.unwrap());
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.expect("a connection");
+    tokio::spawn(connection);
+    for path in ["/streams-p2/echo", "/streams-p3/echo", "/streams-p3/double/streams-p2"] {
+        let (body, frames) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, Infallible>>();
+        let request = Request::post(format!("http://localhost{path}")).body(StreamBody::new(frames)).unwrap();
+        let response = client.send_request(request);
+        body.unbounded_send(Ok(Frame::data("one".into()))).unwrap();
+        let response = tokio::time::timeout(AMPLE, response).await.expect("a response comes").expect(path);
+        let mut response = response.into_body();
+        for text in ["one", "two"] {
+            let frame = tokio::time::timeout(AMPLE, response.frame()).await.expect("a frame comes");
+            assert_eq!(frame.expect(path).expect(path).into_data().expect(path), text);
+            body.unbounded_send(Ok(Frame::data("two".into()))).unwrap();
+        }
+        let trailers = [(HeaderName::from_static("x-checksum"), HeaderValue::from_static("7"))];
+        body.unbounded_send(Ok(Frame::trailers(trailers.clone().into_iter().collect()))).unwrap();
+        drop(body);
+        let rest = tokio::time::timeout(AMPLE, response.collect()).await.expect("the response ends").expect(path);
+        assert_eq!(rest.trailers(), Some(&trailers.into_iter().collect()), "{path}");
+        assert_eq!(rest.to_bytes(), "two", "{path}");
     }
 }
 
@@ -152,5 +197,5 @@ async fn a_client_that_expects_100_continue_sends_its_body_after_that() {
 pub async fn until_streams(shop: &Shop, service: &str, count: usize) {
     let line = format!("comptoir_streams{{service=\"{service}\"}} {count}");
     let asking = async { while !shop.operator().get("/metrics").await.text.lines().any(|found| found == line) {} };
-    tokio::time::timeout(testing::AMPLE, asking).await.unwrap_or_else(|_| panic!("never: {line}"));
+    tokio::time::timeout(AMPLE, asking).await.unwrap_or_else(|_| panic!("never: {line}"));
 }
