@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
+use tokio::task::AbortHandle;
 use wasmtime_wasi_http::{Error as CallError, WasiBody};
 
 use super::trace_parent::TraceParent;
@@ -64,11 +65,20 @@ impl Peers for PeerCalls {
         async move {
             let (head, body) = request.into_parts();
             let body = nested.read(&service, body).await.map_err(unreadable)?;
-            let response = nested.respond(&service, head, body).await;
+            let response = nested.respond_apart(service, head, body).await?;
             Ok(response
                 .map(|body| body.map_err(|error| CallError::InternalError(Some(error.to_string()))).boxed_unsync()))
         }
         .boxed()
+    }
+}
+
+/// Stops a call whose caller no longer waits for it.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -88,6 +98,19 @@ impl PeerCalls {
             HandlerKind::Plain => body::collect(body, None, limit).await,
             HandlerKind::HttpP2 | HandlerKind::HttpP3 => body::begin(body, None, limit).await,
         }
+    }
+
+    /// Calls a service, in a task of its own if it is WASI 0.3: wasmtime cannot run such a store within that of a caller.
+    async fn respond_apart(self, service: String, head: Parts, body: RequestBody) -> Result<Response<Body>, CallError> {
+        let callee = self.deployment.services().get(service.as_str());
+        if callee.is_none_or(|callee| callee.revision.handler_kind() != HandlerKind::HttpP3) {
+            return Ok(self.respond(&service, head, body).await);
+        }
+        let task = tokio::spawn(async move { self.respond(&service, head, body).await });
+        let stopped = AbortOnDrop(task.abort_handle());
+        let response = task.await.map_err(|error| CallError::InternalError(Some(error.to_string())));
+        drop(stopped);
+        response
     }
 
     /// Calls a service. An error becomes a response in the envelope.

@@ -19,6 +19,7 @@ use wasmtime_wasi_http::{
 use super::Guest;
 use super::denials::RequestDenials;
 use super::dependency_failure::DependencyFailure;
+use super::end::{GuestEnd, WrittenBody};
 use super::outbound::{RemoteCalls, origin};
 
 /// The other services that a guest can call.
@@ -40,12 +41,14 @@ pub struct Outgoing {
     failure: DependencyFailure,
     /// None in a probe and in `describe`.
     denials: Option<RequestDenials>,
+    /// How the guest that writes the bodies ends.
+    end: GuestEnd,
 }
 
 impl Outgoing {
     /// For a guest that can send nothing.
     pub fn none(forbidden_headers: ForbiddenHeaderFilter, failure: DependencyFailure) -> Self {
-        Self { peers: None, remotes: None, forbidden_headers, failure, denials: None }
+        Self { peers: None, remotes: None, forbidden_headers, failure, denials: None, end: GuestEnd::default() }
     }
 
     /// `peers` is none if the guest may not call other services, `remotes` if it may not call remote hosts. Failed calls are recorded in
@@ -57,7 +60,12 @@ impl Outgoing {
         failure: DependencyFailure,
         denials: RequestDenials,
     ) -> Self {
-        Self { peers, remotes, forbidden_headers, failure, denials: Some(denials) }
+        Self { peers, remotes, forbidden_headers, failure, denials: Some(denials), end: GuestEnd::default() }
+    }
+
+    /// How the guest ends that sends the requests.
+    pub fn guest_end(&self) -> &GuestEnd {
+        &self.end
     }
 
     /// Refuses all further requests.
@@ -119,6 +127,7 @@ impl WasiHttpHooks for Outgoing {
     ) -> Box<dyn Future<Output = Result<(hyper::Response<WasiBody>, IoResult), Error>> + Send> {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let (failure, denials) = (self.failure.clone(), self.denials.clone());
+        let request = request.map(|body| WrittenBody { body, end: self.end.clone() }.boxed_unsync());
         if let Some(remotes) = self.remotes.clone().filter(|_| !host.ends_with(INTERNAL)) {
             let sending = remotes.send(request, options, failure, denials);
             return Box::new(async move { Ok((sending.await?, done())) });

@@ -3,11 +3,9 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use futures::channel::oneshot;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
@@ -16,12 +14,10 @@ use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
 use crate::body::{Body, BodyError, Cut, Exchange, full};
+use crate::guest::GuestEnd;
 
 /// The most bytes of a body that the host collects while it waits for the guest's end. If there are more, the response streams.
 const BEGINNING_BYTES: usize = 64 << 10;
-
-/// The most bytes of a body that the host collects after the guest's end. A WASI 0.2 guest cannot leave more.
-const END_BYTES: usize = 2 << 20;
 
 /// A `wasi:http` response whose head was sent, with what has arrived of its body.
 pub(super) struct Begun {
@@ -46,15 +42,16 @@ impl Begun {
         self.fill(context, BEGINNING_BYTES);
     }
 
-    /// Collects what the guest has left, after its end. Returns whether that is the whole body.
+    /// Collects what the guest has left, after its end.
     ///
     /// # Errors
     /// The reason why the response cannot be sent.
-    pub(super) fn finish(&mut self) -> Result<bool, String> {
-        self.fill(&mut Context::from_waker(Waker::noop()), END_BYTES);
+    fn finish(&mut self) -> Result<(), String> {
+        self.fill(&mut Context::from_waker(Waker::noop()), usize::MAX);
         match &self.error {
             Some(error) => Err(format!("cannot read the response body: {error}")),
-            None => Ok(self.body.is_none()),
+            None if self.body.is_some() => Err("the guest ended before it finished the response body".to_owned()),
+            None => Ok(()),
         }
     }
 
@@ -78,11 +75,12 @@ impl Begun {
         }
     }
 
-    /// The response with its whole body. Returns the body too, unless there are trailers. Only if [`Self::finish`] returned true.
+    /// The response of a guest that has ended. Returns the body too, unless there are trailers.
     ///
     /// # Errors
     /// The reason why the response cannot be sent.
     pub(super) fn whole(mut self, limit_bytes: usize) -> Result<(Response<Body>, Option<Bytes>), String> {
+        self.finish()?;
         if self.bytes > limit_bytes {
             return Err(format!("the response body has {} bytes, more than the limit of {limit_bytes}", self.bytes));
         }
@@ -99,7 +97,7 @@ impl Begun {
         Ok((Response::from_parts(self.head, full(bytes.clone())), Some(bytes)))
     }
 
-    /// The response with a body that streams. `guest_end` is none if the guest has ended, and for WASI 0.2.
+    /// The response with a body that streams. `guest_end` is none for WASI 0.2.
     ///
     /// `is_head` says that the client does not want the body. Then it need not go on as long as the client receives it.
     pub(super) fn stream(
@@ -150,46 +148,6 @@ pub(super) fn whole(answer: Response<Bytes>, limit_bytes: usize) -> Result<(Resp
     Ok((Response::from_parts(head, full(bytes.clone())), Some(bytes)))
 }
 
-/// Whether the store of a WASI 0.3 guest was dropped.
-///
-/// If a store is dropped, an unfinished 0.3 body ends like a complete one. This flag tells the two apart.
-#[derive(Debug, Clone, Default)]
-pub(super) struct StoreDropped(Arc<AtomicBool>);
-
-/// Sets the flag when it is dropped. Drop it before the store.
-#[derive(Debug)]
-pub(super) struct StoreDropGuard(StoreDropped);
-
-impl StoreDropped {
-    pub(super) fn guard(&self) -> StoreDropGuard {
-        StoreDropGuard(self.clone())
-    }
-}
-
-impl Drop for StoreDropGuard {
-    fn drop(&mut self) {
-        self.0.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Reports how the guest of a streamed response ends.
-#[derive(Debug)]
-pub(super) struct GuestEnd {
-    pub(super) store_dropped: StoreDropped,
-    /// Receives whether the guest ended without an error.
-    pub(super) succeeded: oneshot::Receiver<bool>,
-}
-
-impl GuestEnd {
-    /// Whether the body ended because the guest failed. If the store still exists, the guest itself ended the body.
-    fn poll_failed(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        if !self.store_dropped.0.load(Ordering::SeqCst) {
-            return Poll::Ready(false);
-        }
-        Pin::new(&mut self.succeeded).poll(context).map(|succeeded| !matches!(succeeded, Ok(true)))
-    }
-}
-
 /// Refuses an interim status and removes the guest's `Content-Length`, because either could break the framing of HTTP/1.1.
 fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
     let status = answer.status().as_u16();
@@ -209,7 +167,7 @@ struct Streamed {
     /// None once the body has ended.
     body: Option<WasiBody>,
     error: Option<WasiError>,
-    /// None for WASI 0.2, whose unfinished bodies end with an error of their own, and for guests that have ended.
+    /// None for WASI 0.2, whose unfinished bodies end with an error of their own.
     guest_end: Option<GuestEnd>,
     exchange: Arc<Exchange>,
     left_bytes: u64,
@@ -234,8 +192,8 @@ impl Streamed {
                 None => self.body = None,
             }
         }
-        let failed = self.guest_end.as_mut().map_or(Poll::Ready(false), |end| end.poll_failed(context));
-        failed.map(|failed| failed.then(|| Err(WasiError::HttpResponseIncomplete.into())))
+        let has_failed = self.guest_end.as_ref().is_some_and(GuestEnd::has_failed);
+        Poll::Ready(has_failed.then(|| Err(WasiError::HttpResponseIncomplete.into())))
     }
 }
 

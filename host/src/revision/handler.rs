@@ -1,7 +1,12 @@
 //! A linked component, and how the host calls each kind of handler interface.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use bytes::Bytes;
 use futures::channel::oneshot;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
@@ -156,8 +161,6 @@ fn field(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), &'stat
 ///
 /// `HEAD` becomes `GET`, because the host drops the body later. The scheme is that of the connection; the client cannot choose it.
 fn wasi(request: GuestRequest) -> wasmtime::Result<Request<WasiBody>> {
-    use http_body_util::BodyExt as _;
-
     let scheme = if request.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
     let (mut head, body) = request.into_parts();
     if head.method == Method::HEAD {
@@ -213,11 +216,61 @@ async fn p3(
 ) -> wasmtime::Result<()> {
     store
         .run_concurrent(async |accessor| {
+            let (answers, mut answer) = oneshot::channel();
             let prepared = accessor
-                .with(|mut access| Prepared::new(access.as_context_mut(), proxy, request, Guest::http, sender))?;
+                .with(|mut access| Prepared::new(access.as_context_mut(), proxy, request, Guest::http, answers))?;
             prepared.run(accessor, futures::future::pending()).await?;
+            let (needed, no_longer_needed) = oneshot::channel();
+            match answer.try_recv() {
+                Ok(Some(Ok(answer))) => {
+                    // If the request timed out, the receiver is gone and nobody needs the response.
+                    let _ = sender.send(Ok(answer.map(|body| Handed::new(body, needed).boxed_unsync())));
+                }
+                Ok(Some(Err(error))) => return Err(error),
+                Ok(None) | Err(_) => drop(needed),
+            }
             std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            // The store still moves what the guest has written, and the trailers that it passed on.
+            let _ = no_longer_needed.await;
             Ok(())
         })
         .await?
+}
+
+/// The body of a WASI 0.3 response. Its store must live until it has ended or is dropped.
+struct Handed {
+    body: WasiBody,
+    /// Dropped when the store is no longer needed.
+    needed: Option<oneshot::Sender<()>>,
+}
+
+impl Handed {
+    fn new(body: WasiBody, needed: oneshot::Sender<()>) -> Self {
+        Self { body, needed: Some(needed) }
+    }
+}
+
+impl HttpBody for Handed {
+    type Data = Bytes;
+    type Error = WasiError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, WasiError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // Nothing comes after an error or the trailers.
+        if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
+            self.needed = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -15,7 +15,7 @@ use storage::read_set::ReadSet;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi_http::WasiBody;
 
-use super::answer::{Begun, GuestEnd, StoreDropped};
+use super::answer::Begun;
 use super::cache::WholeBody;
 use super::causes::causes;
 use super::handler::{self, ResponseSender};
@@ -23,14 +23,14 @@ use super::idle::{ReusableInstance, ReuseGroup};
 use super::instance::{ComputedTooLong, Instance, OutOfMemory};
 use super::metered::{Meter, Metered};
 use super::slots::SlotPermit;
-use super::stream::{RunningGuest, Stream};
+use super::stream::Stream;
 use super::stream_slots::HeldPermit;
 use super::{Answer, Failure, FailureKind, Revision, StreamNotes, answer};
 use crate::body::{Body, BodyRefusal, Cut, Exchange};
 use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as PlainResponse;
-use crate::guest::{DependencyFailure, Grants, Guest, Outgoing, Output};
+use crate::guest::{DependencyFailure, Grants, Guest, GuestEnd, Outgoing, Output};
 use crate::route::Route;
 use crate::shares::Client;
 use crate::tokens::Session;
@@ -101,7 +101,8 @@ struct Running<'a> {
     client: Option<Client>,
     output: Output,
     failure: DependencyFailure,
-    store_dropped: Option<StoreDropped>,
+    /// None for WASI 0.2.
+    guest_end: Option<GuestEnd>,
 }
 
 impl Revision {
@@ -113,6 +114,7 @@ impl Revision {
         let has_stream = exchange.is_some();
         let permit = if has_stream { self.stream_permit(client.as_ref()).await } else { self.permit().await };
         let (sender, mut receiver) = oneshot::channel();
+        let guest_end = outgoing.guest_end().clone();
         let instance = self.instance(group.as_ref(), grants, outgoing);
         let running = Running {
             revision: self,
@@ -122,10 +124,9 @@ impl Revision {
             client,
             output: instance.output().clone(),
             failure,
-            store_dropped: (self.handler_kind == HandlerKind::HttpP3).then(StoreDropped::default),
+            guest_end: (self.handler_kind == HandlerKind::HttpP3).then(|| guest_end.clone()),
         };
-        let (permit, store_dropped) = (running.permit.clone(), running.store_dropped.as_ref());
-        let mut call = self.start(request, instance, group, permit, sender, store_dropped);
+        let mut call = self.start(request, instance, group, running.permit.clone(), sender, &guest_end);
         let (answer, completed) = match running.until_response(&mut call, &mut receiver).await? {
             First::Sent(answer) => (answer, None),
             First::Ended(mut completed) => match (completed.plain.take(), receiver.try_recv()) {
@@ -141,17 +142,10 @@ impl Revision {
             ended => ended,
         };
         running.check_cut()?;
-        let guest = match completed {
-            None => Some(call),
-            Some(completed) => {
-                if begun.finish().map_err(|cause| running.bad_answer(&cause))? {
-                    return running.complete(begun.whole(self.response_limit()), completed);
-                }
-                running.hand_over(completed).await?;
-                None
-            }
-        };
-        Ok(running.stream(begun, guest, StreamOf { request_id, is_head, session, route }))
+        match completed {
+            Some(completed) => running.complete(begun.whole(self.response_limit()), completed),
+            None => Ok(running.stream(begun, call, StreamOf { request_id, is_head, session, route })),
+        }
     }
 
     /// Maximum bytes of a response's body.
@@ -190,19 +184,20 @@ impl Revision {
         group: Option<ReuseGroup>,
         permit: Arc<HeldPermit>,
         sender: ResponseSender,
-        store_dropped: Option<&StoreDropped>,
+        guest_end: &GuestEnd,
     ) -> GuestCall {
         let meter = Arc::new(Meter::new(self.ticker.clone()));
         instance.limit_copies(self.limits.response_bytes);
         instance.limit_time(&self.limits, &meter);
-        let (handler, guard) = (self.handler.clone(), store_dropped.map(StoreDropped::guard));
+        let (handler, guard) = (self.handler.clone(), guest_end.guard());
         let call = async move {
-            // These are dropped in reverse order. First the guard reports that the store is dropped. Then the instance ends its bodies and
+            // These are dropped in reverse order. First the guard notes how the guest ended. Then the instance ends its bodies and
             // frees its memory. Then the permit frees the slot for the next request.
             let permit = permit;
             let mut instance = instance;
-            let _guard = guard;
+            let mut guard = guard;
             let (plain, read_set) = instance.answer(&handler, request, sender).await?;
+            guard.succeed();
             let reusable = match group {
                 Some(group) if instance.guest().is_tidy() => Some(ReusableInstance { group, instance, permit }),
                 _ => None,
@@ -288,24 +283,11 @@ impl Running<'_> {
         }
     }
 
-    /// The guest has ended, but the body of its response goes on: it is the body of the request or of another service's response.
-    async fn hand_over(&self, completed: Completed) -> Result<(), Failure> {
-        if self.store_dropped.is_none() {
-            return Err(self.bad_answer("the guest ended before it finished the response body"));
-        }
-        completed.store_instance();
-        if !self.has_stream {
-            self.permit.replace(self.revision.stream_permit(self.client.as_ref()).await?);
-        }
-        Ok(())
-    }
-
-    /// The answer of a guest that streams it, or of one that has ended and left a body that streams.
-    fn stream(self, begun: Begun, guest: Option<GuestCall>, of: StreamOf) -> (Answer, Option<WholeBody>) {
+    /// The answer of a guest that streams it.
+    fn stream(self, begun: Begun, call: GuestCall, of: StreamOf) -> (Answer, Option<WholeBody>) {
         let StreamOf { request_id, is_head, session, route } = of;
         let (revision, exchange, output, failure) = (self.revision, self.exchange, self.output, self.failure);
-        let has_guest = guest.is_some();
-        let succeeded = Stream {
+        let stream = Stream {
             service: revision.service.clone(),
             request_id,
             limits: revision.limits,
@@ -317,11 +299,9 @@ impl Running<'_> {
             failure: failure.clone(),
             faults: revision.faults.clone(),
             traffic: route.map(|route| (revision.traffic.clone(), route)),
-        }
-        .watch(guest.map(|call| -> RunningGuest { Box::pin(async { call.await.map(Completed::store_instance) }) }));
-        let store_dropped = self.store_dropped.filter(|_| has_guest);
-        let guest_end = store_dropped.map(|store_dropped| GuestEnd { store_dropped, succeeded });
-        let response = begun.stream(&exchange, revision.limits.response_bytes, guest_end, is_head);
+        };
+        stream.watch(Box::pin(async { call.await.map(Completed::store_instance) }));
+        let response = begun.stream(&exchange, revision.limits.response_bytes, self.guest_end, is_head);
         let dependency_failure = failure.cause().map(str::to_owned);
         let stream = Some(StreamNotes { output, failure });
         (Answer { response, output: None, dependency_failure, stream }, None)

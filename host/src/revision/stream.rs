@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::channel::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -41,7 +40,7 @@ pub(super) struct Stream {
     /// None for an anonymous caller and for a call of another service.
     pub(super) session: Option<Session>,
     pub(super) replaced: Replaced,
-    /// Held until the stream ends, even if its guest has ended before.
+    /// Held until the stream ends, even if its guest ends before.
     pub(super) permit: Arc<HeldPermit>,
     pub(super) output: Output,
     pub(super) failure: DependencyFailure,
@@ -51,22 +50,20 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Watches the stream in a task. `guest` is none if it has ended. The channel receives whether it ended without an error.
-    pub(super) fn watch(self, guest: Option<RunningGuest>) -> oneshot::Receiver<bool> {
-        let (report, succeeded) = oneshot::channel();
-        tokio::spawn(self.run(guest, report));
-        succeeded
+    /// Watches the stream in a task.
+    pub(super) fn watch(self, guest: RunningGuest) {
+        tokio::spawn(self.run(Some(guest)));
     }
 
-    async fn run(mut self, mut guest: Option<RunningGuest>, report: oneshot::Sender<bool>) {
-        let (mut report, mut is_linked) = (Some(report), true);
+    async fn run(mut self, mut guest: Option<RunningGuest>) {
+        let mut is_linked = true;
         while self.exchange.cut().is_none() && !(guest.is_none() && self.exchange.is_sent()) {
             let due = self.due();
             tokio::select! {
                 biased;
                 result = ended(&mut guest) => {
                     guest = None;
-                    self.note_end(result, report.take());
+                    self.note_end(result);
                 }
                 () = self.exchange.changed() => {}
                 changed = self.replaced.changed(), if is_linked => is_linked = changed.is_ok(),
@@ -118,11 +115,7 @@ impl Stream {
     }
 
     /// The guest has ended. If it failed, the client's response is cut short.
-    fn note_end(&self, result: wasmtime::Result<()>, report: Option<oneshot::Sender<bool>>) {
-        if let Some(report) = report {
-            // If the client went away, nothing receives the report.
-            let _ = report.send(result.is_ok());
-        }
+    fn note_end(&self, result: wasmtime::Result<()>) {
         let Err(error) = result else { return };
         self.faults.traps.fetch_add(1, Ordering::Relaxed);
         // The request was counted when its response began. A revision that breaks off must not look as good as one that does not.
