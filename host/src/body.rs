@@ -1,7 +1,7 @@
 //! Bodies of requests and responses, whole or streaming.
 //!
 //! A component with plain records gets whole bodies: the host reads a request's body completely before it makes an instance, so a slow
-//! client holds none. A component that speaks `wasi:http` gets its bodies as streams, unless a body has arrived at once. The limit
+//! client holds none. A component that speaks `wasi:http` gets its bodies as streams, unless a body is short or has arrived at once. The limit
 //! counts while bytes arrive, with or without `Content-Length`.
 //!
 //! `shares` limits the bytes that one client, and all clients together, hold at one moment. Bytes count when they arrive, so an
@@ -26,7 +26,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use crate::shares::Client;
 
 pub use exchange::{Cut, Exchange};
-pub use request::{Frames, Remaining, RequestBody, begin, collect};
+pub use request::{Frames, Remaining, RequestBody, SHORT_BYTES, begin, collect};
 
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;

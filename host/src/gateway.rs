@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
+use hyper::body::Body as _;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -256,12 +257,15 @@ fn find(table: Option<&RouteTable>, head: &Parts, is_preflight: bool) -> Result<
 }
 
 /// The body of a request, in the form that a revision takes: whole for plain records, otherwise as it arrives.
+///
+/// A short body is always read whole. So it needs no stream, and its client holds no instance while it sends.
 async fn read(body: Arriving, revision: &Revision) -> Result<RequestBody, BodyRefusal> {
     let (limits, client) = (revision.limits(), body.client().clone());
-    match revision.handler_kind() {
-        HandlerKind::Plain => body::read(body, limits.body_bytes, limits.time).await,
-        HandlerKind::HttpP2 | HandlerKind::HttpP3 => body::begin(body, Some(client), limits.body_bytes).await,
+    let is_short = body.size_hint().upper().is_some_and(|bytes| bytes <= body::SHORT_BYTES);
+    if is_short || revision.handler_kind() == HandlerKind::Plain {
+        return body::read(body, limits.body_bytes, limits.time).await;
     }
+    body::begin(body, Some(client), limits.body_bytes).await
 }
 
 /// Whether a service may see access tokens and sessions.

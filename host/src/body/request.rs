@@ -19,6 +19,9 @@ use crate::shares::{Client, Kind, Share, UNCOUNTED_BYTES};
 /// How long the host waits for the rest of a body before it streams. A body that is shorter than a packet has arrived by then.
 const PROMPT_TIME: Duration = Duration::from_millis(5);
 
+/// The longest body that is read whole if its length is announced, in bytes.
+pub const SHORT_BYTES: u64 = PROMPT_BYTES as u64;
+
 /// The most bytes that the host collects before it streams.
 const PROMPT_BYTES: usize = 64 << 10;
 

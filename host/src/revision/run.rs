@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use hyper::{Method, Response};
 use storage::read_set::ReadSet;
+use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi_http::WasiBody;
 
@@ -273,10 +274,18 @@ impl Running<'_> {
             return Ok(None);
         }
         // If there is no slot for a stream, the guest may still end in the time for which requests queue.
+        let until = Instant::now() + self.revision.limits.queue_time;
+        let permit = async {
+            let permit = self.revision.stream_permit(self.client.as_ref()).await;
+            if permit.is_err() {
+                tokio::time::sleep_until(until).await;
+            }
+            permit
+        };
         tokio::select! {
             biased;
             result = ended(call, begun) => result.map(Some).map_err(|error| self.fail(&error)),
-            permit = self.revision.stream_permit(self.client.as_ref()) => {
+            permit = permit => {
                 self.permit.replace(permit?);
                 Ok(None)
             }

@@ -125,6 +125,11 @@ async fn an_event_arrives_while_the_guest_runs_and_a_client_that_leaves_stops_it
         until_streams(&shop, service, 0).await;
         let counting = async { while !is_counted(&shop.operator().get("/metrics").await.text) {} };
         tokio::time::timeout(AMPLE, counting).await.expect("the stream is counted");
+        let mut upload = Exchange::post(shop.addresses().gateway, &format!("/{service}/count")).await;
+        upload.request.send(b"one").await.unwrap();
+        until_streams(&shop, service, 1).await;
+        drop(upload);
+        until_streams(&shop, service, 0).await;
     }
 }
 
