@@ -253,7 +253,8 @@ impl Running<'_> {
                 let cause = format!("no answer within {:?}", limits.time);
                 return Err(Failure { kind: FailureKind::TookTooLong, cause, output: self.output.to_log() });
             }
-            return Ok(left);
+            // A guest may begin to wait for its client at any moment. Only a body that streams can be idle.
+            return Ok(if self.has_stream { left.min(limits.idle_time) } else { left });
         };
         let lasts = limits.stream_time.map(|time| time.saturating_sub(self.exchange.began().elapsed()));
         let idle = limits.idle_time.saturating_sub(waits.elapsed()).min(lasts.unwrap_or(Duration::MAX));

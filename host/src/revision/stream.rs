@@ -130,9 +130,10 @@ impl Stream {
         let Some(cut) = self.exchange.cut() else { return };
         if matches!(cut, Cut::Idle(_) | Cut::TooLong(_)) {
             self.faults.deadlines.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.exchange.is_sent() {
-            self.warn(&cut.to_string(), "stopped a guest that still ran after its answer");
+            let is_sent = self.exchange.is_sent();
+            let what =
+                if is_sent { "stopped a guest that still ran after its answer" } else { "an answer was cut short" };
+            self.warn(&cut.to_string(), what);
         }
     }
 

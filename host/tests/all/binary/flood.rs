@@ -45,7 +45,7 @@ impl Deaf {
 /// A first answer fills the system's buffers, so later ones stay in the host.
 async fn flood(generation: &str, chunks: &str, limits: &str) -> (u64, [Value; 2]) {
     let services = format!(
-        "[services.flood]\ncomponent = \"guest_flood_{generation}.wasm\"\nmounts = [\"/flood\"]\naccess = \"public\"\n\
+        "header_time = \"1h\"\n[services.flood]\ncomponent = \"guest_flood_{generation}.wasm\"\nmounts = [\"/flood\"]\naccess = \"public\"\n\
          limits = {{ {limits} }}\n[services.fill]\ncomponent = \"guest_flood_p2.wasm\"\nmounts = [\"/fill\"]\n\
          access = \"public\"\n"
     );
@@ -64,7 +64,7 @@ async fn flood(generation: &str, chunks: &str, limits: &str) -> (u64, [Value; 2]
 #[tokio::test]
 async fn endless_empty_chunks_are_dropped_and_end_at_the_cpu_limit() {
     for generation in ["p2", "p3"] {
-        let (grown, ends) = flood(generation, "empty", r#"cpu = "200ms""#).await;
+        let (grown, ends) = flood(generation, "empty", r#"cpu = "200ms", idle_time = "1h""#).await;
         for end in &ends {
             assert!(end["cause"].as_str().unwrap().starts_with("the guest computed for longer than 200ms"), "{end}");
         }
@@ -75,9 +75,9 @@ async fn endless_empty_chunks_are_dropped_and_end_at_the_cpu_limit() {
 #[tokio::test]
 async fn endless_one_byte_chunks_are_buffered_within_bounds() {
     for generation in ["p2", "p3"] {
-        let (grown, ends) = flood(generation, "single", r#"time = "2s""#).await;
+        let (grown, ends) = flood(generation, "single", r#"stream_time = "2s", cpu = "1m""#).await;
         for end in &ends {
-            assert_eq!(end["cause"], "the answer was not complete within 2s");
+            assert_eq!(end["cause"], "the stream was not complete within 2s, `stream_time` in the manifest");
         }
         assert!(grown < BOUND_KIB, "{generation}: {grown} KiB");
     }
