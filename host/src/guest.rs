@@ -17,6 +17,7 @@ mod files;
 mod grant;
 mod interface;
 mod keyvalue;
+mod leftovers;
 mod limiter;
 mod outbound;
 mod output;
@@ -26,13 +27,9 @@ mod storage;
 mod token_verifier;
 mod tokens;
 
-use std::any::Any;
-
 use ::storage::read_set::ReadSet;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::clock::Clock;
@@ -46,6 +43,7 @@ pub use dependency_failure::DependencyFailure;
 pub use end::{GuestEnd, GuestEndGuard};
 pub use files::{FolderError, Folders};
 pub use grant::{Grant, Grants, Providers, Requirement};
+pub use leftovers::{MAX_LEFTOVERS, NotReusable};
 pub use limiter::{Limiter, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use outbound::RemoteCalls;
 pub use output::Output;
@@ -96,9 +94,6 @@ pub mod bindings {
 
 /// Handles that one instance may have open at the same time: streams, headers, bodies, transactions.
 const MAX_HANDLES: usize = 4096;
-
-/// The streams stdin, stdout and stderr.
-const STANDARD_STREAMS: usize = 3;
 
 /// Maximum bytes that one call for random bytes may request.
 const RANDOM_BYTES: u64 = 64 << 10;
@@ -176,18 +171,6 @@ impl Guest {
         self.outgoing.release();
     }
 
-    /// Whether the instance can serve another request: it has memory left, and it has closed all handles except the standard streams and the folders of the manifest.
-    pub fn is_tidy(&mut self) -> bool {
-        let is_stream = |entry: &(dyn Any + Send)| entry.is::<DynOutputStream>() || entry.is::<DynInputStream>();
-        // A standard library keeps the folders of the manifest open. They are the same for every request.
-        let folders = self.grants.folders.clone();
-        let is_folder = |entry: &(dyn Any + Send)| entry.downcast_ref().is_some_and(|entry| folders.contain(entry));
-        let mut handles = self.table.iter_mut().filter(|entry| !is_folder(&**entry));
-        let has_only_streams =
-            handles.by_ref().take(STANDARD_STREAMS).all(|entry| is_stream(entry)) && handles.next().is_none();
-        has_only_streams && self.limiter.has_room()
-    }
-
     /// What the guest prints.
     pub fn output(&self) -> &Output {
         &self.output
@@ -221,11 +204,8 @@ fn first_read_set(grants: &Grants) -> Option<ReadSet> {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let bodies = self.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>());
-        for body in bodies {
-            // `abort` consumes the body, but the table lends only a reference. So another body takes its place.
-            let (other, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
-            std::mem::replace(body, other).abort();
+        for entry in self.table.iter_mut() {
+            leftovers::abort(entry);
         }
     }
 }

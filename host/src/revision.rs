@@ -45,6 +45,7 @@ mod background;
 mod cache;
 mod causes;
 mod description;
+mod discards;
 mod handler;
 mod idle;
 mod instance;
@@ -84,12 +85,13 @@ use crate::tokens::Session;
 pub use background::Background;
 use cache::{CacheLookup, RevisionCache};
 pub use description::{Description, DescriptionError, Probe};
+pub use discards::{Discard, Discards};
 use handler::Handler;
 pub use idle::{IdleInstances, MAX_IDLE_INSTANCES};
 use instance::Instance;
 use metered::{LongCalls, Meter, in_background};
 use run::Run;
-pub use slots::{SlotPermit, Slots};
+pub use slots::{Full, SlotPermit, Slots};
 pub use stream_slots::StreamSlots;
 pub use traffic::{Outcome, RouteTraffic, Traffic};
 
@@ -127,6 +129,7 @@ pub struct Revision {
     faults: Arc<Faults>,
     denials: Arc<Denials>,
     audit: ServiceAudit,
+    discards: Arc<Discards>,
     traffic: Arc<Traffic>,
 }
 
@@ -249,6 +252,7 @@ impl Revision {
         let handler = Handler::link(&engines.linker(wasi, &parts.granted)?, handler_kind, component)?;
         let label = HeaderValue::from_str(&format!("{}@{}", parts.service, &parts.digest[..12]))?;
         let denials = Arc::new(Denials::new(parts.service.clone()));
+        let discards = Arc::new(Discards::new(parts.service.clone(), parts.limits.memory_bytes));
         Ok(Self {
             service: parts.service,
             digest: parts.digest,
@@ -271,6 +275,7 @@ impl Revision {
             faults: Arc::default(),
             denials,
             audit: parts.audit,
+            discards,
             traffic: Arc::default(),
         })
     }
@@ -308,6 +313,11 @@ impl Revision {
     /// The calls that the host denied to its guests.
     pub fn denials(&self) -> &Denials {
         &self.denials
+    }
+
+    /// The instances that were not reused.
+    pub fn discards(&self) -> &Discards {
+        &self.discards
     }
 
     /// The request counters of each route.
@@ -351,7 +361,7 @@ impl Revision {
     pub async fn describe(&self) -> Result<Description, DescriptionError> {
         let patience = self.limits.queue_time + self.limits.time;
         let slot = self.slots.acquire(self.host_instances, patience).await;
-        let slot = slot.ok_or(DescriptionError::Busy(patience))?;
+        let slot = slot.map_err(|_| DescriptionError::Busy(patience))?;
         let output = Output::new(self.limits.log_bytes);
         let outgoing = Outgoing::none(self.forbidden_headers.clone(), DependencyFailure::default());
         let guest = Guest::new(&self.clock, self.grants.for_describe(), self.limits.memory_bytes, outgoing, &output);
@@ -392,7 +402,10 @@ impl Revision {
         let (started, route, failure) =
             (std::time::Instant::now(), admitted.route().clone(), DependencyFailure::default());
         let session = admitted.session().cloned();
-        let group = self.idle.as_ref().and_then(|idle| idle.group(&self.handler, session.as_ref().map(Session::id)));
+        let group = self
+            .idle
+            .as_ref()
+            .and_then(|idle| idle.group(&self.handler, session.as_ref().map(Session::id), &self.discards));
         let grants = self.grants.for_request(admitted.session(), admitted.source());
         let outgoing = self.outgoing(&admitted, &grants, peers, &failure);
         let run = Run {

@@ -1,10 +1,10 @@
 //! Services, revisions and the canary, as JSON.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Admin;
 use crate::deploy::{Canary, Served, Serving};
-use crate::revision::RouteTraffic;
+use crate::revision::{Full, RouteTraffic, Slots};
 use crate::route::Route;
 use crate::version::Versions;
 
@@ -27,7 +27,7 @@ impl Admin {
             "routes": served.routes.iter().map(route).collect::<Vec<_>>(),
             "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
             "calls": served.calls,
-            "instances": { "in_use": served.revision.slots().in_use(), "waiting": served.revision.slots().waiting() },
+            "instances": instances(served.revision.slots()),
             "traffic": traffic(served),
             "canary": serving.canary().and_then(|canary| candidate(canary, name)),
             "note": self.deployer.noted().get(name),
@@ -43,6 +43,13 @@ impl Admin {
             "note": self.deployer.noted().get(name),
         })
     }
+}
+
+/// The instances of a service, and the requests that got none because a setting of the manifest was reached.
+fn instances(slots: &Slots) -> Value {
+    let refused = Full::ALL.map(|full| (full.setting().to_owned(), slots.refused(full).into()));
+    let refused: Map<String, Value> = refused.into_iter().collect();
+    json!({ "in_use": slots.in_use(), "waiting": slots.waiting(), "refused": refused })
 }
 
 /// The versions of the host and its parts, and all revisions that get requests: active ones and canaries.

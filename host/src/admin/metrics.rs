@@ -16,6 +16,7 @@ use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
 use crate::engine::Reset;
 use crate::guest::Denial;
 use crate::outbound::{Ending, Outbound};
+use crate::revision::{Discard, Full};
 use crate::telemetry::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +51,19 @@ struct RemoteResult {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedRequest {
+    service: String,
+    setting: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DiscardedInstance {
+    service: String,
+    revision: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MemoryReset {
     reset: &'static str,
     reason: String,
@@ -67,6 +81,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     services(&mut registry, serving);
+    instances(&mut registry, serving);
     outbound(&mut registry, platform);
     answers(&mut registry, serving.stable());
     databases(&mut registry, platform);
@@ -88,16 +103,8 @@ fn known_revisions(serving: &Serving, deployer: &Deployer) -> HashSet<String> {
 }
 
 fn services(registry: &mut Registry, serving: &Serving) {
-    let (in_use, waiting) = (Family::<Service, Gauge>::default(), Family::<Service, Gauge>::default());
-    let streams = Family::<Service, Gauge>::default();
     let (traps, deadlines) = (Family::<Revision, Counter>::default(), Family::<Revision, Counter>::default());
     let denied = Family::<DeniedCall, Counter>::default();
-    for (name, served) in serving.stable().services() {
-        let labels = Service { service: name.to_string() };
-        in_use.get_or_create(&labels).set(gauge(served.revision.slots().in_use()));
-        waiting.get_or_create(&labels).set(gauge(served.revision.slots().waiting()));
-        streams.get_or_create(&labels).set(gauge(served.revision.stream_slots().in_use()));
-    }
     for Served { revision: served, .. } in serving.all() {
         let labels = Revision { service: served.service().to_owned(), revision: served.digest()[..12].to_owned() };
         let faults = served.faults();
@@ -109,9 +116,6 @@ fn services(registry: &mut Registry, serving: &Serving) {
             denied.get_or_create(&DeniedCall { service, revision, kind: denial.name() }).inc_by(count);
         }
     }
-    registry.register("comptoir_instances_in_use", "Component instances in use now", in_use);
-    registry.register("comptoir_instances_waiting", "Requests waiting for an instance now", waiting);
-    registry.register("comptoir_streams", "Streams that run now, each with an instance of its own", streams);
     registry.register("comptoir_guest_traps", "Guests that trapped or sent no valid response", traps);
     registry.register("comptoir_guest_deadlines", "Guests that reached their time limit", deadlines);
     registry.register("comptoir_denied_calls", "Requests, sockets and name lookups denied to guests", denied);
@@ -155,6 +159,37 @@ impl Collector for RemoteLatencies {
         }
         Ok(())
     }
+}
+
+fn instances(registry: &mut Registry, serving: &Serving) {
+    let (in_use, waiting) = (Family::<Service, Gauge>::default(), Family::<Service, Gauge>::default());
+    let (streams, refused) = (Family::<Service, Gauge>::default(), Family::<RefusedRequest, Counter>::default());
+    for (name, served) in serving.stable().services() {
+        let (labels, slots) = (Service { service: name.to_string() }, served.revision.slots());
+        in_use.get_or_create(&labels).set(gauge(slots.in_use()));
+        waiting.get_or_create(&labels).set(gauge(slots.waiting()));
+        streams.get_or_create(&labels).set(gauge(served.revision.stream_slots().in_use()));
+        for full in Full::ALL {
+            let labels = RefusedRequest { service: name.to_string(), setting: full.setting() };
+            refused.get_or_create(&labels).inc_by(slots.refused(full));
+        }
+    }
+    let discarded = Family::<DiscardedInstance, Counter>::default();
+    for Served { revision, .. } in serving.all() {
+        for discard in Discard::ALL {
+            let labels = DiscardedInstance {
+                service: revision.service().to_owned(),
+                revision: revision.digest()[..12].to_owned(),
+                reason: discard.name(),
+            };
+            discarded.get_or_create(&labels).inc_by(revision.discards().count(discard));
+        }
+    }
+    registry.register("comptoir_instances_in_use", "Component instances in use now", in_use);
+    registry.register("comptoir_instances_waiting", "Requests waiting for an instance now", waiting);
+    registry.register("comptoir_streams", "Streams that run now, each with an instance of its own", streams);
+    registry.register("comptoir_requests_refused", "Requests that got no instance, by the setting", refused);
+    registry.register("comptoir_instances_discarded", "Instances of services with `reuse` not reused", discarded);
 }
 
 fn answers(registry: &mut Registry, deployment: &Deployment) {

@@ -91,6 +91,11 @@ pub(super) fn status(services: &Value) {
         if let Some(note) = service["note"].as_str() {
             outln!("  note: {note}");
         }
+        for (setting, count) in service["instances"]["refused"].as_object().into_iter().flatten() {
+            if count.as_u64() > Some(0) {
+                outln!("  requests refused because `{setting}` was reached: {count}");
+            }
+        }
         let canary = &service["canary"];
         if let Some(share) = canary["share"].as_str() {
             outln!("  canary {} for {share} of the callers", short(&canary["revision"]));

@@ -35,6 +35,11 @@ impl Limiter {
         !self.refused && self.memory_bytes <= self.memory_limit_bytes / 4
     }
 
+    /// Bytes of all linear memories together.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
     /// Whether the guest was refused memory. This is the likely cause of a later trap.
     pub fn refused_memory(&self) -> bool {
         self.refused

@@ -5,16 +5,20 @@
 //!
 //! The host discards an instance instead of reusing it
 //!
-//! - after a trap or a timeout,
-//! - if it left handles open or took more than a quarter of its memory limit,
+//! - after a trap or a timeout; if that is the first second request of a revision, no instance of it is reused (`discards`),
+//! - if it left too many handles open, or one that must not outlive its request (`guest::leftovers`),
+//! - if it took more than a quarter of its memory limit,
 //! - after a thousand requests,
 //! - when the service switches to another revision, or when its revision is dropped,
 //! - after a minute without a request. This is checked when another instance becomes idle.
+//!
+//! `discards` counts and logs what is the guest's doing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::discards::Discards;
 use super::handler::Handler;
 use super::instance::Instance;
 use super::stream_slots::HeldPermit;
@@ -52,6 +56,7 @@ struct IdleInstance {
 /// The instances that may answer one request: those of one revision and, with `reuse = "session"`, of one session.
 pub(super) struct ReuseGroup {
     idle: Arc<IdleInstances>,
+    discards: Arc<Discards>,
     /// Dangling once the revision was dropped.
     handler: Weak<Handler>,
     session: Option<Arc<str>>,
@@ -72,13 +77,26 @@ impl IdleInstances {
     }
 
     /// The group for a caller with this session. None if the request needs a new instance that is not reused.
-    pub(super) fn group(self: &Arc<Self>, handler: &Arc<Handler>, session: Option<&Arc<str>>) -> Option<ReuseGroup> {
-        let session = match self.reuse {
-            Reuse::Never => return None,
-            Reuse::Session => Some(session?.clone()),
-            Reuse::Anyone => None,
+    pub(super) fn group(
+        self: &Arc<Self>,
+        handler: &Arc<Handler>,
+        session: Option<&Arc<str>>,
+        discards: &Arc<Discards>,
+    ) -> Option<ReuseGroup> {
+        let session = match (self.reuse, session) {
+            (Reuse::Never, _) => return None,
+            (Reuse::Session, None) => {
+                discards.no_session();
+                return None;
+            }
+            (Reuse::Session, Some(session)) => Some(session.clone()),
+            (Reuse::Anyone, _) => None,
         };
-        Some(ReuseGroup { idle: self.clone(), handler: Arc::downgrade(handler), session, epoch: self.state().epoch })
+        if !discards.can_repeat() {
+            return None;
+        }
+        let (idle, discards, handler) = (self.clone(), discards.clone(), Arc::downgrade(handler));
+        Some(ReuseGroup { idle, discards, handler, session, epoch: self.state().epoch })
     }
 
     /// Discards all instances. Those that are answering now are discarded afterwards.
@@ -98,7 +116,7 @@ impl IdleInstances {
         let mut state = self.state();
         state.instances.retain(|idle| idle.since.elapsed() < IDLE_TIME);
         let is_current = idle.group.epoch == state.epoch && idle.group.handler.strong_count() > 0;
-        if !is_current || idle.instance.requests() >= MAX_REQUESTS {
+        if !is_current {
             return Some(idle);
         }
         state.instances.push_back(idle);
@@ -124,6 +142,20 @@ impl ReuseGroup {
 }
 
 impl ReusableInstance {
+    /// An instance that has answered a request. None if it cannot answer another.
+    pub(super) fn new(group: ReuseGroup, mut instance: Instance, permit: Arc<HeldPermit>) -> Option<Self> {
+        let requests = instance.requests();
+        if let Err(why) = instance.guest().end_request() {
+            group.discards.not_reusable(why, requests);
+            return None;
+        }
+        if requests >= MAX_REQUESTS {
+            group.discards.served_enough(requests);
+            return None;
+        }
+        Some(Self { group, instance, permit })
+    }
+
     /// Stores the instance for a later request, or drops it if it may not be reused. Releases the slot.
     pub(super) fn store(self) {
         let Self { group, mut instance, permit } = self;

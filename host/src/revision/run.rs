@@ -23,7 +23,7 @@ use super::handler::{self, ResponseSender};
 use super::idle::{ReusableInstance, ReuseGroup};
 use super::instance::{ComputedTooLong, Instance, OutOfMemory};
 use super::metered::{Meter, Metered};
-use super::slots::SlotPermit;
+use super::slots::{Full, SlotPermit};
 use super::stream::Stream;
 use super::stream_slots::HeldPermit;
 use super::{Answer, Failure, FailureKind, Revision, StreamNotes, answer};
@@ -114,9 +114,10 @@ impl Revision {
         let exchange = request.body().exchange().cloned();
         let has_stream = exchange.is_some();
         let permit = if has_stream { self.stream_permit(client.as_ref()).await } else { self.permit().await };
-        let (sender, mut receiver) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let guest_end = outgoing.guest_end().clone();
         let instance = self.instance(group.as_ref(), grants, outgoing);
+        let (is_repeated, fault) = (instance.requests() > 0, failure.clone());
         let running = Running {
             revision: self,
             exchange: exchange.unwrap_or_default(),
@@ -127,26 +128,28 @@ impl Revision {
             failure,
             guest_end: (self.handler_kind == HandlerKind::HttpP3).then(|| guest_end.clone()),
         };
-        let mut call = self.start(request, instance, group, running.permit.clone(), sender, &guest_end);
-        let (answer, completed) = match running.until_response(&mut call, &mut receiver).await? {
-            First::Sent(answer) => (answer, None),
-            First::Ended(mut completed) => match (completed.plain.take(), receiver.try_recv()) {
-                (Some(plain), _) => return running.complete_plain(plain, completed),
-                (None, Ok(Some(Ok(answer)))) => (answer, Some(completed)),
-                (None, Ok(Some(Err(error)))) => return Err(running.fail(&error)),
-                (None, _) => return Err(running.bad_answer("the guest ended without an answer")),
-            },
-        };
-        let mut begun = Begun::new(answer).map_err(|cause| running.bad_answer(&cause))?;
-        let completed = match completed {
-            None => running.settle(&mut call, &mut begun).await?,
-            ended => ended,
-        };
-        running.check_cut()?;
-        match completed {
-            Some(completed) => running.complete(begun.whole(self.response_limit()), completed),
-            None => Ok(running.stream(begun, call, StreamOf { request_id, is_head, session, route })),
+        let call = self.start(request, instance, group, running.permit.clone(), sender, &guest_end);
+        let ran = running.answer(call, receiver, StreamOf { request_id, is_head, session, route }).await;
+        if is_repeated {
+            self.note_repeated(&ran, &fault);
         }
+        ran
+    }
+
+    /// Notes whether an instance that had answered before answered again. A failure through limits or dependencies says nothing.
+    fn note_repeated(&self, ran: &Ran, fault: &DependencyFailure) {
+        let failed = |failure: &Failure| matches!(failure.kind, FailureKind::Trapped | FailureKind::BadAnswer);
+        match ran {
+            Ok(_) => self.discards.repeated(true),
+            Err(failure) if failed(failure) && fault.cause().is_none() => self.discards.repeated(false),
+            Err(_) => {}
+        }
+    }
+
+    /// Refuses a request that waited for an instance for too long.
+    fn refuse(&self, full: Full) -> Failure {
+        self.slots.count_refused(full);
+        Failure { kind: FailureKind::Busy, cause: full.explain(&self.service, &self.limits), output: None }
     }
 
     /// Maximum bytes of a response's body.
@@ -156,10 +159,7 @@ impl Revision {
 
     async fn permit(&self) -> Result<SlotPermit, Failure> {
         let permit = self.slots.acquire(self.host_instances, self.limits.queue_time).await;
-        permit.ok_or_else(|| {
-            let cause = format!("no instance became free within {:?}", self.limits.queue_time);
-            Failure { kind: FailureKind::Busy, cause, output: None }
-        })
+        permit.map_err(|full| self.refuse(full))
     }
 
     async fn stream_permit(&self, client: Option<&Client>) -> Result<SlotPermit, Failure> {
@@ -199,10 +199,7 @@ impl Revision {
             let mut guard = guard;
             let (plain, read_set) = instance.answer(&handler, request, sender).await?;
             guard.succeed();
-            let reusable = match group {
-                Some(group) if instance.guest().is_tidy() => Some(ReusableInstance { group, instance, permit }),
-                _ => None,
-            };
+            let reusable = group.and_then(|group| ReusableInstance::new(group, instance, permit));
             Ok(Completed { plain, read_set, reusable })
         };
         Box::pin(Metered::new(Box::pin(call), meter, self.background.clone(), self.long_calls.clone()))
@@ -218,6 +215,34 @@ struct StreamOf {
 }
 
 impl Running<'_> {
+    /// Waits for the response, and for the guest's end or a stream.
+    async fn answer(
+        self,
+        mut call: GuestCall,
+        mut receiver: oneshot::Receiver<Result<Response<WasiBody>, wasmtime::Error>>,
+        of: StreamOf,
+    ) -> Ran {
+        let (answer, completed) = match self.until_response(&mut call, &mut receiver).await? {
+            First::Sent(answer) => (answer, None),
+            First::Ended(mut completed) => match (completed.plain.take(), receiver.try_recv()) {
+                (Some(plain), _) => return self.complete_plain(plain, completed),
+                (None, Ok(Some(Ok(answer)))) => (answer, Some(completed)),
+                (None, Ok(Some(Err(error)))) => return Err(self.fail(&error)),
+                (None, _) => return Err(self.bad_answer("the guest ended without an answer")),
+            },
+        };
+        let mut begun = Begun::new(answer).map_err(|cause| self.bad_answer(&cause))?;
+        let completed = match completed {
+            None => self.settle(&mut call, &mut begun).await?,
+            ended => ended,
+        };
+        self.check_cut()?;
+        match completed {
+            Some(completed) => self.complete(begun.whole(self.revision.response_limit()), completed),
+            None => Ok(self.stream(begun, call, of)),
+        }
+    }
+
     /// Waits until the guest ends or sends its response.
     async fn until_response(
         &self,
@@ -355,6 +380,7 @@ impl Running<'_> {
     fn fail(&self, error: &wasmtime::Error) -> Failure {
         let faults = &self.revision.faults;
         let (kind, count) = if error.is::<PoolConcurrencyLimitError>() {
+            self.revision.slots.count_refused(Full::Instances);
             (FailureKind::Busy, None)
         } else if error.is::<ComputedTooLong>() {
             (FailureKind::ComputedTooLong, Some(&faults.deadlines))

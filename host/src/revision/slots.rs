@@ -1,11 +1,12 @@
 //! Instance slots: how many instances of a service may run at the same time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::manifest::Limits;
 use crate::shares::Share;
 
 /// The instance slots of one service, shared by its revisions.
@@ -24,6 +25,46 @@ pub struct Slots {
     limit: usize,
     max_host_instances: usize,
     waiting: AtomicUsize,
+    /// Refused requests, by [`Full`].
+    refused: [AtomicU64; Full::ALL.len()],
+}
+
+/// The setting of the manifest that keeps a request from getting a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The service's own `concurrency`.
+    Concurrency,
+    /// The `instances` of the whole host.
+    Instances,
+}
+
+impl Full {
+    /// Both settings.
+    pub const ALL: [Self; 2] = [Self::Concurrency, Self::Instances];
+
+    /// The key in the manifest.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Concurrency => "concurrency",
+            Self::Instances => "instances",
+        }
+    }
+
+    /// Why a request of this service was refused after `queue_time`, and what the operator can change.
+    pub(super) fn explain(self, service: &str, limits: &Limits) -> String {
+        let Limits { queue_time, concurrency, .. } = limits;
+        let reason = match self {
+            Self::Concurrency => format!(
+                "{concurrency} requests of {service} are running, as many as its `concurrency` allows: raise `concurrency` or \
+                 `queue_time` in the limits of [services.{service}]"
+            ),
+            Self::Instances => format!(
+                "the host's `instances` are in use: raise `instances` in the manifest, or `queue_time` in the limits of \
+                 [services.{service}]"
+            ),
+        };
+        format!("no instance became free within {queue_time:?} (`queue_time`), because {reason}")
+    }
 }
 
 /// The right to run one instance. Dropping it frees the slot.
@@ -55,28 +96,45 @@ impl Slots {
             limit: *limit,
             max_host_instances: reserved(*limit).max(instances - all_reserved),
             waiting: AtomicUsize::new(0),
+            refused: Default::default(),
         };
         limits.iter().map(slots).collect()
     }
 
-    /// Waits for a slot for an instance that takes this many of the host's instances. None after `time` without one.
-    pub async fn acquire(&self, host_instances: u32, time: Duration) -> Option<SlotPermit> {
+    /// Waits for a slot for an instance that takes this many of the host's instances.
+    ///
+    /// # Errors
+    /// No slot became free within `time`. Says what was full then.
+    pub async fn acquire(&self, host_instances: u32, time: Duration) -> Result<SlotPermit, Full> {
         let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(host_instances);
         if let Ok(service) = self.service.clone().try_acquire_owned()
             && let Ok(host) = at_once(&self.reserved).or_else(|_| at_once(&self.shared))
         {
-            return Some(SlotPermit::new(service, host, None));
+            return Ok(SlotPermit::new(service, host, None));
         }
         let _waiting = Waiting::new(&self.waiting);
+        let mut full = Full::Concurrency;
         let both = async {
             let service = self.service.clone().acquire_owned().await.ok()?;
+            full = Full::Instances;
             let host = tokio::select! {
                 host = self.reserved.clone().acquire_many_owned(host_instances) => host,
                 host = self.shared.clone().acquire_many_owned(host_instances) => host,
             };
             Some(SlotPermit::new(service, host.ok()?, None))
         };
-        tokio::time::timeout(time, both).await.ok().flatten()
+        let permit = tokio::time::timeout(time, both).await.ok().flatten();
+        permit.ok_or(full)
+    }
+
+    /// Counts a request that was refused because this was full.
+    pub(super) fn count_refused(&self, full: Full) {
+        self.refused[full as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were refused because this was full.
+    pub fn refused(&self, full: Full) -> u64 {
+        self.refused[full as usize].load(Ordering::Relaxed)
     }
 
     /// How many of the host's instances an instance of this service may take. One that takes more would wait forever.
@@ -122,7 +180,7 @@ mod tests {
     /// Takes all slots that are free now.
     async fn take_all(slots: &Slots) -> Vec<SlotPermit> {
         let mut permits = Vec::new();
-        while let Some(permit) = slots.acquire(1, AT_ONCE).await {
+        while let Ok(permit) = slots.acquire(1, AT_ONCE).await {
             permits.push(permit);
         }
         permits
@@ -143,7 +201,7 @@ mod tests {
         let slots = Slots::divide(20, &[100, 100]);
         assert_eq!(slots[0].max_host_instances(), 10);
         let mut large = Vec::new();
-        while let Some(permit) = slots[0].acquire(4, AT_ONCE).await {
+        while let Ok(permit) = slots[0].acquire(4, AT_ONCE).await {
             large.push(permit);
         }
         assert_eq!((large.len(), slots[0].in_use()), (3, 3), "one from the reserved slots, two from the shared ones");
@@ -164,6 +222,24 @@ mod tests {
             );
             let sum: usize = taken.iter().map(Vec::len).sum();
             assert_eq!(sum, instances.min(limits.iter().sum()), "{instances} {limits:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_slot_learns_which_setting_is_full() {
+        let slots = Slots::divide(3, &[1, 9]);
+        let _one = take_all(&slots[0]).await;
+        assert_eq!(slots[0].acquire(1, AT_ONCE).await.unwrap_err(), Full::Concurrency);
+        let _two = take_all(&slots[1]).await;
+        assert_eq!(slots[1].acquire(1, AT_ONCE).await.unwrap_err(), Full::Instances);
+        slots[1].count_refused(Full::Instances);
+        assert_eq!(Full::ALL.map(|full| slots[1].refused(full)), [0, 1]);
+        let limits = Limits { concurrency: 9, ..Limits::default() };
+        for full in Full::ALL {
+            let text = full.explain("orders", &limits);
+            assert!(text.starts_with("no instance became free within 1s (`queue_time`), because"), "{text}");
+            let setting = format!("raise `{}`", full.setting());
+            assert!(text.contains(&setting) && text.ends_with("in the limits of [services.orders]"), "{text}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use testing::built::program;
 use testing::{Shop, manifest_of, send};
 
 /// A service that misbehaves on request, and a well-behaved one.
@@ -90,6 +91,22 @@ async fn a_body_over_the_services_limit_is_413() {
     assert_eq!(shop.anon().post("/unruly/echo", json!({ "text": "x" })).await.succeeds(200)["members"], 1);
 }
 
+/// The requests of `unruly` and `plain` that got no instance, because `concurrency` or `instances` was reached.
+async fn refused(shop: &Shop) -> [(u64, u64); 2] {
+    let (services, metrics) = (shop.operator().get("/services").await, shop.operator().get("/metrics").await.text);
+    [(1, "unruly"), (0, "plain")].map(|(position, service)| {
+        let refused = &services.data()[position]["instances"]["refused"];
+        let count = |setting: &str| {
+            let count = refused[setting].as_u64().unwrap();
+            let labels = format!("{{service=\"{service}\",setting=\"{setting}\"}}");
+            let line = format!("comptoir_requests_refused_total{labels} {count}");
+            assert!(metrics.lines().any(|metric| metric == line), "{line}: {metrics}");
+            count
+        };
+        (count("concurrency"), count("instances"))
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_without_free_instances_answers_503_while_others_are_served() {
     let shop = Shop::with(unruly(r#"concurrency = 1, queue_time = "20ms", time = "1m""#)).await;
@@ -101,6 +118,12 @@ async fn a_service_without_free_instances_answers_503_while_others_are_served() 
     let turned_away = shop.anon().get("/unruly/headers").await;
     turned_away.refuses(503, "OVERLOADED");
     assert_eq!(turned_away.header("retry-after"), "1");
+    assert!(!turned_away.text.contains("concurrency"), "clients need not know the settings: {}", turned_away.text);
+    assert_eq!(refused(&shop).await, [(1, 0), (0, 0)]);
+    let mut status = tokio::process::Command::new(program());
+    status.args(["status", "unruly", "--admin", &shop.addresses().admin.to_string(), "--data"]).arg(shop.data.path());
+    let printed = String::from_utf8(status.output().await.unwrap().stdout).unwrap();
+    assert!(printed.contains("requests refused because `concurrency` was reached: 1"), "{printed}");
     assert_eq!(shop.anon().get("/plain/x").await.status, 200);
     let health = shop.anon().get("/health").await;
     let services = json!({ "plain": "healthy", "unruly": "unhealthy" });
@@ -121,6 +144,7 @@ async fn a_greedy_service_leaves_the_instances_reserved_for_others() {
     }
     shop.anon().get("/unruly/headers").await.refuses(503, "OVERLOADED");
     assert_eq!(shop.anon().get("/plain/x").await.status, 200);
+    assert_eq!(refused(&shop).await, [(0, 1), (0, 0)]);
     sleepers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
