@@ -67,6 +67,7 @@ fn holds(routes: &[Route], table: &RouteTable, method: &Method, path: &str) -> R
     let fitting = || routes.iter().filter(|route| fits(&route.pattern, path));
     match table.find(method, path) {
         Ok(found) => {
+            prop_assert!(!path.starts_with("//"));
             prop_assert!(routes.contains(found) && fits(&found.pattern, path), "{path} found {}", found.pattern);
             prop_assert!(found.method.as_ref().is_none_or(|own| own == method));
             let answers = |route: &&Route| route.method.as_ref().is_none_or(|own| own == method);
@@ -77,7 +78,10 @@ fn holds(routes: &[Route], table: &RouteTable, method: &Method, path: &str) -> R
                 found.pattern
             );
         }
-        Err(NoRoute::Path) => prop_assert!(fitting().next().is_none(), "{path} finds no route"),
+        // A guest that redirects to a path with two slashes at its start would redirect to another host.
+        Err(NoRoute::Path) => {
+            prop_assert!(path.starts_with("//") || fitting().next().is_none(), "{path} finds no route");
+        }
         Err(NoRoute::Method(allow)) => {
             prop_assert!(fitting().next().is_some(), "{path} allows {allow}");
             prop_assert!(
