@@ -5,7 +5,7 @@ use futures::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 
@@ -112,7 +112,10 @@ async fn at_most_concurrency_requests_run_and_four_times_as_many_wait() {
 
 #[tokio::test]
 async fn the_circuit_opens_after_failures_and_only_for_that_host() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound, so that the server below cannot get the port, but not listening.
+    let unheard = TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = unheard.local_addr().unwrap();
     let server = Server::echo().await;
     let good = format!("http://{}", server.address);
     let (outbound, bad) = limited(closed, |rules| rules.allow.push(good.parse().unwrap()));
