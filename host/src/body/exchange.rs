@@ -49,7 +49,7 @@ pub struct Exchange {
     waits: AtomicU64,
     /// How long the guest waited for the client before that.
     waited: AtomicU64,
-    /// Whether the response has been sent to its end.
+    /// Whether the response has ended: it was sent whole, or its guest failed.
     sent: AtomicBool,
     cut: OnceLock<Cut>,
     request: AtomicWaker,

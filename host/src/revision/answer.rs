@@ -214,7 +214,8 @@ impl HttpBody for Streamed {
             return Poll::Ready(None);
         };
         self.exchange.note_progress();
-        let frame = frame?;
+        // After an error nobody polls again. The watcher learns from the guest's end why the answer is incomplete.
+        let frame = frame.inspect_err(|_| self.exchange.set_sent())?;
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.left_bytes.checked_sub(bytes) {
             Some(left) => self.left_bytes = left,

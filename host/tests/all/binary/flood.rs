@@ -62,11 +62,15 @@ async fn flood(generation: &str, chunks: &str, limits: &str) -> (u64, [Value; 2]
 }
 
 #[tokio::test]
-async fn endless_empty_chunks_are_dropped_and_end_at_the_cpu_limit() {
+async fn endless_empty_chunks_cost_no_memory_and_end_at_a_limit() {
     for generation in ["p2", "p3"] {
-        let (grown, ends) = flood(generation, "empty", r#"cpu = "200ms", idle_time = "1h""#).await;
+        let (grown, ends) = flood(generation, "empty", r#"cpu = "200ms", idle_time = "2s""#).await;
         for end in &ends {
-            assert!(end["cause"].as_str().unwrap().starts_with("the guest computed for longer than 200ms"), "{end}");
+            // The host drops empty chunks, so the guest computes, until it waits for the client.
+            let cause = end["cause"].as_str().unwrap();
+            let ends =
+                ["the guest computed for longer than 200ms", "no byte passed for 2s, `idle_time` in the manifest"];
+            assert!(ends.iter().any(|end| cause.starts_with(end)), "{end}");
         }
         assert!(grown < BOUND_KIB, "{generation}: {grown} KiB");
     }
