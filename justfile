@@ -79,7 +79,7 @@ test-postgres *filter: components guests
     # Skips the examples, which `just test-examples` runs, tests of SQLite files, tests of the response cache (PostgreSQL does not
     # use it), and tests that fill tables for minutes.
     about_files="response_cache:: documents:: backup:: crashes:: million:: examples:: the_data_folder_contains_no_token
-        each_installation_has_its_own_key
+        each_installation_has_its_own_key an_answer_to_a_credential_bypasses_the_cache share_cached_answers
         a_backup_contains_every_valid_key a_full_database a_failing_database_does_not a_file_other_than_a_database
         whose_session_ends_while_it_waits_for_the_writer"
     RUST_TEST_THREADS=$((2 * {{num_cpus()}})) cargo test {{host_packages}} --test all -- \
