@@ -168,7 +168,7 @@ impl Target {
         }
     }
 
-    /// The URI of a request to this host. Built anew, so that nothing of the guest's spelling is left before the path.
+    /// The URI of a request to this host. Built from parts, so that no spelling of the guest is left before the path.
     pub(super) fn uri(&self, path_and_query: Option<&PathAndQuery>) -> Option<Uri> {
         let text = self.to_string();
         let authority = text.split_once("://")?.1;
