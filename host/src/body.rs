@@ -40,6 +40,20 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// The size hint of a body of which the host holds the first bytes, and perhaps the trailers.
+///
+/// The length is never exact if there are trailers, because HTTP/1.1 sends none after a body of known length (RFC 9112, section 7.1.2).
+pub fn size_hint(held: u64, rest: &SizeHint, has_trailers: bool) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower().saturating_add(held));
+    if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(held))
+        && !has_trailers
+    {
+        hint.set_upper(upper);
+    }
+    hint
+}
+
 /// Marks a response that streams, in its extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct IsStream;

@@ -339,18 +339,7 @@ impl HttpBody for Frames {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.rest {
-            None => SizeHint::with_exact(self.bytes.len() as u64),
-            Some(rest) => {
-                let (hint, start) = (rest.body.size_hint(), self.bytes.len() as u64);
-                let mut sum = SizeHint::new();
-                sum.set_lower(hint.lower().saturating_add(start));
-                hint.upper()
-                    .and_then(|upper| upper.checked_add(start))
-                    .into_iter()
-                    .for_each(|upper| sum.set_upper(upper));
-                sum
-            }
-        }
+        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.body.size_hint());
+        super::size_hint(self.bytes.len() as u64, &rest, self.trailers.is_some())
     }
 }

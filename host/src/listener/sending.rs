@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::activity::Activity;
-use crate::body::{Body, BodyError, Remainder};
+use crate::body::{Body, BodyError, Remainder, size_hint};
 use crate::shares::{Client, Kind, Share, UNCOUNTED_BYTES};
 
 /// The size of the pieces of an HTTP/2 response, in bytes. It equals the send buffer of a stream.
@@ -145,12 +145,6 @@ impl HttpBody for Sending {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (inner, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower() + rest);
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        size_hint(self.rest.len() as u64, &self.body.size_hint(), false)
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 
 use super::error::OutboundError;
 use super::mask::{Mask, MaskedParts};
+use crate::body::size_hint;
 
 /// A response's body. Keeps the request's place within `concurrency` until it ends or is dropped.
 pub struct ResponseBody {
@@ -147,12 +148,6 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (inner, held) = (self.inner.size_hint(), self.held_bytes());
-        let mut hint = SizeHint::new();
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper + held);
-        }
-        hint.set_lower(inner.lower() + held);
-        hint
+        size_hint(self.held_bytes(), &self.inner.size_hint(), self.trailers.is_some())
     }
 }

@@ -13,7 +13,7 @@ use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
-use crate::body::{Body, BodyError, Cut, Exchange, full};
+use crate::body::{Body, BodyError, Cut, Exchange, full, size_hint};
 use crate::guest::GuestEnd;
 
 /// The most bytes of a body that the host collects while it waits for the guest's end. If there are more, the response streams.
@@ -235,12 +235,7 @@ impl HttpBody for Streamed {
     fn size_hint(&self) -> SizeHint {
         let collected: u64 = self.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
         let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint);
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(collected));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(collected)) {
-            hint.set_upper(upper);
-        }
-        hint
+        size_hint(collected, &rest, self.frames.iter().any(Frame::is_trailers))
     }
 }
 
