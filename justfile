@@ -215,7 +215,7 @@ history service *arguments:
 status *arguments:
     {{comptoir}} status {{arguments}}
 
-# Swap a component under load, 1,000 times by default, and print lost requests and delays
+# Swap a component under load, 1,000 times by default, reload the manifest 100 times, and print lost requests and delays
 swap-lab *arguments: components
     .ci/measured swap-lab {{arguments}} -- cargo bench {{host_packages}} --bench swap_lab --
 

@@ -17,6 +17,7 @@
 //! | `GET /canary` | the canary's revisions, share and traffic |
 //! | `POST /canary` | changes its share: in the query `share` |
 //! | `POST /canary/promote`, `/canary/abort` | ends it, for all of its services: in the query `reason`, `set` |
+//! | `POST /reload` | reads the manifest again and applies what changed; in the query `check` to change nothing |
 //! | `GET /keys` | the keys of access tokens: first the one that signs, then those that only verify |
 //! | `POST /keys/rotate` | adds a key that signs from now on |
 //! | `DELETE /keys/{id}` | disables a key: every token that it signed is refused at once |
@@ -28,10 +29,12 @@ mod envelope;
 mod keys;
 mod metrics;
 mod readiness;
+mod reload;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
@@ -49,9 +52,10 @@ use crate::telemetry::Metrics;
 use envelope::{AuditedResult, allow, json_response, success};
 
 pub use deploys::SIGNATURE;
+pub use reload::{ReloadOrder, Reloads};
 
 /// The actor in the audit log.
-const OPERATOR: &str = "operator";
+pub(crate) const OPERATOR: &str = "operator";
 
 /// Answers the operator's requests.
 pub struct Admin {
@@ -61,7 +65,8 @@ pub struct Admin {
     platform: Arc<Platform>,
     metrics: Arc<Metrics>,
     ids: RequestIds,
-    hosts: Hosts,
+    hosts: ArcSwap<Hosts>,
+    reloads: Reloads,
 }
 
 impl Admin {
@@ -73,8 +78,15 @@ impl Admin {
         platform: Arc<Platform>,
         metrics: Arc<Metrics>,
         hosts: Hosts,
+        reloads: Reloads,
     ) -> Self {
-        Self { gate, deployer, gateway, platform, metrics, ids: RequestIds::default(), hosts }
+        let hosts = ArcSwap::from_pointee(hosts);
+        Self { gate, deployer, gateway, platform, metrics, ids: RequestIds::default(), hosts, reloads }
+    }
+
+    /// Answers to these hosts from now on.
+    pub fn set_hosts(&self, hosts: Hosts) {
+        self.hosts.store(Arc::new(hosts));
     }
 
     /// Answers one request. If the operator's connection breaks, an order still runs to its end and is audited.
@@ -84,7 +96,7 @@ impl Admin {
             return Error::Overloaded.to_response(&id);
         }
         let (mut head, body) = request.into_parts();
-        let checked = normalise(&mut head).map_err(Error::from).and_then(|()| self.hosts.check(&head));
+        let checked = normalise(&mut head).map_err(Error::from).and_then(|()| self.hosts.load().check(&head));
         let request = Request::from_parts(head, body);
         let is_order = checked.is_ok() && !request.method().is_safe() && self.check_token(request.headers()).is_ok();
         let answered = self.answer_and_audit(request, checked, arrival.client.address(), id.clone(), is_order);
@@ -172,6 +184,10 @@ impl Admin {
             ["canary", ref rest @ ..] => {
                 self.check_token(request.headers())?;
                 self.canary(&request, rest, &serving).await
+            }
+            ["reload"] => {
+                self.check_token(request.headers())?;
+                self.reload(&request).await
             }
             ["keys", ref rest @ ..] => {
                 self.check_token(request.headers())?;

@@ -83,6 +83,16 @@ pub(crate) struct Canary {
     operator: Operator,
 }
 
+/// `comptoir reload`
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    /// Only check the manifest, its components, certificates and ports, and print what a reload would change.
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    operator: Operator,
+}
+
 /// `comptoir promote` and `comptoir abort`
 #[derive(Debug, Args)]
 pub(crate) struct EndCanary {
@@ -208,6 +218,18 @@ impl Canary {
         }
         let answer = self.operator.ask(Method::GET, "/canary", Vec::new(), &[])?;
         self.operator.print(&answer, print::canary)
+    }
+}
+
+impl Reload {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let path = format!("/reload?check={}", self.check);
+        let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
+        if let (false, Some(message)) = (self.operator.json, answer["error"]["message"].as_str()) {
+            // A faulty manifest is shown with its lines.
+            bail!("{}", message.lines().map(printable).collect::<Vec<_>>().join("\n"));
+        }
+        self.operator.print(&answer, print::reloaded)
     }
 }
 

@@ -49,11 +49,13 @@ mod documentation;
 mod fallback;
 mod follow;
 mod judge;
+mod lane;
 mod order;
 mod precheck;
 mod probe;
 mod progress;
 mod record;
+mod reload;
 mod report;
 mod rollback;
 mod schema;
@@ -65,24 +67,23 @@ mod start;
 mod switch;
 mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use storage::Storage;
 use storage::keyvalue::KeyValue;
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::engine::{CompilePriority, Engines};
-use crate::manifest::{Manifest, Reuse, Service};
+use crate::manifest::Manifest;
 use crate::outbound::{Outbound, Secrets};
 use crate::passwords::Passwords;
-use crate::response_cache::ResponseCache;
-use crate::revision::{Background, IdleInstances, Slots, StreamSlots};
+use crate::revision::Background;
 use crate::tokens::Tokens;
 
 pub use deployment::{Deployment, Document, Served, Vacancy};
@@ -90,9 +91,11 @@ pub use documentation::{Codes, Documentation, Operation};
 pub use order::Order;
 pub use precheck::faults as component_faults;
 pub use record::{HistoryLine, Record, RecordError};
+pub use reload::{PreparedReload, ReloadError, Reloaded};
 pub use report::{DeployError, Refused, Report, Step, StepTaken};
 pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};
 
+use lane::{Lane, Setup};
 use progress::Progress;
 use report::Steps;
 use stage::Stage;
@@ -113,89 +116,110 @@ pub struct Platform {
     pub clock: Clock,
     /// The data folder.
     pub folder: PathBuf,
-    /// The database of each service that has the `storage` grant, by service.
-    pub storages: BTreeMap<String, Arc<dyn Storage>>,
-    /// The way to remote hosts of each service whose manifest has a table `outbound`, by service.
-    pub outbounds: BTreeMap<String, Arc<Outbound>>,
-    /// The entries of each service that has the `keyvalue` grant, by service.
-    pub keyvalues: BTreeMap<String, Arc<KeyValue>>,
-    /// The secrets of each service whose manifest has a table `secrets`, by service.
+}
+
+/// The databases of services that have the `storage` grant, by service.
+pub type Storages = BTreeMap<String, Arc<dyn Storage>>;
+
+/// The way to remote hosts of services whose manifest has a table `outbound`, by service.
+pub type Outbounds = BTreeMap<String, Arc<Outbound>>;
+
+/// What the host opened for the services of a manifest.
+#[derive(Default)]
+pub struct Opened {
+    /// The databases. A reload opens only those that were not open before.
+    pub storages: Storages,
+    /// The entries of services that have the `keyvalue` grant. A reload opens only those that were not open before.
+    pub entries: BTreeMap<String, Entries>,
+    /// The ways to remote hosts.
+    pub outbounds: Outbounds,
+    /// The secrets of services whose manifest has a table `secrets`, by service.
     pub secrets: BTreeMap<String, Arc<Secrets>>,
 }
 
-/// The state of one service that outlives its revisions.
-struct Lane {
-    slots: Arc<Slots>,
-    stream_slots: Arc<StreamSlots>,
-    /// Reusable instances. None if each request gets a fresh instance.
-    idle: Option<Arc<IdleInstances>>,
-    /// The response cache. None if the manifest turns it off.
-    response_cache: Option<Arc<ResponseCache>>,
-    /// Locked while a deploy, a rollback or a promotion of the service runs.
-    busy: Arc<tokio::sync::Mutex<()>>,
-    /// Previous revisions that stay compiled, newest first.
-    kept: Mutex<VecDeque<Served>>,
-    /// The id of the history line that activated the active revision. 0 if no revision was activated since the host started.
-    line: AtomicI64,
+/// The key-value entries of one service.
+#[derive(Clone)]
+pub struct Entries {
+    /// The name of their database.
+    pub database: String,
+    /// Their database.
+    pub storage: Arc<dyn Storage>,
+    /// The entries in it.
+    pub keyvalue: Arc<KeyValue>,
 }
 
 /// Deploys, activates, watches and reverts revisions.
 pub struct Deployer {
-    manifest: Manifest,
+    /// What a reload replaces.
+    setup: ArcSwap<Setup>,
     platform: Arc<Platform>,
     record: Record,
-    lanes: BTreeMap<String, Lane>,
     compiler: Option<PathBuf>,
-    progress: Progress,
+    progress: Arc<Progress>,
     current: Arc<ArcSwap<Serving>>,
-    notes: Mutex<BTreeMap<String, String>>,
+    notes: Arc<Mutex<BTreeMap<String, String>>>,
     /// Locked while the pointer moves, so that concurrent deploys of two services cannot overwrite each other.
-    switching: tokio::sync::Mutex<()>,
+    switching: Arc<tokio::sync::Mutex<()>>,
     /// Set when the host stops. Every watch then ends.
-    stopped: AtomicBool,
+    stopped: Arc<AtomicBool>,
     /// Set in development mode, in which the host deploys changed files and announces reverts loudly.
-    follows_files: AtomicBool,
+    follows_files: Arc<AtomicBool>,
 }
 
 impl Deployer {
-    /// Creates a deployer without any active revision. `compiler` is the program that compiles components in a separate process.
-    pub fn new(manifest: Manifest, platform: Arc<Platform>, record: Record, compiler: Option<PathBuf>) -> Arc<Self> {
-        let limits: Vec<_> = manifest.services.values().map(|service| service.limits.concurrency).collect();
-        let slots = Slots::divide(manifest.instances as usize, &limits);
-        let streams = Arc::new(Semaphore::new(manifest.listeners.streams));
-        let lane = |service: &Service, slots| Lane {
-            slots: Arc::new(slots),
-            stream_slots: Arc::new(StreamSlots::new(service.limits.streams, &streams)),
-            idle: IdleInstances::new(service.reuse).map(Arc::new),
-            // A reused instance keeps state between requests, and its responses may contain that state. So they are not cached.
-            response_cache: Some(service.limits.answers_bytes)
-                .filter(|bytes| *bytes > 0 && service.reuse == Reuse::Never)
-                .map(ResponseCache::new)
-                .map(Arc::new),
-            busy: Arc::default(),
-            kept: Mutex::default(),
-            line: AtomicI64::new(0),
-        };
-        let services = manifest.services.iter().zip(slots);
-        let lanes = services.map(|((name, service), slots)| (name.clone(), lane(service, slots))).collect();
+    /// Creates a deployer without any active revision. `opened` has what the services of the manifest need. `compiler` is the program that compiles components in a separate process.
+    pub fn new(
+        manifest: Manifest,
+        opened: Opened,
+        platform: Arc<Platform>,
+        record: Record,
+        compiler: Option<PathBuf>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            lanes,
-            progress: Progress::of(manifest.services.len()),
-            manifest,
+            progress: Arc::new(Progress::of(manifest.services.len())),
+            setup: ArcSwap::from_pointee(Setup::first(manifest, opened)),
             platform,
             record,
             compiler,
             current: Arc::default(),
-            notes: Mutex::default(),
-            switching: tokio::sync::Mutex::default(),
-            stopped: AtomicBool::new(false),
-            follows_files: AtomicBool::new(false),
+            notes: Arc::default(),
+            switching: Arc::default(),
+            stopped: Arc::default(),
+            follows_files: Arc::default(),
         })
+    }
+
+    /// The manifest and the lanes of its services. An operation takes them once.
+    fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
+    }
+
+    /// The manifest that the host serves.
+    pub fn manifest(&self) -> Manifest {
+        self.setup().manifest.clone()
+    }
+
+    /// The open databases, by name: that of a service has the service's name.
+    pub fn storages(&self) -> Storages {
+        let mut storages = Storages::new();
+        for (name, Lane { resources, .. }) in &self.setup().lanes {
+            storages.extend(resources.storage.clone().map(|storage| (name.clone(), storage)));
+            storages.extend(resources.entries.clone().map(|entries| (entries.database, entries.storage)));
+        }
+        storages
+    }
+
+    /// The ways of the services to remote hosts, by service.
+    pub fn outbounds(&self) -> Outbounds {
+        let setup = self.setup();
+        let outbounds =
+            setup.lanes.iter().filter_map(|(name, lane)| Some((name.clone(), lane.resources.outbound.clone()?)));
+        outbounds.collect()
     }
 
     /// The largest component that the manifest allows, in bytes.
     pub fn component_limit_bytes(&self) -> u64 {
-        self.manifest.deploy.component.as_u64()
+        self.setup().manifest.deploy.component.as_u64()
     }
 
     /// The pointer to the current deployment, which each request reads once.
@@ -219,15 +243,12 @@ impl Deployer {
 
     /// The digests of the previous revisions that stay compiled, newest first.
     pub fn kept_digests(&self, name: &str) -> Vec<String> {
-        self.kept(name).iter().map(|kept| kept.revision.digest().to_owned()).collect()
+        let Ok(lane) = self.lane(name) else { return Vec::new() };
+        lane.state.kept().iter().map(|kept| kept.revision.digest().to_owned()).collect()
     }
 
-    fn kept(&self, name: &str) -> MutexGuard<'_, VecDeque<Served>> {
-        self.lanes[name].kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lane(&self, name: &str) -> Result<&Lane, DeployError> {
-        self.lanes.get(name).ok_or_else(|| DeployError::UnknownService(name.to_owned()))
+    fn lane(&self, name: &str) -> Result<Lane, DeployError> {
+        self.setup.load().lanes.get(name).cloned().ok_or_else(|| DeployError::UnknownService(name.to_owned()))
     }
 
     /// Locks a service for a deploy or a rollback, until the guard is dropped.
@@ -235,7 +256,7 @@ impl Deployer {
     /// # Errors
     /// `UnknownService`, or `Busy` if the service is locked already.
     fn begin_work(&self, name: &str) -> Result<OwnedMutexGuard<()>, DeployError> {
-        self.lane(name)?.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))
+        self.lane(name)?.state.busy.clone().try_lock_owned().map_err(|_| DeployError::Busy(name.to_owned()))
     }
 
     /// The active revision of a service, if it has one.
@@ -249,7 +270,8 @@ impl Deployer {
 
     /// Whether the revision that this history line activated is still active. False if the host is stopping.
     fn is_watched(&self, name: &str, line: i64) -> bool {
-        !self.is_stopped() && self.lanes[name].line.load(Ordering::Relaxed) == line
+        let is_last = |lane: Lane| lane.state.line.load(Ordering::Relaxed) == line;
+        !self.is_stopped() && self.lane(name).is_ok_and(is_last)
     }
 
     /// Returns the digest of the active revision, if there is one.
@@ -288,15 +310,12 @@ impl Deployer {
         steps: &mut Steps,
     ) -> Result<Served, DeployError> {
         self.check_recorded_signature(name, &digest::sha256(bytes), origin)?;
+        let setup = self.setup();
         let stage = Stage {
             name,
-            manifest: &self.manifest,
+            manifest: &setup.manifest,
             platform: &self.platform,
-            slots: &self.lanes[name].slots,
-            stream_slots: &self.lanes[name].stream_slots,
-            background: &self.platform.background,
-            idle: self.lanes[name].idle.as_ref(),
-            response_cache: self.lanes[name].response_cache.as_ref(),
+            resources: &self.lane(name)?.resources,
             compiler: self.compiler.as_ref(),
             compile_priority: self.compile_priority(),
             progress: &self.progress,
@@ -317,7 +336,7 @@ impl Deployer {
             step: Step::Probed,
             reason: reason.to_owned(),
         };
-        probe::all(served, self.manifest.deploy.probe_time).await.map_err(|unfit| refuse(unfit.reason()))
+        probe::all(served, self.setup().manifest.deploy.probe_time).await.map_err(|unfit| refuse(unfit.reason()))
     }
 
     async fn store(&self, served: &Served) -> Result<(), DeployError> {

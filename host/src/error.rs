@@ -6,7 +6,7 @@
 mod table;
 
 use crate::body::BodyRefusal;
-use crate::deploy::DeployError;
+use crate::deploy::{DeployError, ReloadError};
 use crate::gate::Refusal;
 use crate::head::HeadError;
 use crate::revision::{Failure, FailureKind};
@@ -72,6 +72,8 @@ pub enum AdminError {
     Common(Error),
     /// The deploy, rollback or canary was refused or failed.
     Deploy(DeployError),
+    /// The manifest was not reloaded.
+    Reload(ReloadError),
     /// The token keys could not be changed, or not completely.
     Keys(KeyChangeError),
     /// `If-Match` names an entity tag, and a key has none.
@@ -154,6 +156,12 @@ impl From<BodyRefusal> for AdminError {
 impl From<DeployError> for AdminError {
     fn from(error: DeployError) -> Self {
         Self::Deploy(error)
+    }
+}
+
+impl From<ReloadError> for AdminError {
+    fn from(error: ReloadError) -> Self {
+        Self::Reload(error)
     }
 }
 

@@ -57,9 +57,10 @@ use stop::Stop;
 use trace_parent::TraceParent;
 
 /// The listener that a request arrived on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Door {
     /// The gateway's listener, with the routes of all services.
+    #[default]
     Gateway,
     /// The listener of one service.
     Service(Arc<str>),
@@ -71,10 +72,13 @@ pub struct Gateway {
     gate: Gate,
     ids: RequestIds,
     metrics: Arc<Metrics>,
+    rules: ArcSwap<Rules>,
+}
+
+/// What the manifest says about requests of clients, whichever service they are for.
+struct Rules {
     cors: Cors,
     doors: LoopbackDoors,
-    /// Whether the listeners speak TLS.
-    secure: bool,
 }
 
 /// One request, with what the host found out about it before it is routed.
@@ -86,6 +90,8 @@ struct Incoming {
     arrival: Arrival,
     trace_parent: Option<TraceParent>,
     is_preflight: bool,
+    /// The rules when the request began.
+    rules: Arc<Rules>,
 }
 
 /// From where the calls of a guest come.
@@ -111,10 +117,13 @@ enum Found {
 impl Gateway {
     /// A gateway that answers each request with the deployment that the pointer names at that moment.
     pub fn new(serving: Arc<ArcSwap<Serving>>, gate: Gate, metrics: Arc<Metrics>, manifest: &Manifest) -> Self {
-        let ids = RequestIds::default();
-        let listeners = &manifest.listeners;
-        let (cors, doors) = (Cors::new(&listeners.cors, &listeners.cors_headers), LoopbackDoors::new(manifest));
-        Self { serving, gate, ids, metrics, cors, doors, secure: listeners.tls.is_some() }
+        let rules = ArcSwap::from_pointee(Rules::new(manifest));
+        Self { serving, gate, ids: RequestIds::default(), metrics, rules }
+    }
+
+    /// Takes the rules of another manifest. Requests that run keep the rules with which they began.
+    pub fn set_rules(&self, manifest: &Manifest) {
+        self.rules.store(Arc::new(Rules::new(manifest)));
     }
 
     /// Answers one request, even if the host panics. Every response names the request and the revision that answered.
@@ -122,11 +131,13 @@ impl Gateway {
         let id = self.ids.of(request.headers());
         let (mut head, body) = request.into_parts();
         let normalised = normalise(&mut head);
-        let (is_head, cross_origin) = (head.method == Method::HEAD, self.cors.request(&head));
+        let rules = self.rules.load_full();
+        let (is_head, cross_origin) = (head.method == Method::HEAD, rules.cors.request(&head));
         let trace_parent = TraceParent::of(&head.headers);
         let mut log = AccessLogEntry::new(&self.metrics, &id, &head, arrival.client.address(), trace_parent.clone());
         let is_preflight = cross_origin.is_preflight;
-        let incoming = Incoming { id: id.clone(), head, body, arrival, trace_parent, is_preflight };
+        let incoming =
+            Incoming { id: id.clone(), head, body, arrival, trace_parent, is_preflight, rules: rules.clone() };
         let answered = async {
             normalised?;
             self.answer(door, incoming, &mut log).await
@@ -137,7 +148,7 @@ impl Gateway {
             stop.error.to_response(&id)
         });
         respond::name(&mut response, &id, log.revision.as_ref());
-        self.cors.finish(cross_origin, &mut response);
+        rules.cors.finish(cross_origin, &mut response);
         log.status = Some(response.status());
         if is_head {
             return respond::without_body(response);
@@ -148,14 +159,14 @@ impl Gateway {
 
     /// The way of one request. Each step leads to the next one, or ends the request.
     async fn answer(self: &Arc<Self>, door: &Door, incoming: Incoming, log: &mut AccessLogEntry) -> Answered {
-        let Incoming { id, mut head, body, arrival, trace_parent, is_preflight } = incoming;
+        let Incoming { id, mut head, body, arrival, trace_parent, is_preflight, rules } = incoming;
         let client = arrival.client.address();
         // A client with too many requests is refused first, so that a flood costs little.
         if !arrival.has_room {
             return Err(Error::Overloaded.into());
         }
         // A page that rebinds its name to loopback must reach nothing, not even the gateway's own paths.
-        self.doors.check(door, &head)?;
+        rules.doors.check(door, &head)?;
         // `OPTIONS *` asks about the server, so it has no route.
         if is_about_server(&head) {
             return Ok(options(METHODS));
@@ -180,7 +191,7 @@ impl Gateway {
         let accepted = (!has_secrets).then(|| AcceptedEncodings::take(&mut head.headers));
         let coding = check_coding(&route, &head.headers, &body);
         // Access is checked before the body is read, so a caller without access cannot keep the host busy.
-        let pending = self.gate.admit(&route, head, self.origin(client, &id, trace_parent.as_ref(), served))?;
+        let pending = self.gate.admit(&route, head, origin(&arrival, &id, trace_parent.as_ref(), served))?;
         // 401 and 403 come before 415, so a caller without access learns nothing about the route.
         coding?;
         // A body for plain records is read before an instance is made, so a slow client holds none. Other bodies stream.
@@ -200,18 +211,6 @@ impl Gateway {
         // Last, because both change the bytes: a cached response must not contain the id of another request.
         let response = envelope::add_request_id(answer.response, &id).await?;
         if let Some(accepted) = accepted { Ok(accepted.encode(response).await?) } else { Ok(response) }
-    }
-
-    /// What the guest may know about a client's request besides its head.
-    fn origin<'a>(
-        &self,
-        client: std::net::IpAddr,
-        request_id: &'a Arc<str>,
-        trace_parent: Option<&'a TraceParent>,
-        served: &Served,
-    ) -> Origin<'a> {
-        let (trace_parent, shows_session) = (trace_parent.map(TraceParent::header), uses_tokens(served));
-        Origin { client: Some(client), request_id, trace_parent, shows_session, secure: self.secure }
     }
 
     /// How the guest calls other services. None if its service may call none.
@@ -235,6 +234,25 @@ impl Gateway {
             depth: origin.depth,
         }))
     }
+}
+
+impl Rules {
+    fn new(manifest: &Manifest) -> Self {
+        let listeners = &manifest.listeners;
+        Self { cors: Cors::new(&listeners.cors, &listeners.cors_headers), doors: LoopbackDoors::new(manifest) }
+    }
+}
+
+/// What the guest may know about a client's request besides its head.
+fn origin<'a>(
+    arrival: &Arrival,
+    request_id: &'a Arc<str>,
+    trace_parent: Option<&'a TraceParent>,
+    served: &Served,
+) -> Origin<'a> {
+    let (trace_parent, shows_session) = (trace_parent.map(TraceParent::header), uses_tokens(served));
+    let client = Some(arrival.client.address());
+    Origin { client, request_id, trace_parent, shows_session, secure: arrival.is_secure }
 }
 
 /// The routes that exist on a listener.

@@ -5,6 +5,9 @@
 //! serve, a client's connection is refused instead of left waiting.
 
 mod databases;
+mod listeners;
+mod operator;
+mod reload;
 mod surroundings;
 
 use std::collections::BTreeMap;
@@ -12,28 +15,30 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use hyper::{Method, StatusCode};
-use serde_json::json;
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use storage::folder::{CACHE, DataFolder};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
-use crate::audit::Audit;
+use crate::admin::{Admin, OPERATOR, Reloads};
+use crate::audit::{Audit, Event, Note, Source};
 use crate::clock::Clock;
-use crate::deploy::{Deployer, Deployment, Platform, Record};
+use crate::deploy::{Deployer, Deployment, Opened, Platform, Record};
 use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
-use crate::gateway::{Door, Gateway, Hosts};
-use crate::listener::{Connections, Tls};
-use crate::manifest::{Manifest, Operator, Reuse, Service};
-use crate::outbound::{Outbound, Secrets};
+use crate::gateway::{Gateway, Hosts};
+use crate::listener::Connections;
+use crate::manifest::{Manifest, Reuse, Service};
 use crate::passwords::Passwords;
 use crate::revision::{Background, MAX_IDLE_INSTANCES};
 use crate::telemetry::{DroppedLines, Metrics};
 use databases::Databases;
-use surroundings::{Listening, Surroundings};
+use listeners::Listeners;
+use reload::Reloader;
+use surroundings::Surroundings;
 
+pub use reload::ManifestSource;
 pub use surroundings::check;
 
 /// The options of a host that are not in its manifest.
@@ -47,6 +52,8 @@ pub struct Options {
     pub compiler: Option<PathBuf>,
     /// Deploy a component whenever its file changes. For development.
     pub watch: bool,
+    /// How a reload reads the manifest. Default: from its file.
+    pub source: Option<ManifestSource>,
     /// The wall clock of host and guests.
     pub clock: Clock,
     /// The counter of dropped log lines, for the metrics and the log itself.
@@ -55,8 +62,7 @@ pub struct Options {
 
 /// A running host. If it is dropped without `shutdown`, its listeners stay open until the process ends.
 pub struct Host {
-    manifest: Manifest,
-    addresses: Addresses,
+    addresses: Arc<ArcSwap<Addresses>>,
     deployment: Arc<Deployment>,
     development_login: Option<String>,
     connections: Connections,
@@ -64,7 +70,10 @@ pub struct Host {
     stop: watch::Sender<bool>,
     deployer: Arc<Deployer>,
     audit: Arc<Audit>,
-    _folder: DataFolder,
+    reloads: Reloads,
+    /// Ends when the host stops.
+    reloader: JoinHandle<()>,
+    _folder: Arc<DataFolder>,
 }
 
 /// The addresses on which a host listens, with the real ports.
@@ -80,20 +89,36 @@ pub struct Addresses {
     pub services: BTreeMap<String, SocketAddr>,
 }
 
+impl Addresses {
+    /// The URL of each listener: `gateway`, `admin`, and the services with a listener of their own.
+    fn by_name(&self) -> BTreeMap<String, String> {
+        let scheme = self.scheme;
+        let own = self.services.iter().map(|(name, address)| (name.clone(), format!("{scheme}://{address}")));
+        let gateway = ("gateway".to_owned(), format!("{scheme}://{}", self.gateway));
+        own.chain([gateway, ("admin".to_owned(), format!("http://{}", self.admin))]).collect()
+    }
+}
+
 impl Host {
     /// Starts a host. It serves when this returns.
     ///
     /// # Errors
     /// What is wrong, and what to do about it. The host does not serve then.
     pub async fn start(manifest: Manifest, data: &Path, options: Options) -> anyhow::Result<Self> {
-        let folder = DataFolder::open(data)?;
+        let folder = Arc::new(DataFolder::open(data)?);
         let record = Record::open(folder.path(), options.clock.clone())?;
-        let surroundings = Surroundings::open(&manifest, folder.path(), &record, &options.clock)?;
+        let surroundings = Surroundings::open(&manifest, folder.path(), &record, &options.clock, &[])?;
         let Surroundings { tls, outbounds, secrets, bound } = surroundings;
-        let remotes = (outbounds, secrets);
-        let platform = Arc::new(platform(&manifest, &folder, remotes, options.cache, options.clock).await?);
+        let (platform, opened) = platform(&manifest, &folder, options.cache, options.clock.clone()).await?;
+        let platform = Arc::new(platform);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
-        let deployer = Deployer::new(manifest.clone(), platform.clone(), record.clone(), options.compiler);
+        let deployer = Deployer::new(
+            manifest.clone(),
+            Opened { outbounds, secrets, ..opened },
+            platform.clone(),
+            record.clone(),
+            options.compiler,
+        );
         deployer.start_all().await?;
         let metrics = Arc::new(Metrics::default().with_dropped_lines(options.dropped_lines.clone()));
         let (audit, tokens) = (platform.audit.clone(), platform.tokens.clone());
@@ -104,7 +129,8 @@ impl Host {
         let development_login = match &manifest.operator {
             Some(operator) => {
                 let password = options.operator_password.as_deref();
-                check_operator(&gateway, operator, &addresses, password, &record).await?
+                let deployment = deployer.current().load().stable().clone();
+                operator::check(&gateway, &deployment, operator, &addresses, password, &record).await?
             }
             None => None,
         };
@@ -113,8 +139,27 @@ impl Host {
         let connections = Connections::new(listeners, stopping, metrics.clone());
         let operators_connections = connections.for_admin_listener(listeners);
         let hosts = Hosts::new(&listeners.hosts);
-        let admin = Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics, hosts);
-        bound.listen()?.serve([&connections, &operators_connections], tls.as_ref(), &gateway, &Arc::new(admin));
+        let (reloads, orders) = Reloads::new();
+        let admin =
+            Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics.clone(), hosts, reloads.clone());
+        let admin = Arc::new(admin);
+        let mut open = Listeners::new(gateway, admin.clone(), connections.clone(), operators_connections.clone());
+        open.change(bound.listen()?, tls.as_ref(), listeners.shutdown_time);
+        let addresses = Arc::new(ArcSwap::from_pointee(addresses));
+        let reloader = Reloader {
+            source: options.source.unwrap_or_else(|| ManifestSource::of_file(&manifest.file)),
+            folder: Arc::downgrade(&folder),
+            clock: options.clock,
+            record,
+            deployer: deployer.clone(),
+            admin,
+            listeners: open,
+            addresses: addresses.clone(),
+            metrics,
+            instances: instances(&manifest),
+            closing: BTreeMap::new(),
+        };
+        let reloader = tokio::spawn(until_stopped(stop.subscribe(), reloader.run(orders)));
         tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
         tokio::spawn(until_stopped(stop.subscribe(), tokens.reload_forever()));
         if let Some(dropped_lines) = options.dropped_lines {
@@ -125,7 +170,6 @@ impl Host {
         }
         let deployment = deployer.current().load().stable().clone();
         Ok(Self {
-            manifest,
             addresses,
             deployment,
             development_login,
@@ -134,13 +178,28 @@ impl Host {
             stop,
             deployer,
             audit,
+            reloads,
+            reloader,
             _folder: folder,
         })
     }
 
     /// The addresses on which the host listens.
-    pub fn addresses(&self) -> &Addresses {
-        &self.addresses
+    pub fn addresses(&self) -> Arc<Addresses> {
+        self.addresses.load_full()
+    }
+
+    /// Reloads the manifest because of a signal. The log and the audit log say how it ended.
+    pub fn reload_by_signal(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (reloads, audit) = (self.reloads.clone(), self.audit.clone());
+        async move {
+            let reloaded = reloads.reload(false).await;
+            let result = if reloaded.is_ok() { "applied" } else { "refused" };
+            let source = Source::default();
+            let note = Note::new(Event::Administered, OPERATOR, &source);
+            audit.tell(&Note { subject: Some(OPERATOR), asked: Some("SIGHUP"), result: Some(result), ..note });
+            audit.flush().await;
+        }
     }
 
     /// The deployment with which the host started.
@@ -158,32 +217,12 @@ impl Host {
     pub async fn shutdown(self) -> bool {
         self.stop.send_replace(true);
         self.deployer.stop();
-        let time = self.manifest.listeners.shutdown_time;
+        let time = self.deployer.manifest().listeners.shutdown_time;
+        // It holds the databases and the record.
+        let _ = self.reloader.await;
         let (public, operators) = tokio::join!(self.connections.wait(time), self.operators_connections.wait(time));
         self.audit.close().await;
         public && operators
-    }
-}
-
-impl Listening {
-    fn serve(
-        self,
-        [connections, operators]: [&Connections; 2],
-        tls: Option<&Arc<Tls>>,
-        gateway: &Arc<Gateway>,
-        admin: &Arc<Admin>,
-    ) {
-        let doors = self.services.into_iter().map(|(name, listener)| (Door::Service(name.into()), listener));
-        for (door, listener) in std::iter::once((Door::Gateway, self.gateway)).chain(doors) {
-            let (gateway, door) = (gateway.clone(), Arc::new(door));
-            tokio::spawn(connections.clone().serve(listener, tls.cloned(), move |arrival, request| {
-                let (gateway, door) = (gateway.clone(), door.clone());
-                async move { gateway.handle(&door, arrival, request).await }
-            }));
-        }
-        let admin = admin.clone();
-        let handle = move |arrival, request| admin.clone().handle(arrival, request);
-        tokio::spawn(operators.clone().serve(self.admin, None, handle));
     }
 }
 
@@ -206,13 +245,12 @@ fn instances(manifest: &Manifest) -> u32 {
 async fn platform(
     manifest: &Manifest,
     folder: &DataFolder,
-    remotes: (BTreeMap<String, Arc<Outbound>>, BTreeMap<String, Arc<Secrets>>),
     cache: Option<PathBuf>,
     clock: Clock,
-) -> anyhow::Result<Platform> {
+) -> anyhow::Result<(Platform, Opened)> {
     let cache = cache.unwrap_or_else(|| folder.path().join(CACHE));
     let engines = Engines::new(&cache, instances(manifest)).context("cannot start the WebAssembly engine")?;
-    let Databases { storages, keyvalues, tokens } = databases::open(manifest, folder, &clock).await?;
+    let Databases { opened, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("cannot use the audit log in {}", folder.path().display()))?;
     let passwords = Passwords::new(manifest.passwords.limits());
@@ -221,68 +259,7 @@ async fn platform(
     );
     let background = Arc::new(Background::new().context("cannot start the threads for long-running calls")?);
     let (engines, folder) = (Arc::new(engines), folder.path().to_owned());
-    let (outbounds, secrets) = remotes;
-    Ok(Platform {
-        engines,
-        tokens,
-        passwords,
-        audit,
-        background,
-        clock,
-        folder,
-        storages,
-        keyvalues,
-        outbounds,
-        secrets,
-    })
-}
-
-/// Sets the operator's password if a new one was given. Refuses to listen beyond loopback as long as the password is the seeded one, which
-/// is public. Returns the name of the login in that case.
-async fn check_operator(
-    gateway: &Arc<Gateway>,
-    operator: &Operator,
-    addresses: &Addresses,
-    password: Option<&str>,
-    record: &Record,
-) -> anyhow::Result<Option<String>> {
-    let Operator { service, path } = operator;
-    if let Some(password) = password {
-        let (status, answer) = gateway.call(service, Method::PUT, path, Some(&json!({ "password": password }))).await?;
-        let why = answer["error"]["message"].as_str().unwrap_or("the service gave no reason");
-        // A failing service must not keep the others from serving. The check below decides whether this host may serve.
-        if status.is_server_error() || status == StatusCode::CONFLICT {
-            tracing::error!(service, "--operator-password-file: {why}");
-        } else if !status.is_success() {
-            bail!("--operator-password-file: {why}");
-        }
-    }
-    let (status, answer) = gateway.call(service, Method::GET, path, None).await?;
-    let open = std::iter::once(addresses.gateway).chain(addresses.services.values().copied());
-    let open = open.into_iter().find(|address| !address.ip().is_loopback());
-    if status != StatusCode::OK {
-        let failed =
-            format!("the service `{service}` answered {status} to {path}, the `operator` path in the manifest");
-        // A failing service must not keep the others from serving, if its last answer allows the addresses of this host.
-        let was_asked = record.operator_was_seeded()?.filter(|seeded| !seeded || open.is_none());
-        if !status.is_server_error() || was_asked.is_none() {
-            bail!("{failed}");
-        }
-        tracing::error!(service, "{failed}: the host starts anyway, because of the service's last answer");
-        return Ok(None);
-    }
-    let is_seeded = answer["data"]["development"] == json!(true);
-    record.note_operator(is_seeded)?;
-    if !is_seeded {
-        return Ok(None);
-    }
-    if let Some(open) = open {
-        bail!(
-            "refusing to listen on {open}, which is not a loopback address, because the operator's password is the seeded one: set \
-             another with --operator-password-file"
-        );
-    }
-    Ok(Some(answer["data"]["username"].as_str().unwrap_or("admin").to_owned()))
+    Ok((Platform { engines, tokens, passwords, audit, background, clock, folder }, opened))
 }
 
 #[cfg(test)]

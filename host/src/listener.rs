@@ -5,6 +5,7 @@
 //! client cannot hold many of them for nothing. `shares` limits what one client may hold, and what all clients hold together.
 
 mod activity;
+mod control;
 mod memory;
 mod sending;
 mod socket;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
@@ -24,18 +26,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use activity::{Activity, Times};
+use control::{Drain, Phase};
 use sending::{Sending, Turn};
 use socket::Observed;
 use streams::Streams;
 
 use crate::body::{Arriving, Body, IsStream, Remainder};
 use crate::manifest::Listeners;
-use crate::shares::{Arrival, Client, Clients, Kind, Limit, Limits, Share};
+use crate::shares::{Arrival, Client, Clients, Kind, Limit, Limits, Permits, Share};
 use crate::telemetry::Metrics;
 
+pub use control::Control;
 pub use tls::{Tls, TlsError};
 
 /// The pause after an error of `accept`, such as too many open files. An immediate retry would only waste CPU time.
@@ -78,10 +82,9 @@ struct TooManyRequests;
 /// The connections of a group of listeners, with their common limits. Clones share them.
 #[derive(Clone)]
 pub struct Connections {
-    permits: Arc<Semaphore>,
-    limit: usize,
+    permits: Arc<Permits>,
     clients: Arc<Clients>,
-    times: Times,
+    times: Arc<ArcSwap<Times>>,
     stopping: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
 }
@@ -89,14 +92,26 @@ pub struct Connections {
 impl Connections {
     /// The connections of the public listeners. When `stopping` becomes true, all of them end in order.
     pub fn new(listeners: &Listeners, stopping: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
-        let limits = Limits {
-            connections: Limit { total: listeners.connections, each: listeners.connections_each },
-            requests: Limit { total: listeners.requests, each: listeners.requests_each },
-            bodies: Limit { total: listeners.bodies_bytes, each: listeners.bodies_each_bytes },
-            responses: Limit { total: listeners.responses_bytes, each: listeners.responses_each_bytes },
-            streams: Limit { total: listeners.streams, each: listeners.streams_each },
-        };
-        Self::within(limits, listeners, stopping, metrics)
+        Self::within(limits(listeners), listeners, stopping, metrics)
+    }
+
+    /// Takes other limits of public listeners. A lower one holds as soon as clients hold less. Other times hold for new connections. Call
+    /// this within a Tokio runtime.
+    pub fn set_limits(&self, listeners: &Listeners) {
+        let mut limits = limits(listeners);
+        let new = std::mem::replace(&mut limits.connections.total, usize::MAX);
+        self.clients.set_limits(limits);
+        self.set_times(listeners);
+        self.permits.resize(new);
+    }
+
+    /// Takes other time limits, for new connections.
+    pub fn set_times(&self, listeners: &Listeners) {
+        self.times.store(Arc::new(times(listeners)));
+    }
+
+    fn times(&self) -> Times {
+        **self.times.load()
     }
 
     /// The connections of the admin listener. Its limits are separate, so that a flood of clients cannot lock the operator out.
@@ -119,15 +134,13 @@ impl Connections {
         stopping: watch::Receiver<bool>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let limit = limits.connections.total.min(Semaphore::MAX_PERMITS);
+        let limit = limits.connections.total;
         // Connections over the total wait for a permit instead of being refused.
         limits.connections.total = usize::MAX;
-        let times = Times { head: listeners.header_time, idle: listeners.idle_time };
         Self {
-            permits: Arc::new(Semaphore::new(limit)),
-            limit,
+            permits: Arc::new(Permits::new(limit)),
             clients: Clients::new(limits),
-            times,
+            times: Arc::new(ArcSwap::from_pointee(times(listeners))),
             stopping,
             metrics,
         }
@@ -138,24 +151,33 @@ impl Connections {
         memory::give_back(&self.clients).await;
     }
 
-    /// Accepts connections until the host stops. Uses TLS if there is a certificate.
-    pub async fn serve<H, F>(self, listener: TcpListener, tls: Option<Arc<Tls>>, handle: H)
+    /// Accepts connections until the host stops, or until the control closes the listener.
+    pub async fn serve<H, F>(self, listener: TcpListener, control: Arc<Control>, handle: H)
     where
         H: Fn(Arrival, Request<Arriving>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let mut stopping = self.stopping.clone();
+        let (mut stopping, mut phases) = (self.stopping.clone(), control.phases());
+        // Kept over the turns of the loop, because it may hold a connection that waits for its permit.
+        let mut accepting = pin!(self.accept(&listener));
         loop {
+            let end = async |phase| match phase {
+                Phase::Draining(until) => tokio::time::sleep_until(until).await,
+                Phase::Open | Phase::Closed => std::future::pending().await,
+            };
             let accepted = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => return,
-                accepted = self.accept(&listener) => accepted,
+                () = end(phases.now()) => if control.close() { return } else { continue },
+                () = phases.changed() => continue,
+                accepted = accepting.as_mut() => accepted,
             };
+            accepting.set(self.accept(&listener));
             match accepted {
                 Ok((stream, client, permit)) => {
                     self.metrics.connections.fetch_add(1, Ordering::Relaxed);
-                    let (tls, handle) = (tls.clone(), handle.clone());
-                    tokio::spawn(self.clone().open(stream, tls, client, permit, handle));
+                    let (tls, drain) = control.connection();
+                    tokio::spawn(self.clone().open(stream, tls, drain, client, permit, handle.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; the listener tries again");
@@ -178,7 +200,7 @@ impl Connections {
                 continue;
             };
             stream.set_nodelay(true)?;
-            let permit = self.permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            let permit = self.permits.take(1).await;
             return Ok((stream, client, ConnectionPermit { _of_all: permit, _of_client: share }));
         }
     }
@@ -188,6 +210,7 @@ impl Connections {
         self,
         stream: TcpStream,
         tls: Option<Arc<Tls>>,
+        drain: Drain,
         client: Client,
         _permit: ConnectionPermit,
         handle: H,
@@ -198,9 +221,9 @@ impl Connections {
         let activity = Arc::new(Activity::of_connection());
         let (stream, mut comes_back) = Observed::new(stream, &activity);
         match tls {
-            None => self.serve_connection(stream, &activity, &client, &handle).await,
+            None => self.serve_connection(stream, false, &activity, drain, &client, &handle).await,
             // Boxed, because this future is far larger than that of a plain connection.
-            Some(tls) => Box::pin(self.serve_tls(stream, &tls, &activity, &client, &handle)).await,
+            Some(tls) => Box::pin(self.serve_tls(stream, &tls, &activity, drain, &client, &handle)).await,
         }
         if activity.has_unread()
             && let Ok(stream) = comes_back.try_recv()
@@ -217,41 +240,66 @@ impl Connections {
         }
     }
 
-    async fn serve_tls<H, F>(&self, stream: Observed, tls: &Tls, activity: &Arc<Activity>, client: &Client, handle: &H)
-    where
+    async fn serve_tls<H, F>(
+        &self,
+        stream: Observed,
+        tls: &Tls,
+        activity: &Arc<Activity>,
+        drain: Drain,
+        client: &Client,
+        handle: &H,
+    ) where
         H: Fn(Arrival, Request<Arriving>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let (mut stopping, address) = (self.stopping.clone(), client.address());
         let shaken = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
-            shaken = tokio::time::timeout(self.times.head, tls.acceptor().accept(stream)) => shaken,
+            shaken = tokio::time::timeout(self.times().head, tls.acceptor().accept(stream)) => shaken,
         };
         match shaken {
             Ok(Ok(stream)) => {
                 activity.handshake_done();
-                self.serve_connection(stream, activity, client, handle).await;
+                self.serve_connection(stream, true, activity, drain, client, handle).await;
             }
             Ok(Err(error)) => tracing::debug!(client = %address, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(client = %address, "a TLS handshake took too long"),
         }
     }
 
-    async fn serve_connection<S, H, F>(&self, stream: S, activity: &Arc<Activity>, client: &Client, handle: &H)
-    where
+    async fn serve_connection<S, H, F>(
+        &self,
+        stream: S,
+        is_secure: bool,
+        activity: &Arc<Activity>,
+        mut drain: Drain,
+        client: &Client,
+        handle: &H,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Fn(Arrival, Request<Arriving>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let service = service_fn(|request| answer(activity.clone(), client, handle, request));
+        let service = service_fn(|request| answer(activity.clone(), client, is_secure, handle, request));
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stopping = self.stopping.clone();
-        let (close, is_late) = tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stop| *stop) => ("the host stops", false),
-            ended = connection.as_mut() => return log_end(ended, activity),
-            () = activity.expired(&self.times) => ("its client was idle for too long", true),
+        let times = self.times();
+        let (close, is_late) = loop {
+            break tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => ("the host stops", false),
+                ended = connection.as_mut() => return log_end(ended, activity),
+                () = activity.expired(&times) => ("its client was idle for too long", true),
+                () = drain.begun(), if !activity.is_draining() => {
+                    activity.drain();
+                    if !activity.is_multiplexed() {
+                        // Closing now could lose a request that is on its way, so the next response closes the connection.
+                        continue;
+                    }
+                    ("its listener closes", false)
+                }
+            };
         };
         tracing::debug!(client = %client.address(), "closing a connection, because {close}");
         if is_late && activity.is_blocked() {
@@ -260,7 +308,7 @@ impl Connections {
         connection.as_mut().graceful_shutdown();
         activity.touch();
         // A running request may end as long as it makes progress. When the host stops, `wait` sets the deadline.
-        let times = Times { idle: self.times.head, ..self.times };
+        let times = Times { idle: times.head, ..times };
         tokio::select! {
             biased;
             ended = connection.as_mut() => log_end(ended, activity),
@@ -269,7 +317,8 @@ impl Connections {
     }
 
     fn builder(&self) -> Builder<Streams> {
-        let mut builder = Builder::new(Streams { time: self.times.head });
+        let head_time = self.times().head;
+        let mut builder = Builder::new(Streams { time: head_time });
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -283,15 +332,29 @@ impl Connections {
             .max_concurrent_streams(STREAMS)
             .max_send_buf_size(STREAM_BUFFER_BYTES)
             .max_header_list_size(u32::try_from(HEAD_BUFFER_BYTES).unwrap_or(u32::MAX))
-            .keep_alive_interval(self.times.head)
-            .keep_alive_timeout(self.times.head);
+            .keep_alive_interval(head_time)
+            .keep_alive_timeout(head_time);
         builder
     }
 
     /// Waits until every connection has ended, at most for this time. Returns whether all ended.
     pub async fn wait(&self, time: Duration) -> bool {
-        let all = u32::try_from(self.limit).unwrap_or(u32::MAX);
-        tokio::time::timeout(time, self.permits.acquire_many(all)).await.is_ok()
+        self.permits.all_free(time).await
+    }
+}
+
+fn times(listeners: &Listeners) -> Times {
+    Times { head: listeners.header_time, idle: listeners.idle_time }
+}
+
+/// The limits of all public listeners together.
+fn limits(listeners: &Listeners) -> Limits {
+    Limits {
+        connections: Limit { total: listeners.connections, each: listeners.connections_each },
+        requests: Limit { total: listeners.requests, each: listeners.requests_each },
+        bodies: Limit { total: listeners.bodies_bytes, each: listeners.bodies_each_bytes },
+        responses: Limit { total: listeners.responses_bytes, each: listeners.responses_each_bytes },
+        streams: Limit { total: listeners.streams, each: listeners.streams_each },
     }
 }
 
@@ -299,6 +362,7 @@ impl Connections {
 fn answer<H, F>(
     activity: Arc<Activity>,
     client: &Client,
+    is_secure: bool,
     handle: &H,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Sending>, TooManyRequests>> + Send + use<H, F>
@@ -314,15 +378,18 @@ where
     let share = share.or_else(|| client.take(Kind::Refusals, 1));
     let (request, remainder) = Arriving::watch(request, client.clone());
     let client = client.clone();
-    let answered = share.map(|share| (share, handle(Arrival { client: client.clone(), has_room }, request)));
+    let answered = share.map(|share| (share, handle(Arrival { client: client.clone(), has_room, is_secure }, request)));
     async move {
         turn.join(streams::current());
         let (share, answered) = answered.ok_or(TooManyRequests)?;
         let mut response = answered.await;
         let remainder = (!is_multiplexed).then_some(remainder);
         let is_stream = response.extensions().get::<IsStream>().is_some();
-        if !is_stream && remainder.as_ref().is_some_and(Remainder::is_unread) {
+        let is_unread = !is_stream && remainder.as_ref().is_some_and(Remainder::is_unread);
+        if is_unread {
             activity.leave_unread();
+        }
+        if is_unread || (!is_multiplexed && activity.is_draining()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         // A guest that streams may still read the body, so only the end of the response shows what is left.

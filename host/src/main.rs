@@ -18,13 +18,13 @@ use comptoir::audit;
 use comptoir::backup::{self, Contents};
 use comptoir::clock::Clock;
 use comptoir::engine;
-use comptoir::host::{self, Host, Options};
-use comptoir::manifest::Manifest;
+use comptoir::host::{self, Host, ManifestSource, Options};
+use comptoir::manifest::{Manifest, ManifestError};
 use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
 use output::outln;
 use storage::permissions;
-use system::Signals;
+use system::{Asked, Signals};
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
 
@@ -38,7 +38,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the services of a manifest until SIGTERM, SIGHUP or ctrl-c.
+    /// Serve the services of a manifest until SIGTERM or ctrl-c. SIGHUP reloads the manifest.
     Serve(Serve),
     /// Check a manifest and the files that it names, without starting a host.
     Check(Check),
@@ -50,6 +50,8 @@ enum Command {
     Canary(client::Canary),
     /// Sign a component for hosts whose manifest lists `signers`, or create a signing key.
     Sign(sign::Sign),
+    /// Reload the manifest in a running host: apply all that changed, or nothing.
+    Reload(client::Reload),
     /// Promote the canary: send it all traffic.
     Promote(client::EndCanary),
     /// Abort the canary: the active revisions answer all callers again.
@@ -166,6 +168,7 @@ fn main() -> ExitCode {
         Command::DeploySet(command) => command.run(),
         Command::Canary(command) => command.run(),
         Command::Sign(command) => command.run(),
+        Command::Reload(command) => command.run(),
         Command::Promote(command) => command.promote(),
         Command::Abort(command) => command.abort(),
         Command::Rollback(command) => command.run(),
@@ -208,25 +211,24 @@ fn run(options: &Serve) -> ExitCode {
 }
 
 fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
-    let mut manifest = Manifest::read(&options.manifest)?;
-    if let Some(gateway) = options.gateway {
-        manifest.listeners.gateway = gateway;
-        manifest.source.forget("listeners.gateway");
-    }
     if let Some(admin) = options.admin {
         anyhow::ensure!(
             admin.ip().is_loopback(),
             "--admin {admin}: the admin listener must be on a loopback address, such as 127.0.0.1:8010"
         );
-        manifest.listeners.admin = admin;
-        manifest.source.forget("listeners.admin");
     }
+    let source = ManifestSource::new({
+        let (file, gateway, admin) = (options.manifest.clone(), options.gateway, options.admin);
+        move || read_manifest(&file, gateway, admin)
+    });
+    let manifest = source.read()?;
     system::raise_descriptor_limit(manifest.listeners.connections);
     let operator_password = options.operator_password_file.as_deref().map(read_password).transpose()?;
     let started_with = Options {
         operator_password,
         cache: options.cache.clone(),
         watch: options.watch,
+        source: Some(source),
         compiler: Some(
             std::env::current_exe().context("cannot find the path of this program, which compiles components")?,
         ),
@@ -238,6 +240,24 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
     // Blocking threads may still compile or hash. Nobody needs their results any more, so the process does not wait for them.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
+}
+
+/// Reads the manifest, with the addresses that options override.
+fn read_manifest(
+    file: &Path,
+    gateway: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+) -> Result<Manifest, ManifestError> {
+    let mut manifest = Manifest::read(file)?;
+    if let Some(gateway) = gateway {
+        manifest.listeners.gateway = gateway;
+        manifest.source.forget("listeners.gateway");
+    }
+    if let Some(admin) = admin {
+        manifest.listeners.admin = admin;
+        manifest.source.forget("listeners.admin");
+    }
+    Ok(manifest)
 }
 
 fn check(options: &Check) -> anyhow::Result<()> {
@@ -294,10 +314,14 @@ async fn serve(manifest: Manifest, data: &Path, options: Options, log: &Log) -> 
     let start = Host::start(manifest, data, options);
     let host = tokio::select! {
         host = start => host?,
-        () = signals.any() => return Ok(()),
+        () = signals.stop() => return Ok(()),
     };
     announce(&host, data, began.elapsed());
-    signals.any().await;
+    while signals.next().await == Asked::Reload {
+        let reloaded = host.reload_by_signal();
+        // In a task, so that a signal can stop the host meanwhile. The log says how it ended.
+        tokio::spawn(reloaded);
+    }
     log.say("stopping: draining the running requests");
     if !host.shutdown().await {
         log.say("stopped: some requests did not finish within `shutdown_time` and were cut off");

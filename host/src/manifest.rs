@@ -5,6 +5,7 @@
 //! the manifest's folder.
 
 mod audit;
+mod changes;
 mod check;
 mod config;
 mod deploy;
@@ -37,6 +38,7 @@ use secrets::SecretTable;
 pub use crate::guest::Grant;
 pub use crate::outbound::{OutboundRules, SecretRules};
 pub use audit::AuditRules;
+pub use changes::Changes;
 pub use deploy::DeployRules;
 pub use files::Folder;
 pub use limits::{Limits, LimitsTable};

@@ -76,7 +76,7 @@ const PING_TIME: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 32 << 10;
 
 /// What the manifest says about a service's requests to remote hosts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboundRules {
     /// The remote hosts.
     pub allow: Vec<AllowedHost>,

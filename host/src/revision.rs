@@ -330,6 +330,11 @@ impl Revision {
         &self.slots
     }
 
+    /// How many of the host's instances one instance takes.
+    pub fn host_instances(&self) -> u32 {
+        self.host_instances
+    }
+
     /// The stream slots of the service.
     pub fn stream_slots(&self) -> &StreamSlots {
         &self.stream_slots

@@ -3,10 +3,16 @@
 //! A client is one IPv4 address or one IPv6 /64, because the owner of one address of a /64 has all of them. The listener makes a
 //! [`Client`] for each connection. A [`Share`] counts what the host keeps for the client, until the share is dropped.
 
+mod permits;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+pub use permits::Permits;
 
 /// The first bytes of a request's body, or of a chunk of a response, which are not counted. The limit of open requests bounds
 /// them.
@@ -70,7 +76,7 @@ impl Limits {
 /// The clients that hold something, with the limits.
 #[derive(Debug)]
 pub struct Clients {
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     held: [AtomicUsize; KINDS],
     peaks: [AtomicUsize; KINDS],
     known: Mutex<HashMap<IpAddr, Weak<Holdings>>>,
@@ -106,12 +112,20 @@ pub struct Arrival {
     pub client: Client,
     /// False if the request must be refused, because the client or all clients together have reached a limit.
     pub has_room: bool,
+    /// Whether the request arrived over TLS.
+    pub is_secure: bool,
 }
 
 impl Clients {
     /// Limits without any clients yet.
     pub fn new(limits: Limits) -> Arc<Self> {
+        let limits = ArcSwap::from_pointee(limits);
         Arc::new(Self { limits, held: Default::default(), peaks: Default::default(), known: Mutex::default() })
+    }
+
+    /// Takes other limits. Clients that hold more than a new one keep it, and get nothing more.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// The client with this address.
@@ -164,7 +178,7 @@ impl Client {
 
     /// Whether the client or all clients have reached the limit of a kind.
     pub fn is_full(&self, kind: Kind) -> bool {
-        let Limit { total, each } = self.holdings.clients.limits.of(kind);
+        let Limit { total, each } = self.holdings.clients.limits.load().of(kind);
         let own = self.holdings.held[kind as usize].load(Ordering::Relaxed);
         own >= each || self.holdings.clients.held(kind) >= total
     }
@@ -201,7 +215,7 @@ impl Holdings {
     ///
     /// The only share of a client may exceed the client's limit, so that one large body passes under any limit.
     fn claim(&self, kind: Kind, has: usize, more: usize) -> bool {
-        let Limit { total, each } = self.clients.limits.of(kind);
+        let Limit { total, each } = self.clients.limits.load().of(kind);
         let (own, all) = self.add(kind, more);
         let is_only = own == has + more;
         let fits = all <= total && (own <= each || is_only);

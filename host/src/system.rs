@@ -1,16 +1,28 @@
 //! Operating system: the signals that stop the host, and its limit of open file descriptors.
 
+use std::io::IsTerminal as _;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// File descriptors for everything except connections: listeners, databases, components, compilers.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// The signals that shut the host down cleanly: SIGTERM, SIGINT and SIGHUP.
+/// The signals that shut the host down cleanly, SIGTERM and SIGINT, and the one that reloads its manifest, SIGHUP.
+///
+/// SIGHUP also means that a terminal is gone. If the program had one when it started and has none any more, SIGHUP shuts it down.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// None if SIGHUP was ignored when the program started, for example by `nohup`.
     hang_up: Option<Signal>,
+    had_terminal: bool,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Stop,
+    Reload,
 }
 
 impl Signals {
@@ -20,11 +32,17 @@ impl Signals {
     /// The system refuses to install a handler.
     pub(crate) fn new() -> std::io::Result<Self> {
         let hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hang_up })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hang_up, had_terminal: has_terminal() })
+    }
+
+    /// Waits for a signal that stops the host.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await == Asked::Reload {}
     }
 
     /// Waits for the next of these signals.
-    pub(crate) async fn any(&mut self) {
+    pub(crate) async fn next(&mut self) -> Asked {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(hang_up) => hang_up.recv().await,
@@ -32,11 +50,16 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = hang_up => {}
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = hang_up => if self.had_terminal && !has_terminal() { Asked::Stop } else { Asked::Reload },
         }
     }
+}
+
+/// Whether standard input is a terminal that still exists.
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal()
 }
 
 /// Whether the program was started with SIGHUP ignored. False on systems without `/proc`.

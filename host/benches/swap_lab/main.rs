@@ -1,18 +1,19 @@
-//! `just swap-lab`: swaps a component a thousand times under load and prints the cost.
+//! `just swap-lab`: swaps a component a thousand times under load, then reloads the manifest a hundred times, and prints the cost.
 //!
 //! Clients send 70 % POST and 30 % GET over kept and over fresh connections, and never retry. Each notes the number of
 //! completed swaps before it sends a request. So it notices an answer from a revision that was already replaced.
 //!
 //! First it measures what compiling costs another service. It fails if a request is lost, if memory or descriptors grow with
-//! the swaps, or if compiling makes another service much slower.
+//! the swaps or reloads, or if compiling makes another service much slower.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 
 mod compiling;
+mod reloading;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,7 +32,8 @@ const FRESH: usize = 4;
 
 /// The state that all clients share.
 struct Lab {
-    gateway: SocketAddr,
+    /// A reload may move it.
+    gateway: Mutex<SocketAddr>,
     token: String,
     /// Swaps that began, and swaps whose deploy was answered.
     begun: AtomicUsize,
@@ -45,6 +47,9 @@ struct Lab {
     resets: AtomicU64,
     stale: AtomicU64,
 }
+
+/// Reloads after the swaps.
+const RELOADS: usize = 100;
 
 /// Swaps before the baseline of memory and descriptors is taken.
 const WARM_UP: usize = 100;
@@ -84,22 +89,24 @@ async fn run(swaps: usize) -> bool {
     let lab = Arc::new(Lab::new(&shop, &revisions).await);
     let clients: Vec<_> = (0..KEPT + FRESH).map(|number| tokio::spawn(lab.clone().client(number))).collect();
     let swapped = lab.swap(&shop.operator(), &revisions, swaps).await;
+    let reloaded = reloading::reload(&lab, &mut shop, RELOADS).await;
     lab.done.store(true, Ordering::SeqCst);
     for client in clients {
         client.await.unwrap();
     }
-    let sound = [lab.print(&swapped), swapped.print(), compiling.print()];
+    let sound = [lab.print(&swapped), swapped.print(), reloaded.print(), compiling.print()];
     shop.stop().await;
     for (sound, complaint) in sound.into_iter().zip([
         "requests were lost, or answered by a replaced revision",
         "memory or descriptors grew with the number of swaps",
+        "memory or descriptors grew with the number of reloads",
         "another service was slow beside a compiler; if the machine was busy, run this again",
     ]) {
         if !sound {
             eprintln!("failed: {complaint}");
         }
     }
-    sound == [true; 3]
+    sound == [true; 4]
 }
 
 /// The shop with more stock than the lab can buy, and two components of orders that differ only in a custom section.
@@ -138,7 +145,7 @@ impl Lab {
         let odd = deploy(&operator, second).await.0;
         let even = deploy(&operator, first).await.0;
         Self {
-            gateway: shop.addresses().gateway,
+            gateway: Mutex::new(shop.addresses().gateway),
             token: shop.admin().await.access_token().to_owned(),
             begun: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
@@ -191,13 +198,13 @@ impl Lab {
             turn += 1;
             let mut sender = match connection.take() {
                 Some(sender) => sender,
-                None => connect(self.gateway).await,
+                None => connect(self.gateway()).await,
             };
             let is_post = turn % 10 < 7;
             let known = self.answered.load(Ordering::SeqCst);
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.posts.fetch_add(u64::from(is_post), Ordering::Relaxed);
-            let Some((status, label)) = exchange(&mut sender, self.request(is_post)).await else {
+            let Some((status, label, closes)) = exchange(&mut sender, self.request(is_post)).await else {
                 self.resets.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
@@ -208,10 +215,18 @@ impl Lab {
             if label != self.labels[known % 2] && self.begun.load(Ordering::SeqCst) == known {
                 self.stale.fetch_add(1, Ordering::Relaxed);
             }
-            connection = keeps.then_some(sender);
+            connection = (keeps && !closes).then_some(sender);
             // Two cores can serve this load beside the swaps, so requests do not queue.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    fn gateway(&self) -> SocketAddr {
+        *self.gateway.lock().unwrap()
+    }
+
+    fn move_to(&self, gateway: SocketAddr) {
+        *self.gateway.lock().unwrap() = gateway;
     }
 
     fn request(&self, is_post: bool) -> Request<Full<Bytes>> {
@@ -233,13 +248,15 @@ async fn connect(gateway: SocketAddr) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Option<(u16, String)> {
+/// Sends a request. Returns the status, the revision, and whether the host closes the connection.
+async fn exchange(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Option<(u16, String, bool)> {
     sender.ready().await.ok()?;
     let response = sender.send_request(request).await.ok()?;
     let status = response.status().as_u16();
+    let closes = response.headers().get("connection").is_some_and(|value| value == "close");
     let label = response.headers().get("x-comptoir-revision")?.to_str().ok()?.to_owned();
     response.into_body().collect().await.ok()?;
-    Some((status, label))
+    Some((status, label, closes))
 }
 
 impl Usage {

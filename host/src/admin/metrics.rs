@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::deploy::{Deployer, Deployment, Platform, Served, Serving};
+use crate::deploy::{Deployer, Deployment, Outbounds, Platform, Served, Serving, Storages};
 use crate::engine::Reset;
 use crate::guest::Denial;
 use crate::outbound::{Ending, Outbound};
@@ -82,9 +82,9 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     metrics.register(&mut registry);
     services(&mut registry, serving);
     instances(&mut registry, serving);
-    outbound(&mut registry, platform);
+    outbound(&mut registry, &deployer.outbounds());
     answers(&mut registry, serving.stable());
-    databases(&mut registry, platform);
+    databases(&mut registry, &deployer.storages());
     passwords(&mut registry, platform);
     audit(&mut registry, platform);
     memory(&mut registry, &platform.engines.reset());
@@ -121,10 +121,10 @@ fn services(registry: &mut Registry, serving: &Serving) {
     registry.register("comptoir_denied_calls", "Requests, sockets and name lookups denied to guests", denied);
 }
 
-fn outbound(registry: &mut Registry, platform: &Platform) {
+fn outbound(registry: &mut Registry, outbounds: &Outbounds) {
     let (results, open) = (Family::<RemoteResult, Counter>::default(), Family::<RemoteHost, Gauge>::default());
     let running = Family::<Service, Gauge>::default();
-    for (service, outbound) in &platform.outbounds {
+    for (service, outbound) in outbounds {
         running.get_or_create(&Service { service: service.clone() }).set(gauge(outbound.running()));
         for remote in outbound.remotes() {
             let labels = RemoteHost { service: service.clone(), host: remote.name().to_owned() };
@@ -139,7 +139,7 @@ fn outbound(registry: &mut Registry, platform: &Platform) {
     registry.register("comptoir_outbound_running", "Requests to remote hosts that run now", running);
     registry.register("comptoir_outbound_requests", "Requests to remote hosts, by how they ended", results);
     registry.register("comptoir_outbound_open", "1 while the circuit breaker keeps requests from a remote host", open);
-    registry.register_collector(Box::new(RemoteLatencies(platform.outbounds.values().cloned().collect())));
+    registry.register_collector(Box::new(RemoteLatencies(outbounds.values().cloned().collect())));
 }
 
 /// The latency of each remote host, which the services' clients keep.
@@ -208,10 +208,10 @@ fn answers(registry: &mut Registry, deployment: &Deployment) {
     registry.register("comptoir_answers_bytes", "Bytes in the response cache now", bytes);
 }
 
-fn databases(registry: &mut Registry, platform: &Platform) {
+fn databases(registry: &mut Registry, storages: &Storages) {
     let families: [Family<Service, Counter>; 5] = std::array::from_fn(|_| Family::default());
     let seconds = Family::<Service, Counter<f64, AtomicU64>>::default();
-    for (name, storage) in &platform.storages {
+    for (name, storage) in storages {
         let labels = Service { service: name.clone() };
         let usage = storage.usage();
         let counts = [&usage.queries, &usage.executes, &usage.transaction_statements, &usage.commits, &usage.syncs];

@@ -48,10 +48,10 @@ impl Admin {
 
     /// The services whose databases accept no writes.
     async fn refusing_writes(&self, id: &Arc<str>) -> Vec<String> {
-        let checks = self.platform.storages.iter().map(|(service, storage)| async move {
+        let checks = self.deployer.storages().into_iter().map(|(service, storage)| async move {
             let error = storage.check_writes().await.err()?;
             tracing::error!(request_id = &**id, service, %error, "{service}: the database accepts no writes");
-            Some(service.clone())
+            Some(service)
         });
         join_all(checks).await.into_iter().flatten().collect()
     }

@@ -52,6 +52,38 @@ pub(super) fn reports(reports: &Value) {
     reports.as_array().into_iter().flatten().for_each(report);
 }
 
+/// Prints what a reload changed, or would change.
+pub(super) fn reloaded(reloaded: &Value) {
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let (added, removed, keys) = (texts(&reloaded["added"]), texts(&reloaded["removed"]), texts(&reloaded["keys"]));
+    let changed: Vec<String> = reloaded["changed"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, keys)| format!("{name}: {}", texts(keys).join(", ")))
+        .collect();
+    let changes = [("added", added), ("removed", removed), ("changed", changed), ("changed", keys)];
+    let is_same = changes.iter().all(|(_, names)| names.is_empty());
+    match (reloaded["applied"] == true, is_same) {
+        (true, true) => outln!("reloaded: the manifest says the same as before"),
+        (true, false) => outln!("reloaded:"),
+        (false, true) => outln!("valid: a reload would change nothing in the manifest's keys"),
+        (false, false) => outln!("valid: a reload would change this:"),
+    }
+    for (what, names) in changes {
+        names.iter().for_each(|name| outln!("  {what:<8} {name}"));
+    }
+    for report in reloaded["revisions"].as_array().into_iter().flatten() {
+        let service = report["service"].as_str().unwrap_or_default();
+        outln!("  active   {service}: {} -> {}", short(&report["from"]), short(&report["to"]));
+    }
+    for (name, url) in reloaded["listeners"].as_object().into_iter().flatten() {
+        outln!("  listens  {name:<8} {}", url.as_str().unwrap_or_default());
+    }
+}
+
 pub(super) fn aborted(aborted: &Value) {
     for service in aborted["services"].as_array().into_iter().flatten() {
         outln!("{}: canary aborted, the active revision answers all callers", service.as_str().unwrap_or_default());

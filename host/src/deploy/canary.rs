@@ -32,7 +32,7 @@ pub(super) fn may_deploy(
 }
 
 /// The error for orders that have to wait until this canary ends.
-fn busy(running: &Canary) -> DeployError {
+pub(super) fn busy(running: &Canary) -> DeployError {
     let services = services(running);
     if running.set().is_some() { DeployError::SetRunning(services) } else { DeployError::CanaryRunning(services) }
 }
@@ -72,7 +72,8 @@ impl Deployer {
             if let Some(replaced) = candidates.insert(name, Candidate { line, served }) {
                 ending.extend(outcomes(&[replaced.line], "replaced", ""));
             }
-            Ok(Plan { activate: Vec::new(), outcomes: ending, canary: Some(Rollout { share, set, candidates }) })
+            let canary = Some(Rollout { share, set, candidates });
+            Ok(Plan { activate: Vec::new(), outcomes: ending, canary, reload: None })
         });
         switched.await?;
         self.watch_canary();
@@ -92,7 +93,7 @@ impl Deployer {
             }
             had_callers = canary.share() > Share::NOBODY;
             let rollout = Rollout { share, ..canary.rollout().clone() };
-            Ok(Plan { activate: Vec::new(), outcomes: Vec::new(), canary: Some(rollout) })
+            Ok(Plan { activate: Vec::new(), outcomes: Vec::new(), canary: Some(rollout), reload: None })
         });
         switched.await?;
         tracing::info!(%share, "canary: changed the share of the callers");
@@ -136,7 +137,7 @@ impl Deployer {
             let promoted: Vec<i64> = candidate_lines.iter().filter(|line| !unchanged.contains(line)).copied().collect();
             let mut ending = outcomes(&promoted, "promoted", "");
             ending.extend(outcomes(&unchanged, "unchanged", "it is already active"));
-            Ok(Plan { activate, outcomes: ending, canary: None })
+            Ok(Plan { activate, outcomes: ending, canary: None, reload: None })
         });
         let mut new_lines = switched.await?.into_iter();
         steps.done(Step::Active, None);
@@ -154,7 +155,7 @@ impl Deployer {
             reports.push(Report { active_since: Some(self.now()), steps: steps.clone(), ..report });
             changes.extend(old.map(|old| (line, served.clone(), old.clone())));
         }
-        tokio::spawn(watch::run(self.clone(), Watch::active(changes, self.manifest.deploy.watch)));
+        tokio::spawn(watch::run(self.clone(), Watch::active(changes, self.setup().manifest.deploy.watch)));
         Ok(reports)
     }
 
@@ -179,7 +180,8 @@ impl Deployer {
     ) -> Result<(), DeployError> {
         let switched = self.switch(|serving| {
             canary_of(serving, candidate_lines)?;
-            Ok(Plan { activate: Vec::new(), outcomes: outcomes(candidate_lines, result, reason), canary: None })
+            let outcomes = outcomes(candidate_lines, result, reason);
+            Ok(Plan { activate: Vec::new(), outcomes, canary: None, reload: None })
         });
         switched.await.map(drop)
     }

@@ -8,6 +8,7 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderValue};
 
 use super::documentation::Documentation;
+use super::lane::Resources;
 use crate::manifest::Grant;
 use crate::response_cache::etag;
 use crate::revision::{Description, Revision};
@@ -32,6 +33,8 @@ pub struct Served {
     pub calls: BTreeSet<String>,
     /// Its grants.
     pub grants: BTreeSet<Grant>,
+    /// What the manifest gave its service when it was made.
+    pub(super) resources: Arc<Resources>,
 }
 
 impl Served {

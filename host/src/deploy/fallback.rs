@@ -150,7 +150,8 @@ impl Deployer {
         if digest == active {
             return Ok(None);
         }
-        let file = self.manifest.services[name].component.display();
+        let setup = self.setup();
+        let file = setup.manifest.services[name].component.display();
         let (shown, active) = (&digest[..12], &active[..12]);
         let force = if self.record.reverted(name, digest)?.is_some() { " --force" } else { "" };
         let note = format!(

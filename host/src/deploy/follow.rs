@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::{DeployError, Deployer, Order, signed};
+use crate::manifest::Service;
 use crate::signature;
 
 /// How often the files are checked. Costs two system calls for each service.
@@ -49,7 +50,9 @@ impl Deployer {
         if !self.follows_files.load(Ordering::Relaxed) {
             return;
         }
-        let file = self.manifest.services[service].component.display();
+        let setup = self.setup();
+        let Some(table) = setup.manifest.services.get(service) else { return };
+        let file = table.component.display();
         tracing::error!(
             service,
             from,
@@ -64,13 +67,15 @@ impl Deployer {
     /// The stamp of each component's file, and of its signature file, which may be written later.
     fn stamps(&self) -> BTreeMap<String, (Stamp, Option<Stamp>)> {
         let signed = |file: &Path| Some((stamp(file)?, stamp(&signature::beside(file))));
-        let files = self.manifest.services.iter();
+        let setup = self.setup();
+        let files = setup.manifest.services.iter();
         files.filter_map(|(name, service)| Some((name.clone(), signed(&service.component)?))).collect()
     }
 
     /// Deploys the component of a service. False if the host was too busy and must try again.
     async fn deploy_file(self: &Arc<Self>, name: &str) -> bool {
-        let file = &self.manifest.services[name].component;
+        let setup = self.setup();
+        let Some(Service { component: file, .. }) = setup.manifest.services.get(name) else { return true };
         let Ok(bytes) = tokio::fs::read(file).await else { return true };
         let signature = match signed::beside(file) {
             Ok(signature) => signature,

@@ -98,7 +98,10 @@ impl Deployer {
             Ok(Plan::activate(serving, vec![(line, new.clone())]))
         });
         if let Some(Some(old)) = replaced.await?.pop() {
-            tokio::spawn(watch::run(self.clone(), Watch::active(vec![(line, new, old)], self.manifest.deploy.watch)));
+            tokio::spawn(watch::run(
+                self.clone(),
+                Watch::active(vec![(line, new, old)], self.setup().manifest.deploy.watch),
+            ));
         }
         Ok(())
     }
@@ -114,7 +117,7 @@ impl Deployer {
         steps: &mut Steps,
     ) -> Result<Served, DeployError> {
         let refuse = |step, reason| Refused { service: name.to_owned(), step, reason };
-        let limit = self.manifest.deploy.component;
+        let limit = self.setup().manifest.deploy.component;
         if bytes.len() as u64 > limit.as_u64() {
             let reason = format!(
                 "the component has {} bytes, more than the limit of {limit} (`component` in [deploy])",
@@ -130,7 +133,7 @@ impl Deployer {
         if !force {
             self.check_not_reverted(name, digest)?;
         }
-        let kept = self.kept(name).iter().find(|kept| kept.revision.digest() == digest).cloned();
+        let kept = self.lane(name)?.state.kept().iter().find(|kept| kept.revision.digest() == digest).cloned();
         let served = match kept {
             Some(kept) => kept,
             None => self.stage(name, bytes, "the component", steps).await?,
@@ -151,7 +154,7 @@ impl Deployer {
         self.lane(name)?;
         let active = self.check_replaces(name, None)?;
         let line = self.record.begin(&self.attempt(name, Action::Deploy, active, "", reason))?;
-        let limit = self.manifest.deploy.component;
+        let limit = self.setup().manifest.deploy.component;
         let reason = format!("the component has more bytes than the limit of {limit} (`component` in [deploy])");
         let refused: DeployError = Refused { service: name.to_owned(), step: Step::Received, reason }.into();
         self.record.end(line, "refused", &refused.to_string())?;

@@ -48,6 +48,8 @@ pub enum Action {
     Promote,
     /// The host started with an earlier revision, because the active one could not start.
     Fallback,
+    /// The operator reloaded the manifest, which changed the service's table or names a new component.
+    Reload,
 }
 
 impl Action {
@@ -60,6 +62,7 @@ impl Action {
             Self::Canary => "canary",
             Self::Promote => "promote",
             Self::Fallback => "fallback",
+            Self::Reload => "reload",
         }
     }
 }
@@ -90,7 +93,7 @@ pub struct HistoryLine {
     pub id: i64,
     /// When the change began, in seconds since 1970-01-01 UTC.
     pub at: i64,
-    /// `start`, `deploy`, `rollback`, `revert`, `canary`, `promote` or `fallback`.
+    /// `start`, `deploy`, `rollback`, `revert`, `canary`, `promote`, `fallback` or `reload`.
     pub action: String,
     /// The digest of the previous revision.
     pub from: Option<String>,

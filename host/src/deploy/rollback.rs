@@ -41,7 +41,7 @@ impl Deployer {
         let matches =
             |digest: &str| Some(digest) != active && to.is_none_or(|to| to.len() >= 8 && digest.starts_with(to));
         let kept: Vec<Served> =
-            self.kept(name).iter().filter(|kept| matches(kept.revision.digest())).cloned().collect();
+            self.lane(name)?.state.kept().iter().filter(|kept| matches(kept.revision.digest())).cloned().collect();
         let formerly_active = self.record.formerly_active(name)?;
         let compiled = kept.iter().map(|kept| kept.revision.digest());
         let mut reverted = None;

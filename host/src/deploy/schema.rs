@@ -28,7 +28,7 @@ impl Deployer {
         let Some(description) = &served.description else { return Ok(None) };
         let name = served.revision.service();
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
-        let Some(storage) = self.platform.storages.get(name) else {
+        let Some(storage) = &served.resources.storage else {
             return match description.migrations.len() {
                 0 => Ok(None),
                 count => Err(refuse(format!(
@@ -79,7 +79,7 @@ impl Deployer {
     /// Refuses a component whose migrations differ from those that ran under the same numbers.
     pub(super) async fn check_migration_texts(&self, served: &Served) -> Result<(), DeployError> {
         let name = served.revision.service();
-        let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
+        let (Some(description), Some(storage)) = (&served.description, &served.resources.storage) else {
             return Ok(());
         };
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
@@ -101,11 +101,12 @@ impl Deployer {
     /// Records the migrations of the active component for a database that is older than the recorded hashes. Reads them from the stored
     /// component. If that fails, the host trusts the next component.
     pub(super) async fn record_texts_of_active(&self, name: &str, active: &str) -> Result<(), DeployError> {
-        let (Some(storage), Some(bytes)) = (self.platform.storages.get(name), self.record.load(active)) else {
+        let (Some(storage), Some(bytes)) = (self.lane(name)?.resources.storage.clone(), self.record.load(active))
+        else {
             return Ok(());
         };
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
-        let version = version(&**storage).await.map_err(refuse)?;
+        let version = version(&*storage).await.map_err(refuse)?;
         if version == 0 || !self.record.texts(name)?.is_empty() {
             return Ok(());
         }
@@ -145,7 +146,7 @@ impl Deployer {
     /// Refuses a component that does not work with the current schema.
     pub(super) async fn check_schema_range(&self, served: &Served) -> Result<(), DeployError> {
         let name = served.revision.service();
-        let (Some(description), Some(storage)) = (&served.description, self.platform.storages.get(name)) else {
+        let (Some(description), Some(storage)) = (&served.description, &served.resources.storage) else {
             return Ok(());
         };
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };

@@ -45,7 +45,8 @@ pub(super) fn refuse_signature(manifest: &Manifest, name: &str, origin: &str, wh
 impl Deployer {
     /// Refuses a component without a recorded signature by a listed key. `origin` is what messages call the component.
     pub(super) fn check_recorded_signature(&self, name: &str, digest: &str, origin: &str) -> Result<(), DeployError> {
-        let signers = &self.manifest.deploy.signers;
+        let setup = self.setup();
+        let signers = &setup.manifest.deploy.signers;
         if signers.is_empty() {
             return Ok(());
         }
@@ -57,7 +58,8 @@ impl Deployer {
 
     /// Refuses to promote a candidate whose signature has expired.
     pub(super) fn check_signature_expiry(&self, name: &str, digest: &str) -> Result<(), DeployError> {
-        let recorded = self.record.signature(name, digest)?.filter(|_| !self.manifest.deploy.signers.is_empty());
+        let recorded =
+            self.record.signature(name, digest)?.filter(|_| !self.setup().manifest.deploy.signers.is_empty());
         let Some(line) = recorded else { return Ok(()) };
         let now = self.platform.clock.unix_seconds();
         let checked = Signature::read(&line).and_then(|signature| signature.check_time(now));
@@ -68,15 +70,16 @@ impl Deployer {
     }
 
     fn refuse_signature(&self, name: &str, origin: &str, why: &str) -> Refused {
-        refuse_signature(&self.manifest, name, origin, why)
+        refuse_signature(&self.setup().manifest, name, origin, why)
     }
 
     /// Accepts the signature beside the manifest's component of a service. `bytes` are the component.
     pub(super) async fn take_signature_beside(&self, name: &str, bytes: &[u8]) -> Result<(), DeployError> {
-        if self.manifest.deploy.signers.is_empty() {
+        let setup = self.setup();
+        if setup.manifest.deploy.signers.is_empty() {
             return Ok(());
         }
-        let file = &self.manifest.services[name].component;
+        let file = &setup.manifest.services[name].component;
         let line = beside(file).map_err(|why| refused(name, why))?;
         self.take_signature(name, &sha256(bytes), &file.display().to_string(), line.as_deref())
     }
@@ -87,7 +90,7 @@ impl Deployer {
     /// Looks for the signature beside the manifest's file if that is the same component (`is_shipped`), or else beside the stored one.
     pub(super) async fn sign_active(&self, name: &str, active: &str, is_shipped: bool) -> Result<(), DeployError> {
         let kept = self.record.artifact(active);
-        let file = if is_shipped { self.manifest.services[name].component.clone() } else { kept };
+        let file = if is_shipped { self.setup().manifest.services[name].component.clone() } else { kept };
         let origin = file.display().to_string();
         let unsigned = match self.check_recorded_signature(name, active, &origin) {
             Err(DeployError::Refused(unsigned)) => unsigned,
@@ -108,7 +111,8 @@ impl Deployer {
         origin: &str,
         line: Option<&str>,
     ) -> Result<(), DeployError> {
-        let signers = &self.manifest.deploy.signers;
+        let setup = self.setup();
+        let signers = &setup.manifest.deploy.signers;
         if signers.is_empty() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::compile::Compilation;
 use super::digest::hex;
+use super::lane::Resources;
 use super::progress::Progress;
 use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, routes};
@@ -15,19 +16,14 @@ use crate::engine::{self, CompilePriority};
 use crate::guest::{Config, Folders, Grants, Providers};
 use crate::manifest::{Manifest, Service};
 use crate::outbound::RevisionSecrets;
-use crate::response_cache::ResponseCache;
-use crate::revision::{Background, Description, DescriptionError, IdleInstances, Parts, Revision, Slots, StreamSlots};
+use crate::revision::{Description, DescriptionError, Parts, Revision};
 
 /// The inputs of staging one component.
 pub(super) struct Stage<'a> {
     pub(super) name: &'a str,
     pub(super) manifest: &'a Manifest,
     pub(super) platform: &'a Arc<Platform>,
-    pub(super) slots: &'a Arc<Slots>,
-    pub(super) stream_slots: &'a Arc<StreamSlots>,
-    pub(super) background: &'a Arc<Background>,
-    pub(super) idle: Option<&'a Arc<IdleInstances>>,
-    pub(super) response_cache: Option<&'a Arc<ResponseCache>>,
+    pub(super) resources: &'a Arc<Resources>,
     /// The program that compiles in a separate process. None to compile in this process.
     pub(super) compiler: Option<&'a PathBuf>,
     pub(super) compile_priority: CompilePriority,
@@ -90,6 +86,7 @@ impl Stage<'_> {
             documentation: Arc::new(documentation),
             calls: service.calls.clone(),
             grants: service.grants.clone(),
+            resources: self.resources.clone(),
         })
     }
 
@@ -106,7 +103,7 @@ impl Stage<'_> {
 
     /// The service's secrets, with placeholders of this revision.
     fn secrets(&self) -> Result<Option<Arc<RevisionSecrets>>, Refused> {
-        let Some(secrets) = self.platform.secrets.get(self.name) else { return Ok(None) };
+        let Some(secrets) = &self.resources.secrets else { return Ok(None) };
         let secrets = RevisionSecrets::new(secrets.clone());
         let refuse = |error| self.refuse(Step::Linked, format!("the system provides no random bytes: {error}"));
         secrets.map(|secrets| Some(Arc::new(secrets))).map_err(refuse)
@@ -135,14 +132,14 @@ impl Stage<'_> {
         let folders = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
         let audit = ServiceAudit::new(self.platform.audit.clone(), self.name.into());
         let providers = Providers {
-            storage: self.platform.storages.get(self.name).cloned(),
-            keyvalue: self.platform.keyvalues.get(self.name).cloned(),
+            storage: self.resources.storage.clone(),
+            keyvalue: self.resources.entries.as_ref().map(|entries| entries.keyvalue.clone()),
             tokens: self.platform.tokens.clone(),
             passwords: self.platform.passwords.clone(),
             audit: audit.clone(),
             config: Config::new(&service.config),
             secrets,
-            outbound: self.platform.outbounds.get(self.name).cloned(),
+            outbound: self.resources.outbound.clone(),
             folders: folders.map_err(|error| format!("files: {error}"))?,
         };
         Ok(Parts {
@@ -152,11 +149,11 @@ impl Stage<'_> {
             grants: Grants::select(&service.grants, providers),
             audit,
             limits: service.limits,
-            slots: self.slots.clone(),
-            stream_slots: self.stream_slots.clone(),
-            background: self.background.clone(),
-            idle: self.idle.cloned(),
-            response_cache: self.response_cache.cloned(),
+            slots: self.resources.slots.clone(),
+            stream_slots: self.resources.stream_slots.clone(),
+            background: self.platform.background.clone(),
+            idle: self.resources.idle.clone(),
+            response_cache: self.resources.response_cache.clone(),
             clock: self.platform.clock.clone(),
         })
     }

@@ -37,7 +37,8 @@ impl Deployer {
     /// # Errors
     /// At a first start: a service cannot start. Later: no service can start, or the record cannot be used.
     pub async fn start_all(self: &Arc<Self>) -> Result<(), DeployError> {
-        let names: Vec<&String> = self.manifest.services.keys().collect();
+        let setup = self.setup();
+        let names: Vec<&String> = setup.manifest.services.keys().collect();
         let active: Vec<_> = names.iter().map(|name| self.record.active(name)).collect::<Result<_, _>>()?;
         let is_first = active.iter().all(Option::is_none);
         let started = join_all(names.iter().map(|name| self.start_or_fall_back(name))).await;
@@ -77,7 +78,7 @@ impl Deployer {
                     let reason = shortened(&error.to_string());
                     tracing::error!(service = name, reason, "{name}: no revision can start, its paths answer 503");
                     self.note_refused(&name, self.record.active(&name)?.as_deref().unwrap_or_default(), &reason)?;
-                    let mounts = self.manifest.services[&name].mounts.clone();
+                    let mounts = self.setup().manifest.services[&name].mounts.clone();
                     vacant.insert(Arc::from(name), Vacancy { mounts, reason });
                 }
             }
@@ -107,10 +108,11 @@ impl Deployer {
             }
             for (line, new, old) in &changes {
                 let name = new.revision.service();
-                self.lanes[name].line.store(*line, Ordering::Relaxed);
-                self.kept(name).push_front(old.clone());
+                let state = self.lane(name)?.state;
+                state.line.store(*line, Ordering::Relaxed);
+                state.kept().push_front(old.clone());
             }
-            tokio::spawn(watch::run(self.clone(), Watch::active(changes, self.manifest.deploy.watch)));
+            tokio::spawn(watch::run(self.clone(), Watch::active(changes, self.setup().manifest.deploy.watch)));
         }
         Ok(())
     }
@@ -123,7 +125,8 @@ impl Deployer {
 
     /// Stages the revision that a service starts with.
     pub(super) async fn start(&self, name: &str) -> Result<Start, DeployError> {
-        let file = &self.manifest.services[name].component;
+        let setup = self.setup();
+        let file = &setup.manifest.services[name].component;
         let active = self.record.active(name)?;
         let shipped = self.read(name, file);
         let Some(active) = active else {
@@ -185,7 +188,7 @@ impl Deployer {
         Ok(served)
     }
 
-    async fn start_newer(&self, name: &str, bytes: &Arc<[u8]>, origin: &str) -> Result<Served, DeployError> {
+    pub(super) async fn start_newer(&self, name: &str, bytes: &Arc<[u8]>, origin: &str) -> Result<Served, DeployError> {
         self.take_signature_beside(name, bytes).await?;
         let served = self.stage(name, bytes, origin, &mut Steps::default()).await?;
         self.check_migration_texts(&served).await?;
@@ -197,7 +200,7 @@ impl Deployer {
 
     /// Blocks on the disk, which is fine here: the host does not serve yet.
     fn read(&self, name: &str, file: &Path) -> Result<Arc<[u8]>, Refused> {
-        precheck::read(&self.manifest, name, file).map(Arc::from)
+        precheck::read(&self.setup().manifest, name, file).map(Arc::from)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The switch: the only place that moves the pointer, for deploys, sets, canaries, rollbacks and reverts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::lane::Setup;
 use super::record::{Action, Activation, Attempt, CanaryRecord, Change, Outcome};
 use super::report::{DeployError, Refused, Step};
 use super::serving::{Rollout, Serving};
-use super::{Deployer, Served};
+use super::{Deployer, Served, Vacancy};
 use crate::revision::Revision;
 use crate::route::RouteConflict;
 
@@ -18,13 +20,23 @@ pub(super) struct Plan {
     pub(super) outcomes: Vec<Outcome>,
     /// The canary after the switch, if any.
     pub(super) canary: Option<Rollout>,
+    /// The manifest after the switch, if it is a reload.
+    pub(super) reload: Option<NextSetup>,
+}
+
+/// What a reload changes beside the active revisions.
+pub(super) struct NextSetup {
+    /// Services that it does not have are removed.
+    pub(super) setup: Arc<Setup>,
+    /// All services without an active revision.
+    pub(super) vacant: BTreeMap<Arc<str>, Vacancy>,
 }
 
 impl Plan {
     /// A plan that activates revisions and keeps the canary.
     pub(super) fn activate(serving: &Serving, activate: Vec<(i64, Served)>) -> Self {
         let canary = serving.canary().map(|canary| canary.rollout().clone());
-        Self { activate, outcomes: Vec::new(), canary }
+        Self { activate, outcomes: Vec::new(), canary, reload: None }
     }
 }
 
@@ -39,8 +51,13 @@ impl Deployer {
     ) -> Result<Vec<Option<Served>>, DeployError> {
         let _switching = self.switching.lock().await;
         let serving = self.current.load_full();
-        let Plan { activate, outcomes, canary } = plan(&serving)?;
+        let Plan { activate, outcomes, canary, reload } = plan(&serving)?;
         let mut services = serving.stable().services().clone();
+        let mut vacant = serving.stable().vacant().clone();
+        if let Some(reload) = &reload {
+            services.retain(|name, _| reload.setup.lanes.contains_key(&**name));
+            vacant.clone_from(&reload.vacant);
+        }
         let mut replaced = Vec::new();
         for (_, served) in &activate {
             replaced.push(services.insert(served.revision.service().into(), served.clone()));
@@ -49,7 +66,6 @@ impl Deployer {
         let activated = activate.iter().zip(&replaced);
         let activated = activated.map(|(new, before)| activation(new, before.as_ref(), together)).collect();
         let change = Change { activated, outcomes, canary: canary.as_ref().map(canary_record) };
-        let vacant = serving.stable().vacant().clone();
         // On a blocking thread, because tables of a thousand routes take a while to build.
         let next = tokio::task::spawn_blocking(move || Serving::new(services, vacant, canary)).await;
         let next = next.map_err(|_| DeployError::Stopping)?.map_err(|conflict| collision(&conflict))?;
@@ -58,6 +74,7 @@ impl Deployer {
         written.map_err(|_| DeployError::Stopping)??;
         let next = Arc::new(next);
         self.current.store(next.clone());
+        self.follow_setup(reload.map(|reload| reload.setup), &activate);
         drain_streams(&serving, &next);
         for ((line, served), before) in activate.iter().zip(&replaced) {
             self.note_activation(*line, served, before.clone());
@@ -74,23 +91,44 @@ impl Deployer {
         }
     }
 
-    /// Clears the caches of the service, keeps the replaced revision compiled, and drops the oldest ones beyond the limit.
+    /// Makes the manifest agree with the active revisions: after a reload, and after a revert of a revision that a reload made.
+    fn follow_setup(&self, reloaded: Option<Arc<Setup>>, activated: &[(i64, Served)]) {
+        let before = self.setup();
+        let mut setup = reloaded.unwrap_or_else(|| before.clone());
+        for (_, served) in activated {
+            if let Some(next) = setup.with_resources(served.revision.service(), &served.resources) {
+                setup = Arc::new(next);
+            }
+        }
+        if Arc::ptr_eq(&before, &setup) {
+            return;
+        }
+        self.setup.store(setup.clone());
+        setup.divide_instances(&before);
+        self.notes().retain(|name, _| setup.lanes.contains_key(name));
+        for (name, old) in &before.lanes {
+            if setup.lanes.get(name).is_none_or(|new| !Arc::ptr_eq(&new.resources, &old.resources)) {
+                old.resources.clear();
+            }
+        }
+    }
+
+    /// Clears the caches of the service, keeps the replaced revision compiled, and drops the oldest ones beyond the limit. A revision that
+    /// was made with another table of the manifest is not kept: a rollback goes back to its component, not to its table.
     fn note_activation(&self, line: i64, served: &Served, before: Option<Served>) {
-        let name = served.revision.service();
-        self.lanes[name].line.store(line, Ordering::Relaxed);
-        self.notes().remove(name);
-        if let Some(cache) = &self.lanes[name].response_cache {
-            cache.invalidate_all();
-        }
-        if let Some(idle) = &self.lanes[name].idle {
-            idle.discard_all();
-        }
-        let mut kept = self.kept(name);
-        kept.retain(|kept| kept.revision.digest() != served.revision.digest());
+        let setup = self.setup();
+        let Some(lane) = setup.lanes.get(served.revision.service()) else { return };
+        lane.state.line.store(line, Ordering::Relaxed);
+        self.notes().remove(served.revision.service());
+        lane.resources.clear();
+        let mut kept = lane.state.kept();
         if let Some(before) = before {
             kept.push_front(before);
         }
-        kept.truncate(self.manifest.deploy.keep);
+        kept.retain(|kept| {
+            kept.revision.digest() != served.revision.digest() && Arc::ptr_eq(&kept.resources, &lane.resources)
+        });
+        kept.truncate(setup.manifest.deploy.keep);
     }
 
     /// Begins a history line for each attempt, then switches. If the switch fails, the lines record why.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::probe::{self, ProbeFailure};
 use super::record::{Action, Outcome};
-use super::report::DeployError;
+use super::report::{DeployError, shortened};
 use super::switch::Plan;
 use super::{Deployer, Served, judge};
 use crate::revision::RouteTraffic;
@@ -231,7 +231,7 @@ enum RevertResult {
 impl Deployer {
     async fn probe_again(&self, watch: &Watch) -> Result<(), ProbeFailure> {
         for comparison in &watch.comparisons {
-            probe::all(&comparison.new, self.manifest.deploy.probe_time).await?;
+            probe::all(&comparison.new, self.setup().manifest.deploy.probe_time).await?;
         }
         Ok(())
     }
@@ -300,6 +300,21 @@ impl Deployer {
             let outcomes = watch.lines().iter().map(outcome).collect();
             Ok(Plan { outcomes, ..Plan::activate(serving, activate) })
         });
-        switched.await.map(drop)
+        switched.await?;
+        self.note_reverted_tables(watch, reason);
+        Ok(())
+    }
+
+    /// Notes for the operator that a service does not have the manifest's table any more, because its reload was reverted.
+    fn note_reverted_tables(&self, watch: &Watch, reason: &str) {
+        let changed = |comparison: &&Comparison| !Arc::ptr_eq(&comparison.new.resources, &comparison.old.resources);
+        for comparison in watch.comparisons.iter().filter(changed) {
+            let name = comparison.service();
+            let note = format!(
+                "the manifest's new settings of `{name}` are not active, because {reason}: correct [services.{name}] and run \
+                 `comptoir reload`. A restart would activate them"
+            );
+            self.notes().insert(name.to_owned(), shortened(&note));
+        }
     }
 }

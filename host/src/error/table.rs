@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{AdminError, Error};
 use crate::body::{Body, full};
-use crate::deploy::{DeployError, Step};
+use crate::deploy::{DeployError, ReloadError, Step};
 use crate::tokens::KeyChangeError;
 
 /// One row of the table: the host's response to a cause.
@@ -168,6 +168,7 @@ impl AdminError {
         match self {
             Self::Common(error) => error.row(),
             Self::Deploy(error) => deploy_row(error),
+            Self::Reload(error) => reload_row(error),
             Self::Keys(error) => keys_row(error),
             Self::KeyHasNoTag => Row::new(
                 StatusCode::PRECONDITION_FAILED,
@@ -207,6 +208,20 @@ fn deploy_row(error: &DeployError) -> Row {
     Row { details: Some(json!({ "step": step })), ..Row::new(status, code, error.to_string()) }
 }
 
+fn reload_row(error: &ReloadError) -> Row {
+    let code = match error {
+        ReloadError::Manifest(_) => "MANIFEST_REFUSED",
+        ReloadError::Unchangeable(_) => "RESTART_NEEDED",
+        ReloadError::Unusable(_) => "RELOAD_REFUSED",
+        // The component came from the manifest, not with the request.
+        ReloadError::Deploy(error @ DeployError::Refused(_)) => {
+            return Row { status: StatusCode::UNPROCESSABLE_ENTITY, code: "DEPLOY_REFUSED", ..deploy_row(error) };
+        }
+        ReloadError::Deploy(error) => return deploy_row(error),
+    };
+    Row::new(StatusCode::UNPROCESSABLE_ENTITY, code, error.to_string())
+}
+
 fn keys_row(error: &KeyChangeError) -> Row {
     let (status, code) = match error {
         KeyChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "UNKNOWN_KEY"),
@@ -227,6 +242,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::deploy::{Record, Refused};
+    use crate::manifest::ManifestError;
 
     fn shown(row: Row) -> String {
         let header = row.header.map(|(name, value)| format!(" {name}: {}", value.to_str().unwrap_or_default()));
@@ -289,6 +305,17 @@ mod tests {
             (DeployError::Refused(refused(Step::Received)), r#"413 COMPONENT_TOO_LARGE {"step":"received"}"#),
             (DeployError::Refused(refused(Step::Probed)), r#"422 DEPLOY_REFUSED {"step":"probed"}"#),
             (DeployError::Crowded(refused(Step::Described)), r#"422 DEPLOY_REFUSED {"step":"described"}"#),
+        ] {
+            assert_eq!(shown(AdminError::from(error).row()), expected);
+        }
+        let manifest = || ManifestError { file: "shop.toml".into(), faults: Vec::new() };
+        for (error, expected) in [
+            (ReloadError::Manifest(manifest()), "422 MANIFEST_REFUSED"),
+            (ReloadError::Unchangeable(manifest()), "422 RESTART_NEEDED"),
+            (ReloadError::Unusable(text()), "422 RELOAD_REFUSED"),
+            (DeployError::CanaryRunning(text()).into(), r#"409 CANARY_RUNNING {"step":null}"#),
+            // The component came from the manifest, not with the request.
+            (DeployError::from(refused(Step::Received)).into(), r#"422 DEPLOY_REFUSED {"step":"received"}"#),
         ] {
             assert_eq!(shown(AdminError::from(error).row()), expected);
         }

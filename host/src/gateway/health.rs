@@ -45,8 +45,7 @@ impl Gateway {
     async fn is_healthy(self: &Arc<Self>, deployment: &Arc<Deployment>, served: &Served, id: &Arc<str>) -> bool {
         let Some(route) = served.health().map(Arc::new) else { return true };
         let Ok(request) = Request::get(&*route.pattern).body(()) else { return false };
-        let origin =
-            Origin { client: None, request_id: id, trace_parent: None, shows_session: false, secure: self.secure };
+        let origin = Origin { client: None, request_id: id, trace_parent: None, shows_session: false, secure: false };
         let pending = self.gate.admit(&route, request.into_parts().0, origin);
         let Ok(admitted) = pending.and_then(|pending| pending.with_body(RequestBody::default())) else { return false };
         let peers = self.peers(deployment, served, id, CallOrigin::default());

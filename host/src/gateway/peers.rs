@@ -164,12 +164,13 @@ impl PeerCalls {
 }
 
 impl Gateway {
-    /// Calls an internal route for the host itself, with a JSON body or without one. Returns status and body.
+    /// Calls an internal route of a deployment for the host itself, with a JSON body or without one. Returns status and body.
     ///
     /// # Errors
     /// If the path is no URI, or the response's body breaks off or is no JSON.
     pub async fn call(
         self: &Arc<Self>,
+        deployment: &Arc<Deployment>,
         service: &str,
         method: Method,
         path: &str,
@@ -179,7 +180,7 @@ impl Gateway {
         let request = request.header("content-type", "application/json").body(())?;
         let call = PeerCalls {
             gateway: self.clone(),
-            deployment: self.serving.load().stable().clone(),
+            deployment: deployment.clone(),
             caller: HOST_NAME.into(),
             request_id: self.ids.mint(),
             trace_parent: None,

@@ -7,51 +7,26 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use storage::postgres::PostgresServer;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 
-use super::Addresses;
+use super::listeners::{Bound, Open, Port, Socket, wanted};
 use crate::clock::Clock;
-use crate::deploy::{Record, component_faults};
+use crate::deploy::{Outbounds, Record, component_faults};
 use crate::guest::Folders;
 use crate::listener::Tls;
 use crate::manifest::{Fault, Manifest, ManifestError};
 use crate::outbound::{Outbound, Secrets, SystemLookup};
-
-/// How many connections the kernel queues before the host accepts them.
-const BACKLOG: u32 = 1024;
 
 /// The certificate and the ports of a host.
 pub(super) struct Surroundings {
     /// The TLS certificate, if the manifest names one.
     pub(super) tls: Option<Arc<Tls>>,
     /// The services' ways to remote hosts, by service.
-    pub(super) outbounds: BTreeMap<String, Arc<Outbound>>,
+    pub(super) outbounds: Outbounds,
     /// The services' secrets, by service.
     pub(super) secrets: BTreeMap<String, Arc<Secrets>>,
     pub(super) bound: Bound,
-}
-
-/// Ports that are bound but do not listen yet: connections to them are refused.
-pub(super) struct Bound {
-    gateway: Port,
-    admin: Port,
-    services: Vec<(String, Port)>,
-}
-
-struct Port {
-    socket: TcpSocket,
-    address: SocketAddr,
-    /// The listener in words, for messages.
-    whose: String,
-}
-
-/// Ports that clients can connect to.
-pub(super) struct Listening {
-    pub(super) gateway: TcpListener,
-    pub(super) admin: TcpListener,
-    pub(super) services: Vec<(String, TcpListener)>,
 }
 
 /// Checks everything that a manifest names, as for a first start. Skips the ports, because a running host may have them.
@@ -69,7 +44,7 @@ pub fn check(manifest: &Manifest, clock: &Clock) -> Result<(), ManifestError> {
 }
 
 impl Surroundings {
-    /// Checks everything that a manifest names, and binds its ports.
+    /// Checks everything that a manifest names, and binds its ports, except those that are `open` already.
     ///
     /// # Errors
     /// All faults. No port stays bound then.
@@ -78,6 +53,7 @@ impl Surroundings {
         data: &Path,
         record: &Record,
         clock: &Clock,
+        open: &[Arc<Open>],
     ) -> Result<Self, ManifestError> {
         let mut faults = component_faults(manifest, Some(record), clock.unix_seconds());
         let tls = tls(manifest, &mut faults);
@@ -85,7 +61,7 @@ impl Surroundings {
         let secrets = secrets(manifest, &mut faults);
         postgres(manifest, &mut faults);
         folders(manifest, Some(data), &mut faults);
-        match bind(manifest, &mut faults) {
+        match bind(manifest, open, &mut faults) {
             Some(bound) if faults.is_empty() => Ok(Self { tls, outbounds, secrets, bound }),
             _ => Err(manifest.source.refuse(faults)),
         }
@@ -103,8 +79,8 @@ fn tls(manifest: &Manifest, faults: &mut Vec<Fault>) -> Option<Arc<Tls>> {
     }
 }
 
-fn outbounds(manifest: &Manifest, faults: &mut Vec<Fault>) -> BTreeMap<String, Arc<Outbound>> {
-    let mut outbounds = BTreeMap::new();
+fn outbounds(manifest: &Manifest, faults: &mut Vec<Fault>) -> Outbounds {
+    let mut outbounds = Outbounds::new();
     for (name, service) in &manifest.services {
         let Some(rules) = &service.outbound else { continue };
         match Outbound::open(name.as_str().into(), rules.clone(), Arc::new(SystemLookup)) {
@@ -177,22 +153,31 @@ fn shares(folder: &Path, secret: &Path) -> bool {
     folder.starts_with(&secret) || secret.starts_with(&folder)
 }
 
-/// Binds all ports. This runs before any slow or lasting step, so that a port in use is reported at once.
-fn bind(manifest: &Manifest, faults: &mut Vec<Fault>) -> Option<Bound> {
-    let mut bind = |key: &str, address: SocketAddr, whose: String| {
-        let bound = bind_one(address).map(|(socket, address)| Port { socket, address, whose: whose.clone() });
-        bound.map_err(|error| faults.push(manifest.source.fault(key, cannot_listen(&whose, address, &error)))).ok()
-    };
-    let gateway = bind("listeners.gateway", manifest.listeners.gateway, "the gateway".to_owned());
-    let admin = bind("listeners.admin", manifest.listeners.admin, "the admin listener".to_owned());
-    let own = manifest.services.iter().filter_map(|(name, service)| Some((name, service.listen?)));
-    let services = own.map(|(name, address)| {
-        let key = format!("services.{name}.listen");
-        bind(&key, address, format!("the service `{name}`")).map(|port| (name.clone(), port))
+/// Binds all ports that are not open yet. This runs before any slow or lasting step, so that a port in use is reported at once.
+fn bind(manifest: &Manifest, open: &[Arc<Open>], faults: &mut Vec<Fault>) -> Option<Bound> {
+    let ports = wanted(manifest).into_iter().map(|wanted| {
+        if let Some(open) = wanted.find(open) {
+            return Some(Port { wanted, address: open.address(), socket: Socket::Open(open) });
+        }
+        let (key, whose, address) = (&wanted.key, &wanted.whose, wanted.written);
+        if let Some(blocking) = wanted.blocked_by(open) {
+            let message = format!(
+                "{whose} cannot listen on {address}, because this host listens on {blocking}: choose another port, or restart to change it"
+            );
+            faults.push(manifest.source.fault(key, message));
+            return None;
+        }
+        match bind_one(address) {
+            Ok((socket, address)) => Some(Port { wanted, address, socket: Socket::Bound(socket) }),
+            Err(error) => {
+                faults.push(manifest.source.fault(key, cannot_listen(whose, address, &error)));
+                None
+            }
+        }
     });
-    // Collected before the first `?`, so that every port in use is reported.
-    let services: Vec<_> = services.collect();
-    Some(Bound { gateway: gateway?, admin: admin?, services: services.into_iter().collect::<Option<_>>()? })
+    // Collected before any is missed, so that every port in use is reported.
+    let ports: Vec<_> = ports.collect();
+    ports.into_iter().collect::<Option<_>>().map(Bound)
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
@@ -208,36 +193,6 @@ fn cannot_listen(whose: &str, address: SocketAddr, error: &io::Error) -> String 
     format!(
         "{whose} cannot listen on {address}: {error}. Stop the program that uses this port, or choose another in the manifest"
     )
-}
-
-impl Bound {
-    pub(super) fn addresses(&self, scheme: &'static str) -> Addresses {
-        let services: BTreeMap<_, _> = self.services.iter().map(|(name, port)| (name.clone(), port.address)).collect();
-        Addresses { scheme, gateway: self.gateway.address, admin: self.admin.address, services }
-    }
-
-    /// Starts to listen, so that clients can connect.
-    pub(super) fn listen(self) -> anyhow::Result<Listening> {
-        let services = self.services.into_iter().map(|(name, port)| Ok((name, port.listen()?)));
-        Ok(Listening {
-            gateway: self.gateway.listen()?,
-            admin: self.admin.listen()?,
-            services: services.collect::<anyhow::Result<_>>()?,
-        })
-    }
-}
-
-impl Port {
-    /// Starts to listen.
-    ///
-    /// # Errors
-    /// Another program listens on the port by now. Binding does not prevent that if both programs set SO_REUSEADDR.
-    fn listen(self) -> anyhow::Result<TcpListener> {
-        let Self { socket, address, whose } = self;
-        socket
-            .listen(BACKLOG)
-            .with_context(|| format!("{whose} cannot listen on {address}: another program listens there by now"))
-    }
 }
 
 #[cfg(test)]
@@ -259,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_refuses_connections_until_the_host_listens() {
-        let bound = bind(&manifest("127.0.0.1:0", &service("a")), &mut Vec::new()).unwrap();
+        let bound = bind(&manifest("127.0.0.1:0", &service("a")), &[], &mut Vec::new()).unwrap();
         let gateway = bound.addresses("http").gateway;
         let refused = TcpStream::connect(gateway).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
@@ -276,7 +231,7 @@ mod tests {
         let (manifest, data) = (manifest(&address, &rest), tempfile::tempdir().unwrap());
         let record = Record::open(data.path(), Clock::default()).unwrap();
         let refused =
-            Surroundings::open(&manifest, data.path(), &record, &Clock::default()).err().expect("it is refused");
+            Surroundings::open(&manifest, data.path(), &record, &Clock::default(), &[]).err().expect("it is refused");
         let found: Vec<_> = refused.faults.iter().map(|fault| fault.line).collect();
         assert_eq!(found, [2, 4, 5, 8, 11].map(Some), "{refused}");
         for said in [

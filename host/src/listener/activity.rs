@@ -38,6 +38,8 @@ pub(super) struct Activity {
     multiplexed: AtomicBool,
     /// Whether the client may still be sending a body that the host does not read.
     unread: AtomicBool,
+    /// Whether the connection closes after its next response.
+    draining: AtomicBool,
 }
 
 impl Activity {
@@ -58,6 +60,7 @@ impl Activity {
             blocked: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +109,21 @@ impl Activity {
     /// Whether the client may still be sending a body that the host does not read.
     pub(super) fn has_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection after its next response.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection closes after its next response.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests share the connection (HTTP/2).
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
     }
 
     /// Counts a request that begins (`more`) or stops waiting for the host.

@@ -70,7 +70,7 @@ pub struct Listeners {
 }
 
 /// The files of a certificate and its key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate and its chain to a root, in PEM.
     pub certificate: PathBuf,

@@ -25,7 +25,7 @@ use super::secret_file::{SecretError, SecretFile, SecretValue};
 const RANDOM_BYTES: usize = 16;
 
 /// One secret as the manifest describes it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretRules {
     /// Its name, under which the guest finds it.
     pub name: String,

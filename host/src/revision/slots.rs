@@ -4,26 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::manifest::Limits;
-use crate::shares::Share;
+use crate::shares::{Permits, Share};
 
 /// The instance slots of one service, shared by its revisions.
 ///
 /// Up to half of the host's instances are reserved in equal parts, one for each service. All others are shared: the first request that
 /// needs one takes it. An instance with several linear memories or many tables takes several of the host's instances
 /// (`engine::host_instances`). Streams have slots of their own (`stream_slots`).
+///
+/// A reload may divide the instances again. A part that becomes smaller gives its permits up when they are free, so there are never more
+/// instances than the host has.
 #[derive(Debug)]
 pub struct Slots {
     /// The service's limit, `concurrency`.
-    service: Arc<Semaphore>,
+    service: Permits,
     /// The host's instances that are reserved for this service.
-    reserved: Arc<Semaphore>,
+    reserved: Permits,
     /// The host's instances that any service may take.
-    shared: Arc<Semaphore>,
-    limit: usize,
-    max_host_instances: usize,
+    shared: Arc<Permits>,
     waiting: AtomicUsize,
     /// Refused requests, by [`Full`].
     refused: [AtomicU64; Full::ALL.len()],
@@ -82,23 +83,53 @@ impl SlotPermit {
     }
 }
 
+/// The parts into which the host's instances are divided: the reserved part of each service, and the shared one. A service reserves no
+/// more than its limit.
+fn parts(instances: usize, limits: &[usize]) -> (Vec<usize>, usize) {
+    let equal_part = instances / 2 / limits.len().max(1);
+    let reserved: Vec<usize> = limits.iter().map(|limit| (*limit).min(equal_part)).collect();
+    let shared = instances - reserved.iter().sum::<usize>();
+    (reserved, shared)
+}
+
 impl Slots {
     /// Divides the host's instances among services with these limits. A service reserves no more than its limit.
     pub fn divide(instances: usize, limits: &[usize]) -> Vec<Self> {
-        let equal_part = instances / 2 / limits.len().max(1);
-        let reserved = |limit: usize| limit.min(equal_part);
-        let all_reserved: usize = limits.iter().map(|limit| reserved(*limit)).sum();
-        let shared = Arc::new(Semaphore::new(instances - all_reserved));
-        let slots = |limit: &usize| Self {
-            service: Arc::new(Semaphore::new(*limit)),
-            reserved: Arc::new(Semaphore::new(reserved(*limit))),
+        let (reserved, shared) = parts(instances, limits);
+        let shared = Arc::new(Permits::new(shared));
+        let slots = |(limit, reserved): (&usize, usize)| Self {
+            service: Permits::new(*limit),
+            reserved: Permits::new(reserved),
             shared: shared.clone(),
-            limit: *limit,
-            max_host_instances: reserved(*limit).max(instances - all_reserved),
             waiting: AtomicUsize::new(0),
             refused: Default::default(),
         };
-        limits.iter().map(slots).collect()
+        limits.iter().zip(reserved).map(slots).collect()
+    }
+
+    /// The slots of another service of the same host. It has no reserved instances before [`Self::divide_again`].
+    #[must_use]
+    pub fn sibling(&self, limit: usize) -> Self {
+        Self {
+            service: Permits::new(limit),
+            reserved: Permits::new(0),
+            shared: self.shared.clone(),
+            waiting: AtomicUsize::new(0),
+            refused: Default::default(),
+        }
+    }
+
+    /// Divides the host's instances among services with these limits, and sets their limits. `gone` are the services that have none any
+    /// more. Instances move when they are free, in the background. Call this within a Tokio runtime.
+    pub fn divide_again(instances: usize, services: &[(Arc<Self>, usize)], gone: &[Arc<Self>]) {
+        let Some(shared) = services.first().map(|(slots, _)| slots.shared.clone()) else { return };
+        let limits: Vec<usize> = services.iter().map(|(_, limit)| *limit).collect();
+        let (reserved, new_shared) = parts(instances, &limits);
+        services.iter().for_each(|(slots, limit)| slots.service.resize(*limit));
+        let kept = services.iter().map(|(slots, _)| &slots.reserved).zip(reserved);
+        Permits::divide_again(
+            kept.chain(gone.iter().map(|slots| (&slots.reserved, 0))).chain([(&*shared, new_shared)]),
+        );
     }
 
     /// Waits for a slot for an instance that takes this many of the host's instances.
@@ -106,24 +137,24 @@ impl Slots {
     /// # Errors
     /// No slot became free within `time`. Says what was full then.
     pub async fn acquire(&self, host_instances: u32, time: Duration) -> Result<SlotPermit, Full> {
-        let at_once = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(host_instances);
-        if let Ok(service) = self.service.clone().try_acquire_owned()
-            && let Ok(host) = at_once(&self.reserved).or_else(|_| at_once(&self.shared))
+        let at_once = || self.reserved.try_take(host_instances).or_else(|| self.shared.try_take(host_instances));
+        if let Some(service) = self.service.try_take(1)
+            && let Some(host) = at_once()
         {
             return Ok(SlotPermit::new(service, host, None));
         }
         let _waiting = Waiting::new(&self.waiting);
         let mut full = Full::Concurrency;
         let both = async {
-            let service = self.service.clone().acquire_owned().await.ok()?;
+            let service = self.service.take(1).await;
             full = Full::Instances;
             let host = tokio::select! {
-                host = self.reserved.clone().acquire_many_owned(host_instances) => host,
-                host = self.shared.clone().acquire_many_owned(host_instances) => host,
+                host = self.reserved.take(host_instances) => host,
+                host = self.shared.take(host_instances) => host,
             };
-            Some(SlotPermit::new(service, host.ok()?, None))
+            SlotPermit::new(service, host, None)
         };
-        let permit = tokio::time::timeout(time, both).await.ok().flatten();
+        let permit = tokio::time::timeout(time, both).await.ok();
         permit.ok_or(full)
     }
 
@@ -137,14 +168,20 @@ impl Slots {
         self.refused[full as usize].load(Ordering::Relaxed)
     }
 
+    /// How many of the host's instances an instance of each service could take, if they were divided among services with these limits.
+    pub fn max_host_instances_of(instances: usize, limits: &[usize]) -> Vec<usize> {
+        let (reserved, shared) = parts(instances, limits);
+        reserved.into_iter().map(|reserved| reserved.max(shared)).collect()
+    }
+
     /// How many of the host's instances an instance of this service may take. One that takes more would wait forever.
     pub fn max_host_instances(&self) -> usize {
-        self.max_host_instances
+        self.reserved.size().max(self.shared.size())
     }
 
     /// Slots that are taken now.
     pub fn in_use(&self) -> usize {
-        self.limit - self.service.available_permits()
+        self.service.in_use()
     }
 
     /// Requests that wait for a slot now.
@@ -263,5 +300,30 @@ mod tests {
         assert!((&mut waiting).now_or_never().is_none());
         drop(all_of_two);
         waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn instances_move_to_a_new_service_when_they_are_free_and_back() {
+        let mut slots: Vec<_> = Slots::divide(20, &[100, 100]).into_iter().map(Arc::new).collect();
+        let all_of_one = take_all(&slots[0]).await;
+        assert_eq!(all_of_one.len(), 15);
+        let third = Arc::new(slots[0].sibling(4));
+        assert!(take_all(&third).await.is_empty(), "all shared instances are taken");
+        let of = |slots: &[Arc<Slots>]| slots.iter().map(|slots| (slots.clone(), 100)).collect::<Vec<_>>();
+        slots.push(third.clone());
+        Slots::divide_again(20, &of(&slots), &[]);
+        // The idle service gives up its part at once, and the busy one does not.
+        let patience = Duration::from_secs(600);
+        let first = third.acquire(1, patience).await.unwrap();
+        let second = third.acquire(1, patience).await.unwrap();
+        assert_eq!(all_of_one.len() + take_all(&slots[1]).await.len() + 2 + take_all(&third).await.len(), 20);
+        drop((all_of_one, first, second));
+        let removed = slots.pop().unwrap();
+        Slots::divide_again(20, &of(&slots), &[removed]);
+        while slots.iter().any(|slots| slots.reserved.in_use() > 0) {
+            tokio::task::yield_now().await;
+        }
+        let all_of_two = take_all(&slots[1]).await;
+        assert_eq!((all_of_two.len(), take_all(&slots[0]).await.len()), (15, 5), "never more than there are");
     }
 }

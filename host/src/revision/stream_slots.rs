@@ -6,19 +6,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::slots::SlotPermit;
-use crate::shares::{Client, Kind};
+use crate::shares::{Client, Kind, Permits};
 
 /// The stream slots of one service, shared by its revisions.
 #[derive(Debug)]
 pub struct StreamSlots {
     /// The service's limit, `streams`.
-    service: Arc<Semaphore>,
+    service: Permits,
     /// The host's instances for streams, which all services share.
-    host: Arc<Semaphore>,
-    limit: usize,
+    host: Arc<Permits>,
 }
 
 /// The limit that leaves no room for another stream.
@@ -36,8 +33,19 @@ pub(super) enum Full {
 
 impl StreamSlots {
     /// The slots of a service with this limit. `host` has a permit for each of the host's instances for streams.
-    pub fn new(limit: usize, host: &Arc<Semaphore>) -> Self {
-        Self { service: Arc::new(Semaphore::new(limit)), host: host.clone(), limit }
+    pub fn new(limit: usize, host: &Arc<Permits>) -> Self {
+        Self { service: Permits::new(limit), host: host.clone() }
+    }
+
+    /// The slots of another service of the same host.
+    #[must_use]
+    pub fn sibling(&self, limit: usize) -> Self {
+        Self::new(limit, &self.host)
+    }
+
+    /// Changes the service's limit. Streams over a lower one continue. Call this within a Tokio runtime.
+    pub fn set_limit(&self, limit: usize) {
+        self.service.resize(limit);
     }
 
     /// Waits for a slot for an instance that takes this many of the host's instances, at most for this time.
@@ -51,16 +59,15 @@ impl StreamSlots {
     ) -> Result<SlotPermit, Full> {
         let share = client.map(|client| client.take(Kind::Streams, 1).ok_or(Full::Clients)).transpose()?;
         let both = async {
-            let service = self.service.clone().acquire_owned().await.ok()?;
-            let host: OwnedSemaphorePermit = self.host.clone().acquire_many_owned(host_instances).await.ok()?;
-            Some(SlotPermit::new(service, host, share))
+            let service = self.service.take(1).await;
+            SlotPermit::new(service, self.host.take(host_instances).await, share)
         };
-        tokio::time::timeout(time, both).await.ok().flatten().ok_or(Full::Service)
+        tokio::time::timeout(time, both).await.map_err(|_| Full::Service)
     }
 
     /// Streams that run now.
     pub fn in_use(&self) -> usize {
-        self.limit - self.service.available_permits()
+        self.service.in_use()
     }
 }
 
@@ -94,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_counts_for_its_service_its_client_and_the_host() {
-        let host = Arc::new(Semaphore::new(4));
+        let host = Arc::new(Permits::new(4));
         let (one, two) = (StreamSlots::new(2, &host), StreamSlots::new(9, &host));
         let client = client(3);
         let held = [one.acquire(Some(&client), 1, AT_ONCE).await, one.acquire(None, 1, AT_ONCE).await];
@@ -108,6 +115,6 @@ mod tests {
         assert_eq!(two.acquire(Some(&client), 1, AT_ONCE).await.unwrap_err(), Full::Clients);
         assert_eq!((one.in_use(), two.in_use()), (2, 2));
         drop((held, more));
-        assert_eq!((one.in_use(), two.in_use(), host.available_permits()), (0, 0, 4));
+        assert_eq!((one.in_use(), two.in_use(), host.in_use()), (0, 0, 0));
     }
 }

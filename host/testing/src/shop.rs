@@ -1,15 +1,16 @@
 //! A host in this process, on ports of its own and in a folder of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use comptoir::clock::Clock;
 use comptoir::deploy::Deployment;
-use comptoir::host::{Addresses, Host, Options};
+use comptoir::host::{Addresses, Host, ManifestSource, Options};
 use comptoir::manifest::Manifest;
+use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{Client, PASSWORD};
+use crate::client::{Answer, Client, PASSWORD, send};
 use crate::databases::Database;
 use crate::manifests::{options, shop_manifest};
 
@@ -18,6 +19,8 @@ pub struct Shop {
     host: Option<Host>,
     manifest: Manifest,
     options: Options,
+    /// The manifest that a reload reads.
+    written: Arc<Mutex<Manifest>>,
     pub data: TempDir,
     /// The PostgreSQL database of its services. None if they keep their data in SQLite files of the folder.
     pub database: Option<Arc<Database>>,
@@ -56,9 +59,12 @@ impl Shop {
     ) -> Self {
         let manifest = keep_in(database.as_deref(), manifest);
         let (data, clock) = (tempfile::tempdir().expect("a temporary folder"), Clock::default());
-        let options = change(options(&clock));
+        let written = Arc::new(Mutex::new(manifest.clone()));
+        let read = written.clone();
+        let source = ManifestSource::new(move || Ok(read.lock().unwrap().clone()));
+        let options = change(Options { source: Some(source), ..options(&clock) });
         let host = Host::start(manifest.clone(), data.path(), options.clone()).await.expect("the host starts");
-        Self { host: Some(host), manifest, options, data, database, clock, anonymous: Client::new("") }
+        Self { host: Some(host), manifest, options, written, data, database, clock, anonymous: Client::new("") }
     }
 
     fn host(&self) -> &Host {
@@ -71,7 +77,7 @@ impl Shop {
     }
 
     /// The addresses on which the host listens.
-    pub fn addresses(&self) -> &Addresses {
+    pub fn addresses(&self) -> Arc<Addresses> {
         self.host().addresses()
     }
 
@@ -92,8 +98,31 @@ impl Shop {
         let options = Options { operator_password, ..self.options.clone() };
         let manifest = keep_in(self.database.as_deref(), manifest);
         self.host = Some(Host::start(manifest.clone(), self.data.path(), options).await?);
+        self.written.lock().unwrap().clone_from(&manifest);
         self.manifest = manifest;
         Ok(())
+    }
+
+    /// The manifest with which it started.
+    pub fn manifest(&self) -> Manifest {
+        self.manifest.clone()
+    }
+
+    /// Reloads this manifest. A later start has it too, unless the host refuses it.
+    pub async fn reload(&mut self, manifest: Manifest) -> Answer {
+        let manifest = keep_in(self.database.as_deref(), manifest);
+        *self.written.lock().unwrap() = manifest.clone();
+        let answer = send(self.operator().request(Method::POST, "/reload")).await;
+        if answer.status == 200 {
+            self.manifest = manifest;
+        }
+        answer
+    }
+
+    /// Checks whether the host would reload this manifest.
+    pub async fn check_reload(&self, manifest: Manifest) -> Answer {
+        *self.written.lock().unwrap() = keep_in(self.database.as_deref(), manifest);
+        send(self.operator().request(Method::POST, "/reload?check=true")).await
     }
 
     /// Stops and starts it.

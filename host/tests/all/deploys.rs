@@ -9,7 +9,7 @@ mod crash;
 mod crowded;
 mod fallback;
 mod follow;
-mod load;
+pub(crate) mod load;
 mod refused;
 mod response_cache;
 mod restart;
@@ -49,7 +49,7 @@ pub(crate) fn variant(words: &str) -> Vec<u8> {
     bytes
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -40,6 +40,7 @@ mod products;
 mod properties;
 mod records;
 mod refusals;
+mod reload;
 mod response_cache;
 mod reuse;
 mod start;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use comptoir::audit::Audit;
 use comptoir::clock::Clock;
-use comptoir::deploy::{Deployer, Platform, Record};
+use comptoir::deploy::{Deployer, Opened, Platform, Record};
 use comptoir::engine::Engines;
 use comptoir::gate::{AdminToken, Gate};
 use comptoir::gateway::{Door, Gateway};
-use comptoir::listener::Connections;
+use comptoir::listener::{Connections, Control};
 use comptoir::passwords::{self, Passwords};
 use comptoir::revision::Background;
 use comptoir::tokens::Tokens;
@@ -138,13 +138,10 @@ impl Stand {
             background: Arc::new(Background::new().unwrap()),
             clock: clock.clone(),
             folder: path.to_owned(),
-            storages: BTreeMap::from([("unruly".to_owned(), storage)]),
-            outbounds: BTreeMap::new(),
-            keyvalues: BTreeMap::new(),
-            secrets: BTreeMap::new(),
         };
+        let opened = Opened { storages: BTreeMap::from([("unruly".to_owned(), storage)]), ..Opened::default() };
         let (record, listeners) = (Record::open(path, clock).unwrap(), manifest.listeners.clone());
-        let deployer = Deployer::new(manifest.clone(), Arc::new(platform), record, None);
+        let deployer = Deployer::new(manifest.clone(), opened, Arc::new(platform), record, None);
         deployer.start_all().await.unwrap();
         let gate = Gate::new(tokens, Arc::new(AdminToken::open(&path.join("admin.token")).unwrap()), audit);
         let (metrics, (stop, stopping)) = (Arc::default(), watch::channel(false));
@@ -152,7 +149,7 @@ impl Stand {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let anon = Client::new(&format!("http://{}", listener.local_addr().unwrap()));
         let connections = Connections::new(&listeners, stopping, metrics);
-        tokio::spawn(connections.serve(listener, None, move |arrival, request| {
+        tokio::spawn(connections.serve(listener, Control::new(None), move |arrival, request| {
             let gateway = gateway.clone();
             async move { gateway.handle(&Door::Gateway, arrival, request).await }
         }));

@@ -24,6 +24,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, crypto};
 
+use crate::deploys::load::Wire;
+
 /// A timeout that is reached only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -301,4 +303,32 @@ async fn unusable_files_are_refused_at_the_start_with_the_manifest_line_and_next
     let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     files.put("key.pem", &other.signing_key.serialize_pem());
     refuses("certificate.pem and key.pem cannot be used").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_begins_and_ends_tls_on_the_same_port() {
+    let files = Files::new();
+    let trusted = files.renew();
+    let service = "[services.older]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/older\"]\naccess = \"public\"\n";
+    let current = manifest_of(service);
+    let mut shop = Shop::with(current.clone()).await;
+    let gateway = shop.addresses().gateway;
+    let mut plain_text = Wire::open(gateway).await.unwrap();
+    assert_eq!(plain_text.send("GET", "/older").await.unwrap().0, 200);
+    let mut secure = current.clone();
+    secure.listeners.tls = files.manifest().listeners.tls;
+    shop.reload(secure).await.succeeds(200);
+    assert_eq!((shop.addresses().gateway, shop.addresses().scheme), (gateway, "https"));
+    let stream = shake(gateway, &trusted, &[&TLS13], &[b"h2"]).await.unwrap();
+    let (status, _, text) = get(stream, "https://localhost/older/origin").await;
+    assert_eq!((status, text), (200, "0.2 Some(Scheme::Https) Some(\"localhost\")".to_owned()));
+    // The connection from before closes after its next answer.
+    assert_eq!(plain_text.send("GET", "/older").await.unwrap().0, 200);
+    assert!(plain_text.send("GET", "/older").await.is_err());
+    let kept = shake(gateway, &trusted, &[&TLS13], &[b"http/1.1"]).await.unwrap();
+    shop.reload(current).await.succeeds(200);
+    let seen = shop.anon().get("/older/origin").await.text;
+    assert!(seen.starts_with("0.2 Some(Scheme::Http) "), "{seen}");
+    let (status, _, text) = get(kept, "/older/origin").await;
+    assert!(status == 200 && text.starts_with("0.2 Some(Scheme::Https) "), "{status} {text}");
 }

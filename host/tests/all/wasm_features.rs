@@ -156,6 +156,25 @@ async fn an_instance_with_objects_takes_room_that_is_counted() {
     assert_eq!((objects, siblings), (vec![242; 12], vec![242; 12]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_leaves_too_few_instances_to_a_component_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let components = [("objects", answering(OBJECTS)), ("sibling", answering(FUNCTION_REFERENCES))];
+    let mut both = manifest(&folder, "cpu = \"2m\", time = \"5m\", queue_time = \"5m\"", &components);
+    both.instances = 2;
+    let mut shop = Shop::with(both.clone()).await;
+    // With one service, half of the instances is reserved for it, and the rest is shared.
+    both.services.remove("sibling");
+    let refused = shop.reload(both).await;
+    refused.refuses(422, "DEPLOY_REFUSED");
+    let text = refused.body["error"]["message"].as_str().unwrap();
+    assert!(
+        text.contains("takes 2 of the host's instances, but with the new manifest it could take at most 1"),
+        "{text}"
+    );
+    assert_eq!((statuses(&shop, "/objects", 1).await, statuses(&shop, "/sibling", 1).await), (vec![242], vec![242]));
+}
+
 /// The host counts objects by what a module declares. Code that could use them without is not valid.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_module_that_declares_no_objects_cannot_use_any() {

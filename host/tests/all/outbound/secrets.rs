@@ -176,6 +176,46 @@ async fn a_replaced_key_is_used_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_keys_and_remote_hosts() {
+    let certificate = Certificate::new("127.0.0.1");
+    let (provider, other) = (Remote::with_tls(&certificate).await, Remote::start().await);
+    let (folder, key) = key_folder();
+    let of = |key: &Path, provider: &Remote| manifest_of(&services(provider, &other, &certificate.file(), key));
+    let mut shop = Shop::with(of(&key, &provider)).await;
+    let charge = async |shop: &Shop, path: &str, provider: &Remote| {
+        let text = fetch(shop, path, &order("POST", provider, CHARGE)).await;
+        text.lines().next().unwrap().to_owned()
+    };
+    let authorization = |provider: &Remote| provider.last().headers["authorization"].to_str().unwrap().to_owned();
+    let (next_key, next) = (folder.path().join("next.key"), Remote::with_tls(&certificate).await);
+    put(&next_key, NEXT_KEY);
+    for path in ["/fetch", "/p3"] {
+        assert_eq!(charge(&shop, path, &provider).await, "200");
+        assert_eq!(authorization(&provider), format!("Bearer {KEY}"));
+        assert_eq!(charge(&shop, path, &next).await, "ErrorCode::HttpRequestDenied");
+    }
+    let reloaded = shop.reload(of(&next_key, &provider)).await;
+    assert_eq!(reloaded.succeeds(200)["changed"]["p2"], serde_json::json!(["secrets"]));
+    for path in ["/fetch", "/p3"] {
+        assert_eq!(charge(&shop, path, &provider).await, "200");
+        assert_eq!(authorization(&provider), format!("Bearer {NEXT_KEY}"));
+    }
+    let reloaded = shop.reload(of(&key, &next)).await;
+    assert_eq!(reloaded.succeeds(200)["changed"]["p3"], serde_json::json!(["outbound", "secrets"]));
+    for path in ["/fetch", "/p3"] {
+        assert_eq!(charge(&shop, path, &next).await, "200");
+        assert_eq!(authorization(&next), format!("Bearer {KEY}"));
+        assert_eq!(charge(&shop, path, &provider).await, "ErrorCode::HttpRequestDenied");
+    }
+    // A key that others can read changes nothing.
+    std::fs::set_permissions(&next_key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = shop.reload(of(&next_key, &provider)).await;
+    refused.refuses(422, "MANIFEST_REFUSED");
+    assert!(refused.text.contains("services.p2.secrets.payment-key: ") && !refused.text.contains(NEXT_KEY));
+    assert_eq!(charge(&shop, "/fetch", &next).await, "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_revision_gets_another_placeholder() {
     let payments = Payments::open().await;
     let first = payments.placeholder("/fetch").await;
