@@ -57,10 +57,9 @@ use stop::Stop;
 use trace_parent::TraceParent;
 
 /// The listener that a request arrived on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Door {
     /// The gateway's listener, with the routes of all services.
-    #[default]
     Gateway,
     /// The listener of one service.
     Service(Arc<str>),

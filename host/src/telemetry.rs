@@ -206,17 +206,14 @@ pub struct Metrics {
     /// Accepted connections of all listeners.
     pub connections: AtomicU64,
     /// Reloads of the manifest, without those that only checked it.
-    pub reloads: ReloadCounts,
+    pub reloads: Reloads,
     /// None if this program has not started a `Log`.
     dropped_lines: Option<DroppedLines>,
 }
 
 /// How often the manifest was reloaded, by result.
 #[derive(Debug, Default)]
-pub struct ReloadCounts {
-    applied: AtomicU64,
-    refused: AtomicU64,
-}
+pub struct Reloads(Family<ReloadResult, Counter>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadResult {
@@ -252,24 +249,16 @@ impl Metrics {
         registry.register("comptoir_connections", "Accepted connections", connections);
         let dropped = Counter::<u64>::default();
         dropped.inc_by(self.dropped_lines.as_ref().map_or(0, DroppedLines::count));
-        self.reloads.register(registry);
+        registry.register("comptoir_reloads", "Reloads of the manifest, by result", self.reloads.0.clone());
         registry.register("comptoir_log_dropped_lines", "Log lines dropped because nobody read stderr", dropped);
     }
 }
 
-impl ReloadCounts {
+impl Reloads {
     /// Counts one reload.
     pub fn count(&self, is_applied: bool) {
-        let count = if is_applied { &self.applied } else { &self.refused };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn register(&self, registry: &mut Registry) {
-        let counts = Family::<ReloadResult, Counter>::default();
-        for (result, count) in [("applied", &self.applied), ("refused", &self.refused)] {
-            counts.get_or_create(&ReloadResult { result }).inc_by(count.load(Ordering::Relaxed));
-        }
-        registry.register("comptoir_reloads", "Reloads of the manifest, by result", counts);
+        let result = if is_applied { "applied" } else { "refused" };
+        self.0.get_or_create(&ReloadResult { result }).inc();
     }
 }
 

@@ -41,7 +41,7 @@ impl Reloads {
 }
 
 impl ReloadOrder {
-    /// Tells the result to whoever ordered it.
+    /// Sends the result to the caller of [`Reloads::reload`].
     pub fn answer(self, reloaded: Result<Reloaded, ReloadError>) {
         // The caller may be gone.
         let _ = self.answer.send(reloaded);

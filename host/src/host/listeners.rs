@@ -36,8 +36,8 @@ pub(super) struct Wanted {
 
 /// A listener that accepts connections.
 pub(super) struct Open {
-    /// None for the admin listener.
-    door: Option<ArcSwap<Door>>,
+    /// Whom it serves, which a reload may change. None for the admin listener.
+    door: Option<Arc<ArcSwap<Door>>>,
     written: SocketAddr,
     address: SocketAddr,
     control: Arc<Control>,
@@ -66,7 +66,7 @@ enum Accepting {
     Open(Arc<Open>),
 }
 
-/// All listeners of a host, and what serves their connections.
+/// The listeners of a host, and the gateway and admin API behind them.
 pub(super) struct Listeners {
     pub(super) gateway: Arc<Gateway>,
     pub(super) admin: Arc<Admin>,
@@ -211,19 +211,18 @@ impl Listeners {
     fn serve(&self, listener: TcpListener, wanted: Wanted, address: SocketAddr, tls: Option<&Arc<Tls>>) -> Arc<Open> {
         let Wanted { door, written, .. } = wanted;
         let control = Control::new(tls.filter(|_| door.is_some()).cloned());
-        let door = door.map(ArcSwap::from_pointee);
-        let open = Arc::new(Open { door, written, address, control: control.clone() });
-        if open.door.is_some() {
-            let (gateway, served) = (self.gateway.clone(), open.clone());
-            tokio::spawn(self.connections.clone().serve(listener, control, move |arrival, request| {
-                let (gateway, door) = (gateway.clone(), served.door.as_ref().map(ArcSwap::load_full));
-                async move { gateway.handle(&door.unwrap_or_default(), arrival, request).await }
+        let door = door.map(|door| Arc::new(ArcSwap::from_pointee(door)));
+        if let Some(door) = door.clone() {
+            let gateway = self.gateway.clone();
+            tokio::spawn(self.connections.clone().serve(listener, control.clone(), move |arrival, request| {
+                let (gateway, door) = (gateway.clone(), door.load_full());
+                async move { gateway.handle(&door, arrival, request).await }
             }));
         } else {
             let admin = self.admin.clone();
             let handle = move |arrival, request| admin.clone().handle(arrival, request);
-            tokio::spawn(self.operators.clone().serve(listener, control, handle));
+            tokio::spawn(self.operators.clone().serve(listener, control.clone(), handle));
         }
-        open
+        Arc::new(Open { door, written, address, control })
     }
 }

@@ -58,10 +58,8 @@ fn manifest(rules: &str, limits: &str) -> Manifest {
     manifest_of(&manifest_text(rules, limits, "guest_variant.wasm"))
 }
 
-fn manifest_text(rules: &str, limits: &str, component: &str) -> String {
-    // Ample time even on a slow machine. Other tests test the time limits.
-    let ample = ["compile_time", "probe_time"].into_iter().filter(|rule| !rules.contains(rule));
-    let ample: String = ample.map(|rule| format!("{rule} = \"10m\"\n")).collect();
+/// The table of the variant, which has a database. `keys` are further lines.
+pub(crate) fn service(component: &str, keys: &str) -> String {
     format!(
         r#"
 [services.variant]
@@ -69,8 +67,19 @@ component = "{component}"
 mounts = ["/variant"]
 public = ["/variant/items", "/variant/wait"]
 grants = ["storage"]
-limits = {{ {limits} }}
+{keys}
+"#
+    )
+}
 
+fn manifest_text(rules: &str, limits: &str, component: &str) -> String {
+    // Ample time even on a slow machine. Other tests test the time limits.
+    let ample = ["compile_time", "probe_time"].into_iter().filter(|rule| !rules.contains(rule));
+    let ample: String = ample.map(|rule| format!("{rule} = \"10m\"\n")).collect();
+    let service = service(component, &format!("limits = {{ {limits} }}"));
+    format!(
+        r#"
+{service}
 [deploy]
 {ample}{rules}
 "#

@@ -14,6 +14,8 @@ use comptoir::manifest::Manifest;
 use serde_json::Value;
 use testing::{Answer, Shop, manifest_of};
 
+use crate::deploys;
+
 /// The timeout for events that must happen. Reached only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,16 +28,7 @@ fn plain(name: &str, keys: &str) -> String {
 
 /// The variant of the deploy tests, which has a database.
 fn variant(keys: &str) -> String {
-    format!(
-        r#"
-[services.variant]
-component = "guest_variant.wasm"
-mounts = ["/variant"]
-public = ["/variant/items", "/variant/wait"]
-grants = ["storage"]
-{keys}
-"#
-    )
+    deploys::service("guest_variant.wasm", keys)
 }
 
 fn manifest(services: &[String]) -> Manifest {

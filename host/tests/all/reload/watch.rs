@@ -14,12 +14,9 @@ fn relay(keys: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_makes_a_service_worse_is_reverted_with_its_table() {
     let good = relay("calls = [\"relay\"]");
-    let rules = "watch = \"10m\"\n[services.relay.limits]\nmemory = \"16 MiB\"\n";
-    let of = |services: &str| {
-        let (service, limits) = (services, rules);
-        let (deploy, limits) = limits.split_once('\n').unwrap();
-        let mut manifest =
-            testing::manifest_of(&format!("[deploy]\nprobe_time = \"10m\"\n{deploy}\n{service}{limits}"));
+    let of = |service: &str| {
+        let mut manifest = manifest(&[service.to_owned(), "[services.relay.limits]\nmemory = \"16 MiB\"\n".to_owned()]);
+        manifest.deploy.watch = std::time::Duration::from_secs(600);
         manifest.listeners.requests_each = manifest.listeners.requests;
         manifest
     };
@@ -47,7 +44,7 @@ async fn a_reload_that_makes_a_service_worse_is_reverted_with_its_table() {
     tokio::time::timeout(PATIENCE, noticed).await.expect("a note");
     let note = noted().await.unwrap();
     assert!(note.contains("correct [services.relay] and run `comptoir reload`"), "{note}");
-    // The manifest still differs from what serves, so another reload tries it again.
+    // The manifest still differs from the table that is active, so another reload tries it again.
     let checked = shop.check_reload(of(&relay(""))).await;
     assert_eq!(checked.succeeds(200)["changed"], json!({ "relay": ["calls"] }));
     let corrected = shop.reload(of(&good)).await;
