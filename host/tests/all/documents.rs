@@ -1,4 +1,5 @@
-//! Checks the documents: README's transcript works, its service compiles, and every `comptoir` command in them exists.
+//! Checks the documents: README's transcript works, its service compiles, every `comptoir` command in them exists, and each
+//! document keeps to its length.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -176,4 +177,22 @@ fn every_command_and_option_that_a_document_names_exists() {
         }
     }
     assert!(checked > 20, "the documents name commands");
+}
+
+#[test]
+fn no_document_exceeds_its_lines() {
+    let limits = [
+        ("README.md", 150),
+        ("components/README.md", 200),
+        ("host/docs/architecture.md", 300),
+        ("host/docs/operating.md", 350),
+        ("host/docs/glossary.md", 60),
+    ];
+    for (document, limit) in limits {
+        let lines = read(document).lines().count();
+        assert!(
+            lines <= limit,
+            "{document} has {lines} lines, and at most {limit} are allowed: remove what others say"
+        );
+    }
 }
