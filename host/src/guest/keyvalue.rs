@@ -21,6 +21,9 @@ pub(super) const INTERFACE: Interface =
 pub(super) const IMPORTS: [&str; 3] =
     ["wasi:keyvalue/store@0.2.0-draft", "wasi:keyvalue/atomics@0.2.0-draft", "wasi:keyvalue/batch@0.2.0-draft"];
 
+/// The bucket that an empty name opens. Components for `wasmtime serve` open the empty name, those for Spin open `default`.
+const DEFAULT_BUCKET: &str = "default";
+
 /// A bucket that a guest has open.
 pub struct OpenBucket(Arc<str>);
 
@@ -66,7 +69,10 @@ impl Guest {
 }
 
 impl store::Host for Guest {
-    async fn open(&mut self, identifier: String) -> Answer<Bucket> {
+    async fn open(&mut self, mut identifier: String) -> Answer<Bucket> {
+        if identifier.is_empty() {
+            DEFAULT_BUCKET.clone_into(&mut identifier);
+        }
         if !is_bucket(&identifier) {
             return Ok(Err(store::Error::NoSuchStore));
         }
