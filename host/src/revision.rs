@@ -46,6 +46,7 @@ mod cache;
 mod causes;
 mod description;
 mod discards;
+mod failure;
 mod handler;
 mod idle;
 mod instance;
@@ -61,7 +62,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use hyper::Response;
 use hyper::header::HeaderValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -69,27 +69,26 @@ use wasmtime::component::Component;
 use wasmtime_wasi_http::ForbiddenHeaderFilter;
 
 use crate::audit::ServiceAudit;
-use crate::body::{Body, BodyRefusal};
 use crate::clock::Clock;
 use crate::engine::{self, Engines, HandlerKind, Interfaces, Ticker, Wasi};
 use crate::gate::{Admitted, ProbeRequest};
 use crate::guest::{
-    Denials, DependencyFailure, Grant, Grants, Guest, Outgoing, Output, Peers, RemoteCalls, RequestDenials,
-    forbidden_headers,
+    Denials, DependencyFailure, Grant, Grants, Outgoing, Peers, RemoteCalls, RequestDenials, forbidden_headers,
 };
 use crate::manifest::Limits;
 use crate::response_cache::ResponseCache;
 use crate::shares::Client;
 use crate::tokens::Session;
 
+pub use answer::{Answer, StreamNotes};
 pub use background::Background;
 use cache::{CacheLookup, RevisionCache};
 pub use description::{Description, DescriptionError, Probe};
 pub use discards::{Discard, Discards};
+pub use failure::{Failure, FailureKind};
 use handler::Handler;
 pub use idle::{IdleInstances, MAX_IDLE_INSTANCES};
-use instance::Instance;
-use metered::{LongCalls, Meter, in_background};
+use metered::LongCalls;
 use run::Run;
 pub use slots::{Full, SlotPermit, Slots};
 pub use stream_slots::StreamSlots;
@@ -159,68 +158,6 @@ pub struct Parts {
     pub response_cache: Option<Arc<ResponseCache>>,
     /// The clock that guests read.
     pub clock: Clock,
-}
-
-/// A guest's response, and what the access log says about the guest.
-pub struct Answer {
-    /// The guest's response. The host has removed the guest's `Content-Length`.
-    pub response: Response<Body>,
-    /// What the guest printed to stdout and stderr, if anything.
-    pub output: Option<String>,
-    /// The first dependency failure during the request, if any.
-    pub dependency_failure: Option<String>,
-    /// What is known when the response ends. None if it is complete.
-    pub stream: Option<StreamNotes>,
-}
-
-/// What the access log says about a guest whose response streams. Known when the stream ends.
-pub struct StreamNotes {
-    output: Output,
-    failure: DependencyFailure,
-}
-
-impl StreamNotes {
-    /// What the guest printed to stdout and stderr, if anything.
-    pub fn output(&self) -> Option<String> {
-        self.output.to_log()
-    }
-
-    /// The first dependency failure, if any.
-    pub fn dependency_failure(&self) -> Option<String> {
-        self.failure.cause().map(str::to_owned)
-    }
-}
-
-/// Why a revision returned no response, as far as the client may know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
-    /// No instance slot became free in time.
-    Busy,
-    /// The client, the service or the host has as many streams as it may have.
-    TooManyStreams,
-    /// The request's body was refused while it streamed.
-    Body(BodyRefusal),
-    /// The guest trapped, or a host function failed.
-    Trapped,
-    /// The guest reached its memory limit and trapped.
-    OutOfMemory,
-    /// The guest exceeded its `cpu` limit.
-    ComputedTooLong,
-    /// The response did not begin within the `time` limit.
-    TookTooLong,
-    /// The guest ended without a response, or its response is not valid HTTP.
-    BadAnswer,
-}
-
-/// Why a revision returned no response, with the cause for the operator.
-#[derive(Debug)]
-pub struct Failure {
-    /// The kind, from which the client's error code follows.
-    pub kind: FailureKind,
-    /// The cause for the access log. Clients must not see it.
-    pub cause: String,
-    /// What the guest printed to stdout and stderr, if anything.
-    pub output: Option<String>,
 }
 
 impl Revision {
@@ -354,37 +291,6 @@ impl Revision {
     /// The response cache of the service. None if this revision's responses are not cached.
     pub fn response_cache(&self) -> Option<&ResponseCache> {
         self.cache.as_ref().map(RevisionCache::service_cache)
-    }
-
-    /// Calls the component's `describe`.
-    ///
-    /// The instance needs a slot of the service. It waits for the queue time and the request time together. In that time, each request
-    /// that has a slot now must free it. So even an overloaded service can get a new revision.
-    ///
-    /// # Errors
-    /// `describe` trapped, exceeded a limit or returned an invalid description, or no slot became free.
-    pub async fn describe(&self) -> Result<Description, DescriptionError> {
-        let patience = self.limits.queue_time + self.limits.time;
-        let slot = self.slots.acquire(self.host_instances, patience).await;
-        let slot = slot.map_err(|_| DescriptionError::Busy(patience))?;
-        let output = Output::new(self.limits.log_bytes);
-        let outgoing = Outgoing::none(self.forbidden_headers.clone(), DependencyFailure::default());
-        let guest = Guest::new(&self.clock, self.grants.for_describe(), self.limits.memory_bytes, outgoing, &output);
-        let mut instance = Instance::new(&self.handler, guest);
-        let meter = Arc::new(Meter::new(self.ticker.clone()));
-        // No `limit_copies`: a description may copy only as much as a host call, which is less than a response may.
-        instance.limit_time(&self.limits, &meter);
-        let (handler, service) = (self.handler.clone(), self.service.clone());
-        let call = async move {
-            // Dropped after the store, so that the store's memory is free when the next request takes the slot.
-            let _slot = slot;
-            description::describe(handler.instance_pre(), instance.into_store(), &service).await
-        };
-        let described = tokio::time::timeout(self.limits.time, in_background(call, meter, &self.background)).await;
-        described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
-            Some(text) => error.with_output(&text),
-            None => error,
-        })
     }
 
     /// Answers a request from the response cache or in an instance, and counts the outcome.

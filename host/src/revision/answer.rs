@@ -1,4 +1,4 @@
-//! Checks a guest's response before it is sent: status, length, framing.
+//! A guest's response. The host checks it before it is sent: status, length, framing.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,10 +14,40 @@ use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::{Error as WasiError, WasiBody};
 
 use crate::body::{Body, BodyError, Cut, Exchange, full, size_hint};
-use crate::guest::GuestEnd;
+use crate::guest::{DependencyFailure, GuestEnd, Output};
 
 /// The most bytes of a body that the host collects while it waits for the guest's end. If there are more, the response streams.
 const BEGINNING_BYTES: usize = 64 << 10;
+
+/// A guest's response, and what the access log says about the guest.
+pub struct Answer {
+    /// The guest's response. The host has removed the guest's `Content-Length`.
+    pub response: Response<Body>,
+    /// What the guest printed to stdout and stderr, if anything.
+    pub output: Option<String>,
+    /// The first dependency failure during the request, if any.
+    pub dependency_failure: Option<String>,
+    /// What is known when the response ends. None if it is complete.
+    pub stream: Option<StreamNotes>,
+}
+
+/// What the access log says about a guest whose response streams. Known when the stream ends.
+pub struct StreamNotes {
+    pub(super) output: Output,
+    pub(super) failure: DependencyFailure,
+}
+
+impl StreamNotes {
+    /// What the guest printed to stdout and stderr, if anything.
+    pub fn output(&self) -> Option<String> {
+        self.output.to_log()
+    }
+
+    /// The first dependency failure, if any.
+    pub fn dependency_failure(&self) -> Option<String> {
+        self.failure.cause().map(str::to_owned)
+    }
+}
 
 /// A `wasi:http` response whose head was sent, with what has arrived of its body.
 pub(super) struct Begun {

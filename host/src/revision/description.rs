@@ -9,9 +9,11 @@ use storage::Migration;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use super::instance::ComputedTooLong;
-use crate::guest::Guest;
+use super::Revision;
+use super::instance::{ComputedTooLong, Instance};
+use super::metered::{Meter, in_background};
 use crate::guest::bindings::{DescribedIndices, service};
+use crate::guest::{DependencyFailure, Guest, Outgoing, Output};
 use crate::head;
 use crate::printable::{excerpt, is_printable};
 use crate::route::{Access, Route, normal_pattern};
@@ -102,8 +104,41 @@ impl DescriptionError {
     }
 }
 
+impl Revision {
+    /// Calls the component's `describe`.
+    ///
+    /// The instance needs a slot of the service. It waits for the queue time and the request time together. In that time, each request
+    /// that has a slot now must free it. So even an overloaded service can get a new revision.
+    ///
+    /// # Errors
+    /// `describe` trapped, exceeded a limit or returned an invalid description, or no slot became free.
+    pub async fn describe(&self) -> Result<Description, DescriptionError> {
+        let patience = self.limits.queue_time + self.limits.time;
+        let slot = self.slots.acquire(self.host_instances, patience).await;
+        let slot = slot.map_err(|_| DescriptionError::Busy(patience))?;
+        let output = Output::new(self.limits.log_bytes);
+        let outgoing = Outgoing::none(self.forbidden_headers.clone(), DependencyFailure::default());
+        let guest = Guest::new(&self.clock, self.grants.for_describe(), self.limits.memory_bytes, outgoing, &output);
+        let mut instance = Instance::new(&self.handler, guest);
+        let meter = Arc::new(Meter::new(self.ticker.clone()));
+        // No `limit_copies`: a description may copy only as much as a host call, which is less than a response may.
+        instance.limit_time(&self.limits, &meter);
+        let (handler, service) = (self.handler.clone(), self.service.clone());
+        let call = async move {
+            // Dropped after the store, so that the store's memory is free when the next request takes the slot.
+            let _slot = slot;
+            describe(handler.instance_pre(), instance.into_store(), &service).await
+        };
+        let described = tokio::time::timeout(self.limits.time, in_background(call, meter, &self.background)).await;
+        described.unwrap_or(Err(DescriptionError::TookTooLong)).map_err(|error| match output.to_log() {
+            Some(text) => error.with_output(&text),
+            None => error,
+        })
+    }
+}
+
 /// Instantiates a component, calls `describe` and checks the result.
-pub(super) async fn describe(
+async fn describe(
     pre: &InstancePre<Guest>,
     mut store: Store<Guest>,
     service: &Arc<str>,

@@ -28,12 +28,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use storage::{Statement, Storage, Value};
+use storage::{Cell, Statement, Storage, Value};
 use tokio::sync::Mutex;
 
 use super::claims::ACCESS_LIFETIME_SECONDS;
 use super::error::TokensError;
-use super::shared::{Cell, rows, sql_seconds, unusable};
+use super::shared::{rows, sql_seconds, unusable};
 
 /// How long the host remembers an ended session, in seconds.
 /// The host remembers it until its last token expires, and another day.

@@ -3,9 +3,8 @@
 //! The SQL is portable between the storage backends. This module does not know which key signs or when a session is forgotten.
 
 use std::fmt::Display;
-use std::str;
 
-use storage::{Migration, Rows, Statement, Storage, Value};
+use storage::{Cell, Migration, Rows, Statement, Storage, Value};
 
 use super::error::TokensError;
 
@@ -47,8 +46,8 @@ pub(super) async fn rows<const N: usize, T>(
     params: Vec<Value>,
     row: impl Fn(&[Cell<'_>; N]) -> Option<T>,
 ) -> Result<Vec<T>, TokensError> {
-    let packed = Packed::new(storage.query(Statement::new(sql, params)).await.map_err(unusable(task))?);
-    let cells = packed.cells().unwrap_or_default();
+    let result = Erased(storage.query(Statement::new(sql, params)).await.map_err(unusable(task))?);
+    let cells = result.0.cells();
     let (rows, rest) = cells.as_chunks::<N>();
     let rows: Option<Vec<T>> = rows.iter().map(row).collect();
     rows.filter(|_| rest.is_empty()).ok_or_else(|| unusable(task)("its rows have other types than this host writes"))
@@ -59,65 +58,11 @@ pub(super) fn sql_seconds(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// One value of a row.
-#[derive(Clone, Copy)]
-pub(super) enum Cell<'p> {
-    Null,
-    Integer(i64),
-    Text(&'p str),
-    Blob(&'p [u8]),
-}
+/// The result of a query. Erased when it is dropped, because it can contain keys.
+struct Erased(Rows);
 
-/// The result of a query. Cleared when it is dropped, because it can contain keys.
-struct Packed(Vec<u8>);
-
-impl Packed {
-    fn new(rows: Rows) -> Self {
-        Self(rows.into_packed())
-    }
-
-    /// The values, row by row. `wit/storage.wit` describes the format.
-    /// Returns `None` if it is damaged or has a real number.
-    fn cells(&self) -> Option<Vec<Cell<'_>>> {
-        let mut rest = self.0.as_slice();
-        for _ in 0..length(&mut rest)? {
-            bytes(&mut rest)?;
-        }
-        let mut cells = Vec::new();
-        while let Some((kind, after)) = rest.split_first() {
-            rest = after;
-            cells.push(match kind {
-                0 => Cell::Null,
-                1 => Cell::Integer(i64::from_le_bytes(take(&mut rest)?)),
-                3 => Cell::Text(str::from_utf8(bytes(&mut rest)?).ok()?),
-                4 => Cell::Blob(bytes(&mut rest)?),
-                _ => return None,
-            });
-        }
-        Some(cells)
-    }
-}
-
-impl Drop for Packed {
+impl Drop for Erased {
     fn drop(&mut self) {
-        self.0.fill(0);
-        std::hint::black_box(&self.0);
+        self.0.erase();
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(*taken)
-}
-
-fn length(rest: &mut &[u8]) -> Option<usize> {
-    usize::try_from(u32::from_le_bytes(take(rest)?)).ok()
-}
-
-fn bytes<'p>(rest: &mut &'p [u8]) -> Option<&'p [u8]> {
-    let length = length(rest)?;
-    let (taken, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(taken)
 }

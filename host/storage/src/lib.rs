@@ -55,7 +55,7 @@ use read_set::ReadSet;
 
 pub use migrating::Waits;
 pub use migration::{Migration, MigrationError, NotAdditive};
-pub use rows::Rows;
+pub use rows::{Cell, Rows};
 
 /// The target of every log line of this crate, so that the filter `comptoir=debug` shows them too.
 const LOG_TARGET: &str = "comptoir::storage";

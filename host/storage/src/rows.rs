@@ -2,6 +2,8 @@
 
 mod unpack;
 
+pub use unpack::Cell;
+
 /// The rows of a query and the names of their columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows(Vec<u8>);
@@ -56,6 +58,12 @@ impl Rows {
     /// The packed bytes.
     pub fn into_packed(self) -> Vec<u8> {
         self.0
+    }
+
+    /// Overwrites the packed bytes, because they may contain secrets.
+    pub fn erase(&mut self) {
+        self.0.fill(0);
+        std::hint::black_box(&self.0);
     }
 
     fn length(&mut self, length: usize) {

@@ -1,4 +1,10 @@
 //! Tests for both engines: the contract.
 
 pub(crate) mod contract;
-pub(crate) mod keyvalue;
+
+mod keyvalue;
+mod limits;
+mod migrations;
+mod shop;
+mod transactions;
+mod values;

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use storage::{Statement, Storage, StorageError, Value};
+use storage::{Cell, Statement, Storage, StorageError, Value};
 use tokio::runtime::Handle;
 
 use super::store::KeyStore;
 use crate::key_file::{KEY_BYTES, Key, KeyFileError};
 use crate::tokens::error::{KeyChangeError, TokensError};
 use crate::tokens::key::SigningKey;
-use crate::tokens::shared::{Cell, rows, sql_seconds, unusable};
+use crate::tokens::shared::{rows, sql_seconds, unusable};
 
 /// The task in the error if a query fails.
 const READ: &str = "read the signing keys";

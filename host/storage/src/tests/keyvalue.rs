@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 
-use super::contract::{Bounds, Opened};
+use super::shop::{Bounds, Opened};
 use crate::StorageError;
 use crate::keyvalue::{KeyValue, MAX_BATCH, MAX_KEY_BYTES, MAX_VALUE_BYTES, PAGE, Page, is_bucket};
 
