@@ -76,8 +76,8 @@ test-postgres *filter: components guests
     export COMPTOIR_TEST_POSTGRES="postgres://comptoir:$password@127.0.0.1:$port/postgres"
     export COMPTOIR_TEST_POSTGRES_AUTHORITY="$folder/ca.pem"
     cargo test {{host_packages}} --lib -- --include-ignored postgres:: {{filter}}
-    # Skips the examples, which `just test-examples` runs, tests of SQLite files, tests of the response cache (PostgreSQL does not
-    # use it), and tests that fill tables for minutes.
+    # Skips the examples (`just test-examples` runs them), tests of SQLite files, and tests that fill tables for minutes. Also
+    # those of the response cache, which PostgreSQL does not use.
     about_files="response_cache:: documents:: backup:: crashes:: million:: examples:: the_data_folder_contains_no_token
         each_installation_has_its_own_key an_answer_to_a_credential_bypasses_the_cache share_cached_answers
         a_backup_contains_every_valid_key a_full_database a_failing_database_does_not a_file_other_than_a_database

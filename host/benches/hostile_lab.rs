@@ -3,8 +3,8 @@
 //! Several clients repeat an attack while others request the sibling. The table shows the sibling's latency and the host's
 //! memory. Clients and host share the machine, so the table also has a harmless neighbour under the same load.
 //!
-//! It fails if a request to the sibling is not answered with 200, or if the sibling's 99th percentile or the host's memory
-//! exceeds its ceiling. The ceiling of the latency is meant for a machine with two processors.
+//! It fails if a request to the sibling gets no 200, or if the sibling's 99th percentile or the host's memory exceeds its
+//! ceiling. The ceiling of the latency is meant for a machine with two processors.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 

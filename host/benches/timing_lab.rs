@@ -4,7 +4,7 @@
 //! is tried once. Then it compares a known and an unknown account while both are throttled. These answers differ from the
 //! others, so they are compared only with each other.
 //!
-//! The measure is the AUC (area under the ROC curve) of two kinds: of all pairs of samples, the part in which the first is
+//! The measure is the AUC (area under the ROC curve) of two kinds: the share of pairs of samples in which the first is
 //! slower. At 0.5 the time reveals nothing. Chance alone moves the AUC of n samples by about `1 / sqrt(6 n)`, which is 0.024
 //! for 300. So about one run in seven exceeds the bound without a reason; with 1,000 samples none of two hundred did.
 //!

@@ -2,8 +2,8 @@
 //!
 //! The log is `audit.jsonl` in the data folder, mode 0600. Each line is a JSON object, and its event has a name from OWASP's
 //! logging vocabulary. The log contains names, addresses and session ids, but no tokens and no passwords. If somebody logs in
-//! with an unknown name, the log contains that name as typed. Characters that are neither ASCII nor letters or digits are
-//! escaped, so a name can neither start a new line nor send control sequences to a terminal.
+//! with an unknown name, the log contains that name as typed. Control characters, and all others that are neither ASCII nor
+//! letters or digits, are escaped. So a name cannot start a new line or send control sequences to a terminal.
 //!
 //! # The chain
 //!

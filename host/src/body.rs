@@ -1,8 +1,8 @@
 //! Bodies of requests and responses, whole or streaming.
 //!
-//! A component with plain records gets whole bodies: the host reads a request's body completely before it makes an instance, so a slow
-//! client holds none. A component that speaks `wasi:http` gets its bodies as streams, unless a body is short or has arrived at once. The limit
-//! counts while bytes arrive, with or without `Content-Length`.
+//! A component with plain records gets whole bodies. The host reads a request's body before it makes an instance, so a slow
+//! client holds none. A component that speaks `wasi:http` gets its bodies as streams, unless a body is short or has arrived at
+//! once. The limit counts while bytes arrive, with or without `Content-Length`.
 //!
 //! `shares` limits the bytes that one client, and all clients together, hold at one moment. Bytes count when they arrive, so an
 //! announced length costs nothing. The first 8 KiB of each request are free, so that logins and orders pass even if other clients

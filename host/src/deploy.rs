@@ -18,10 +18,10 @@
 //!
 //! # Canaries and sets
 //!
-//! A canary is one or several candidates: new revisions that serve only a share of the callers. A candidate passes all steps up to
-//! `probed`, like any deploy. A hash of the user's name decides whether a caller is part of the share; for an anonymous caller it is
-//! a hash of the address. A promotion makes all candidates active in one transaction and one move of the pointer, or none. One canary
-//! runs at a time, and it survives a restart.
+//! A canary is one or several candidates: new revisions that serve only a share of the callers. A candidate passes all steps up
+//! to `probed`, like any deploy. A hash of the user's name decides whether a caller is part of the share. For an anonymous caller
+//! it is a hash of the address. A promotion makes all candidates active in one transaction and one move of the pointer, or none.
+//! One canary runs at a time, and it survives a restart.
 //!
 //! A set is a canary with a share of 0% and a name. It stages components that belong together, until the whole set is promoted. Only an
 //! order that names the set can add to it, promote it or end it.
@@ -292,8 +292,8 @@ impl Deployer {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes for the operator, by service: why it has no active revision, why it started with an earlier one, or which component of the
-    /// manifest is not active.
+    /// Notes for the operator, by service. A note says why it has no active revision, why it started with an earlier one, or
+    /// which component of the manifest is not active.
     pub fn noted(&self) -> BTreeMap<String, String> {
         let serving = self.current.load();
         let vacant = serving.stable().vacant().iter();

@@ -113,9 +113,9 @@ impl Engines {
     /// The code was compiled for another processor or by another version of the host.
     #[allow(unsafe_code, reason = "machine code is trusted, not checked")]
     pub fn load(&self, wasi: Wasi, compiled: &Compiled) -> wasmtime::Result<Component> {
-        // SAFETY: wasmtime requires bytes that it serialized itself and that nobody changed since. A `Compiled` holds only such bytes.
-        // They come from the compiler in this process, from a compiler process that this host started, or from the compilation cache,
-        // which verified its own MAC over them. No file is read again after that.
+        // SAFETY: wasmtime requires bytes that it serialized itself and that nobody changed since. A `Compiled` holds only such
+        // bytes. They come from the compiler in this process or from a compiler process that this host started. Or they come from
+        // the compilation cache, which has verified its own MAC over them. No file is read again after that.
         unsafe { Component::deserialize(self.base(wasi).engine(), compiled.code()) }
     }
 

@@ -1,8 +1,8 @@
 //! A host from start to shutdown: what is built, in which order, and how it stops.
 //!
-//! The host finds all faults of its environment before a client can connect: in the manifest, the data folder, the components, the
-//! databases, the ports, and an operator's login with a public password. It binds its ports first and listens on them last. Until it can
-//! serve, a client's connection is refused instead of left waiting.
+//! The host finds all faults of its environment before a client can connect. It checks the manifest, the data folder, the
+//! components, the databases and the ports. It also checks that the operator's login has no public password. It binds its ports
+//! first and listens on them last. Until it can serve, a client's connection is refused instead of left waiting.
 
 mod databases;
 mod listeners;

@@ -11,8 +11,8 @@
 //!   [`PasswordError::Busy`] at once.
 //! - **A hash from the database is hostile.** `stored` refuses to compute a hash whose cost exceeds a cap.
 //! - **A failure does not tell its reason.** An unknown name, a wrong password, an old format and an unreadable hash all take the
-//!   same work, and the answer takes a multiple of the same time (`floor`). Otherwise an attacker could measure which accounts
-//!   exist if the database has hashes of several kinds (CVE-2016-2513). A success is not delayed, because it tells this anyway.
+//!   same work. The answer takes a multiple of the same time (`floor`). Otherwise an attacker could measure which accounts exist
+//!   if the database has hashes of several kinds (CVE-2016-2513). A success is not delayed, because it tells this anyway.
 //! - Passwords are cleared from memory after use. No log and no `Debug` output contains one.
 
 use std::fmt;

@@ -176,14 +176,14 @@ impl Revision {
         let max = parts.slots.max_host_instances();
         if host_instances as usize > max {
             wasmtime::bail!(
-                "the component's linear memories, tables and objects take {host_instances} of the host's instances, but an instance can take at \
-                 most {max}: raise `instances` in the manifest"
+                "an instance takes {host_instances} of the host's instances, for its linear memories, tables and \
+                 objects, but can take at most {max}: raise `instances` in the manifest"
             );
         }
         if host_instances > 1 && parts.idle.is_some() {
             wasmtime::bail!(
-                "the component's linear memories, tables and objects take {host_instances} of the host's instances, but only instances that take \
-                 one can be reused: remove `reuse` from the service in the manifest"
+                "an instance takes {host_instances} of the host's instances, for its linear memories, tables and \
+                 objects, and only one that takes a single one can be reused: remove `reuse` from the service"
             );
         }
         let handler = Handler::link(&engines.linker(wasi, &parts.granted)?, handler_kind, component)?;

@@ -1,7 +1,7 @@
 //! Route tables: which service answers a method and path, and who may call it. Knows no wasm, no token and no HTTP status.
 //!
-//! A deployment builds its tables once and never changes them: one for the gateway, one for the listener of each service, and one
-//! for the internal calls of each service. A route exists only on the listeners whose table has it.
+//! A deployment builds its tables once and never changes them. The gateway has one. Each service has one for its listener and one
+//! for internal calls. A route exists only on the listeners whose table has it.
 
 mod normal;
 
@@ -78,8 +78,8 @@ impl Route {
 
     /// Whether the guest would see a path that begins with two slashes.
     ///
-    /// No guest gets such a path. A guest that redirects to it would redirect to another host (RFC 3986, section 4.2), and a guest
-    /// that takes two slashes for one would see the path of another route, with another access.
+    /// No guest gets such a path. A guest that redirects to it would redirect to another host (RFC 3986, section 4.2). A guest
+    /// that takes two slashes for one would see the path of another route, perhaps with another access.
     fn leaves_two_slashes(&self, path: &str) -> bool {
         let prefix = self.strip.as_deref().unwrap_or_default();
         path.strip_prefix(prefix).is_some_and(|below| below.starts_with("//"))

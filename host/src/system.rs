@@ -85,9 +85,9 @@ pub(crate) fn raise_descriptor_limit(connections: usize) {
         tracing::warn!(
             limit,
             needed,
-            "the system allows {limit} open file descriptors, too few for {connections} `connections` in the manifest: raise the \
-             hard limit to {needed} (`ulimit -Hn`, or LimitNOFILE= in the systemd unit), or set `connections` in [listeners] to \
-             {} or less",
+            "{limit} open file descriptors are too few for {connections} `connections` in the manifest: raise the \
+             hard limit to {needed} (`ulimit -Hn`, or LimitNOFILE= in the systemd unit), or lower `connections` in \
+             [listeners] to {}",
             limit.saturating_sub(OTHER_DESCRIPTORS).max(1)
         );
     }

@@ -66,8 +66,8 @@ fn restore_profile() -> Result<(), Failure> {
 /// Deletes a login and all of its sessions. Succeeds if there is no such login.
 ///
 /// # Errors
-/// 409 `LAST_ADMIN` if no other administrator can log in. 503 if not all sessions could be deleted: then the login gives no
-/// access any more, but its name is still taken. Repeating the call finishes the deletion.
+/// 409 `LAST_ADMIN` if no other administrator can log in. 503 if not all sessions could be deleted. Then the login gives no
+/// access any more, but its name is still taken. Repeat the call to finish the deletion.
 pub(crate) fn end_login(username: &str) -> Result<(), Failure> {
     let tx = storage::begin()?;
     // Check while holding the writer. So if two administrators delete each other, one stays.

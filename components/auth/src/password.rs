@@ -14,8 +14,8 @@ use crate::session::{self, Scope};
 /// Changes the caller's password and ends the caller's other sessions.
 ///
 /// # Errors
-/// 400 `CREATION_FAILED` if the policy refuses the new password. 401 `INVALID_CREDENTIALS` for a wrong current password, which
-/// counts as a login attempt. 429 after too many attempts. 503 if the host's password queue is full.
+/// 400 `CREATION_FAILED` if the policy refuses the new password. 401 `INVALID_CREDENTIALS` if the current password is wrong;
+/// this counts as a login attempt. 429 after too many attempts. 503 if the host's password queue is full.
 pub(crate) fn change(request: &Request, current: &Password<'_>, new: &Password<'_>) -> Result<(), Failure> {
     let caller = request.user()?;
     password::check(new, &caller.username, host::minimum_length())

@@ -26,8 +26,8 @@ pub fn run(effort: Effort) -> anyhow::Result<()> {
         connections: CLIENTS,
         pace: None,
     };
-    // A third of the peak rate. At the full rate the core is busy, so the kernel gives logins their share in time slices, and
-    // a request for products waits for the end of a slice.
+    // A third of the peak rate. At the full rate the core is busy. The kernel then gives logins their share in time slices,
+    // and other requests wait for the end of a slice.
     let peak = put(products(server.address), effort.time)?;
     must_be_good(&peak)?;
     let pace = Some(Duration::from_secs_f64(READERS as f64 / (peak.rate() / 3.0)));

@@ -1,7 +1,7 @@
 //! `just crash-lab`: checks that no crash loses an acknowledged write.
 //!
-//! It kills a serving host 200 times, cuts the power of its simulated disk half as often, stops its process for ten seconds,
-//! fills its disk, and makes it read-only. It fails if acknowledged data is lost, doubled, partial or damaged.
+//! It kills a serving host 200 times and cuts the power of its simulated disk half as often. It also stops the process for
+//! ten seconds, fills the disk, and makes it read-only. It fails if acknowledged data is lost, doubled, partial or damaged.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a laboratory may panic")]
 

@@ -64,8 +64,8 @@ pub(super) fn passwords(manifest: &Manifest, component: &str, functions: &[Strin
         return Ok(());
     }
     Err(format!(
-        "{component} hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to {minimum} \
-         ({}): build it so that it calls `passwords.minimum-length`, or remove `minimum`",
+        "{component} hashes passwords, but does not ask for their minimum length. `minimum` in [passwords] sets it to \
+         {minimum} ({}): call `passwords.minimum-length` in the component, or remove `minimum`",
         manifest.file.display()
     ))
 }
@@ -189,8 +189,8 @@ mod tests {
         let raised = "[passwords]\nminimum = 9\n";
         assert_eq!(
             check(raised, &["hash", "verify"]).unwrap_err(),
-            "o.wasm hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to 9 (c.toml): \
-             build it so that it calls `passwords.minimum-length`, or remove `minimum`"
+            "o.wasm hashes passwords, but does not ask for their minimum length. `minimum` in [passwords] sets it to \
+             9 (c.toml): call `passwords.minimum-length` in the component, or remove `minimum`"
         );
         for sound in [&["hash", "minimum-length"][..], &["verify"], &[]] {
             assert_eq!(check(raised, sound), Ok(()), "{sound:?}");

@@ -92,8 +92,8 @@ impl Deployer {
         Ok(())
     }
 
-    /// Resolves collisions of routes. Revisions that were active together before come first, so new ones yield: a new component yields to
-    /// the active revision of its service, and a new service to all others.
+    /// Resolves collisions of routes. Revisions that were active together before come first, so new ones yield. A new component
+    /// yields to the active revision of its service, and a new service yields to all others.
     pub(super) async fn settle_collisions(&self, starts: &mut Starts) -> Result<(), DeployError> {
         let is_new = |start: &Start| start.attempt.is_some();
         let mut order: Vec<String> =

@@ -1,9 +1,9 @@
 //! The verdict: whether a new revision is clearly worse than the previous one. A pure function of traffic counts.
 //!
-//! Each route is judged separately, so that many good answers of one method do not hide the failures of a rare one. The shares of failed
-//! requests are compared with Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001): the new revision is worse if its lower
-//! bound is above the old revision's upper bound. Minimum counts keep chance out: of failed requests, and for latency of requests. For
-//! latency there is also a minimum difference.
+//! Each route is judged separately, so that many good answers of one method do not hide the failures of a rare one. The shares of
+//! failed requests are compared with Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001). The new revision is
+//! worse if its lower bound is above the old revision's upper bound. Minimum counts keep chance out: of failed requests, and for
+//! latency of requests. For latency there is also a minimum difference.
 
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ type Problem = (&'static str, Refused);
 
 /// Finds the faults that keep services from starting, at most one for each service. Without a record it checks as for a first start.
 ///
-/// A service with an active revision has no fault as long as the manifest grants what that revision imports, even if its file in the
-/// manifest is unusable.
+/// A service with an active revision has no fault if the manifest grants what that revision imports. Its file in the manifest may
+/// be unusable.
 pub fn faults(manifest: &Manifest, record: Option<&Record>, now: u64) -> Vec<Fault> {
     let services = manifest.services.iter();
     let problems = services.filter_map(|(name, service)| {

@@ -1,8 +1,8 @@
 //! A reload: brings another manifest into service while the host serves.
 //!
-//! Each service that is new, has another table or names a new component goes through the steps of a deploy, on a setup of its own. Then
-//! one switch activates all of them with the manifest, or nothing changes. As with a deploy, only a migration is left behind if a later
-//! step fails.
+//! If a service is new, has another table or names a new component, it goes through the steps of a deploy, on a setup of its own.
+//! Then one switch activates all of them with the manifest, or nothing changes. As with a deploy, only a migration is left behind
+//! if a later step fails.
 //!
 //! The watch compares changed services with their revisions before, and reverts all of them together. Their tables of the manifest go
 //! back too. Services that the reload added or removed stay so.
@@ -267,8 +267,8 @@ fn check_instances(manifest: &Manifest, served: &BTreeMap<Arc<str>, Served>) -> 
         let takes = served.get(name.as_str()).map_or(0, |served| served.revision.host_instances());
         if takes as usize > max {
             let reason = format!(
-                "an instance takes {takes} of the host's instances, but with the new manifest it could take at most {max}: raise `instances`, \
-                 and restart to change it"
+                "an instance takes {takes} of the host's instances, but the new manifest leaves at most {max}: raise \
+                 `instances` and restart"
             );
             return Err(Refused { service: name.clone(), step: Step::Linked, reason });
         }

@@ -1,9 +1,9 @@
 //! Checks that a component works with its database's schema, and migrates the database.
 //!
-//! A component states the first and last schema version that it works with. It also works with a later version if all migrations since
-//! were checked to be additive, because code does not notice additions that it does not use. So a revision can be reverted even after
-//! its successor has migrated the database. The record stores up to which version this check was not made, and up to which version this
-//! host migrated the database.
+//! A component states the first and last schema version that it works with. It also works with a later version if the host
+//! checked all migrations since to be additive. Code does not notice additions that it does not use. So a revision can be
+//! reverted even after its successor has migrated the database. The record stores up to which version this check was not made,
+//! and up to which version this host migrated the database.
 //!
 //! The record also stores a hash of each migration that ran. If a component brings another text under the same number, it expects another
 //! schema than the database has. So the host refuses it, even if only a space differs. A rollback skips this check, because the
@@ -92,8 +92,8 @@ impl Deployer {
         let Some((number, new, ran)) = other else { return Ok(()) };
         let next = description.migrations.len().max(version as usize) + 1;
         Err(refuse(format!(
-            "its migration {number} has another text (sha256 {new}…) than the migration {number} that ran ({ran}…): restore \
-             the old text, and put the change into a new migration {next}"
+            "its migration {number} (sha256 {new}…) differs from the one that ran ({ran}…): restore the old text, and \
+             put the change into a new migration {next}"
         ))
         .into())
     }

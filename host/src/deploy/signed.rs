@@ -141,8 +141,8 @@ impl Deployer {
             return Ok(());
         }
         let reason = format!(
-            "{origin}: its signature has version {}, but the host has already accepted version {}: sign it with a later --version, or \
-             return to the previous revision with `comptoir rollback {name}`",
+            "{origin}: its signature has version {}, but the host has already accepted version {}: sign it with a \
+             later --version, or use `comptoir rollback {name}`",
             brought.version, newest.version
         );
         Err(refused(name, reason).into())

@@ -55,8 +55,8 @@ pub(super) struct Origin {
 pub enum CacheError {
     /// The path is not a folder, or other users have access to it.
     #[error(
-        "{} is the compilation cache and must be a folder of this user with mode 700, but has mode {mode:03o}, so it is not used: \
-         delete it, and the host creates a new one", folder.display()
+        "the compilation cache {} must be a folder of this user with mode 700, but has mode {mode:03o}: delete it, \
+         and the host creates a new one", folder.display()
     )]
     Folder {
         /// The folder.

@@ -3,8 +3,8 @@
 //! A component contains core modules and other components, and may instantiate each of them several times. A small file can so consist of
 //! billions of instances, which the compiler would follow one by one. So the counts saturate, and the host checks them first.
 //!
-//! A module or component that is passed as an argument is not followed: such a module counts as one core instance, and such a component as
-//! nothing. wasmtime counts them when it loads the compiled code, and refuses what exceeds the limits.
+//! A module or component that is passed as an argument is not followed. Such a module counts as one core instance, and such a
+//! component as nothing. When wasmtime loads the compiled code, it counts these too and refuses what exceeds the limits.
 
 use wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,

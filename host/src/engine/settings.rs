@@ -71,8 +71,8 @@ pub(super) fn config(target: Target) -> Config {
     config
 }
 
-/// How many of the host's instances one instance of this component takes: enough for its linear memories, with the heap for objects, and
-/// for its tables.
+/// How many of the host's instances one instance of this component takes. They must suffice for its linear memories, including
+/// the heap for objects, and for its tables.
 pub fn host_instances(component: &Component, gc_heap: bool) -> u32 {
     let Some(required) = component.resources_required() else { return 1 };
     let memories = required.num_memories + u32::from(gc_heap);

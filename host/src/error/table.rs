@@ -99,7 +99,7 @@ impl Error {
             Self::ForeignHost => Row::new(
                 S::MISDIRECTED_REQUEST,
                 "FOREIGN_HOST",
-                "This listener is on loopback and does not answer to this host: ask for localhost, or list the host under \
+                "This listener is on loopback and does not serve this host: use localhost, or list the host under \
                  `hosts` in [listeners] of the manifest",
             ),
             Self::UnsupportedCoding => Row::new(

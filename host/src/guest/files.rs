@@ -1,8 +1,8 @@
 //! `wasi:filesystem`: read-only folders that the manifest opens for a service.
 //!
-//! A guest finds them as preopened folders. wasmtime resolves its paths inside of them: neither `..` nor a symbolic link leads out, and
-//! every write is denied. Files are read when the guest asks, on blocking threads, so a slow disk stalls no other guest. A response
-//! that depends on files is not cached, because files change without notice.
+//! A guest finds them as preopened folders. wasmtime resolves paths inside of them. Neither `..` nor a symbolic link leads out,
+//! and every write is denied. Files are read when the guest asks, on blocking threads, so a slow disk stalls no other guest. A
+//! response that depends on files is not cached, because files change without notice.
 //!
 //! Open files are descriptors of the whole process, and a listed folder lies in the host's memory. So both are limited.
 

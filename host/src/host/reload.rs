@@ -163,8 +163,8 @@ impl Reloader {
         checked.map_err(|_| DeployError::Stopping)?.map_err(ReloadError::Manifest)
     }
 
-    /// Remembers the databases that no service has any more. If the service comes back before the last request has closed its database,
-    /// it gets the same one: two at a time would not see each other's changes.
+    /// Remembers the databases that no service has any more. If the service comes back before the last request has closed its
+    /// database, it gets the same one. Two open ones would not see each other's changes.
     fn note_closing(&mut self, before: Storages) {
         self.closing.retain(|_, storage| storage.strong_count() > 0);
         let open = self.deployer.storages();

@@ -219,8 +219,8 @@ impl Check {
         let mounts = table.mounts.get_ref().len();
         if let Some(strip) = table.strip.as_ref().filter(|strip| *strip.get_ref() && mounts > 1) {
             let message = format!(
-                "strip removes the mount from the path, so the service can have only one, but it has {mounts}: keep one mount, or \
-                 write a service for each"
+                "strip allows only one mount, because it removes the mount from the path. There are {mounts}: keep \
+                 one, or write a service for each"
             );
             self.report(Some(strip.span()), &message);
         }
@@ -233,8 +233,8 @@ impl Check {
             && *credentials.get_ref() == Credentials::Pass
             && !can_be_public
         {
-            let message = "credentials = \"pass\" has an effect on public routes only, and this service has none: add access = \
-                           \"public\", or path prefixes to `public` if the component describes its routes";
+            let message = "credentials = \"pass\" has an effect on public routes only, and this service has none: add \
+                           access = \"public\". If the component describes its routes, list path prefixes in `public`";
             self.report(Some(credentials.span()), message);
         }
         if let Some(credentials) = &table.credentials

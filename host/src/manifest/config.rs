@@ -51,8 +51,8 @@ pub(super) fn read(service: &str, table: &ConfigTable, check: &Check) -> BTreeMa
     let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
     if table.len() > MAX_KEYS || bytes > MAX_BYTES {
         let message = format!(
-            "the config of service `{service}` has {} keys and {bytes} bytes, but {MAX_KEYS} keys and {MAX_BYTES} bytes are the most: \
-             keep larger data in files or in its database",
+            "the config of service `{service}` has {} keys and {bytes} bytes, more than {MAX_KEYS} keys or \
+             {MAX_BYTES} bytes: keep larger data in files or in its database",
             table.len()
         );
         check.report_at(&format!("services.{service}.config"), &message);

@@ -45,8 +45,8 @@ pub(super) fn read(service: &str, tables: &[FolderTable], check: &Check) -> Vec<
         let to = table.to.get_ref();
         if !is_guest_path(to) {
             let message = format!(
-                "`{}` cannot be a component's path to a folder: write \"/\", or a path such as \"/site\" without `.`, `..` and a slash at \
-                 the end",
+                "`{}` cannot be a component's path to a folder: write \"/\", or a path such as \"/site\", without \
+                 `.`, `..` or a final slash",
                 crate::printable::excerpt(to, MAX_PATH_BYTES)
             );
             check.report(Some(table.to.span()), &message);

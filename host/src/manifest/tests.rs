@@ -156,7 +156,7 @@ fn each_fault_is_reported_with_its_line_and_what_to_write() {
             "grants = [\"storage\"]",
             "strip = true",
             14,
-            "strip removes the mount from the path, so the service can have only one, but it has 2",
+            "strip allows only one mount, because it removes the mount from the path. There are 2",
         ),
         ("calls = [\"orders\"]", "strip = \"yes\"", 20, "expected a boolean"),
         (
@@ -279,7 +279,7 @@ fn config_has_at_most_256_keys_and_64_kib() {
     }
     for (config, counts) in [(keys(257), "257 keys and 918 bytes"), (value(64 << 10), "1 keys and 65537 bytes")] {
         let faults = faults_of_config(&config);
-        assert!(faults.contains(&format!("the config of service `user` has {counts}, but 256 keys")), "{faults}");
+        assert!(faults.contains(&format!("the config of service `user` has {counts}, more than 256 keys")), "{faults}");
     }
     let faults = faults_of_config(&format!("{} = \"\"", "k".repeat(1 << 20)));
     assert!(faults.contains("cannot be a key of config"), "{}", faults.len());

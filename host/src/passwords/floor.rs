@@ -3,15 +3,15 @@
 //! The kinds of hashes differ in cost by a factor of three and more. If a failure were answered at once, its time would tell
 //! which kind of hash the account has, and so that the account exists. Two measures prevent that:
 //!
-//! - **Equal work.** After the host has seen a hash whose cost differs from a new one, every failure computes until it has used
-//!   as much processor time as the most expensive kind. So a busy host slows all failures down equally, and all hold their slot
-//!   for the same time. If all hashes are current, this adds no work.
+//! - **Equal work.** Once the host has seen a hash whose cost differs from a new one, failures are padded. Each computes until
+//!   it has used as much processor time as the most expensive kind. So a busy host slows all failures down equally, and all
+//!   hold their slot for the same time. If all hashes are current, this adds no work.
 //! - **Equal time.** A failure is answered at the next multiple of a floor, which is above that cost. The time counts from the
 //!   moment the computation gets its slot. The wait before that depends on other logins, not on this account.
 //!
 //! The cost depends on the machine, the build and the work factor. So each process measures it once for each work factor,
 //! on a low-priority thread that the first check starts. Failures wait for the result. The measure is the processor time of
-//! that thread: a measure of elapsed time during a busy start would make refusals slow for the life of the host.
+//! that thread. Elapsed time, measured during a busy start, would make refusals slow for the life of the host.
 //!
 //! One difference remains visible: a stored hash that costs more than all measured kinds. The account's next login
 //! replaces it.

@@ -199,9 +199,9 @@ impl Drop for Running {
 /// Lowers the priority of the calling thread below that of threads with requests.
 ///
 /// Beside one answering thread that never rests, this thread gets a thirtieth of a core. That is two logins a second. With a
-/// smaller niceness, an answering thread has to wait after each burst until this thread has had its share. The p99 of other
-/// requests beside logins was 4 ms with a niceness of 5, 3 ms with 10, and 1 to 3 ms with 15. If the system refuses the change,
-/// the thread continues at its normal priority.
+/// smaller niceness, an answering thread has to wait after each burst until this thread has had its share. Beside logins, the
+/// p99 of other requests was 4 ms with a niceness of 5. It was 3 ms with 10, and 1 to 3 ms with 15. If the system refuses the
+/// change, the thread continues at its normal priority.
 pub(super) fn lower_priority() {
     let _ = priority::lower(15);
 }

@@ -190,8 +190,8 @@ fn checked<B>(mut answer: Response<B>) -> Result<Response<B>, String> {
 
 /// The body of a response that streams. It notes the progress, and ends with an error if the exchange is cut.
 ///
-/// Skips empty chunks. HTTP/2 flow control does not limit those, so they would fill the host's memory if a guest writes them to a
-/// client that does not read. If the body is dropped before its end, the client went away, and the guest is stopped.
+/// Skips empty chunks. HTTP/2 flow control does not limit those. A guest that writes them to a client that does not read would
+/// fill the host's memory. If the body is dropped before its end, the client went away, and the guest is stopped.
 struct Streamed {
     frames: VecDeque<Frame<Bytes>>,
     /// None once the body has ended.

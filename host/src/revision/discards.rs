@@ -23,7 +23,7 @@ pub enum Discard {
     Requests,
     /// `reuse = "session"`, and the caller has no session.
     NoSession,
-    /// The first instance that got a second request failed at it, so the revision reuses none.
+    /// The first second request to an instance failed, so the revision reuses none.
     CannotRepeat,
 }
 
@@ -76,8 +76,8 @@ impl Discards {
             NotReusable::Memory(bytes) => self.log(Discard::Memory, requests, || {
                 let (used, limit, service) = (ByteSize::b(bytes as u64), self.memory_limit, &self.service);
                 format!(
-                    "it uses {used} of memory, and an instance is reused only with at most a quarter of its limit of {limit}: raise \
-                     `memory` in the limits of [services.{service}]"
+                    "it uses {used} of memory, more than a quarter of its limit of {limit}: raise `memory` in the \
+                     limits of [services.{service}]"
                 )
             }),
             NotReusable::Handles(open) => self.log(Discard::Handles, requests, || {
@@ -116,8 +116,8 @@ impl Discards {
         let can = *self.repeats.get().unwrap_or(&true);
         if !can {
             self.log(Discard::CannotRepeat, 1, || {
-                "the first one with a second request failed at it, so this revision reuses none: remove `reuse`, or use a \
-                 runtime whose instances answer several requests (a `fetch` listener of JavaScript answers one)"
+                "the first one with a second request failed, so this revision reuses none: remove `reuse`, or use a \
+                 runtime whose instances answer several requests. A `fetch` listener of JavaScript answers one"
                     .to_owned()
             });
         }

@@ -3,16 +3,16 @@
 //! A guest that keeps data in its linear memory finds it again in its next request. So the manifest's `reuse` says whose requests may
 //! share an instance. The responses of such services are not cached.
 //!
-//! The host discards an instance instead of reusing it
+//! The host discards an instance in these cases:
 //!
-//! - after a trap or a timeout; if that is the first second request of a revision, no instance of it is reused (`discards`),
-//! - if it left too many handles open, or one that must not outlive its request (`guest::leftovers`),
-//! - if it took more than a quarter of its memory limit,
-//! - after a thousand requests,
-//! - when the service switches to another revision, or when its revision is dropped,
-//! - after a minute without a request. This is checked when another instance becomes idle.
+//! - It trapped or ran out of time. If no instance of the revision has answered a second request yet, none of them is reused.
+//! - It left too many handles open, or one that must not outlive its request (`guest::leftovers`).
+//! - It uses more than a quarter of its memory limit.
+//! - It has answered a thousand requests.
+//! - The service switches to another revision, or the revision is dropped.
+//! - It got no request for a minute. The host checks this when another instance becomes idle.
 //!
-//! `discards` counts and logs what is the guest's doing.
+//! If the guest caused it, `discards` counts and logs it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

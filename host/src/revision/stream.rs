@@ -1,8 +1,8 @@
 //! Watches one stream to its end, after the guest has sent the head of its response.
 //!
-//! The stream ends when its response is sent and its guest has ended. The host cuts it if no byte passes for `idle_time`, after
-//! `stream_time`, `drain_time` after another revision became active, when the caller's session ends, or when the client goes away.
-//! Then the guest is stopped.
+//! The stream ends when its response is sent and its guest has ended. The host cuts it after `idle_time` without a byte, after
+//! `stream_time`, and `drain_time` after another revision became active. It also cuts it when the caller's session ends or the
+//! client goes away. Then the guest is stopped.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The normal form of a path and a query (RFC 3986, section 6.2.2).
 //!
 //! Many spellings name one resource, such as `/%70roducts` and `/x/../products`. If the router understood a spelling differently
-//! from the component, a request could pass as public and be answered as something else. The normal form has one meaning only:
-//! it encodes no unreserved character, has no dot segment, and no character that a URL parser takes for another one (`\` for
+//! from the component, a request could pass as public and be answered as something else. The normal form has one meaning only.
+//! It has no encoded unreserved character, no dot segment, and no character that a URL parser takes for another one (`\` for
 //! `/`). Reserved characters stay as they are: `%2F` is part of a segment, `/` ends one. Normalising twice changes nothing.
 
 use std::borrow::Cow;

@@ -47,8 +47,8 @@ pub enum FolderError {
     },
     /// Other users may write to it.
     #[error(
-        "the data folder {} has mode {mode:03o}, which lets others write to it: run `chmod 700` on it, \
-         or name a new folder inside it, which this host then creates", path.display()
+        "others can write to the data folder {} (mode {mode:03o}): run `chmod 700` on it, or name a new folder inside \
+         it, which this host then creates", path.display()
     )]
     Open {
         /// The path of the folder, as configured.

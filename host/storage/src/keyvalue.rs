@@ -1,7 +1,7 @@
 //! Key-value entries in a database of their own, on either engine.
 //!
-//! An entry belongs to a bucket. A bucket exists as soon as it has an entry. The promises of [`Storage`] hold: an acknowledged write
-//! is durable and every later read sees it, a batch takes effect completely or not at all, and reads have a read set.
+//! An entry belongs to a bucket. A bucket exists as soon as it has an entry. The promises of [`Storage`] hold. An acknowledged
+//! write is durable, and every later read sees it. A batch takes effect completely or not at all. Reads have a read set.
 //!
 //! The entries are in one table that this module alone knows, so no SQL of a service can reach them.
 

@@ -1,7 +1,7 @@
 //! Lowers the priority of threads with long work, so that others run first.
 //!
 //! A higher niceness alone is not enough. It limits a thread's share of the processor, not when the thread runs. A thread that
-//! wakes up to answer a request still waits until the computing thread's time slice ends, which takes three milliseconds or more
+//! wakes up to answer a request still waits until the computing thread's time slice ends. That takes three milliseconds or more
 //! (Linux, EEVDF since 6.6). So the computing thread also requests longer slices. Since Linux 6.12 (`PREEMPT_SHORT`), a waking
 //! thread with shorter slices interrupts it. The thread with long slices gets the same share of the processor, only later.
 //! `sched_setattr(2)` documents the fields.

@@ -130,7 +130,7 @@ async fn the_error_names_an_unusable_data_folder() {
     assert!(text.contains("cannot use the data folder"), "{text}");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let text = complaint_on(shop_manifest(), folder.path()).await;
-    assert!(text.contains("lets others write to it: run `chmod 700` on it"), "{text}");
+    assert!(text.contains("): run `chmod 700` on it"), "{text}");
 }
 
 /// Gives the group read and write access to a folder, as Kubernetes does for `fsGroup` whenever it mounts a volume.

@@ -149,7 +149,12 @@ async fn an_instance_with_objects_takes_room_that_is_counted() {
     let data = tempfile::tempdir().unwrap();
     let refused = Host::start(manifest.clone(), data.path(), options(&Clock::default())).await.err().unwrap();
     let text = format!("{refused:#}");
-    assert!(text.contains("take 2 of the host's instances, but an instance can take at most 1"), "{text}");
+    assert!(
+        text.contains(
+            "takes 2 of the host's instances, for its linear memories, tables and objects, but can take at most 1"
+        ),
+        "{text}"
+    );
     manifest.instances = 6;
     let shop = Shop::with(manifest).await;
     let (objects, siblings) = tokio::join!(statuses(&shop, "/objects", 12), statuses(&shop, "/sibling", 12));
@@ -168,10 +173,7 @@ async fn a_reload_that_leaves_too_few_instances_to_a_component_is_refused() {
     let refused = shop.reload(both).await;
     refused.refuses(422, "DEPLOY_REFUSED");
     let text = refused.body["error"]["message"].as_str().unwrap();
-    assert!(
-        text.contains("takes 2 of the host's instances, but with the new manifest it could take at most 1"),
-        "{text}"
-    );
+    assert!(text.contains("takes 2 of the host's instances, but the new manifest leaves at most 1"), "{text}");
     assert_eq!((statuses(&shop, "/objects", 1).await, statuses(&shop, "/sibling", 1).await), (vec![242], vec![242]));
 }
 

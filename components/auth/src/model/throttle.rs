@@ -12,8 +12,8 @@
 //! After the clock was set back, a stored wait could be too long. A wait of more than 15 minutes is then dropped. The count
 //! stays.
 //!
-//! Responses state both quotas, and the wait once a quota is used up. They never state how many attempts an account has left:
-//! the owner's success resets that number, so it would reveal that the account has an owner.
+//! Responses state both quotas, and the wait once a quota is used up. They never state how many attempts an account has left.
+//! The owner's success resets that number, so it would reveal that the account exists.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! The members of an OpenAPI document that the host accepts from a component. It drops all others.
 //!
-//! The gateway serves the document as its own, so a component must not lead clients elsewhere with it: no `servers`, `externalDocs`,
-//! `links` or `callbacks`, and no schema at another address.
+//! The gateway serves the document as its own, so a component must not lead clients elsewhere with it. The host accepts no
+//! `servers`, `externalDocs`, `links` or `callbacks`, and no schema at another address.
 
 use serde_json::{Map, Value};
 

@@ -19,8 +19,8 @@ const ARTIFACTS_EACH: u32 = 20;
 /// Hexadecimal digits of a digest.
 const DIGEST_DIGITS: usize = 64;
 
-/// Selects the digests of components that must stay: active ones, canaries, those of running deploys, the previous one of each
-/// service, and the last `?1` active ones of each service. A reverted component may be removed, because no rollback uses it.
+/// Selects the digests of components that must stay: active ones, canaries, and those of running deploys. Of each service also
+/// the previous one and the last `?1` active ones. A reverted component may be removed, because no rollback uses it.
 const RETAINED: &str = "
     SELECT digest FROM active
     UNION SELECT digest FROM canary

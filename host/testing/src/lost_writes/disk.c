@@ -1,9 +1,9 @@
 // Logs a program's unsynced writes below a folder, so that they can be undone as if the power had failed.
 //
 // Preload it into the program (LD_PRELOAD). LOST_WRITES_BELOW names the folder. LOST_WRITES_UNDO names another folder on the
-// same file system: there, every written file gets a hard link named by its inode, and `log` gets a record with the old content
-// before each change. After each sync, a record says up to which offset of the log the sync covers changes. If LOST_WRITES_LIE
-// is set, syncs are not recorded, like on a disk that reports syncs that it did not do.
+// same file system. There, every written file gets a hard link named by its inode. Before each change, `log` gets a record with
+// the old content. After each sync, a record says up to which offset of the log the sync covers changes. If LOST_WRITES_LIE is
+// set, syncs are not recorded, like on a disk that reports syncs that it did not do.
 //
 // A file is identified by its inode. The hard link keeps the inode from being reused. A name is durable once its folder is
 // synced, content once its file is synced. Shared memory is not logged, paths must be absolute, and folders can be created but

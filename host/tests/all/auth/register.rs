@@ -111,7 +111,7 @@ async fn a_component_that_ignores_the_minimum_length_needs_the_lowest_one() {
     let refused = shop.start_again_as(strict, None).await.expect_err("the host refuses to start").to_string();
     assert!(
         refused.contains(
-            "hashes passwords, but does not ask for their minimum length, which `minimum` in [passwords] sets to 9"
+            "hashes passwords, but does not ask for their minimum length. `minimum` in [passwords] sets it to 9"
         ),
         "{refused}"
     );

@@ -42,10 +42,10 @@ async fn too_low_a_limit_of_descriptors_is_reported_with_numbers() {
     assert_eq!((&line["level"], &line["limit"], &line["needed"]), (&"WARN".into(), &600.into(), &16_896.into()));
     let message = line["message"].as_str().unwrap();
     assert!(
-        message.contains("600 open file descriptors, too few for 16384 `connections` in the manifest"),
+        message.contains("600 open file descriptors are too few for 16384 `connections` in the manifest"),
         "{message}"
     );
-    assert!(message.contains("raise the hard limit to 16896") && message.ends_with("to 88 or less"), "{message}");
+    assert!(message.contains("raise the hard limit to 16896") && message.ends_with("[listeners] to 88"), "{message}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A component for WASI 0.2 that sends requests to remote hosts: those that a test describes in a request's body, and one of its own in
-//! `describe`, in a probe and on `/fetch/own`.
+//! A component for WASI 0.2 that sends requests to remote hosts. A test describes them in a request's body. In `describe`, in a
+//! probe and on `/fetch/own` it sends one of its own.
 
 include!("../../component.rs");
 
