@@ -1,6 +1,6 @@
 //! Every edit of a request's head, in the order in which a request meets them.
 //!
-//! Router, gate, response cache, guest and log must read a request in the same way, so all edits stand here:
+//! Router, gate, response cache, guest and log must read a request in the same way, so all edits are listed here:
 //!
 //! 1. [`normalise`]: one form for fields, host, path and query, or a [`HeadError`]. Only the request's id is read earlier.
 //! 2. [`take_compressed_tags`]: the guest sees its own entity tags in conditions, without the `+gzip` that the host added.
@@ -11,8 +11,8 @@
 //!    `set_user` if the session ends before the body has arrived.
 //! 6. [`set_credential`]: gives `Authorization` back to a guest that guards itself.
 //!
-//! One more edit is `revision::handler`'s: a component that speaks `wasi:http` sees `HEAD` as `GET`, and always a scheme and
-//! an authority.
+//! `revision::handler` makes one more edit: a component that speaks `wasi:http` sees `HEAD` as `GET`, and always a scheme
+//! and an authority.
 
 mod normal_form;
 mod reserved;

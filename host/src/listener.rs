@@ -49,7 +49,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// that is slightly too large, in the envelope.
 const HEAD_BUFFER_BYTES: usize = 128 << 10;
 
-/// The most header fields that hyper reads from an HTTP/1 request. More than the gateway's limit, for the same reason.
+/// The most header fields that hyper reads from an HTTP/1 request. More than the gateway's limit, so that the gateway
+/// itself refuses a few too many.
 const HEAD_FIELDS: usize = 128;
 
 /// While the host stops: how long it keeps reading from a client that still sends a refused body. Closing at once would reset the
@@ -95,8 +96,8 @@ impl Connections {
         Self::within(limits(listeners), listeners, stopping, metrics)
     }
 
-    /// Takes other limits of public listeners. A lower one holds as soon as clients hold less. Other times hold for new connections. Call
-    /// this within a Tokio runtime.
+    /// Replaces the limits of public listeners. If a client holds more than a lower limit allows, it keeps that. New times apply
+    /// to new connections. Call this within a Tokio runtime.
     pub fn set_limits(&self, listeners: &Listeners) {
         let mut limits = limits(listeners);
         let new = std::mem::replace(&mut limits.connections.total, usize::MAX);

@@ -123,7 +123,8 @@ impl Clients {
         Arc::new(Self { limits, held: Default::default(), peaks: Default::default(), known: Mutex::default() })
     }
 
-    /// Takes other limits. Clients that hold more than a new one keep it, and get nothing more.
+    /// Replaces the limits. A client that holds more than a new limit allows keeps what it has, but gets nothing
+    /// more.
     pub fn set_limits(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
     }

@@ -53,8 +53,9 @@ struct Claimed {
 /// A retry with the same key gets the same response and creates nothing.
 ///
 /// # Errors
-/// 400 `CREATION_FAILED` for a name that is taken or refused, or a refused password. 503 if a step failed.
-/// For a key: 409 while the first request runs, 422 for another request, 429 after too many wrong passwords.
+/// 400 `CREATION_FAILED` for a name that is taken or refused, or a refused password. 503 if a step failed. If the
+/// request has an idempotency key, also 409 while the first request with it runs, 422 if that was a different
+/// request, and 429 after too many wrong passwords.
 pub(crate) fn register(wanted: Wanted<'_>, respond: fn(&JsonValue) -> Response) -> Result<Response, Failure> {
     let Wanted { username, password, profile, key, address } = wanted;
     let name = Username::of_new_account(username).map_err(|refused| creation_failed(refused.to_string()))?;

@@ -1,4 +1,4 @@
-//! `/canary`: what the canary is, its share, and its end.
+//! `/canary`: shows the canary, changes its share, promotes or aborts it.
 
 use hyper::{Method, Request, Response};
 use serde_json::json;

@@ -74,7 +74,7 @@ pub(super) fn canary(canary: &Canary) -> Value {
     json!({ "share": canary.share(), "services": services })
 }
 
-/// The canary's revision of one service. None if the canary has none of it.
+/// The canary's revision of one service. None if the service is not part of the canary.
 fn candidate(canary: &Canary, name: &str) -> Option<Value> {
     let served = &canary.candidates().get(name)?.served;
     Some(json!({

@@ -26,7 +26,7 @@ pub(super) fn allow(request: &Request<Arriving>, methods: &[Method]) -> Result<(
     Err(Error::MethodNotAllowed { allow: names.join(", ").replace("GET", "GET, HEAD") })
 }
 
-/// The parameters of a query. An unknown one is refused, because a misspelt `force` must not count as its absence.
+/// The parameters of a query. Refuses unknown ones, so that a misspelt `force` is not silently ignored.
 pub(super) fn query(request: &Request<Arriving>, known: &[&str]) -> Result<BTreeMap<String, String>, Error> {
     let pairs = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned();
     let query: BTreeMap<String, String> = pairs.collect();

@@ -30,9 +30,9 @@ pub(super) struct Lane {
     pub(super) state: Arc<LaneState>,
 }
 
-/// What the revisions share that were made with one table of the manifest.
+/// The resources that all revisions share that were made with the same table of the manifest.
 pub(super) struct Resources {
-    /// The table of the service. Its line may be that of an earlier text.
+    /// The table of the service. Its line number may be from an earlier text of the manifest.
     pub(super) table: Service,
     /// The service's database. None without the grant `storage`.
     pub(super) storage: Option<Arc<dyn Storage>>,
@@ -125,7 +125,7 @@ impl Setup {
 }
 
 impl Resources {
-    /// Takes over what an earlier table of the service has and this table does not change.
+    /// Keeps those resources of an earlier table that this table does not change.
     fn new(
         (name, table): (&String, &Service),
         opened: &mut Opened,

@@ -93,8 +93,8 @@ impl PreparedReload {
 }
 
 impl Deployer {
-    /// Brings every service of a manifest as far as it can be without activating it. `opened` has what its services need
-    /// and the host does not have yet.
+    /// Prepares every service of a manifest, without activating anything. `opened` has what its services need and the
+    /// host does not have yet.
     ///
     /// # Errors
     /// A deploy or a canary is running, or one service was refused.

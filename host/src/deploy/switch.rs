@@ -26,7 +26,7 @@ pub(super) struct Plan {
 
 /// What a reload changes beside the active revisions.
 pub(super) struct NextSetup {
-    /// Services that it does not have are removed.
+    /// The new manifest. Services that it does not have are removed.
     pub(super) setup: Arc<Setup>,
     /// All services without an active revision.
     pub(super) vacant: BTreeMap<Arc<str>, Vacancy>,

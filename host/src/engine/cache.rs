@@ -61,7 +61,7 @@ pub enum CacheError {
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// The permission bits.
+        /// Its permission bits, of which only the owner's may be set.
         mode: u32,
     },
     /// The key cannot be read or created.

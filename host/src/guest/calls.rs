@@ -63,7 +63,7 @@ impl Outgoing {
         Self { peers, remotes, forbidden_headers, failure, denials: Some(denials), end: GuestEnd::default() }
     }
 
-    /// How the guest ends that sends the requests.
+    /// Says how the guest that sends the requests ended, or that it still runs.
     pub fn guest_end(&self) -> &GuestEnd {
         &self.end
     }

@@ -268,7 +268,8 @@ async fn open_at_p3(accessor: &Accessor<Guest>, params: OpenAtP3) -> Opened<p3::
 
 type ListedP3 = wasmtime::Result<((StreamReader<p3::DirectoryEntry>, FutureReader<Result<(), p3::ErrorCode>>),)>;
 
-/// Lists the whole folder at once. wasmtime's own keeps a blocking thread until the guest has read the last entry.
+/// Lists the whole folder at once. wasmtime's implementation would keep a blocking thread until the guest has read
+/// the last entry.
 async fn read_directory_p3(mut store: StoreContextMut<'_, Guest>, (folder,): (Resource<Descriptor>,)) -> ListedP3 {
     let (entries, result) = match store.data_mut().list(&folder).await? {
         Ok(entries) => (entries, Ok(())),

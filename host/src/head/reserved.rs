@@ -145,7 +145,7 @@ fn reads(route: &Route, name: &HeaderName) -> bool {
 
 /// Removes the mount from the path if the route says so, and names it in `x-forwarded-prefix` if the route reads that.
 ///
-/// `RouteTable::find` finds no route for a path that would begin with two slashes.
+/// The rest of the path never begins with two slashes, because `RouteTable::find` finds no route for such a path.
 pub fn strip_mount(head: &mut Parts, route: &Route) {
     let Some(mount) = &route.strip else { return };
     let Some(below) = head.uri.path().strip_prefix(&**mount) else { return };

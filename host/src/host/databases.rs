@@ -15,7 +15,7 @@ use crate::deploy::{Entries, Opened, Storages};
 use crate::manifest::{HOST_NAME, Limits, Manifest};
 use crate::tokens::Tokens;
 
-/// What follows the name of a service in the name of the database of its entries. No service has this in its name.
+/// The suffix that turns a service's name into the name of its key-value database. No service's name contains it.
 const KEYVALUE: &str = "_keyvalue";
 
 /// Databases by name, as long as somebody uses them.

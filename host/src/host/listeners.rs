@@ -36,7 +36,7 @@ pub(super) struct Wanted {
 
 /// A listener that accepts connections.
 pub(super) struct Open {
-    /// Whom it serves, which a reload may change. None for the admin listener.
+    /// Which service it serves. A reload may change that. None for the admin listener.
     door: Option<Arc<ArcSwap<Door>>>,
     written: SocketAddr,
     address: SocketAddr,

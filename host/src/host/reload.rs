@@ -1,7 +1,8 @@
 //! Reloads: reads the manifest again and applies what changed, all of it or nothing.
 //!
-//! First everything that can fail: the manifest and what it names, ports, databases, every changed service up to its probes, and the
-//! operator's login. Then one switch of the deployer. What follows cannot fail: rules of the gateway, limits of clients, listeners.
+//! A reload has three parts. The first does everything that can fail: it checks the manifest and what it names, binds ports,
+//! opens databases, prepares every changed service up to its probes, and checks the operator's login. The second is one switch of
+//! the deployer. The third cannot fail: it changes the rules of the gateway, the limits of clients and the listeners.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Performs these orders until all who could give one are gone.
+    /// Performs these orders, one after the other. Ends when all senders of orders are dropped.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<ReloadOrder>) {
         while let Some(order) = orders.recv().await {
             let reloaded = self.reload(order.only_check).await;

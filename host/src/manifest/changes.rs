@@ -1,4 +1,4 @@
-//! What differs between two manifests, and which of it only a start reads.
+//! What differs between two manifests, and which differences need a restart.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ fn under(table: &str, keys: Vec<String>) -> impl Iterator<Item = String> {
 }
 
 impl Service {
-    /// Whether another table says the same about the service, wherever it stands.
+    /// Whether another table has the same values for the service. Its position in the text does not matter.
     pub fn is_same(&self, other: &Self) -> bool {
         differing(self.compare(other)).is_empty()
     }
@@ -173,7 +173,7 @@ impl Postgres {
     }
 }
 
-/// The keys of an optional table that differ. The table itself, if only one manifest has it.
+/// The keys of an optional table that differ. If only one manifest has the table, the name of the table itself.
 fn of_optional<T>(one: Option<&T>, other: Option<&T>, compare: fn(&T, &T) -> Compared, table: &str) -> Vec<String> {
     match (one, other) {
         (Some(one), Some(other)) => under(table, differing(compare(one, other))).collect(),

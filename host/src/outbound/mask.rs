@@ -15,7 +15,7 @@ pub(super) struct Mask {
     texts: Vec<Bytes>,
 }
 
-/// What stands at one place of a body.
+/// What the mask finds at one position of a body.
 enum Found {
     /// A text of this many bytes.
     Text(usize),

@@ -27,7 +27,7 @@ pub struct Answer {
     pub output: Option<String>,
     /// The first dependency failure during the request, if any.
     pub dependency_failure: Option<String>,
-    /// What is known when the response ends. None if it is complete.
+    /// What is known only when the response ends. None if the response is complete.
     pub stream: Option<StreamNotes>,
 }
 
@@ -129,7 +129,7 @@ impl Begun {
 
     /// The response with a body that streams. `guest_end` is none for WASI 0.2.
     ///
-    /// `is_head` says that the client does not want the body. Then it need not go on as long as the client receives it.
+    /// `is_head` says that the client does not want the body.
     pub(super) fn stream(
         self,
         exchange: &Arc<Exchange>,

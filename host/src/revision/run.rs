@@ -40,7 +40,7 @@ use crate::tokens::Session;
 /// How long the host waits for a guest to end after it sent its response. If it runs for longer, the response is streamed.
 const END_TIME: Duration = Duration::from_millis(5);
 
-/// The least time after which the host looks again at a guest that waits for its client.
+/// The minimum time before the host checks again a guest that waits for its client.
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 
 /// A request with all that its instance needs.

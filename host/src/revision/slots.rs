@@ -119,8 +119,8 @@ impl Slots {
         }
     }
 
-    /// Divides the host's instances among services with these limits, and sets their limits. `gone` are the services that have none any
-    /// more. Instances move when they are free, in the background. Call this within a Tokio runtime.
+    /// Divides the host's instances among services with these limits, and sets their limits. `gone` are the removed services.
+    /// Instances move when they are free, in the background. Call this within a Tokio runtime.
     pub fn divide_again(instances: usize, services: &[(Arc<Self>, usize)], gone: &[Arc<Self>]) {
         let Some(shared) = services.first().map(|(slots, _)| slots.shared.clone()) else { return };
         let limits: Vec<usize> = services.iter().map(|(_, limit)| *limit).collect();

@@ -40,7 +40,7 @@ pub(super) struct Stream {
     /// None for an anonymous caller and for a call of another service.
     pub(super) session: Option<Session>,
     pub(super) replaced: Replaced,
-    /// Held until the stream ends, even if its guest ends before.
+    /// The stream slot. Held until the stream ends, even if its guest ends before.
     pub(super) permit: Arc<HeldPermit>,
     pub(super) output: Output,
     pub(super) failure: DependencyFailure,
@@ -143,7 +143,7 @@ impl Stream {
     }
 }
 
-/// The end of the guest. Never, if it has ended before.
+/// Waits for the end of the guest. Never returns if it has ended before.
 async fn ended(guest: &mut Option<RunningGuest>) -> wasmtime::Result<()> {
     match guest {
         Some(guest) => guest.await,

@@ -10,18 +10,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub struct Permits {
     semaphore: Arc<Semaphore>,
-    /// How many there are, or will be once those to give up are free.
+    /// How many permits there are. After a resize to fewer: how many there will be once the surplus ones have been returned.
     size: AtomicUsize,
 }
 
 impl Permits {
-    /// So many permits, at most `u32::MAX`.
+    /// Makes this number of permits, at most `u32::MAX`.
     pub fn new(size: usize) -> Self {
         let size = size.min(u32::MAX as usize);
         Self { semaphore: Arc::new(Semaphore::new(size)), size: AtomicUsize::new(size) }
     }
 
-    /// How many there are, or will be once those to give up are free.
+    /// How many permits there are. After a resize to fewer: how many there will be once the surplus ones have been returned.
     pub fn size(&self) -> usize {
         self.size.load(Ordering::Relaxed)
     }
@@ -47,7 +47,8 @@ impl Permits {
         tokio::time::timeout(time, self.semaphore.acquire_many(as_u32(self.size()))).await.is_ok()
     }
 
-    /// Changes the number. If it becomes lower, nobody gets a permit before so many are free. Call this within a Tokio runtime.
+    /// Changes the number of permits. If it shrinks, no caller gets a permit until the surplus ones have been returned. Call
+    /// this within a Tokio runtime.
     pub fn resize(&self, size: usize) {
         let size = size.min(u32::MAX as usize);
         let before = self.size.swap(size, Ordering::Relaxed);
@@ -59,8 +60,8 @@ impl Permits {
         }
     }
 
-    /// Moves permits among several so that each has its new number in the end, and there are never more than before or after. Each
-    /// moves when it is free, in the background. Call this within a Tokio runtime.
+    /// Moves permits among several, so that each has its new number in the end. A permit moves in the background, once it is
+    /// free. So the total never exceeds the larger of the old and the new one. Call this within a Tokio runtime.
     pub fn divide_again<'a>(all: impl IntoIterator<Item = (&'a Self, usize)>) {
         let (mut givers, mut takers) = (Vec::new(), Vec::new());
         for (permits, size) in all {

@@ -98,7 +98,7 @@ struct DatedKey {
 enum State {
     /// The store has the key.
     Saved(Arc<SigningKey>),
-    /// The key may sign, but the store does not have it yet.
+    /// The key may sign already, but is not stored yet.
     Unsaved(Arc<SigningKey>, Arc<Key>),
     /// The key of this name was disabled, but the store may still have it.
     /// It can be disabled again.

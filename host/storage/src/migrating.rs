@@ -78,7 +78,7 @@ impl Migrating {
     ///
     /// Returns when the call should start to wait again.
     ///
-    /// To be called when a call that arrived at `began` has waited its usual time since `from`. Returns `None` if the call must
+    /// Call this when a call that arrived at `began` has waited its usual time since `from`. Returns `None` if the call must
     /// give up, because no migration caused its wait, no permit is free, or the wait is too long.
     pub(super) async fn wait_for_end(&self, began: Instant, from: Instant) -> Option<Instant> {
         let mut state = self.state.subscribe();

@@ -67,7 +67,7 @@ pub(crate) enum Role {
     Inline,
     /// Queries on a blocking thread.
     Blocking,
-    /// The only writer.
+    /// The connection of the writer thread, the only one that writes.
     Writer,
     /// One run of migrations.
     Migrator,

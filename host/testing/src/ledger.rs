@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::client::{Client, PASSWORD};
 
-/// Buyers buy the products 1 to this.
+/// How many products the buyers order from: those with the ids 1 to this number.
 pub const PRODUCTS: i64 = 4;
 
 /// The most units of a product in one line of an order.

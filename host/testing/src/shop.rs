@@ -108,7 +108,7 @@ impl Shop {
         self.manifest.clone()
     }
 
-    /// Reloads this manifest. A later start has it too, unless the host refuses it.
+    /// Makes the running host reload this manifest. A later start uses it too, unless the host refused it.
     pub async fn reload(&mut self, manifest: Manifest) -> Answer {
         let manifest = keep_in(self.database.as_deref(), manifest);
         *self.written.lock().unwrap() = manifest.clone();

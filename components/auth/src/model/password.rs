@@ -35,7 +35,7 @@ impl<'a> Password<'a> {
         Self { typed, prepared }
     }
 
-    /// The form that new hashes are made from.
+    /// The prepared form of the text. New hashes are made from it.
     pub(crate) fn prepared(&self) -> &str {
         &self.prepared
     }
@@ -60,7 +60,7 @@ fn with_ascii_space(character: char) -> char {
 /// Why a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// Shorter than the operator's minimum, which it carries.
+    /// Shorter than the operator's minimum, in characters.
     TooShort(u32),
     /// Longer than 1,024 characters.
     TooLong,

@@ -21,7 +21,8 @@ use crate::{Rows, StorageError, Value};
 /// Client and server both keep them, so a hostile service must not make them grow without limit.
 const COMPILED_STATEMENTS: usize = 128;
 
-/// The maximum text of a kept compiled statement, in bytes, for the same reason.
+/// The longest text of a statement that is kept compiled, in bytes. A hostile service must not fill memory with long
+/// ones.
 const COMPILED_BYTES: usize = 4 << 10;
 
 /// The maximum columns of a result, as in SQLite, and texts and blobs among them.

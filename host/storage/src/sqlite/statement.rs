@@ -207,7 +207,7 @@ fn compile<'c>(
 
 /// Explains an error of the compilation.
 ///
-/// If memory runs out there, the statement is far too large.
+/// If SQLite runs out of memory while it compiles a statement, the statement is far too large.
 fn explain_compiling(connection: &Connection, error: &rusqlite::Error) -> StorageError {
     connection.policy.take_heavy();
     match error.sqlite_error_code() {

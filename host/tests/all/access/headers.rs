@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Answer, Client, Shop, send};
 
-/// Headers in which only the host may make claims, in the spelling that services read and in others.
+/// Headers that only the host may set, in the spelling that services read and in other spellings.
 const CLAIMS: [(&str, &str); 12] = [
     ("x-user-id", "admin"),
     ("X-User-ID", "admin"),

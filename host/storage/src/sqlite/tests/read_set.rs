@@ -61,7 +61,7 @@ async fn a_read_set_is_current_until_one_of_its_tables_is_written() {
         "SELECT max(stock) OVER () FROM products WHERE name LIKE 'm%'",
     ] {
         assert!(shop.survives(query, "INSERT INTO log VALUES ('other')").await, "{query}");
-        // Repeated, because both statements are now compiled and cached.
+        // Twice: the second time, both statements come from the cache of compiled statements.
         for _ in 0..2 {
             assert!(!shop.survives(query, "UPDATE products SET name = name || 'x'").await, "{query}");
         }

@@ -55,7 +55,8 @@ fn serve(connection: &Connection, first: Job, queue: &Receiver<Job>, blueprint: 
 }
 
 fn perform(job: Job, group: &mut Group<'_>, log: &Log<'_>, blueprint: &Blueprint, usage: &Arc<Usage>) {
-    // Before the job is claimed, so that its owner can still give up while another process holds the lock.
+    // This comes before the claim of the job. So its owner can still give up while another process holds the
+    // database's lock.
     if matches!(job.work, Work::Migrate(..) | Work::Check(..)) {
         group.commit();
     } else if let Err(error) = group.open() {
