@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use comptoir::admin::SIGNATURE;
 use comptoir::deploy::Share;
+use comptoir::host::admin_address;
 use comptoir::printable::{printable, printable_json};
 use comptoir::signature::{self, Signature};
 use http_body_util::{BodyExt as _, Full};
@@ -20,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use crate::output::outln;
+use crate::project::DataOption;
 
 /// A request header that only some commands send.
 type Header = (HeaderName, String);
@@ -27,12 +29,11 @@ type Header = (HeaderName, String);
 /// The options that all of these commands share: how to reach the host, and how to print its answer.
 #[derive(Debug, Args)]
 struct Operator {
-    /// The address of the host's admin listener.
-    #[arg(long, global = true, env = "COMPTOIR_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8010")]
-    admin: SocketAddr,
-    /// The host's data folder. Its admin.token authenticates this command.
-    #[arg(long, global = true, env = "COMPTOIR_DATA", default_value = "data")]
-    data: PathBuf,
+    /// The address of the host's admin listener. Default: the one that the host wrote into its data folder.
+    #[arg(long, global = true, env = "COMPTOIR_ADMIN", value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    data: DataOption,
     /// Print the answer of the admin API as JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -288,17 +289,35 @@ impl Keys {
 
 impl Operator {
     fn ask(&self, method: Method, path: &str, body: Vec<u8>, headers: &[Header]) -> anyhow::Result<Value> {
-        let token = self.data.join("admin.token");
+        let data = self.data.find();
+        let admin = self.admin(&data)?;
+        let token = data.join("admin.token");
         let token = std::fs::read_to_string(&token)
             .with_context(|| format!("cannot read {}: pass the host's data folder with --data", token.display()))?;
-        let mut request = Request::builder().method(method).uri(path).header(HOST, self.admin.to_string());
+        let mut request = Request::builder().method(method).uri(path).header(HOST, admin.to_string());
         request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
         for (name, value) in headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(body)))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(send(self.admin, request))
+        runtime.block_on(send(admin, request))
+    }
+
+    /// Where the host's admin listener is.
+    fn admin(&self, data: &Path) -> anyhow::Result<SocketAddr> {
+        if let Some(given) = self.admin {
+            return Ok(given);
+        }
+        let written = admin_address(data).with_context(|| {
+            format!("cannot read the address of the host from {}: pass it with --admin", data.display())
+        })?;
+        written.with_context(|| {
+            format!(
+                "no host has served with the data folder {}: start one with `comptoir serve`, or pass its data folder with --data",
+                data.display()
+            )
+        })
     }
 
     /// Prints the host's answer.
@@ -322,7 +341,7 @@ impl Operator {
 async fn send(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
     let stream = tokio::net::TcpStream::connect(admin).await;
     let stream = stream.with_context(|| {
-        format!("no host answers on {admin}: start one with `just run`, or pass its address with --admin")
+        format!("no host answers on {admin}: start it with `comptoir serve`, or pass its address with --admin")
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);

@@ -4,14 +4,15 @@
 //! components, the databases and the ports. It also checks that the operator's login has no public password. It binds its ports
 //! first and listens on them last. Until it can serve, a client's connection is refused instead of left waiting.
 
+mod addresses;
 mod databases;
+mod dry_run;
 mod listeners;
 mod operator;
 mod reload;
 mod surroundings;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +39,9 @@ use listeners::Listeners;
 use reload::Reloader;
 use surroundings::Surroundings;
 
+pub use addresses::{Addresses, admin_address};
+pub use dry_run::dry_run;
 pub use reload::ManifestSource;
-pub use surroundings::check;
 
 /// The options of a host that are not in its manifest.
 #[derive(Debug, Clone, Default)]
@@ -74,29 +76,6 @@ pub struct Host {
     /// Ends when the host stops.
     reloader: JoinHandle<()>,
     _folder: Arc<DataFolder>,
-}
-
-/// The addresses on which a host listens, with the real ports.
-#[derive(Debug, Clone)]
-pub struct Addresses {
-    /// The scheme of the gateway and the services' own listeners: `https` if they use TLS, else `http`.
-    pub scheme: &'static str,
-    /// The gateway, with the routes of all services.
-    pub gateway: SocketAddr,
-    /// The admin listener.
-    pub admin: SocketAddr,
-    /// The services' own listeners, by service.
-    pub services: BTreeMap<String, SocketAddr>,
-}
-
-impl Addresses {
-    /// The URL of each listener: `gateway`, `admin`, and the services with a listener of their own.
-    fn by_name(&self) -> BTreeMap<String, String> {
-        let scheme = self.scheme;
-        let own = self.services.iter().map(|(name, address)| (name.clone(), format!("{scheme}://{address}")));
-        let gateway = ("gateway".to_owned(), format!("{scheme}://{}", self.gateway));
-        own.chain([gateway, ("admin".to_owned(), format!("http://{}", self.admin))]).collect()
-    }
 }
 
 impl Host {
@@ -145,6 +124,9 @@ impl Host {
         let admin = Arc::new(admin);
         let mut open = Listeners::new(gateway, admin.clone(), connections.clone(), operators_connections.clone());
         open.change(bound.listen()?, tls.as_ref(), listeners.shutdown_time);
+        addresses
+            .publish(folder.path())
+            .context("cannot write the address of the admin listener into the data folder")?;
         let addresses = Arc::new(ArcSwap::from_pointee(addresses));
         let reloader = Reloader {
             source: options.source.unwrap_or_else(|| ManifestSource::of_file(&manifest.file)),

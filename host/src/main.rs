@@ -1,8 +1,10 @@
 //! The command line: parses options, serves, and runs the operator's commands.
 
 mod client;
+mod component;
 mod manual;
 mod output;
+mod project;
 mod sign;
 mod system;
 
@@ -16,13 +18,13 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use comptoir::audit;
 use comptoir::backup::{self, Contents};
-use comptoir::clock::Clock;
 use comptoir::engine;
-use comptoir::host::{self, Host, ManifestSource, Options};
+use comptoir::host::{Host, ManifestSource, Options};
 use comptoir::manifest::{Manifest, ManifestError};
 use comptoir::telemetry::{Log, LogFormat};
 use comptoir::version::Versions;
 use output::outln;
+use project::{DataOption, ManifestOption};
 use storage::permissions;
 use system::{Asked, Signals};
 
@@ -40,8 +42,10 @@ struct CommandLine {
 enum Command {
     /// Serve the services of a manifest until SIGTERM or ctrl-c. SIGHUP reloads the manifest.
     Serve(Serve),
-    /// Check a manifest and the files that it names, without starting a host.
-    Check(Check),
+    /// Check a manifest and all that it names: start its components on empty databases, without serving.
+    Check(component::Check),
+    /// Show what a component imports, exports and describes, and the lines that it needs in a manifest.
+    Inspect(component::Inspect),
     /// Deploy a component: send it to a running host and make it the active revision of a service.
     Deploy(client::Deploy),
     /// Deploy several components as a set: all become active in one step, or none does.
@@ -84,12 +88,10 @@ enum Command {
 /// `comptoir serve`. Every environment variable that the host reads is an option here, so that `--help` lists all of them.
 #[derive(Debug, Args)]
 struct Serve {
-    /// The manifest: which services to serve, and with which limits.
-    #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
-    manifest: PathBuf,
-    /// The folder for databases, keys, compiled artifacts and the audit log. Created if it does not exist.
-    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
-    data: PathBuf,
+    #[command(flatten)]
+    manifest: ManifestOption,
+    #[command(flatten)]
+    data: DataOption,
     /// The compilation cache: compiled artifacts and the key that authenticates them. Only this user may have access to the
     /// folder. Default: `cache` in the data folder.
     #[arg(long, env = "COMPTOIR_CACHE", value_name = "FOLDER")]
@@ -116,28 +118,19 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
-struct Check {
-    /// The manifest to check.
-    #[arg(long, env = "COMPTOIR_MANIFEST", default_value = "host/comptoir.toml")]
-    manifest: PathBuf,
-}
-
-#[derive(Debug, Args)]
 struct Backup {
     /// Write the backup into this folder, as a subfolder named after the current time. Created if it does not exist.
     folder: PathBuf,
-    /// The data folder to back up.
-    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataOption,
 }
 
 #[derive(Debug, Args)]
 struct Restore {
     /// The backup: a folder that contains a backup.json.
     backup: PathBuf,
-    /// The data folder to restore into. Created if it does not exist.
-    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataOption,
     /// Delete the databases, keys and components that the data folder already contains.
     #[arg(long)]
     replace: bool,
@@ -152,9 +145,8 @@ enum Audit {
 
 #[derive(Debug, Args)]
 struct Verify {
-    /// The data folder of the audit log.
-    #[arg(long, env = "COMPTOIR_DATA", default_value = "data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataOption,
     /// A hash that an earlier `verify` printed. Fails if no line has this hash any more.
     #[arg(long, value_name = "HASH")]
     anchor: Option<String>,
@@ -163,7 +155,8 @@ struct Verify {
 fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
         Command::Serve(options) => return run(&options),
-        Command::Check(options) => check(&options),
+        Command::Check(command) => command.run(),
+        Command::Inspect(command) => command.run(),
         Command::Deploy(command) => command.run(),
         Command::DeploySet(command) => command.run(),
         Command::Canary(command) => command.run(),
@@ -218,7 +211,7 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
         );
     }
     let source = ManifestSource::new({
-        let (file, gateway, admin) = (options.manifest.clone(), options.gateway, options.admin);
+        let (file, gateway, admin) = (options.manifest.find()?, options.gateway, options.admin);
         move || read_manifest(&file, gateway, admin)
     });
     let manifest = source.read()?;
@@ -236,7 +229,7 @@ fn serve_manifest(options: &Serve, log: &Log) -> anyhow::Result<()> {
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(manifest, &options.data, started_with, log));
+    let ended = runtime.block_on(serve(manifest, &options.data.find(), started_with, log));
     // Blocking threads may still compile or hash. Nobody needs their results any more, so the process does not wait for them.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended
@@ -260,15 +253,8 @@ fn read_manifest(
     Ok(manifest)
 }
 
-fn check(options: &Check) -> anyhow::Result<()> {
-    let manifest = Manifest::read(&options.manifest)?;
-    host::check(&manifest, &Clock::default())?;
-    outln!("{} is valid", options.manifest.display());
-    Ok(())
-}
-
 fn back_up(options: &Backup) -> anyhow::Result<()> {
-    let made = backup::create(&options.data, &options.folder)?;
+    let made = backup::create(&options.data.find(), &options.folder)?;
     outln!("{}  {}", made.path.display(), size(&made.contents));
     if !made.contents.has_services() {
         say("this backup contains no service database: back up PostgreSQL with pg_dump and pg_dumpall --roles-only");
@@ -277,14 +263,16 @@ fn back_up(options: &Backup) -> anyhow::Result<()> {
 }
 
 fn restore(options: &Restore) -> anyhow::Result<()> {
-    let contents = backup::restore(&options.backup, &options.data, options.replace)?;
-    outln!("{}  {}, restored", options.data.display(), size(&contents));
+    let data = options.data.find();
+    let contents = backup::restore(&options.backup, &data, options.replace)?;
+    outln!("{}  {}, restored", data.display(), size(&contents));
     Ok(())
 }
 
 fn verify(options: &Verify) -> anyhow::Result<()> {
-    let audit::Verified { lines, last_hash } = audit::verify(&options.data, options.anchor.as_deref())?;
-    outln!("{}  {lines} lines verified  {last_hash}", options.data.display());
+    let data = options.data.find();
+    let audit::Verified { lines, last_hash } = audit::verify(&data, options.anchor.as_deref())?;
+    outln!("{}  {lines} lines verified  {last_hash}", data.display());
     Ok(())
 }
 

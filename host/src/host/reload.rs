@@ -135,6 +135,9 @@ impl Reloader {
         self.listeners.connections.set_limits(&next.listeners);
         self.listeners.operators.set_times(&next.listeners);
         self.listeners.change(listening, tls.as_ref(), next.listeners.shutdown_time);
+        if let Err(error) = addresses.publish(folder.path()) {
+            tracing::error!(%error, "cannot write the new address of the admin listener into the data folder: pass it with --admin");
+        }
         self.addresses.store(Arc::new(addresses.clone()));
         self.note_closing(before);
         Ok(reloaded(revisions, &addresses))

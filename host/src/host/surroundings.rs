@@ -29,18 +29,25 @@ pub(super) struct Surroundings {
     pub(super) bound: Bound,
 }
 
+/// What a manifest names and a check opens.
+pub(super) struct Named {
+    /// The services' ways to remote hosts, by service.
+    pub(super) outbounds: Outbounds,
+    /// The services' secrets, by service.
+    pub(super) secrets: BTreeMap<String, Arc<Secrets>>,
+}
+
 /// Checks everything that a manifest names, as for a first start. Skips the ports, because a running host may have them.
 ///
 /// # Errors
 /// All faults.
-pub fn check(manifest: &Manifest, clock: &Clock) -> Result<(), ManifestError> {
+pub(super) fn check(manifest: &Manifest, clock: &Clock) -> Result<Named, ManifestError> {
     let mut faults = component_faults(manifest, None, clock.unix_seconds());
     tls(manifest, &mut faults);
-    outbounds(manifest, &mut faults);
-    secrets(manifest, &mut faults);
+    let (outbounds, secrets) = (outbounds(manifest, &mut faults), secrets(manifest, &mut faults));
     postgres(manifest, &mut faults);
     folders(manifest, None, &mut faults);
-    if faults.is_empty() { Ok(()) } else { Err(manifest.source.refuse(faults)) }
+    if faults.is_empty() { Ok(Named { outbounds, secrets }) } else { Err(manifest.source.refuse(faults)) }
 }
 
 impl Surroundings {
@@ -244,7 +251,7 @@ mod tests {
             assert!(refused.to_string().contains(said), "`{said}` is not in: {refused}");
         }
         // A running host may have the ports.
-        assert_eq!(check(&manifest, &Clock::default()).unwrap_err().faults.len(), 4);
+        assert_eq!(check(&manifest, &Clock::default()).err().expect("it is refused").faults.len(), 4);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod development;
 mod exhausted;
 mod failing;
 mod flood;
+mod project;
 mod served;
 mod starting;
 mod system;

@@ -55,7 +55,7 @@ async fn check_reports_what_a_start_would_refuse_and_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sound = check(&folder, TWO).await;
     assert!(sound.status.success(), "{sound:?}");
-    assert!(String::from_utf8_lossy(&sound.stdout).ends_with("comptoir.toml is valid\n"), "{sound:?}");
+    assert!(String::from_utf8_lossy(&sound.stdout).contains("comptoir.toml is valid\n"), "{sound:?}");
 
     let wrong = TWO.replace("guest_plain_p2", "absent").replace("guest_plain_p3", "guest_unruly");
     let refused = check(&folder, &wrong).await;

@@ -249,7 +249,7 @@ async fn a_host_does_not_start_with_a_secret_that_others_can_read() {
          payment-key = {{ file = {key:?}, expose = true }}\n"
     ))
     .unwrap();
-    let refused = comptoir::host::check(&manifest, &comptoir::clock::Clock::default()).unwrap_err().to_string();
+    let refused = comptoir::host::dry_run(&manifest, None).await.err().expect("it is refused").to_string();
     assert!(
         refused.contains("services.p2.secrets.payment-key: ") && refused.contains("set the mode to 600"),
         "{refused}"
@@ -265,7 +265,7 @@ async fn no_component_may_read_the_folder_of_a_secret() {
          [services.p2.secrets]\npayment-key = {{ file = {key:?}, expose = true }}\n",
         folder.path()
     ));
-    let refused = comptoir::host::check(&manifest, &comptoir::clock::Clock::default()).unwrap_err().to_string();
+    let refused = comptoir::host::dry_run(&manifest, None).await.err().expect("it is refused").to_string();
     assert!(refused.contains("shares files with a secret of a service"), "{refused}");
 }
 
