@@ -88,7 +88,7 @@ fn register(username: &str) -> TestResponse {
 }
 
 fn end_login(username: &str) -> TestResponse {
-    delete(&format!("/internal/logins/{}", kit::encode(username))).send()
+    delete(&format!("/internal/logins/{}", kit::encode(username))).by_service("user").send()
 }
 
 /// Gives a login the role admin. No route does that.

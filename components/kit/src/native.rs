@@ -1,7 +1,7 @@
 //! A stand-in for the host, for native tests of a service from request to row.
 //!
-//! It implements the host's interfaces, with an SQLite database in memory for each thread, and so for each test. It has no
-//! limits, no gate and no routing: the host's own tests cover those.
+//! It implements the host's interfaces, with an SQLite database in memory for each thread, and so for each test. It enforces the
+//! access of each route and hides undeclared headers, as the gate does. It has no limits: the host's own tests cover those.
 //!
 //! ```
 //! # kit::service! { name: "hello-service", health: "/health",
@@ -16,13 +16,14 @@
 //! # }
 //! ```
 
+mod gate;
 pub(crate) mod session;
 pub(crate) mod storage;
 
 use std::cell::Cell;
 
 use crate::bindings::exports::comptoir::platform::handler;
-use crate::{JsonValue, Method, Service};
+use crate::{JsonValue, Method, Response, Service};
 
 pub use storage::Connection;
 
@@ -96,12 +97,17 @@ impl TestRequest {
         self.with_header("x-user-id", username).with_header("x-user-role", role)
     }
 
+    /// Makes another service of the host the caller. Only a service can call a route with the access `Internal`.
+    pub fn by_service(self, name: &str) -> TestRequest {
+        self.with_header("x-comptoir-caller", name)
+    }
+
     /// Ends the caller's session after the gate admitted the request.
     pub fn whose_session_ended(self) -> TestRequest {
         TestRequest { session_ended: true, ..self }
     }
 
-    /// Adds a header. The name must be in lower case.
+    /// Adds a header. The name must be in lower case. The service sees it only if the route declares it.
     pub fn with_header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> TestRequest {
         self.headers.push((name, value.as_ref().to_vec()));
         self
@@ -129,7 +135,8 @@ impl TestRequest {
         session::set_ended(session_ended);
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let request = handler::Request { method, target: path, headers, body };
-        let (status, headers, body) = service.answer(request).into_parts();
+        let response = gate::admit(service, request).map_or_else(Response::from, |request| service.answer(request));
+        let (status, headers, body) = response.into_parts();
         let text = String::from_utf8(body).expect("JSON is UTF-8");
         TestResponse {
             status,

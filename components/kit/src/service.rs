@@ -50,6 +50,16 @@ impl Route {
         Route { method, path, access, handler, headers: &[] }
     }
 
+    #[cfg(feature = "native")]
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    #[cfg(feature = "native")]
+    pub(crate) fn headers(&self) -> &'static [&'static str] {
+        self.headers
+    }
+
     /// Declares request headers that the route reads. Names must be in lower case.
     pub const fn reading(self, headers: &'static [&'static str]) -> Route {
         Route { headers, ..self }
@@ -153,7 +163,7 @@ impl Service {
 
     pub(crate) fn answer(&self, request: handler::Request) -> Response {
         let path = request.target.split('?').next().unwrap_or_default();
-        if path == self.health && request.method == Method::Get {
+        if self.is_health(request.method, path) {
             return self.health();
         }
         match self.find(request.method, path) {
@@ -162,8 +172,12 @@ impl Service {
         }
     }
 
+    pub(crate) fn is_health(&self, method: Method, path: &str) -> bool {
+        path == self.health && method == Method::Get
+    }
+
     /// The most specific route for a method and a path. Otherwise the 404 or 405 response.
-    fn find(&self, method: Method, path: &str) -> Result<&Route, Response> {
+    pub(crate) fn find(&self, method: Method, path: &str) -> Result<&Route, Response> {
         let here = || self.routes.iter().filter(|route| path::matches(route.path, path));
         let mut best: Option<&Route> = None;
         for route in here().filter(|route| route.method == method) {

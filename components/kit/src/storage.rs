@@ -5,15 +5,18 @@
 //!
 //! ```no_run
 //! # fn look() -> Result<(), kit::Failure> {
-//! let rows = kit::storage::query("SELECT id, name FROM visits WHERE name = $1", kit::params!["Ada"])?;
-//! for row in rows.iter() {
-//!     let (id, name): (i64, &str) = (row.get("id")?, row.get("name")?);
-//!     println!("{id}: {name}");
+//! #[derive(serde::Deserialize)]
+//! struct Visit<'a> {
+//!     id: i64,
+//!     name: &'a str,
 //! }
+//! let rows = kit::storage::query("SELECT id, name FROM visits WHERE name = $1", kit::params!["Ada"])?;
+//! let visits: Vec<Visit> = rows.all()?;
 //! # Ok(())
 //! # }
 //! ```
 
+mod read;
 pub(crate) mod row;
 
 #[cfg(not(feature = "native"))]
@@ -113,6 +116,15 @@ impl Reads for Database {
 pub struct Transaction(host::Transaction);
 
 impl Transaction {
+    /// Reads committed rows and this transaction's writes. Can also write, with `RETURNING`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. After `TimedOut`, the whole transaction was rolled back.
+    pub fn query(&self, sql: &str, params: &[Value]) -> Result<Rows> {
+        self.0.query(sql, params).and_then(Rows::unpack)
+    }
+
     /// Writes and returns the number of changed rows.
     ///
     /// # Errors
@@ -133,9 +145,8 @@ impl Transaction {
 }
 
 impl Reads for Transaction {
-    /// Reads committed rows and this transaction's writes. Can also write, with `RETURNING`.
     fn query(&self, sql: &str, params: &[Value]) -> Result<Rows> {
-        self.0.query(sql, params).and_then(Rows::unpack)
+        self.query(sql, params)
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use kit::native::{self, Connection, TestResponse, get, post, put};
-use kit::storage::{self, Constraint, Database, Error, Reads};
+use kit::storage::{self, Constraint, Error};
 use kit::{Failure, Request, Response, params};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ kit::service! {
     routes: [
         get("/cats", Public, list),
         post("/cats", User, add),
-        get("/cats/best", Public, best),
+        get("/cats/best", Public, best, ["x-mood"]),
         get("/cats/{name}", Public, show),
         put("/cats/{name}", Admin, rename),
         delete("/cats/{name}", Internal, remove),
@@ -27,8 +27,7 @@ kit::service! {
 
 fn list(_: &Request) -> Result<Response, Failure> {
     let rows = storage::query("SELECT name, weight FROM cats ORDER BY id", &[])?;
-    let cats: storage::Result<Vec<(&str, Option<f64>)>> = rows.iter().map(|row| Ok((row.at(0)?, row.at(1)?))).collect();
-    Ok(Response::list(&cats?))
+    Ok(Response::list(&rows.all::<(&str, Option<f64>)>()?))
 }
 
 fn add(request: &Request) -> Result<Response, Failure> {
@@ -39,7 +38,7 @@ fn add(request: &Request) -> Result<Response, Failure> {
     let transaction = storage::begin()?;
     let sql = "INSERT INTO cats (name) VALUES ($1) RETURNING id";
     let id: i64 = match transaction.query(sql, params![name]) {
-        Ok(rows) => rows.first().ok_or_else(|| Failure::internal("no id"))?.get("id")?,
+        Ok(rows) => rows.one()?.ok_or_else(|| Failure::internal("no id"))?,
         Err(Error::Constraint(Constraint::Unique)) => return Err(Failure::conflict("TAKEN", "This name is taken.")),
         Err(error) => return Err(error.into()),
     };
@@ -50,15 +49,16 @@ fn add(request: &Request) -> Result<Response, Failure> {
     Ok(Response::created(&json!({ "id": id, "by": by })))
 }
 
-fn best(_: &Request) -> Result<Response, Failure> {
-    Ok(Response::ok("all of them"))
+fn best(request: &Request) -> Result<Response, Failure> {
+    let header = |name: &str, default: &'static str| request.header(name).unwrap_or(default).to_owned();
+    Ok(Response::ok(&format!("all of them, {}, {}", header("x-mood", "calm"), header("x-place", "nowhere"))))
 }
 
 fn show(request: &Request) -> Result<Response, Failure> {
     let missing = || Failure::not_found("NO_CAT", "There is no such cat.");
     let name = request.param("name").ok_or_else(missing)?;
-    let rows = Database.query("SELECT id FROM cats WHERE name = $1", params![&*name])?;
-    let id: i64 = rows.first().ok_or_else(missing)?.get("id")?;
+    let rows = storage::query("SELECT id FROM cats WHERE name = $1", params![&*name])?;
+    let id: i64 = rows.one()?.ok_or_else(missing)?;
     Ok(Response::ok(&json!({ "id": id, "name": name, "asked_by": request.caller().map(|caller| &caller.username) })))
 }
 
@@ -118,11 +118,15 @@ fn rows_become_json() {
 #[test]
 fn literal_segments_come_before_parameters() {
     start();
-    assert_eq!(data(&get("/cats/best").send()), "all of them");
+    assert_eq!(data(&get("/cats/best").send()), "all of them, calm, nowhere");
     assert_eq!(data(&get("/cats/Tom").send())["id"], 1);
     assert_eq!(data(&get("/cats/F%C3%A9licette").send())["id"], 2);
     assert_eq!(get("/cats/%FF").send().outcome(), (404, "NO_CAT"));
-    assert_eq!(put("/cats/best", json!({})).send().status, 500, "PUT has only the route with a parameter");
+    assert_eq!(
+        put("/cats/best", json!({})).by("eve", "admin").send().status,
+        500,
+        "PUT has only the route with a parameter"
+    );
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_handler_can_match_on_a_constraint_violation() {
 #[test]
 fn a_response_does_not_reveal_a_wrong_statement() {
     start();
-    let answer = put("/cats/Tom", json!({})).send();
+    let answer = put("/cats/Tom", json!({})).by("eve", "admin").send();
     assert_eq!(answer.outcome(), (500, "INTERNAL_ERROR"));
     assert!(!answer.text.contains("nickname") && !answer.text.contains("SQL"), "{}", answer.text);
 }
@@ -173,9 +177,30 @@ fn a_query_outside_a_transaction_writes_nothing() {
 }
 
 #[test]
+fn the_test_client_enforces_the_access_of_a_route() {
+    start();
+    let rename = || put("/cats/Tom", json!({}));
+    assert_eq!(rename().send().outcome(), (401, "MISSING_TOKEN"));
+    assert_eq!(rename().by("ada", "user").send().outcome(), (403, "FORBIDDEN"));
+    assert_eq!(rename().by("eve", "admin").send().status, 500, "the handler runs");
+    let remove = || native::delete("/cats/Tom");
+    assert_eq!(remove().send().outcome(), (404, "NOT_FOUND"));
+    assert_eq!(remove().by("eve", "admin").send().outcome(), (404, "NOT_FOUND"), "no client is a service");
+    assert_eq!(get("/cats").by_service("dogs").send().outcome(), (403, "FORBIDDEN"));
+    assert_eq!(get("/cats/health").send().status, 200, "health is for everyone");
+}
+
+#[test]
+fn a_route_sees_only_the_headers_that_it_declares() {
+    start();
+    let greet = |name: &str| get("/cats/best").with_header("x-mood", name).with_header("x-place", "Paris").send();
+    assert_eq!(data(&greet("wild")), "all of them, wild, nowhere");
+}
+
+#[test]
 fn another_service_calls_by_name() {
     start();
-    let answer = native::delete("/cats/Tom").with_header("x-comptoir-caller", "dogs").send();
+    let answer = native::delete("/cats/Tom").by_service("dogs").send();
     assert_eq!(answer.body["message"], "dogs deleted 1.");
 }
 
@@ -183,7 +208,11 @@ fn another_service_calls_by_name() {
 fn health_has_no_envelope_and_serves_only_get() {
     start();
     assert_eq!(get("/cats/health").send().text, r#"{"status":"healthy","service":"cats-service"}"#);
-    assert_eq!(native::delete("/cats/health").send().status, 200, "for DELETE, the path names a cat");
+    assert_eq!(
+        native::delete("/cats/health").by_service("dogs").send().status,
+        200,
+        "for DELETE, the path names a cat"
+    );
 }
 
 #[test]

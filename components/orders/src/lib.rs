@@ -19,7 +19,7 @@ mod rows;
 use kit::storage::{self, Row};
 use kit::{Caller, Failure, IdempotencyKey, List, Next, Page, Probe, Request, Response, condition};
 
-use model::{Cart, Order, Power, Refusal, Status, Step};
+use model::{Cart, Order, Power, Product, Refusal, Status, Step};
 use rows::Error;
 
 kit::service! {
@@ -42,7 +42,7 @@ kit::service! {
 
 fn list_products(request: &Request) -> Result<Response, Failure> {
     let write = |row: Row<'_>, list: &mut List| {
-        let product = rows::product(row)?;
+        let product: Product<'_> = row.read()?;
         list.push(&product);
         Ok(product.id)
     };
@@ -52,8 +52,7 @@ fn list_products(request: &Request) -> Result<Response, Failure> {
 fn show_product(request: &Request) -> Result<Response, Failure> {
     let id = request.id_param("id").ok_or(Refusal::NoSuchProduct)?;
     let rows = rows::product_by_id(id)?;
-    let row = rows.first().ok_or(Refusal::NoSuchProduct)?;
-    Ok(Response::ok(&rows::product(row)?))
+    Ok(Response::ok(&rows.one::<Product<'_>>()?.ok_or(Refusal::NoSuchProduct)?))
 }
 
 fn list_orders(request: &Request) -> Result<Response, Failure> {
@@ -82,7 +81,7 @@ fn place_order(request: &Request) -> Result<Response, Failure> {
         && let Some((first_cart, body)) = rows::stored_response(&transaction, &buyer.username, key, now)?
     {
         let same = first_cart == cart.to_string();
-        return same.then(|| Response::replayed(201, body)).ok_or_else(IdempotencyKey::reused);
+        return same.then(|| Response::replayed(201, body.into_bytes())).ok_or_else(IdempotencyKey::reused);
     }
     let order = rows::place(&transaction, &cart, &buyer.username, now)?;
     let response = Response::created(&order).with_message("The order was placed.");

@@ -6,7 +6,7 @@ mod status;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use cart::{Cart, LINES_LIMIT, Line, QUANTITY_LIMIT};
 pub use cents::Cents;
@@ -16,7 +16,7 @@ pub use status::{Power, Status, Step};
 pub const FORMER_BUYER: &str = " former user";
 
 /// A product. Borrows its texts from its row.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Product<'a> {
     /// The id in paths and carts.
     pub id: i64,

@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use kit::storage::{self, Reads, Row, Rows, Transaction};
+use kit::storage::{self, Rows, Transaction};
 use kit::{IdempotencyKey, Page, params};
+use serde::Deserialize;
 
-use crate::model::{Cart, Cents, FORMER_BUYER, Item, Line, Order, Product, Refusal, Status};
+use crate::model::{Cart, Cents, FORMER_BUYER, Item, Line, Order, Refusal, Status};
 
 /// Why a write failed.
 #[derive(Debug)]
@@ -28,34 +29,22 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// Up to `limit` products with larger ids than `id`, in order. Read them with [`product`].
+/// Up to `limit` products with larger ids than `id`, in order. Each is a [`Product`].
 pub(crate) fn products_above(id: i64, limit: u32) -> storage::Result<Rows> {
-    let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products
+    let sql = "SELECT id, name, price_cents AS price, description, stock, date_creation FROM products
                WHERE id > $1 ORDER BY id LIMIT $2";
     storage::query(sql, params![id, limit])
 }
 
 /// Number of products.
 pub(crate) fn count_products() -> storage::Result<i64> {
-    one_number(&storage::query("SELECT count(*) FROM products", &[])?)
+    Ok(storage::query("SELECT count(*) FROM products", &[])?.one()?.unwrap_or(0))
 }
 
-/// The row of a product, or no row. Read it with [`product`].
+/// The row of a [`Product`], or no row.
 pub(crate) fn product_by_id(id: i64) -> storage::Result<Rows> {
-    let sql = "SELECT id, name, price_cents, description, stock, date_creation FROM products WHERE id = $1";
+    let sql = "SELECT id, name, price_cents AS price, description, stock, date_creation FROM products WHERE id = $1";
     storage::query(sql, params![id])
-}
-
-/// Reads a product from its row, without copying texts.
-pub(crate) fn product(row: Row<'_>) -> storage::Result<Product<'_>> {
-    Ok(Product {
-        id: row.get("id")?,
-        name: row.get("name")?,
-        price: Cents(row.get("price_cents")?),
-        description: row.get("description")?,
-        stock: row.get("stock")?,
-        date_creation: row.get("date_creation")?,
-    })
 }
 
 /// A page of orders ends with the order that reaches this number of items.
@@ -96,13 +85,13 @@ fn start_of(username: &str, page: Page) -> storage::Result<Option<(String, i64)>
     let Some(after) = page.after else { return Ok(Some((LATEST.0.to_owned(), LATEST.1))) };
     let sql = "SELECT date_creation FROM orders WHERE id = $1 AND user_id = $2";
     let rows = storage::query(sql, params![after, username])?;
-    rows.first().map(|row| Ok((row.get("date_creation")?, after))).transpose()
+    Ok(rows.one()?.map(|date| (date, after)))
 }
 
 /// The complete orders among the next `rows_at_once` items, and whether the list ends there.
 fn orders_before(username: &str, before: &(String, i64), rows_at_once: u32) -> storage::Result<(Vec<Order>, bool)> {
-    let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
-                      i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
+    let sql = "SELECT o.id, o.user_id, o.total_cents AS total, o.status, o.date_creation,
+                      i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents AS price
                FROM orders AS o JOIN order_items AS i ON i.order_id = o.id
                WHERE o.user_id = $1 AND (o.date_creation, o.id) < ($2, $3)
                ORDER BY o.date_creation DESC, o.id DESC, i.product_id
@@ -123,58 +112,47 @@ fn orders_before(username: &str, before: &(String, i64), rows_at_once: u32) -> s
 /// Number of a user's orders, counted up to [`COUNTED_ORDERS`].
 pub(crate) fn count_orders(username: &str) -> storage::Result<i64> {
     let sql = "SELECT count(*) FROM (SELECT id FROM orders WHERE user_id = $1 LIMIT $2) AS counted";
-    one_number(&storage::query(sql, params![username, COUNTED_ORDERS])?)
-}
-
-fn one_number(rows: &Rows) -> storage::Result<i64> {
-    rows.first().map_or(Ok(0), |row| row.at(0))
+    Ok(storage::query(sql, params![username, COUNTED_ORDERS])?.one()?.unwrap_or(0))
 }
 
 /// The order with this id, of any buyer.
 pub(crate) fn order(id: i64) -> storage::Result<Option<Order>> {
-    let sql = "SELECT o.id, o.user_id, o.total_cents, o.status, o.date_creation,
-                      i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents
+    let sql = "SELECT o.id, o.user_id, o.total_cents AS total, o.status, o.date_creation,
+                      i.id AS item_id, i.product_id, i.product_name, i.quantity, i.price_cents AS price
                FROM orders AS o JOIN order_items AS i ON i.order_id = o.id
                WHERE o.id = $1
                ORDER BY i.product_id";
     orders(&storage::query(sql, params![id])?).map(|mut orders| orders.pop())
 }
 
+/// A row of an item with its order.
+#[derive(Deserialize)]
+struct Joined {
+    id: i64,
+    user_id: String,
+    total: Cents,
+    status: Status,
+    date_creation: String,
+    item_id: i64,
+    product_id: i64,
+    product_name: String,
+    quantity: i64,
+    price: Cents,
+}
+
 /// Groups rows of items into orders. A new order starts where the id changes.
 fn orders(rows: &Rows) -> storage::Result<Vec<Order>> {
     let mut orders: Vec<Order> = Vec::new();
     for row in rows.iter() {
-        let id = row.get("id")?;
-        let item = item(row, id)?;
+        let Joined { id, user_id, total, status, date_creation, item_id, product_id, product_name, quantity, price } =
+            row.read()?;
+        let item = Item { id: item_id, order_id: id, product_id, product_name, quantity, price };
         match orders.last_mut() {
             Some(order) if order.id == id => order.items.push(item),
-            _ => orders.push(order_of(row, id, item)?),
+            _ => orders.push(Order { id, user_id, total, status, date_creation, items: vec![item] }),
         }
     }
     Ok(orders)
-}
-
-fn order_of(row: Row<'_>, id: i64, first: Item) -> storage::Result<Order> {
-    let status = row.get("status")?;
-    Ok(Order {
-        id,
-        user_id: row.get("user_id")?,
-        total: Cents(row.get("total_cents")?),
-        status: Status::parse(status).ok_or_else(|| storage::Error::Invalid(format!("order {id} is {status}")))?,
-        date_creation: row.get("date_creation")?,
-        items: vec![first],
-    })
-}
-
-fn item(row: Row<'_>, order_id: i64) -> storage::Result<Item> {
-    Ok(Item {
-        id: row.get("item_id")?,
-        order_id,
-        product_id: row.get("product_id")?,
-        product_name: row.get("product_name")?,
-        quantity: row.get("quantity")?,
-        price: Cents(row.get("price_cents")?),
-    })
 }
 
 /// How many expired responses an order with a key deletes. It adds one, so the table stays small.
@@ -186,7 +164,7 @@ pub(crate) fn stored_response(
     buyer: &str,
     key: &IdempotencyKey,
     now: i64,
-) -> storage::Result<Option<(String, Vec<u8>)>> {
+) -> storage::Result<Option<(String, String)>> {
     let expired = now - IdempotencyKey::KEPT_SECONDS;
     transaction.execute(
         "DELETE FROM answers
@@ -194,8 +172,7 @@ pub(crate) fn stored_response(
         params![expired, EXPIRED_AT_ONCE],
     )?;
     let sql = "SELECT cart, answer FROM answers WHERE user_id = $1 AND key = $2 AND given_at > $3";
-    let rows = transaction.query(sql, params![buyer, key.as_str(), expired])?;
-    rows.first().map(|row| Ok((row.get("cart")?, row.get::<&str>("answer")?.as_bytes().to_vec()))).transpose()
+    transaction.query(sql, params![buyer, key.as_str(), expired])?.one()
 }
 
 /// Stores a response for retries with the same key. Replaces an expired response.
@@ -247,9 +224,8 @@ fn take(transaction: &Transaction, line: Line) -> Result<Item, Error> {
         "UPDATE products SET stock = stock - $1 WHERE id = $2 AND stock >= $1 RETURNING name, price_cents",
         params![quantity, product],
     )?;
-    if let Some(row) = taken.first() {
-        let price = Cents(row.get("price_cents")?);
-        return Ok(Item { id: 0, order_id: 0, product_id: product, product_name: row.get("name")?, quantity, price });
+    if let Some((product_name, price)) = taken.one()? {
+        return Ok(Item { id: 0, order_id: 0, product_id: product, product_name, quantity, price });
     }
     let known = !transaction.query("SELECT 1 FROM products WHERE id = $1", params![product])?.is_empty();
     Err(if known { Refusal::OutOfStock { product } } else { Refusal::UnknownProduct { product } }.into())
@@ -257,10 +233,7 @@ fn take(transaction: &Transaction, line: Line) -> Result<Item, Error> {
 
 /// The id that an insert returned.
 fn inserted(rows: &Rows) -> storage::Result<i64> {
-    match rows.first() {
-        Some(row) => row.get("id"),
-        None => Err(storage::Error::Invalid("an insert returned no id".to_owned())),
-    }
+    rows.one()?.ok_or_else(|| storage::Error::Invalid("an insert returned no id".to_owned()))
 }
 
 /// Changes an order's status. Returns the stock of a cancelled order. The caller commits the transaction.
@@ -301,14 +274,14 @@ pub(crate) fn forget_buyer(username: &str) -> storage::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Product;
 
     fn cart(items: &str) -> Cart {
         Cart::read(&serde_json::from_str(&format!(r#"{{"items":{items}}}"#)).unwrap()).unwrap()
     }
 
     fn stock(id: i64) -> i64 {
-        let rows = product_by_id(id).unwrap();
-        product(rows.first().unwrap()).unwrap().stock
+        product_by_id(id).unwrap().one::<Product<'_>>().unwrap().unwrap().stock
     }
 
     fn placed(items: &str) -> Order {

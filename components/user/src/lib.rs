@@ -49,7 +49,7 @@ const UPDATE_FAILED: &str = "UPDATE_FAILED";
 
 fn list(request: &Request) -> Result<Response, Failure> {
     let write = |row: Row<'_>, list: &mut List| {
-        let profile = Profile::read(row)?;
+        let profile: Profile<'_> = row.read()?;
         list.push(&profile);
         Ok(profile.id)
     };
@@ -58,7 +58,7 @@ fn list(request: &Request) -> Result<Response, Failure> {
 
 fn own(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_username(&request.user()?.username)?;
-    Ok(of_one(&Profile::first(&rows)?.ok_or_else(not_found)?))
+    Ok(of_one(&rows.one::<Profile<'_>>()?.ok_or_else(not_found)?))
 }
 
 fn show(request: &Request) -> Result<Response, Failure> {
@@ -76,7 +76,7 @@ fn create(request: &Request) -> Result<Response, Failure> {
     let response = match body.get("password") {
         None | Some(JsonValue::Null) => {
             let rows = rows::insert(None, &name, &fields, &date()).map_err(|error| taken_or(error, taken))?;
-            Response::created(&Profile::first(&rows)?)
+            Response::created(&rows.one::<Profile<'_>>()?)
         }
         Some(JsonValue::String(password)) => Response::created(&logins::make(&name, password, &fields)?),
         Some(_) => return Err(creation_failed(&"The field password must be a string.")),
@@ -97,14 +97,14 @@ fn change(request: &Request) -> Result<Response, Failure> {
     condition::check_if_match(request, &model::tag(&accessible(request, &seen)?))?;
     let changed = rows::update(&tx, id, &fields, &date())?;
     tx.commit()?;
-    let profile = Profile::first(&changed)?.ok_or_else(not_found)?;
+    let profile = changed.one::<Profile<'_>>()?.ok_or_else(not_found)?;
     Ok(of_one(&profile).with_message("The user was updated."))
 }
 
 fn remove(request: &Request) -> Result<Response, Failure> {
     let id = id(request)?;
     let rows = rows::by_id(&Database, id)?;
-    let profile = Profile::first(&rows)?.ok_or_else(not_found)?;
+    let profile = rows.one::<Profile<'_>>()?.ok_or_else(not_found)?;
     condition::check_if_match(request, &model::tag(&profile))?;
     // End the login first, so that the user places no further order. The profile goes last: if a step fails, the request can
     // be repeated, and until then nobody else can register the name.
@@ -126,19 +126,19 @@ fn create_registered(request: &Request) -> Result<Response, Failure> {
     let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
     let rows =
         rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, name_conflict))?;
-    Ok(Response::created(&Profile::first(&rows)?))
+    Ok(Response::created(&rows.one::<Profile<'_>>()?))
 }
 
 /// Creates the operator's profile again if it was deleted.
 fn restore_operator(_: &Request) -> Result<Response, Failure> {
     let Operator { registration, username, fields } = &model::OPERATOR;
-    if let Some(profile) = Profile::first(&rows::by_username(username)?)? {
+    if let Some(profile) = rows::by_username(username)?.one::<Profile<'_>>()? {
         return Ok(Response::ok(&profile));
     }
     let name = Username::parse(username).map_err(Failure::internal)?;
     let rows =
         rows::insert(Some(registration), &name, fields, &date()).map_err(|error| taken_or(error, name_conflict))?;
-    Ok(Response::created(&Profile::first(&rows)?))
+    Ok(Response::created(&rows.one::<Profile<'_>>()?))
 }
 
 /// The response for one profile, with its entity tag.
@@ -148,7 +148,7 @@ fn of_one(profile: &Profile<'_>) -> Response {
 
 /// Reads a profile. Refuses a caller who may not access it.
 fn accessible<'a>(request: &Request, rows: &'a Rows) -> Result<Profile<'a>, Failure> {
-    let profile = Profile::first(rows)?.ok_or_else(not_found)?;
+    let profile = rows.one::<Profile<'_>>()?.ok_or_else(not_found)?;
     if model::may_access(request.user()?, profile.username) {
         Ok(profile)
     } else {

@@ -1,53 +1,36 @@
 //! All SQL statements of user. They store and read profiles, and decide nothing.
 
 use kit::params;
-use kit::storage::{Reads, Result, Row, Rows, Transaction, begin, execute, query};
-use serde::Serialize;
+use kit::storage::{Reads, Result, Rows, Transaction, begin, execute, query};
+use serde::{Deserialize, Serialize};
 use username::Username;
 
 use crate::model::Fields;
 
 /// A profile as clients see it. Borrows its texts from its row.
-#[derive(Debug, Hash, Serialize)]
+#[derive(Debug, Hash, Deserialize, Serialize)]
 pub(crate) struct Profile<'a> {
     pub(crate) id: i64,
     pub(crate) username: &'a str,
+    #[serde(borrow)]
     email: Option<&'a str>,
+    #[serde(borrow)]
     first_name: Option<&'a str>,
+    #[serde(borrow)]
     last_name: Option<&'a str>,
+    #[serde(borrow)]
     phone: Option<&'a str>,
+    #[serde(borrow)]
     address: Option<&'a str>,
     date_creation: &'a str,
     date_update: &'a str,
 }
 
-/// The columns of a [`Profile`], in the order of its fields.
+/// The columns of a [`Profile`].
 macro_rules! columns {
     () => {
         "id, username, email, first_name, last_name, phone, address, date_creation, date_update"
     };
-}
-
-impl<'a> Profile<'a> {
-    /// Reads the profile from the first row, if there is one.
-    pub(crate) fn first(rows: &'a Rows) -> Result<Option<Self>> {
-        rows.first().map(Self::read).transpose()
-    }
-
-    /// Reads a profile from its row.
-    pub(crate) fn read(row: Row<'a>) -> Result<Self> {
-        Ok(Self {
-            id: row.at(0)?,
-            username: row.at(1)?,
-            email: row.at(2)?,
-            first_name: row.at(3)?,
-            last_name: row.at(4)?,
-            phone: row.at(5)?,
-            address: row.at(6)?,
-            date_creation: row.at(7)?,
-            date_update: row.at(8)?,
-        })
-    }
 }
 
 /// Up to `limit` profiles with larger ids than `id`, in order.
@@ -57,7 +40,7 @@ pub(crate) fn above(id: i64, limit: u32) -> Result<Rows> {
 
 /// Number of profiles.
 pub(crate) fn count() -> Result<i64> {
-    query("SELECT count(*) FROM profiles", &[])?.first().map_or(Ok(0), |row| row.at(0))
+    Ok(query("SELECT count(*) FROM profiles", &[])?.one()?.unwrap_or(0))
 }
 
 /// The profile with this id.

@@ -22,7 +22,7 @@ fn make(username: &str) -> i64 {
 
 fn registered(registration: &str, username: &str, email: &str) -> TestResponse {
     let body = json!({ "registration": registration, "username": username, "email": email });
-    post("/internal/profiles", body).send()
+    post("/internal/profiles", body).by_service("auth").send()
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn a_registration_with_a_bad_field_creates_nothing() {
         json!({ "registration": "r1" }),
         json!({ "registration": "r1", "username": "bob", "email": 1 }),
     ] {
-        let answer = post("/internal/profiles", body).send();
+        let answer = post("/internal/profiles", body).by_service("auth").send();
         assert_eq!(answer.outcome(), (400, "CREATION_FAILED"));
     }
 }
@@ -358,7 +358,7 @@ fn the_last_administrator_cannot_be_deleted() {
 #[test]
 fn the_operators_profile_is_restored_if_it_is_missing() {
     let database = install(&SERVICE);
-    let restore = || put("/internal/operator", JsonValue::Null).with_body("", b"").send();
+    let restore = || put("/internal/operator", JsonValue::Null).with_body("", b"").by_service("auth").send();
     let seeded = as_admin(get("/users/1")).body["data"].clone();
     let kept = restore();
     assert_eq!((kept.status, &kept.body["data"]), (200, &seeded));

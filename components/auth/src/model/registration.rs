@@ -8,6 +8,7 @@
 //! the same request by a fingerprint of everything except the password. It checks the password of a retry against the
 //! login's slow hash instead, and counts that as a login attempt. So nothing that is stored helps to guess the password.
 
+use serde::Deserialize;
 use username::Username;
 
 /// Age at which a claim can be taken over. No request lives this long, so the claim's own request has ended.
@@ -16,7 +17,7 @@ const CLAIM_MS: u64 = 60_000;
 pub(crate) const OPERATOR: &str = "admin";
 
 /// The login or claim that has a username.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Holder {
     /// True for a claim, false for a login.
     pub(crate) pending: bool,
@@ -34,7 +35,7 @@ pub(crate) struct KeyedRequest<'a> {
 }
 
 /// The registration that an idempotency key belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct StoredKey {
     pub(crate) fingerprint: String,
     /// The response body. None until the login is active.

@@ -15,6 +15,7 @@
 //! Responses state both quotas, and the wait once a quota is used up. They never state how many attempts an account has left.
 //! The owner's success resets that number, so it would reveal that the account exists.
 
+use serde::Deserialize;
 use std::net::IpAddr;
 
 use kit::Quota;
@@ -42,7 +43,7 @@ pub(crate) enum Subject {
 }
 
 /// The attempts of one subject so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Attempts {
     pub(crate) count: i64,
     /// End of the current lock. 0 if there is none.

@@ -1,16 +1,14 @@
 //! Login attempts: the counters of the throttle.
 
 use kit::params;
-use kit::storage::{Reads, Result, Transaction};
+use kit::storage::{Result, Transaction};
 
 use crate::model::throttle::{Attempts, Subject};
 
 /// The stored attempts of a subject.
 pub(crate) fn find(tx: &Transaction, subject: &Subject) -> Result<Option<Attempts>> {
     let sql = "SELECT count, refused_until, forgotten_at FROM attempts WHERE digest = $1";
-    let rows = tx.query(sql, params![subject.digest()])?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Attempts { count: row.at(0)?, refused_until: row.at(1)?, forgotten_at: row.at(2)? }))
+    tx.query(sql, params![subject.digest()])?.one()
 }
 
 /// Stores a subject's attempts.

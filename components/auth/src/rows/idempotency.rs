@@ -9,9 +9,8 @@ use crate::model::registration::{KeyedRequest, StoredKey};
 ///
 /// A row from more than a day in the future counts as expired, because the clock was set back.
 pub(crate) fn find(from: &impl Reads, request: &KeyedRequest<'_>, now: i64) -> Result<Option<StoredKey>> {
-    let sql = "SELECT fingerprint, answer FROM answers WHERE key = $1 AND given_at > $2 AND given_at < $3";
-    let rows = from.query(sql, params![request.key, now - KEPT_MS, now + KEPT_MS])?;
-    rows.first().map(|row| Ok(StoredKey { fingerprint: row.at(0)?, response: row.at(1)? })).transpose()
+    let sql = "SELECT fingerprint, answer AS response FROM answers WHERE key = $1 AND given_at > $2 AND given_at < $3";
+    from.query(sql, params![request.key, now - KEPT_MS, now + KEPT_MS])?.one()
 }
 
 /// Stores the key of a registration that begins, without a response.

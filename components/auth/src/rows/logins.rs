@@ -2,12 +2,13 @@
 
 use kit::params;
 use kit::storage::{Reads, Result, Transaction, execute, query};
+use serde::Deserialize;
 use username::Username;
 
 use crate::model::registration::{Holder, OPERATOR};
 
 /// An active login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Login {
     pub(crate) id: i64,
     pub(crate) username: String,
@@ -30,14 +31,7 @@ pub(crate) fn active(from: &impl Reads, name_key: &str) -> Result<Option<Login>>
          WHERE name_key = $1 AND state = 'active'",
         params![name_key],
     )?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Login {
-        id: row.at(0)?,
-        username: row.at(1)?,
-        role: row.at(2)?,
-        password_hash: row.at(3)?,
-        password_version: row.at(4)?,
-    }))
+    rows.one()
 }
 
 /// Whether a login is still active with the same password. Also stores a better hash of that password, if given.
@@ -52,10 +46,9 @@ pub(crate) fn confirm(tx: &Transaction, login: &Login, better_hash: Option<&str>
 
 /// The login or claim with this name.
 pub(crate) fn holder(from: &impl Reads, name: &Username) -> Result<Option<Holder>> {
-    let sql = "SELECT state, claimed_at, registration FROM logins WHERE name_key = $1";
-    let rows = from.query(sql, params![name.key()])?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Holder { pending: row.at::<&str>(0)? == "pending", claimed_at: row.at(1)?, registration: row.at(2)? }))
+    let sql = "SELECT CASE state WHEN 'pending' THEN 1 ELSE 0 END AS pending, claimed_at, registration
+               FROM logins WHERE name_key = $1";
+    from.query(sql, params![name.key()])?.one()
 }
 
 /// Claims a free name.
@@ -130,8 +123,7 @@ pub(crate) fn is_last_admin(tx: &Transaction, username: &str) -> Result<bool> {
 /// Deactivates a login or a claim before its sessions end. Returns its id, or None if no login has exactly this name.
 pub(crate) fn begin_ending(tx: &Transaction, username: &str) -> Result<Option<i64>> {
     tx.execute("UPDATE logins SET state = 'ending' WHERE username = $1", params![username])?;
-    let rows = tx.query("SELECT id FROM logins WHERE username = $1 AND state = 'ending'", params![username])?;
-    rows.first().map(|row| row.at(0)).transpose()
+    tx.query("SELECT id FROM logins WHERE username = $1 AND state = 'ending'", params![username])?.one()
 }
 
 /// Deletes a deactivated login, with the remaining rows of its sessions.
@@ -156,6 +148,5 @@ pub(crate) fn set_operator_hash(tx: &Transaction, password_hash: &str, now: i64)
              role = 'admin', state = 'active', development = 0",
         params![OPERATOR, password_hash, now],
     )?;
-    let rows = tx.query("SELECT id FROM logins WHERE username = $1", params![OPERATOR])?;
-    rows.first().map_or(Ok(0), |row| row.at(0))
+    Ok(tx.query("SELECT id FROM logins WHERE username = $1", params![OPERATOR])?.one()?.unwrap_or(0))
 }

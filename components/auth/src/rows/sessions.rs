@@ -4,7 +4,8 @@
 //! for each refresh in the last 30 days. So sessions are deleted in batches.
 
 use kit::params;
-use kit::storage::{Reads, Result, Rows, Transaction, begin, execute, in_batches, query};
+use kit::storage::{Result, Transaction, begin, execute, in_batches, query};
+use serde::Deserialize;
 
 use crate::model::rotation::Presented;
 
@@ -36,7 +37,7 @@ pub(crate) struct Found {
 }
 
 /// A session as it is stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Stored {
     pub(crate) id: String,
     pub(crate) created_at: i64,
@@ -64,18 +65,11 @@ pub(crate) fn find_token(digest: &str) -> Result<Option<Found>> {
          WHERE t.digest = $1 AND l.state = 'active'",
         params![digest],
     )?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Found {
-        session: row.at(0)?,
-        username: row.at(1)?,
-        role: row.at(2)?,
-        token: Presented {
-            generation: row.at(3)?,
-            newest_generation: row.at(4)?,
-            used_at: row.at(5)?,
-            expires_at: row.at(6)?,
-        },
-    }))
+    let found = rows.one()?.map(|(session, username, role, generation, newest_generation, used_at, expires_at)| {
+        let token = Presented { generation, newest_generation, used_at, expires_at };
+        Found { session, username, role, token }
+    });
+    Ok(found)
 }
 
 /// The username of the session with this family. None if the session has expired or its login is not active.
@@ -85,7 +79,7 @@ pub(crate) fn owner_of_family(session: &str, family_digest: &str, now: i64) -> R
          WHERE s.id = $1 AND s.family = $2 AND s.expires_at > $3 AND l.state = 'active'",
         params![session, family_digest, now],
     )?;
-    rows.first().map(|row| row.at(0)).transpose()
+    rows.one()
 }
 
 /// Exchanges a token for its successor. False if another request did that first, or if the session is gone.
@@ -113,18 +107,18 @@ pub(crate) fn rotate(tx: &Transaction, digest: &str, successor: NewToken<'_>) ->
 
 /// The session ids of a login, at most [`MOST_SESSIONS`].
 pub(crate) fn of_login(login_id: i64) -> Result<Vec<String>> {
-    ids(&query("SELECT id FROM sessions WHERE login_id = $1 LIMIT $2", params![login_id, MOST_SESSIONS as i64])?)
+    query("SELECT id FROM sessions WHERE login_id = $1 LIMIT $2", params![login_id, MOST_SESSIONS as i64])?.all()
 }
 
 /// The login id of a session.
 pub(crate) fn login_of(session: &str) -> Result<Option<i64>> {
-    query("SELECT login_id FROM sessions WHERE id = $1", params![session])?.first().map(|row| row.at(0)).transpose()
+    query("SELECT login_id FROM sessions WHERE id = $1", params![session])?.one()
 }
 
 /// The sessions of the login that owns `session`, newest first, without those that expired by `later_than`.
 pub(crate) fn beside(session: &str, later_than: i64, limit: u32) -> Result<Vec<Stored>> {
-    let rows = query(
-        "SELECT s.id, s.created_at, t.issued_at, s.expires_at
+    query(
+        "SELECT s.id, s.created_at, t.issued_at AS refreshed_at, s.expires_at
          FROM sessions own
          JOIN sessions s ON s.login_id = own.login_id
          JOIN refresh_tokens t ON t.session_id = s.id AND t.generation = s.generation
@@ -132,11 +126,8 @@ pub(crate) fn beside(session: &str, later_than: i64, limit: u32) -> Result<Vec<S
          ORDER BY s.created_at DESC, s.id DESC
          LIMIT $3",
         params![session, later_than, limit],
-    )?;
-    let read = rows.iter().map(|row| {
-        Ok(Stored { id: row.at(0)?, created_at: row.at(1)?, refreshed_at: row.at(2)?, expires_at: row.at(3)? })
-    });
-    read.collect()
+    )?
+    .all()
 }
 
 /// Whether two sessions exist and belong to the same login.
@@ -148,7 +139,7 @@ pub(crate) fn are_of_one_login(session: &str, other: &str) -> Result<bool> {
 /// Up to ten sessions of a login beyond the newest `keep`. Each new session ends those that exceed the maximum.
 pub(crate) fn surplus(tx: &Transaction, login_id: i64, keep: u32) -> Result<Vec<String>> {
     let sql = "SELECT id FROM sessions WHERE login_id = $1 ORDER BY created_at DESC, id DESC LIMIT 10 OFFSET $2";
-    ids(&tx.query(sql, params![login_id, keep])?)
+    tx.query(sql, params![login_id, keep])?.all()
 }
 
 /// Deletes sessions with their refresh tokens, in batches.
@@ -185,7 +176,7 @@ pub(crate) fn tidy(tx: &Transaction, now: i64) -> Result<()> {
         params![now],
     )?;
     let sql = "SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT 5";
-    for session in ids(&tx.query(sql, params![now])?)? {
+    for session in tx.query(sql, params![now])?.all::<String>()? {
         delete_some(tx, &session, TIDIED_TOKENS)?;
     }
     Ok(())
@@ -214,8 +205,4 @@ fn insert_token(tx: &Transaction, token: NewToken<'_>) -> Result<()> {
         params![token.digest, token.session, token.generation, token.issued_at, token.expires_at],
     )?;
     Ok(())
-}
-
-fn ids(rows: &Rows) -> Result<Vec<String>> {
-    rows.iter().map(|row| row.at(0)).collect()
 }

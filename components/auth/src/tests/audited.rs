@@ -90,9 +90,9 @@ fn token_reuse_is_logged_and_a_race_is_not() {
 #[test]
 fn the_operators_new_password_is_logged_unless_refused() {
     install(&SERVICE);
-    put("/internal/operator", json!({ "password": "short" })).send();
+    put("/internal/operator", json!({ "password": "short" })).by_service("user").send();
     assert_logged(&[]);
-    put("/internal/operator", json!({ "password": "the operator's own" })).send();
+    put("/internal/operator", json!({ "password": "the operator's own" })).by_service("user").send();
     assert_logged(&[(Change, "admin")]);
 }
 

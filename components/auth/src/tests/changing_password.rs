@@ -105,7 +105,7 @@ fn both_encodings_are_accepted_and_the_composed_one_is_hashed() {
 fn changing_the_seeded_password_ends_development_mode() {
     install(&SERVICE);
     assert_eq!(Client::log_in("admin", "admin").change_password("admin", NEW).status, 200);
-    assert_eq!(get("/internal/operator").send().body["data"]["development"], false);
+    assert_eq!(get("/internal/operator").by_service("user").send().body["data"]["development"], false);
 }
 
 #[test]

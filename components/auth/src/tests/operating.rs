@@ -4,11 +4,11 @@ use super::*;
 use crate::test_host::{User, meanwhile, set_minimum_length, tokens_are_unavailable};
 
 fn operator() -> JsonValue {
-    get("/internal/operator").send().body["data"].clone()
+    get("/internal/operator").by_service("user").send().body["data"].clone()
 }
 
 fn set_password(password: &str) -> TestResponse {
-    put("/internal/operator", json!({ "password": password })).send()
+    put("/internal/operator", json!({ "password": password })).by_service("user").send()
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn the_operators_password_obeys_the_policy() {
         assert_eq!(set_password(password).outcome(), (400, "PASSWORD_REFUSED"));
     }
     for body in [json!({}), json!({ "password": "" }), json!({ "password": 7 })] {
-        assert_eq!(put("/internal/operator", body).send().outcome(), (400, "MISSING_PASSWORD"));
+        assert_eq!(put("/internal/operator", body).by_service("user").send().outcome(), (400, "MISSING_PASSWORD"));
     }
     assert_eq!(operator()["development"], true);
 }
@@ -151,7 +151,7 @@ fn deleting_a_login_needs_its_exact_name() {
     Client::log_in("bob / é", PASSWORD);
     assert_eq!(end_login("Bob / é").status, 200);
     assert_eq!(log_in("bob / é", PASSWORD).status, 401);
-    assert_eq!(delete("/internal/logins/%ff").send().status, 200);
+    assert_eq!(delete("/internal/logins/%ff").by_service("user").send().status, 200);
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_login_created_for_user_gets_its_profile() {
     install(&SERVICE);
     let profile = json!({ "email": null, "first_name": "Bob", "phone": "1" });
     let body = json!({ "username": "bob", "password": PASSWORD, "profile": profile });
-    let answer = post("/internal/logins", body).send();
+    let answer = post("/internal/logins", body).by_service("user").send();
     let data = &answer.body["data"];
     assert_eq!((answer.status, &data["id"], &data["username"]), (201, &2.into(), &"bob".into()));
     assert_eq!((&data["first_name"], &data["email"]), (&"Bob".into(), &JsonValue::Null));
@@ -184,6 +184,6 @@ fn a_login_created_for_user_obeys_the_policy() {
     install(&SERVICE);
     for (username, password) in [("bob", ""), ("bob", "password"), ("admin", PASSWORD), ("", PASSWORD)] {
         let body = json!({ "username": username, "password": password, "profile": {} });
-        assert_eq!(post("/internal/logins", body).send().outcome(), (400, "CREATION_FAILED"));
+        assert_eq!(post("/internal/logins", body).by_service("user").send().outcome(), (400, "CREATION_FAILED"));
     }
 }

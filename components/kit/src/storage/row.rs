@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::Deserialize;
+
 use super::{Error, Result, Value};
 
 /// The rows of a query. Texts and blobs stay in the host's packed bytes and are borrowed from there.
@@ -56,6 +58,24 @@ impl Rows {
         self.iter().next()
     }
 
+    /// The first row as a value, or None if there is no row. See [`Row::read`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` names the column that does not fit.
+    pub fn one<'a, T: Deserialize<'a>>(&'a self) -> Result<Option<T>> {
+        self.first().map(Row::read).transpose()
+    }
+
+    /// All rows as values. See [`Row::read`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` names the column that does not fit.
+    pub fn all<'a, T: Deserialize<'a>>(&'a self) -> Result<Vec<T>> {
+        self.iter().map(Row::read).collect()
+    }
+
     /// The rows in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> + Clone {
         // A statement without columns has no values, so its width does not matter. chunks_exact does not accept 0.
@@ -108,6 +128,29 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// The row as a value: a struct by column names, a tuple by position, or one value from the first column.
+    ///
+    /// A type with `&str` fields borrows the texts. A boolean is stored as 0 or 1. An enum is stored as the name of its variant.
+    /// A struct ignores other columns.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` names the column that does not fit.
+    pub fn read<T: Deserialize<'a>>(self) -> Result<T> {
+        T::deserialize(self)
+    }
+
+    /// The name of a column by position. None after the last column.
+    pub(super) fn column(&self, index: usize) -> Option<&'a str> {
+        let name = self.rows.columns.get(index)?;
+        std::str::from_utf8(&self.rows.packed[name.clone()]).ok()
+    }
+
+    /// All values. A text that is not UTF-8 is NULL here.
+    pub(super) fn values(self) -> impl Iterator<Item = ValueRef<'a>> {
+        (0..self.values.len()).map(move |index| self.at(index).unwrap_or(ValueRef::Null))
+    }
+
     /// The value of a column by name.
     ///
     /// # Errors
@@ -188,6 +231,12 @@ pub(crate) fn pack(columns: &[String], values: &[Value]) -> Vec<u8> {
 pub trait FromValue<'a>: Sized {
     /// Converts the value. None if it has another type or is out of range.
     fn from_value(value: ValueRef<'a>) -> Option<Self>;
+}
+
+impl<'a> FromValue<'a> for ValueRef<'a> {
+    fn from_value(value: ValueRef<'a>) -> Option<ValueRef<'a>> {
+        Some(value)
+    }
 }
 
 impl FromValue<'_> for i64 {

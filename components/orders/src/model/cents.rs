@@ -1,9 +1,9 @@
 //! Money: an integer of cents in the code, a decimal number in JSON.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// An amount of money in cents. In JSON it is a number with a decimal point: `1299.0`, `59.97`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// An amount of money in cents. In the database it is an integer. In JSON it is a number with a decimal point: `1299.0`, `59.97`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Cents(pub i64);
 
 impl Cents {

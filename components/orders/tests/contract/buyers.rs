@@ -14,7 +14,7 @@ fn administrators_still_see_orders_of_deleted_buyers() {
     }
     let path = format!("/internal/buyers/{}", kit::encode("ada/é ?"));
     for _ in 0..2 {
-        assert_eq!(delete(&path).send().status, 200);
+        assert_eq!(delete(&path).by_service("user").send().status, 200);
     }
     assert_eq!(get("/orders").by("ada/é ?", "user").send().body["count"], 0);
     assert_eq!(get("/orders/1").by("ada/é ?", "user").send().outcome(), (404, "ORDER_NOT_FOUND"));
@@ -54,7 +54,7 @@ fn a_buyer_is_removed_from_thousands_of_orders() {
                   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
                   SELECT user_id, total_cents, status, date_creation FROM orders, n";
     database.execute(copies, []).unwrap();
-    assert_eq!(delete("/internal/buyers/ada").send().status, 200);
+    assert_eq!(delete("/internal/buyers/ada").by_service("user").send().status, 200);
     let left: i64 = database
         .query_row("SELECT count(*) FROM orders WHERE user_id <> ?1", [FORMER_BUYER], |row| row.get(0))
         .unwrap();
@@ -72,7 +72,7 @@ fn a_second_request_continues_with_the_remaining_orders() {
                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
                 SELECT 'ada', 'k-' || i, '', '', 0 FROM n";
     database.execute(keys, []).unwrap();
-    let refused = delete("/internal/buyers/ada").send();
+    let refused = delete("/internal/buyers/ada").by_service("user").send();
     assert_eq!(refused.outcome(), (503, "SERVICE_BUSY"));
     assert!(refused.headers.iter().any(|(name, _)| *name == "retry-after"));
     let left = |table: &str| -> i64 {
@@ -80,7 +80,7 @@ fn a_second_request_continues_with_the_remaining_orders() {
         database.query_row(&sql, [], |row| row.get(0)).unwrap()
     };
     assert_eq!((left("answers"), left("orders")), (0, 1));
-    assert_eq!(delete("/internal/buyers/ada").send().status, 200);
+    assert_eq!(delete("/internal/buyers/ada").by_service("user").send().status, 200);
     assert_eq!(left("orders"), 0);
 }
 
@@ -88,6 +88,6 @@ fn a_second_request_continues_with_the_remaining_orders() {
 fn names_without_orders_are_no_error() {
     start();
     for name in ["nobody", "%ff"] {
-        assert_eq!(delete(&format!("/internal/buyers/{name}")).send().status, 200);
+        assert_eq!(delete(&format!("/internal/buyers/{name}")).by_service("user").send().status, 200);
     }
 }

@@ -59,7 +59,7 @@ fn a_response_is_deleted_after_a_day_and_with_its_buyer() {
     with_key("ada", "k-1", 1, 1);
     database.execute("UPDATE answers SET given_at = given_at - 86400", []).unwrap();
     assert_eq!(header(&with_key("ada", "k-1", 1, 1), "idempotency-replayed"), None);
-    kit::native::delete("/internal/buyers/ada").with_header("x-comptoir-caller", "user").send();
+    kit::native::delete("/internal/buyers/ada").by_service("user").send();
     assert_eq!(header(&with_key("ada", "k-1", 1, 1), "idempotency-replayed"), None);
 }
 

@@ -21,8 +21,7 @@ kit::service! {
 
 fn list(request: &Request) -> Result<Response, Failure> {
     let rows = rows::newest(&request.user()?.username)?;
-    let notes = rows.iter().map(rows::note).collect::<storage::Result<Vec<_>>>()?;
-    Ok(Response::list(&notes))
+    Ok(Response::list(&rows.all::<rows::Note<'_>>()?))
 }
 
 fn create(request: &Request) -> Result<Response, Failure> {
