@@ -19,39 +19,46 @@ mod breaker;
 mod connector;
 mod error;
 mod mask;
+mod patience;
+mod places;
 mod remote;
+mod report;
 mod secret_file;
 mod secrets;
 mod tls;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, HOST, HeaderName, TRANSFER_ENCODING};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, Version};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use address::AddressPolicy;
 use allow::Target;
-use breaker::{Breaker, Pass};
+use breaker::Breaker;
 use connector::CheckedConnector;
 use mask::Mask;
+use patience::Patience;
+use places::Places;
 use remote::{Remotes, SharedRemote};
+use report::Report;
+use upload::{Progress, Upload};
 
 pub use allow::{AllowError, AllowedHost};
 pub use body::ResponseBody;
 pub use connector::{Lookup, SystemLookup};
 pub use error::OutboundError;
+pub use patience::Timeouts;
 pub use remote::{Ending, Remote};
 pub use secret_file::SecretError;
 pub use secrets::{RevisionSecrets, SecretRules, Secrets};
@@ -59,9 +66,6 @@ pub use tls::RootsError;
 
 /// The body of a request, as the guest writes it.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Requests that wait for a place, for each place. Further ones are refused at once.
-const WAITING_PER_PLACE: usize = 4;
 
 /// Open connections to one remote host that wait for a request.
 const IDLE_CONNECTIONS: usize = 8;
@@ -92,22 +96,12 @@ pub struct OutboundRules {
     pub authority: Option<PathBuf>,
 }
 
-/// The timeouts that a guest chose for one request. They can only be shorter than the manifest's.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timeouts {
-    /// Until the head of the response.
-    pub head: Option<Duration>,
-    /// Between two parts of its body.
-    pub between_bytes: Option<Duration>,
-}
-
 /// The way of one service to remote hosts.
 pub struct Outbound {
     service: Arc<str>,
     rules: OutboundRules,
-    client: Client<HttpsConnector<CheckedConnector>, RequestBody>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    client: Client<HttpsConnector<CheckedConnector>, Upload>,
+    places: Places,
     remotes: Remotes,
 }
 
@@ -128,7 +122,7 @@ impl Outbound {
         } else {
             without_roots()?
         };
-        let connector = CheckedConnector::new(AddressPolicy::new(rules.private.clone()), lookup, rules.timeout);
+        let connector = CheckedConnector::new(AddressPolicy::new(rules.private.clone()), lookup, &rules);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -144,8 +138,8 @@ impl Outbound {
             .http2_keep_alive_interval(PING_TIME)
             .http2_keep_alive_timeout(PING_TIME)
             .build(connector);
-        let places = Arc::new(Semaphore::new(rules.concurrency));
-        Ok(Self { service, rules, client, places, waiting: AtomicUsize::new(0), remotes: Remotes::default() })
+        let places = Places::new(rules.concurrency);
+        Ok(Self { service, rules, client, places, remotes: Remotes::new(breaker::PAUSE) })
     }
 
     /// The service.
@@ -160,7 +154,7 @@ impl Outbound {
 
     /// How many requests run now.
     pub fn running(&self) -> usize {
-        self.rules.concurrency - self.places.available_permits()
+        self.places.taken()
     }
 
     /// Sends a request, with those secrets that are for its host. The response's body streams.
@@ -174,7 +168,7 @@ impl Outbound {
         secrets: Option<&RevisionSecrets>,
     ) -> Result<Response<ResponseBody>, OutboundError> {
         let target = Target::of(request.uri()).ok_or(OutboundError::Denied)?;
-        let entry = allow::find(&self.rules.allow, &target).ok_or(OutboundError::Denied)?;
+        allow::find(&self.rules.allow, &target).ok_or(OutboundError::Denied)?;
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(OutboundError::Method);
         }
@@ -182,85 +176,59 @@ impl Outbound {
         // The client sets it again from the URI, for HTTP/1.1 alone.
         request.headers_mut().remove(HOST);
         *request.version_mut() = Version::HTTP_11;
-        let remote = SharedRemote(self.remotes.get(&target, entry));
+        let remote = SharedRemote(self.remotes.get(&target));
         let Some(pass) = Breaker::pass(remote.clone(), Instant::now()) else {
             remote.0.end(Ending::NotSent);
             return Err(OutboundError::Open);
         };
+        let mut report = Report::new(self.service.clone(), remote, pass);
         let mask = secrets.and_then(|secrets| secrets.insert(&target, request.headers_mut()));
-        let result = self.send_allowed(request, timeouts, &remote, mask).await;
-        self.report(&remote.0, pass, result.as_ref().map(Response::status));
-        result
+        match self.respond(request, timeouts, mask, &mut report).await {
+            Ok(response) => Ok(response.map(|body| body.reporting(report))),
+            Err(error) => {
+                report.fail(&error);
+                Err(error)
+            }
+        }
     }
 
-    async fn send_allowed(
+    /// Sends an allowed request, and waits for the head of its response.
+    async fn respond(
         &self,
         request: Request<RequestBody>,
         timeouts: Timeouts,
-        remote: &SharedRemote,
         mask: Option<Mask>,
+        report: &mut Report,
     ) -> Result<Response<ResponseBody>, OutboundError> {
-        let started = Instant::now();
-        let most =
-            |chosen: Option<Duration>| chosen.map_or(self.rules.timeout, |chosen| chosen.min(self.rules.timeout));
+        let patience = Patience::new(timeouts.head, self.rules.timeout);
+        let permit = self.places.take(patience.time).await?;
+        let (started, progress) = (Instant::now(), Arc::<Progress>::default());
+        let response = self.head(request, patience, &progress).await?;
         let limit = self.rules.response_bytes;
-        let head = async {
-            let permit = self.place().await?;
-            let response = self.client.request(request).await.map_err(|error| OutboundError::of(&error))?;
-            Ok((response, permit))
-        };
-        let time = most(timeouts.head);
-        let (response, permit) =
-            tokio::time::timeout(time, head).await.unwrap_or(Err(OutboundError::TimedOut(time)))?;
         if response.body().size_hint().lower() > limit {
             return Err(OutboundError::TooLarge(limit));
         }
-        let elapsed = started.elapsed();
-        let between = most(timeouts.between_bytes);
-        let mut response = masked(response.map(|body| ResponseBody::new(body, limit, between, permit)), mask)?;
+        let between = Patience::new(timeouts.between_bytes, self.rules.timeout);
+        let mut response =
+            masked(response.map(|body| ResponseBody::new(body, limit, between, progress, permit)), mask)?;
         response.extensions_mut().clear();
-        remote.0.answer(response.status(), elapsed);
+        report.head(response.status(), started.elapsed());
         Ok(response)
     }
 
-    /// Waits for a place within `concurrency`.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, OutboundError> {
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        let _waiting =
-            Waiting::new(&self.waiting, WAITING_PER_PLACE * self.rules.concurrency).ok_or(OutboundError::Crowded)?;
-        self.places.clone().acquire_owned().await.map_err(|_| OutboundError::Crowded)
-    }
-
-    /// Counts how a request ended, and tells the circuit breaker.
-    fn report(&self, remote: &Remote, pass: Pass<SharedRemote>, result: Result<StatusCode, &OutboundError>) {
-        let is_failure = match result {
-            // 500 is no sign that the remote host is down: one kind of request may cause it.
-            Ok(status) => matches!(status.as_u16(), 502..=504),
-            Err(error) => {
-                if let Some(ending) = Ending::of_error(error) {
-                    remote.end(ending);
-                }
-                if !error.is_failure_of_the_remote() {
-                    return;
-                }
-                true
-            }
+    async fn head(
+        &self,
+        request: Request<RequestBody>,
+        patience: Patience,
+        progress: &Arc<Progress>,
+    ) -> Result<Response<Incoming>, OutboundError> {
+        let request = request.map(|body| Upload::new(body, progress.clone()));
+        let error = match tokio::time::timeout(patience.time, self.client.request(request)).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => OutboundError::of(&error),
+            Err(_) => patience.error(),
         };
-        let (service, host) = (&*self.service, remote.name());
-        if !is_failure {
-            if pass.succeeded() {
-                tracing::info!(service, host, "{service}: {host} answers again");
-            }
-        } else if let Some(pause) = pass.failed(Instant::now()) {
-            let why = result.map_or_else(ToString::to_string, |status| format!("it answered {status}"));
-            tracing::warn!(
-                service,
-                host,
-                "{service}: nothing is sent to {host} for {pause:?}, because it keeps failing: {why}"
-            );
-        }
+        Err(progress.explain(error))
     }
 }
 
@@ -289,23 +257,6 @@ fn without_roots() -> Result<ClientConfig, RootsError> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth())
-}
-
-/// Counts one waiting request until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    /// None if so many wait already.
-    fn new(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let counted = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(counted)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::denials::RequestDenials;
 use super::dependency_failure::DependencyFailure;
 use super::end::{GuestEnd, WrittenBody};
 use super::outbound::{RemoteCalls, origin};
+use crate::outbound::OutboundError;
 
 /// The other services that a guest can call.
 pub trait Peers: Send + Sync {
@@ -135,7 +136,7 @@ impl WasiHttpHooks for Outgoing {
         let (method, origin) = (request.method().clone(), origin(&request));
         let deny = move || {
             if let Some(denials) = denials {
-                denials.request(&method, &origin);
+                denials.request(&method, &origin, &OutboundError::Denied);
             }
         };
         let Some(peers) = &self.peers else {

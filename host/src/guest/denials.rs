@@ -12,11 +12,14 @@ use hyper::Method;
 
 use super::Guest;
 use crate::audit::ServiceAudit;
-use crate::outbound::RevisionSecrets;
+use crate::outbound::{AllowedHost, OutboundError, RevisionSecrets};
 use crate::printable::excerpt;
 
 /// Maximum bytes of a host name with its scheme and port that a log line shows.
 const ORIGIN_BYTES: usize = 270;
+
+/// Maximum bytes of a method that a log line shows.
+const METHOD_BYTES: usize = 20;
 
 /// Why no change of the manifest helps.
 const NO_GRANT: &str = "this host has no grant for the network, so no line of the manifest would allow it";
@@ -68,14 +71,20 @@ impl Denials {
     }
 
     /// Counts a denied request to this scheme, host and port. Logs the first one.
-    fn request(&self, origin: &str) {
+    fn request(&self, origin: &str, error: &OutboundError) {
         self.log(Denial::Request, || {
+            if matches!(error, OutboundError::Method) {
+                return format!("denied a request to {origin}: {error}");
+            }
             let callee = origin.split_once("://").and_then(|(_, host)| host.strip_suffix(".internal"));
             let remedy = match callee {
                 Some(callee) => format!(
                     "if {callee} is a service of this host, list it in `calls` of [services.{}] in the manifest",
                     self.service
                 ),
+                None if origin.parse::<AllowedHost>().is_err() => {
+                    "no line of the manifest can allow a host that is written in this way".to_owned()
+                }
                 None => format!("to allow it, list \"{origin}\" in `allow` of [services.{}.outbound]", self.service),
             };
             format!("denied a request to {origin}: {remedy}")
@@ -133,15 +142,15 @@ impl RequestDenials {
     }
 
     /// A request that the manifest does not allow. `origin` is its scheme, host and port.
-    pub(super) fn request(&self, method: &Method, origin: &str) {
-        let origin = self.shown(origin);
+    pub(super) fn request(&self, method: &Method, origin: &str, error: &OutboundError) {
+        let (method, origin) = (excerpt(method.as_str(), METHOD_BYTES), self.shown(origin));
         self.audit.refuse(&format!("{method} {origin}"));
-        self.revision.request(&origin);
+        self.revision.request(&origin, error);
     }
 
     /// A request to a listed host whose address is not public.
     pub(super) fn address(&self, method: &Method, origin: &str, address: IpAddr) {
-        let origin = self.shown(origin);
+        let (method, origin) = (excerpt(method.as_str(), METHOD_BYTES), self.shown(origin));
         self.audit.refuse(&format!("{method} {origin} at {address}"));
         self.revision.address(&origin, address);
     }

@@ -1,5 +1,6 @@
 //! Requests to remote hosts through `wasi:http`: converts between a guest's requests and the service's client.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
@@ -44,7 +45,7 @@ impl RemoteCalls {
             Ok(response) => response,
             Err(error) => {
                 match &denials {
-                    Some(denials) if error.is_denial() => denials.request(&method, &origin),
+                    Some(denials) if error.is_denial() => denials.request(&method, &origin, &error),
                     Some(denials) => {
                         if let OutboundError::Prohibited(address) = error {
                             denials.address(&method, &origin, address);
@@ -82,7 +83,7 @@ pub(super) fn origin(request: &Request<WasiBody>) -> String {
 }
 
 fn record(failure: &DependencyFailure, origin: &str, error: &OutboundError) {
-    if !error.is_denial() && !matches!(error, OutboundError::Request(_)) {
+    if error.is_dependency_failure() {
         failure.record(|| format!("{origin} failed: {error}"));
     }
 }
@@ -101,10 +102,14 @@ fn wasi(error: OutboundError) -> Error {
         OutboundError::Prohibited(_) => Error::DestinationIpProhibited,
         OutboundError::Open => Error::DestinationUnavailable,
         OutboundError::Crowded => Error::ConnectionLimitReached,
-        OutboundError::TimedOut(_) => Error::HttpResponseTimeout,
+        OutboundError::TimedOut(_) | OutboundError::GaveUp(_) => Error::HttpResponseTimeout,
         OutboundError::Lookup(_) => Error::DnsError { rcode: None, info_code: None },
-        OutboundError::Connect(error) if error.kind() == std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
-        OutboundError::Connect(_) => Error::ConnectionRefused,
+        OutboundError::Connect(error) => match error.kind() {
+            ErrorKind::TimedOut => Error::ConnectionTimeout,
+            ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Error::ConnectionTerminated,
+            _ => Error::DestinationUnavailable,
+        },
         OutboundError::Tls(_) => Error::TlsProtocolError,
         OutboundError::Certificate(_) => Error::TlsCertificateError,
         OutboundError::TooLarge(limit) => Error::HttpResponseBodySize(Some(limit)),

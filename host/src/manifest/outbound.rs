@@ -126,7 +126,7 @@ mod tests {
             ("allow = []", "allow is empty"),
             ("allow = [\"api.pay.example\"]", "`api.pay.example`, which is not a remote host: write scheme, host"),
             ("allow = [\"http://auth.internal\"]", "names a service of this host: list the service in `calls`"),
-            ("allow = [\"https://*\"]", "would allow every host"),
+            ("allow = [\"https://*\"]", "would allow the hosts of strangers"),
             ("allow = [\"https://a.example\"]\nprivate = [\"10.1.2.3/16\"]", "write \"10.1.0.0/16\""),
             ("allow = [\"https://a.example\"]\nprivate = [\"10.1.2.3\"]", "which is not a network"),
             ("allow = [\"https://a.example\"]\nconcurrency = 0", "from 1 to 10000"),

@@ -46,8 +46,8 @@ pub enum AllowError {
     /// It names a service of this host.
     #[error("names a service of this host: list the service in `calls`")]
     Internal,
-    /// It allows every host.
-    #[error("would allow every host: name a domain, such as \"https://*.mail.example\"")]
+    /// It allows every host, or every host below a top-level domain.
+    #[error("would allow the hosts of strangers: name a domain, such as \"https://*.mail.example\"")]
     Everything,
 }
 
@@ -127,6 +127,7 @@ impl FromStr for AllowedHost {
         let (host, port) = parse(authority).ok_or(AllowError::Form)?;
         let host = match host {
             Host::Name(name) if name.ends_with(INTERNAL) || name == INTERNAL[1..] => return Err(AllowError::Internal),
+            Host::Name(name) if is_wildcard && !name.contains('.') => return Err(AllowError::Everything),
             Host::Name(name) if is_wildcard => HostPattern::Below(name),
             Host::Name(name) => HostPattern::Name(name),
             Host::Address(_) if is_wildcard => return Err(AllowError::Form),
@@ -347,6 +348,7 @@ mod tests {
         ] {
             assert!(entry.parse::<AllowedHost>().is_err(), "{entry}");
         }
+        assert_eq!("https://*.com".parse::<AllowedHost>(), Err(AllowError::Everything));
         assert_eq!("https://*:8443".parse::<AllowedHost>(), Err(AllowError::Everything));
         assert_eq!("http://a.internal".parse::<AllowedHost>(), Err(AllowError::Internal));
     }

@@ -1,8 +1,8 @@
 //! The body of a remote host's response, which streams to the guest: limited in size, and in the time between two parts. Without secrets.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -12,6 +12,9 @@ use tokio::time::Sleep;
 
 use super::error::OutboundError;
 use super::mask::{Mask, MaskedParts};
+use super::patience::Patience;
+use super::report::Report;
+use super::upload::Progress;
 use crate::body::size_hint;
 
 /// A response's body. Keeps the request's place within `concurrency` until it ends or is dropped.
@@ -19,33 +22,50 @@ pub struct ResponseBody {
     inner: Incoming,
     limit_bytes: u64,
     left_bytes: u64,
-    timeout: Duration,
+    patience: Patience,
     /// Runs while the guest waits for the remote. A guest that does not read lets no time pass.
     timer: Option<Pin<Box<Sleep>>>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Of the request's body.
+    progress: Arc<Progress>,
     /// Replaces secrets. None if there are none for this host.
     mask: Option<MaskedParts>,
     /// Trailers that wait until everything before them was sent.
     trailers: Option<Frame<Bytes>>,
+    /// Learns how the body ends.
+    report: Option<Report>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(inner: Incoming, limit_bytes: u64, timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        limit_bytes: u64,
+        patience: Patience,
+        progress: Arc<Progress>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             inner,
             limit_bytes,
             left_bytes: limit_bytes,
-            timeout,
+            patience,
             timer: None,
             permit: Some(permit),
+            progress,
             mask: None,
             trailers: None,
+            report: None,
         }
     }
 
     /// The same body, without these texts.
     pub(super) fn masked(self, mask: Mask) -> Self {
         Self { mask: Some(MaskedParts::new(mask)), ..self }
+    }
+
+    /// The same body, which reports how it ends.
+    pub(super) fn reporting(self, report: Report) -> Self {
+        Self { report: Some(report), ..self }
     }
 
     fn frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, OutboundError> {
@@ -64,10 +84,10 @@ impl ResponseBody {
                 next.map(|next| next.map_err(|error| OutboundError::of(&error)).and_then(|frame| self.frame(frame))),
             );
         }
-        let timeout = self.timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let patience = self.patience;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience.time)));
         ready!(timer.poll_unpin(context));
-        Poll::Ready(Some(Err(OutboundError::TimedOut(timeout))))
+        Poll::Ready(Some(Err(patience.error())))
     }
 }
 
@@ -131,6 +151,8 @@ impl Body for ResponseBody {
                 }
                 Some(Err(error)) => {
                     self.permit = None;
+                    let error = self.progress.explain(error);
+                    self.report.iter_mut().for_each(|report| report.fail(&error));
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {

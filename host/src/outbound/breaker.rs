@@ -7,17 +7,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Failures in a row that open the circuit.
-const FAILURES: u32 = 5;
+pub(super) const FAILURES: u32 = 5;
 
-/// The first pause.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The first pause, unless a test chose another one.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The state of one remote host.
 #[derive(Debug)]
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct Breaker {
+    state: Mutex<State>,
+    first_pause: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -38,15 +41,14 @@ pub(super) struct Pass<B: AsRef<Breaker>> {
     is_reported: bool,
 }
 
-impl Default for Breaker {
-    fn default() -> Self {
-        Self(Mutex::new(State::Closed { failures: 0 }))
-    }
-}
-
 impl Breaker {
+    /// A closed circuit, whose first pause is this long.
+    pub(super) fn new(first_pause: Duration) -> Self {
+        Self { state: Mutex::new(State::Closed { failures: 0 }), first_pause }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether requests are refused now, or one of them tries the remote.
@@ -72,6 +74,11 @@ impl Breaker {
 }
 
 impl<B: AsRef<Breaker>> Pass<B> {
+    /// Whether this request decides if others may pass again.
+    pub(super) fn is_trial(&self) -> bool {
+        self.is_trial
+    }
+
     /// The remote answered. Returns whether this closed the circuit.
     pub(super) fn succeeded(mut self) -> bool {
         self.is_reported = true;
@@ -99,7 +106,7 @@ impl<B: AsRef<Breaker>> Pass<B> {
                 *state = State::Closed { failures: failures + 1 };
                 return None;
             }
-            State::Closed { .. } => PAUSE,
+            State::Closed { .. } => self.breaker.as_ref().first_pause,
             State::Trying { pause } if self.is_trial => (2 * pause).min(LONGEST_PAUSE),
             _ => return None,
         };
@@ -139,7 +146,7 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_open_the_circuit_and_a_success_closes_it() {
-        let (breaker, now) = (Shared(Breaker::default()), Instant::now());
+        let (breaker, now) = (Shared(Breaker::new(PAUSE)), Instant::now());
         for _ in 1..FAILURES {
             assert_eq!(fail(&breaker, now), None);
         }
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_failed_trial_doubles_the_pause_up_to_a_minute() {
-        let (breaker, mut now) = (Shared(Breaker::default()), Instant::now());
+        let (breaker, mut now) = (Shared(Breaker::new(PAUSE)), Instant::now());
         for _ in 1..FAILURES {
             fail(&breaker, now);
         }
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn late_reports_change_nothing_and_a_dropped_trial_lets_the_next_one_try() {
-        let (breaker, now) = (Shared(Breaker::default()), Instant::now());
+        let (breaker, now) = (Shared(Breaker::new(PAUSE)), Instant::now());
         let (late, lost) = (Breaker::pass(&breaker, now).unwrap(), Breaker::pass(&breaker, now).unwrap());
         for _ in 0..FAILURES {
             fail(&breaker, now);

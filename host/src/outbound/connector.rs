@@ -17,8 +17,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use super::OutboundRules;
 use super::address::AddressPolicy;
 use super::allow::Target;
 
@@ -53,6 +55,9 @@ pub(super) enum AddressError {
     /// The lookup failed.
     #[error("cannot look up the name: {0}")]
     Lookup(io::Error),
+    /// Too many lookups of the service run.
+    #[error("too many names are looked up")]
+    Crowded,
     /// The name has no address.
     #[error("the name has no address")]
     NoAddress,
@@ -61,11 +66,18 @@ pub(super) enum AddressError {
     Prohibited(IpAddr),
 }
 
+/// The most lookups of one service at the same time. Each takes a thread of the system's lookup until it ends, also if its request was
+/// given up.
+pub(super) const LOOKUPS: usize = 32;
+
 /// Looks up names, and refuses a name if the policy refuses one of its addresses.
 #[derive(Clone)]
 pub(super) struct CheckedLookup {
     lookup: Arc<dyn Lookup>,
     policy: Arc<AddressPolicy>,
+    places: Arc<Semaphore>,
+    /// How long a lookup waits for its place. Shorter than the request's timeout, so that waiting is not taken for a silent remote host.
+    waiting_time: Duration,
 }
 
 impl Service<Name> for CheckedLookup {
@@ -78,9 +90,17 @@ impl Service<Name> for CheckedLookup {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (found, policy) = (self.lookup.lookup(name.as_str()), self.policy.clone());
+        let (lookup, policy) = (self.lookup.clone(), self.policy.clone());
+        let place = tokio::time::timeout(self.waiting_time, self.places.clone().acquire_owned());
         async move {
-            let addresses = found.await.map_err(AddressError::Lookup)?;
+            let Ok(Ok(place)) = place.await else { return Err(AddressError::Crowded) };
+            // A task of its own, because the lookup goes on if this future is dropped, and keeps its place until it ends.
+            let looking_up = tokio::spawn(async move {
+                let _place = place;
+                lookup.lookup(name.as_str()).await
+            });
+            let found = looking_up.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let addresses = found.map_err(AddressError::Lookup)?;
             // A public name with a private address beside a public one is an attack or a mistake. Neither should work sometimes.
             if let Some(prohibited) = addresses.iter().find(|address| !policy.allows(**address)) {
                 return Err(AddressError::Prohibited(*prohibited));
@@ -104,12 +124,17 @@ pub(super) struct CheckedConnector {
 }
 
 impl CheckedConnector {
-    pub(super) fn new(policy: AddressPolicy, lookup: Arc<dyn Lookup>, timeout: Duration) -> Self {
+    pub(super) fn new(policy: AddressPolicy, lookup: Arc<dyn Lookup>, rules: &OutboundRules) -> Self {
         let policy = Arc::new(policy);
-        let mut tcp = HttpConnector::new_with_resolver(CheckedLookup { lookup, policy: policy.clone() });
+        let mut tcp = HttpConnector::new_with_resolver(CheckedLookup {
+            lookup,
+            policy: policy.clone(),
+            places: Arc::new(Semaphore::new(LOOKUPS.min(rules.concurrency))),
+            waiting_time: rules.timeout / 2,
+        });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeout));
+        tcp.set_connect_timeout(Some(rules.timeout));
         tcp.set_keepalive(Some(KEEPALIVE));
         Self { tcp, policy }
     }

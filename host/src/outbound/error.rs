@@ -31,6 +31,9 @@ pub enum OutboundError {
     /// No response, or no further part of its body, within this time.
     #[error("no answer within {0:?}: `timeout` of the service's `outbound` table is the limit")]
     TimedOut(Duration),
+    /// The same, within a shorter time that the guest chose.
+    #[error("no answer within {0:?}, the time that the component chose")]
+    GaveUp(Duration),
     /// Its name cannot be looked up.
     #[error("{0}")]
     Lookup(String),
@@ -72,14 +75,20 @@ impl OutboundError {
             | Self::Prohibited(_)
             | Self::Open
             | Self::Crowded
+            | Self::GaveUp(_)
             | Self::TooLarge(_)
             | Self::Coded
             | Self::Request(_) => false,
         }
     }
 
-    /// Whether the revision asked for something that it may not do. All other errors are dependency failures, except if the guest ended
-    /// its own request.
+    /// Whether the remote host is the cause. All else counts against the revision: it chose the host, the number of requests, the time
+    /// and what it asked for.
+    pub fn is_dependency_failure(&self) -> bool {
+        self.is_failure_of_the_remote() || matches!(self, Self::Open | Self::Coded)
+    }
+
+    /// Whether the revision asked for something that it may not do.
     pub fn is_denial(&self) -> bool {
         matches!(self, Self::Denied | Self::Method)
     }
@@ -103,6 +112,7 @@ impl OutboundError {
         if let Some(error) = error.downcast_ref::<AddressError>() {
             return Some(match error {
                 AddressError::Prohibited(address) => Self::Prohibited(*address),
+                AddressError::Crowded => Self::Crowded,
                 AddressError::Lookup(_) | AddressError::NoAddress => Self::Lookup(error.to_string()),
             });
         }

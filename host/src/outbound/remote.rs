@@ -8,18 +8,18 @@ use std::time::Duration;
 use hyper::StatusCode;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::allow::{AllowedHost, Target};
+use super::allow::Target;
 use super::breaker::Breaker;
 use super::error::OutboundError;
 
-/// Remote hosts of one service that have a breaker and metrics of their own. A wildcard in `allow` may name any number of hosts. Those
-/// beyond the limit share the breaker and the metrics of their entry.
+/// Remote hosts of one service whose breakers and metrics the host keeps. A wildcard in `allow` may name any number of hosts. The host
+/// forgets the one that was least recently used.
 const MAX_REMOTES: usize = 256;
 
 /// Upper bounds of the latency histogram, in seconds: from 5 ms to a minute.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
-/// How a request to a remote host ended, for the metrics.
+/// How a request to a remote host ended, for the metrics. An answer whose body then fails counts once more, by its failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// A status below 400.
@@ -75,7 +75,9 @@ impl Ending {
     /// The ending of a request with this error. None if it says nothing about the remote host.
     pub(super) fn of_error(error: &OutboundError) -> Option<Self> {
         Some(match error {
-            OutboundError::Denied | OutboundError::Method | OutboundError::Request(_) => return None,
+            OutboundError::Denied | OutboundError::Method | OutboundError::GaveUp(_) | OutboundError::Request(_) => {
+                return None;
+            }
             OutboundError::Open | OutboundError::Crowded => Self::NotSent,
             OutboundError::Prohibited(_)
             | OutboundError::Lookup(_)
@@ -95,14 +97,22 @@ pub struct Remote {
     pub(super) breaker: Breaker,
     endings: [AtomicU64; Ending::ALL.len()],
     latency: Histogram,
+    /// When it was last used, in requests of the service.
+    used: AtomicU64,
 }
 
 impl Remote {
-    fn new(name: String) -> Self {
-        Self { name, breaker: Breaker::default(), endings: Default::default(), latency: Histogram::new(BUCKETS) }
+    fn new(name: String, pause: Duration) -> Self {
+        Self {
+            name,
+            breaker: Breaker::new(pause),
+            endings: Default::default(),
+            latency: Histogram::new(BUCKETS),
+            used: AtomicU64::new(0),
+        }
     }
 
-    /// Scheme, host and port, or an entry of `allow`.
+    /// Scheme, host and port.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -143,23 +153,42 @@ impl AsRef<Breaker> for SharedRemote {
 }
 
 /// The remote hosts that a service has sent requests to.
-#[derive(Debug, Default)]
-pub(super) struct Remotes(RwLock<BTreeMap<String, Arc<Remote>>>);
+#[derive(Debug)]
+pub(super) struct Remotes {
+    all: RwLock<BTreeMap<String, Arc<Remote>>>,
+    requests: AtomicU64,
+    /// The first pause of their breakers.
+    pause: Duration,
+}
 
 impl Remotes {
-    /// The remote host of a target that this entry allows.
-    pub(super) fn get(&self, target: &Target, entry: &AllowedHost) -> Arc<Remote> {
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { all: RwLock::default(), requests: AtomicU64::new(0), pause }
+    }
+
+    /// The remote host of an allowed request.
+    pub(super) fn get(&self, target: &Target) -> Arc<Remote> {
         let name = target.to_string();
-        if let Some(remote) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
-            return remote.clone();
+        let known = self.all.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let remote = known.unwrap_or_else(|| self.add(name));
+        remote.used.store(self.requests.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        remote
+    }
+
+    /// Adds a remote host, and forgets another one if there are too many.
+    fn add(&self, name: String) -> Arc<Remote> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_REMOTES && !all.contains_key(&name) {
+            let oldest = all.values().min_by_key(|remote| remote.used.load(Ordering::Relaxed));
+            if let Some(oldest) = oldest.map(|remote| remote.name.clone()) {
+                all.remove(&oldest);
+            }
         }
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let name = if all.len() < MAX_REMOTES { name } else { entry.to_string() };
-        all.entry(name.clone()).or_insert_with(|| Arc::new(Remote::new(name))).clone()
+        all.entry(name.clone()).or_insert_with(|| Arc::new(Remote::new(name, self.pause))).clone()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Remote>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
@@ -168,15 +197,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_beyond_the_limit_share_the_breaker_and_metrics_of_their_entry() {
-        let (remotes, entry) = (Remotes::default(), "https://*.example".parse().unwrap());
+    fn of_too_many_hosts_the_least_recently_used_is_forgotten() {
+        let remotes = Remotes::new(Duration::ZERO);
+        let get = |number: usize| {
+            remotes.get(&Target::of(&format!("https://h{number}.wild.example/").parse().unwrap()).unwrap())
+        };
         for number in 0..2 * MAX_REMOTES {
-            let target = Target::of(&format!("https://h{number}.example/").parse().unwrap()).unwrap();
-            remotes.get(&target, &entry).end(Ending::Answered);
+            get(number).end(Ending::Answered);
+            get(0);
         }
-        let all = remotes.all();
-        assert_eq!(all.len(), MAX_REMOTES + 1);
-        let shared = all.iter().find(|remote| remote.name() == "https://*.example").unwrap();
-        assert_eq!(shared.count(Ending::Answered), MAX_REMOTES as u64);
+        assert_eq!(remotes.all().len(), MAX_REMOTES);
+        assert_eq!(get(0).count(Ending::Answered), 1, "it was used all the time");
+        let latest = 2 * MAX_REMOTES - 1;
+        assert_eq!([latest, 1].map(|number| get(number).count(Ending::Answered)), [1, 0]);
     }
 }

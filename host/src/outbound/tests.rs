@@ -1,10 +1,12 @@
 //! Requests to remote hosts, with a lookup that the tests control and servers on loopback.
 
+mod endings;
 mod limits;
+mod lookups;
+mod server;
 mod ssrf;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,19 +14,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use server::{Server, raw};
 
 use super::*;
 
 /// A limit that is reached only if a test fails.
 const AMPLE: Duration = Duration::from_secs(60);
+
+/// A timeout for requests that have no answer.
+const SHORT: Duration = Duration::from_millis(50);
 
 /// Answers each lookup of a name with the next of its answers. The last answer repeats.
 #[derive(Default)]
@@ -70,8 +73,15 @@ fn rules(allow: &[&str], private: &[&str]) -> OutboundRules {
     }
 }
 
+/// Its circuits stay open for longer than a test runs.
 fn outbound(rules: OutboundRules, names: &Arc<Names>) -> Outbound {
-    Outbound::open("orders".into(), rules, names.clone()).unwrap()
+    let outbound = Outbound::open("orders".into(), rules, names.clone()).unwrap();
+    Outbound { remotes: Remotes::new(AMPLE), ..outbound }
+}
+
+/// How many requests ended this way, to all hosts.
+fn count(outbound: &Outbound, ending: Ending) -> u64 {
+    outbound.remotes().iter().map(|remote| remote.count(ending)).sum()
 }
 
 fn get(url: &str) -> Request<RequestBody> {
@@ -86,62 +96,29 @@ async fn send(outbound: &Outbound, url: &str) -> Result<Response<ResponseBody>, 
     outbound.send(get(url), Timeouts::default(), None).await
 }
 
+/// Sends a request whose body has these parts.
+async fn post(
+    outbound: &Outbound,
+    url: &str,
+    parts: impl Stream<Item = Result<Bytes, &'static str>> + Send + 'static,
+) -> Result<Response<ResponseBody>, OutboundError> {
+    let frames = parts.map(|part| part.map(Frame::data).map_err(Into::into));
+    let request = Request::post(url).body(StreamBody::new(frames).boxed_unsync()).unwrap();
+    outbound.send(request, Timeouts::default(), None).await
+}
+
 /// The text of a response.
 async fn text(response: Response<ResponseBody>) -> Result<String, OutboundError> {
     let body = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A server on loopback, which counts its connections.
-struct Server {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-}
-
-impl Server {
-    /// Answers each request with this function.
-    async fn start<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Self
-    where
-        F: Future<Output = Response<Full<Bytes>>> + Send,
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-        let count = connections.clone();
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let answer = answer.clone();
-                let service = service_fn(move |request| {
-                    let answering = answer(request);
-                    async { Ok::<_, Infallible>(answering.await) }
-                });
-                let http = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
-            }
-        });
-        Self { address, connections }
-    }
-
-    /// Answers each request with its method, path, headers and body.
-    async fn echo() -> Self {
-        Self::start(|request| async {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-            let mut lines = vec![format!("{} {}", head.method, head.uri)];
-            lines.extend(head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())));
-            lines.push(String::from_utf8_lossy(&body).into_owned());
-            Response::new(Full::from(lines.join("\n")))
-        })
-        .await
-    }
-
-    fn port(&self) -> u16 {
-        self.address.port()
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
+/// A service that may send requests to this address, with these limits.
+fn limited(address: SocketAddr, change: impl FnOnce(&mut OutboundRules)) -> (Outbound, String) {
+    let origin = format!("http://{address}");
+    let mut rules = rules(&[&origin], &["127.0.0.0/8"]);
+    change(&mut rules);
+    (outbound(rules, &Names::new(&[])), origin)
 }
 
 #[tokio::test]
