@@ -103,11 +103,13 @@ fn try_send(order: &Order<'_>) -> Result<IncomingResponse, ErrorCode> {
     let body = request.body().expect("the body is taken once");
     let response = outgoing_handler::handle(request, None)?;
     let stream = body.write().expect("the stream is taken once");
-    for chunk in order.body.as_bytes().chunks(4096) {
-        stream.blocking_write_and_flush(chunk).map_err(|_| ErrorCode::ConnectionWriteTimeout)?;
-    }
+    // If the host takes no more of the body, the response says why.
+    let mut chunks = order.body.as_bytes().chunks(4096);
+    let is_sent = chunks.all(|chunk| stream.blocking_write_and_flush(chunk).is_ok());
     drop(stream);
-    OutgoingBody::finish(body, None)?;
+    if is_sent {
+        OutgoingBody::finish(body, None)?;
+    }
     response.subscribe().block();
     response.get().expect("the response is ready").expect("it is taken once")
 }
