@@ -138,7 +138,7 @@ impl Host {
             listeners: open,
             addresses: addresses.clone(),
             metrics,
-            instances: instances(&manifest),
+            instances: reserved_instances(&manifest),
             closing: BTreeMap::new(),
         };
         let reloader = tokio::spawn(until_stopped(stop.subscribe(), reloader.run(orders)));
@@ -217,7 +217,7 @@ async fn until_stopped(mut stopping: watch::Receiver<bool>, work: impl Future<Ou
 }
 
 /// The most linear memories at one moment: of instances that run, of streams, and of reusable instances that wait for a request.
-fn instances(manifest: &Manifest) -> u32 {
+pub fn reserved_instances(manifest: &Manifest) -> u32 {
     let each = |service: &Service| if service.reuse == Reuse::Never { 0 } else { MAX_IDLE_INSTANCES };
     let streams = u32::try_from(manifest.listeners.streams).unwrap_or(u32::MAX);
     let running = manifest.instances.saturating_add(streams);
@@ -231,7 +231,7 @@ async fn platform(
     clock: Clock,
 ) -> anyhow::Result<(Platform, Opened)> {
     let cache = cache.unwrap_or_else(|| folder.path().join(CACHE));
-    let engines = Engines::new(&cache, instances(manifest)).context("cannot start the WebAssembly engine")?;
+    let engines = Engines::new(&cache, reserved_instances(manifest)).context("cannot start the WebAssembly engine")?;
     let Databases { opened, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("cannot use the audit log in {}", folder.path().display()))?;
@@ -257,7 +257,7 @@ mod tests {
                 format!("[services.{name}]\ncomponent = \"{name}.wasm\"\nmounts = [\"/{name}\"]\nreuse = \"{reuse}\"\n")
             };
             let text = text + &service("one", reuse[0]) + &service("two", reuse[1]);
-            instances(&Manifest::parse(Path::new("c.toml"), &text).unwrap())
+            reserved_instances(&Manifest::parse(Path::new("c.toml"), &text).unwrap())
         };
         assert_eq!(of(["never", "never"]), 9);
         assert_eq!(of(["never", "anyone"]), 9 + MAX_IDLE_INSTANCES);

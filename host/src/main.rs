@@ -2,6 +2,7 @@
 
 mod client;
 mod component;
+mod doctor;
 mod manual;
 mod output;
 mod project;
@@ -46,6 +47,8 @@ enum Command {
     Check(component::Check),
     /// Show what a component imports, exports and describes, and the lines that it needs in a manifest.
     Inspect(component::Inspect),
+    /// Check this machine for the host of a manifest, and say how to cure what is wrong. Changes nothing.
+    Doctor(doctor::Doctor),
     /// Deploy a component: send it to a running host and make it the active revision of a service.
     Deploy(client::Deploy),
     /// Deploy several components as a set: all become active in one step, or none does.
@@ -157,6 +160,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => return run(&options),
         Command::Check(command) => command.run(),
         Command::Inspect(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Deploy(command) => command.run(),
         Command::DeploySet(command) => command.run(),
         Command::Canary(command) => command.run(),

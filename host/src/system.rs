@@ -70,6 +70,11 @@ fn ignores_hang_up() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
+/// The file descriptors of a host with this many connections.
+pub(crate) fn descriptors_for(connections: usize) -> u64 {
+    OTHER_DESCRIPTORS.saturating_add(connections as u64)
+}
+
 /// Raises the soft limit of open descriptors to the hard limit. Warns if that is too low for this number of connections.
 pub(crate) fn raise_descriptor_limit(connections: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -80,7 +85,7 @@ pub(crate) fn raise_descriptor_limit(connections: usize) {
         tracing::warn!(%error, ?current, ?maximum, "cannot raise the limit of open file descriptors");
     }
     let limit = if raised.is_ok() { maximum } else { current };
-    let needed = OTHER_DESCRIPTORS.saturating_add(connections as u64);
+    let needed = descriptors_for(connections);
     if let Some(limit) = limit.filter(|limit| *limit < needed) {
         tracing::warn!(
             limit,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::databases::Closing;
 use super::listeners::Listeners;
 use super::surroundings::Surroundings;
-use super::{Addresses, databases, instances, operator};
+use super::{Addresses, databases, operator, reserved_instances};
 use crate::admin::{Admin, ReloadOrder};
 use crate::clock::Clock;
 use crate::deploy::{DeployError, Deployer, Opened, Record, ReloadError, Reloaded, Storages};
@@ -146,7 +146,7 @@ impl Reloader {
     /// Refuses changes that only a start can apply.
     fn check_unchangeable(&self, current: &Manifest, next: &Manifest) -> Result<(), ReloadError> {
         let mut faults = current.unchangeable(next);
-        if instances(next) > self.instances {
+        if reserved_instances(next) > self.instances {
             let reuses = next.services.iter().filter(|(_, service)| service.reuse != Reuse::Never);
             faults.extend(reuses.filter(|(name, _)| reuse(current, name) == Reuse::Never).map(|(name, _)| {
                 let key = format!("services.{name}.reuse");

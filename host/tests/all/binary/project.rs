@@ -131,3 +131,27 @@ async fn inspect_says_why_a_file_cannot_be_a_service() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+#[tokio::test]
+async fn doctor_names_what_it_checks_and_how_to_cure_a_port_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = manifest(&folder, HELLO);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let text = std::fs::read_to_string(&file).unwrap().replacen("127.0.0.1:0", &address, 1);
+    std::fs::write(&file, text).unwrap();
+
+    let output = run(folder.path(), &["doctor"]).await;
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    for check in ["kernel", "swap", "address space", "descriptors", "clock", "disk", "permissions", "ports"] {
+        assert!(
+            found.lines().any(|line| line.get(8..).is_some_and(|rest| rest.starts_with(check))),
+            "{check}: {found}"
+        );
+    }
+    let broken = format!("broken  ports          gateway {address}: Address already in use");
+    assert!(found.contains(&broken), "{found}");
+    assert!(found.contains("cure: stop the program that uses the port"), "{found}");
+    assert!(complaint(&output).contains("run `comptoir doctor` again"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "`doctor` creates no file");
+}
