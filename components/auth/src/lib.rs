@@ -24,9 +24,11 @@ mod test_host;
 #[cfg(test)]
 mod tests;
 
-use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Request, Response};
+use kit::{Failure, IdempotencyKey, JsonValue, Request, Response};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use model::bodies::{Credentials, NewLogin, OperatorPassword, PasswordChange, Refresh, Registration, Token};
 use model::password::Password;
 use model::throttle::LOGIN;
 use register::Wanted;
@@ -62,40 +64,37 @@ kit::service! {
 const MISSING_CREDENTIALS: &str = "MISSING_CREDENTIALS";
 const MISSING_TOKEN: &str = "MISSING_TOKEN";
 const MISSING_PASSWORD: &str = "MISSING_PASSWORD";
+const CREATION_FAILED: &str = "CREATION_FAILED";
 
 fn log_in(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_CREDENTIALS)?;
-    let (username, password) = credentials(&body)?;
-    let pair = login::log_in(username, &Password::new(password), request.client_address())?;
+    let Credentials { username, password } = read(request, MISSING_CREDENTIALS)?;
+    let pair = login::log_in(&username, &Password::new(&password), request.client_address())?;
     // The success reset the account's counter, so all attempts are left.
     let (policy, unused) = (login::policy(), LOGIN.unused());
     Ok(Response::ok(&pair).with_header("ratelimit-policy", policy).with_header("ratelimit", unused))
 }
 
 fn refresh(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_TOKEN)?;
-    let token = required(&body, "refresh_token", MISSING_TOKEN)?;
-    Ok(Response::ok(&session::refresh(token)?))
+    let Refresh { refresh_token } = read(request, MISSING_TOKEN)?;
+    Ok(Response::ok(&session::refresh(&refresh_token)?))
 }
 
 fn verify(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_TOKEN)?;
-    let token = required(&body, "token", MISSING_TOKEN)?;
-    let claims = host::claims(token).ok_or_else(session::invalid_token)?;
+    let Token { token } = read(request, MISSING_TOKEN)?;
+    let claims = host::claims(&token).ok_or_else(session::invalid_token)?;
     Ok(Response::ok(&json!({ "username": claims.subject, "expires_at": claims.expires_at })))
 }
 
 fn log_out(request: &Request) -> Result<Response, Failure> {
     // Without a body or without a refresh token, the caller's own session ends.
-    let body = request.json_object(MISSING_TOKEN).unwrap_or_default();
-    session::log_out(request.user()?, text(&body, "refresh_token"))?;
+    let body: Option<Refresh> = request.json_ignoring_unknown().ok();
+    session::log_out(request.user()?, body.as_ref().map(|body| &*body.refresh_token))?;
     Ok(Response::message("You are logged out."))
 }
 
 fn change_password(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_CREDENTIALS)?;
-    let [current, new] = ["current", "new"].map(|key| required(&body, key, MISSING_CREDENTIALS));
-    password::change(request, &Password::new(current?), &Password::new(new?))?;
+    let PasswordChange { current, new } = read(request, MISSING_CREDENTIALS)?;
+    password::change(request, &Password::new(&current), &Password::new(&new))?;
     Ok(Response::message("Your password was changed. Your other sessions have ended."))
 }
 
@@ -123,10 +122,13 @@ fn end_sessions(request: &Request) -> Result<Response, Failure> {
 
 fn register(request: &Request) -> Result<Response, Failure> {
     let key = IdempotencyKey::of(request)?;
-    let body = request.json_object(MISSING_CREDENTIALS)?;
-    let (username, password) = credentials(&body)?;
-    let (profile, address, password) = (email(&body)?, request.client_address(), Password::new(password));
-    let wanted = Wanted { username, password, profile, key: key.as_ref(), address };
+    let Registration { username, password, email } = request.json_ignoring_unknown().map_err(|invalid| {
+        let code = if invalid.path() == "email" { CREATION_FAILED } else { MISSING_CREDENTIALS };
+        invalid.with_code(code)
+    })?;
+    let profile = email.map(|email| ("email".to_owned(), JsonValue::from(&*email))).into_iter().collect();
+    let (address, password) = (request.client_address(), Password::new(&password));
+    let wanted = Wanted { username: &username, password, profile, key: key.as_ref(), address };
     register::register(wanted, |profile| {
         let created = json!({ "user_id": profile["id"], "username": profile["username"] });
         Response::created(&created).with_message("Your account was created.")
@@ -134,15 +136,8 @@ fn register(request: &Request) -> Result<Response, Failure> {
 }
 
 fn make_login(request: &Request) -> Result<Response, Failure> {
-    let mut body = request.json_object(MISSING_CREDENTIALS)?;
-    let profile = match body.remove("profile") {
-        Some(JsonValue::Object(profile)) => profile,
-        _ => JsonObject::new(),
-    };
-    // A missing password counts as an empty one, which the password policy refuses.
-    let [username, password] = ["username", "password"].map(|key| body.get(key).and_then(JsonValue::as_str));
-    let (username, password) = (username.unwrap_or_default(), Password::new(password.unwrap_or_default()));
-    let wanted = Wanted { username, password, profile, key: None, address: None };
+    let NewLogin { username, password, profile } = read(request, CREATION_FAILED)?;
+    let wanted = Wanted { username: &username, password: Password::new(&password), profile, key: None, address: None };
     register::register(wanted, Response::created)
 }
 
@@ -159,33 +154,10 @@ fn operator(_: &Request) -> Result<Response, Failure> {
 }
 
 fn set_operator_password(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_PASSWORD)?;
-    let password = required(&body, "password", MISSING_PASSWORD)?;
-    Ok(Response::ok(&operator::set_password(&Password::new(password))?))
+    let OperatorPassword { password } = read(request, MISSING_PASSWORD)?;
+    Ok(Response::ok(&operator::set_password(&Password::new(&password))?))
 }
 
-fn credentials(body: &JsonObject) -> Result<(&str, &str), Failure> {
-    Ok((required(body, "username", MISSING_CREDENTIALS)?, required(body, "password", MISSING_CREDENTIALS)?))
-}
-
-/// The profile fields of a registration: the email address, if there is one.
-fn email(body: &JsonObject) -> Result<JsonObject, Failure> {
-    let mut profile = JsonObject::new();
-    match body.get("email") {
-        None | Some(JsonValue::Null) => {}
-        Some(JsonValue::String(email)) if email::is_valid(email) => {
-            profile.insert("email".to_owned(), email.as_str().into());
-        }
-        Some(_) => return Err(register::creation_failed("The field email must be an email address.".to_owned())),
-    }
-    Ok(profile)
-}
-
-/// A member of the body that is a non-empty string.
-fn text<'a>(body: &'a JsonObject, key: &str) -> Option<&'a str> {
-    body.get(key).and_then(JsonValue::as_str).filter(|text| !text.is_empty())
-}
-
-fn required<'a>(body: &'a JsonObject, key: &str, code: &'static str) -> Result<&'a str, Failure> {
-    text(body, key).ok_or_else(|| Failure::bad_request(code, format!("The field {key} is missing.")))
+fn read<T: DeserializeOwned>(request: &Request, code: &'static str) -> Result<T, Failure> {
+    request.json_ignoring_unknown().map_err(|invalid| invalid.with_code(code))
 }

@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds since 1970-01-01 UTC.
 
+pub(crate) mod bodies;
 pub(crate) mod password;
 pub(crate) mod refresh_token;
 pub(crate) mod registration;

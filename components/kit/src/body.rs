@@ -35,15 +35,19 @@ fn shown(text: &str) -> String {
     format!("\"{shown}{cut}\"")
 }
 
-/// Parses a body that must be an object.
-pub(crate) fn object(bytes: &[u8]) -> Result<JsonObject, Why> {
+/// Parses a body.
+pub(crate) fn value(bytes: &[u8]) -> Result<JsonValue, Why> {
     if bytes.is_empty() {
         return Err("The body is empty. Send a JSON object.".into());
     }
-    match serde_json::from_slice(bytes) {
-        Ok(JsonValue::Object(object)) => Ok(object),
-        Ok(other) => Err(format!("The body must be a JSON object, but is {}.", kind(&other)).into()),
-        Err(error) => Err(format!("The body is not JSON: {error}.").into()),
+    serde_json::from_slice(bytes).map_err(|error| format!("The body is not JSON: {error}.").into())
+}
+
+/// A value that must be an object.
+pub(crate) fn object(value: JsonValue) -> Result<JsonObject, Why> {
+    match value {
+        JsonValue::Object(object) => Ok(object),
+        other => Err(format!("The body must be a JSON object, but is {}.", kind(&other)).into()),
     }
 }
 
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_object_is_parsed() {
-        let read = object(br#" {"a":1,"b":[true],"a":"last"} "#).unwrap();
+        let read = value(br#" {"a":1,"b":[true],"a":"last"} "#).and_then(object).unwrap();
         assert_eq!(read["a"], "last");
         assert_eq!(read["b"][0], true);
     }
@@ -122,7 +126,7 @@ mod tests {
             (deep.as_bytes(), "recursion limit"),
         ];
         for (bytes, reason) in table {
-            let why = object(bytes).unwrap_err();
+            let why = value(bytes).and_then(object).unwrap_err();
             assert!(why.contains(reason), "{why}");
         }
     }

@@ -46,6 +46,7 @@ mod request;
 mod response;
 
 mod body;
+mod input;
 
 pub mod clock;
 pub mod condition;
@@ -61,6 +62,7 @@ pub mod native;
 pub use clock::now;
 pub use failure::Failure;
 pub use idempotency::IdempotencyKey;
+pub use input::{Fault, Int, Invalid, Text};
 pub use page::{Next, Page};
 pub use path::{decode, encode};
 pub use quota::Quota;

@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use serde::de::DeserializeOwned;
+
 #[cfg(not(feature = "native"))]
 use crate::bindings::comptoir::platform::session;
 use crate::bindings::exports::comptoir::platform::handler;
+use crate::input::{Fault, Invalid, Json, Query};
 #[cfg(feature = "native")]
 use crate::native::session;
 use crate::storage::Transaction;
-use crate::{Failure, JsonObject, body, path};
+use crate::{Failure, JsonObject, JsonValue, body, path};
 
 /// A request to one handler.
 #[derive(Debug)]
@@ -138,6 +141,45 @@ impl Request {
         self.raw.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 
+    /// Reads the body as a type.
+    ///
+    /// If a key occurs twice, the last value counts. Limits: 128 levels of nesting, 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Names the field by its path. A member that the type does not have is an error. `?` turns an error into a 400, 413 or 422,
+    /// see [`Invalid`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+        T::deserialize(Json { value: &self.json_value()?, is_strict: true })
+    }
+
+    /// Like [`json`](Request::json), but ignores members that the type does not have.
+    ///
+    /// # Errors
+    ///
+    /// See [`json`](Request::json).
+    pub fn json_ignoring_unknown<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+        T::deserialize(Json { value: &self.json_value()?, is_strict: false })
+    }
+
+    fn json_value(&self) -> Result<JsonValue, Invalid> {
+        let refused = |why| Invalid::body(Fault::NotJson, why);
+        body::check_content_type(self.header_bytes("content-type")).map_err(refused)?;
+        if self.raw.body.len() > body::LIMIT_BYTES {
+            return Err(Invalid::body(Fault::TooLarge, "The body is longer than 1 MiB."));
+        }
+        body::value(&self.raw.body).map_err(refused)
+    }
+
+    /// Reads the query as a type.
+    ///
+    /// # Errors
+    ///
+    /// Names the parameter. A parameter that the type does not have, or that is given twice, is an error.
+    pub fn query_as<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+        T::deserialize(Query::new(self.split_target().1))
+    }
+
     /// Parses the body as a JSON object.
     ///
     /// If a key occurs twice, the last value counts. Limits: 128 levels of nesting, 1 MiB.
@@ -147,10 +189,7 @@ impl Request {
     /// 400 with the given code if there is no body, its content type is neither `application/json` nor `application/…+json`, or
     /// it is no JSON object. The message names the reason. 413 if the body is too long.
     pub fn json_object(&self, code: &'static str) -> Result<JsonObject, Failure> {
-        body::check_content_type(self.header_bytes("content-type")).map_err(|why| Failure::bad_request(code, why))?;
-        if self.raw.body.len() > body::LIMIT_BYTES {
-            return Err(Failure::new(413, "BODY_TOO_LARGE", "The body is longer than 1 MiB."));
-        }
-        body::object(&self.raw.body).map_err(|why| Failure::bad_request(code, why))
+        let value = self.json_value().map_err(|invalid| invalid.with_code(code))?;
+        body::object(value).map_err(|why| Failure::bad_request(code, why))
     }
 }

@@ -5,6 +5,7 @@
 use kit::native::{self, Connection, TestResponse, get, post, put};
 use kit::storage::{self, Constraint, Error};
 use kit::{Failure, Request, Response, params};
+use serde::Deserialize;
 use serde_json::json;
 
 kit::service! {
@@ -30,14 +31,17 @@ fn list(_: &Request) -> Result<Response, Failure> {
     Ok(Response::list(&rows.all::<(&str, Option<f64>)>()?))
 }
 
+#[derive(Deserialize)]
+struct NewCat {
+    name: String,
+}
+
 fn add(request: &Request) -> Result<Response, Failure> {
     let by = &request.user()?.username;
-    let body = request.json_object("MISSING_NAME")?;
-    let name = body.get("name").and_then(|name| name.as_str());
-    let name = name.ok_or_else(|| Failure::bad_request("MISSING_NAME", "The field name is missing."))?;
+    let NewCat { name } = request.json()?;
     let transaction = storage::begin()?;
     let sql = "INSERT INTO cats (name) VALUES ($1) RETURNING id";
-    let id: i64 = match transaction.query(sql, params![name]) {
+    let id: i64 = match transaction.query(sql, params![&name]) {
         Ok(rows) => rows.one()?.ok_or_else(|| Failure::internal("no id"))?,
         Err(Error::Constraint(Constraint::Unique)) => return Err(Failure::conflict("TAKEN", "This name is taken.")),
         Err(error) => return Err(error.into()),
@@ -226,15 +230,22 @@ fn unknown_routes_are_refused_in_the_envelope() {
 }
 
 #[test]
-fn a_body_that_is_no_object_is_refused_with_the_routes_code() {
+fn a_body_that_does_not_fit_its_type_is_refused() {
     start();
     let send = |content_type: &str, body: &[u8]| {
         post("/cats", json!({})).with_body(content_type, body).by("ada", "user").send().outcome().0
     };
     assert_eq!(send("application/json", br#"{"name":"Kit"}"#), 201);
     assert_eq!(send("text/plain", br#"{"name":"Kitten"}"#), 400);
-    assert_eq!(send("application/json", b"[]"), 400);
     assert_eq!(send("application/json", &vec![b' '; (1 << 20) + 1]), 413);
-    let answer = post("/cats", json!([])).by("ada", "user").send();
-    assert_eq!(answer.outcome(), (400, "MISSING_NAME"));
+    assert_eq!(send("application/json", b"{"), 400);
+    assert_eq!(send("application/json", b"[]"), 422);
+    let outcome = |body: kit::JsonValue| {
+        let answer = post("/cats", body).by("ada", "user").send();
+        assert_eq!(answer.outcome(), (422, "INVALID_FIELD"));
+        answer.body["error"]["details"]["field"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(outcome(json!({ "name": 7 })), "name");
+    assert_eq!(outcome(json!({ "name": "Kit", "colour": "red" })), "colour");
+    assert_eq!(outcome(json!({})), "name");
 }

@@ -17,9 +17,9 @@ pub mod model;
 mod rows;
 
 use kit::storage::{self, Row};
-use kit::{Caller, Failure, IdempotencyKey, List, Next, Page, Probe, Request, Response, condition};
+use kit::{Caller, Failure, IdempotencyKey, Invalid, List, Next, Page, Probe, Request, Response, condition};
 
-use model::{Cart, Order, Power, Product, Refusal, Status, Step};
+use model::{Cart, Change, Order, Power, Product, Refusal, Status, Step};
 use rows::Error;
 
 kit::service! {
@@ -73,7 +73,7 @@ fn list_orders(request: &Request) -> Result<Response, Failure> {
 fn place_order(request: &Request) -> Result<Response, Failure> {
     let buyer = request.user()?;
     let key = IdempotencyKey::of(request)?;
-    let cart = Cart::read(&request.json_object("MISSING_ITEMS")?)?;
+    let cart = Cart::of(&request.json_ignoring_unknown().map_err(bad_cart)?)?;
     let transaction = storage::begin()?;
     request.check_session(&transaction)?;
     let now = kit::now();
@@ -98,16 +98,14 @@ fn show_order(request: &Request) -> Result<Response, Failure> {
 
 fn change_order(request: &Request) -> Result<Response, Failure> {
     let caller = request.user()?;
-    let body = request.json_object("MISSING_STATUS")?;
-    let wanted = body.get("status").and_then(|status| status.as_str()).filter(|status| !status.is_empty());
-    let wanted = wanted.ok_or(Refusal::NoStatus)?;
+    let Change { status } = request.json_ignoring_unknown().map_err(|invalid| invalid.with_code("MISSING_STATUS"))?;
     let id = request.id_param("id");
     // Another request may change the order after it was read. Then the step has no effect, and the loop reads it again. An
     // order never returns to an earlier status, so the loop ends.
     loop {
         let mut order = order_for(caller, id)?;
         condition::check_if_match(request, &tag(&order))?;
-        let status = Status::parse(wanted).ok_or(Refusal::UnknownStatus)?;
+        let status = Status::parse(&status).ok_or(Refusal::UnknownStatus)?;
         match order.status.step_to(status, power_of(caller))? {
             Step::Stay => return Ok(of_one(&order).with_message("The order already has this status.")),
             Step::Go if take_step(request, &order, status)? => {
@@ -164,20 +162,24 @@ fn power_of(caller: &Caller) -> Power {
     if caller.is_admin() { Power::Admin } else { Power::Buyer }
 }
 
+/// A bad line has another code than a bad list.
+fn bad_cart(invalid: Invalid) -> Failure {
+    let is_line = invalid.path().starts_with("items[");
+    invalid.with_code(if is_line { "ORDER_CREATION_FAILED" } else { "MISSING_ITEMS" })
+}
+
 /// The HTTP status and the error code of every refusal.
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         let (status, code) = match refusal {
-            Refusal::NoItems(_) => (400, "MISSING_ITEMS"),
+            Refusal::NoItems => (400, "MISSING_ITEMS"),
             Refusal::TooManyLines
-            | Refusal::BadLine { .. }
             | Refusal::TooMany { .. }
             | Refusal::UnknownProduct { .. }
             | Refusal::OutOfStock { .. }
             | Refusal::TotalTooHigh => (400, "ORDER_CREATION_FAILED"),
             Refusal::NoSuchProduct => (404, "PRODUCT_NOT_FOUND"),
             Refusal::NoSuchOrder => (404, "ORDER_NOT_FOUND"),
-            Refusal::NoStatus => (400, "MISSING_STATUS"),
             Refusal::UnknownStatus => (400, "INVALID_STATUS"),
             Refusal::IllegalStep { .. } => (409, "INVALID_TRANSITION"),
             Refusal::NotForBuyers => (403, "FORBIDDEN"),

@@ -8,9 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use cart::{Cart, LINES_LIMIT, Line, QUANTITY_LIMIT};
+pub use cart::{Cart, LINES_LIMIT, Line, NewLine, NewOrder, QUANTITY_LIMIT};
 pub use cents::Cents;
-pub use status::{Power, Status, Step};
+pub use status::{Change, Power, Status, Step};
 
 /// Replaces the username of a deleted buyer. It cannot be a username, because it starts with white space.
 pub const FORMER_BUYER: &str = " former user";
@@ -69,17 +69,10 @@ pub struct Item {
 /// Why a request is refused. `Display` is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The body has no list of items. Carries what it has instead.
-    NoItems(&'static str),
+    /// The list of items is empty.
+    NoItems,
     /// The cart has more than [`LINES_LIMIT`] lines.
     TooManyLines,
-    /// A line of the cart is malformed.
-    BadLine {
-        /// The number of the line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        fault: &'static str,
-    },
     /// The lines for one product add up to more than [`QUANTITY_LIMIT`].
     TooMany {
         /// The product's id.
@@ -101,8 +94,6 @@ pub enum Refusal {
     NoSuchProduct,
     /// The order does not exist, or the caller may not see it.
     NoSuchOrder,
-    /// The body has no status.
-    NoStatus,
     /// The text is not a status.
     UnknownStatus,
     /// No order can change from one status to the other.
@@ -119,9 +110,8 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NoItems(what) => write!(out, "`items` must be a list of products to order, but it {what}."),
+            Refusal::NoItems => out.write_str("`items` must be a list of products to order, but it is empty."),
             Refusal::TooManyLines => write!(out, "An order has at most {LINES_LIMIT} lines."),
-            Refusal::BadLine { line, fault } => write!(out, "Line {line} of `items`: {fault}."),
             Refusal::TooMany { product } => {
                 write!(out, "An order has at most {QUANTITY_LIMIT} pieces of product {product}.")
             }
@@ -130,7 +120,6 @@ impl fmt::Display for Refusal {
             Refusal::TotalTooHigh => out.write_str("The total of this order is too high."),
             Refusal::NoSuchProduct => out.write_str("There is no such product."),
             Refusal::NoSuchOrder => out.write_str("There is no such order."),
-            Refusal::NoStatus => out.write_str("`status` must be the order's new status."),
             Refusal::UnknownStatus => out.write_str("`status` must be pending, paid, shipped, delivered or cancelled."),
             Refusal::IllegalStep { from, to } => {
                 write!(out, "The order is {} and cannot become {}.", from.as_str(), to.as_str())

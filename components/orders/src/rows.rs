@@ -277,7 +277,7 @@ mod tests {
     use crate::model::Product;
 
     fn cart(items: &str) -> Cart {
-        Cart::read(&serde_json::from_str(&format!(r#"{{"items":{items}}}"#)).unwrap()).unwrap()
+        Cart::of(&serde_json::from_str(&format!(r#"{{"items":{items}}}"#)).unwrap()).unwrap()
     }
 
     fn stock(id: i64) -> i64 {

@@ -19,10 +19,11 @@ mod tests;
 use std::fmt::Display;
 
 use kit::storage::{self, Constraint, Database, Error, Row, Rows};
-use kit::{Failure, JsonObject, JsonValue, List, Page, Request, Response, clock, condition};
+use kit::{Failure, List, Page, Request, Response, clock, condition};
+use serde::de::DeserializeOwned;
 use username::Username;
 
-use crate::model::{Fields, Operator};
+use crate::model::{Changes, NewUser, Operator, Registered};
 use crate::rows::Profile;
 
 kit::service! {
@@ -67,27 +68,28 @@ fn show(request: &Request) -> Result<Response, Failure> {
 }
 
 fn create(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_USERNAME)?;
-    let name = match text(&body, "username").filter(|name| !name.trim().is_empty()) {
-        Some(name) => Username::of_new_account(name).map_err(|refused| creation_failed(&refused))?,
-        None => return Err(Failure::bad_request(MISSING_USERNAME, "The field username is missing.")),
-    };
-    let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
-    let response = match body.get("password") {
-        None | Some(JsonValue::Null) => {
-            let rows = rows::insert(None, &name, &fields, &date()).map_err(|error| taken_or(error, taken))?;
+    let NewUser { username, password } = request.json_ignoring_unknown().map_err(|invalid| match invalid.path() {
+        "password" => invalid.with_code(CREATION_FAILED),
+        _ => invalid.with_code(MISSING_USERNAME),
+    })?;
+    if username.trim().is_empty() {
+        return Err(Failure::bad_request(MISSING_USERNAME, "The field username is missing."));
+    }
+    let name = Username::of_new_account(&username).map_err(|refused| creation_failed(&refused))?;
+    let changes: Changes = read(request, CREATION_FAILED)?;
+    let response = match password {
+        None => {
+            let rows = rows::insert(None, &name, &changes.fields(), &date()).map_err(|error| taken_or(error, taken))?;
             Response::created(&rows.one::<Profile<'_>>()?)
         }
-        Some(JsonValue::String(password)) => Response::created(&logins::make(&name, password, &fields)?),
-        Some(_) => return Err(creation_failed(&"The field password must be a string.")),
+        Some(password) => Response::created(&logins::make(&name, &password, &changes.fields())?),
     };
     Ok(response.with_message("The user was created."))
 }
 
 fn change(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(UPDATE_FAILED)?;
-    let fields = Fields::read(&body).map_err(|refused| Failure::bad_request(UPDATE_FAILED, refused.to_string()))?;
-    if fields.is_empty() {
+    let changes: Changes = read(request, UPDATE_FAILED)?;
+    if changes.is_empty() {
         return Err(Failure::bad_request(UPDATE_FAILED, "The body has no field to change."));
     }
     let id = id(request)?;
@@ -95,7 +97,7 @@ fn change(request: &Request) -> Result<Response, Failure> {
     request.check_session(&tx)?;
     let seen = rows::by_id(&tx, id)?;
     condition::check_if_match(request, &model::tag(&accessible(request, &seen)?))?;
-    let changed = rows::update(&tx, id, &fields, &date())?;
+    let changed = rows::update(&tx, id, &changes.fields(), &date())?;
     tx.commit()?;
     let profile = changed.one::<Profile<'_>>()?.ok_or_else(not_found)?;
     Ok(of_one(&profile).with_message("The user was updated."))
@@ -118,14 +120,12 @@ fn remove(request: &Request) -> Result<Response, Failure> {
 
 /// Creates the profile of a registration at auth. A second call for the same registration returns the same profile.
 fn create_registered(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object(MISSING_USERNAME)?;
-    let registration = text(&body, "registration").filter(|id| !id.is_empty());
-    let registration = registration.ok_or_else(|| creation_failed(&"The field registration is missing."))?;
-    let name = Username::of_new_account(text(&body, "username").unwrap_or_default())
-        .map_err(|refused| creation_failed(&refused))?;
-    let fields = Fields::read(&body).map_err(|refused| creation_failed(&refused))?;
+    let Registered { registration, username } = read(request, CREATION_FAILED)?;
+    let name = Username::of_new_account(&username).map_err(|refused| creation_failed(&refused))?;
+    let changes: Changes = read(request, CREATION_FAILED)?;
+    let fields = &changes.fields();
     let rows =
-        rows::insert(Some(registration), &name, &fields, &date()).map_err(|error| taken_or(error, name_conflict))?;
+        rows::insert(Some(&registration), &name, fields, &date()).map_err(|error| taken_or(error, name_conflict))?;
     Ok(Response::created(&rows.one::<Profile<'_>>()?))
 }
 
@@ -160,8 +160,8 @@ fn id(request: &Request) -> Result<i64, Failure> {
     request.id_param("id").ok_or_else(not_found)
 }
 
-fn text<'a>(body: &'a JsonObject, key: &str) -> Option<&'a str> {
-    body.get(key).and_then(JsonValue::as_str)
+fn read<T: DeserializeOwned>(request: &Request, code: &'static str) -> Result<T, Failure> {
+    request.json_ignoring_unknown().map_err(|invalid| invalid.with_code(code))
 }
 
 fn date() -> String {

@@ -1,12 +1,10 @@
 //! User's decisions, as pure functions: the fields of a profile, and who may access it.
 
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use kit::{Caller, JsonObject, JsonValue};
-use serde::Serialize;
-
-const TEXT_LIMIT_CHARS: usize = 1000;
+use email::Email;
+use kit::{Caller, Text};
+use serde::{Deserialize, Serialize};
 
 /// The fields of a profile besides the username. None leaves a field unchanged, or empty in a new profile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,48 +36,47 @@ pub(crate) struct Operator {
     pub(crate) fields: Fields<'static>,
 }
 
-/// Why a field is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The field is not a string.
-    NotText(&'static str),
-    /// The field has more characters than this limit.
-    TooLong(&'static str, usize),
-    /// The field contains U+0000, which PostgreSQL cannot store.
-    Nul(&'static str),
-    /// The email is no email address.
-    NotEmail,
+/// The fields in a body. Null counts as absent. Unknown members are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Changes {
+    email: Option<Email>,
+    first_name: Option<ShortText>,
+    last_name: Option<ShortText>,
+    phone: Option<ShortText>,
+    address: Option<ShortText>,
 }
 
-impl<'a> Fields<'a> {
-    /// Reads the fields of a body. Null counts as absent. Ignores unknown members.
-    ///
-    /// # Errors
-    /// Names the first invalid field.
-    pub(crate) fn read(body: &'a JsonObject) -> Result<Self, Refused> {
-        Ok(Self {
-            email: email(body)?,
-            first_name: field(body, "first_name")?,
-            last_name: field(body, "last_name")?,
-            phone: field(body, "phone")?,
-            address: field(body, "address")?,
-        })
+type ShortText = Text<0, 1000>;
+
+/// The body of a request for a user, beside the fields.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NewUser {
+    pub(crate) username: String,
+    pub(crate) password: Option<String>,
+}
+
+/// The body of auth's request for a profile, beside the fields.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Registered {
+    pub(crate) registration: Text<1, 1000>,
+    pub(crate) username: String,
+}
+
+impl Changes {
+    /// The fields, borrowed.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields {
+            email: self.email.as_deref(),
+            first_name: self.first_name.as_deref(),
+            last_name: self.last_name.as_deref(),
+            phone: self.phone.as_deref(),
+            address: self.address.as_deref(),
+        }
     }
 
     /// Whether all fields are absent.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotText(field) => write!(formatter, "The field {field} must be a string."),
-            Self::TooLong(field, limit) => write!(formatter, "The field {field} must have at most {limit} characters."),
-            Self::Nul(field) => write!(formatter, "The field {field} must not contain U+0000."),
-            Self::NotEmail => formatter.write_str("The field email must be an email address, such as bob@example.com."),
-        }
     }
 }
 
@@ -98,51 +95,30 @@ pub(crate) fn tag(content: &impl Hash) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-fn email(body: &JsonObject) -> Result<Option<&str>, Refused> {
-    match field(body, "email")? {
-        Some(text) if !email::is_valid(text) => Err(Refused::NotEmail),
-        field => Ok(field),
-    }
-}
-
-fn field<'a>(body: &'a JsonObject, name: &'static str) -> Result<Option<&'a str>, Refused> {
-    match body.get(name) {
-        None | Some(JsonValue::Null) => Ok(None),
-        Some(JsonValue::String(text)) if text.contains('\0') => Err(Refused::Nul(name)),
-        Some(JsonValue::String(text)) if text.chars().count() > TEXT_LIMIT_CHARS => {
-            Err(Refused::TooLong(name, TEXT_LIMIT_CHARS))
-        }
-        Some(JsonValue::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Refused::NotText(name)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kit::JsonValue;
     use serde_json::json;
 
-    fn body(value: &JsonValue) -> JsonObject {
-        value.as_object().unwrap().clone()
+    fn read(body: JsonValue) -> serde_json::Result<Changes> {
+        serde_json::from_value(body)
     }
 
     #[test]
     fn null_and_unknown_members_are_ignored() {
-        let body = body(&json!({ "email": null, "username": "eve", "id": 7, "role": "admin" }));
-        assert!(Fields::read(&body).unwrap().is_empty());
+        assert!(read(json!({ "email": null, "username": "eve", "id": 7, "role": "admin" })).unwrap().is_empty());
     }
 
     #[test]
     fn an_empty_text_is_a_value() {
-        let body = body(&json!({ "phone": "" }));
-        let fields = Fields::read(&body).unwrap();
-        assert_eq!(fields.phone, Some(""));
-        assert!(!fields.is_empty());
+        let changes = read(json!({ "phone": "" })).unwrap();
+        assert_eq!((changes.fields().phone, changes.is_empty()), (Some(""), false));
     }
 
     #[test]
     fn every_field_is_read() {
-        let body = body(&json!({
+        let changes = read(json!({
             "email": "a@b", "first_name": "Ada", "last_name": "Łovelace", "phone": "+33 1", "address": "1, rue X\n75001",
         }));
         let expected = Fields {
@@ -152,34 +128,17 @@ mod tests {
             phone: Some("+33 1"),
             address: Some("1, rue X\n75001"),
         };
-        assert_eq!(Fields::read(&body).unwrap(), expected);
+        assert_eq!(changes.unwrap().fields(), expected);
     }
 
     #[test]
-    fn values_other_than_strings_are_refused() {
-        for value in [json!(1), json!(true), json!([]), json!({ "a": 1 }), json!(1.5)] {
-            let body = body(&json!({ "address": value }));
-            assert_eq!(Fields::read(&body), Err(Refused::NotText("address")));
+    fn other_values_and_invalid_addresses_are_refused() {
+        for value in [json!(1), json!(true), json!([]), json!({ "a": 1 }), json!("a\0b"), json!("é".repeat(1001))] {
+            assert!(read(json!({ "address": value })).is_err(), "{value}");
         }
-        let body = body(&json!({ "first_name": "a\u{0}b" }));
-        assert_eq!(Fields::read(&body), Err(Refused::Nul("first_name")));
-    }
-
-    #[test]
-    fn length_limits_count_characters() {
-        for field in ["first_name", "last_name", "phone", "address"] {
-            let fits = body(&json!({ field: "é".repeat(1000) }));
-            assert!(Fields::read(&fits).is_ok(), "{field}");
-            let long = body(&json!({ field: "é".repeat(1001) }));
-            assert_eq!(Fields::read(&long), Err(Refused::TooLong(field, 1000)));
-        }
-    }
-
-    #[test]
-    fn an_invalid_email_address_is_refused() {
+        assert!(read(json!({ "address": "é".repeat(1000) })).is_ok());
         for text in ["", "nowhere", "bob@", "bob @example.com", &format!("{}@example.com", "x".repeat(250))] {
-            let body = body(&json!({ "email": text }));
-            assert_eq!(Fields::read(&body), Err(Refused::NotEmail), "{text:?}");
+            assert!(read(json!({ "email": text })).is_err(), "{text:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The status of an order, and who may change it.
 
+use kit::Text;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
@@ -18,6 +19,13 @@ pub enum Status {
     Delivered,
     /// Cancelled before it was shipped. Its items are back in stock.
     Cancelled,
+}
+
+/// The body of a request for a change. Unknown members of it are ignored.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Change {
+    /// The wanted status.
+    pub status: Text<1, 1_000_000>,
 }
 
 /// The caller's rights on a visible order.

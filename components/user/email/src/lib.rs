@@ -2,7 +2,10 @@
 //!
 //! Checks only the form. Whether an address exists, only a delivered mail can prove.
 
+use std::ops::Deref;
+
 use email_address::{EmailAddress, Options};
+use serde::{Deserialize, Deserializer, de};
 
 /// Maximum length in bytes: a path of RFC 5321 (section 4.5.3.1.3) without its angle brackets.
 pub const LIMIT_BYTES: usize = 254;
@@ -16,6 +19,28 @@ pub fn is_valid(text: &str) -> bool {
     text.len() <= LIMIT_BYTES
         && !text.chars().any(|character| character.is_control() || character.is_whitespace())
         && EmailAddress::parse_with_options(text, options).is_ok()
+}
+
+/// An email address. As a field of a body, it refuses other texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email(String);
+
+impl Deref for Email {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Email {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Email, D::Error> {
+        let text = String::deserialize(input)?;
+        let is_valid = is_valid(&text);
+        is_valid
+            .then_some(Email(text))
+            .ok_or_else(|| de::Error::custom("must be an email address, such as bob@example.com"))
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod tests;
 
 use kit::storage;
 use kit::{Failure, Request, Response};
+use model::NewNote;
 
 kit::service! {
     name: "notes-service",
@@ -25,11 +26,10 @@ fn list(request: &Request) -> Result<Response, Failure> {
 }
 
 fn create(request: &Request) -> Result<Response, Failure> {
-    let body = request.json_object("MISSING_TEXT")?;
-    let text = model::text(&body).map_err(|why| Failure::bad_request("MISSING_TEXT", why))?;
+    let NewNote { text } = request.json()?;
     let transaction = storage::begin()?;
     request.check_session(&transaction)?;
-    let id = rows::insert(&transaction, &request.user()?.username, text)?;
+    let id = rows::insert(&transaction, &request.user()?.username, &text)?;
     transaction.commit()?;
     Ok(Response::created(&id))
 }
