@@ -26,7 +26,7 @@ pub enum KeyFileError {
     /// Reading or writing failed.
     #[error("cannot use {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -34,13 +34,13 @@ pub enum KeyFileError {
     /// A new key's file exists already.
     #[error("{} exists already: name a file that does not exist, because a key is never overwritten", path.display())]
     Exists {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
     },
     /// Other users than the owner may use the file.
     #[error("{} has mode {mode:03o}: only its owner may use a key file, so set the mode to 600", path.display())]
     Exposed {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -51,7 +51,7 @@ pub enum KeyFileError {
         path.display()
     )]
     Malformed {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
     },
     /// The system provided no random bytes.

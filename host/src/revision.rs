@@ -183,7 +183,7 @@ impl Revision {
         if host_instances > 1 && parts.idle.is_some() {
             wasmtime::bail!(
                 "an instance takes {host_instances} of the host's instances, for its linear memories, tables and \
-                 objects, and only one that takes a single one can be reused: remove `reuse` from the service"
+                 objects, but a reusable one may take only one: remove `reuse` from the service"
             );
         }
         let handler = Handler::link(&engines.linker(wasi, &parts.granted)?, handler_kind, component)?;

@@ -13,7 +13,7 @@ use super::{Deployer, Served, canary};
 /// An operator's order to deploy one component.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
-    /// The service.
+    /// The name of the service.
     pub service: String,
     /// The bytes of the component's file.
     pub bytes: Vec<u8>,

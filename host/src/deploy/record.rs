@@ -70,7 +70,7 @@ impl Action {
 /// A change that is about to be tried: the first half of a history line. [`Outcome`] is the second half.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// The service.
+    /// The name of the service.
     pub service: String,
     /// The kind of change.
     pub action: Action,

@@ -88,7 +88,7 @@ pub enum DeployError {
         "`{service}` now runs {active}, not the revision that this deploy was meant to replace: check `comptoir status` again"
     )]
     Changed {
-        /// The service.
+        /// The name of the service.
         service: String,
         /// The digest that is active.
         active: String,
@@ -108,7 +108,7 @@ pub enum DeployError {
     /// There is no revision to roll back to.
     #[error("`{service}` has no {wanted} to roll back to")]
     NothingBefore {
-        /// The service.
+        /// The name of the service.
         service: String,
         /// What was asked for, in words: the previous revision, or one with certain digits.
         wanted: String,
@@ -119,7 +119,7 @@ pub enum DeployError {
          `--to` (`comptoir history {service}` lists them)"
     )]
     RolledBackFrom {
-        /// The service.
+        /// The name of the service.
         service: String,
         /// The digest of the previous revision.
         target: String,
@@ -180,7 +180,7 @@ impl Steps {
 pub struct Report {
     /// The id of its history line.
     pub id: i64,
-    /// The service.
+    /// The name of the service.
     pub service: String,
     /// The previous revision: its SHA-256 in hexadecimal. None if there was none.
     pub from: Option<String>,

@@ -59,7 +59,7 @@ pub enum CacheError {
          and the host creates a new one", folder.display()
     )]
     Folder {
-        /// The folder.
+        /// The path of the cache.
         folder: PathBuf,
         /// Its permission bits, of which only the owner's may be set.
         mode: u32,
@@ -70,13 +70,13 @@ pub enum CacheError {
     /// A file's MAC is not valid. The file was removed.
     #[error("removed {} from the compilation cache: it was truncated, changed or moved, or it has another key's MAC", path.display())]
     Forged {
-        /// The file.
+        /// The path of the artifact.
         path: PathBuf,
     },
     /// The MAC is valid, but wasmtime cannot load the code. The file was removed.
     #[error("removed {} from the compilation cache: this host cannot load it: {cause}", path.display())]
     Unfit {
-        /// The file.
+        /// The path of the artifact.
         path: PathBuf,
         /// The error from wasmtime.
         cause: String,

@@ -1,8 +1,8 @@
 //! Reloads: reads the manifest again and applies what changed, all of it or nothing.
 //!
-//! A reload has three parts. The first does everything that can fail: it checks the manifest and what it names, binds ports,
-//! opens databases, prepares every changed service up to its probes, and checks the operator's login. The second is one switch of
-//! the deployer. The third cannot fail: it changes the rules of the gateway, the limits of clients and the listeners.
+//! A reload has three parts. The first does everything that can fail. It checks the manifest and what it names, binds ports and
+//! opens databases. It prepares every changed service up to its probes, and checks the operator's login. The second is one switch
+//! of the deployer. The third cannot fail: it changes the rules of the gateway, the limits of clients and the listeners.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

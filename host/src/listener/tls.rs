@@ -49,7 +49,7 @@ pub enum TlsError {
     /// A file does not exist or cannot be read.
     #[error("cannot read {}: {cause}. Name an existing file in PEM", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the certificate or the key.
         path: PathBuf,
         /// The system's error.
         cause: io::Error,
@@ -57,7 +57,7 @@ pub enum TlsError {
     /// Other users may read the key.
     #[error("the key {} has mode {mode:03o}: only its owner may read it, so set the mode to 600 (640 if root owns it)", path.display())]
     KeyExposed {
-        /// The file.
+        /// The path of the certificate or the key.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -65,7 +65,7 @@ pub enum TlsError {
     /// A file does not contain what it should.
     #[error("{} holds no {what} in PEM: name the file that does", path.display())]
     Missing {
-        /// The file.
+        /// The path of the certificate or the key.
         path: PathBuf,
         /// The missing content: a certificate or a private key.
         what: &'static str,

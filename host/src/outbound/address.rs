@@ -1,7 +1,7 @@
 //! Which addresses a request to a remote host may connect to.
 //!
-//! Only addresses of the public internet, and the networks that the manifest lists in `private`. Everything else could lead into the
-//! operator's own network: to a database, to a cloud's metadata service, or back to this host.
+//! These are addresses of the public internet, and the networks that the manifest lists in `private`. Everything else could lead
+//! into the operator's own network: to a database, to a cloud's metadata service, or back to this host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -107,7 +107,7 @@ impl Migrating {
         self.state.borrow().running > 0
     }
 
-    /// The writes that waited for the last run.
+    /// How many writes waited for the last run of migrations, and how long.
     pub(super) fn waits(&self) -> Waits {
         self.state.borrow().waits
     }

@@ -78,7 +78,7 @@ async fn refresh_during_a_disruption(house: &mut House, client: &Client) -> Vec<
 
 /// Sessions in the states that matter. The clients of a session hold its token pairs, oldest first.
 struct Sessions {
-    /// Not refreshed yet.
+    /// A session that has not been refreshed yet.
     fresh: Client,
     /// Fifty requests raced to refresh it.
     raced: [Client; 2],
