@@ -7,10 +7,10 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{CallOrigin, Gateway};
+use super::Gateway;
 use crate::body::{Body, RequestBody, full};
 use crate::deploy::{Deployment, Served};
-use crate::gate::Origin;
+use crate::gate::ProbeRequest;
 
 impl Gateway {
     /// 200 if the health route of every service answers with success, else 503. The body has no envelope.
@@ -34,7 +34,7 @@ impl Gateway {
         id: &Arc<str>,
     ) -> (bool, Map<String, Value>) {
         let services = deployment.services();
-        let asked = join_all(services.values().map(|served| self.is_healthy(deployment, served, id))).await;
+        let asked = join_all(services.values().map(|served| Self::is_healthy(served, id))).await;
         let vacant = deployment.vacant().keys();
         let healthy = !asked.is_empty() && vacant.len() == 0 && asked.iter().all(|healthy| *healthy);
         let asked = services.keys().zip(asked).chain(vacant.map(|name| (name, false)));
@@ -42,19 +42,17 @@ impl Gateway {
         (healthy, asked.map(|(name, healthy)| (name.to_string(), word(healthy))).collect())
     }
 
-    async fn is_healthy(self: &Arc<Self>, deployment: &Arc<Deployment>, served: &Served, id: &Arc<str>) -> bool {
-        let Some(route) = served.health().map(Arc::new) else { return true };
+    /// Rehearses the health route: it can neither write nor send, because anybody may ask for the host's health.
+    async fn is_healthy(served: &Served, id: &str) -> bool {
+        let Some(route) = served.health() else { return true };
         let Ok(request) = Request::get(&*route.pattern).body(()) else { return false };
-        let origin = Origin { client: None, request_id: id, trace_parent: None, shows_session: false, secure: false };
-        let pending = self.gate.admit(&route, request.into_parts().0, origin);
-        let Ok(admitted) = pending.and_then(|pending| pending.with_body(RequestBody::default())) else { return false };
-        let peers = self.peers(deployment, served, id, CallOrigin::default());
-        match served.revision.answer(admitted, peers, None).await {
+        let probe = ProbeRequest::new(&route, request.into_parts().0, RequestBody::default(), None);
+        match served.revision.rehearse(probe).await.0 {
             Ok(answer) => answer.response.status().is_success(),
             Err(failure) => {
                 let (service, output) = (&*route.service, failure.output);
                 tracing::error!(
-                    request_id = &**id,
+                    request_id = id,
                     service,
                     cause = failure.cause,
                     guest_output = output,

@@ -135,10 +135,12 @@ async fn own(shop: &Shop) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn describe_and_probes_send_nothing_and_answers_are_not_cached() {
+async fn describe_probes_and_health_send_nothing_and_answers_are_not_cached() {
     let (remote, folder) = (Remote::start().await, tempfile::tempdir().unwrap());
     let shop = Shop::with(own_manifest(&folder, remote.port(), &table(&remote))).await;
-    assert_eq!(remote.connections(), 0, "the start calls `describe` and the probe");
+    let health = shop.anon().get("/health").await;
+    assert_eq!((health.status.as_u16(), &health.body["services"]["own"]), (200, &"healthy".into()));
+    assert_eq!(remote.connections(), 0, "the start calls `describe` and the probe, and `/health` the health route");
     for requests in 1..=3 {
         let answer = own(&shop).await;
         assert_eq!((answer.status.as_u16(), answer.text.starts_with("200\n")), (200, true), "{}", answer.text);

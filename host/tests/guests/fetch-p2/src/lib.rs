@@ -46,6 +46,7 @@ impl service::Guest for Fetch {
         let post = Route { method: service::Method::Post, ..get("/fetch") };
         let mut description = description::of("fetch", vec![get("/fetch/own"), post]);
         let path = "/fetch/own".to_owned();
+        description.health = Some("/fetch/health".to_owned());
         description.probes.push(Probe { method: service::Method::Get, path, caller: None, body: None });
         description
     }
