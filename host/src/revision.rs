@@ -361,7 +361,7 @@ impl Revision {
             trace_parent,
         });
         let audit = self.audit.for_request(admitted.source());
-        let denials = RequestDenials { revision: self.denials.clone(), audit, secrets: grants.secrets.clone() };
+        let denials = RequestDenials::new(self.denials.clone(), audit, grants.secrets.clone());
         Outgoing::new(peers, remotes, self.forbidden_headers.clone(), failure.clone(), denials)
     }
 
