@@ -16,8 +16,11 @@ mod address;
 mod allow;
 mod body;
 mod breaker;
+mod clients;
+mod connection;
 mod connector;
 mod error;
+mod lookup;
 mod mask;
 mod patience;
 mod places;
@@ -25,6 +28,7 @@ mod remote;
 mod report;
 mod secret_file;
 mod secrets;
+mod target;
 mod tls;
 mod upload;
 
@@ -37,27 +41,23 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, HOST, HeaderName, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, Version};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use address::AddressPolicy;
-use allow::Target;
 use breaker::Breaker;
+use clients::Clients;
 use connector::CheckedConnector;
 use mask::Mask;
 use patience::Patience;
 use places::Places;
 use remote::{Remotes, SharedRemote};
 use report::Report;
+use target::Target;
 use upload::{Progress, Upload};
 
 pub use allow::{AllowError, AllowedHost};
 pub use body::ResponseBody;
-pub use connector::{Lookup, SystemLookup};
 pub use error::OutboundError;
+pub use lookup::{Lookup, SystemLookup};
 pub use patience::Timeouts;
 pub use remote::{Ending, Remote};
 pub use secret_file::SecretError;
@@ -66,18 +66,6 @@ pub use tls::RootsError;
 
 /// The body of a request, as the guest writes it.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Open connections to one remote host that wait for a request.
-const IDLE_CONNECTIONS: usize = 8;
-
-/// How long such a connection stays open.
-const IDLE_TIME: Duration = Duration::from_secs(60);
-
-/// How often the host asks a silent HTTP/2 connection with running requests whether it still works.
-const PING_TIME: Duration = Duration::from_secs(10);
-
-/// The most bytes that the head of a response may have.
-const HEAD_BYTES: usize = 32 << 10;
 
 /// What the manifest says about a service's requests to remote hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +88,7 @@ pub struct OutboundRules {
 pub struct Outbound {
     service: Arc<str>,
     rules: OutboundRules,
-    client: Client<HttpsConnector<CheckedConnector>, Upload>,
+    clients: Clients,
     places: Places,
     remotes: Remotes,
 }
@@ -120,26 +108,11 @@ impl Outbound {
         let tls = if rules.authority.is_some() || rules.allow.iter().any(AllowedHost::is_https) {
             tls::config(rules.authority.as_deref())?
         } else {
-            without_roots()?
+            tls::without_roots()?
         };
-        let connector = CheckedConnector::new(AddressPolicy::new(rules.private.clone()), lookup, &rules);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS.min(rules.concurrency))
-            .http1_max_buf_size(HEAD_BYTES)
-            .http2_max_header_list_size(HEAD_BYTES as u32)
-            .http2_keep_alive_interval(PING_TIME)
-            .http2_keep_alive_timeout(PING_TIME)
-            .build(connector);
+        let clients = Clients::new(tls, CheckedConnector::new(lookup, &rules), rules.concurrency);
         let places = Places::new(rules.concurrency);
-        Ok(Self { service, rules, client, places, remotes: Remotes::new(breaker::PAUSE) })
+        Ok(Self { service, rules, clients, places, remotes: Remotes::new(breaker::PAUSE) })
     }
 
     /// The service.
@@ -223,7 +196,8 @@ impl Outbound {
         progress: &Arc<Progress>,
     ) -> Result<Response<Incoming>, OutboundError> {
         let request = request.map(|body| Upload::new(body, progress.clone()));
-        let error = match tokio::time::timeout(patience.time, self.client.request(request)).await {
+        let sending = async { self.clients.get().request(upload::announce(request).await).await };
+        let error = match tokio::time::timeout(patience.time, sending).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => OutboundError::of(&error),
             Err(_) => patience.error(),
@@ -248,15 +222,6 @@ fn masked(response: Response<ResponseBody>, mask: Option<Mask>) -> Result<Respon
     let (mut head, body) = response.into_parts();
     mask.replace_in(&mut head.headers);
     Ok(Response::from_parts(head, body.masked(mask)))
-}
-
-/// For a service that uses no TLS. Every handshake would fail.
-fn without_roots() -> Result<ClientConfig, RootsError> {
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
-    Ok(config
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -74,6 +74,11 @@ pub(super) fn host(written: &Spanned<String>, key: &str, check: &Check) -> Optio
 fn private(written: &Spanned<String>, check: &Check) -> Option<IpNet> {
     let text = written.get_ref();
     match text.parse::<IpNet>() {
+        Ok(network) if network.prefix_len() == 0 => {
+            let message =
+                format!("private names `{text}`, which is every address: write the networks that the service needs");
+            check.report(Some(written.span()), &message);
+        }
         Ok(network) if network == network.trunc() => return Some(network),
         Ok(network) => {
             let message =
@@ -129,6 +134,8 @@ mod tests {
             ("allow = [\"https://*\"]", "would allow the hosts of strangers"),
             ("allow = [\"https://a.example\"]\nprivate = [\"10.1.2.3/16\"]", "write \"10.1.0.0/16\""),
             ("allow = [\"https://a.example\"]\nprivate = [\"10.1.2.3\"]", "which is not a network"),
+            ("allow = [\"https://a.example\"]\nprivate = [\"::/0\"]", "which is every address"),
+            ("allow = [\"https://é.example\"]", "which begins with `xn--`"),
             ("allow = [\"https://a.example\"]\nconcurrency = 0", "from 1 to 10000"),
             ("allow = [\"https://a.example\"]\ntimeout = \"0s\"", "is not a duration"),
             ("allow = [\"https://a.example\"]\nredirects = 1", "unknown field `redirects`"),

@@ -2,8 +2,12 @@
 //!
 //! These are addresses of the public internet, and the networks that the manifest lists in `private`. Everything else could lead
 //! into the operator's own network: to a database, to a cloud's metadata service, or back to this host.
+//!
+//! A network may translate public IPv6 addresses of its own to IPv4 (NAT64 with a prefix of its own, RFC 6052). Nothing tells these
+//! addresses from others, so its gateway must refuse private IPv4 addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -40,6 +44,31 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
 /// The unicast addresses that IANA assigns to the public internet.
 const GLOBAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
+/// Networks that lead to this host itself or to a metadata service, and those whose addresses contain an IPv4 address. Only a network
+/// within one of them allows its addresses. So `private = ["fd00::/8"]` does not allow the metadata service in it by accident.
+static DANGEROUS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+    let networks = [
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "192.0.0.0/24",
+        "::/96",
+        "::ffff:0:0/96",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2002::/16",
+        "fd00:ec2::254/128",
+        "fd20:ce::254/128",
+        "fe80::/10",
+    ];
+    networks.iter().map(|network| network.parse().expect("each is a network")).collect()
+});
+
+/// The prefix of a network that contains only addresses with one interface identifier of ISATAP.
+const ISATAP_BITS: u8 = 96;
+
 /// The addresses that one service may connect to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AddressPolicy {
@@ -56,8 +85,21 @@ impl AddressPolicy {
     ///
     /// An IPv6 address that contains an IPv4 address is judged by its own network, so that no spelling avoids the rules for IPv4.
     pub(super) fn allows(&self, address: IpAddr) -> bool {
-        is_public(address) || self.private.iter().any(|network| network.contains(&address))
+        is_public(address) || self.private.iter().any(|network| is_meant(network, address))
     }
+}
+
+/// Whether a listed network contains the address on purpose.
+fn is_meant(network: &IpNet, address: IpAddr) -> bool {
+    let is_narrow = |range: &IpNet| !range.contains(&address) || range.contains(network);
+    let is_isatap = matches!(address, IpAddr::V6(address) if is_isatap(address));
+    network.contains(&address) && (!is_isatap || network.prefix_len() >= ISATAP_BITS) && DANGEROUS.iter().all(is_narrow)
+}
+
+/// Whether the address contains an IPv4 address that packets are tunnelled to (ISATAP, RFC 5214, 6.1).
+fn is_isatap(address: Ipv6Addr) -> bool {
+    let [_, _, _, _, first, second, ..] = address.segments();
+    matches!((first, second), (0 | 0x200, 0x5efe))
 }
 
 fn is_public(address: IpAddr) -> bool {
@@ -65,6 +107,7 @@ fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(address) => !SPECIAL_V4.iter().any(|(start, bits)| v4(*start, *bits).contains(&address)),
         IpAddr::V6(address) => {
             v6(GLOBAL_V6.0, GLOBAL_V6.1).contains(&address)
+                && !is_isatap(address)
                 && !SPECIAL_V6.iter().any(|(start, bits)| v6(*start, *bits).contains(&address))
         }
     }
@@ -123,6 +166,8 @@ mod tests {
             "2001:db8::1",
             "2002:7f00:1::1",
             "2002:808:808::1",
+            "2a00::5efe:127.0.0.1",
+            "2a00::200:5efe:10.0.0.1",
             "3fff::1",
             "5f00::1",
             "fc00::1",
@@ -144,6 +189,39 @@ mod tests {
         }
         for other in ["10.2.0.1", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::1", "fd00:2::7"] {
             assert!(!policy.allows(other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn loopback_link_local_and_metadata_need_a_network_within_their_own() {
+        let allows = |network: &str, address: &str| {
+            AddressPolicy::new(vec![network.parse().unwrap()]).allows(address.parse().unwrap())
+        };
+        for (network, address) in [
+            ("127.0.0.0/8", "127.0.0.1"),
+            ("127.0.0.1/32", "127.0.0.1"),
+            ("::1/128", "::1"),
+            ("169.254.169.254/32", "169.254.169.254"),
+            ("fe80::/64", "fe80::1"),
+            ("fd00:ec2::254/128", "fd00:ec2::254"),
+            ("fd00::/8", "fd00:ec2::253"),
+            ("fd00::5efe:0:0/96", "fd00::5efe:10.0.0.1"),
+        ] {
+            assert!(allows(network, address), "{network} {address}");
+        }
+        for (network, address) in [
+            ("0.0.0.0/1", "127.0.0.1"),
+            ("126.0.0.0/7", "127.0.0.1"),
+            ("168.0.0.0/6", "169.254.169.254"),
+            ("100.64.0.0/10", "100.100.100.200"),
+            ("::/1", "::1"),
+            ("::/1", "::ffff:127.0.0.1"),
+            ("::/1", "64:ff9b::7f00:1"),
+            ("fc00::/7", "fd00:ec2::254"),
+            ("fd00::/8", "fd00::5efe:127.0.0.1"),
+            ("f000::/4", "fe80::1"),
+        ] {
+            assert!(!allows(network, address), "{network} {address}");
         }
     }
 }

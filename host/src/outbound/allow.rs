@@ -2,19 +2,12 @@
 //!
 //! An entry is a scheme, a host and perhaps a port, such as `https://api.pay.example`. `*.` stands for one or several labels before a
 //! name, not for the name alone. Without a port, the entry means the port of its scheme.
-//!
-//! A request is compared in one form only: the scheme, the host in lower case and the port. What has another form is refused instead
-//! of interpreted: userinfo, a dot at the end of a name, a number that only some programs take for an address.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use hyper::Uri;
-use hyper::http::uri::{Authority, PathAndQuery, Scheme};
-
-/// The longest name of a host, in bytes (RFC 1035, 2.3.4).
-const NAME_BYTES: usize = 253;
+use super::target::{Host, Target, default_port, parse, write_address, write_port};
 
 /// The names of this host's services end with this. They are called in process.
 const INTERNAL: &str = ".internal";
@@ -43,6 +36,9 @@ pub enum AllowError {
         "is not a remote host: write scheme, host and perhaps a port, such as \"https://api.pay.example\" or \"https://*.mail.example:8443\""
     )]
     Form,
+    /// Its name has letters beyond ASCII.
+    #[error("has letters that no name of a host has: write the name's ASCII form, which begins with `xn--`")]
+    Unicode,
     /// It names a service of this host.
     #[error("names a service of this host: list the service in `calls`")]
     Internal,
@@ -51,24 +47,13 @@ pub enum AllowError {
     Everything,
 }
 
-/// The remote host of a request, in the one form in which it is compared and connected to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Target {
-    is_https: bool,
-    host: Host,
-    port: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Host {
-    Address(IpAddr),
-    /// In lower case.
-    Name(String),
-}
-
 impl AllowedHost {
     pub(super) fn is_https(&self) -> bool {
         self.is_https
+    }
+
+    pub(super) fn is_wildcard(&self) -> bool {
+        matches!(self.host, HostPattern::Below(_))
     }
 
     /// Whether every host that the other entry allows is allowed by this one.
@@ -102,15 +87,18 @@ fn is_below(name: &str, domain: &str) -> bool {
     name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| !rest.is_empty())
 }
 
-/// The entry that allows this target.
+/// The entry that allows this target: the host's own before a wildcard.
 pub(super) fn find<'a>(allowed: &'a [AllowedHost], target: &Target) -> Option<&'a AllowedHost> {
-    allowed.iter().find(|entry| entry.allows(target))
+    allowed.iter().filter(|entry| entry.allows(target)).min_by_key(|entry| entry.is_wildcard())
 }
 
 impl FromStr for AllowedHost {
     type Err = AllowError;
 
     fn from_str(text: &str) -> Result<Self, AllowError> {
+        if !text.is_ascii() {
+            return Err(AllowError::Unicode);
+        }
         let (scheme, authority) = text.split_once("://").ok_or(AllowError::Form)?;
         let is_https = match scheme {
             "https" => true,
@@ -147,105 +135,6 @@ impl Display for AllowedHost {
         }
         write_port(self.is_https, self.port, formatter)
     }
-}
-
-impl Target {
-    /// The remote host of a request. None if the URI has another form than scheme, host and port.
-    pub(super) fn of(uri: &Uri) -> Option<Self> {
-        let is_https = match uri.scheme_str()? {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let (host, port) = parse(uri.authority()?.as_str())?;
-        Some(Self { is_https, host, port: port.unwrap_or_else(|| default_port(is_https)) })
-    }
-
-    /// The address in the URI, if it has one instead of a name.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        match self.host {
-            Host::Address(address) => Some(address),
-            Host::Name(_) => None,
-        }
-    }
-
-    /// The URI of a request to this host. Built from parts, so that no spelling of the guest is left before the path.
-    pub(super) fn uri(&self, path_and_query: Option<&PathAndQuery>) -> Option<Uri> {
-        let text = self.to_string();
-        let authority = text.split_once("://")?.1;
-        Uri::builder()
-            .scheme(if self.is_https { Scheme::HTTPS } else { Scheme::HTTP })
-            .authority(Authority::from_str(authority).ok()?)
-            .path_and_query(path_and_query.map_or("/", PathAndQuery::as_str))
-            .build()
-            .ok()
-    }
-}
-
-/// As in an origin: the port only if it is not the scheme's own.
-impl Display for Target {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.is_https { "https://" } else { "http://" })?;
-        match &self.host {
-            Host::Address(address) => write_address(*address, formatter)?,
-            Host::Name(name) => formatter.write_str(name)?,
-        }
-        write_port(self.is_https, self.port, formatter)
-    }
-}
-
-fn write_address(address: IpAddr, formatter: &mut Formatter<'_>) -> fmt::Result {
-    match address {
-        IpAddr::V4(address) => write!(formatter, "{address}"),
-        IpAddr::V6(address) => write!(formatter, "[{address}]"),
-    }
-}
-
-fn write_port(is_https: bool, port: u16, formatter: &mut Formatter<'_>) -> fmt::Result {
-    if port == default_port(is_https) { Ok(()) } else { write!(formatter, ":{port}") }
-}
-
-fn default_port(is_https: bool) -> u16 {
-    if is_https { 443 } else { 80 }
-}
-
-/// Host and port of an authority. None if it has any other form.
-fn parse(authority: &str) -> Option<(Host, Option<u16>)> {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']')?;
-        let address: Ipv6Addr = address.parse().ok()?;
-        return Some((Host::Address(address.into()), port(rest)?));
-    }
-    let split = authority.find(':').unwrap_or(authority.len());
-    let (host, rest) = authority.split_at(split);
-    let port = port(rest)?;
-    if let Ok(address) = host.parse() {
-        return Some((Host::Address(IpAddr::V4(address)), port));
-    }
-    is_name(host).then(|| (Host::Name(host.to_ascii_lowercase()), port))
-}
-
-/// The port after a host: nothing, or a colon and a number.
-fn port(text: &str) -> Option<Option<u16>> {
-    let Some(digits) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let port: u16 = digits.parse().ok().filter(|_| is_number)?;
-    (port != 0).then_some(Some(port))
-}
-
-/// Whether a text is the name of a host: labels of letters, digits, `-` and `_`, without a dot at the end.
-///
-/// The last label must not begin with a digit. Otherwise `2130706433` and `0x7f.1` are names, and resolvers take them for 127.0.0.1.
-fn is_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (1..=63).contains(&label.len())
-            && label.bytes().all(is_plain)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let last = text.rsplit('.').next().unwrap_or_default();
-    text.len() <= NAME_BYTES && text.split('.').all(is_label) && !last.starts_with(|first: char| first.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -349,15 +238,9 @@ mod tests {
             assert!(entry.parse::<AllowedHost>().is_err(), "{entry}");
         }
         assert_eq!("https://*.com".parse::<AllowedHost>(), Err(AllowError::Everything));
+        assert_eq!("https://é.example".parse::<AllowedHost>(), Err(AllowError::Unicode));
+        assert!("https://xn--9ca.example".parse::<AllowedHost>().is_ok());
         assert_eq!("https://*:8443".parse::<AllowedHost>(), Err(AllowError::Everything));
         assert_eq!("http://a.internal".parse::<AllowedHost>(), Err(AllowError::Internal));
-    }
-
-    #[test]
-    fn a_request_gets_a_new_uri_with_its_own_path() {
-        let uri: Uri = "https://API.pay.example:443/v1/a%20b?c=d".parse().unwrap();
-        let target = Target::of(&uri).unwrap();
-        assert_eq!(target.uri(uri.path_and_query()).unwrap(), "https://api.pay.example/v1/a%20b?c=d");
-        assert_eq!(target.uri(None).unwrap(), "https://api.pay.example/");
     }
 }

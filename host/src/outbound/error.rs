@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tokio_rustls::rustls;
 
-use super::connector::AddressError;
+use super::lookup::AddressError;
 
 /// Why a request to a remote host has no response, or its body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum OutboundError {
     /// `CONNECT` and `TRACE` are never sent: the one makes a tunnel, the other returns the credentials of the request.
     #[error("the host never sends requests of this method")]
     Method,
-    /// The remote host's address is not public and not listed in `private`.
-    #[error("its address {0} is not public, and not in `private`")]
+    /// The remote host's address is not public and `private` does not allow it.
+    #[error("its address {0} is not public, and `private` does not allow it")]
     Prohibited(IpAddr),
     /// The circuit breaker is open after earlier failures.
     #[error("it failed several times in a row, so nothing is sent to it for a while")]

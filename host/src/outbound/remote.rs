@@ -8,9 +8,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::allow::Target;
 use super::breaker::Breaker;
 use super::error::OutboundError;
+use super::target::Target;
 
 /// Remote hosts of one service whose breakers and metrics the host keeps. A wildcard in `allow` may name any number of hosts. The host
 /// forgets the one that was least recently used.

@@ -17,9 +17,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 
-use super::allow::{self, AllowedHost, Target};
+use super::allow::{self, AllowedHost};
 use super::mask::{Mask, MaskedParts};
 use super::secret_file::{SecretError, SecretFile, SecretValue};
+use super::target::Target;
 
 /// Random bytes of a placeholder.
 const RANDOM_BYTES: usize = 16;

@@ -1,5 +1,6 @@
 //! Requests to remote hosts, with a lookup that the tests control and servers on loopback.
 
+mod bodies;
 mod endings;
 mod limits;
 mod lookups;
@@ -192,4 +193,18 @@ fn an_authority_without_a_certificate_is_refused() {
     assert!(open().starts_with(&format!("cannot read {}: ", authority.display())), "{}", open());
     std::fs::write(&authority, "no certificate").unwrap();
     assert_eq!(open(), format!("{} holds no certificate in PEM: name the file that does", authority.display()));
+    std::fs::write(&authority, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(
+        open().starts_with(&format!("{} holds a certificate that cannot be used (", authority.display())),
+        "{}",
+        open()
+    );
+    std::fs::write(&authority, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(
+        open().starts_with(&format!("{} holds a certificate that cannot be used (", authority.display())),
+        "{}",
+        open()
+    );
+    std::fs::write(&authority, vec![b'\n'; (1 << 20) + 1]).unwrap();
+    assert!(open().starts_with(&format!("{} is larger than 1.0 MiB: ", authority.display())), "{}", open());
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytesize::ByteSize;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -30,6 +31,20 @@ pub enum RootsError {
         /// The file.
         path: PathBuf,
     },
+    /// The authority's file is too large.
+    #[error("{} is larger than {}: name a file with the certificates of your own authorities only", path.display(), ByteSize::b(FILE_LIMIT_BYTES).display().iec())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The authority's file holds something that is no certificate.
+    #[error("{} holds a certificate that cannot be used ({cause}): write it in PEM again", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// There is no certificate to trust.
     #[error(
         "this system has no root certificates ({0}): install them (Debian: ca-certificates), or name a file in `authority`"
@@ -51,7 +66,9 @@ pub(super) fn config(authority: Option<&Path>) -> Result<ClientConfig, RootsErro
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = authority {
         for certificate in read(path)? {
-            roots.add(certificate)?;
+            let unusable =
+                |cause: rustls::Error| RootsError::Malformed { path: path.to_owned(), cause: cause.to_string() };
+            roots.add(certificate).map_err(unusable)?;
         }
     }
     if roots.is_empty() {
@@ -72,10 +89,21 @@ pub(super) fn config(authority: Option<&Path>) -> Result<ClientConfig, RootsErro
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let unreadable = |cause| RootsError::Unreadable { path: path.to_owned(), cause };
     let mut pem = Vec::new();
-    File::open(path).map_err(unreadable)?.take(FILE_LIMIT_BYTES).read_to_end(&mut pem).map_err(unreadable)?;
+    File::open(path).map_err(unreadable)?.take(FILE_LIMIT_BYTES + 1).read_to_end(&mut pem).map_err(unreadable)?;
+    if pem.len() as u64 > FILE_LIMIT_BYTES {
+        return Err(RootsError::TooLarge { path: path.to_owned() });
+    }
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    certificates
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| RootsError::Missing { path: path.to_owned() })
+    let certificates =
+        certificates.map_err(|cause| RootsError::Malformed { path: path.to_owned(), cause: cause.to_string() })?;
+    if certificates.is_empty() { Err(RootsError::Missing { path: path.to_owned() }) } else { Ok(certificates) }
+}
+
+/// For a service that uses no TLS. Every handshake would fail.
+pub(super) fn without_roots() -> Result<ClientConfig, RootsError> {
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
+    Ok(config
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
 }

@@ -1,5 +1,6 @@
 //! Limits of number, time and size.
 
+use super::clients::{HEAD_BYTES, IDLE_IN_SUM};
 use super::places::WAITING_PER_PLACE;
 use super::*;
 
@@ -73,4 +74,27 @@ async fn at_most_concurrency_requests_run_and_four_times_as_many_wait() {
         text(request.await.unwrap()).await.unwrap();
     }
     assert_eq!(count(&outbound, Ending::Answered), 1 + WAITING_PER_PLACE as u64);
+}
+
+#[tokio::test]
+async fn idle_connections_are_bounded_in_sum() {
+    let server = Server::echo().await;
+    let number = 3 * IDLE_IN_SUM;
+    let hosts: Vec<String> = (0..number).map(|host| format!("h{host}.example")).collect();
+    let loopback: &[&[&str]] = &[&["127.0.0.1"]];
+    let names = Names::new(&hosts.iter().map(|host| (host.as_str(), loopback)).collect::<Vec<_>>());
+    let origins: Vec<String> = hosts.iter().map(|host| format!("http://{host}:{}", server.port())).collect();
+    let allow: Vec<&str> = origins.iter().map(String::as_str).collect();
+    let rules = OutboundRules { concurrency: 1, ..rules(&allow, &["127.0.0.1/32"]) };
+    let outbound = outbound(rules, &names);
+    for origin in &origins {
+        text(send(&outbound, origin).await.unwrap()).await.unwrap();
+    }
+    assert_eq!(server.connections(), number);
+    let closed = async {
+        while server.open() > 1 + IDLE_IN_SUM {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(AMPLE, closed).await.expect("the host closes idle connections");
 }

@@ -2,7 +2,7 @@
 
 use tokio::sync::Semaphore;
 
-use super::connector::LOOKUPS;
+use super::lookup::LOOKUPS;
 use super::*;
 
 /// Finds no name until it may. Counts the lookups that run.

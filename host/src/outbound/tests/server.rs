@@ -24,6 +24,7 @@ use tokio_rustls::rustls::{ServerConfig, crypto};
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -33,8 +34,9 @@ impl Server {
         F: Future<Output = Response<Full<Bytes>>> + Send,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-        let count = connections.clone();
+        let (address, connections) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
+        let open = Arc::<AtomicUsize>::default();
+        let (count, now) = (connections.clone(), open.clone());
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -44,10 +46,15 @@ impl Server {
                     async { Ok::<_, Infallible>(answering.await) }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
+                now.fetch_add(1, Ordering::SeqCst);
+                let now = now.clone();
+                tokio::spawn(async move {
+                    let _ = http.serve_connection(TokioIo::new(connection), service).await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, connections }
+        Self { address, connections, open }
     }
 
     /// Answers each request with its method, path, headers and body.
@@ -65,6 +72,11 @@ impl Server {
 
     pub(super) fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Connections that are open now.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     pub(super) fn connections(&self) -> usize {

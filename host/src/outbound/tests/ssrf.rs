@@ -50,7 +50,7 @@ const URLS: [(&str, Refused); 30] = [
 ];
 
 /// Answers of the lookup for a listed name. Each contains an address that is not public.
-const ANSWERS: [&[&str]; 22] = [
+const ANSWERS: [&[&str]; 23] = [
     &["127.0.0.1"],
     &["127.0.0.2"],
     &["0.0.0.0"],
@@ -69,6 +69,7 @@ const ANSWERS: [&[&str]; 22] = [
     &["::ffff:127.0.0.1"],
     &["64:ff9b::7f00:1"],
     &["2002:7f00:1::"],
+    &["2a00::5efe:127.0.0.1"],
     &["fd00:ec2::254"],
     &["fe80::1"],
     &["1.1.1.1", "127.0.0.1"],
@@ -146,4 +147,27 @@ async fn each_connection_uses_the_addresses_that_were_checked() {
     // That connection is closed. The next request needs another one, and another lookup.
     assert_eq!(refused(&outbound, &origin).await, Address);
     assert_eq!((names.lookups(), victim.connections()), (2, 1));
+}
+
+/// Who controls one name below a domain chooses its address.
+#[tokio::test]
+async fn networks_in_private_are_only_for_hosts_that_allow_names() {
+    let victim = Server::echo().await;
+    let origin = |host: &str| format!("http://{host}.mail.example:{}", victim.port());
+    let names = Names::new(&[("own.mail.example", &[&["127.0.0.1"]]), ("evil.mail.example", &[&["127.0.0.1"]])]);
+    // The wildcard stands first, and the host's own entry counts.
+    let outbound = outbound(rules(&[&origin("*"), &origin("own")], &["127.0.0.0/8"]), &names);
+    assert_eq!(refused(&outbound, &origin("evil")).await, Address);
+    assert_eq!(victim.connections(), 0);
+    assert_eq!(send(&outbound, &origin("own")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_wide_network_in_private_contains_no_loopback_address() {
+    let victim = Server::echo().await;
+    let origin = format!("http://pay.example:{}", victim.port());
+    let names = Names::new(&[("pay.example", &[&["127.0.0.1"]])]);
+    let outbound = outbound(rules(&[&origin], &["0.0.0.0/1", "64.0.0.0/2"]), &names);
+    assert_eq!(refused(&outbound, &origin).await, Address);
+    assert_eq!(victim.connections(), 0);
 }
