@@ -97,6 +97,10 @@ check: toolchain
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p kit {{packages}}
 
+# Write the OpenAPI documents of the components from their route tables: components/NAME/openapi.json
+openapi:
+    UPDATE_OPENAPI=1 cargo test --locked -p auth -p user -p orders --lib the_openapi_document_is_current
+
 # Print 72 random comments and messages with file and line, to judge whether they read well. The same seed prints the same ones
 prose-sample seed:
     @.ci/prose-sample {{seed}}

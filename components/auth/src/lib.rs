@@ -28,11 +28,15 @@ use kit::{Failure, IdempotencyKey, JsonValue, Request, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use model::bodies::{Credentials, NewLogin, OperatorPassword, PasswordChange, Refresh, Registration, Token};
+use model::bodies::{
+    Credentials, Logout, NewLogin, OperatorPassword, PasswordChange, Refresh, Registration, Token, Verified,
+};
 use model::password::Password;
 use model::throttle::LOGIN;
 use register::Wanted;
 use session::Scope;
+#[cfg(not(target_family = "wasm"))]
+use {model::bodies::Registered, session::SessionView, session::TokenPair};
 
 kit::service! {
     name: "auth-service",
@@ -45,15 +49,76 @@ kit::service! {
     schema: 3..=3,
     documentation: include_str!("../openapi.json"),
     routes: [
-        post("/auth/login", Public, log_in, ["x-client-address"]),
-        post("/auth/refresh", Public, refresh),
-        post("/auth/verify", Public, verify),
-        post("/auth/register", Public, register, ["idempotency-key", "x-client-address"]),
-        post("/auth/logout", User, log_out),
-        put("/auth/password", User, change_password, ["x-client-address"]),
-        get("/auth/sessions", User, sessions),
-        delete("/auth/sessions", User, end_sessions),
-        delete("/auth/sessions/{id}", User, end_session),
+        /// Log in.
+        post("/auth/login", Public, log_in, ["x-client-address"])
+            .body::<Credentials>()
+            .gives::<TokenPair>("The tokens of the session.")
+            .header("RateLimit-Policy", "How many login attempts an account and a network have, and in how many seconds.")
+            .header("RateLimit", "How many attempts are left.")
+            .error(400, MISSING_CREDENTIALS, "username or password is missing, or the body is not a JSON object.")
+            .error(401, "INVALID_CREDENTIALS", "The username or the password is wrong.")
+            .error(429, "TOO_MANY_ATTEMPTS", "Too many login attempts with this username or from this network.")
+            .error(503, "SERVICE_BUSY", "The host cannot check a password or issue a token now."),
+        /// Exchange a refresh token for a new token pair.
+        ///
+        /// Each refresh token works once. Using it again later ends the session, because it may have been stolen.
+        post("/auth/refresh", Public, refresh_tokens)
+            .body::<Refresh>()
+            .gives::<TokenPair>("The new tokens.")
+            .error(400, MISSING_TOKEN, "refresh_token is missing, or the body is not a JSON object.")
+            .error(401, "INVALID_TOKEN", "The token is invalid or has expired.")
+            .error(503, "SERVICE_BUSY", "The host cannot issue a token now."),
+        /// Verify an access token.
+        post("/auth/verify", Public, verify_token)
+            .body::<Token>()
+            .gives::<Verified>("The token is valid.")
+            .error(400, MISSING_TOKEN, "token is missing, or the body is not a JSON object.")
+            .error(401, "INVALID_TOKEN", "The token is invalid or has expired."),
+        /// Create an account.
+        post("/auth/register", Public, register, ["idempotency-key", "x-client-address"])
+            .body::<Registration>()
+            .creates::<Registered>("The new account.")
+            .error(400, MISSING_CREDENTIALS, "username or password is missing, or the body is not a JSON object.")
+            .error(400, CREATION_FAILED, "The username is taken, or the username, password or email address is refused.")
+            .error(409, "IDEMPOTENCY_KEY_IN_USE", "The first request with this key is still running.")
+            .error(429, "TOO_MANY_ATTEMPTS", "Too many requests with this key had another password.")
+            .error(503, "SERVICE_BUSY", "The host cannot check a password or issue a token now.")
+            .error(503, "PEER_UNAVAILABLE", "A service that this request needs is not available."),
+        /// Log out.
+        ///
+        /// Ends the session of the refresh token if it belongs to the caller. Without a refresh token, ends the caller's current
+        /// session.
+        post("/auth/logout", User, log_out)
+            .optional_body::<Logout>()
+            .says("The session has ended, or there was no such session.")
+            .error(503, "SERVICE_BUSY", "The session cannot be ended now."),
+        /// Change your password.
+        ///
+        /// All your other sessions end.
+        put("/auth/password", User, change_password, ["x-client-address"])
+            .body::<PasswordChange>()
+            .says("The password was changed.")
+            .error(400, MISSING_CREDENTIALS, "current or new is missing, or the body is not a JSON object.")
+            .error(400, CREATION_FAILED, "The new password is refused.")
+            .error(401, "INVALID_CREDENTIALS", "The current password is wrong.")
+            .error(429, "TOO_MANY_ATTEMPTS", "Too many login attempts with this username or from this network.")
+            .error(503, "SERVICE_BUSY", "The host cannot check a password now, or the password was changed but some other sessions \
+                are still open. The message says which."),
+        /// List your sessions.
+        get("/auth/sessions", User, list_sessions).lists::<SessionView>("Your sessions, newest first."),
+        /// End several of your sessions.
+        delete("/auth/sessions", User, end_sessions)
+            .choice("scope", &["local", "others", "global"], "local: the session of the request. others: all other sessions. \
+                global, the default: all sessions.")
+            .says("The sessions have ended.")
+            .error(400, "INVALID_SCOPE", "scope is not local, others or global.")
+            .error(503, "SERVICE_BUSY", "Some sessions could not be ended now."),
+        /// End one of your sessions.
+        delete("/auth/sessions/{id}", User, end_session)
+            .path("id", "The session's id.")
+            .says("The session has ended.")
+            .error(404, "SESSION_NOT_FOUND", "You have no such session.")
+            .error(503, "SERVICE_BUSY", "The session cannot be ended now."),
         post("/internal/logins", Internal, make_login),
         delete("/internal/logins/{username}", Internal, end_login),
         get("/internal/operator", Internal, operator),
@@ -74,21 +139,21 @@ fn log_in(request: &Request) -> Result<Response, Failure> {
     Ok(Response::ok(&pair).with_header("ratelimit-policy", policy).with_header("ratelimit", unused))
 }
 
-fn refresh(request: &Request) -> Result<Response, Failure> {
+fn refresh_tokens(request: &Request) -> Result<Response, Failure> {
     let Refresh { refresh_token } = read(request, MISSING_TOKEN)?;
     Ok(Response::ok(&session::refresh(&refresh_token)?))
 }
 
-fn verify(request: &Request) -> Result<Response, Failure> {
+fn verify_token(request: &Request) -> Result<Response, Failure> {
     let Token { token } = read(request, MISSING_TOKEN)?;
     let claims = host::claims(&token).ok_or_else(session::invalid_token)?;
-    Ok(Response::ok(&json!({ "username": claims.subject, "expires_at": claims.expires_at })))
+    Ok(Response::ok(&Verified { username: claims.subject, expires_at: claims.expires_at }))
 }
 
 fn log_out(request: &Request) -> Result<Response, Failure> {
     // Without a body or without a refresh token, the caller's own session ends.
-    let body: Option<Refresh> = request.json_ignoring_unknown().ok();
-    session::log_out(request.user()?, body.as_ref().map(|body| &*body.refresh_token))?;
+    let Logout { refresh_token } = request.json_ignoring_unknown().unwrap_or_default();
+    session::log_out(request.user()?, refresh_token.as_deref().filter(|token| !token.is_empty()))?;
     Ok(Response::message("You are logged out."))
 }
 
@@ -98,7 +163,7 @@ fn change_password(request: &Request) -> Result<Response, Failure> {
     Ok(Response::message("Your password was changed. Your other sessions have ended."))
 }
 
-fn sessions(request: &Request) -> Result<Response, Failure> {
+fn list_sessions(request: &Request) -> Result<Response, Failure> {
     Ok(Response::list(&session::list(request.user()?)?))
 }
 

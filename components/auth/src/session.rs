@@ -3,8 +3,10 @@
 //! To end a session, auth first has the host revoke its tokens and then deletes its rows. If the second step fails, the
 //! session still gives no access.
 
+use kit::clock::DateTime;
 use kit::storage::{self, Transaction};
 use kit::{Caller, Failure};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::host::{self, AccessToken, Event, TokenError};
@@ -18,11 +20,18 @@ use crate::rows::sessions::{self, Found, MOST_SESSIONS, NewToken};
 const SESSIONS_LIMIT: u32 = 1000;
 
 /// An access token with a refresh token, as the client gets them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TokenPair {
+    /// A JWT, for Authorization: Bearer.
+    #[schemars(length(min = 1))]
     access_token: String,
+    #[schemars(length(min = 1))]
     refresh_token: String,
+    /// Always `Bearer`.
+    #[schemars(extend("const" = "Bearer"))]
     token_type: &'static str,
+    /// Lifetime of the access token in seconds.
+    #[schemars(range(min = 1))]
     expires_in: u32,
     /// Seconds since 1970-01-01 UTC.
     refresh_expires_at: i64,
@@ -39,15 +48,20 @@ pub(crate) struct NewSession {
 }
 
 /// A session as its owner sees it. Times are `YYYY-MM-DD HH:MM:SS` in UTC.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
 pub(crate) struct SessionView {
     /// The claim `sid` of its access tokens. It is no secret: it gives no access.
+    #[schemars(length(min = 1))]
     id: String,
     /// When its owner logged in.
+    #[schemars(with = "DateTime")]
     date_creation: String,
     /// When the client got its newest tokens.
+    #[schemars(with = "DateTime")]
     date_last_use: String,
     /// When the session expires if the client does not refresh it.
+    #[schemars(with = "DateTime")]
     date_expiry: String,
     /// Whether the current request belongs to this session.
     current: bool,

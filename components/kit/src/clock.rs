@@ -1,5 +1,9 @@
 //! The current time, and the text form of times.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
 /// Seconds since 1970-01-01 UTC, from the host's clock.
 pub fn now() -> i64 {
     #[cfg(target_family = "wasm")]
@@ -20,6 +24,25 @@ pub fn date_time(unix_seconds: i64) -> String {
     let in_day = seconds.rem_euclid(86_400);
     let (hour, minute, second) = (in_day / 3_600, in_day / 60 % 60, in_day % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// The schema of a text from [`date_time`]: `#[schemars(with = "DateTime")]`.
+#[derive(Clone, Copy, Debug)]
+pub enum DateTime {}
+
+impl JsonSchema for DateTime {
+    fn schema_name() -> Cow<'static, str> {
+        "DateTime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$",
+            "description": "In UTC.",
+            "examples": ["2025-01-01 00:00:00"],
+        })
+    }
 }
 
 /// Year, month and day in the Gregorian calendar, from days since 1970-01-01.

@@ -58,6 +58,8 @@ pub mod storage;
 
 #[cfg(feature = "native")]
 pub mod native;
+#[cfg(not(target_family = "wasm"))]
+pub mod openapi;
 
 pub use clock::now;
 pub use failure::Failure;
@@ -75,6 +77,30 @@ pub type JsonObject = serde_json::Map<String, JsonValue>;
 /// Any JSON value.
 pub type JsonValue = serde_json::Value;
 
+/// Adds the documentation to a route. A component needs none of it, because it embeds the finished document.
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! documented {
+    ($route:expr, [$($doc:literal),*], $handler:expr, [$($part:tt)*]) => {
+        $route.documented($crate::openapi::Documented {
+            docs: &[$($doc),*],
+            handler: stringify!($handler),
+            describe: |operation| operation $($part)*,
+        })
+    };
+}
+
+/// Adds nothing.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! documented {
+    ($route:expr, [$($doc:literal),*], $handler:expr, [$($part:tt)*]) => {
+        $route
+    };
+}
+
 /// Declares a service. Invoke it once, at the root of the crate.
 ///
 /// It defines `SERVICE`, a static [`Service`], and the component's exports. The arguments, in this order:
@@ -85,10 +111,13 @@ pub type JsonValue = serde_json::Value;
 ///   storage grant.
 /// - `schema` (optional): the schema versions that the code works with, such as `2..=3`. By default only the last migration's.
 /// - `probes` (optional): requests that must succeed before the component serves, see [`Probe`].
-/// - `documentation` (optional): the OpenAPI description of the routes, such as `include_str!("../openapi.json")`.
+/// - `documentation` (optional): the OpenAPI description of the routes, `include_str!("../openapi.json")`. The macro adds the test
+///   `the_openapi_document_is_current`. With the environment variable `UPDATE_OPENAPI`, that test writes the file.
 /// - `routes`: each is `method("path", Access, function)`. The method is a constructor of [`Route`], the access a variant of
 ///   [`Access`], the function a [`Handler`]. A fourth argument lists the request headers that the route reads:
-///   `post("/login", Public, log_in, ["x-client-address"])`. Caller and body need no entry.
+///   `post("/login", Public, log_in, ["x-client-address"])`. Caller and body need no entry. A comment `///` before a route is its
+///   summary and its description in the OpenAPI document. Calls after it name its types and errors, see
+///   [`Operation`](openapi::Operation): `.body::<NewNote>().creates::<Note>("The note.").error(404, "NO_BOOK", "…")`.
 ///
 /// The version is the crate's.
 #[macro_export]
@@ -110,7 +139,11 @@ macro_rules! service {
         $(schema: $minimum:literal..=$maximum:literal,)?
         $(probes: [$($probe:expr),* $(,)?],)?
         $(documentation: $documentation:expr,)?
-        routes: [$($method:ident($path:expr, $access:ident, $handler:expr $(, [$($header:literal),+])?)),* $(,)?] $(,)?
+        routes: [$(
+            $(#[doc = $doc:literal])*
+            $method:ident($path:expr, $access:ident, $handler:expr $(, [$($header:literal),+])?)
+            $(.$part:ident $(::<$($type:ty),+>)? ($($value:expr),* $(,)?))*
+        ),* $(,)?] $(,)?
     ) => {
         /// This component's description and routes.
         pub static SERVICE: $crate::Service = $crate::Service {
@@ -123,9 +156,21 @@ macro_rules! service {
             probes: &[$($($probe),*)?],
             documentation: $crate::service!(@optional $($documentation)?),
             routes: &[$(
-                $crate::Route::$method($path, $crate::Access::$access, $handler)$(.reading(&[$($header),+]))?
+                $crate::documented!(
+                    $crate::Route::$method($path, $crate::Access::$access, $handler)$(.reading(&[$($header),+]))?,
+                    [$($doc),*], $handler, [$(.$part $(::<$($type),+>)? ($($value),*))*]
+                )
             ),*],
         };
+
+        $(
+            #[cfg(test)]
+            #[test]
+            fn the_openapi_document_is_current() {
+                let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+                $crate::openapi::check(&SERVICE, $documentation, file);
+            }
+        )?
 
         // Only for wasm, because a native linker cannot handle the names of these symbols.
         #[cfg(target_family = "wasm")]

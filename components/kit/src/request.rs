@@ -11,6 +11,7 @@ use crate::bindings::exports::comptoir::platform::handler;
 use crate::input::{Fault, Invalid, Json, Query};
 #[cfg(feature = "native")]
 use crate::native::session;
+use crate::service::Route;
 use crate::storage::Transaction;
 use crate::{Failure, JsonObject, JsonValue, body, path};
 
@@ -20,6 +21,9 @@ pub struct Request {
     raw: handler::Request,
     pattern: &'static str,
     caller: OnceCell<Option<Caller>>,
+    /// What the route's documentation says about the body.
+    #[cfg(feature = "native")]
+    documented: Option<crate::openapi::Documented>,
 }
 
 /// The caller, as the host verified it from an access token. The host removes forged caller headers from requests.
@@ -41,10 +45,27 @@ impl Caller {
 }
 
 impl Request {
-    /// A request for a route with this pattern.
-    pub(crate) fn new(raw: handler::Request, pattern: &'static str) -> Request {
-        Request { raw, pattern, caller: OnceCell::new() }
+    /// A request for a route.
+    pub(crate) fn new(raw: handler::Request, route: &Route) -> Request {
+        Request {
+            raw,
+            pattern: route.path,
+            caller: OnceCell::new(),
+            #[cfg(feature = "native")]
+            documented: route.documentation().copied(),
+        }
     }
+
+    /// Panics if the route documents another body, so that the document cannot differ from the code.
+    #[cfg(feature = "native")]
+    fn check_documentation<T>(&self) {
+        let Some(documented) = &self.documented else { return };
+        let (read, declared) = (std::any::type_name::<T>(), documented.body_type());
+        assert!(declared == Some(read), "{} reads the body {read}, but documents {declared:?}", self.pattern);
+    }
+
+    #[cfg(not(feature = "native"))]
+    fn check_documentation<T>(&self) {}
 
     /// The path without the query, still percent-encoded.
     pub fn path(&self) -> &str {
@@ -150,6 +171,7 @@ impl Request {
     /// Names the field by its path. A member that the type does not have is an error. `?` turns an error into a 400, 413 or 422,
     /// see [`Invalid`].
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+        self.check_documentation::<T>();
         T::deserialize(Json { value: &self.json_value()?, is_strict: true })
     }
 
@@ -159,6 +181,7 @@ impl Request {
     ///
     /// See [`json`](Request::json).
     pub fn json_ignoring_unknown<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+        self.check_documentation::<T>();
         T::deserialize(Json { value: &self.json_value()?, is_strict: false })
     }
 

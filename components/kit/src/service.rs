@@ -5,6 +5,9 @@ use std::ops::RangeInclusive;
 use crate::bindings::exports::comptoir::platform::{handler, service as exported};
 use crate::{Failure, Request, Response, path, storage};
 
+#[cfg(not(target_family = "wasm"))]
+use crate::openapi::Documented;
+
 pub use exported::{Access, Method};
 
 /// The function of a route. A failure becomes an error response.
@@ -14,10 +17,39 @@ pub type Handler = fn(&Request) -> Result<Response, Failure>;
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     method: Method,
-    path: &'static str,
+    pub(crate) path: &'static str,
     access: Access,
     handler: Handler,
     headers: &'static [&'static str],
+    #[cfg(not(target_family = "wasm"))]
+    documentation: Option<Documented>,
+}
+
+/// Only tests look into a route.
+#[cfg(not(target_family = "wasm"))]
+impl Route {
+    /// Adds the documentation.
+    #[doc(hidden)]
+    pub const fn documented(self, documentation: Documented) -> Route {
+        Route { documentation: Some(documentation), ..self }
+    }
+
+    /// The documentation, unless the documentation comment is missing.
+    pub(crate) fn documentation(&self) -> Option<&Documented> {
+        self.documentation.as_ref().filter(|documentation| !documentation.docs.is_empty())
+    }
+
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    pub(crate) fn headers(&self) -> &'static [&'static str] {
+        self.headers
+    }
 }
 
 impl Route {
@@ -47,17 +79,15 @@ impl Route {
     }
 
     const fn new(method: Method, path: &'static str, access: Access, handler: Handler) -> Route {
-        Route { method, path, access, handler, headers: &[] }
-    }
-
-    #[cfg(feature = "native")]
-    pub(crate) fn access(&self) -> Access {
-        self.access
-    }
-
-    #[cfg(feature = "native")]
-    pub(crate) fn headers(&self) -> &'static [&'static str] {
-        self.headers
+        Route {
+            method,
+            path,
+            access,
+            handler,
+            headers: &[],
+            #[cfg(not(target_family = "wasm"))]
+            documentation: None,
+        }
     }
 
     /// Declares request headers that the route reads. Names must be in lower case.
@@ -167,7 +197,7 @@ impl Service {
             return self.health();
         }
         match self.find(request.method, path) {
-            Ok(route) => (route.handler)(&Request::new(request, route.path)).unwrap_or_else(Response::from),
+            Ok(route) => (route.handler)(&Request::new(request, route)).unwrap_or_else(Response::from),
             Err(refusal) => refusal,
         }
     }
@@ -223,9 +253,14 @@ fn method_not_allowed(allowed: String) -> Response {
     Response::from(failure).with_header("allow", allowed)
 }
 
+/// The methods of a route in `Allow`.
 fn method_name(method: Method) -> &'static str {
+    if method == Method::Get { "GET, HEAD" } else { method_token(method) }
+}
+
+pub(crate) fn method_token(method: Method) -> &'static str {
     match method {
-        Method::Get => "GET, HEAD",
+        Method::Get => "GET",
         Method::Post => "POST",
         Method::Put => "PUT",
         Method::Patch => "PATCH",

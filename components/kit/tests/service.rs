@@ -5,6 +5,7 @@
 use kit::native::{self, Connection, TestResponse, get, post, put};
 use kit::storage::{self, Constraint, Error};
 use kit::{Failure, Request, Response, params};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,8 +18,12 @@ kit::service! {
     ],
     schema: 1..=2,
     routes: [
-        get("/cats", Public, list),
-        post("/cats", User, add),
+        /// List cats.
+        get("/cats", Public, list).lists::<Cat>("All cats."),
+        /// Add a cat.
+        ///
+        /// Its name must be new.
+        post("/cats", User, add).body::<NewCat>().creates::<Cat>("The cat.").error(409, "TAKEN", "The name is taken."),
         get("/cats/best", Public, best, ["x-mood"]),
         get("/cats/{name}", Public, show),
         put("/cats/{name}", Admin, rename),
@@ -31,10 +36,16 @@ fn list(_: &Request) -> Result<Response, Failure> {
     Ok(Response::list(&rows.all::<(&str, Option<f64>)>()?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct NewCat {
+    /// The name that the cat
+    /// listens to.
     name: String,
 }
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Cat(String, Option<f64>);
 
 fn add(request: &Request) -> Result<Response, Failure> {
     let by = &request.user()?.username;
@@ -199,6 +210,55 @@ fn a_route_sees_only_the_headers_that_it_declares() {
     start();
     let greet = |name: &str| get("/cats/best").with_header("x-mood", name).with_header("x-place", "Paris").send();
     assert_eq!(data(&greet("wild")), "all of them, wild, nowhere");
+}
+
+#[test]
+fn the_openapi_document_comes_from_the_table_and_the_types() {
+    let text = kit::openapi::document(&SERVICE);
+    let document: kit::JsonValue = serde_json::from_str(&text).unwrap();
+    let operations = document["operations"].as_object().unwrap();
+    assert_eq!(operations.keys().collect::<Vec<_>>(), ["GET /cats", "POST /cats"], "only documented routes");
+    let add = &operations["POST /cats"];
+    assert_eq!((&add["summary"], &add["description"]), (&json!("Add a cat"), &json!("Its name must be new.")));
+    assert_eq!(
+        (&add["operationId"], &add["errors"]),
+        (&json!("add"), &json!({ "409": { "TAKEN": "The name is taken." } }))
+    );
+    let body = &add["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(body["$ref"], "#/components/schemas/NewCat");
+    let name = &document["schemas"]["NewCat"]["properties"]["name"];
+    assert_eq!(*name, json!({ "type": "string", "description": "The name that the cat listens to." }));
+    assert!(add["responses"]["201"]["content"]["application/json"]["schema"]["properties"]["message"].is_object());
+    assert!(document["errors"]["503"]["STORAGE_BUSY"].is_string());
+    kit::openapi::check(&SERVICE, &text, "unused");
+    let stale = std::panic::catch_unwind(|| kit::openapi::check(&SERVICE, "{}", "cats.json"));
+    assert!(stale.unwrap_err().downcast::<String>().unwrap().contains("cats.json does not match"));
+}
+
+/// A service whose handler reads another body than its route documents.
+mod drifted {
+    use kit::{Failure, Request, Response};
+
+    kit::service! {
+        name: "drifted-service",
+        health: "/health",
+        routes: [
+            /// Add a cat.
+            post("/cats", Public, add).body::<super::NewCat>(),
+        ],
+    }
+
+    fn add(request: &Request) -> Result<Response, Failure> {
+        let other: kit::JsonObject = request.json()?;
+        Ok(Response::ok(&other))
+    }
+}
+
+#[test]
+#[should_panic(expected = "but documents Some(\"service::NewCat\")")]
+fn a_handler_that_reads_another_body_than_documented_fails_its_tests() {
+    native::install(&drifted::SERVICE);
+    post("/cats", json!({})).send();
 }
 
 #[test]

@@ -19,6 +19,8 @@ mod rows;
 use kit::storage::{self, Row};
 use kit::{Caller, Failure, IdempotencyKey, Invalid, List, Next, Page, Probe, Request, Response, condition};
 
+#[cfg(not(target_family = "wasm"))]
+use model::NewOrder;
 use model::{Cart, Change, Order, Power, Product, Refusal, Status, Step};
 use rows::Error;
 
@@ -30,12 +32,45 @@ kit::service! {
     probes: [Probe::get("/products"), Probe::get("/orders").by("probe")],
     documentation: include_str!("../openapi.json"),
     routes: [
-        get("/products", Public, list_products),
-        get("/products/{id}", Public, show_product),
-        get("/orders", User, list_orders),
-        post("/orders", User, place_order, ["idempotency-key"]),
-        get("/orders/{id}", User, show_order),
-        put("/orders/{id}", User, change_order, ["if-match"]),
+        /// List products.
+        get("/products", Public, list_products).pages::<Product<'_>>("The products."),
+        /// Get a product.
+        get("/products/{id}", Public, show_product)
+            .id("id", "The product's id.")
+            .gives::<Product<'_>>("The product.")
+            .error(404, "PRODUCT_NOT_FOUND", "There is no such product."),
+        /// List the caller's orders, newest first.
+        ///
+        /// A page ends early if its orders have 10,000 items together. The total is counted up to 100,000.
+        get("/orders", User, list_orders).pages::<Order>("The orders."),
+        /// Place an order.
+        ///
+        /// All lines are sold or none. Lines with the same product are added up.
+        post("/orders", User, place_order, ["idempotency-key"])
+            .body::<NewOrder>()
+            .creates::<Order>("The new order.")
+            .error(400, "MISSING_ITEMS", "items is missing, empty or not a list, or the body is not a JSON object.")
+            .error(400, "ORDER_CREATION_FAILED", "A line is malformed, a product does not exist, or its stock is too small."),
+        /// Get an order of the caller. Administrators can get every order.
+        get("/orders/{id}", User, show_order)
+            .id("id", "The order's id.")
+            .gives::<Order>("The order.")
+            .tagged()
+            .error(404, "ORDER_NOT_FOUND", "There is no such order, or it belongs to another user."),
+        /// Change the status of an order.
+        ///
+        /// The steps are pending, paid, shipped, delivered. A pending or paid order can be cancelled, which returns its stock. Buyers
+        /// may only cancel. Administrators may take every step. Setting the current status again changes nothing.
+        put("/orders/{id}", User, change_order, ["if-match"])
+            .id("id", "The order's id.")
+            .body::<Change>()
+            .changes::<Order>("The changed order.")
+            .tagged()
+            .error(400, "MISSING_STATUS", "status is missing or empty, or the body is not a JSON object.")
+            .error(400, "INVALID_STATUS", "status is not a known status.")
+            .error(403, "FORBIDDEN", "Only administrators may take this step.")
+            .error(404, "ORDER_NOT_FOUND", "There is no such order, or it belongs to another user.")
+            .error(409, "INVALID_TRANSITION", "An order cannot change from its current status to this one."),
         delete("/internal/buyers/{username}", Internal, forget_buyer),
     ],
 }

@@ -6,6 +6,8 @@ mod status;
 
 use std::fmt;
 
+use kit::clock::DateTime;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cart::{Cart, LINES_LIMIT, Line, NewLine, NewOrder, QUANTITY_LIMIT};
@@ -15,52 +17,64 @@ pub use status::{Change, Power, Status, Step};
 /// Replaces the username of a deleted buyer. It cannot be a username, because it starts with white space.
 pub const FORMER_BUYER: &str = " former user";
 
-/// A product. Borrows its texts from its row.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+/// A product.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 pub struct Product<'a> {
     /// The id in paths and carts.
+    #[schemars(range(min = 1))]
     pub id: i64,
     /// The name that customers see.
+    #[schemars(length(min = 1))]
     pub name: &'a str,
     /// The current price of one piece.
     pub price: Cents,
     /// The description that customers see.
     pub description: &'a str,
     /// How many pieces are in stock.
+    #[schemars(range(min = 0))]
     pub stock: i64,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    #[schemars(with = "DateTime")]
     pub date_creation: &'a str,
 }
 
 /// An order.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Order {
     /// Never reused for another order.
+    #[schemars(range(min = 1))]
     pub id: i64,
-    /// The buyer's username, or [`FORMER_BUYER`].
+    /// The buyer's username, or ` former user` if the buyer was deleted.
+    #[schemars(length(min = 1))]
     pub user_id: String,
     /// The sum of its items at the prices of the moment it was placed.
     pub total: Cents,
     /// The current status.
     pub status: Status,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
+    #[schemars(with = "DateTime")]
     pub date_creation: String,
     /// One item for each product, ordered by product id.
+    #[schemars(length(min = 1, max = 100))]
     pub items: Vec<Item>,
 }
 
 /// An item of an order: some pieces of one product.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Item {
     /// Unique among the items of all orders.
+    #[schemars(range(min = 1))]
     pub id: i64,
     /// The order that the item belongs to.
+    #[schemars(range(min = 1))]
     pub order_id: i64,
     /// The product. It may have been changed or deleted since.
+    #[schemars(range(min = 1))]
     pub product_id: i64,
     /// The product's name when the order was placed.
     pub product_name: String,
     /// Number of pieces.
+    #[schemars(range(min = 1, max = QUANTITY_LIMIT))]
     pub quantity: i64,
     /// The price of one piece when the order was placed.
     pub price: Cents,

@@ -33,12 +33,51 @@ kit::service! {
     schema: 1..=1,
     documentation: include_str!("../openapi.json"),
     routes: [
-        get("/users", Admin, list),
-        post("/users", Admin, create),
-        get("/users/profile", User, own),
-        get("/users/{id}", User, show),
-        put("/users/{id}", User, change, ["if-match"]),
-        delete("/users/{id}", Admin, remove, ["if-match"]),
+        /// List users.
+        get("/users", Admin, list_users).pages::<Profile<'_>>("The users."),
+        /// Create a user.
+        ///
+        /// With a password, also creates the login.
+        post("/users", Admin, create_user)
+            .body::<NewUser>()
+            .creates::<Profile<'_>>("The user.")
+            .error(400, MISSING_USERNAME, "username is missing, or the body is not a JSON object.")
+            .error(400, CREATION_FAILED, "The username is taken, or the username, a field or the password is refused.")
+            .error(503, "PEER_UNAVAILABLE", "A service that this request needs is not available.")
+            .error(503, "SERVICE_BUSY", "Logins cannot be changed now."),
+        /// Get the caller's profile.
+        get("/users/profile", User, show_own_profile)
+            .gives::<Profile<'_>>("The user.")
+            .tagged()
+            .error(404, "USER_NOT_FOUND", "The caller has no profile."),
+        /// Get the caller's profile by its id. Administrators can get every profile.
+        get("/users/{id}", User, show_user)
+            .id("id", "The user's id.")
+            .gives::<Profile<'_>>("The user.")
+            .tagged()
+            .error(403, "FORBIDDEN", "The profile belongs to another user.")
+            .error(404, "USER_NOT_FOUND", "There is no such user."),
+        /// Change the caller's profile. Administrators can change every profile.
+        ///
+        /// Null and absent fields stay unchanged. Unknown members are ignored.
+        put("/users/{id}", User, change_user, ["if-match"])
+            .id("id", "The user's id.")
+            .body::<Changes>()
+            .changes::<Profile<'_>>("The changed user.")
+            .tagged()
+            .error(400, UPDATE_FAILED, "No field is given, a field is refused, or the body is not a JSON object.")
+            .error(403, "FORBIDDEN", "The profile belongs to another user.")
+            .error(404, "USER_NOT_FOUND", "There is no such user."),
+        /// Delete a user with the login and its sessions.
+        ///
+        /// The user's orders stay, without the username.
+        delete("/users/{id}", Admin, delete_user, ["if-match"])
+            .id("id", "The user's id.")
+            .says("The user was deleted.")
+            .error(404, "USER_NOT_FOUND", "There is no such user.")
+            .error(409, "LAST_ADMIN", "This is the last administrator who can log in.")
+            .error(503, "PEER_UNAVAILABLE", "A service that this request needs is not available.")
+            .error(503, "SERVICE_BUSY", "Logins or orders cannot be changed now."),
         post("/internal/profiles", Internal, create_registered),
         put("/internal/operator", Internal, restore_operator),
     ],
@@ -48,7 +87,7 @@ const MISSING_USERNAME: &str = "MISSING_USERNAME";
 const CREATION_FAILED: &str = "CREATION_FAILED";
 const UPDATE_FAILED: &str = "UPDATE_FAILED";
 
-fn list(request: &Request) -> Result<Response, Failure> {
+fn list_users(request: &Request) -> Result<Response, Failure> {
     let write = |row: Row<'_>, list: &mut List| {
         let profile: Profile<'_> = row.read()?;
         list.push(&profile);
@@ -57,26 +96,27 @@ fn list(request: &Request) -> Result<Response, Failure> {
     Page::of(request)?.by_id(request.path(), rows::above, write, rows::count)
 }
 
-fn own(request: &Request) -> Result<Response, Failure> {
+fn show_own_profile(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_username(&request.user()?.username)?;
     Ok(of_one(&rows.one::<Profile<'_>>()?.ok_or_else(not_found)?))
 }
 
-fn show(request: &Request) -> Result<Response, Failure> {
+fn show_user(request: &Request) -> Result<Response, Failure> {
     let rows = rows::by_id(&Database, id(request)?)?;
     Ok(of_one(&accessible(request, &rows)?))
 }
 
-fn create(request: &Request) -> Result<Response, Failure> {
-    let NewUser { username, password } = request.json_ignoring_unknown().map_err(|invalid| match invalid.path() {
-        "password" => invalid.with_code(CREATION_FAILED),
-        _ => invalid.with_code(MISSING_USERNAME),
-    })?;
+fn create_user(request: &Request) -> Result<Response, Failure> {
+    let body = request.json_ignoring_unknown().map_err(|invalid| match invalid.path() {
+        "" | "username" => invalid.with_code(MISSING_USERNAME),
+        _ => invalid.with_code(CREATION_FAILED),
+    });
+    let NewUser { username, password, email, first_name, last_name, phone, address } = body?;
+    let changes = Changes { email, first_name, last_name, phone, address };
     if username.trim().is_empty() {
         return Err(Failure::bad_request(MISSING_USERNAME, "The field username is missing."));
     }
     let name = Username::of_new_account(&username).map_err(|refused| creation_failed(&refused))?;
-    let changes: Changes = read(request, CREATION_FAILED)?;
     let response = match password {
         None => {
             let rows = rows::insert(None, &name, &changes.fields(), &date()).map_err(|error| taken_or(error, taken))?;
@@ -87,7 +127,7 @@ fn create(request: &Request) -> Result<Response, Failure> {
     Ok(response.with_message("The user was created."))
 }
 
-fn change(request: &Request) -> Result<Response, Failure> {
+fn change_user(request: &Request) -> Result<Response, Failure> {
     let changes: Changes = read(request, UPDATE_FAILED)?;
     if changes.is_empty() {
         return Err(Failure::bad_request(UPDATE_FAILED, "The body has no field to change."));
@@ -103,7 +143,7 @@ fn change(request: &Request) -> Result<Response, Failure> {
     Ok(of_one(&profile).with_message("The user was updated."))
 }
 
-fn remove(request: &Request) -> Result<Response, Failure> {
+fn delete_user(request: &Request) -> Result<Response, Failure> {
     let id = id(request)?;
     let rows = rows::by_id(&Database, id)?;
     let profile = rows.one::<Profile<'_>>()?.ok_or_else(not_found)?;

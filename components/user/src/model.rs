@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use email::Email;
 use kit::{Caller, Text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The fields of a profile besides the username. None leaves a field unchanged, or empty in a new profile.
@@ -36,23 +37,33 @@ pub(crate) struct Operator {
     pub(crate) fields: Fields<'static>,
 }
 
-/// The fields in a body. Null counts as absent. Unknown members are ignored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Changes of a profile. Null counts as absent. Unknown members are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(extend("minProperties" = 1))]
 pub(crate) struct Changes {
-    email: Option<Email>,
-    first_name: Option<ShortText>,
-    last_name: Option<ShortText>,
-    phone: Option<ShortText>,
-    address: Option<ShortText>,
+    pub(crate) email: Option<Email>,
+    pub(crate) first_name: Option<ShortText>,
+    pub(crate) last_name: Option<ShortText>,
+    pub(crate) phone: Option<ShortText>,
+    pub(crate) address: Option<ShortText>,
 }
 
-type ShortText = Text<0, 1000>;
+pub(crate) type ShortText = Text<0, 1000>;
 
-/// The body of a request for a user, beside the fields.
-#[derive(Clone, Debug, Deserialize)]
+/// A new user. Unknown members are ignored.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub(crate) struct NewUser {
+    /// No control characters, and no white space at the start or the end. The letters must not mix scripts. Names that look alike
+    /// count as the same.
+    #[schemars(length(min = 1, max = 150))]
     pub(crate) username: String,
+    #[schemars(length(min = 8, max = 1024))]
     pub(crate) password: Option<String>,
+    pub(crate) email: Option<Email>,
+    pub(crate) first_name: Option<ShortText>,
+    pub(crate) last_name: Option<ShortText>,
+    pub(crate) phone: Option<ShortText>,
+    pub(crate) address: Option<ShortText>,
 }
 
 /// The body of auth's request for a profile, beside the fields.

@@ -1,28 +1,41 @@
 //! All SQL statements of user. They store and read profiles, and decide nothing.
 
+use kit::clock::DateTime;
 use kit::params;
 use kit::storage::{Reads, Result, Rows, Transaction, begin, execute, query};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use username::Username;
 
 use crate::model::Fields;
 
-/// A profile as clients see it. Borrows its texts from its row.
-#[derive(Debug, Hash, Deserialize, Serialize)]
+/// A user's profile.
+#[derive(Debug, Hash, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "User")]
 pub(crate) struct Profile<'a> {
+    #[schemars(range(min = 1))]
     pub(crate) id: i64,
+    /// No control characters, and no white space at the start or the end. Names that look alike count as the same.
+    #[schemars(length(min = 1, max = 150))]
     pub(crate) username: &'a str,
     #[serde(borrow)]
+    #[schemars(length(max = 254))]
     email: Option<&'a str>,
     #[serde(borrow)]
+    #[schemars(length(max = 1000))]
     first_name: Option<&'a str>,
     #[serde(borrow)]
+    #[schemars(length(max = 1000))]
     last_name: Option<&'a str>,
     #[serde(borrow)]
+    #[schemars(length(max = 1000))]
     phone: Option<&'a str>,
     #[serde(borrow)]
+    #[schemars(length(max = 1000))]
     address: Option<&'a str>,
+    #[schemars(with = "DateTime")]
     date_creation: &'a str,
+    #[schemars(with = "DateTime")]
     date_update: &'a str,
 }
 

@@ -1,7 +1,9 @@
 //! Integers between a minimum and a maximum.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -43,5 +45,20 @@ impl<const MIN: i64, const MAX: i64> Visitor<'_> for Range<MIN, MAX> {
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
         let value = i64::try_from(value).map_err(|_| de::Error::invalid_value(Unexpected::Unsigned(value), &self))?;
         self.visit_i64(value)
+    }
+}
+
+/// An integer with its range.
+impl<const MIN: i64, const MAX: i64> JsonSchema for Int<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Int".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
     }
 }

@@ -1,7 +1,9 @@
 //! Texts with a minimum and a maximum length.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A text of `MIN` to `MAX` characters, without U+0000, which PostgreSQL cannot store.
@@ -36,5 +38,24 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX
             _ => return Ok(Text(text)),
         };
         Err(de::Error::custom(why))
+    }
+}
+
+/// A string with its lengths.
+impl<const MIN: usize, const MAX: usize> JsonSchema for Text<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({ "type": "string", "maxLength": MAX });
+        if MIN > 0 {
+            schema.insert("minLength".to_owned(), MIN.into());
+        }
+        schema
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use kit::Int;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Refusal;
@@ -22,15 +23,16 @@ pub struct Cart {
     lines: Vec<Line>,
 }
 
-/// The body of a request for an order. Unknown members of it are ignored.
-#[derive(Clone, Debug, Deserialize)]
+/// The products to order. Unknown members are ignored.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct NewOrder {
-    /// 1 to [`LINES_LIMIT`] lines.
+    /// The lines of the order.
+    #[schemars(length(min = 1, max = LINES_LIMIT))]
     pub items: Vec<NewLine>,
 }
 
-/// A line of a request.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// A number of pieces of one product.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 pub struct NewLine {
     product_id: i64,
     quantity: Int<1, QUANTITY_LIMIT>,

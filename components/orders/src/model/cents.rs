@@ -1,10 +1,12 @@
 //! Money: an integer of cents in the code, a decimal number in JSON.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// An amount of money in cents. In the database it is an integer. In JSON it is a number with a decimal point: `1299.0`, `59.97`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub struct Cents(pub i64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Cents(#[schemars(with = "f64", range(min = 0, max = 10_000_000_000_000_i64))] pub i64);
 
 impl Cents {
     /// The highest amount that can be stored: ten trillion.

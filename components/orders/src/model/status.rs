@@ -1,12 +1,13 @@
 //! The status of an order, and who may change it.
 
 use kit::Text;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 
 /// The status of an order. Delivered and cancelled are final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Placed. Its items are no longer in stock.
@@ -21,10 +22,11 @@ pub enum Status {
     Cancelled,
 }
 
-/// The body of a request for a change. Unknown members of it are ignored.
-#[derive(Clone, Debug, Deserialize)]
+/// A change of an order. Unknown members are ignored.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Change {
     /// The wanted status.
+    #[schemars(with = "Status")]
     pub status: Text<1, 1_000_000>,
 }
 

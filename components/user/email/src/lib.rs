@@ -2,9 +2,11 @@
 //!
 //! Checks only the form. Whether an address exists, only a delivered mail can prove.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use email_address::{EmailAddress, Options};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 /// Maximum length in bytes: a path of RFC 5321 (section 4.5.3.1.3) without its angle brackets.
@@ -40,6 +42,20 @@ impl<'de> Deserialize<'de> for Email {
         is_valid
             .then_some(Email(text))
             .ok_or_else(|| de::Error::custom("must be an email address, such as bob@example.com"))
+    }
+}
+
+impl JsonSchema for Email {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Email".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "email", "maxLength": LIMIT_BYTES })
     }
 }
 
