@@ -134,6 +134,9 @@ fn show_order(request: &Request) -> Result<Response, Failure> {
 fn change_order(request: &Request) -> Result<Response, Failure> {
     let caller = request.user()?;
     let Change { status } = request.json_ignoring_unknown().map_err(|invalid| invalid.with_code("MISSING_STATUS"))?;
+    if status.is_empty() {
+        return Err(Failure::bad_request("MISSING_STATUS", "The field status is empty."));
+    }
     let id = request.id_param("id");
     // Another request may change the order after it was read. Then the step has no effect, and the loop reads it again. An
     // order never returns to an earlier status, so the loop ends.

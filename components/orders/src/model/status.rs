@@ -1,6 +1,5 @@
 //! The status of an order, and who may change it.
 
-use kit::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +26,7 @@ pub enum Status {
 pub struct Change {
     /// The wanted status.
     #[schemars(with = "Status")]
-    pub status: Text<1, 1_000_000>,
+    pub status: String,
 }
 
 /// The caller's rights on a visible order.
