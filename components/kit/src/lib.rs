@@ -29,7 +29,7 @@
 //! # Invariants
 //!
 //! - The kit contains nothing of the shop: no user, token, product or order.
-//! - Every response except health has the envelope: `{"success":true,…}` or `{"success":false,"error":{…}}`.
+//! - Every JSON response except health has the envelope: `{"success":true,…}` or `{"success":false,"error":{…}}`.
 //! - The cause of a 5xx goes to the log (stderr), never into the response.
 //! - A component imports only the host interfaces that it calls, so linking the kit needs no grant, not even storage. The kit
 //!   has no bindings for passwords and tokens, which few services may use. Such a service generates its own.
@@ -46,6 +46,7 @@ mod request;
 mod response;
 
 mod body;
+mod cookie;
 mod input;
 
 pub mod clock;
@@ -62,6 +63,7 @@ pub mod native;
 pub mod openapi;
 
 pub use clock::now;
+pub use cookie::Cookie;
 pub use failure::Failure;
 pub use idempotency::IdempotencyKey;
 pub use input::{Fault, Int, Invalid, Text};

@@ -81,10 +81,14 @@ pub struct TestResponse {
     pub status: u16,
     /// The headers without `content-type` and `content-length`.
     pub headers: Vec<(&'static str, String)>,
-    /// The body as JSON.
+    /// The content type. Empty without a body.
+    pub content_type: String,
+    /// The body as JSON. Null if it has another content type.
     pub body: JsonValue,
     /// The body as text.
     pub text: String,
+    /// The body.
+    pub bytes: Vec<u8>,
 }
 
 impl TestRequest {
@@ -128,7 +132,7 @@ impl TestRequest {
     ///
     /// # Panics
     ///
-    /// If no service is installed on this thread, or the response is not JSON.
+    /// If no service is installed on this thread.
     pub fn send(self) -> TestResponse {
         let service = SERVICE.get().expect("a test calls `install` first");
         let TestRequest { method, path, headers, body, session_ended } = self;
@@ -136,13 +140,16 @@ impl TestRequest {
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let request = handler::Request { method, target: path, headers, body };
         let response = gate::admit(service, request).map_or_else(Response::from, |request| service.answer(request));
-        let (status, headers, body) = response.into_parts();
-        let text = String::from_utf8(body).expect("JSON is UTF-8");
+        let content_type = response.content_type().unwrap_or_default().to_owned();
+        let (status, headers, bytes) = response.into_parts();
+        let is_json = content_type == "application/json";
         TestResponse {
             status,
             headers: headers.into_iter().map(|(name, value)| (name, value.into_owned())).collect(),
-            body: serde_json::from_str(&text).expect("every response is JSON"),
-            text,
+            body: if is_json { serde_json::from_slice(&bytes).expect("the kit writes JSON") } else { JsonValue::Null },
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            content_type,
+            bytes,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::input::{Fault, Invalid, Json, Query};
 use crate::native::session;
 use crate::service::Route;
 use crate::storage::Transaction;
-use crate::{Failure, JsonObject, JsonValue, body, path};
+use crate::{Failure, JsonObject, JsonValue, body, cookie, path};
 
 /// A request to one handler.
 #[derive(Debug)]
@@ -160,6 +160,21 @@ impl Request {
     /// All values of a header, in the order of the request.
     pub fn header_fields(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.raw.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// The whole body, of any content type.
+    pub fn body(&self) -> &[u8] {
+        &self.raw.body
+    }
+
+    /// The content type of the body, with its parameters.
+    pub fn content_type(&self) -> Option<&str> {
+        self.header("content-type")
+    }
+
+    /// The value of a cookie. The route must declare that it reads `cookie`.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        cookie::find(self.header_fields("cookie"), name)
     }
 
     /// Reads the body as a type.

@@ -1,18 +1,20 @@
-//! Responses: a status, headers, and a JSON body in the envelope.
+//! Responses: a status, headers, and a body, usually JSON in the envelope.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::{Failure, JsonValue};
+use crate::{Cookie, Failure, JsonValue};
 
 /// Names in lower case, with values.
 type Headers = Vec<(&'static str, Cow<'static, str>)>;
 
-/// A response in the envelope. Constructors serialize the data directly into the body, without copies.
+/// A response. Most have the envelope: their constructors serialize the data directly into the body, without copies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     status: u16,
+    /// None without a body.
+    content_type: Option<Cow<'static, str>>,
     headers: Headers,
     /// The body. While `open`, the brace that closes the envelope is still missing.
     body: Vec<u8>,
@@ -48,14 +50,54 @@ impl Response {
 
     /// 200 with a `message` and no `data`.
     pub fn message(text: &str) -> Response {
-        let mut response = Response { status: 200, headers: Vec::new(), body: Vec::with_capacity(128), open: true };
+        let mut response = Response::json(200, Vec::with_capacity(128), true);
         response.body.extend_from_slice(b"{\"success\":true");
         response.with_message(text)
     }
 
+    /// 200 with any body and content type, without the envelope: `Response::raw("text/csv", rows)`.
+    pub fn raw(content_type: impl Into<Cow<'static, str>>, body: impl Into<Vec<u8>>) -> Response {
+        let content_type = Some(content_type.into());
+        Response { status: 200, content_type, headers: Vec::new(), body: body.into(), open: false }
+    }
+
+    /// 204 without a body.
+    pub fn empty() -> Response {
+        Response { status: 204, content_type: None, headers: Vec::new(), body: Vec::new(), open: false }
+    }
+
+    /// 303: the client continues with a GET of `location` (RFC 9110, section 15.4.4).
+    ///
+    /// Never pass a text from a client without a check: it could lead to another site. [`with_status`](Response::with_status) makes
+    /// it another redirect.
+    pub fn redirect(location: impl Into<Cow<'static, str>>) -> Response {
+        Response::empty().with_status(303).with_header("location", location)
+    }
+
+    /// Changes the status.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Response {
+        Response { status, ..self }
+    }
+
+    /// Sets a cookie. A response with a cookie is not cached.
+    #[must_use]
+    pub fn with_cookie(self, cookie: &Cookie) -> Response {
+        self.with_header("set-cookie", cookie.to_string())
+    }
+
+    /// The content type. None without a body.
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    fn json(status: u16, body: Vec<u8>, open: bool) -> Response {
+        Response { status, content_type: Some("application/json".into()), headers: Vec::new(), body, open }
+    }
+
     /// A stored response to an earlier request with the same `Idempotency-Key`. Adds `Idempotency-Replayed: true`.
     pub fn replayed(status: u16, body: Vec<u8>) -> Response {
-        let stored = Response { status, headers: Vec::new(), body, open: false };
+        let stored = Response::json(status, body, false);
         stored.with_header("idempotency-replayed", "true")
     }
 
@@ -82,7 +124,7 @@ impl Response {
 
     /// JSON without the envelope.
     pub(crate) fn bare(status: u16, body: &impl Serialize) -> Response {
-        let mut response = Response { status, headers: Vec::new(), body: Vec::with_capacity(128), open: false };
+        let mut response = Response::json(status, Vec::with_capacity(128), false);
         response.append(b"", body);
         response
     }
@@ -96,7 +138,7 @@ impl Response {
     }
 
     fn with_data(status: u16, data: &(impl Serialize + ?Sized)) -> Response {
-        let mut response = Response { status, headers: Vec::new(), body: Vec::with_capacity(1024), open: true };
+        let mut response = Response::json(status, Vec::with_capacity(1024), true);
         response.append(b"{\"success\":true,\"data\":", data);
         response
     }
@@ -121,7 +163,7 @@ impl Default for List {
     fn default() -> List {
         let mut body = Vec::with_capacity(1024);
         body.extend_from_slice(b"{\"success\":true,\"data\":[");
-        List { response: Response { status: 200, headers: Vec::new(), body, open: true }, count: 0 }
+        List { response: Response::json(200, body, true), count: 0 }
     }
 }
 

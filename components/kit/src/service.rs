@@ -185,10 +185,11 @@ impl Service {
     /// Handles one request from the host.
     #[doc(hidden)]
     pub fn handle(&self, request: handler::Request) -> handler::Response {
-        let (status, headers, body) = self.answer(request).into_parts();
-        let content_type = ("content-type".to_owned(), b"application/json".to_vec());
+        let response = self.answer(request);
+        let content_type = response.content_type().map(|sent| ("content-type".to_owned(), sent.as_bytes().to_vec()));
+        let (status, headers, body) = response.into_parts();
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned().into_bytes()));
-        handler::Response { status, headers: std::iter::once(content_type).chain(headers).collect(), body }
+        handler::Response { status, headers: content_type.into_iter().chain(headers).collect(), body }
     }
 
     pub(crate) fn answer(&self, request: handler::Request) -> Response {

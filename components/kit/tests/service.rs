@@ -4,7 +4,7 @@
 
 use kit::native::{self, Connection, TestResponse, get, post, put};
 use kit::storage::{self, Constraint, Error};
-use kit::{Failure, Request, Response, params};
+use kit::{Cookie, Failure, Request, Response, params};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -28,6 +28,9 @@ kit::service! {
         get("/cats/{name}", Public, show),
         put("/cats/{name}", Admin, rename),
         delete("/cats/{name}", Internal, remove),
+        post("/cats/photos", Public, keep_photo, ["cookie"]),
+        delete("/cats/photos/{id}", Public, drop_photo),
+        get("/cats/photos/newest", Public, newest_photo),
     ],
 }
 
@@ -89,6 +92,35 @@ fn remove(request: &Request) -> Result<Response, Failure> {
     Ok(Response::message(&format!("{caller} deleted {gone}.")))
 }
 
+/// Answers with the same bytes, and with the cookie `seen`.
+fn keep_photo(request: &Request) -> Result<Response, Failure> {
+    let seen = request.cookie("seen").unwrap_or("0").len().to_string();
+    let content_type = request.content_type().unwrap_or_default().to_owned();
+    Ok(Response::raw(content_type, request.body()).with_status(201).with_cookie(&Cookie::new("seen", &seen)))
+}
+
+fn drop_photo(_: &Request) -> Result<Response, Failure> {
+    Ok(Response::empty())
+}
+
+fn newest_photo(_: &Request) -> Result<Response, Failure> {
+    Ok(Response::redirect("/cats/photos/7"))
+}
+
+#[test]
+fn a_response_can_have_any_body_or_none() {
+    start();
+    let photo =
+        post("/cats/photos", json!({})).with_body("image/png", b"\x89PNG\xff").with_header("cookie", "seen=abc");
+    let answer = photo.send();
+    assert_eq!((answer.status, answer.content_type.as_str(), &*answer.bytes), (201, "image/png", &b"\x89PNG\xff"[..]));
+    assert_eq!(answer.headers, [("set-cookie", "seen=3; Path=/; Secure; SameSite=Lax; HttpOnly".to_owned())]);
+    let gone = native::delete("/cats/photos/7").send();
+    assert_eq!((gone.status, gone.content_type.as_str(), gone.bytes.len()), (204, "", 0));
+    let there = get("/cats/photos/newest").send();
+    assert_eq!((there.status, there.headers), (303, vec![("location", "/cats/photos/7".to_owned())]));
+}
+
 fn start() -> Connection {
     native::install(&SERVICE)
 }
@@ -115,6 +147,9 @@ fn the_description_is_the_route_table() {
             "Method::Get /cats/{name} Access::Public",
             "Method::Put /cats/{name} Access::Admin",
             "Method::Delete /cats/{name} Access::Internal",
+            "Method::Post /cats/photos Access::Public",
+            "Method::Delete /cats/photos/{id} Access::Public",
+            "Method::Get /cats/photos/newest Access::Public",
         ]
     );
     let versions: Vec<u32> = description.migrations.iter().map(|migration| migration.version).collect();
