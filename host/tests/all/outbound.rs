@@ -194,3 +194,18 @@ async fn a_failing_remote_host_does_not_count_against_the_revision() {
     let labels = ["service=\"own\"", &format!("host=\"http://{closed}\"")];
     assert_eq!(metric(&shop, "comptoir_outbound_open", &labels).await, Some(1.0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_host_refuses_counts_against_the_revision() {
+    let (remote, folder) = (Remote::start().await, tempfile::tempdir().unwrap());
+    // Its address is not public, and not in `private`.
+    let outbound = format!("allow = [\"{}\"]", remote.origin());
+    let shop = Shop::with(own_manifest(&folder, remote.port(), &outbound)).await;
+    for _ in 0..3 {
+        let answer = own(&shop).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (502, "ErrorCode::DestinationIpProhibited"));
+    }
+    let counts = shop.deployment().services()["own"].revision.traffic().snapshot();
+    assert_eq!(counts.iter().map(|route| route.bad).sum::<u64>(), 3, "{counts:?}");
+    assert_eq!(remote.connections(), 0);
+}
