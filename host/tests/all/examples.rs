@@ -11,8 +11,14 @@ use reqwest::Method;
 use testing::{AMPLE, Shop, send};
 
 /// Each service with its language.
-const EXAMPLES: [(&str, &str); 5] =
-    [("javascript", "JavaScript"), ("python-p2", "Python"), ("python-p3", "Python"), ("c", "C"), ("cpp", "C++")];
+const EXAMPLES: [(&str, &str); 6] = [
+    ("javascript", "JavaScript"),
+    ("javascript-wasi", "JavaScript, reused"),
+    ("python-p2", "Python"),
+    ("python-p3", "Python"),
+    ("c", "C"),
+    ("cpp", "C++"),
+];
 
 /// The manifest of the examples, on ports that the system picks, with ample time.
 fn manifest() -> Manifest {
@@ -37,6 +43,7 @@ async fn services_in_other_languages_answer_with_json_a_body_and_an_error() {
         let answer = anon.get(&format!("/{service}/json?name=Ada")).await;
         assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"), "{service}");
         let json: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+        let language = language.trim_end_matches(", reused");
         assert_eq!(json, serde_json::json!({ "language": language, "name": "Ada" }), "{service}");
 
         let body = "a body of many lines\n".repeat(10_000);
@@ -54,7 +61,7 @@ async fn services_in_other_languages_answer_with_json_a_body_and_an_error() {
 async fn an_error_of_the_language_reaches_the_client_and_no_other_request() {
     let shop = Shop::with(manifest()).await;
     let anon = shop.anon();
-    for service in ["javascript", "python-p2", "python-p3"] {
+    for service in ["javascript", "javascript-wasi", "python-p2", "python-p3"] {
         let (error, good) = (format!("/{service}/error"), format!("/{service}/json"));
         let (error, good) = tokio::join!(anon.request(Method::GET, &error).send(), anon.get(&good));
         // If the head of the response has already left, the host closes the connection instead.
@@ -76,6 +83,23 @@ async fn many_requests_at_once_are_all_answered() {
         let answers = join_all((0..60).map(|_| anon.get(&path))).await;
         assert!(answers.iter().all(|answer| answer.status == 200), "{service}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs `just examples`"]
+async fn an_instance_in_javascript_answers_many_requests() {
+    let shop = Shop::with(manifest()).await;
+    let anon = shop.anon();
+    let (mut instances, mut last) = (0, 0);
+    // Its runtime leaves handles and garbage to its collector. An instance that has grown too much is not reused.
+    for _ in 0..100 {
+        let text = anon.get("/javascript-wasi").await.text;
+        let request: u32 = text.trim().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(request == 1 || request == last + 1, "{request} after {last}");
+        instances += u32::from(request == 1);
+        last = request;
+    }
+    assert!(instances <= 10, "100 requests took {instances} instances");
 }
 
 /// The smallest power of two that suffices as `memory`, for each example. Prints a table for the README.

@@ -94,6 +94,11 @@ async fn times_of_streams_follow_the_manifest_and_a_removed_service_has_its_drai
         exchange.is_cut().await;
         until_streams(&shop, service, 0).await;
     }
+    // A stream that sends all the time ends too.
+    shop.reload(streams(r#"drain_time = "100ms", stream_time = "100ms", idle_time = "1h""#)).await.succeeds(200);
+    let mut exchange = Exchange::post(shop.addresses().gateway, &format!("/{}/echo", SERVICES[0])).await;
+    while exchange.request.send(b"one").await.is_ok() && exchange.response.read(1).await.is_ok() {}
+    until_streams(&shop, SERVICES[0], 0).await;
     let mut current = streams(r#"drain_time = "100ms""#);
     shop.reload(current.clone()).await.succeeds(200);
     let path = format!("/{}/events", SERVICES[1]);
