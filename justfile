@@ -89,12 +89,13 @@ test-postgres *filter: components guests
 fuzz cases="10000": components guests
     PROPTEST_CASES={{cases}} cargo test {{host_packages}} --test all -- properties::
 
-# Check formatting, links and commands of the documents, lints and API documentation; warnings are errors
+# Check formatting, links and commands of the documents, lints, modules, unused dependencies and API documentation; warnings are errors
 check: toolchain
     cargo fmt --all --check
     .ci/documents
     cargo clippy {{host_packages}} --all-targets -- -D warnings
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
+    cargo test {{host_packages}} --test all -- architecture::
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p kit {{packages}}
 
 # Write the OpenAPI documents of the components from their route tables: components/NAME/openapi.json

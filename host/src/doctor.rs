@@ -168,11 +168,11 @@ fn clock(data: &Path, now: SystemTime) -> Finding {
     let newest = files.filter_map(|file| file.metadata().ok()?.modified().ok()).max();
     match newest.and_then(|newest| newest.duration_since(now).ok()).filter(|ahead| *ahead > CLOCK_TOLERANCE) {
         Some(ahead) => broken(format!(
-            "a file in {} is {} s newer than the clock, so tokens would live longer",
+            "a file in {} is {} newer than the clock, so tokens would live longer",
             data.display(),
-            ahead.as_secs()
+            humantime::format_duration(Duration::from_secs(ahead.as_secs()))
         )),
-        None => Fine(format!("{} s since 1970, not behind the data folder", since_1970.as_secs())),
+        None => Fine(format!("{}, not behind the data folder", humantime::format_rfc3339_seconds(now))),
     }
 }
 

@@ -95,6 +95,8 @@ fn a_new_profile_needs_a_username() {
     {
         assert_eq!(as_admin(post("/users", body)).outcome(), (400, "MISSING_USERNAME"));
     }
+    let wrong_too = as_admin(post("/users", json!({ "email": "nowhere", "username": " " })));
+    assert_eq!(wrong_too.outcome(), (400, "MISSING_USERNAME"), "it is reported before a wrong field");
     let no_json = as_admin(post("/users", json!({})).with_body("text/plain", b"username=bob"));
     assert_eq!(no_json.outcome(), (400, "MISSING_USERNAME"));
 }

@@ -38,6 +38,12 @@ fn a_registration_needs_credentials() {
     ] {
         assert_eq!(register_with(body).outcome(), (400, "MISSING_CREDENTIALS"));
     }
+    let wrong_too = json!({ "username": "ada", "email": "nowhere" });
+    assert_eq!(
+        register_with(wrong_too).outcome(),
+        (400, "MISSING_CREDENTIALS"),
+        "they are reported before a wrong address"
+    );
 }
 
 #[test]
