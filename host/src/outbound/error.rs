@@ -138,3 +138,37 @@ fn cause<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
         None => error.source(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_of_the_remote_host_are_dependency_failures() {
+        let time = Duration::from_secs(1);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let of_the_remote = [
+            OutboundError::TimedOut(time),
+            OutboundError::Lookup(String::new()),
+            OutboundError::Connect(refused()),
+            OutboundError::Tls(String::new()),
+            OutboundError::Certificate(String::new()),
+            OutboundError::Broken(String::new()),
+        ];
+        assert!(of_the_remote.iter().all(|error| error.is_failure_of_the_remote() && error.is_dependency_failure()));
+        // The breaker has counted the failures that opened it, and a coding says nothing about other answers.
+        let of_the_remote_in_general = [OutboundError::Open, OutboundError::Coded];
+        assert!(of_the_remote_in_general.iter().all(OutboundError::is_dependency_failure));
+        assert!(!of_the_remote_in_general.iter().any(OutboundError::is_failure_of_the_remote));
+        let of_the_revision = [
+            OutboundError::Denied,
+            OutboundError::Method,
+            OutboundError::Prohibited([127, 0, 0, 1].into()),
+            OutboundError::Crowded,
+            OutboundError::GaveUp(time),
+            OutboundError::TooLarge(1),
+            OutboundError::Request(String::new()),
+        ];
+        assert!(!of_the_revision.iter().any(OutboundError::is_dependency_failure));
+    }
+}
