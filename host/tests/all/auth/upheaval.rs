@@ -2,6 +2,8 @@
 //!
 //! Each session is brought into a different state. Then the disruption happens, and afterwards each must behave as usual.
 
+use std::time::{Duration, Instant};
+
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
@@ -78,6 +80,8 @@ async fn refresh_during_a_disruption(house: &mut House, client: &Client) -> Vec<
 
 /// Sessions in the states that matter. The clients of a session hold its token pairs, oldest first.
 struct Sessions {
+    /// When the first of them was refreshed, or before.
+    began: Instant,
     /// A session that has not been refreshed yet.
     fresh: Client,
     /// Fifty requests raced to refresh it.
@@ -99,6 +103,7 @@ async fn line<const LENGTH: usize>(anon: &Client) -> [Client; LENGTH] {
 
 impl Sessions {
     async fn begin(anon: &Client) -> Self {
+        let began = Instant::now();
         let [first] = line(anon).await;
         let answers = join_all((0..50).map(|_| refresh(&first))).await;
         let won: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
@@ -108,7 +113,13 @@ impl Sessions {
         refresh(&stolen[0]).await.refuses(401, "INVALID_TOKEN");
         let [fresh] = line(anon).await;
         let (child, parent, grandchild) = (line(anon).await, line(anon).await, line(anon).await);
-        Self { fresh, raced, stolen, child, parent, grandchild }
+        Self { began, fresh, raced, stolen, child, parent, grandchild }
+    }
+
+    /// Whether a parent that was just presented was presented in time. Auth ends its session if that took ten seconds, as it may on a
+    /// busy machine.
+    fn counts_as_race(&self) -> bool {
+        self.began.elapsed() < Duration::from_secs(10)
     }
 
     async fn go_on(&self, house: &House) {
@@ -119,7 +130,9 @@ impl Sessions {
         assert_lives(&house.find(&self.fresh)).await;
 
         refresh(&house.find(&self.raced[0])).await.refuses(401, "INVALID_TOKEN");
-        assert_lives(&refreshed(&house.find(&self.raced[1])).await).await;
+        if self.counts_as_race() {
+            assert_lives(&refreshed(&house.find(&self.raced[1])).await).await;
+        }
 
         assert_over(&house.find(&self.stolen[2])).await;
 
@@ -130,8 +143,10 @@ impl Sessions {
 
         let [first, second] = self.parent.each_ref().map(|client| house.find(client));
         refresh(&first).await.refuses(401, "INVALID_TOKEN");
-        assert_lives(&second).await;
-        assert_lives(&refreshed(&second).await).await;
+        if self.counts_as_race() {
+            assert_lives(&second).await;
+            assert_lives(&refreshed(&second).await).await;
+        }
 
         let [first, _, third] = self.grandchild.each_ref().map(|client| house.find(client));
         refresh(&first).await.refuses(401, "INVALID_TOKEN");
