@@ -185,19 +185,11 @@ fn end_sessions(request: &Request) -> Result<Response, Failure> {
     Ok(Response::message("The sessions have ended."))
 }
 
-fn has_credentials(request: &Request) -> bool {
-    let body = request.json_object(MISSING_CREDENTIALS).unwrap_or_default();
-    let is_filled = |name: &str| body.get(name).and_then(JsonValue::as_str).is_some_and(|text| !text.is_empty());
-    is_filled("username") && is_filled("password")
-}
-
 fn register(request: &Request) -> Result<Response, Failure> {
     let key = IdempotencyKey::of(request)?;
-    let body = request.json_ignoring_unknown().map_err(|invalid| match invalid.path() {
-        "email" if has_credentials(request) => invalid.with_code(CREATION_FAILED),
-        // Missing credentials are reported before a wrong address.
-        "email" => Failure::bad_request(MISSING_CREDENTIALS, "The field username or password is missing."),
-        _ => invalid.with_code(MISSING_CREDENTIALS),
+    let body = request.json_ignoring_unknown().map_err(|invalid| {
+        let code = if invalid.path() == "email" { CREATION_FAILED } else { MISSING_CREDENTIALS };
+        invalid.with_code(code)
     });
     let Registration { username, password, email } = body?;
     let profile = email.map(|email| ("email".to_owned(), JsonValue::from(&*email))).into_iter().collect();

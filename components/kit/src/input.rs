@@ -6,13 +6,14 @@ mod text;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::vec;
 
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::json;
 
-use crate::{Failure, JsonValue};
+use crate::{Failure, JsonObject, JsonValue};
 
 pub use int::Int;
 pub(crate) use query::Query;
@@ -173,6 +174,25 @@ fn described(expected: &str) -> &str {
     }
 }
 
+/// Reads a type. A missing member is reported before one that does not fit, because a client has to add it in any case.
+pub(crate) fn read<T: DeserializeOwned>(value: &JsonValue, is_strict: bool) -> Result<T, Invalid> {
+    let read = T::deserialize(Json { value, is_strict });
+    read.map_err(|invalid| missing::<T>(value, &invalid).unwrap_or(invalid))
+}
+
+/// The error of a missing member, if the type reports one as soon as the wrong members are gone.
+fn missing<T: DeserializeOwned>(value: &JsonValue, wrong: &Invalid) -> Option<Invalid> {
+    let mut rest = value.clone();
+    let (mut gone, mut invalid) = (Vec::new(), wrong.clone());
+    while invalid.fault != Fault::Missing || invalid.path.contains(['.', '[']) {
+        let name = invalid.path.split(['.', '[']).next()?.to_owned();
+        rest.as_object_mut()?.remove(&name)?;
+        gone.push(name);
+        invalid = T::deserialize(Json { value: &rest, is_strict: false }).err()?;
+    }
+    (!gone.contains(&invalid.path)).then_some(invalid)
+}
+
 /// A JSON value that becomes a type.
 #[derive(Clone, Copy)]
 pub(crate) struct Json<'a> {
@@ -202,7 +222,7 @@ impl<'a> Deserializer<'a> for Json<'a> {
             JsonValue::String(text) => visitor.visit_borrowed_str(text),
             JsonValue::Array(items) => visitor.visit_seq(Items { items, next: 0, json: self }),
             JsonValue::Object(members) => {
-                visitor.visit_map(Members { members: members.iter(), value: None, json: self })
+                visitor.visit_map(Members { members: in_order(members, &[]), value: None, json: self })
             }
         }
     }
@@ -215,18 +235,15 @@ impl<'a> Deserializer<'a> for Json<'a> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// Serde would also read an array as a struct.
+    /// Reads the members in the order of the type, so that the first wrong one is reported. Serde would also read an array as a struct.
     fn deserialize_struct<V: Visitor<'a>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Invalid> {
-        if self.value.is_object() {
-            self.deserialize_any(visitor)
-        } else {
-            Err(Invalid::new(Fault::Wrong, "must be an object"))
-        }
+        let Some(object) = self.value.as_object() else { return Err(Invalid::new(Fault::Wrong, "must be an object")) };
+        visitor.visit_map(Members { members: in_order(object, fields), value: None, json: self })
     }
 
     /// The name of a variant without content.
@@ -266,8 +283,15 @@ impl<'a> SeqAccess<'a> for Items<'a> {
     }
 }
 
+/// The members of an object, first those of a type in its order.
+fn in_order<'a>(object: &'a JsonObject, fields: &[&str]) -> vec::IntoIter<(&'a String, &'a JsonValue)> {
+    let known = fields.iter().filter_map(|field| object.get_key_value(*field));
+    let others = object.iter().filter(|(name, _)| !fields.contains(&name.as_str()));
+    known.chain(others).collect::<Vec<_>>().into_iter()
+}
+
 struct Members<'a> {
-    members: serde_json::map::Iter<'a>,
+    members: vec::IntoIter<(&'a String, &'a JsonValue)>,
     value: Option<(&'a str, &'a JsonValue)>,
     json: Json<'a>,
 }
@@ -325,7 +349,7 @@ mod tests {
     }
 
     fn read(value: &JsonValue, is_strict: bool) -> Result<Order, Invalid> {
-        Order::deserialize(Json { value, is_strict })
+        super::read(value, is_strict)
     }
 
     #[test]
@@ -353,6 +377,11 @@ mod tests {
             (json!({ "items": [], "colour": "pink" }), "The field colour must be one of red, blue."),
             (json!({ "items": [], "colour": 7 }), "The field colour must be a string."),
             (json!({ "items": [], "a\nb": 7 }), "The field a?b is unknown."),
+            // What is missing comes first, then what the type has first, then what is unknown.
+            (json!({ "colour": 7, "a": 1 }), "The field items is missing."),
+            (json!({ "note": "longer", "colour": 7, "items": [] }), "The field note must have at most 5 characters."),
+            (json!({ "a": 1, "items": [], "colour": 7 }), "The field colour must be a string."),
+            (json!({ "items": 7, "note": "longer" }), "The field items must be an array."),
         ];
         for (value, message) in table {
             assert_eq!(read(&value, true).unwrap_err().to_string(), message);

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 #[cfg(not(feature = "native"))]
 use crate::bindings::comptoir::platform::session;
 use crate::bindings::exports::comptoir::platform::handler;
-use crate::input::{Fault, Invalid, Json, Query};
+use crate::input::{self, Fault, Invalid, Query};
 #[cfg(feature = "native")]
 use crate::native::session;
 use crate::service::Route;
@@ -187,7 +187,7 @@ impl Request {
     /// see [`Invalid`].
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
         self.check_documentation::<T>();
-        T::deserialize(Json { value: &self.json_value()?, is_strict: true })
+        input::read(&self.json_value()?, true)
     }
 
     /// Like [`json`](Request::json), but ignores members that the type does not have.
@@ -197,7 +197,7 @@ impl Request {
     /// See [`json`](Request::json).
     pub fn json_ignoring_unknown<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
         self.check_documentation::<T>();
-        T::deserialize(Json { value: &self.json_value()?, is_strict: false })
+        input::read(&self.json_value()?, false)
     }
 
     fn json_value(&self) -> Result<JsonValue, Invalid> {

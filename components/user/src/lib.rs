@@ -106,24 +106,13 @@ fn show_user(request: &Request) -> Result<Response, Failure> {
     Ok(of_one(&accessible(request, &rows)?))
 }
 
-fn has_username(request: &Request) -> bool {
-    let body = request.json_object(MISSING_USERNAME).unwrap_or_default();
-    body.get("username").and_then(|name| name.as_str()).is_some_and(|name| !name.trim().is_empty())
-}
-
 fn create_user(request: &Request) -> Result<Response, Failure> {
-    let missing = || Failure::bad_request(MISSING_USERNAME, "The field username is missing.");
     let body = request.json_ignoring_unknown().map_err(|invalid| match invalid.path() {
         "" | "username" => invalid.with_code(MISSING_USERNAME),
-        // A missing username is reported before any wrong field.
-        _ if !has_username(request) => missing(),
         _ => invalid.with_code(CREATION_FAILED),
     });
     let NewUser { username, password, email, first_name, last_name, phone, address } = body?;
     let changes = Changes { email, first_name, last_name, phone, address };
-    if username.trim().is_empty() {
-        return Err(missing());
-    }
     let name = Username::of_new_account(&username).map_err(|refused| creation_failed(&refused))?;
     let response = match password {
         None => {

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use email::Email;
 use kit::{Caller, Text};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The fields of a profile besides the username. None leaves a field unchanged, or empty in a new profile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -56,6 +56,7 @@ pub(crate) struct NewUser {
     /// No control characters, and no white space at the start or the end. The letters must not mix scripts. Names that look alike
     /// count as the same.
     #[schemars(length(min = 1, max = 150))]
+    #[serde(deserialize_with = "filled")]
     pub(crate) username: String,
     #[schemars(length(min = 8, max = 1024))]
     pub(crate) password: Option<String>,
@@ -64,6 +65,12 @@ pub(crate) struct NewUser {
     pub(crate) last_name: Option<ShortText>,
     pub(crate) phone: Option<ShortText>,
     pub(crate) address: Option<ShortText>,
+}
+
+/// Reads a text that is not only white space.
+fn filled<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.trim().is_empty() { Err(de::Error::custom("must not be empty")) } else { Ok(text) }
 }
 
 /// The body of auth's request for a profile, beside the fields.
