@@ -166,8 +166,9 @@ guests: toolchain
 examples:
     components/examples/build
 
-# Serve the services in other languages and check their answers
+# Test the kits for other languages, then serve the services in other languages and check their answers
 test-examples: examples
+    components/examples/test
     cargo test {{host_packages}} --test all -- --ignored --test-threads 1 --skip costs examples::
 
 # Print what the services in other languages cost in time and memory

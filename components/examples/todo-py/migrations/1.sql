@@ -1,0 +1,7 @@
+CREATE TABLE todos (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL,
+    title TEXT NOT NULL CHECK (title <> ''),
+    done  INTEGER NOT NULL DEFAULT 0 CHECK (done IN (0, 1)),
+    UNIQUE (owner, title)
+) STRICT;

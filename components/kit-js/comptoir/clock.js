@@ -1,0 +1,21 @@
+// The time, from the host.
+//
+// A component is built without the engine's clock, because the engine would look at it for every request, and then no reply could be
+// cached. Without this module, `Date.now()` would be the time of the build. A reply to a request that asks for the time is not cached.
+
+import { now } from "wasi:clocks/wall-clock@0.2.12";
+
+/** The milliseconds since 1970. */
+function milliseconds() {
+  const { seconds, nanoseconds } = now();
+  return Number(seconds) * 1000 + Math.floor(nanoseconds / 1_000_000);
+}
+
+const HostDate = new Proxy(Date, {
+  construct: (date, parameters, target) =>
+    Reflect.construct(date, parameters.length === 0 ? [milliseconds()] : parameters, target),
+  apply: () => new HostDate().toString(),
+  get: (date, name) => (name === "now" ? milliseconds : Reflect.get(date, name)),
+});
+HostDate.prototype.constructor = HostDate;
+globalThis.Date = HostDate;

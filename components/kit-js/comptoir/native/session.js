@@ -1,0 +1,12 @@
+// The interface `session`.
+
+let ended = false;
+
+export function hasEnded() {
+  return ended;
+}
+
+/** @param {boolean} value */
+export function setEnded(value) {
+  ended = value;
+}

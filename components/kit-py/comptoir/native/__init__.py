@@ -1,0 +1,1 @@
+"""The parts of the stand-in for the host. Tests import `comptoir.testing`."""
