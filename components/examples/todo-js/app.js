@@ -54,7 +54,8 @@ function importTodos(request) {
 function changeTodo(request) {
   const { done } = request.json();
   const sql = "UPDATE todos SET done = $1 WHERE id = $2 AND owner = $3 RETURNING id, owner, title, done";
-  return ok(found(request.transaction((transaction) => transaction.queryOne(sql, [done, request.id("id"), request.user.username]))));
+  const values = [done, request.id("id"), request.user.username];
+  return ok(found(request.transaction((transaction) => transaction.queryOne(sql, values))));
 }
 
 function deleteTodo(request) {

@@ -1,7 +1,7 @@
 // The time, from the host.
 //
-// A component is built without the engine's clock, because the engine would look at it for every request, and then no reply could be
-// cached. Without this module, `Date.now()` would be the time of the build. A reply to a request that asks for the time is not cached.
+// A component is built without the engine's clock, because the engine looks at it for every request, and then the host could cache no
+// reply. Without this module, `Date.now()` would be the time of the build. A reply is not cached if its handler asks for the time.
 
 import { now } from "wasi:clocks/wall-clock@0.2.12";
 

@@ -197,7 +197,8 @@ function valueOf(value, index) {
   throw new TypeError(`parameter $${index + 1} has the type ${typeOf(value)}: ${ACCEPTED}`);
 }
 
-const ACCEPTED = "pass null, a boolean, a string, a Uint8Array, a BigInt of 64 bits, or a finite number. Beyond 2^53, pass a BigInt or real()";
+const ACCEPTED =
+  "pass null, a boolean, a string, a Uint8Array, a BigInt of 64 bits, or a finite number. Beyond 2^53, pass a BigInt or real()";
 
 /** @param {unknown} value */
 function typeOf(value) {

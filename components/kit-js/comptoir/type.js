@@ -150,7 +150,8 @@ export function oneOf(...values) {
  * @param {number} [maximum]
  */
 export function array(item, minimum = 0, maximum = Infinity) {
-  const schema = { type: "array", items: reference(item), ...(minimum > 0 && { minItems: minimum }), ...(maximum < Infinity && { maxItems: maximum }) };
+  const sizes = { ...(minimum > 0 && { minItems: minimum }), ...(maximum < Infinity && { maxItems: maximum }) };
+  const schema = { type: "array", items: reference(item), ...sizes };
   const type = new Type(schema, (value, path) => {
     refuseIf(!Array.isArray(value), path, "must be an array");
     refuseIf(value.length < minimum, path, `must have at least ${minimum} items`);
@@ -253,7 +254,8 @@ export function checkBody(type, value) {
 export function checkQuery(type, query) {
   const names = [...new Set(query.keys())];
   const twice = names.find((name) => query.getAll(name).length > 1);
-  const values = names.map((name) => [name, type.fields?.[name]?.parse(query.get(name) ?? "") ?? query.get(name)]);
+  const fields = new Map(Object.entries(type.fields ?? {}));
+  const values = names.map((name) => [name, fields.get(name)?.parse(query.get(name) ?? "") ?? query.get(name)]);
   const once = new Type({}, (value, path) => {
     if (twice !== undefined) throw new Misfit(shown(twice), "is given twice");
     return type.check(value, path);

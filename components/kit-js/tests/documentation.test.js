@@ -51,15 +51,15 @@ test("the document has an operation for each route that clients may call", () =>
   const [list, create] = Object.values(operations);
   assert.deepEqual([list.operationId, list.summary], ["listThings", "List things"]);
   assert.deepEqual([create.operationId, create.summary], ["postThingsId", "Post things id"]);
-  assert.deepEqual(list.parameters, [{ name: "limit", in: "query", required: false, schema: { type: "integer", format: "int64", minimum: 1, maximum: 100 } }]);
+  const schema = { type: "integer", format: "int64", minimum: 1, maximum: 100 };
+  assert.deepEqual(list.parameters, [{ name: "limit", in: "query", required: false, schema }]);
   assert.deepEqual(Object.keys(list.errors), ["400"]);
   assert.deepEqual(create.requestBody.content["application/json"].schema, { $ref: "#/components/schemas/Thing" });
   assert.deepEqual(Object.keys(create.responses), ["201"]);
   assert.deepEqual(Object.keys(create.errors[422]), ["INVALID_FIELD", "FULL"]);
   assert.deepEqual(Object.keys(schemas).sort(), ["Tag", "Thing"]);
-  assert.deepEqual(schemas.Tag, {
-    type: "object", properties: { name: { type: "string", minLength: 1, maxLength: 9 } }, additionalProperties: false, required: ["name"],
-  });
+  const properties = { name: { type: "string", minLength: 1, maxLength: 9 } };
+  assert.deepEqual(schemas.Tag, { type: "object", properties, additionalProperties: false, required: ["name"] });
   assert.deepEqual(Object.keys(errors), ["503"]);
 });
 

@@ -44,6 +44,11 @@ test("a wrong field is named by its path", async () => {
     assert.deepEqual([...refused.outcome, refused.body.error.message], [422, "INVALID_FIELD", expected]);
   }
   assert.equal((await app.post("/orders", [])).body.error.message, "The body must be an object.");
+  for (const name of ["constructor", "__proto__"]) {
+    const body = `{"items":[],"${name}":1}`;
+    const refused = await app.send("post", "/orders", body, { headers: { "content-type": "application/json" } });
+    assert.equal(refused.body.error.message, `The field ${name} is unknown.`);
+  }
 });
 
 test("a body that is not JSON is a 400 with the reason", async () => {
@@ -70,7 +75,12 @@ test("a body that is not JSON is a 400 with the reason", async () => {
 });
 
 test("the query becomes its type, and a wrong parameter is named", async () => {
-  const Filter = object("Filter", { limit: optional(int(1, 100), 10), after: optional(text()), all: optional(boolean()), low: optional(number()) });
+  const Filter = object("Filter", {
+    limit: optional(int(1, 100), 10),
+    after: optional(text()),
+    all: optional(boolean()),
+    low: optional(number()),
+  });
   const app = serve(get("/things", "public", (request) => ok(request.queryFields()), { query: Filter }));
   const data = async (query) => (await app.get(`/things?${query}`)).body.data;
   assert.deepEqual(await data(""), { limit: 10, after: null, all: null, low: null });
@@ -80,6 +90,8 @@ test("the query becomes its type, and a wrong parameter is named", async () => {
     ["all=1", "The query parameter all must be a boolean."],
     ["limit=1&limit=2", "The query parameter limit is given twice."],
     ["other=1", "The query parameter other is unknown."],
+    ["constructor=1", "The query parameter constructor is unknown."],
+    ["__proto__=1", "The query parameter __proto__ is unknown."],
   ];
   for (const [query, expected] of table) {
     const refused = await app.get(`/things?${query}`);

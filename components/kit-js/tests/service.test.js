@@ -134,9 +134,12 @@ test("the stand-in enforces the access of each route", async () => {
 test("a route sees its caller, and of other headers those that it declares", async () => {
   const app = serve(
     get("/me", "public", (request) => ok(request.user)),
-    get("/one", "public", (request) => ok([request.header("x-a"), request.header("x-b"), request.cookie("cat")]), { headers: ["x-a", "cookie"] }),
+    get("/one", "public", (request) => ok([request.header("x-a"), request.header("x-b"), request.cookie("cat")]), {
+      headers: ["x-a", "cookie"],
+    }),
   );
-  assert.deepEqual((await app.get("/me", { by: "ada" })).body.data, { username: "ada", role: "user", session: null, isAdmin: false });
+  const caller = { username: "ada", role: "user", session: null, isAdmin: false };
+  assert.deepEqual((await app.get("/me", { by: "ada" })).body.data, caller);
   assert.deepEqual((await app.get("/me")).outcome, [401, "MISSING_TOKEN"]);
   const headers = { "x-a": "1", "x-b": "2", cookie: "cats=1; cat=Tom=2 ;x" };
   assert.deepEqual((await app.get("/one", { headers })).body.data, ["1", null, "Tom=2"]);
@@ -171,5 +174,7 @@ test("the time is the host's, and dates stay dates", () => {
   const [before, now, after] = [performance.timeOrigin + performance.now(), Date.now(), new Date()];
   assert.equal(Math.abs(now - before) < 60_000 && after - now >= 0, true);
   assert.equal(new Date("2024-02-29T12:00:00Z").toISOString(), "2024-02-29T12:00:00.000Z");
-  assert.deepEqual([new Date(0) instanceof Date, new Date(0).constructor === Date, Date.UTC(1970, 0), typeof Date()], [true, true, 0, "string"]);
+  const first = new Date(0);
+  assert.deepEqual([first instanceof Date, first.constructor === Date, Date.UTC(1970, 0)], [true, true, 0]);
+  assert.equal(typeof Date(), "string");
 });

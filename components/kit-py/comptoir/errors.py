@@ -69,7 +69,8 @@ def described(error: BaseException) -> str:
 
     Quoted texts are left out of the messages of unknown errors, because Python quotes values, and those can be secrets.
     """
-    text = str(error) if isinstance(error, StorageError) else re.sub(r"""(["'`]).*?\1""", r"\1…\1", str(error), flags=re.DOTALL)
+    is_ours = isinstance(error, StorageError)
+    text = str(error) if is_ours else re.sub(r"""(["'`]).*?\1""", r"\1…\1", str(error), flags=re.DOTALL)
     frames = traceback.extract_tb(error.__traceback__)[-5:]
     places = [f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames)]
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", " at ".join([f"{type(error).__name__}: {text[:500]}", *places]))

@@ -17,7 +17,8 @@ const ALWAYS = ["x-user-id", "x-user-role", "x-session-id", "x-comptoir-caller",
  */
 export function admit(description, request) {
   const path = request.target.split("?", 1)[0];
-  const here = description.routes.filter((/** @type {any} */ route) => route.method === request.method && matches(route.path, path));
+  const fits = (/** @type {any} */ route) => route.method === request.method && matches(route.path, path);
+  const here = description.routes.filter(fits);
   const [route] = here.sort((/** @type {any} */ one, /** @type {any} */ other) => bySpecificity(one.path, other.path));
   if (route === undefined || path === description.health) return undefined;
   const names = new Map(request.headers);
