@@ -2,6 +2,8 @@
 //!
 //! They are ignored unless asked for, because their toolchains come from npm and PyPI: `just test-examples`.
 
+mod todo;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
