@@ -162,6 +162,19 @@ reproduce: toolchain
 guests: toolchain
     cargo build --locked --profile component --target {{target}} -p 'guest-*'
 
+# Test the console's pages in Debian's chromium, wide and narrow, light and dark, with the keyboard and with axe. Needs node with npm
+test-browser: build browser
+    cd host/tests/browser && node test.mjs
+
+# Write pictures of the console's pages: host/docs/console-*.png
+screenshots: build browser
+    cd host/tests/browser && node test.mjs --screenshots {{quote(justfile_directory())}}/host/docs
+
+[private]
+browser:
+    [ -x /usr/bin/chromium ] || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+    cd host/tests/browser && npm ci --no-fund --no-audit
+
 # Build the services in other languages: target/examples/*.wasm. Needs node with npm, and python3
 examples:
     components/examples/build

@@ -4,8 +4,20 @@
 //! metrics need no token. Everything else needs the admin token: the host writes it to `admin.token` in the data folder at the
 //! first start, readable by its owner alone. No user's token opens this listener, and no guest can reach it.
 //!
+//! The operator's console is at `/`. It shows the token once, and then has a session (`sessions`). Requests that pages of other
+//! origins make in the operator's browser are refused (`origin`).
+//!
+//! `openapi.json` describes each of these paths:
+//!
 //! | Method and path | |
 //! |---|---|
+//! | `GET /`, `/console/{file}` | the console's files, without data |
+//! | `GET /openapi.json` | a description of this API |
+//! | `POST /session`, `DELETE /session` | signs in to the console with the admin token; signs out |
+//! | `GET /overview`, `/events` | all services, warnings, deploys and watches in few words; the same as server-sent events |
+//! | `GET /traffic` | the traffic of each service in the last 15 minutes |
+//! | `GET /history` | the newest changes of all services; in the query `before` (an id) and `limit` |
+//! | `GET /requests` | the latest requests and calls; in the query `service`, `status`, `revision`, `id`, `calls`, `limit` |
 //! | `GET /health`, `/livez` | the host runs |
 //! | `GET /readyz` | the disk and every database accept writes, and every service is healthy; `notes` name services with an earlier revision or without one |
 //! | `GET /metrics` | OpenMetrics text |
@@ -21,21 +33,36 @@
 //! | `GET /keys` | the keys of access tokens: first the one that signs, then those that only verify |
 //! | `POST /keys/rotate` | adds a key that signs from now on |
 //! | `DELETE /keys/{id}` | disables a key: every token that it signed is refused at once |
+//! | `GET /audit` | the newest 200 events of the audit log |
+//! | `POST /audit/verify` | checks its hash chain; in the query `anchor` |
 
+mod audit;
 mod canary;
 mod deploys;
 mod describe;
 mod envelope;
+mod events;
+mod history;
 mod keys;
 mod metrics;
+mod openapi;
+mod origin;
+mod overview;
+mod pages;
 mod readiness;
 mod reload;
+mod requests;
+mod samples;
+mod sessions;
+mod warnings;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
@@ -50,12 +77,23 @@ use crate::shares::Arrival;
 use crate::telemetry::Metrics;
 
 use envelope::{AuditedResult, allow, json_response, success};
+use events::Events;
+use samples::Samples;
+use sessions::{SESSION_TIME, SessionId, Sessions};
+use warnings::Checks;
 
 pub use deploys::SIGNATURE;
 pub use reload::{ReloadOrder, Reloads};
+pub use warnings::{LOW_BYTES, NEARLY_FULL_BYTES, free_bytes};
 
 /// The actor in the audit log.
 pub(crate) const OPERATOR: &str = "operator";
+
+/// The first segments of the paths that need the admin token.
+const PRIVATE: [&str; 12] = [
+    "session", "overview", "traffic", "events", "history", "requests", "version", "services", "canary", "reload",
+    "keys", "audit",
+];
 
 /// Answers the operator's requests.
 pub struct Admin {
@@ -67,6 +105,21 @@ pub struct Admin {
     ids: RequestIds,
     hosts: ArcSwap<Hosts>,
     reloads: Reloads,
+    sessions: Sessions,
+    samples: Samples,
+    checks: Checks,
+    events: Events,
+    /// When the host began to serve, in seconds since 1970-01-01 UTC.
+    started: u64,
+}
+
+/// Who sent a request that the operator may send.
+#[derive(Clone, Copy)]
+enum Operator {
+    /// A program that shows the admin token.
+    Program,
+    /// The console.
+    Console(SessionId),
 }
 
 impl Admin {
@@ -81,7 +134,23 @@ impl Admin {
         reloads: Reloads,
     ) -> Self {
         let hosts = ArcSwap::from_pointee(hosts);
-        Self { gate, deployer, gateway, platform, metrics, ids: RequestIds::default(), hosts, reloads }
+        let (ids, started) = (RequestIds::default(), platform.clock.unix_seconds());
+        let (sessions, samples, checks, events) = Default::default();
+        Self {
+            gate,
+            deployer,
+            gateway,
+            platform,
+            metrics,
+            ids,
+            hosts,
+            reloads,
+            sessions,
+            samples,
+            checks,
+            events,
+            started,
+        }
     }
 
     /// Answers to these hosts from now on.
@@ -97,8 +166,10 @@ impl Admin {
         }
         let (mut head, body) = request.into_parts();
         let checked = normalise(&mut head).map_err(Error::from).and_then(|()| self.hosts.load().check(&head));
+        let is_foreign = |head: &Parts| if origin::is_foreign(head) { Err(AdminError::ForeignOrigin) } else { Ok(()) };
+        let checked = checked.map_err(AdminError::from).and_then(|()| is_foreign(&head));
         let request = Request::from_parts(head, body);
-        let is_order = checked.is_ok() && !request.method().is_safe() && self.check_token(request.headers()).is_ok();
+        let is_order = checked.is_ok() && !request.method().is_safe() && self.operator(request.headers()).is_ok();
         let answered = self.answer_and_audit(request, checked, arrival.client.address(), id.clone(), is_order);
         if !is_order {
             return answered.await;
@@ -109,7 +180,7 @@ impl Admin {
     async fn answer_and_audit(
         self: Arc<Self>,
         request: Request<Arriving>,
-        checked: Result<(), Error>,
+        checked: Result<(), AdminError>,
         client: IpAddr,
         id: Arc<str>,
         is_order: bool,
@@ -118,7 +189,7 @@ impl Admin {
         let target = format!("{method} {}", request.uri());
         let answered = match checked {
             Ok(()) => self.answer(request, &id).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let has_wrong_token = matches!(answered, Err(AdminError::Common(Error::InvalidToken)));
         let mut response = answered.unwrap_or_else(|error| error.to_response(&id));
@@ -132,6 +203,7 @@ impl Admin {
             self.audit_order(&target, &id, result.trim_end()).await;
         }
         let headers = response.headers_mut();
+        pages::protect(headers);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::from_str(&id) {
             headers.insert(REQUEST_ID, id);
@@ -155,52 +227,107 @@ impl Admin {
         self.platform.audit.flush().await;
     }
 
-    async fn answer(&self, request: Request<Arriving>, id: &Arc<str>) -> Result<Response<Body>, AdminError> {
-        let serving = self.deployer.current().load_full();
+    async fn answer(self: &Arc<Self>, request: Request<Arriving>, id: &Arc<str>) -> Result<Response<Body>, AdminError> {
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match segments[..] {
+            [""] => pages::page(&request, "index.html"),
+            ["console", file] => pages::page(&request, file),
+            ["openapi.json"] => openapi::document(&request),
             ["health" | "livez"] => {
                 allow(&request, &[Method::GET])?;
                 Ok(json_response(StatusCode::OK, &json!({ "status": "healthy", "service": "comptoir" })))
             }
             ["readyz"] => {
                 allow(&request, &[Method::GET])?;
-                Ok(self.readiness(serving.stable(), id).await)
+                Ok(self.readiness(self.deployer.current().load().stable(), id).await)
             }
             ["metrics"] => {
                 allow(&request, &[Method::GET])?;
+                let serving = self.deployer.current().load_full();
                 Ok(open_metrics(metrics::encode(&self.metrics, &serving, &self.deployer, &self.platform)))
             }
+            ref path => self.answer_operator(request, path, id).await,
+        }
+    }
+
+    /// Answers the paths that need the admin token or a session of the console.
+    async fn answer_operator(
+        self: &Arc<Self>,
+        request: Request<Arriving>,
+        path: &[&str],
+        id: &Arc<str>,
+    ) -> Result<Response<Body>, AdminError> {
+        if !PRIVATE.contains(&path[0]) {
+            return Err(Error::NotFound.into());
+        }
+        let operator = self.operator(request.headers())?;
+        let serving = self.deployer.current().load_full();
+        match *path {
+            ["session"] => self.session(&request, operator),
+            ["overview"] => {
+                allow(&request, &[Method::GET])?;
+                Ok(success(&json!({ "data": self.overview().await })))
+            }
+            ["traffic"] => {
+                allow(&request, &[Method::GET])?;
+                Ok(self.traffic())
+            }
+            ["events"] => {
+                allow(&request, &[Method::GET])?;
+                self.subscribe(operator)
+            }
+            ["history"] => self.history(&request),
+            ["requests"] => self.requests(&request),
+            ["audit", ref rest @ ..] => self.audit(&request, rest).await,
             ["version"] => {
                 allow(&request, &[Method::GET])?;
-                self.check_token(request.headers())?;
                 Ok(success(&json!({ "data": describe::versions(&serving) })))
             }
-            ["services", ref rest @ ..] => {
-                self.check_token(request.headers())?;
-                self.services(request, rest, &serving).await
-            }
-            ["canary", ref rest @ ..] => {
-                self.check_token(request.headers())?;
-                self.canary(&request, rest, &serving).await
-            }
-            ["reload"] => {
-                self.check_token(request.headers())?;
-                self.reload(&request).await
-            }
-            ["keys", ref rest @ ..] => {
-                self.check_token(request.headers())?;
-                self.keys(&request, rest, id).await
-            }
+            ["services", ref rest @ ..] => self.services(request, rest, &serving).await,
+            ["canary", ref rest @ ..] => self.canary(&request, rest, &serving).await,
+            ["reload"] => self.reload(&request).await,
+            ["keys", ref rest @ ..] => self.keys(&request, rest, id).await,
             _ => Err(Error::NotFound.into()),
         }
     }
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let sent = headers.get(AUTHORIZATION).ok_or(Error::MissingToken)?;
-        let sent = sent.as_bytes().strip_prefix(b"Bearer ").ok_or(Error::MissingToken)?;
-        if self.gate.is_operator(sent) { Ok(()) } else { Err(Error::InvalidToken) }
+    /// Who sent a request. A session of the console counts only if the request has no `Authorization`.
+    fn operator(&self, headers: &HeaderMap) -> Result<Operator, AdminError> {
+        if let Some(sent) = headers.get(AUTHORIZATION) {
+            let sent = sent.as_bytes().strip_prefix(b"Bearer ").ok_or(Error::MissingToken)?;
+            return if self.gate.is_operator(sent) { Ok(Operator::Program) } else { Err(Error::InvalidToken.into()) };
+        }
+        if !headers.contains_key(sessions::CONSOLE_KEY) {
+            return Err(Error::MissingToken.into());
+        }
+        self.sessions.find(headers, Instant::now()).map(Operator::Console).ok_or(AdminError::SessionEnded)
+    }
+
+    /// Whether the sender of an earlier request may still read. A session may have ended.
+    fn is_still(&self, operator: Operator) -> bool {
+        match operator {
+            Operator::Program => true,
+            Operator::Console(id) => self.sessions.is_open(id, Instant::now()),
+        }
+    }
+
+    /// `POST` with the admin token opens a session of the console, `DELETE` ends it.
+    fn session(&self, request: &Request<Arriving>, operator: Operator) -> Result<Response<Body>, AdminError> {
+        allow(request, &[Method::POST, Method::DELETE])?;
+        let (mut response, cookie) = match (operator, request.method() == Method::POST) {
+            (Operator::Program, true) => {
+                let session = self.sessions.open(Instant::now()).map_err(|_| Error::Internal)?;
+                let data = json!({ "key": session.key, "seconds": SESSION_TIME.as_secs() });
+                (success(&json!({ "data": data })), session.cookie)
+            }
+            (Operator::Console(id), false) => (success(&json!({ "data": null })), self.sessions.end(id)),
+            // The token opens a session, and only the session's own console ends it.
+            (Operator::Console(_), true) => return Err(Error::MissingToken.into()),
+            (Operator::Program, false) => return Err(AdminError::SessionEnded),
+        };
+        response.headers_mut().insert(SET_COOKIE, cookie);
+        Ok(response)
     }
 }
 

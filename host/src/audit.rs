@@ -62,7 +62,7 @@ use crate::clock::Clock;
 use chain::Chain;
 use event::{EVENTS, REFUSALS};
 pub use event::{Event, Note, Refused, Source};
-pub use files::FILE;
+pub use files::{FILE, latest};
 use line::AuditEntry;
 use rate_limit::RateLimit;
 pub use verify::{Verified, verify};

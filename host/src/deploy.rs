@@ -42,6 +42,7 @@
 
 mod canary;
 mod check;
+mod comparison;
 mod compile;
 mod deployment;
 mod digest;
@@ -50,6 +51,7 @@ mod fallback;
 mod follow;
 mod judge;
 mod lane;
+mod live;
 mod order;
 mod precheck;
 mod probe;
@@ -86,8 +88,10 @@ use crate::passwords::Passwords;
 use crate::revision::Background;
 use crate::tokens::Tokens;
 
+pub use comparison::{Answers, ComparedRoute};
 pub use deployment::{Deployment, Document, Served, Vacancy};
 pub use documentation::{Codes, Documentation, Operation};
+pub use live::{RunningDeploy, RunningWatch, WatchedService};
 pub use order::Order;
 pub use precheck::faults as component_faults;
 pub use record::{HistoryLine, Record, RecordError};
@@ -96,6 +100,7 @@ pub use report::{DeployError, Refused, Report, Step, StepTaken};
 pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};
 
 use lane::{Lane, Setup};
+use live::Live;
 use progress::Progress;
 use report::Steps;
 use stage::Stage;
@@ -164,6 +169,7 @@ pub struct Deployer {
     stopped: Arc<AtomicBool>,
     /// Set in development mode, in which the host deploys changed files and announces reverts loudly.
     follows_files: Arc<AtomicBool>,
+    live: Live,
 }
 
 impl Deployer {
@@ -186,6 +192,7 @@ impl Deployer {
             switching: Arc::default(),
             stopped: Arc::default(),
             follows_files: Arc::default(),
+            live: Live::default(),
         })
     }
 
@@ -239,6 +246,45 @@ impl Deployer {
     pub fn history(&self, name: &str, most: u32) -> Result<Vec<HistoryLine>, DeployError> {
         self.lane(name)?;
         Ok(self.record.history(name, most)?)
+    }
+
+    /// The newest lines of all services, at most `most`. With `before`, only lines whose id is smaller.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn history_of_all(&self, before: Option<i64>, most: u32) -> Result<Vec<HistoryLine>, DeployError> {
+        Ok(self.record.history_of_all(before, most)?)
+    }
+
+    /// The history line that last activated this revision. None if there is none.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn activation(&self, name: &str, digest: &str) -> Result<Option<HistoryLine>, DeployError> {
+        Ok(self.record.activation(name, digest)?)
+    }
+
+    /// The newest line of a revision that the host reverted. None if it never reverted one.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn last_revert(&self) -> Result<Option<HistoryLine>, DeployError> {
+        Ok(self.record.last_revert()?)
+    }
+
+    /// The deploys and rollbacks that run now.
+    pub fn running_deploys(&self) -> Vec<RunningDeploy> {
+        self.live.deploys()
+    }
+
+    /// The watches that run now.
+    pub fn running_watches(&self) -> Vec<RunningWatch> {
+        self.live.watches()
+    }
+
+    /// Notices when the deployment, a deploy's steps or a watch change.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.live.changes()
     }
 
     /// The digests of the previous revisions that stay compiled, newest first.

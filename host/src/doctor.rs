@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use bytesize::{ByteSize, GIB, MIB};
+use bytesize::ByteSize;
 use clap::Args;
+use comptoir::admin::{LOW_BYTES, NEARLY_FULL_BYTES, free_bytes};
 use comptoir::engine::Engines;
 use comptoir::host::{admin_address, reserved_instances};
 use comptoir::manifest::{Listeners, Manifest};
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 use rustix::process::{Resource, geteuid, getrlimit};
 use storage::permissions;
 
@@ -185,15 +186,14 @@ fn existing(data: &Path) -> PathBuf {
 fn disk(data: &Path) -> Finding {
     let folder = existing(data);
     let cure = "free some space, or choose another data folder with --data";
-    let space = match statvfs(&folder) {
-        Ok(space) => space,
+    let free = match free_bytes(&folder) {
+        Ok(free) => free,
         Err(error) => return Broken { what: format!("cannot look at {}: {error}", folder.display()), cure },
     };
-    let free = space.f_frsize.saturating_mul(space.f_bavail);
     let what = format!("{} free for {}", ByteSize::b(free).display().iec(), data.display());
     match free {
-        _ if free < 100 * MIB => Broken { what, cure },
-        _ if free < GIB => Worse { what, cure },
+        _ if free < NEARLY_FULL_BYTES => Broken { what, cure },
+        _ if free < LOW_BYTES => Worse { what, cure },
         _ => Fine(what),
     }
 }

@@ -78,6 +78,14 @@ pub enum AdminError {
     Keys(KeyChangeError),
     /// `If-Match` names an entity tag, and a key has none.
     KeyHasNoTag,
+    /// A page of another origin made the request in the operator's browser.
+    ForeignOrigin,
+    /// The console's session is over, or never was.
+    SessionEnded,
+    /// As many consoles listen to events as may.
+    TooManyConsoles,
+    /// The audit log was changed, or has no line with the anchor. Says where.
+    AuditBroken(String),
 }
 
 impl From<HeadError> for Error {

@@ -122,6 +122,7 @@ impl Host {
         let admin =
             Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics.clone(), hosts, reloads.clone());
         let admin = Arc::new(admin);
+        let consoles = admin.clone();
         let mut open = Listeners::new(gateway, admin.clone(), connections.clone(), operators_connections.clone());
         open.change(bound.listen()?, tls.as_ref(), listeners.shutdown_time);
         addresses
@@ -144,6 +145,8 @@ impl Host {
         let reloader = tokio::spawn(until_stopped(stop.subscribe(), reloader.run(orders)));
         tokio::spawn(until_stopped(stop.subscribe(), connections.clone().give_memory_back()));
         tokio::spawn(until_stopped(stop.subscribe(), tokens.reload_forever()));
+        tokio::spawn(until_stopped(stop.subscribe(), consoles.clone().sample_forever()));
+        tokio::spawn(until_stopped(stop.subscribe(), consoles.publish_forever()));
         if let Some(dropped_lines) = options.dropped_lines {
             tokio::spawn(until_stopped(stop.subscribe(), dropped_lines.report_forever()));
         }

@@ -40,7 +40,7 @@ use crate::shares::{Arrival, Client, Clients, Kind, Limit, Limits, Permits, Shar
 use crate::telemetry::Metrics;
 
 pub use control::Control;
-pub use tls::{Tls, TlsError};
+pub use tls::{Tls, TlsError, certificate_ends};
 
 /// The pause after an error of `accept`, such as too many open files. An immediate retry would only waste CPU time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -65,8 +65,9 @@ const STREAMS: u32 = 128;
 const STREAM_BUFFER_BYTES: usize = 16 << 10;
 
 // The limits of the admin listener. Only the operator reaches it, so one client may use all of them.
-const ADMIN_CONNECTIONS: usize = 64;
-const ADMIN_REQUESTS: usize = 256;
+// Each open console holds one connection and one request.
+const ADMIN_CONNECTIONS: usize = 256;
+const ADMIN_REQUESTS: usize = 512;
 const ADMIN_BODIES_BYTES: usize = 256 << 20;
 
 /// The right to hold one connection open. Dropping it lets another connection in.

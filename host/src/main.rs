@@ -339,7 +339,11 @@ fn announce(host: &Host, data: &Path, took: std::time::Duration) {
     for (name, vacancy) in host.deployment().vacant() {
         lines.push(format!("  {name:<8} has no active revision: {}", vacancy.reason));
     }
-    lines.push(format!("  admin    http://{} (token: {})", addresses.admin, data.join("admin.token").display()));
+    lines.push(format!(
+        "  admin    http://{} (console; token: {})",
+        addresses.admin,
+        data.join("admin.token").display()
+    ));
     if let Some(username) = host.development_login() {
         lines.push(format!(
             "  {username}/{username} is the development login. Its password is public, so this host listens on loopback only"

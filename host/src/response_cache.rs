@@ -80,6 +80,22 @@ pub struct Counts {
     pub bypasses: AtomicU64,
 }
 
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct CountsRead {
+    hits: u64,
+    misses: u64,
+    bypasses: u64,
+}
+
+impl Counts {
+    /// The counts at this moment.
+    pub fn read(&self) -> CountsRead {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        CountsRead { hits: read(&self.hits), misses: read(&self.misses), bypasses: read(&self.bypasses) }
+    }
+}
+
 /// The cached responses of one service, shared by its revisions.
 pub struct ResponseCache {
     entries: Cache<CacheKey, Arc<CachedResponse>, EntryWeight>,

@@ -6,11 +6,14 @@
 //! No request waits for the log. Lines wait in a bounded queue for the thread that writes them. If nobody reads stderr, the queue
 //! fills up. Further lines are then dropped and counted.
 
+mod latency;
+mod recent;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -20,7 +23,6 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -28,6 +30,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use latency::Latency;
+
+pub use latency::LatencyCounts;
+pub use recent::{Recent, RecentRequest, Wanted};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -184,19 +191,15 @@ pub struct Labels {
     pub status: u16,
 }
 
-/// Upper bounds of the latency histogram, in seconds: from 50 µs to 10 s.
-const BUCKETS: [f64; 14] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
-
 /// The most series of requests. A component chooses its statuses, so there could be many. Requests over the limit are counted
 /// without route and revision.
 const SERIES: usize = 10_000;
 
 /// The counts of one set of labels.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Series {
     requests: Counter,
-    latency: Histogram,
+    latency: Latency,
 }
 
 /// The metrics that are counted while the host serves. `admin::metrics` reads all others when it builds the page.
@@ -207,6 +210,8 @@ pub struct Metrics {
     pub connections: AtomicU64,
     /// Reloads of the manifest, without those that only checked it.
     pub reloads: Reloads,
+    /// The latest requests, for the console.
+    pub recent: Recent,
     /// None if this program has not started a `Log`.
     dropped_lines: Option<DroppedLines>,
 }
@@ -222,7 +227,22 @@ struct ReloadResult {
 
 /// Answered requests by their labels.
 #[derive(Debug, Default)]
-struct Requests(RwLock<HashMap<Labels, Series>>);
+struct Requests {
+    series: RwLock<HashMap<Labels, Series>>,
+    /// The counts of removed series, by service.
+    removed: Mutex<HashMap<Arc<str>, Totals>>,
+}
+
+/// All requests of one service since the host started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Answered requests, also those that the host refused.
+    pub requests: u64,
+    /// Those with a 5xx status.
+    pub errors: u64,
+    /// Their latencies.
+    pub latencies: LatencyCounts,
+}
 
 impl Metrics {
     /// Adds the count of dropped log lines.
@@ -237,8 +257,25 @@ impl Metrics {
 
     /// Removes the series of all revisions but these. Each is named by its first twelve digits.
     pub fn keep_revisions(&self, revisions: &HashSet<String>) {
-        let mut series = self.requests.0.write().unwrap_or_else(PoisonError::into_inner);
-        series.retain(|labels, _| &*labels.revision.0 == NO_LABEL || revisions.contains(&*labels.revision.0));
+        let mut series = self.requests.series.write().unwrap_or_else(PoisonError::into_inner);
+        let mut removed = self.requests.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|labels, series| {
+            let keeps = &*labels.revision.0 == NO_LABEL || revisions.contains(&*labels.revision.0);
+            if !keeps {
+                removed.entry(labels.service.0.clone()).or_default().add(labels, series);
+            }
+            keeps
+        });
+    }
+
+    /// The requests of each service since the host started.
+    pub fn totals(&self) -> HashMap<Arc<str>, Totals> {
+        let series = self.requests.series.read().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = self.requests.removed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (labels, series) in &*series {
+            totals.entry(labels.service.0.clone()).or_default().add(labels, series);
+        }
+        totals
     }
 
     /// Adds these metrics to a page.
@@ -264,25 +301,28 @@ impl Reloads {
 
 impl Requests {
     fn count(&self, labels: &Labels, duration: Duration) {
-        if let Some(series) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(labels) {
+        if let Some(series) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(labels) {
             return series.count(duration);
         }
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
         let labels = if all.len() < SERIES { labels.clone() } else { labels.without_route_and_revision() };
         all.entry(labels).or_default().count(duration);
-    }
-}
-
-impl Default for Series {
-    fn default() -> Self {
-        Self { requests: Counter::default(), latency: Histogram::new(BUCKETS) }
     }
 }
 
 impl Series {
     fn count(&self, duration: Duration) {
         self.requests.inc();
-        self.latency.observe(duration.as_secs_f64());
+        self.latency.count(duration);
+    }
+}
+
+impl Totals {
+    fn add(&mut self, labels: &Labels, series: &Series) {
+        let requests = series.requests.get();
+        self.requests += requests;
+        self.errors += if labels.status >= 500 { requests } else { 0 };
+        self.latencies.add(&series.latency.read());
     }
 }
 
@@ -295,7 +335,7 @@ impl Labels {
 
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.series.read().unwrap_or_else(PoisonError::into_inner);
         let help = "Answered requests";
         let mut requests = encoder.encode_descriptor("comptoir_requests", help, None, MetricType::Counter)?;
         for (labels, series) in &*all {
@@ -345,13 +385,25 @@ mod tests {
     }
 
     #[test]
+    fn totals_of_a_service_count_removed_revisions_too() {
+        let metrics = Metrics::default();
+        for (revision, status) in [("0123456789ab", 200), ("ba9876543210", 503), (NO_LABEL, 401)] {
+            metrics.request(&labels(revision, status), Duration::from_millis(3));
+        }
+        let before = metrics.totals();
+        assert_eq!((before["orders"].requests, before["orders"].errors), (3, 1));
+        metrics.keep_revisions(&HashSet::new());
+        assert_eq!(metrics.totals(), before);
+    }
+
+    #[test]
     fn series_are_limited_and_every_request_is_counted() {
         let metrics = Metrics::default();
         for number in 0..2 * SERIES {
             metrics.request(&labels(&format!("{number:012}"), 200), Duration::ZERO);
         }
         let beyond = labels("", 200).without_route_and_revision();
-        let all = metrics.requests.0.read().unwrap();
+        let all = metrics.requests.series.read().unwrap();
         assert_eq!((all.len(), all[&beyond].requests.get()), (SERIES + 1, SERIES as u64));
     }
 }

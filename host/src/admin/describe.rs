@@ -1,9 +1,15 @@
 //! Services, revisions and the canary, as JSON.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Map, Value, json};
+use storage::Usage;
 
 use super::Admin;
 use crate::deploy::{Canary, Served, Serving};
+use crate::manifest::Limits;
+use crate::outbound::Remote;
 use crate::revision::{Full, RouteTraffic, Slots};
 use crate::route::Route;
 use crate::version::Versions;
@@ -27,11 +33,23 @@ impl Admin {
             "routes": served.routes.iter().map(route).collect::<Vec<_>>(),
             "grants": served.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
             "calls": served.calls,
+            "outbound": self.remote_hosts(name),
+            "activated": self.deployer.activation(name, served.revision.digest()).ok().flatten(),
+            "limits": limits(served.revision.limits()),
+            "cache": served.revision.response_cache().map(|cache| json!({ "counts": cache.counts.read(), "bytes": cache.bytes() })),
+            "database": self.deployer.storages().get(name).map(|storage| usage(storage.usage())),
             "instances": instances(served.revision.slots()),
             "traffic": traffic(served),
             "canary": serving.canary().and_then(|canary| candidate(canary, name)),
             "note": self.deployer.noted().get(name),
         })
+    }
+
+    /// The remote hosts that a service has sent requests to.
+    fn remote_hosts(&self, name: &str) -> Vec<Value> {
+        let Some(outbound) = self.deployer.outbounds().remove(name) else { return Vec::new() };
+        let remote = |remote: &Arc<Remote>| json!({ "host": remote.name(), "open": remote.is_open() });
+        outbound.remotes().iter().map(remote).collect()
     }
 
     /// A service without a revision.
@@ -43,6 +61,35 @@ impl Admin {
             "note": self.deployer.noted().get(name),
         })
     }
+}
+
+/// The limits of a service. Times are in milliseconds.
+fn limits(limits: &Limits) -> Value {
+    json!({
+        "concurrency": limits.concurrency,
+        "streams": limits.streams,
+        "memory_bytes": limits.memory_bytes,
+        "time_ms": limits.time.as_millis(),
+        "cpu_ms": limits.cpu.as_millis(),
+        "body_bytes": limits.body_bytes,
+        "response_bytes": limits.response_bytes,
+        "statement_ms": limits.statement_time.as_millis(),
+        "transaction_ms": limits.transaction_time.as_millis(),
+        "database_bytes": limits.database_bytes,
+        "answers_bytes": limits.answers_bytes,
+    })
+}
+
+/// What a service did with its database since the host started.
+fn usage(usage: &Usage) -> Value {
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    json!({
+        "queries": read(&usage.queries),
+        "executes": read(&usage.executes),
+        "commits": read(&usage.commits),
+        "syncs": read(&usage.syncs),
+        "sql_us": usage.sql_time().as_micros(),
+    })
 }
 
 /// The instances of a service, and the requests that got none because a setting of the manifest was reached.
@@ -71,7 +118,7 @@ pub(super) fn versions(serving: &Serving) -> Value {
 /// The canary with all of its services.
 pub(super) fn canary(canary: &Canary) -> Value {
     let services: Vec<Value> = canary.candidates().keys().filter_map(|name| candidate(canary, name)).collect();
-    json!({ "share": canary.share(), "services": services })
+    json!({ "share": canary.share(), "set": canary.set(), "services": services })
 }
 
 /// The canary's revision of one service. None if the service is not part of the canary.

@@ -50,6 +50,22 @@ pub(super) fn has_bytes(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// The newest lines of the current file, at most `most`, newest first. Reads no more than the last 256 KiB. Blocks on the disk.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn latest(folder: &Path, most: usize) -> io::Result<Vec<String>> {
+    let mut file = File::open(folder.join(FILE))?;
+    let from = file.metadata()?.len().saturating_sub(4 * CHUNK_BYTES);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(4 * CHUNK_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // In the middle of the file, the first line is only a part of one.
+    let lines = text.lines().skip(usize::from(from > 0)).collect::<Vec<_>>();
+    Ok(lines.into_iter().rev().take(most).map(str::to_owned).collect())
+}
+
 /// The first line of a file with its line feed.
 /// Incomplete if the file ends earlier.
 pub(super) fn first_line(file: &mut File) -> io::Result<Vec<u8>> {

@@ -76,8 +76,13 @@ fn fails_more(old: Option<&RouteTraffic>, new: &RouteTraffic) -> Option<String> 
     Some(format!("{} failed {} of {all} requests{before}", new.route, new.bad))
 }
 
+/// Whether both revisions have had enough timed requests for a verdict on latency.
+pub(super) fn compares_latency(old: &RouteTraffic, new: &RouteTraffic) -> bool {
+    old.timed() >= LEAST_TIMED && new.timed() >= LEAST_TIMED
+}
+
 fn is_slower(old: &RouteTraffic, new: &RouteTraffic, lag: Duration) -> Option<String> {
-    if old.timed() < LEAST_TIMED || new.timed() < LEAST_TIMED {
+    if !compares_latency(old, new) {
         return None;
     }
     let (before, after) = (old.median_us()?, new.median_us()?);

@@ -39,9 +39,9 @@ impl Deployer {
     /// # Errors
     /// The old revision keeps serving.
     pub async fn deploy(self: &Arc<Self>, mut order: Order) -> Result<Report, DeployError> {
-        let mut steps = Steps::default();
         let name = order.service.clone();
         let _busy = self.begin_work(&name)?;
+        let mut steps = self.live.deploy(&name, order.canary, self.now());
         let active = self.check_replaces(&name, order.replaces.as_deref())?;
         canary::may_deploy(&self.current.load(), &name, order.canary, order.set.as_deref())?;
         let bytes: Arc<[u8]> = std::mem::take(&mut order.bytes).into();

@@ -91,6 +91,8 @@ pub struct Attempt {
 pub struct HistoryLine {
     /// A later line has a larger id.
     pub id: i64,
+    /// The name of the service.
+    pub service: String,
     /// When the change began, in seconds since 1970-01-01 UTC.
     pub at: i64,
     /// `start`, `deploy`, `rollback`, `revert`, `canary`, `promote`, `fallback` or `reload`.
@@ -308,23 +310,45 @@ impl Record {
 
     /// The newest lines of a service's history, at most `most`, newest first.
     pub fn history(&self, service: &str, most: u32) -> Result<Vec<HistoryLine>, RecordError> {
-        let sql = "SELECT id, at, action, before, after, by, reason, result, detail, signer FROM history
-                   WHERE service = ?1 ORDER BY id DESC LIMIT ?2";
+        self.lines("service = ?1 ORDER BY id DESC LIMIT ?2", params![service, most])
+    }
+
+    /// The newest lines of all services before the line `before`, at most `most`, newest first.
+    pub fn history_of_all(&self, before: Option<i64>, most: u32) -> Result<Vec<HistoryLine>, RecordError> {
+        self.lines("id < ?1 ORDER BY id DESC LIMIT ?2", params![before.unwrap_or(i64::MAX), most])
+    }
+
+    /// The line that last made a revision active.
+    pub fn activation(&self, service: &str, digest: &str) -> Result<Option<HistoryLine>, RecordError> {
+        let sql = "service = ?1 AND after = ?2 AND result IN ('active', 'kept') ORDER BY id DESC LIMIT 1";
+        Ok(self.lines(sql, params![service, digest])?.pop())
+    }
+
+    /// The newest line whose revision the host reverted.
+    pub fn last_revert(&self) -> Result<Option<HistoryLine>, RecordError> {
+        Ok(self.lines("result = 'reverted' ORDER BY id DESC LIMIT 1", [])?.pop())
+    }
+
+    fn lines(&self, which: &str, values: impl rusqlite::Params) -> Result<Vec<HistoryLine>, RecordError> {
+        let sql = format!(
+            "SELECT id, service, at, action, before, after, by, reason, result, detail, signer FROM history WHERE {which}"
+        );
         let database = self.database();
         let read = || -> rusqlite::Result<Vec<HistoryLine>> {
-            let mut statement = database.prepare(sql)?;
-            let lines = statement.query_map(params![service, most], |row| {
+            let mut statement = database.prepare_cached(&sql)?;
+            let lines = statement.query_map(values, |row| {
                 Ok(HistoryLine {
                     id: row.get(0)?,
-                    at: row.get(1)?,
-                    action: row.get(2)?,
-                    from: row.get(3)?,
-                    to: row.get(4)?,
-                    by: row.get(5)?,
-                    reason: row.get(6)?,
-                    result: row.get(7)?,
-                    detail: row.get(8)?,
-                    signer: row.get(9)?,
+                    service: row.get(1)?,
+                    at: row.get(2)?,
+                    action: row.get(3)?,
+                    from: row.get(4)?,
+                    to: row.get(5)?,
+                    by: row.get(6)?,
+                    reason: row.get(7)?,
+                    result: row.get(8)?,
+                    detail: row.get(9)?,
+                    signer: row.get(10)?,
                 })
             })?;
             lines.collect()

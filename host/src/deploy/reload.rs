@@ -141,6 +141,7 @@ impl Deployer {
             switching: self.switching.clone(),
             stopped: self.stopped.clone(),
             follows_files: self.follows_files.clone(),
+            live: self.live.clone(),
         }
     }
 

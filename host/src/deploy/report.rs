@@ -148,24 +148,32 @@ pub struct StepTaken {
 }
 
 /// Collects the steps that are done, and how long each took.
-#[derive(Debug)]
 pub(super) struct Steps {
     taken: Vec<StepTaken>,
     last: Instant,
+    /// Called with each step.
+    tell: Box<dyn Fn(&StepTaken) + Send + Sync>,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { taken: Vec::new(), last: Instant::now() }
+        Self::told(|_| ())
     }
 }
 
 impl Steps {
+    /// Calls a function with each step when it is done.
+    pub(super) fn told(tell: impl Fn(&StepTaken) + Send + Sync + 'static) -> Self {
+        Self { taken: Vec::new(), last: Instant::now(), tell: Box::new(tell) }
+    }
+
     /// Adds a step that is done now.
     pub(super) fn done(&mut self, step: Step, note: Option<String>) {
         let now = Instant::now();
         let took_us = u64::try_from((now - self.last).as_micros()).unwrap_or(u64::MAX);
-        self.taken.push(StepTaken { step, took_us, note });
+        let taken = StepTaken { step, took_us, note };
+        (self.tell)(&taken);
+        self.taken.push(taken);
         self.last = now;
     }
 

@@ -11,8 +11,8 @@ impl Deployer {
     /// # Errors
     /// The active revision keeps serving.
     pub async fn rollback(&self, name: &str, to: Option<&str>, reason: &str) -> Result<Report, DeployError> {
-        let mut steps = Steps::default();
         let _busy = self.begin_work(name)?;
+        let mut steps = self.live.deploy(name, None, self.now());
         let active = self.check_replaces(name, None)?;
         let served = self.find_target(name, active.as_deref(), to, &mut steps).await?;
         self.check_schema_range(&served).await?;

@@ -107,7 +107,7 @@ impl Canary {
     }
 
     /// The name of the set, if the canary is one.
-    pub(super) fn set(&self) -> Option<&str> {
+    pub fn set(&self) -> Option<&str> {
         self.rollout.set.as_deref()
     }
 

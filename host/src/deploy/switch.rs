@@ -79,6 +79,7 @@ impl Deployer {
         for ((line, served), before) in activate.iter().zip(&replaced) {
             self.note_activation(*line, served, before.clone());
         }
+        self.live.change();
         self.prune().await;
         Ok(replaced)
     }

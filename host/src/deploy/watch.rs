@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::comparison::Comparison;
 use super::probe::{self, ProbeFailure};
 use super::record::{Action, Outcome};
 use super::report::{DeployError, shortened};
 use super::switch::Plan;
-use super::{Deployer, Served, judge};
+use super::{Deployer, Served};
 use crate::revision::RouteTraffic;
 
 /// How often the watch compares the traffic.
@@ -40,17 +41,6 @@ pub(super) struct Watch {
     settled: Instant,
 }
 
-/// A new revision, and the one that it is compared with and may be reverted to.
-struct Comparison {
-    /// The id of the history line that activated the new revision, or began its canary.
-    line: i64,
-    new: Served,
-    old: Served,
-    /// The traffic before the watch, from an earlier time as the active revision. It is subtracted.
-    new_before: Vec<RouteTraffic>,
-    old_before: Vec<RouteTraffic>,
-}
-
 /// Whether the new revisions are active or a canary.
 #[derive(Clone, Copy)]
 enum Phase {
@@ -58,31 +48,6 @@ enum Phase {
     Active(Instant),
     /// They are a canary, which runs until the operator ends it.
     Canary,
-}
-
-impl Comparison {
-    fn service(&self) -> &str {
-        self.new.revision.service()
-    }
-
-    /// Why the new revision is clearly worse. None if it is not.
-    fn worse(&self, lag: Duration, is_settled: bool) -> Option<String> {
-        let old = since(&self.old_before, self.old.revision.traffic().snapshot());
-        let new = since(&self.new_before, self.new.revision.traffic().snapshot());
-        judge::worse(&old, &new, lag).or_else(|| judge::finds_nothing(&old, &new).filter(|_| is_settled))
-    }
-
-    /// How many requests the new revision answered.
-    fn answered(&self) -> u64 {
-        let traffic = self.new.revision.traffic().snapshot();
-        traffic.iter().map(|RouteTraffic { good, bad, .. }| good + bad).sum()
-    }
-}
-
-/// The traffic since an earlier snapshot.
-fn since(before: &[RouteTraffic], now: Vec<RouteTraffic>) -> Vec<RouteTraffic> {
-    let find = |now: &RouteTraffic| before.iter().find(|before| before.route == now.route);
-    now.into_iter().map(|now| find(&now).map_or_else(|| now.clone(), |before| now.since(before))).collect()
 }
 
 impl Watch {
@@ -102,12 +67,9 @@ impl Watch {
         phase: Phase,
         old_before: fn(&Served) -> Vec<RouteTraffic>,
     ) -> Self {
-        let comparisons = comparisons.into_iter().map(|(line, new, old)| Comparison {
-            new_before: new.revision.traffic().snapshot(),
-            old_before: old_before(&old),
-            line,
-            new,
-            old,
+        let comparisons = comparisons.into_iter().map(|(line, new, old)| {
+            let old_before = old_before(&old);
+            Comparison::new(line, new, old, old_before)
         });
         let mut settled = Instant::now() + SETTLE;
         if let Phase::Active(end) = phase {
@@ -137,8 +99,16 @@ impl Watch {
         }
     }
 
+    /// When the watch window ends. None for a canary.
+    fn ends(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Active(end) => Some(end),
+            Phase::Canary => None,
+        }
+    }
+
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Active(end) if Instant::now() >= end)
+        self.ends().is_some_and(|end| Instant::now() >= end)
     }
 }
 
@@ -166,6 +136,7 @@ impl Lags {
 pub(super) async fn run(deployer: Arc<Deployer>, mut watch: Watch) {
     let (mut answered, mut quiet_since, mut failed_probes) = (0, Instant::now(), 0);
     let mut lags = Lags::default();
+    let listed = deployer.live.watch(&watch.comparisons, watch.ends());
     while !watch.is_over() {
         let looked = Instant::now();
         tokio::time::sleep(LOOK).await;
@@ -173,6 +144,7 @@ pub(super) async fn run(deployer: Arc<Deployer>, mut watch: Watch) {
         if !watch.drop_replaced(&deployer) {
             return;
         }
+        listed.update(&watch.comparisons, lags.median());
         let mut reason = watch.worse(lags.median());
         let all = watch.comparisons.iter().map(Comparison::answered).sum();
         if all != answered {

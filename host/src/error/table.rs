@@ -175,6 +175,21 @@ impl AdminError {
                 "PRECONDITION_FAILED",
                 "A key has no entity tag: send If-Match: * or leave it out",
             ),
+            Self::ForeignOrigin => Row::new(
+                StatusCode::FORBIDDEN,
+                "FOREIGN_ORIGIN",
+                "A page of another origin sent this request: only the console's own page may",
+            ),
+            Self::SessionEnded => {
+                Row::new(StatusCode::UNAUTHORIZED, "SESSION_ENDED", "The console's session is over: sign in again")
+            }
+            Self::AuditBroken(why) => Row::new(StatusCode::CONFLICT, "AUDIT_BROKEN", why),
+            Self::TooManyConsoles => Row::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "TOO_MANY_CONSOLES",
+                "128 consoles listen to events already: close one",
+            )
+            .header(RETRY_AFTER, "5"),
         }
     }
 
@@ -332,6 +347,10 @@ mod tests {
             assert_eq!(shown(AdminError::from(error).row()), expected);
         }
         assert_eq!(shown(AdminError::KeyHasNoTag.row()), "412 PRECONDITION_FAILED");
+        assert_eq!(shown(AdminError::ForeignOrigin.row()), "403 FOREIGN_ORIGIN");
+        assert_eq!(shown(AdminError::SessionEnded.row()), "401 SESSION_ENDED");
+        assert_eq!(shown(AdminError::AuditBroken(text()).row()), "409 AUDIT_BROKEN");
+        assert_eq!(shown(AdminError::TooManyConsoles.row()), "503 TOO_MANY_CONSOLES retry-after: 5");
         assert_eq!(shown(AdminError::from(Error::NotFound).row()), "404 NOT_FOUND");
     }
 }

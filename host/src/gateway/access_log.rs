@@ -17,7 +17,7 @@ use super::trace_parent::TraceParent;
 use crate::body::{Body, BodyError, IsStream};
 use crate::revision::StreamNotes;
 use crate::route::Route;
-use crate::telemetry::{Labels, Metrics, NO_LABEL, Shared};
+use crate::telemetry::{Labels, Metrics, NO_LABEL, RecentRequest, Shared};
 
 /// The logged status of a request whose client closed the connection before the response. No client ever receives it.
 const CLIENT_GONE: u16 = 499;
@@ -114,6 +114,21 @@ impl Drop for AccessLogEntry {
             status,
         };
         self.metrics.request(&labels, duration);
+        self.metrics.recent.keep(status >= 500, duration, |at| RecentRequest {
+            at,
+            request_id: self.id.to_string(),
+            client: Some(self.client.to_string()),
+            caller: None,
+            service: labels.service.0.to_string(),
+            revision: revision.to_owned(),
+            method: self.method.to_string(),
+            path: self.path.clone(),
+            route: labels.route.0.to_string(),
+            status,
+            duration_us,
+            cause: self.cause.clone(),
+            output: self.output.clone(),
+        });
     }
 }
 

@@ -5,6 +5,7 @@
 //! components with plain records.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -18,7 +19,7 @@ use wasmtime_wasi_http::{Error as CallError, WasiBody};
 use super::trace_parent::TraceParent;
 use super::{CallOrigin, Gateway, uses_tokens};
 use crate::body::{self, Body, BodyRefusal, RequestBody};
-use crate::deploy::Deployment;
+use crate::deploy::{Deployment, Served};
 use crate::engine::HandlerKind;
 use crate::error::Error;
 use crate::gate::Origin;
@@ -28,6 +29,7 @@ use crate::manifest::HOST_NAME;
 use crate::revision::{Answer, Failure};
 use crate::route::Route;
 use crate::shares::Client;
+use crate::telemetry::RecentRequest;
 
 /// The most calls that may be nested.
 const DEPTH_LIMIT: u8 = 4;
@@ -123,6 +125,7 @@ impl PeerCalls {
 
     async fn answer(&self, service: &str, mut head: Parts, body: RequestBody) -> Result<Response<Body>, Error> {
         normalise_target(&mut head.uri)?;
+        let (began, method, path) = (Instant::now(), head.method.clone(), head.uri.path().to_owned());
         let table = self.deployment.internal(service).ok_or(Error::NotFound)?;
         let route = table.find(&head.method, head.uri.path())?;
         let served = self.deployment.services().get(&route.service).ok_or(Error::Vacant)?;
@@ -140,7 +143,38 @@ impl PeerCalls {
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, called);
         let answered = served.revision.answer(admitted, peers, self.client.clone()).await;
         self.log(service, route, &answered);
+        self.keep(served, route, (&method, path), began.elapsed(), &answered);
         Ok(answered?.response)
+    }
+
+    /// Keeps the call for the console.
+    fn keep(
+        &self,
+        served: &Served,
+        route: &Route,
+        (method, path): (&Method, String),
+        took: Duration,
+        answered: &Result<Answer, Failure>,
+    ) {
+        let (status, cause, output) = match answered {
+            Ok(answer) => (answer.response.status(), answer.dependency_failure.clone(), answer.output.clone()),
+            Err(failure) => (Error::from(failure).row().status, Some(failure.cause.clone()), failure.output.clone()),
+        };
+        self.gateway.metrics.recent.keep(status.is_server_error(), took, |at| RecentRequest {
+            at,
+            request_id: self.request_id.to_string(),
+            client: None,
+            caller: Some(self.caller.to_string()),
+            service: route.service.to_string(),
+            revision: served.revision.digest()[..12].to_owned(),
+            method: method.to_string(),
+            path,
+            route: route.pattern.to_string(),
+            status: status.as_u16(),
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            cause,
+            output,
+        });
     }
 
     fn log(&self, service: &str, route: &Route, answered: &Result<Answer, Failure>) {

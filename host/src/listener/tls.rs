@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use storage::permissions;
 use thiserror::Error;
@@ -16,6 +17,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig, crypto};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 /// The protocols that ALPN offers, the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -118,6 +121,14 @@ impl Tls {
     }
 }
 
+/// When the first certificate of a file ends, as the time since 1970-01-01 UTC. None if the file has none that can be read.
+pub fn certificate_ends(certificate: &Path) -> Option<Duration> {
+    let (pem, _) = read(certificate).ok()?;
+    let first = CertificateDer::pem_slice_iter(&pem).next()?.ok()?;
+    let parsed = Certificate::from_der(&first).ok()?;
+    Some(parsed.tbs_certificate.validity.not_after.to_unix_duration())
+}
+
 fn stamps(certificate: &Path, key: &Path) -> Stamps {
     let stamp = |file: Metadata| (file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec());
     [certificate, key].map(|path| fs::metadata(path).ok().map(stamp))
@@ -156,4 +167,22 @@ fn read(path: &Path) -> Result<(Vec<u8>, Metadata), TlsError> {
     let mut bytes = Vec::new();
     file.take(FILE_LIMIT_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok((bytes, metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shop.pem");
+        fs::write(&file, "no certificate").unwrap();
+        assert_eq!(certificate_ends(&file), None);
+        let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let certificate = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        fs::write(&file, certificate.pem()).unwrap();
+        assert_eq!(certificate_ends(&file), Some(Duration::from_secs(1_893_456_000)));
+    }
 }

@@ -12,6 +12,7 @@ mod bodies;
 mod calls;
 mod compression;
 mod config;
+mod console;
 mod cors;
 mod crashes;
 mod credentials;
