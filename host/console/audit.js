@@ -44,7 +44,7 @@ function row(event) {
     h("th", { scope: "row" }, h("code", {}, event.event)),
     h("td", {}, event.by),
     h("td", {}, event.subject ?? ""),
-    h("td", {}, event.asked ? h("code", {}, event.asked) : ""),
-    h("td", {}, event.result ?? ""),
+    h("td", { class: "wrap" }, event.asked ? h("code", {}, event.asked) : ""),
+    h("td", { class: "wrap" }, event.result ?? ""),
     h("td", {}, event.client ?? ""));
 }

@@ -1,7 +1,8 @@
 // A host in a process and a folder of its own, and traffic for it.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { get as request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,7 +14,7 @@ const components = join(root, "target/wasm32-wasip2/component");
 // The shop, on ports that the system picks.
 function manifest() {
   const text = readFileSync(join(root, "host/comptoir.toml"), "utf8");
-  return text.replace(/127\.0\.0\.1:80\d\d/g, "127.0.0.1:0").replaceAll("../target/wasm32-wasip2/component", components)
+  return text.replace(/127\.0\.0\.1:80\d\d/g, "127.0.0.1:0").replaceAll("../target/wasm32-wasip2/component/", "")
     .replace('watch = "30s"', 'watch = "5m"');
 }
 
@@ -30,6 +31,7 @@ export async function start() {
   const folder = mkdtempSync(join(tmpdir(), "comptoir-browser-"));
   const file = join(folder, "comptoir.toml");
   writeFileSync(file, manifest());
+  for (const name of ["auth", "user", "orders"]) copyFileSync(join(components, `${name}.wasm`), join(folder, `${name}.wasm`));
   const arguments_ = ["serve", "--log", "error", "--manifest", file, "--data", join(folder, "data")];
   if (process.env.COMPTOIR_CACHE) arguments_.push("--cache", process.env.COMPTOIR_CACHE);
   const child = spawn(program, arguments_, { stdio: ["ignore", "pipe", "inherit"] });
@@ -65,11 +67,15 @@ async function addresses(child, ended) {
 // Sends requests like those of a shop until it is stopped.
 export function traffic(host) {
   let running = true;
-  const get = (path) => fetch(host.gateway + path).then((response) => response.arrayBuffer()).catch(() => {});
+  // From many addresses, so that a canary gets its share of the callers.
+  const get = (path, caller) => new Promise((done) => {
+    const sent = request(host.gateway + path, { localAddress: `127.0.0.${1 + caller % 200}` }, (response) => response.resume().on("end", done));
+    sent.on("error", done);
+  });
   const done = (async () => {
     for (let turn = 0; running; turn++) {
       const paths = ["/products", "/products?limit=10", `/products/${1 + turn % 5}`, "/products/none", "/orders", "/nowhere"];
-      await Promise.all(paths.slice(0, 1 + turn % paths.length).map(get));
+      await Promise.all(paths.slice(0, 1 + turn % paths.length).map((path, index) => get(path, turn + 37 * index)));
       await new Promise((wake) => setTimeout(wake, 40 + 60 * (1 + Math.sin(turn / 25))));
     }
   })();

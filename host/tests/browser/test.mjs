@@ -50,7 +50,7 @@ async function prepare() {
   await host.api("PUT", "/services/user?reason=faster", component("user", 1));
   await host.api("PUT", "/services/orders?canary=25%25&reason=again", component("orders", 2));
   // Two samples of five seconds, or enough for a picture.
-  const samples = folder ? 36 : 3;
+  const samples = folder ? 24 : 3;
   for (;;) {
     const { services } = await host.api("GET", "/traffic");
     if (services.orders.length >= samples) return;
@@ -60,7 +60,7 @@ async function prepare() {
 
 // A page of its own browser session, which fails at any fault.
 async function open(width, scheme) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme, deviceScaleFactor: folder ? 2 : 1 });
+  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme });
   const page = await context.newPage();
   // Only something that never happens takes that long, also on a busy machine.
   page.setDefaultTimeout(300_000);
