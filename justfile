@@ -134,7 +134,7 @@ dist: components
 components: toolchain
     cargo build --locked --profile component --target {{target}} {{packages}}
 
-# Build the same files quickly, with less optimisation
+# Build the same files quickly, with less optimisation. `comptoir dev` runs this
 [private]
 quick-components: toolchain
     {{quickly}} cargo build --locked --profile component --target {{target}} {{packages}}
@@ -188,22 +188,9 @@ test-examples: examples
 measure-examples: examples
     cargo test {{host_packages}} --test all -- --ignored --nocapture examples::what_each_language_costs
 
-# Serve the shop; rebuild and deploy a component whenever its source changes
-dev *arguments: quick-components host
-    #!/usr/bin/env bash
-    set -u
-    {{comptoir}} serve --manifest {{quote(manifest)}} --data data --watch {{arguments}} &
-    host=$!
-    trap 'kill "$host" 2>/dev/null; wait "$host"' EXIT
-    stamp=$(mktemp)
-    while kill -0 "$host" 2>/dev/null; do
-        if [ -n "$(find components wit -type f -newer "$stamp" -print -quit)" ]; then
-            touch "$stamp"
-            echo "building the components"
-            just manifest={{quote(manifest)}} quick-components || echo "the build failed: the old revisions keep serving"
-        fi
-        sleep 0.3
-    done
+# Build and serve the shop; build and deploy the components again whenever a source changes
+dev *arguments: toolchain host
+    {{comptoir}} dev --manifest {{quote(manifest)}} --data data {{arguments}}
 
 # Build one component and deploy it to the running host
 upgrade service *arguments: toolchain

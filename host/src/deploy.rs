@@ -167,8 +167,8 @@ pub struct Deployer {
     switching: Arc<tokio::sync::Mutex<()>>,
     /// Set when the host stops. Every watch then ends.
     stopped: Arc<AtomicBool>,
-    /// Set in development mode, in which the host deploys changed files and announces reverts loudly.
-    follows_files: Arc<AtomicBool>,
+    /// Set for development: the host announces reverts loudly.
+    announces_reverts: Arc<AtomicBool>,
     live: Live,
 }
 
@@ -191,7 +191,7 @@ impl Deployer {
             notes: Arc::default(),
             switching: Arc::default(),
             stopped: Arc::default(),
-            follows_files: Arc::default(),
+            announces_reverts: Arc::default(),
             live: Live::default(),
         })
     }

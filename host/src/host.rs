@@ -9,6 +9,7 @@ mod databases;
 mod dry_run;
 mod listeners;
 mod operator;
+mod recreate;
 mod reload;
 mod surroundings;
 
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{Admin, OPERATOR, Reloads};
 use crate::audit::{Audit, Event, Note, Source};
 use crate::clock::Clock;
-use crate::deploy::{Deployer, Deployment, Opened, Platform, Record};
+use crate::deploy::{Deployer, Deployment, Opened, Platform, Record, ReloadError, Reloaded};
 use crate::engine::Engines;
 use crate::gate::{AdminToken, Gate};
 use crate::gateway::{Gateway, Hosts};
@@ -41,6 +42,7 @@ use surroundings::Surroundings;
 
 pub use addresses::{Addresses, admin_address};
 pub use dry_run::dry_run;
+pub use recreate::recreate_database;
 pub use reload::ManifestSource;
 
 /// The options of a host that are not in its manifest.
@@ -54,6 +56,8 @@ pub struct Options {
     pub compiler: Option<PathBuf>,
     /// Deploy a component whenever its file changes. For development.
     pub watch: bool,
+    /// Announce reverts loudly. For development.
+    pub announce_reverts: bool,
     /// How a reload reads the manifest. Default: from its file.
     pub source: Option<ManifestSource>,
     /// The wall clock of host and guests.
@@ -150,6 +154,9 @@ impl Host {
         if let Some(dropped_lines) = options.dropped_lines {
             tokio::spawn(until_stopped(stop.subscribe(), dropped_lines.report_forever()));
         }
+        if options.announce_reverts || options.watch {
+            deployer.announce_reverts();
+        }
         if options.watch {
             tokio::spawn(until_stopped(stop.subscribe(), deployer.clone().follow_files()));
         }
@@ -185,6 +192,19 @@ impl Host {
             audit.tell(&Note { subject: Some(OPERATOR), asked: Some("SIGHUP"), result: Some(result), ..note });
             audit.flush().await;
         }
+    }
+
+    /// Reloads the manifest.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reloads.reload(false).await
+    }
+
+    /// What deploys into this host.
+    pub fn deployer(&self) -> &Arc<Deployer> {
+        &self.deployer
     }
 
     /// The deployment with which the host started.

@@ -99,6 +99,10 @@ pub struct Operator {
 pub struct Service {
     /// The component's file.
     pub component: PathBuf,
+    /// The shell command that builds the component, in the manifest's folder. Only `comptoir dev` runs it.
+    pub build: Option<String>,
+    /// The files and folders that the component is built from. `comptoir dev` builds it again when one of them changes.
+    pub sources: Vec<PathBuf>,
     /// The service's own listener, if it has one.
     pub listen: Option<SocketAddr>,
     /// Path prefixes. The component may have routes under these.
@@ -176,6 +180,8 @@ pub enum Reuse {
 #[serde(deny_unknown_fields)]
 struct ServiceTable {
     component: PathBuf,
+    build: Option<Spanned<String>>,
+    sources: Option<Spanned<Vec<PathBuf>>>,
     #[serde(default, deserialize_with = "listeners::some_address")]
     listen: Option<SocketAddr>,
     mounts: Spanned<Vec<Spanned<String>>>,

@@ -1,13 +1,13 @@
-//! Development mode: deploys a component whenever its file changes.
+//! Development: deploys the file of a component, also whenever it changes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use super::{DeployError, Deployer, Order, signed};
-use crate::manifest::Service;
+use super::digest::sha256;
+use super::{DeployError, Deployer, Order, Refused, Report, Step, signed};
 use crate::signature;
 
 /// How often the files are checked. Costs two system calls for each service.
@@ -26,7 +26,6 @@ impl Deployer {
     ///
     /// If the host refuses the component, the old revision keeps serving and the log says why. If the host is too busy, it tries again.
     pub fn follow_files(self: Arc<Self>) -> impl Future<Output = ()> + Send {
-        self.follows_files.store(true, Ordering::Relaxed);
         let mut deployed = self.stamps();
         let mut before = deployed.clone();
         async move {
@@ -35,7 +34,7 @@ impl Deployer {
                 let now = self.stamps();
                 for (name, stamp) in &now {
                     let is_new = deployed.get(name) != Some(stamp) && before.get(name) == Some(stamp);
-                    if is_new && self.deploy_file(name).await {
+                    if is_new && self.follow_file(name).await {
                         deployed.insert(name.clone(), *stamp);
                     }
                 }
@@ -44,23 +43,29 @@ impl Deployer {
         }
     }
 
-    /// Announces a revert loudly, if this host follows files. A developer who just built the component watches the terminal, and must not
-    /// mistake the old revision for the new one.
+    /// Announces reverts loudly from now on. A developer who just built the component watches the terminal, and must not mistake the old
+    /// revision for the new one.
+    pub fn announce_reverts(&self) {
+        self.announces_reverts.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn announce_revert(&self, service: &str, from: &str, to: &str, reason: &str) {
-        if !self.follows_files.load(Ordering::Relaxed) {
+        if !self.announces_reverts.load(Ordering::Relaxed) {
             return;
         }
         let setup = self.setup();
         let Some(table) = setup.manifest.services.get(service) else { return };
         let file = table.component.display();
+        let line = "!".repeat(100);
         tracing::error!(
             service,
             from,
             to,
-            "{service}: REVERTED. Your last build {from} is not active any more; {to} is active again.\n  \
+            "{service}: REVERTED\n{line}\n  \
+             {service}: your last build {from} was REVERTED. The revision before it, {to}, is active again.\n  \
              why:  {reason}\n  \
              next: fix the component and build it again. The host deploys it when its file changes.\n        \
-             To activate {from} anyway: comptoir deploy {service} {file} --force"
+             To activate {from} anyway: comptoir deploy {service} {file} --force\n{line}"
         );
     }
 
@@ -72,32 +77,45 @@ impl Deployer {
         files.filter_map(|(name, service)| Some((name.clone(), signed(&service.component)?))).collect()
     }
 
-    /// Deploys the component of a service. False if the host was too busy and must try again.
-    async fn deploy_file(self: &Arc<Self>, name: &str) -> bool {
+    /// Deploys the component's file that the manifest names for a service.
+    ///
+    /// `force` deploys it even if the host has already reverted this component.
+    ///
+    /// # Errors
+    /// The old revision keeps serving.
+    pub async fn deploy_file(self: &Arc<Self>, name: &str, force: bool) -> Result<Report, DeployError> {
+        let bytes = self.read_file(name).await?.to_vec();
+        let refuse = |reason| Refused { service: name.to_owned(), step: Step::Verified, reason };
+        let signature = signed::beside(&self.component(name)?).map_err(refuse)?;
+        let reason = "its file changed".to_owned();
+        let order = Order { service: name.to_owned(), bytes, signature, force, reason, ..Order::default() };
+        self.deploy(order).await
+    }
+
+    /// Whether the component's file that the manifest names for a service is its active revision.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the manifest does not name this service.
+    pub async fn is_file_active(&self, name: &str) -> Result<bool, DeployError> {
+        let digest = sha256(&self.read_file(name).await?);
+        Ok(self.served(name).is_some_and(|served| served.revision.digest() == digest))
+    }
+
+    async fn read_file(&self, name: &str) -> Result<Arc<[u8]>, DeployError> {
+        self.lane(name)?;
+        Ok(self.read_again(name).await?)
+    }
+
+    fn component(&self, name: &str) -> Result<PathBuf, DeployError> {
         let setup = self.setup();
-        let Some(Service { component: file, .. }) = setup.manifest.services.get(name) else { return true };
-        let Ok(bytes) = tokio::fs::read(file).await else { return true };
-        let signature = match signed::beside(file) {
-            Ok(signature) => signature,
-            Err(error) => {
-                tracing::error!(
-                    service = name,
-                    error,
-                    "{name}: cannot read the signature, the old revision keeps serving"
-                );
-                return true;
-            }
-        };
+        let service = setup.manifest.services.get(name);
+        service.map(|service| service.component.clone()).ok_or_else(|| DeployError::UnknownService(name.to_owned()))
+    }
+
+    /// Deploys a changed file. False if the host was too busy and must try again.
+    async fn follow_file(self: &Arc<Self>, name: &str) -> bool {
         // Forced, because a developer who builds a reverted component again wants to try it again.
-        let order = Order {
-            service: name.to_owned(),
-            bytes,
-            signature,
-            force: true,
-            reason: "its file changed".to_owned(),
-            ..Order::default()
-        };
-        match self.deploy(order).await {
+        match self.deploy_file(name, true).await {
             Ok(report) if report.changed => {
                 tracing::info!(service = name, revision = &report.to[..12], "{name}: deployed the changed component");
             }

@@ -101,8 +101,9 @@ impl Component<'_> {
 pub(super) fn read(manifest: &Manifest, name: &str, file: &Path) -> Result<Vec<u8>, Refused> {
     let shown = file.display();
     let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Received, reason };
-    let missing =
-        |error: std::io::Error| refuse(format!("cannot read {shown}: {error}. Build the components with `just build`"));
+    let missing = |error: std::io::Error| {
+        refuse(format!("cannot read {shown}: {error}. build the component, or correct `component` in the manifest"))
+    };
     let length = std::fs::metadata(file).map_err(missing)?.len();
     let limit = manifest.deploy.component;
     if length > limit.as_u64() {

@@ -140,7 +140,7 @@ impl Deployer {
             notes: self.notes.clone(),
             switching: self.switching.clone(),
             stopped: self.stopped.clone(),
-            follows_files: self.follows_files.clone(),
+            announces_reverts: self.announces_reverts.clone(),
             live: self.live.clone(),
         }
     }
@@ -169,9 +169,10 @@ impl Deployer {
         let shipped = shipped.ok().filter(|_| digest.as_ref() == Some(&active));
         match (self.prepare_again(name, &active, shipped, note).await, vacancy) {
             // It had no revision before the reload either, and its table is the same.
-            (Err(DeployError::Refused(_) | DeployError::Crowded(_)), Some(vacancy)) if is_same => {
-                Ok(Next::Vacant(vacancy.clone()))
-            }
+            (
+                Err(DeployError::Refused(_) | DeployError::ChangedMigration(_) | DeployError::Crowded(_)),
+                Some(vacancy),
+            ) if is_same => Ok(Next::Vacant(vacancy.clone())),
             (prepared, _) => Ok(Next::New(Box::new(prepared?))),
         }
     }
@@ -223,7 +224,7 @@ impl Deployer {
         self.setup().manifest.services[name].component.display().to_string()
     }
 
-    async fn read_again(&self, name: &str) -> Result<Arc<[u8]>, Refused> {
+    pub(super) async fn read_again(&self, name: &str) -> Result<Arc<[u8]>, Refused> {
         let (setup, owned) = (self.setup(), name.to_owned());
         let read = move || precheck::read(&setup.manifest, &owned, &setup.manifest.services[&owned].component);
         let stopping =

@@ -127,6 +127,9 @@ pub enum DeployError {
     /// The component was refused at one of the steps.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The component changed the text of a migration that ran already.
+    #[error(transparent)]
+    ChangedMigration(Refused),
     /// The host is too busy to run the component now. The same deploy may succeed later.
     #[error(transparent)]
     Crowded(Refused),

@@ -91,11 +91,10 @@ impl Deployer {
         });
         let Some((number, new, ran)) = other else { return Ok(()) };
         let next = description.migrations.len().max(version as usize) + 1;
-        Err(refuse(format!(
+        Err(DeployError::ChangedMigration(refuse(format!(
             "its migration {number} (sha256 {new}…) differs from the one that ran ({ran}…): restore the old text, and \
              put the change into a new migration {next}"
-        ))
-        .into())
+        ))))
     }
 
     /// Records the migrations of the active component for a database that is older than the recorded hashes. Reads them from the stored

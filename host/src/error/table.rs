@@ -209,7 +209,9 @@ fn deploy_row(error: &DeployError) -> Row {
         DeployError::Refused(refused) if refused.step == Step::Received => {
             (StatusCode::PAYLOAD_TOO_LARGE, "COMPONENT_TOO_LARGE")
         }
-        DeployError::Refused(_) | DeployError::Crowded(_) => (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED"),
+        DeployError::Refused(_) | DeployError::ChangedMigration(_) | DeployError::Crowded(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "DEPLOY_REFUSED")
+        }
         DeployError::CanaryRunning(_) => (StatusCode::CONFLICT, "CANARY_RUNNING"),
         DeployError::SetRunning(_) => (StatusCode::CONFLICT, "SET_RUNNING"),
         DeployError::NoCanary => (StatusCode::CONFLICT, "NO_CANARY"),
@@ -217,7 +219,9 @@ fn deploy_row(error: &DeployError) -> Row {
         DeployError::Record(_) => (StatusCode::SERVICE_UNAVAILABLE, "RECORD_UNAVAILABLE"),
     };
     let step = match error {
-        DeployError::Refused(refused) | DeployError::Crowded(refused) => json!(refused.step),
+        DeployError::Refused(refused) | DeployError::ChangedMigration(refused) | DeployError::Crowded(refused) => {
+            json!(refused.step)
+        }
         _ => Value::Null,
     };
     Row { details: Some(json!({ "step": step })), ..Row::new(status, code, error.to_string()) }
@@ -319,6 +323,7 @@ mod tests {
         for (error, expected) in [
             (DeployError::Refused(refused(Step::Received)), r#"413 COMPONENT_TOO_LARGE {"step":"received"}"#),
             (DeployError::Refused(refused(Step::Probed)), r#"422 DEPLOY_REFUSED {"step":"probed"}"#),
+            (DeployError::ChangedMigration(refused(Step::Migrated)), r#"422 DEPLOY_REFUSED {"step":"migrated"}"#),
             (DeployError::Crowded(refused(Step::Described)), r#"422 DEPLOY_REFUSED {"step":"described"}"#),
         ] {
             assert_eq!(shown(AdminError::from(error).row()), expected);

@@ -50,7 +50,8 @@ fn under(table: &str, keys: Vec<String>) -> impl Iterator<Item = String> {
 }
 
 impl Service {
-    /// Whether another table has the same values for the service. Its position in the text does not matter.
+    /// Whether another table has the same values for the service. Keys for `comptoir dev` do not count, because the host does not use
+    /// them. Its position in the text does not matter.
     pub fn is_same(&self, other: &Self) -> bool {
         differing(self.compare(other)).is_empty()
     }
@@ -69,7 +70,7 @@ impl Service {
         compare!(
             Service {
                 component, listen, mounts, public, strip, access, credentials, grants, config, files, outbound, secrets, calls, reuse, limits;
-                not line
+                not build, sources, line
             },
             self,
             other
@@ -272,6 +273,9 @@ mod tests {
         expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
+    /// The keys that only `comptoir dev` reads.
+    const OF_DEVELOPMENT: [&str; 2] = ["build", "sources"];
+
     #[test]
     fn every_key_that_the_parser_accepts_is_compared() {
         let manifest = parse(SOUND);
@@ -286,7 +290,8 @@ mod tests {
             ("passwords", manifest.passwords.compare(&manifest.passwords)),
         ] {
             for key in accepted(table) {
-                let is_compared = compared.iter().any(|(name, _)| *name == key);
+                let is_compared =
+                    compared.iter().any(|(name, _)| *name == key) || OF_DEVELOPMENT.contains(&key.as_str());
                 assert!(is_compared, "a reload does not compare `{key}` of [{table}]: add it to `compare`");
             }
         }
@@ -296,6 +301,7 @@ mod tests {
     fn changes_name_services_and_keys_and_not_lines_or_order() {
         let one = parse(SOUND);
         assert!(one.changes(&parse(&format!("# A comment.\n{SOUND}[limits]\ntime = \"30s\"\n"))).is_empty());
+        assert!(one.changes(&parse(&format!("{SOUND}build = \"make\"\nsources = [\"src\"]\n"))).is_empty());
         let two = SOUND
             .replace("[services.one]", "[services.two]\ncomponent = \"one.wasm\"\nmounts = [\"/two\"]\n[services.one]");
         let two = two.replace("[\"/one\"]", "[\"/first\"]").replace(":1\"", ":3\"") + "[limits]\ntime = \"1s\"\n";

@@ -151,6 +151,8 @@ impl Check {
         let own = |paths: &[Spanned<String>]| paths.iter().map(|path| path.get_ref().clone()).collect();
         Service {
             component: self.path(&table.component),
+            build: table.build.as_ref().map(|build| build.get_ref().clone()),
+            sources: self.sources(table),
             listen: table.listen,
             mounts: own(table.mounts.get_ref()),
             public: own(&table.public),
@@ -166,6 +168,24 @@ impl Check {
             reuse: table.reuse,
             limits: table.limits.over(defaults),
             line: self.source.line(name.span().start),
+        }
+    }
+
+    /// What a component is built from, by default the manifest's folder.
+    fn sources(&self, table: &ServiceTable) -> Vec<PathBuf> {
+        if let Some(build) = table.build.as_ref().filter(|build| build.get_ref().trim().is_empty()) {
+            let message = "build is empty: write the shell command that builds the component, or remove the key";
+            self.report(Some(build.span()), message);
+        }
+        match (&table.build, &table.sources) {
+            (None, None) => Vec::new(),
+            (None, Some(sources)) => {
+                let message = "sources says when `comptoir dev` builds again, but there is no `build`: add it, or remove `sources`";
+                self.report(Some(sources.span()), message);
+                Vec::new()
+            }
+            (Some(_), Some(sources)) => sources.get_ref().iter().map(|path| self.path(path)).collect(),
+            (Some(_), None) => vec![self.path(Path::new("."))],
         }
     }
 

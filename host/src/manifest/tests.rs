@@ -44,6 +44,20 @@ fn limits_come_from_the_service_the_manifest_or_the_defaults() {
 }
 
 #[test]
+fn sources_are_by_default_the_folder_of_the_manifest_and_need_a_command() {
+    let user = |extra: &str| parse(&SOUND.replace("mounts = [\"/users\"]", &format!("mounts = [\"/users\"]\n{extra}")));
+    let built = user("build = \"make\"").unwrap().services["user"].clone();
+    assert_eq!((built.build.as_deref(), built.sources), (Some("make"), vec!["shop/.".into()]));
+    let named = user("build = \"make\"\nsources = [\"src\", \"../kit\"]").unwrap().services["user"].clone();
+    assert_eq!(named.sources, [Path::new("shop/src"), Path::new("shop/../kit")]);
+    assert_eq!(user("").unwrap().services["user"].sources, Vec::<PathBuf>::new());
+    for (keys, said) in [("sources = [\"src\"]", "but there is no `build`"), ("build = \" \"", "build is empty")] {
+        let refused = user(keys).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+#[test]
 fn mounts_are_kept_and_credentials_removed_unless_the_manifest_says_otherwise() {
     let user = |extra: &str| parse(&SOUND.replace("mounts = [\"/users\"]", extra)).unwrap().services["user"].clone();
     let default = user("mounts = [\"/users\"]");

@@ -4,7 +4,7 @@ mod archive;
 mod compilation_cache;
 mod compiler;
 mod credentials;
-mod development;
+mod dev;
 mod exhausted;
 mod failing;
 mod flood;

@@ -19,7 +19,7 @@ mod sets;
 mod shop;
 mod signed;
 mod swaps;
-mod texts;
+pub(crate) mod texts;
 mod two_hosts;
 
 use std::path::Path;

@@ -71,7 +71,7 @@ async fn a_file_other_than_a_service_is_refused_with_its_kind() {
     manifest.services.get_mut("unruly").unwrap().component = folder.path().join("absent.wasm");
     let text = complaint(manifest).await;
     assert!(
-        text.contains("absent.wasm: No such file") && text.contains("Build the components with `just build`"),
+        text.contains("absent.wasm: No such file") && text.contains("build the component, or correct `component`"),
         "{text}"
     );
 }

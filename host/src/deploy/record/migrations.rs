@@ -40,4 +40,20 @@ impl Record {
         };
         write().map_err(|error| self.fail(error))
     }
+
+    /// Forgets the database of a service, and which revision is active on it. The next start begins as a first one. The history stays.
+    ///
+    /// # Errors
+    /// The record cannot be written. It is the same as before then.
+    pub fn forget_database(&self, service: &str) -> Result<(), RecordError> {
+        let mut database = self.database();
+        let mut write = || -> rusqlite::Result<()> {
+            let transaction = database.transaction()?;
+            for table in ["active", "canary", "schemas", "migrations"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE service = ?1"), [service])?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| self.fail(error))
+    }
 }

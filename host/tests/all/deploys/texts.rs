@@ -5,7 +5,7 @@ use testing::manifest_of;
 use super::{Stand, digest, manifest_text, refuses, variant};
 
 /// A variant in which a text is replaced by another of the same length.
-fn rewritten(words: &str, text: &str, other: &str) -> Vec<u8> {
+pub(crate) fn rewritten(words: &str, text: &str, other: &str) -> Vec<u8> {
     let mut bytes = variant(words);
     let found = bytes
         .windows(text.len())

@@ -1,0 +1,11 @@
+//! How long something took, in words.
+
+use std::time::Duration;
+
+/// `80 ms`, or `1.2 s` from one second on.
+pub(super) fn in_words(duration: Duration) -> String {
+    match duration.as_millis() {
+        milliseconds @ ..1000 => format!("{milliseconds} ms"),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
+}
