@@ -57,6 +57,8 @@ pub enum Error {
     Vacant,
     /// The guest trapped, or sent no valid response.
     GuestFailed,
+    /// The database was lost during a commit of the guest, which it may have made.
+    OutcomeUnknown,
     /// The guest needed more memory than its limit.
     GuestOutOfMemory,
     /// The guest computed or ran for longer than its limit.
@@ -137,6 +139,7 @@ impl From<&Failure> for Error {
             FailureKind::TooManyStreams => Self::TooManyStreams,
             FailureKind::Body(refusal) => refusal.into(),
             FailureKind::Trapped | FailureKind::BadAnswer => Self::GuestFailed,
+            FailureKind::OutcomeUnknown => Self::OutcomeUnknown,
             FailureKind::OutOfMemory => Self::GuestOutOfMemory,
             FailureKind::ComputedTooLong | FailureKind::TookTooLong => Self::GuestTooSlow,
         }

@@ -35,6 +35,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::clock::Clock;
 use files::FileUse;
 
+pub use self::storage::OutcomeUnknown;
 pub use base::{link_base, link_base_p3};
 pub use calls::{Outgoing, Peers, forbidden_headers};
 pub use config::{Config, environment_name};

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use storage::{Migration, Storage, Waits};
 
-use super::digest::sha256;
 use super::record::{KnownSchema, RecordError, Text};
 use super::report::{Refused, Step, Steps};
 use super::{DeployError, Deployer, Served};
@@ -84,17 +83,11 @@ impl Deployer {
         };
         let refuse = |reason: String| Refused { service: name.to_owned(), step: Step::Migrated, reason };
         let version = version(&**storage).await.map_err(refuse)?;
-        let known = self.record.texts(name)?;
-        let new = texts(description);
-        let other = new.iter().take_while(|(number, _)| *number <= version).find_map(|(number, new)| {
-            known.get(number).filter(|ran| *ran != new).map(|ran| (number, &new[..12], &ran[..12]))
-        });
-        let Some((number, new, ran)) = other else { return Ok(()) };
-        let next = description.migrations.len().max(version as usize) + 1;
-        Err(DeployError::ChangedMigration(refuse(format!(
-            "its migration {number} (sha256 {new}…) differs from the one that ran ({ran}…): restore the old text, and \
-             put the change into a new migration {next}"
-        ))))
+        let mut ran = self.record.texts(name)?;
+        // Other hosts may have run migrations too, so the database knows better than this host's record.
+        ran.extend(storage.ran_migrations().await.map_err(|error| refuse(error.to_string()))?.unwrap_or_default());
+        storage::check_texts(&description.migrations, version, &ran)
+            .map_err(|error| DeployError::ChangedMigration(refuse(format!("its {error}"))))
     }
 
     /// Records the migrations of the active component for a database that is older than the recorded hashes. Reads them from the stored
@@ -189,6 +182,6 @@ async fn version(storage: &dyn Storage) -> Result<u32, String> {
 
 /// The number and SHA-256 of each of a component's migrations.
 fn texts(description: &Description) -> Vec<Text> {
-    let text = |step: &Migration| (step.version, sha256(&step.sql));
+    let text = |step: &Migration| (step.version, step.sha256());
     description.migrations.iter().map(text).collect()
 }

@@ -54,7 +54,7 @@ impl Row {
 
 impl Error {
     /// One of every cause, to list what the gateway can answer.
-    pub fn each() -> [Self; 21] {
+    pub fn each() -> [Self; 22] {
         [
             Self::NotFound,
             Self::MethodNotAllowed { allow: "GET".to_owned() },
@@ -74,6 +74,7 @@ impl Error {
             Self::TooManyStreams,
             Self::Vacant,
             Self::GuestFailed,
+            Self::OutcomeUnknown,
             Self::GuestOutOfMemory,
             Self::GuestTooSlow,
             Self::Internal,
@@ -146,6 +147,11 @@ impl Error {
                     .header(RETRY_AFTER, "1")
             }
             Self::GuestFailed => Row::new(S::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "The service failed to answer"),
+            Self::OutcomeUnknown => Row::new(
+                S::SERVICE_UNAVAILABLE,
+                "OUTCOME_UNKNOWN",
+                "The database was lost while it made this change: look whether it was made before you repeat it",
+            ),
             Self::GuestOutOfMemory => {
                 Row::new(S::INTERNAL_SERVER_ERROR, "OUT_OF_MEMORY", "The service reached its memory limit")
             }
@@ -293,6 +299,7 @@ mod tests {
                 "503 TOO_MANY_STREAMS retry-after: 1",
                 "503 SERVICE_UNAVAILABLE retry-after: 1",
                 "500 INTERNAL_ERROR",
+                "503 OUTCOME_UNKNOWN",
                 "500 OUT_OF_MEMORY",
                 "504 DEADLINE_EXCEEDED",
                 "500 INTERNAL_ERROR",

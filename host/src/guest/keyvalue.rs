@@ -12,7 +12,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use super::Guest;
 use super::bindings::keyvalue::{atomics, batch, store};
 use super::interface::Interface;
-use super::storage::note_failure;
+use super::storage::{OutcomeUnknown, note_failure};
 
 pub(super) const INTERFACE: Interface =
     Interface { name: "keyvalue", link, unavailable: "`describe` cannot use `keyvalue`" };
@@ -57,14 +57,17 @@ impl Guest {
 
     fn answer_write<T>(&mut self, written: Result<T, StorageError>) -> Answer<T> {
         let failure = &self.mark_uncacheable().failure;
-        Ok(written.map_err(|error| {
-            note_failure(&error, failure);
-            store::Error::Other(match error {
-                // The cause is for the host's log.
-                StorageError::Unavailable(_) => "the database is unavailable".to_owned(),
-                error => error.to_string(),
-            })
-        }))
+        let error = match written {
+            Ok(written) => return Ok(Ok(written)),
+            Err(error) => error,
+        };
+        note_failure(&error, failure);
+        Ok(Err(store::Error::Other(match error {
+            // The cause is for the host's log.
+            StorageError::Unavailable(_) => "the database is unavailable".to_owned(),
+            StorageError::OutcomeUnknown(cause) => return Err(OutcomeUnknown(cause).into()),
+            error => error.to_string(),
+        })))
     }
 }
 

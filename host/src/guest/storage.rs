@@ -51,14 +51,30 @@ pub(super) fn note_failure(error: &StorageError, failure: &DependencyFailure) {
         StorageError::Busy => failure.record(|| "the database is busy".to_owned()),
         StorageError::Unavailable(cause) => failure
             .record(|| format!("the database is unavailable ({cause}): check its disk, or the PostgreSQL server")),
+        StorageError::OutcomeUnknown(_) => failure.record(|| error.to_string()),
         _ => {}
     }
 }
 
-/// Converts an error for the guest. Causes inside of the host go only into the log. Nothing else converts database errors.
-fn to_guest(error: StorageError, failure: &DependencyFailure) -> wit::Error {
+/// Ends a guest, because nobody knows whether its commit was made. The guest must not tell its client that it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the database was lost during a commit, which it may have made: {0}")]
+pub struct OutcomeUnknown(pub(super) String);
+
+/// Converts a result for the guest. Causes inside of the host go only into the log. Nothing else converts database errors.
+///
+/// # Errors
+/// [`OutcomeUnknown`]. After each of the guest's own errors nothing was written, as `wit/storage.wit` promises.
+fn to_guest<T>(
+    result: Result<T, StorageError>,
+    failure: &DependencyFailure,
+) -> wasmtime::Result<Result<T, wit::Error>> {
+    let error = match result {
+        Ok(value) => return Ok(Ok(value)),
+        Err(error) => error,
+    };
     note_failure(&error, failure);
-    match error {
+    Ok(Err(match error {
         StorageError::Constraint(kind) => wit::Error::Constraint(match kind {
             Constraint::Unique => wit::Constraint::Unique,
             Constraint::ForeignKey => wit::Constraint::ForeignKey,
@@ -72,7 +88,8 @@ fn to_guest(error: StorageError, failure: &DependencyFailure) -> wit::Error {
         StorageError::TimedOut => wit::Error::TimedOut,
         StorageError::Invalid(why) => wit::Error::Invalid(why),
         StorageError::Unavailable(_) => wit::Error::Unavailable,
-    }
+        StorageError::OutcomeUnknown(cause) => return Err(OutcomeUnknown(cause).into()),
+    }))
 }
 
 impl wit::Host for Guest {
@@ -82,19 +99,19 @@ impl wit::Host for Guest {
                 self.extend_read_set(read_set);
                 Ok(Ok(read.into_packed()))
             }
-            Err(error) => Ok(Err(to_guest(error, &self.mark_uncacheable().failure))),
+            Err(error) => to_guest(Err(error), &self.mark_uncacheable().failure),
         }
     }
 
     async fn execute(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<u64, wit::Error>> {
         self.mark_uncacheable();
-        Ok(self.storage()?.execute(statement(sql, params)).await.map_err(|error| to_guest(error, &self.failure)))
+        to_guest(self.storage()?.execute(statement(sql, params)).await, &self.failure)
     }
 
     async fn begin(&mut self) -> wasmtime::Result<Result<Resource<OpenTransaction>, wit::Error>> {
         match self.mark_uncacheable().storage()?.begin().await {
             Ok(transaction) => Ok(Ok(self.table.push(OpenTransaction(transaction))?)),
-            Err(error) => Ok(Err(to_guest(error, &self.failure))),
+            Err(error) => to_guest(Err(error), &self.failure),
         }
     }
 }
@@ -107,11 +124,7 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        Ok(transaction
-            .query(statement(sql, params))
-            .await
-            .map(Rows::into_packed)
-            .map_err(|error| to_guest(error, &self.failure)))
+        to_guest(transaction.query(statement(sql, params)).await.map(Rows::into_packed), &self.failure)
     }
 
     async fn execute(
@@ -121,16 +134,29 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        Ok(transaction.execute(statement(sql, params)).await.map_err(|error| to_guest(error, &self.failure)))
+        to_guest(transaction.execute(statement(sql, params)).await, &self.failure)
     }
 
     async fn commit(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<Result<(), wit::Error>> {
         let OpenTransaction(transaction) = self.table.delete(transaction)?;
-        Ok(transaction.commit().await.map_err(|error| to_guest(error, &self.failure)))
+        to_guest(transaction.commit().await, &self.failure)
     }
 
     async fn drop(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<()> {
         self.table.delete(transaction)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_with_an_unknown_outcome_ends_the_guest_and_is_not_its_fault() {
+        let failure = DependencyFailure::default();
+        let ended = to_guest::<()>(Err(StorageError::OutcomeUnknown("the cable is out".to_owned())), &failure);
+        assert!(ended.is_err_and(|error| error.is::<OutcomeUnknown>()));
+        assert!(failure.cause().is_some_and(|cause| cause.contains("the cable is out")), "{:?}", failure.cause());
     }
 }

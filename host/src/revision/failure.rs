@@ -13,6 +13,8 @@ pub enum FailureKind {
     Body(BodyRefusal),
     /// The guest trapped, or a host function failed.
     Trapped,
+    /// The database was lost during a commit, which it may have made.
+    OutcomeUnknown,
     /// The guest reached its memory limit and trapped.
     OutOfMemory,
     /// The guest exceeded its `cpu` limit.

@@ -32,7 +32,7 @@ use crate::body::{Body, BodyRefusal, Cut, Exchange};
 use crate::engine::HandlerKind;
 use crate::gate::GuestRequest;
 use crate::guest::bindings::handler::Response as PlainResponse;
-use crate::guest::{DependencyFailure, Grants, Guest, GuestEnd, Outgoing, Output};
+use crate::guest::{DependencyFailure, Grants, Guest, GuestEnd, OutcomeUnknown, Outgoing, Output};
 use crate::route::Route;
 use crate::shares::Client;
 use crate::tokens::Session;
@@ -385,6 +385,8 @@ impl Running<'_> {
             (FailureKind::Busy, None)
         } else if error.is::<ComputedTooLong>() {
             (FailureKind::ComputedTooLong, Some(&faults.deadlines))
+        } else if error.is::<OutcomeUnknown>() {
+            (FailureKind::OutcomeUnknown, None)
         } else if error.is::<OutOfMemory>() {
             (FailureKind::OutOfMemory, Some(&faults.traps))
         } else {

@@ -54,7 +54,7 @@ use thiserror::Error;
 use read_set::ReadSet;
 
 pub use migrating::Waits;
-pub use migration::{Migration, MigrationError, NotAdditive};
+pub use migration::{Migration, MigrationError, NotAdditive, RanMigrations, check_texts};
 pub use rows::{Cell, Rows};
 
 /// The target of every log line of this crate, so that the filter `comptoir=debug` shows them too.
@@ -110,7 +110,7 @@ pub enum Constraint {
     Other,
 }
 
-/// Why a statement had no effect.
+/// Why a statement had no effect. Only after [`OutcomeUnknown`](Self::OutcomeUnknown) it may have had one.
 ///
 /// The texts are for logs and for the component's author, never for a client.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -142,6 +142,11 @@ pub enum StorageError {
     /// For example, its disk is full, read-only or broken. The text is the cause, for the log only.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// The connection was lost during the commit, and the database cannot tell whether the changes are durable.
+    ///
+    /// The text is the cause, for the log only.
+    #[error("the database was lost during a commit, which it may have made: {0}")]
+    OutcomeUnknown(String),
 }
 
 /// The database of one service.
@@ -201,6 +206,13 @@ pub trait Storage: Send + Sync {
     ///
     /// The version covers all hosts that share the database. It is `None` if the database does not record it.
     fn unchecked_version(&self) -> BoxFuture<'_, Result<Option<u32>, StorageError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The texts of the migrations that ran on any host.
+    ///
+    /// It is `None` if the database does not record them.
+    fn ran_migrations(&self) -> BoxFuture<'_, Result<Option<RanMigrations>, StorageError>> {
         Box::pin(async { Ok(None) })
     }
 

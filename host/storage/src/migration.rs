@@ -1,5 +1,8 @@
 //! Migrations of a service's schema, and why they are refused or fail.
 
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::StorageError;
@@ -13,6 +16,30 @@ pub struct Migration {
     pub sql: String,
 }
 
+impl Migration {
+    /// The SHA-256 of the text, in lower-case hexadecimal.
+    pub fn sha256(&self) -> String {
+        Sha256::digest(&self.sql).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The SHA-256 of each migration that ran, by version. A version is missing if its text is not known.
+pub type RanMigrations = BTreeMap<u32, String>;
+
+/// Checks that the migrations up to the schema's `version` have the texts that ran.
+///
+/// # Errors
+///
+/// [`MigrationError::Differs`] for the first that has not.
+pub fn check_texts(migrations: &[Migration], version: u32, ran: &RanMigrations) -> Result<(), MigrationError> {
+    let old = migrations.iter().take_while(|migration| migration.version <= version);
+    let pairs = old.filter_map(|migration| Some((migration.version, migration.sha256(), ran.get(&migration.version)?)));
+    let Some((number, new, ran)) = pairs.into_iter().find(|(_, new, ran)| new != *ran) else { return Ok(()) };
+    let next = u32::try_from(migrations.len()).unwrap_or(u32::MAX).max(version).saturating_add(1);
+    let first_digits = |sha256: &str| sha256.chars().take(12).collect();
+    Err(MigrationError::Differs { version: number, new: first_digits(&new), ran: first_digits(ran), next })
+}
+
 /// Why migrations did not run. The schema is unchanged.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum MigrationError {
@@ -23,6 +50,21 @@ pub enum MigrationError {
         expected: u32,
         /// The version found there.
         found: u32,
+    },
+    /// Another text ran under the number of this migration.
+    #[error(
+        "migration {version} (sha256 {new}…) differs from the one that ran ({ran}…): restore the old text, and put the change into \
+         a new migration {next}"
+    )]
+    Differs {
+        /// The migration's version.
+        version: u32,
+        /// The first digits of the SHA-256 of its text.
+        new: String,
+        /// The first digits of the SHA-256 of the text that ran.
+        ran: String,
+        /// The first version that neither the list nor the database uses.
+        next: u32,
     },
     /// A statement failed, and the whole run was rolled back.
     #[error("migration {version}, statement {statement}: {cause}")]

@@ -36,6 +36,7 @@
 //! 3. A failed statement is rolled back to its own savepoint. The rest of its transaction stays.
 //! 4. If a caller goes away during a statement, the connection is closed, which rolls back the transaction.
 //! 5. `synchronous_commit` is on: an acknowledged write is on the server's disk.
+//! 6. If the answer to a commit is lost, the host asks the server for the outcome on another connection (`outcome`).
 //!
 //! # Isolation
 //!
@@ -57,6 +58,7 @@ mod config;
 mod dialect;
 mod fault;
 mod migrate;
+mod outcome;
 mod server;
 mod session;
 mod transaction;
@@ -83,12 +85,18 @@ use self::value::Parameter;
 use super::migrating::{Migrating, Permit};
 use super::read_set::ReadSet;
 use super::{
-    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Value, Waits,
+    Migration, MigrationError, NotAdditive, RanMigrations, Rows, Statement, Storage, StorageError, Transaction, Usage,
+    Value, Waits,
 };
 
 /// How many translated statements are cached, and the maximum size of their texts.
 const TRANSLATIONS: usize = 512;
 const TRANSLATION_BYTES: u64 = 4 << 20;
+
+/// How much later than its lease the server ends a transaction whose host is silent.
+///
+/// Shorter than the wait of other hosts, so that a hung host costs them no request.
+const LEASE_GRACE: Duration = Duration::from_millis(250);
 
 /// How much later than its own timeouts the server may answer.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -243,20 +251,13 @@ impl Shared {
         for _ in 0..2 {
             let session = self.take_writer().await?;
             let began = Instant::now();
-            let ran = session.run_and_commit(&bound).await;
+            let ran = self.run_and_commit(session, &bound).await;
             self.usage.add_sql_time(began.elapsed());
-            match ran {
-                Ok(Some(changed)) => {
-                    session.done();
-                    self.acknowledge();
-                    return Ok(changed);
-                }
-                Ok(None) => transaction::roll_back(session).await,
-                Err(error) => {
-                    transaction::roll_back_after(session, &error).await;
-                    Usage::count(&self.usage.rollbacks);
-                    return Err(error);
-                }
+            if ran.is_err() {
+                Usage::count(&self.usage.rollbacks);
+            }
+            if let Some(changed) = ran? {
+                return Ok(changed);
             }
         }
         Err(StorageError::Busy)
@@ -405,6 +406,15 @@ impl Storage for PostgresStorage {
 
     fn unchecked_version(&self) -> BoxFuture<'_, Result<Option<u32>, StorageError>> {
         Box::pin(async move { self.0.version(migrate::UNCHECKED_VERSION).await.map(Some) })
+    }
+
+    fn ran_migrations(&self) -> BoxFuture<'_, Result<Option<RanMigrations>, StorageError>> {
+        Box::pin(async move {
+            let session = self.0.lend(&self.0.reader).await?;
+            let ran = migrate::ran_migrations(&session).await?;
+            session.done();
+            Ok(Some(ran))
+        })
     }
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {

@@ -8,14 +8,14 @@ use super::session::Session;
 use super::transaction::{milliseconds, roll_back, roll_back_after};
 use super::{Shared, dialect};
 use crate::additive;
-use crate::migration::check_numbering;
-use crate::{Migration, MigrationError, NotAdditive, StorageError};
+use crate::migration::{check_numbering, check_texts};
+use crate::{Migration, MigrationError, NotAdditive, RanMigrations, StorageError};
 
 /// The host's own table and functions in a service's schema.
 ///
 /// No statement of the service can name them.
 ///
-/// The table records which migrations ran. The functions imitate SQLite if PostgreSQL behaves differently. A sum of integers is
+/// The table records which migrations ran, and the SHA-256 of their texts. The functions imitate SQLite if PostgreSQL behaves differently. A sum of integers is
 /// an integer. A number that is CAST to an integer is truncated. A text has at most one mebibyte.
 pub(super) const OWN: &str = "
     CREATE TABLE IF NOT EXISTS comptoir_migrations (
@@ -23,6 +23,7 @@ pub(super) const OWN: &str = "
         ran_at timestamptz NOT NULL DEFAULT now(),
         checked boolean NOT NULL DEFAULT false
     );
+    ALTER TABLE comptoir_migrations ADD COLUMN IF NOT EXISTS sha256 text;
     CREATE OR REPLACE FUNCTION comptoir_sum(numeric) RETURNS bigint IMMUTABLE RETURN CAST($1 AS bigint);
     CREATE OR REPLACE FUNCTION comptoir_sum(bigint) RETURNS bigint IMMUTABLE RETURN $1;
     CREATE OR REPLACE FUNCTION comptoir_sum(double precision) RETURNS double precision IMMUTABLE RETURN $1;
@@ -72,6 +73,7 @@ const ADVANCE_IDS: &str = r#"
 /// A migration in PostgreSQL's SQL dialect.
 struct Translated {
     version: u32,
+    sha256: String,
     steps: Vec<dialect::Step>,
 }
 
@@ -85,7 +87,7 @@ pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool
     let mut session = shared.take_writer_once().await?;
     session.extend_patience(shared.config.migration_deadline);
     // If the timeout drops this future, the connection is closed, which rolls back the transaction.
-    match timeout(shared.config.migration_deadline, run_on(session, shared, translated, checked)).await {
+    match timeout(shared.config.migration_deadline, run_on(session, shared, migrations, translated, checked)).await {
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut.into()),
     }
@@ -94,17 +96,16 @@ pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool
 async fn run_on(
     session: Session,
     shared: &Shared,
-    migrations: Vec<Translated>,
+    migrations: &[Migration],
+    translated: Vec<Translated>,
     checked: bool,
 ) -> Result<Vec<u32>, MigrationError> {
-    let ran = apply(&session, shared, migrations, checked).await;
+    let ran = apply(&session, shared, migrations, translated, checked).await;
     match &ran {
         Ok(versions) if !versions.is_empty() => {
-            session.command("COMMIT").await?;
-            shared.acknowledge();
+            shared.commit(session).await?;
             // Compiled statements may depend on the old tables.
             shared.forget_compiled();
-            session.done();
         }
         Err(MigrationError::Storage(error)) => roll_back_after(session, error).await,
         _ => roll_back(session).await,
@@ -115,7 +116,8 @@ async fn run_on(
 async fn apply(
     session: &Session,
     shared: &Shared,
-    migrations: Vec<Translated>,
+    migrations: &[Migration],
+    translated: Vec<Translated>,
     checked: bool,
 ) -> Result<Vec<u32>, MigrationError> {
     let deadline = milliseconds(shared.config.migration_deadline);
@@ -127,14 +129,18 @@ async fn apply(
         ))
         .await?;
     let current = session.number(VERSION).await?;
+    // Another host may have run other texts since the caller checked.
+    check_texts(migrations, u32::try_from(current).unwrap_or(u32::MAX), &ran_migrations(session).await?)?;
     let mut ran = Vec::new();
-    for Translated { version, steps } in migrations.into_iter().filter(|one| i64::from(one.version) > current) {
+    for Translated { version, sha256, steps } in translated.into_iter().filter(|one| i64::from(one.version) > current) {
         for (number, step) in (1..).zip(&steps) {
             let failed = |cause| MigrationError::Failed { version, statement: quote(number, &step.text), cause };
             session.command(&step.sql).await.map_err(failed)?;
         }
         session
-            .command(&format!("INSERT INTO comptoir_migrations (version, checked) VALUES ({version}, {checked})"))
+            .command(&format!(
+                "INSERT INTO comptoir_migrations (version, checked, sha256) VALUES ({version}, {checked}, '{sha256}')"
+            ))
             .await?;
         ran.push(version);
     }
@@ -142,6 +148,12 @@ async fn apply(
         session.command(ADVANCE_IDS).await?;
     }
     Ok(ran)
+}
+
+/// The texts of the migrations that ran. Those that older hosts ran are not known.
+pub(super) async fn ran_migrations(session: &Session) -> Result<RanMigrations, StorageError> {
+    let rows = session.pairs("SELECT version, sha256 FROM comptoir_migrations WHERE sha256 IS NOT NULL").await?;
+    Ok(rows.into_iter().filter_map(|(version, sha256)| Some((u32::try_from(version).ok()?, sha256))).collect())
 }
 
 /// Checks that the pending migrations only add.
@@ -157,8 +169,8 @@ pub(super) async fn check_additive(shared: &Shared, migrations: Vec<Migration>) 
 
 fn translate(migrations: &[Migration], above: u32) -> Result<Vec<Translated>, MigrationError> {
     let new = migrations.iter().filter(|migration| migration.version > above);
-    new.map(|Migration { version, sql }| match dialect::migration(sql) {
-        Ok(steps) => Ok(Translated { version: *version, steps }),
+    new.map(|migration @ Migration { version, sql }| match dialect::migration(sql) {
+        Ok(steps) => Ok(Translated { version: *version, sha256: migration.sha256(), steps }),
         Err((number, text, cause)) => {
             Err(MigrationError::Failed { version: *version, statement: quote(number, &text), cause })
         }

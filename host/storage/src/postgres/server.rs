@@ -26,7 +26,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::config::PostgresConfig;
 use super::fault::with_causes;
 use super::transaction::milliseconds;
-use super::{Pools, PostgresStorage};
+use super::{LEASE_GRACE, Pools, PostgresStorage};
 use crate::StorageError;
 use crate::permissions;
 
@@ -324,8 +324,8 @@ fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings
         // Without these settings, PostgreSQL limits none of the three.
         ("statement_timeout", of(config.statement_deadline)),
         ("lock_timeout", of(config.longest_wait)),
-        // The host ends leases itself. This setting ends the lease of a host that died without closing its connection.
-        ("idle_in_transaction_session_timeout", of(config.transaction_lease + CONNECT_TIME)),
+        // The host ends leases itself. This setting ends the lease of a host that hangs, or that died without closing its connection.
+        ("idle_in_transaction_session_timeout", of(config.transaction_lease + LEASE_GRACE)),
         ("client_connection_check_interval", "100".into()),
         ("default_transaction_read_only", only_reads.into()),
         ("default_transaction_isolation", "read committed".into()),

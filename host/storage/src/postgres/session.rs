@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Error, Statement as Compiled};
+use tokio_postgres::{Error, SimpleQueryMessage, Statement as Compiled};
 
 use super::config::PostgresLimits;
 use super::dialect::Translated;
@@ -40,6 +40,8 @@ pub(super) struct Session {
     ///
     /// Longer than the timeouts of the server, so a working server answers earlier.
     patience: Duration,
+    /// The id of the transaction that is open, if the host may have to ask for its outcome.
+    transaction: Option<String>,
 }
 
 /// A translated statement and its values.
@@ -68,7 +70,7 @@ impl Session {
     /// Waits for a connection from the pool.
     pub(super) async fn lend(pool: &Pool, patience: Duration) -> Result<Self, StorageError> {
         let object = pool.get().await.map_err(|error| fault::translate_pool(&error))?;
-        Ok(Self { object: Some(Box::new(object)), patience })
+        Ok(Self { object: Some(Box::new(object)), patience, transaction: None })
     }
 
     /// Waits longer from now on, for statements that may take longer.
@@ -90,6 +92,37 @@ impl Session {
     /// Runs statements of the host.
     pub(super) async fn command(&self, sql: &str) -> Result<(), StorageError> {
         self.answered(self.object().batch_execute(sql)).await?.map_err(|error| fault::translate(&error))
+    }
+
+    /// Begins a transaction. One of the statements selects its id.
+    pub(super) async fn begin(&mut self, sql: &str) -> Result<(), StorageError> {
+        let answered = self.answered(self.object().simple_query(sql)).await?;
+        let messages = answered.map_err(|error| fault::translate(&error))?;
+        self.transaction = messages.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        Ok(())
+    }
+
+    /// The id of the open transaction, as `pg_current_xact_id` writes it.
+    pub(super) fn transaction(&self) -> Option<&str> {
+        self.transaction.as_deref()
+    }
+
+    /// Runs a host statement that selects one text.
+    pub(super) async fn text(&self, sql: &str) -> Result<String, StorageError> {
+        let row = self.answered(self.object().query_one(sql, &[])).await?.map_err(|error| fault::translate(&error))?;
+        row.try_get(0).map_err(|error| fault::translate(&error))
+    }
+
+    /// Runs a host statement that selects numbers with a text each.
+    pub(super) async fn pairs(&self, sql: &str) -> Result<Vec<(i64, String)>, StorageError> {
+        let rows = self.answered(self.object().query(sql, &[])).await?.map_err(|error| fault::translate(&error))?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| fault::translate(&error))
     }
 
     /// Runs a host statement that selects one number.
@@ -124,13 +157,18 @@ impl Session {
 
     /// Runs the only statement of a transaction and commits it, with one wait for both.
     ///
-    /// If the statement fails, the server treats the commit as a rollback.
-    pub(super) async fn run_and_commit(&self, bound: &BoundStatement) -> Result<Option<u64>, StorageError> {
-        let compiled = self.compile(bound).await?;
+    /// If the statement fails, the server treats the commit as a rollback. Returns the results of both, because the commit may
+    /// have been made even if the connection was lost before the statement's result.
+    pub(super) async fn run_and_commit(
+        &self,
+        bound: &BoundStatement,
+    ) -> (Result<Option<u64>, StorageError>, Result<(), StorageError>) {
+        let compiled = match self.compile(bound).await {
+            Ok(compiled) => compiled,
+            Err(error) => return (Err(error.clone()), Err(error)),
+        };
         let (ran, committed) = futures::future::join(self.changes(&compiled, bound), self.command("COMMIT")).await;
-        let outcome = ran?;
-        committed?;
-        Ok(outcome.map(Outcome::changes))
+        (ran.map(|outcome| outcome.map(Outcome::changes)), committed)
     }
 
     async fn compile(&self, bound: &BoundStatement) -> Result<Compiled, StorageError> {

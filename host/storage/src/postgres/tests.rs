@@ -2,6 +2,7 @@
 
 mod hosts;
 mod isolation;
+mod lost_commits;
 mod server;
 
 use std::path::Path;

@@ -62,14 +62,14 @@ impl Shared {
 
     /// Takes the writer, but waits at most the usual time.
     pub(super) async fn take_writer_once(&self) -> Result<Session, StorageError> {
-        let session = self.lend(&self.writer).await?;
+        let mut session = self.lend(&self.writer).await?;
         let (lock, deadline) = (self.writer_lock, milliseconds(self.config.statement_deadline));
         // `lock_timeout` limits the wait for the lock, so `statement_timeout` must not.
         let begin = format!(
             "BEGIN; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({lock}); \
-             SET LOCAL statement_timeout = {deadline}; SAVEPOINT statement"
+             SET LOCAL statement_timeout = {deadline}; SELECT pg_current_xact_id(); SAVEPOINT statement"
         );
-        match session.command(&begin).await {
+        match session.begin(&begin).await {
             Ok(()) => Ok(session),
             Err(error) => {
                 roll_back_after(session, &error).await;
@@ -151,17 +151,7 @@ impl PostgresTransaction {
             roll_back(session).await;
             return Err(StorageError::TimedOut);
         }
-        match session.command("COMMIT").await {
-            Ok(()) => {
-                self.shared.acknowledge();
-                session.done();
-                Ok(())
-            }
-            Err(error) => {
-                Usage::count(&self.shared.usage.rollbacks);
-                Err(error)
-            }
-        }
+        self.shared.commit(session).await.inspect_err(|_| Usage::count(&self.shared.usage.rollbacks))
     }
 }
 

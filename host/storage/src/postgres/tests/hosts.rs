@@ -126,3 +126,51 @@ async fn calls_of_all_hosts_wait_longer_for_a_migration() {
     assert_eq!(read.unwrap().values(), [Value::Integer(1)]);
     assert_eq!(migrated.await.unwrap(), Ok(vec![2]));
 }
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_migration_with_another_text_than_the_one_that_ran_on_another_host_is_refused() {
+    let service = service();
+    let (one, other) = (host(&service, patient()).await, host(&service, patient()).await);
+    let list = |second: &str| {
+        let first = "CREATE TABLE mugs (id INTEGER PRIMARY KEY, stock INTEGER NOT NULL) STRICT; \
+                     INSERT INTO mugs (id, stock) VALUES (1, 10)";
+        [(1, first), (2, second)].map(|(version, sql)| Migration { version, sql: sql.into() }).to_vec()
+    };
+    // A draft that fails leaves nothing behind, so it does not stand in the way of the next text.
+    assert!(other.migrate(list("ALTER TABLE missing ADD COLUMN price INTEGER")).await.is_err());
+    assert_eq!(one.migrate(list("ALTER TABLE mugs ADD COLUMN price INTEGER")).await, Ok(vec![2]));
+    let refused = other.migrate(list("ALTER TABLE mugs ADD COLUMN cost INTEGER")).await;
+    assert!(matches!(refused, Err(MigrationError::Differs { version: 2, next: 3, .. })), "{refused:?}");
+    assert_eq!(other.migrate(list("ALTER TABLE mugs ADD COLUMN price INTEGER")).await, Ok(vec![]));
+    let ran = other.ran_migrations().await.unwrap().unwrap();
+    assert_eq!(ran[&2], Migration { version: 2, sql: "ALTER TABLE mugs ADD COLUMN price INTEGER".into() }.sha256());
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn the_server_ends_the_lease_of_a_host_that_hangs() {
+    let service = service();
+    let brief = PostgresConfig { transaction_lease: Duration::from_millis(100), ..patient() };
+    let other = host(&service, patient()).await;
+    let (hangs, hung) = std::sync::mpsc::channel::<()>();
+    let hanging = std::thread::spawn({
+        let service = service.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let transaction = runtime.block_on(async {
+                let one = host(&service, brief).await;
+                let transaction = one.begin().await.unwrap();
+                transaction.execute(sql(SELL_ONE)).await.unwrap();
+                transaction
+            });
+            // Nothing runs on this runtime from here on, as in a stopped process.
+            let _closed = hung.recv();
+            std::mem::forget((transaction, runtime));
+        }
+    });
+    assert_eq!(other.execute(sql(SELL_ONE)).await, Ok(1));
+    assert_eq!(stock(&other).await, [Value::Integer(9)]);
+    drop(hangs);
+    hanging.join().unwrap();
+}

@@ -12,7 +12,7 @@ async fn every_connection_has_all_timeouts() {
         for (setting, value) in [
             ("statement_timeout", "1500ms"),
             ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "6s"),
+            ("idle_in_transaction_session_timeout", "1250ms"),
             ("client_connection_check_interval", "100ms"),
             ("default_transaction_read_only", only_reads),
             ("default_transaction_isolation", "read committed"),

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::sqlite_connection::Blueprint;
 
 #[tokio::test]
 async fn a_short_query_runs_inline() {
@@ -127,4 +128,19 @@ async fn overlapping_readers_cannot_make_the_log_grow() {
 async fn write_a_megabyte(shop: &Shop) {
     shop.execute("INSERT INTO numbers VALUES ($1)", &[Value::Blob(vec![7; 1_000_000])]).await.unwrap();
     shop.execute("DELETE FROM numbers", &[]).await.unwrap();
+}
+
+#[test]
+fn a_statement_is_compiled_once_for_all_values_of_its_parameters() {
+    let connection = Blueprint::without_file().sandbox().unwrap();
+    connection
+        .policy
+        .as_host(|| connection.raw.execute_batch("CREATE TABLE t (a TEXT) STRICT; CREATE INDEX by_a ON t (a)"))
+        .unwrap();
+    let mut statement = connection.raw.prepare("SELECT a FROM t WHERE a > $1 ORDER BY a LIMIT $2 OFFSET $3").unwrap();
+    for limit in 1..=3 {
+        let mut rows = statement.query(rusqlite::params!["a", limit, limit]).unwrap();
+        assert!(rows.next().unwrap().is_none());
+    }
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
 }
