@@ -27,8 +27,8 @@ impl Group {
     }
 }
 
-/// The groups of a manifest. Takes those over from `before` that did not change, so that they are not built again.
-pub(super) fn groups(manifest: &Manifest, data: &Path, before: Vec<Group>) -> Vec<Group> {
+/// The groups of a manifest. Takes over from `before` what did not change, so that they are not built again.
+pub(super) fn groups(manifest: &Manifest, data: &Path, before: &[Group]) -> Vec<Group> {
     let components = manifest.services.values().map(|service| resolved(&service.component));
     let left_out = Arc::new(components.chain([resolved(data), resolved(&manifest.file)]).collect::<BTreeSet<_>>());
     let mut commands: Vec<(&str, Vec<String>, Vec<PathBuf>)> = Vec::new();

@@ -128,7 +128,7 @@ impl<'l> Session<'l> {
         self.text = text;
         match self.source.read() {
             Ok(manifest) => {
-                self.groups = groups(&manifest, &self.data, std::mem::take(&mut self.groups));
+                self.groups = groups(&manifest, &self.data, &self.groups);
                 if is_first {
                     self.say_what_is_not_built(&manifest);
                 }
