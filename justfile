@@ -89,14 +89,15 @@ test-postgres *filter: components guests
 fuzz cases="10000": components guests
     PROPTEST_CASES={{cases}} cargo test {{host_packages}} --test all -- properties::
 
-# Check formatting, links and commands of the documents, lints, modules, unused dependencies and API documentation; warnings are errors
+# Check formatting, links and commands of the documents, lints, modules, dependencies, packages and API documentation
 check: toolchain
     cargo fmt --all --check
     .ci/documents
     cargo clippy {{host_packages}} --all-targets -- -D warnings
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
     cargo test {{host_packages}} --test all -- architecture::
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p kit {{packages}}
+    cargo package --locked --offline --quiet --no-verify --allow-dirty -p comptoir-kit -p comptoir-storage -p comptoir
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p comptoir-kit {{packages}}
 
 # Write the OpenAPI documents of the components from their route tables: components/NAME/openapi.json
 openapi:

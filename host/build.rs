@@ -3,8 +3,11 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=../Cargo.lock");
-    let lock = std::fs::read_to_string("../Cargo.lock").expect("the workspace has a Cargo.lock");
+    // That of the workspace, or that of a published package.
+    let lock = ["../Cargo.lock", "Cargo.lock"].into_iter().find(|file| std::path::Path::new(file).exists());
+    let lock = lock.expect("the workspace or the package has a Cargo.lock");
+    println!("cargo::rerun-if-changed={lock}");
+    let lock = std::fs::read_to_string(lock).expect("Cargo.lock is readable");
     let wasmtime = lock.split("[[package]]").find_map(|package| {
         let version = package.trim_start().strip_prefix("name = \"wasmtime\"\nversion = \"")?;
         version.split('"').next()

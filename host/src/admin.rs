@@ -35,6 +35,7 @@
 //! | `DELETE /keys/{id}` | disables a key: every token that it signed is refused at once |
 //! | `GET /audit` | the newest 200 events of the audit log |
 //! | `POST /audit/verify` | checks its hash chain; in the query `anchor` |
+//! | `POST /tokens` | an access token for development; in the query `user`, `role` |
 
 mod audit;
 mod canary;
@@ -54,6 +55,7 @@ mod reload;
 mod requests;
 mod samples;
 mod sessions;
+mod tokens;
 mod warnings;
 
 use std::net::IpAddr;
@@ -90,9 +92,9 @@ pub use warnings::{LOW_BYTES, NEARLY_FULL_BYTES, free_bytes};
 pub(crate) const OPERATOR: &str = "operator";
 
 /// The first segments of the paths that need the admin token.
-const PRIVATE: [&str; 12] = [
+const PRIVATE: [&str; 13] = [
     "session", "overview", "traffic", "events", "history", "requests", "version", "services", "canary", "reload",
-    "keys", "audit",
+    "keys", "audit", "tokens",
 ];
 
 /// Answers the operator's requests.
@@ -288,6 +290,7 @@ impl Admin {
             ["canary", ref rest @ ..] => self.canary(&request, rest, &serving).await,
             ["reload"] => self.reload(&request).await,
             ["keys", ref rest @ ..] => self.keys(&request, rest, id).await,
+            ["tokens"] => self.token(&request, id),
             _ => Err(Error::NotFound.into()),
         }
     }

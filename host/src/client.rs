@@ -137,6 +137,18 @@ pub(crate) struct Status {
     operator: Operator,
 }
 
+/// `comptoir token`
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The username that services will see.
+    user: String,
+    /// The role: a route with the access `Admin` needs `admin`.
+    #[arg(long, default_value = "user")]
+    role: String,
+    #[command(flatten)]
+    operator: Operator,
+}
+
 /// `comptoir keys`
 #[derive(Debug, Args)]
 pub(crate) struct Keys {
@@ -272,6 +284,14 @@ impl Status {
         let path = self.service.map_or_else(|| "/services".to_owned(), |service| format!("/services/{service}"));
         let answer = self.operator.ask(Method::GET, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print::status)
+    }
+}
+
+impl Token {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let path = format!("/tokens?{}", encode(&[("user", self.user.as_str()), ("role", &self.role)]));
+        let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
+        self.operator.print(&answer, print::token)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::gate::Refusal;
 use crate::head::HeadError;
 use crate::revision::{Failure, FailureKind};
 use crate::route::NoRoute;
-use crate::tokens::KeyChangeError;
+use crate::tokens::{IssueError, KeyChangeError};
 
 pub use table::Row;
 
@@ -88,6 +88,10 @@ pub enum AdminError {
     TooManyConsoles,
     /// The audit log was changed, or has no line with the anchor. Says where.
     AuditBroken(String),
+    /// The manifest does not let the operator issue access tokens.
+    NoTokens,
+    /// The access token was not issued.
+    Token(IssueError),
 }
 
 impl From<HeadError> for Error {
@@ -179,5 +183,11 @@ impl From<ReloadError> for AdminError {
 impl From<KeyChangeError> for AdminError {
     fn from(error: KeyChangeError) -> Self {
         Self::Keys(error)
+    }
+}
+
+impl From<IssueError> for AdminError {
+    fn from(error: IssueError) -> Self {
+        Self::Token(error)
     }
 }

@@ -55,7 +55,7 @@ pub mod bindings {
 
     mod platform {
         wasmtime::component::bindgen!({
-            path: "../wit",
+            path: "wit",
             world: "platform",
             imports: { default: async | trappable },
             require_store_data_send: true,
@@ -68,7 +68,7 @@ pub mod bindings {
 
     mod described {
         wasmtime::component::bindgen!({
-            path: "../wit",
+            path: "wit",
             world: "described",
             exports: { default: async },
             require_store_data_send: true,
@@ -77,7 +77,7 @@ pub mod bindings {
 
     mod handled {
         wasmtime::component::bindgen!({
-            path: "../wit",
+            path: "wit",
             world: "handled",
             exports: { default: async },
             ownership: Borrowing { duplicate_if_necessary: false },

@@ -5,6 +5,7 @@ mod component;
 mod dev;
 mod doctor;
 mod manual;
+mod new;
 mod output;
 mod project;
 mod serve;
@@ -36,6 +37,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Create a project: a manifest, a service with a table and a test, and what it needs to be built.
+    New(new::New),
     /// Serve the services of a manifest until SIGTERM or ctrl-c. SIGHUP reloads the manifest.
     Serve(serve::Serve),
     /// Build the services of a manifest, serve them, and build and deploy again whenever a source changes. For development.
@@ -66,6 +69,8 @@ enum Command {
     History(client::History),
     /// Show the active revision of each service and its traffic.
     Status(client::Status),
+    /// Print an access token for a username, valid for an hour. For development: the manifest must allow it.
+    Token(client::Token),
     /// List the keys that sign and verify access tokens; rotate or disable them.
     Keys(client::Keys),
     /// Back up a data folder. A host may be serving from it meanwhile.
@@ -124,6 +129,7 @@ fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
         Command::Serve(command) => return command.run(),
         Command::Dev(command) => return command.run(),
+        Command::New(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Doctor(command) => command.run(),
@@ -137,6 +143,7 @@ fn main() -> ExitCode {
         Command::Rollback(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Backup(options) => back_up(&options),
         Command::Restore(options) => restore(&options),

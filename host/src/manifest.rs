@@ -9,6 +9,7 @@ mod changes;
 mod check;
 mod config;
 mod deploy;
+mod development;
 mod document;
 mod files;
 mod limits;
@@ -40,6 +41,7 @@ pub use crate::outbound::{OutboundRules, SecretRules};
 pub use audit::AuditRules;
 pub use changes::Changes;
 pub use deploy::DeployRules;
+pub use development::DevelopmentRules;
 pub use files::Folder;
 pub use limits::{Limits, LimitsTable};
 pub use listeners::{Listeners, Tls};
@@ -76,6 +78,8 @@ pub struct Manifest {
     pub postgres: Option<Postgres>,
     /// Where the operator's login is, if a service stores logins.
     pub operator: Option<Operator>,
+    /// What only a host for development allows.
+    pub development: DevelopmentRules,
     /// The services by name.
     pub services: BTreeMap<String, Service>,
 }
@@ -254,6 +258,7 @@ impl Manifest {
             passwords: document.passwords,
             postgres,
             operator: document.operator,
+            development: document.development,
             services,
         })
     }

@@ -1,5 +1,6 @@
 //! Tests of the kit with a small service, from request to row, with the stand-in for the host.
 
+#![cfg(feature = "native")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use kit::native::{self, Connection, TestResponse, get, post, put};

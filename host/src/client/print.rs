@@ -156,6 +156,11 @@ pub(super) fn canary(canary: &Value) {
     }
 }
 
+/// Prints the token alone, so that a shell can insert it into a command.
+pub(super) fn token(issued: &Value) {
+    outln!("{}", issued["token"].as_str().unwrap_or_default());
+}
+
 /// Prints the key that signs and the keys that still verify. If hosts share their keys, a new one starts to sign a little later,
 /// when all hosts know it.
 pub(super) fn keys(keys: &Value) {

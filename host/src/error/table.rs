@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{AdminError, Error};
 use crate::body::{Body, full};
 use crate::deploy::{DeployError, ReloadError, Step};
-use crate::tokens::KeyChangeError;
+use crate::tokens::{IssueError, KeyChangeError};
 
 /// One row of the table: the host's response to a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +196,13 @@ impl AdminError {
                 "128 consoles listen to events already: close one",
             )
             .header(RETRY_AFTER, "5"),
+            Self::NoTokens => Row::new(
+                StatusCode::FORBIDDEN,
+                "TOKENS_OFF",
+                "This host issues no tokens to its operator. On a host for development, write `tokens = true` under \
+                 [development] in the manifest, then run `comptoir reload`",
+            ),
+            Self::Token(error) => token_row(error),
         }
     }
 
@@ -256,6 +263,14 @@ fn keys_row(error: &KeyChangeError) -> Row {
         | KeyChangeError::NotShared(_)
         | KeyChangeError::NotRemoved { .. }
         | KeyChangeError::NotSynced { .. } => (StatusCode::SERVICE_UNAVAILABLE, "KEYS_UNAVAILABLE"),
+    };
+    Row::new(status, code, error.to_string())
+}
+
+fn token_row(error: &IssueError) -> Row {
+    let (status, code) = match error {
+        IssueError::Invalid(_) => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+        IssueError::SessionEnded | IssueError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "KEYS_UNAVAILABLE"),
     };
     Row::new(status, code, error.to_string())
 }
@@ -358,6 +373,14 @@ mod tests {
         ] {
             assert_eq!(shown(AdminError::from(error).row()), expected);
         }
+        for (error, expected) in [
+            (IssueError::Invalid(text()), "400 BAD_REQUEST"),
+            (IssueError::SessionEnded, "503 KEYS_UNAVAILABLE"),
+            (IssueError::Unavailable(text()), "503 KEYS_UNAVAILABLE"),
+        ] {
+            assert_eq!(shown(AdminError::from(error).row()), expected);
+        }
+        assert_eq!(shown(AdminError::NoTokens.row()), "403 TOKENS_OFF");
         assert_eq!(shown(AdminError::KeyHasNoTag.row()), "412 PRECONDITION_FAILED");
         assert_eq!(shown(AdminError::ForeignOrigin.row()), "403 FOREIGN_ORIGIN");
         assert_eq!(shown(AdminError::SessionEnded.row()), "401 SESSION_ENDED");

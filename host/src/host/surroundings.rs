@@ -47,6 +47,7 @@ pub(super) fn check(manifest: &Manifest, clock: &Clock) -> Result<Named, Manifes
     let (outbounds, secrets) = (outbounds(manifest, &mut faults), secrets(manifest, &mut faults));
     postgres(manifest, &mut faults);
     folders(manifest, None, &mut faults);
+    development(manifest, &mut faults);
     if faults.is_empty() { Ok(Named { outbounds, secrets }) } else { Err(manifest.source.refuse(faults)) }
 }
 
@@ -68,6 +69,7 @@ impl Surroundings {
         let secrets = secrets(manifest, &mut faults);
         postgres(manifest, &mut faults);
         folders(manifest, Some(data), &mut faults);
+        development(manifest, &mut faults);
         match bind(manifest, open, &mut faults) {
             Some(bound) if faults.is_empty() => Ok(Self { tls, outbounds, secrets, bound }),
             _ => Err(manifest.source.refuse(faults)),
@@ -123,6 +125,19 @@ fn postgres(manifest: &Manifest, faults: &mut Vec<Fault>) {
     let Some(postgres) = &manifest.postgres else { return };
     if let Err(error) = PostgresServer::read(&postgres.url, postgres.authority.as_deref()) {
         faults.push(manifest.source.fault("postgres", format!("[postgres]: {error}")));
+    }
+}
+
+/// Refuses the keys of `[development]` on a listener that other machines reach.
+fn development(manifest: &Manifest, faults: &mut Vec<Fault>) {
+    let open = wanted(manifest).into_iter().find(|wanted| !wanted.written.ip().is_loopback());
+    if let (true, Some(open)) = (manifest.development.tokens, open) {
+        let message = format!(
+            "development.tokens: {} listens on {}, which is not a loopback address, so `comptoir token` must be off: remove \
+             [development], or listen on 127.0.0.1",
+            open.whose, open.written
+        );
+        faults.push(manifest.source.fault("development.tokens", message));
     }
 }
 
@@ -252,6 +267,27 @@ mod tests {
         }
         // A running host may have the ports.
         assert_eq!(check(&manifest, &Clock::default()).err().expect("it is refused").faults.len(), 4);
+    }
+
+    #[test]
+    fn tokens_for_development_need_listeners_on_loopback() {
+        let faults = |gateway: &str, rest: &str| {
+            let manifest = manifest(gateway, &[rest, &service("a"), "listen = \"127.0.0.1:7\"\n"].concat());
+            let mut faults = Vec::new();
+            development(&manifest, &mut faults);
+            faults
+        };
+        let on = "[development]\ntokens = true\n";
+        for (gateway, rest) in
+            [("127.0.0.1:1", on), ("[::1]:1", on), ("0.0.0.0:1", ""), ("0.0.0.0:1", "[development]\n")]
+        {
+            assert!(faults(gateway, rest).is_empty(), "{gateway} {rest}");
+        }
+        let refused = &faults("0.0.0.0:1", on)[0];
+        assert_eq!(refused.line, Some(5));
+        assert!(refused.message.contains("the gateway listens on 0.0.0.0:1"), "{}", refused.message);
+        let own = faults("127.0.0.1:1", &[on, &service("b"), "listen = \"[::]:8\"\n"].concat());
+        assert!(own[0].message.contains("listens on [::]:8"), "{}", own[0].message);
     }
 
     #[test]

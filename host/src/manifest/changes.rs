@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{AuditRules, DeployRules, Fault, Limits, Listeners, Manifest, Operator, PasswordRules, Postgres, Service};
+use super::{
+    AuditRules, DeployRules, DevelopmentRules, Fault, Limits, Listeners, Manifest, Operator, PasswordRules, Postgres,
+    Service,
+};
 use crate::guest::Grant;
 
 /// The differences of two manifests.
@@ -168,6 +171,12 @@ impl Operator {
     }
 }
 
+impl DevelopmentRules {
+    fn compare(&self, other: &Self) -> Compared {
+        compare!(DevelopmentRules { tokens }, self, other)
+    }
+}
+
 impl Postgres {
     fn compare(&self, other: &Self) -> Compared {
         compare!(Postgres { url, authority; not line }, self, other)
@@ -217,6 +226,7 @@ impl Manifest {
             passwords,
             postgres,
             operator,
+            development,
             services: _,
         } = self;
         let mut keys: Vec<String> = under("listeners", differing(listeners.compare(&next.listeners))).collect();
@@ -226,6 +236,7 @@ impl Manifest {
         keys.extend(under("passwords", differing(passwords.compare(&next.passwords))));
         keys.extend(of_optional(postgres.as_ref(), next.postgres.as_ref(), Postgres::compare, "postgres"));
         keys.extend(of_optional(operator.as_ref(), next.operator.as_ref(), Operator::compare, "operator"));
+        keys.extend(under("development", differing(development.compare(&next.development))));
         keys
     }
 
@@ -288,6 +299,7 @@ mod tests {
             ("deploy", manifest.deploy.compare(&manifest.deploy)),
             ("audit", manifest.audit.compare(&manifest.audit)),
             ("passwords", manifest.passwords.compare(&manifest.passwords)),
+            ("development", manifest.development.compare(&manifest.development)),
         ] {
             for key in accepted(table) {
                 let is_compared =

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::check::{Check, nearest};
 use super::listeners::ListenersTable;
 use super::postgres::PostgresTable;
-use super::{AuditRules, DeployRules, LimitsTable, Operator, PasswordRules, ServiceTable};
+use super::{AuditRules, DeployRules, DevelopmentRules, LimitsTable, Operator, PasswordRules, ServiceTable};
 
 /// The tables of a manifest, without unreadable keys.
 pub(super) struct Document {
@@ -25,14 +25,25 @@ pub(super) struct Document {
     pub(super) passwords: PasswordRules,
     pub(super) postgres: Option<Spanned<PostgresTable>>,
     pub(super) operator: Option<Operator>,
+    pub(super) development: DevelopmentRules,
     /// The services whose tables are readable.
     pub(super) services: BTreeMap<Spanned<String>, ServiceTable>,
     /// The names of all services.
     pub(super) names: BTreeSet<String>,
 }
 
-const KEYS: [&str; 9] =
-    ["listeners", "instances", "limits", "deploy", "audit", "passwords", "postgres", "operator", "services"];
+const KEYS: [&str; 10] = [
+    "listeners",
+    "instances",
+    "limits",
+    "deploy",
+    "audit",
+    "passwords",
+    "postgres",
+    "operator",
+    "development",
+    "services",
+];
 
 const DEFAULT_INSTANCES: u32 = 1000;
 
@@ -70,6 +81,7 @@ impl Document {
             passwords: section(check, &mut root, "passwords").unwrap_or_default(),
             postgres: section(check, &mut root, "postgres"),
             operator: section(check, &mut root, "operator"),
+            development: section(check, &mut root, "development").unwrap_or_default(),
             services,
             names,
         };

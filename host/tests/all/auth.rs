@@ -2,6 +2,7 @@
 
 mod forge;
 
+mod development;
 mod forgeries;
 mod keys;
 mod login;

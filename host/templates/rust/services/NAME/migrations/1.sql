@@ -1,0 +1,5 @@
+CREATE TABLE items (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL,
+    text  TEXT NOT NULL CHECK (text <> '')
+) STRICT;
