@@ -183,7 +183,7 @@ examples:
 # Test the kits for other languages, then serve the services in other languages and check their answers
 test-examples: examples
     components/examples/test
-    cargo test {{host_packages}} --test all -- --ignored --test-threads 1 --skip costs examples::
+    cargo test {{host_packages}} --test all -- --ignored --test-threads 1 --skip costs examples:: tutorial::
 
 # Print what the services in other languages cost in time and memory
 measure-examples: examples

@@ -62,7 +62,10 @@ async fn a_project_has_its_kit_the_interfaces_and_its_name_in_each_place() {
         let is_copied = |file: &str| file == "Cargo.lock" || copies.iter().any(|(copy, _)| file.starts_with(copy));
         for file in files(&project) {
             let text = read(&project, &file);
-            assert!(is_copied(&file) || !["NAME", "IDENTIFIER"].iter().any(|left| text.contains(left)), "{file}: {text}");
+            assert!(
+                is_copied(&file) || !["NAME", "IDENTIFIER"].iter().any(|left| text.contains(left)),
+                "{file}: {text}"
+            );
             assert!(!file.contains("NAME") && !file.contains(".template"), "{file}");
         }
     }

@@ -77,7 +77,9 @@ impl<'t> Terminal<'t> {
         );
         command.current_dir(self.folder).env("PATH", path.unwrap()).env("TMPDIR", self.folder);
         let target = component_folder().join("../..");
-        command.env("built", target.join("new")).env("node_modules", target.join("examples/tools/javascript/node_modules"));
+        let tools = target.join("examples/tools");
+        command.env("node_modules", tools.join("javascript/node_modules")).env("python", tools.join("python"));
+        command.env("built", target.join("new"));
         command.env("CARGO_NET_OFFLINE", "true");
         for variable in ["CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", "RUSTFLAGS", "CARGO_TARGET_DIR", "COMPTOIR_ADMIN"] {
             command.env_remove(variable);
@@ -113,9 +115,8 @@ async fn serve(project: &Path) -> (Child, String) {
     panic!("the host of the tutorial does not serve")
 }
 
-/// Does what a section says, in an empty folder.
-async fn follow(heading: &str) {
-    let blocks = blocks(&read("components/README.md"), heading);
+/// Runs blocks in an empty folder: those before the one that serves there, the others in the project.
+async fn follow(blocks: &[Block]) {
     let at = blocks.iter().position(|(_, text)| text == SERVE).expect("the tutorial starts a host");
     let folder = tempfile::tempdir().unwrap();
     let mut first = Terminal::new(folder.path());
@@ -131,13 +132,38 @@ async fn follow(heading: &str) {
     second.run();
 }
 
+/// What the README of a project in Python says, with the compiler of the examples.
+const PYTHON: [(&str, &str); 4] = [
+    (
+        "bash",
+        "comptoir new todo --lang python\n\
+         cd todo\n\
+         ln -s \"$python\" .venv\n\
+         .venv/bin/python -m unittest\n\
+         .venv/bin/componentize-py --wit-path wit --world service-base componentize app --output todo.wasm\n",
+    ),
+    ("bash", SERVE),
+    ("bash", "ada=\"authorization: Bearer $(comptoir token ada)\"\n"),
+    (
+        "console",
+        "$ curl -s http://127.0.0.1:8000/todo --json '{\"text\":\"milk\"}' -H \"$ada\"\n\
+         {\"success\":true,\"data\":{\"id\":1,\"owner\":\"ada\",\"text\":\"milk\"}}\n",
+    ),
+];
+
+#[tokio::test]
+#[ignore = "needs `just examples`"]
+async fn a_project_in_python_is_tested_built_and_served() {
+    follow(&PYTHON.map(|(language, text)| (language.to_owned(), text.to_owned()))).await;
+}
+
 #[tokio::test]
 #[ignore = "needs `just examples`"]
 async fn the_tutorial_in_javascript_does_what_it_says() {
-    follow("Ten minutes in JavaScript").await;
+    follow(&blocks(&read("components/README.md"), "Ten minutes in JavaScript")).await;
 }
 
 #[tokio::test]
 async fn the_tutorial_in_rust_does_what_it_says() {
-    follow("Ten minutes").await;
+    follow(&blocks(&read("components/README.md"), "Ten minutes")).await;
 }
