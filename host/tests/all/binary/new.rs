@@ -107,9 +107,10 @@ async fn packaged(package: &str) -> Vec<String> {
 #[tokio::test]
 async fn published_packages_contain_the_templates_and_the_interfaces() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for (package, at, folders) in
-        [("comptoir", "host", &["src", "templates", "wit"][..]), ("comptoir-kit", "components/kit", &["src", "wit"])]
-    {
+    for (package, at, folders) in [
+        ("comptoir", "host", &["console", "src", "templates", "wit"][..]),
+        ("comptoir-kit", "components/kit", &["src", "wit"]),
+    ] {
         let packaged = packaged(package).await;
         for folder in folders {
             for file in files(&root.join(at).join(folder)) {
