@@ -34,19 +34,39 @@ fn files(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// For each language: the folders of a project that are copies, with the originals; and the line with its component.
-const LANGUAGES: [(&str, &[(&str, &str)], &str); 3] = [
-    ("rust", &[("kit/src", "components/kit/src"), ("kit/wit", "wit")], "release/my_list.wasm\""),
-    ("js", &[("comptoir", "components/kit-js/comptoir"), ("wit", "wit")], "component = \"my-list.wasm\""),
-    ("python", &[("comptoir", "components/kit-py/comptoir"), ("wit", "wit")], "component = \"my-list.wasm\""),
+/// What `new` writes for a language.
+struct Language {
+    name: &'static str,
+    /// The folders of a project that are copies, with the originals.
+    copies: [[&'static str; 2]; 2],
+    /// The manifest's line with the component.
+    component: &'static str,
+}
+
+const LANGUAGES: [Language; 3] = [
+    Language {
+        name: "rust",
+        copies: [["kit/src", "components/kit/src"], ["kit/wit", "wit"]],
+        component: "release/my_list.wasm\"",
+    },
+    Language {
+        name: "js",
+        copies: [["comptoir", "components/kit-js/comptoir"], ["wit", "wit"]],
+        component: "component = \"my-list.wasm\"",
+    },
+    Language {
+        name: "python",
+        copies: [["comptoir", "components/kit-py/comptoir"], ["wit", "wit"]],
+        component: "component = \"my-list.wasm\"",
+    },
 ];
 
 #[tokio::test]
 async fn a_project_has_its_kit_the_interfaces_and_its_name_in_each_place() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for (language, copies, component) in LANGUAGES {
+    for Language { name, copies, component } in LANGUAGES {
         let folder = tempfile::tempdir().unwrap();
-        let created = new(folder.path(), "below/my-list", language).await;
+        let created = new(folder.path(), "below/my-list", name).await;
         assert!(created.status.success(), "{created:?}");
         assert!(String::from_utf8_lossy(&created.stdout).contains("next: cd below/my-list"), "{created:?}");
         let project = folder.path().join("below/my-list");
@@ -54,12 +74,12 @@ async fn a_project_has_its_kit_the_interfaces_and_its_name_in_each_place() {
         for line in ["[services.my-list]", component, "mounts = [\"/my-list\"]"] {
             assert!(manifest.contains(line), "`{line}` is not in {manifest}");
         }
-        for (copy, original) in copies {
+        for [copy, original] in copies {
             let (copy, original) = (project.join(copy), root.join(original));
             assert_eq!(files(&copy), files(&original));
             files(&copy).iter().for_each(|file| assert_eq!(read(&copy, file), read(&original, file), "{file}"));
         }
-        let is_copied = |file: &str| file == "Cargo.lock" || copies.iter().any(|(copy, _)| file.starts_with(copy));
+        let is_copied = |file: &str| file == "Cargo.lock" || copies.iter().any(|[copy, _]| file.starts_with(copy));
         for file in files(&project) {
             let text = read(&project, &file);
             assert!(

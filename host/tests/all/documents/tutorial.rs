@@ -58,7 +58,7 @@ impl<'t> Terminal<'t> {
         match language.as_str() {
             "bash" => {
                 self.script +=
-                    &format!("set -e\ntrap 'cat \"$log\"' EXIT\n{{\n{text}}} >\"$log\" 2>&1\nset +e\ntrap - EXIT\n")
+                    &format!("set -e\ntrap 'cat \"$log\"' EXIT\n{{\n{text}}} >\"$log\" 2>&1\nset +e\ntrap - EXIT\n");
             }
             "console" => {
                 for step in steps(text) {
