@@ -1,8 +1,8 @@
 //! The admin listener: health, readiness, metrics, what is deployed, and the operator's orders.
 //!
-//! It listens on loopback only. It answers only to loopback names and to the hosts that the manifest lists. Health, readiness and
-//! metrics need no token. Everything else needs the admin token: the host writes it to `admin.token` in the data folder at the
-//! first start, readable by its owner alone. No user's token opens this listener, and no guest can reach it.
+//! It listens on loopback only. It answers only to loopback names and to the hosts that the manifest lists. Health, readiness, metrics and
+//! the proof need no token. Everything else needs the admin token: the host writes it to `admin.token` in the data folder at the
+//! first start, readable by its owner alone. Before `comptoir`'s commands send it, they ask for a proof that the host knows it. No user's token opens this listener, and no guest can reach it.
 //!
 //! The operator's console is at `/`. It shows the token once, and then has a session (`sessions`). Requests that pages of other
 //! origins make in the operator's browser are refused (`origin`).
@@ -21,6 +21,7 @@
 //! | `GET /health`, `/livez` | the host runs |
 //! | `GET /readyz` | the disk and every database accept writes, and every service is healthy; `notes` name services with an earlier revision or without one |
 //! | `GET /metrics` | OpenMetrics text |
+//! | `GET /proof` | proves that the host knows the admin token; in the query `nonce`, 64 random hexadecimal digits |
 //! | `GET /version` | versions of the host and its parts; name, version and digest of every active revision and canary |
 //! | `GET /services`, `/services/{name}` | the active revision, its routes, grants and traffic |
 //! | `PUT /services/{name}` | deploys the component in the body; `If-Match` (one or more digests of the active revision), `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary`, `set` |
@@ -50,6 +51,7 @@ mod openapi;
 mod origin;
 mod overview;
 mod pages;
+mod proof;
 mod readiness;
 mod reload;
 mod requests;
@@ -58,7 +60,7 @@ mod sessions;
 mod tokens;
 mod warnings;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -106,6 +108,8 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     ids: RequestIds,
     hosts: ArcSwap<Hosts>,
+    /// Where the admin listener is.
+    address: ArcSwap<SocketAddr>,
     reloads: Reloads,
     sessions: Sessions,
     samples: Samples,
@@ -125,8 +129,9 @@ enum Operator {
 }
 
 impl Admin {
-    /// An admin interface that opens to the gate's admin token.
+    /// An admin interface that opens to the gate's admin token, on a listener at this address.
     pub fn new(
+        address: SocketAddr,
         gate: Gate,
         deployer: Arc<Deployer>,
         gateway: Arc<Gateway>,
@@ -135,7 +140,7 @@ impl Admin {
         hosts: Hosts,
         reloads: Reloads,
     ) -> Self {
-        let hosts = ArcSwap::from_pointee(hosts);
+        let (hosts, address) = (ArcSwap::from_pointee(hosts), ArcSwap::from_pointee(address));
         let (ids, started) = (RequestIds::default(), platform.clock.unix_seconds());
         let (sessions, samples, checks, events) = Default::default();
         Self {
@@ -146,6 +151,7 @@ impl Admin {
             metrics,
             ids,
             hosts,
+            address,
             reloads,
             sessions,
             samples,
@@ -158,6 +164,11 @@ impl Admin {
     /// Answers to these hosts from now on.
     pub fn set_hosts(&self, hosts: Hosts) {
         self.hosts.store(Arc::new(hosts));
+    }
+
+    /// Proves from now on that its listener is at this address.
+    pub fn set_address(&self, address: SocketAddr) {
+        self.address.store(Arc::new(address));
     }
 
     /// Answers one request. If the operator's connection breaks, an order still runs to its end and is audited.
@@ -249,6 +260,7 @@ impl Admin {
                 let serving = self.deployer.current().load_full();
                 Ok(open_metrics(metrics::encode(&self.metrics, &serving, &self.deployer, &self.platform)))
             }
+            ["proof"] => Ok(self.proof(&request)?),
             ref path => self.answer_operator(request, path, id).await,
         }
     }

@@ -1,5 +1,6 @@
 //! The commands that call a running host's admin API.
 
+mod connection;
 mod print;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -13,15 +14,17 @@ use comptoir::deploy::Share;
 use comptoir::host::admin_address;
 use comptoir::printable::{printable, printable_json};
 use comptoir::signature::{self, Signature};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, HeaderName, IF_MATCH};
 use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use crate::output::outln;
 use crate::project::DataOption;
+use connection::{Connection, admin_token};
+
+pub(crate) use connection::serves;
 
 /// A request header that only some commands send.
 type Header = (HeaderName, String);
@@ -311,17 +314,27 @@ impl Operator {
     fn ask(&self, method: Method, path: &str, body: Vec<u8>, headers: &[Header]) -> anyhow::Result<Value> {
         let data = self.data.find();
         let admin = self.admin(&data)?;
-        let token = data.join("admin.token");
-        let token = std::fs::read_to_string(&token)
-            .with_context(|| format!("cannot read {}: pass the host's data folder with --data", token.display()))?;
+        let token = admin_token(&data)?;
         let mut request = Request::builder().method(method).uri(path).header(HOST, admin.to_string());
-        request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         for (name, value) in headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(body)))?;
+        // A port that the operator names may be forwarded to the host's.
+        let may_be_forwarded = self.admin.is_some();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(send(admin, request))
+        runtime.block_on(async {
+            let mut connection = Connection::open(admin).await?;
+            connection.prove(&token, may_be_forwarded).await.with_context(|| {
+                format!(
+                    "the program on {admin} does not prove that it is the host of the data folder {}, so it did not get the admin \
+                     token: start the host with `comptoir serve`, or pass --data or --admin",
+                    data.display()
+                )
+            })?;
+            connection.send(request, usize::MAX).await
+        })
     }
 
     /// Where the host's admin listener is.
@@ -356,21 +369,6 @@ impl Operator {
         }
         Ok(())
     }
-}
-
-async fn send(admin: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
-    let stream = tokio::net::TcpStream::connect(admin).await;
-    let stream = stream.with_context(|| {
-        format!("no host answers on {admin}: start it with `comptoir serve`, or pass its address with --admin")
-    })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.context("the host closed the connection before it answered")?;
-    let body =
-        response.into_body().collect().await.context("the host closed the connection during its answer")?.to_bytes();
-    drop(sender);
-    let _ = connection.await;
-    serde_json::from_slice(&body).context("the answer is not JSON: is this the admin listener of a Comptoir host?")
 }
 
 /// The same data with control characters escaped, so that its texts cannot control the terminal.

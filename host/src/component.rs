@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use comptoir::deploy::{Deployment, Served};
+use comptoir::deploy::{Served, Trial};
 use comptoir::engine::{self, Interfaces};
 use comptoir::guest::{Grant, Requirement};
-use comptoir::host::dry_run;
+use comptoir::host::{Caches, dry_run};
 use comptoir::manifest::{Manifest, is_inside};
 use comptoir::printable::printable;
 use comptoir::route::{Access, Route};
 use hyper::header::AUTHORIZATION;
+use storage::folder::CACHE;
 
 use crate::output::outln;
-use crate::project::ManifestOption;
+use crate::project::{DataOption, ManifestOption};
 use crate::say;
 
 /// `comptoir check`
@@ -24,6 +24,11 @@ use crate::say;
 pub(crate) struct Check {
     #[command(flatten)]
     manifest: ManifestOption,
+    #[command(flatten)]
+    cache: CacheOption,
+    // Its compilation cache is read too.
+    #[command(flatten)]
+    data: DataOption,
 }
 
 /// `comptoir inspect`
@@ -31,6 +36,29 @@ pub(crate) struct Check {
 pub(crate) struct Inspect {
     /// The component's file.
     component: PathBuf,
+    #[command(flatten)]
+    cache: CacheOption,
+}
+
+/// Where compiled components are kept for the next time.
+#[derive(Debug, Args)]
+struct CacheOption {
+    /// The compilation cache: compiled components and the key that authenticates them. Default: `comptoir` in the user's cache folder,
+    /// XDG_CACHE_HOME or ~/.cache.
+    #[arg(long, env = "COMPTOIR_CACHE", value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+}
+
+impl CacheOption {
+    fn folder(&self) -> PathBuf {
+        let of_user = || {
+            let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            absolute("XDG_CACHE_HOME")
+                .or_else(|| Some(absolute("HOME")?.join(".cache")))
+                .unwrap_or_else(std::env::temp_dir)
+        };
+        self.cache.clone().unwrap_or_else(|| of_user().join("comptoir"))
+    }
 }
 
 impl Check {
@@ -41,12 +69,24 @@ impl Check {
             "starting {} components on empty databases; new ones are compiled first",
             manifest.services.len()
         ));
-        let deployment = start(&manifest)?;
+        let caches = Caches { own: self.cache.folder(), other: Some(self.data.find().join(CACHE)) };
+        let trial = start(&manifest, caches)?;
+        let refused: Vec<_> = trial.values().filter_map(|tried| tried.as_ref().err()).collect();
+        for error in &refused {
+            say(&error.to_string());
+        }
+        ensure!(refused.is_empty(), "{}: {} of {} components cannot serve", file.display(), refused.len(), trial.len());
         outln!("{} is valid", file.display());
-        for (name, served) in deployment.services() {
+        for (name, served) in trial.iter().filter_map(|(name, tried)| Some((name, tried.as_ref().ok()?))) {
             let migrations = served.description.as_ref().map_or(0, |description| description.migrations.len());
             let digest = &served.revision.digest()[..12];
             outln!("  {name:<12} {digest}  {} routes, {migrations} migrations", served.routes.len());
+        }
+        if manifest.postgres.is_some() {
+            outln!(
+                "  not checked: PostgreSQL. The components ran on SQLite. Their migrations were translated, but neither they nor \
+                 other statements ran on a server"
+            );
         }
         Ok(())
     }
@@ -76,7 +116,7 @@ impl Inspect {
         );
         let name = service_name(file);
         let wanted = grants(&interfaces);
-        let Some(routes) = describe(file, &name, &wanted, &interfaces)? else {
+        let Some(routes) = describe(file, &name, &wanted, &interfaces, self.cache.folder())? else {
             outln!("\nIt does not describe itself, so the manifest says where it is served and who may call it:\n");
             let mount = format!("/{name}");
             print_service(&name, file, &wanted, &[&mount], &[], &["access = \"user\"  # or \"public\""]);
@@ -96,12 +136,12 @@ impl Inspect {
     }
 }
 
-/// Starts the services of a manifest on empty databases.
-fn start(manifest: &Manifest) -> anyhow::Result<Arc<Deployment>> {
+/// Tries the services of a manifest on empty databases.
+fn start(manifest: &Manifest, caches: Caches) -> anyhow::Result<Trial> {
     let compiler =
         std::env::current_exe().context("cannot find the path of this program, which compiles components")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let started = runtime.block_on(dry_run(manifest, Some(compiler)));
+    let started = runtime.block_on(dry_run(manifest, Some(compiler), caches));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     started
 }
@@ -132,6 +172,7 @@ fn describe(
     name: &str,
     grants: &BTreeSet<Grant>,
     interfaces: &Interfaces,
+    cache: PathBuf,
 ) -> anyhow::Result<Option<Vec<Route>>> {
     if !interfaces.describes_itself {
         return Ok(None);
@@ -145,8 +186,8 @@ fn describe(
         quoted(grants.iter().map(|grant| grant.name())),
     );
     let manifest = Manifest::parse(Path::new("comptoir.toml"), &text)?;
-    let deployment = start(&manifest)?;
-    let Served { description, routes, .. } = &deployment.services()[name];
+    let mut trial = start(&manifest, Caches { own: cache, other: None })?;
+    let Served { description, routes, .. } = &trial.remove(name).context("there is one service")??;
     if let Some(description) = description {
         outln!("  describes {} {}", printable(&description.name), printable(&description.version));
         for route in routes {

@@ -67,6 +67,7 @@ mod signed;
 mod stage;
 mod start;
 mod switch;
+mod trial;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,7 @@ pub use record::{HistoryLine, Record, RecordError};
 pub use reload::{PreparedReload, ReloadError, Reloaded};
 pub use report::{DeployError, Refused, Report, Step, StepTaken};
 pub use serving::{Caller, Canary, Candidate, Serving, Share, ShareError};
+pub use trial::Trial;
 
 use lane::{Lane, Setup};
 use live::Live;
@@ -167,8 +169,8 @@ pub struct Deployer {
     switching: Arc<tokio::sync::Mutex<()>>,
     /// Set when the host stops. Every watch then ends.
     stopped: Arc<AtomicBool>,
-    /// Set for development: the host announces reverts loudly.
-    announces_reverts: Arc<AtomicBool>,
+    /// Set for development: the host announces reverts loudly, and compiles on all cores.
+    is_development: Arc<AtomicBool>,
     live: Live,
 }
 
@@ -191,7 +193,7 @@ impl Deployer {
             notes: Arc::default(),
             switching: Arc::default(),
             stopped: Arc::default(),
-            announces_reverts: Arc::default(),
+            is_development: Arc::default(),
             live: Live::default(),
         })
     }
@@ -370,10 +372,14 @@ impl Deployer {
         stage.run(bytes, steps).await
     }
 
-    /// Low while a revision serves. Before the first one serves, compiling is all that the host does.
+    /// Low while a revision serves. Before the first one serves, compiling is all that the host does. In development somebody waits for it.
     fn compile_priority(&self) -> CompilePriority {
         let serves = !self.current.load().stable().services().is_empty();
-        if serves { CompilePriority::Low } else { CompilePriority::AllCores }
+        if serves && !self.is_development.load(Ordering::Relaxed) {
+            CompilePriority::Low
+        } else {
+            CompilePriority::AllCores
+        }
     }
 
     async fn probe(&self, served: &Served) -> Result<usize, Refused> {

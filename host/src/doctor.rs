@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,12 +13,13 @@ use bytesize::ByteSize;
 use clap::Args;
 use comptoir::admin::{LOW_BYTES, NEARLY_FULL_BYTES, free_bytes};
 use comptoir::engine::Engines;
-use comptoir::host::{admin_address, reserved_instances};
+use comptoir::host::reserved_instances;
 use comptoir::manifest::{Listeners, Manifest};
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, geteuid, getrlimit};
 use storage::permissions;
 
+use crate::client;
 use crate::output::outln;
 use crate::project::{DataOption, ManifestOption};
 use crate::system::descriptors_for;
@@ -240,7 +241,7 @@ fn ports(manifest: &Manifest, data: &Path) -> Vec<Finding> {
     let Listeners { gateway, admin, .. } = manifest.listeners;
     let own = manifest.services.iter().filter_map(|(name, service)| Some((name.clone(), service.listen?)));
     let all = [("gateway".to_owned(), gateway), ("admin".to_owned(), admin)].into_iter().chain(own);
-    let serves = admin_address(data).ok().flatten().is_some_and(|address| TcpStream::connect(address).is_ok());
+    let serves = client::serves(data);
     all.map(|(name, address)| port(&name, address, serves)).collect()
 }
 

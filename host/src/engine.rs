@@ -39,6 +39,8 @@ pub struct Engines {
     p2: Linker<Guest>,
     p3: Linker<Guest>,
     cache: CompilationCache,
+    /// A cache of others, which is only read.
+    other_cache: Option<CompilationCache>,
     ticker: Arc<Ticker>,
     page_scan: Arc<PageScan>,
 }
@@ -62,7 +64,12 @@ impl Engines {
         }
         let [p2, mut p3] = linkers;
         guest::link_base_p3(&mut p3)?;
-        Ok(Self { p2, p3, cache: CompilationCache::new(cache_folder), ticker, page_scan })
+        Ok(Self { p2, p3, cache: CompilationCache::new(cache_folder), other_cache: None, ticker, page_scan })
+    }
+
+    /// Also loads machine code from this compilation cache, without changing it.
+    pub fn also_reading(self, cache_folder: Option<&Path>) -> Self {
+        Self { other_cache: cache_folder.map(CompilationCache::new), ..self }
     }
 
     /// The clock that interrupts the guests on these engines.
@@ -83,12 +90,18 @@ impl Engines {
     /// The cached code cannot be trusted or read. The component must be compiled again.
     pub fn load_cached(&self, wasi: Wasi, digest: [u8; 32]) -> Result<Option<Component>, CacheError> {
         let origin = self.origin(wasi, digest);
-        let Some(code) = self.cache.get(origin)? else { return Ok(None) };
+        let Some(code) = self.cache.get(origin)? else { return Ok(self.load_from_other(wasi, origin)) };
         let loaded = self.load(wasi, &Compiled::from_cache(code)).map_err(|error| {
             self.cache.remove(origin);
             CacheError::Unfit { path: self.cache.path(origin), cause: format!("{error:#}") }
         });
         loaded.map(Some)
+    }
+
+    /// Loads a component from the cache that is only read. None if it is not there, or not usable.
+    fn load_from_other(&self, wasi: Wasi, origin: Origin) -> Option<Component> {
+        let code = self.other_cache.as_ref()?.peek(origin)?;
+        self.load(wasi, &Compiled::from_cache(code)).ok()
     }
 
     /// Compiles a component in this process, on all processors. Blocks for seconds.

@@ -11,6 +11,7 @@ mod admitted;
 mod credential;
 mod streamed;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -23,7 +24,7 @@ use crate::route::{Access, Route};
 use crate::tokens::{Claims, Session, Tokens};
 
 pub use crate::head::Origin;
-pub use admin_token::AdminToken;
+pub use admin_token::{AdminToken, proof};
 pub use admitted::{Admitted, GuestRequest, Pending, ProbeRequest, RequestSummary};
 
 /// Why a request may not pass.
@@ -54,6 +55,11 @@ impl Gate {
     /// Whether a credential is the admin token.
     pub fn is_operator(&self, credential: &[u8]) -> bool {
         self.admin_token.matches(credential)
+    }
+
+    /// Proves that this host knows the admin token: see [`proof`].
+    pub fn prove(&self, nonce: &str, address: SocketAddr) -> String {
+        self.admin_token.proof(nonce, address)
     }
 
     /// The username of the caller, if the request carries a valid token.

@@ -56,14 +56,23 @@ pub struct Options {
     pub compiler: Option<PathBuf>,
     /// Deploy a component whenever its file changes. For development.
     pub watch: bool,
-    /// Announce reverts loudly. For development.
-    pub announce_reverts: bool,
+    /// Announce reverts loudly, and compile on all cores. For development.
+    pub development: bool,
     /// How a reload reads the manifest. Default: from its file.
     pub source: Option<ManifestSource>,
     /// The wall clock of host and guests.
     pub clock: Clock,
     /// The counter of dropped log lines, for the metrics and the log itself.
     pub dropped_lines: Option<DroppedLines>,
+}
+
+/// The compilation caches of a trial.
+#[derive(Debug, Clone)]
+pub struct Caches {
+    /// The folder that is read and written.
+    pub own: PathBuf,
+    /// Another folder, such as that of a host, which is only read.
+    pub other: Option<PathBuf>,
 }
 
 /// A running host. If it is dropped without `shutdown`, its listeners stay open until the process ends.
@@ -92,7 +101,9 @@ impl Host {
         let record = Record::open(folder.path(), options.clock.clone())?;
         let surroundings = Surroundings::open(&manifest, folder.path(), &record, &options.clock, &[])?;
         let Surroundings { tls, outbounds, secrets, bound } = surroundings;
-        let (platform, opened) = platform(&manifest, &folder, options.cache, options.clock.clone()).await?;
+        let cache = options.cache.unwrap_or_else(|| folder.path().join(CACHE));
+        let caches = Caches { own: cache, other: None };
+        let (platform, opened) = platform(&manifest, &folder, caches, options.clock.clone()).await?;
         let platform = Arc::new(platform);
         let admin_token = AdminToken::open(&folder.path().join("admin.token"))?;
         let deployer = Deployer::new(
@@ -123,8 +134,16 @@ impl Host {
         let operators_connections = connections.for_admin_listener(listeners);
         let hosts = Hosts::new(&listeners.hosts);
         let (reloads, orders) = Reloads::new();
-        let admin =
-            Admin::new(gate, deployer.clone(), gateway.clone(), platform, metrics.clone(), hosts, reloads.clone());
+        let admin = Admin::new(
+            addresses.admin,
+            gate,
+            deployer.clone(),
+            gateway.clone(),
+            platform,
+            metrics.clone(),
+            hosts,
+            reloads.clone(),
+        );
         let admin = Arc::new(admin);
         let consoles = admin.clone();
         let mut open = Listeners::new(gateway, admin.clone(), connections.clone(), operators_connections.clone());
@@ -154,8 +173,8 @@ impl Host {
         if let Some(dropped_lines) = options.dropped_lines {
             tokio::spawn(until_stopped(stop.subscribe(), dropped_lines.report_forever()));
         }
-        if options.announce_reverts || options.watch {
-            deployer.announce_reverts();
+        if options.development || options.watch {
+            deployer.begin_development();
         }
         if options.watch {
             tokio::spawn(until_stopped(stop.subscribe(), deployer.clone().follow_files()));
@@ -250,11 +269,11 @@ pub fn reserved_instances(manifest: &Manifest) -> u32 {
 async fn platform(
     manifest: &Manifest,
     folder: &DataFolder,
-    cache: Option<PathBuf>,
+    caches: Caches,
     clock: Clock,
 ) -> anyhow::Result<(Platform, Opened)> {
-    let cache = cache.unwrap_or_else(|| folder.path().join(CACHE));
-    let engines = Engines::new(&cache, reserved_instances(manifest)).context("cannot start the WebAssembly engine")?;
+    let engines = Engines::new(&caches.own, reserved_instances(manifest));
+    let engines = engines.context("cannot start the WebAssembly engine")?.also_reading(caches.other.as_deref());
     let Databases { opened, tokens } = databases::open(manifest, folder, &clock).await?;
     let audit = Audit::open(folder.path(), clock.clone(), manifest.audit.file.as_u64());
     let audit = audit.with_context(|| format!("cannot use the audit log in {}", folder.path().display()))?;

@@ -43,14 +43,15 @@ impl Deployer {
         }
     }
 
-    /// Announces reverts loudly from now on. A developer who just built the component watches the terminal, and must not mistake the old
-    /// revision for the new one.
-    pub fn announce_reverts(&self) {
-        self.announces_reverts.store(true, Ordering::Relaxed);
+    /// Serves a developer from now on: compiles on all cores, and announces reverts loudly.
+    pub fn begin_development(&self) {
+        self.is_development.store(true, Ordering::Relaxed);
     }
 
+    /// Announces a revert, in development. A developer who just built the component watches the terminal, and must not mistake the old
+    /// revision for the new one.
     pub(super) fn announce_revert(&self, service: &str, from: &str, to: &str, reason: &str) {
-        if !self.announces_reverts.load(Ordering::Relaxed) {
+        if !self.is_development.load(Ordering::Relaxed) {
             return;
         }
         let setup = self.setup();

@@ -140,7 +140,7 @@ impl Deployer {
             notes: self.notes.clone(),
             switching: self.switching.clone(),
             stopped: self.stopped.clone(),
-            announces_reverts: self.announces_reverts.clone(),
+            is_development: self.is_development.clone(),
             live: self.live.clone(),
         }
     }
@@ -220,7 +220,7 @@ impl Deployer {
         Ok(Prepared { attempt, served, note, steps })
     }
 
-    fn origin(&self, name: &str) -> String {
+    pub(super) fn origin(&self, name: &str) -> String {
         self.setup().manifest.services[name].component.display().to_string()
     }
 

@@ -67,10 +67,10 @@ impl<'l> Session<'l> {
             file,
             source,
             data,
-            options: Options { announce_reverts: true, ..options },
+            options: Options { development: true, ..options },
             watcher: Watcher::new(&wake),
             wake,
-            terminal: Terminal::open(),
+            terminal: Terminal::default(),
             text: None,
             manifest: None,
             groups: Vec::new(),
@@ -297,8 +297,8 @@ impl<'l> Session<'l> {
                 self.settled.insert(name.clone(), now);
                 continue;
             }
-            // The first component was not built just now. If the host has reverted it before, it would do so again.
-            let force = self.settled.contains_key(name) || built.contains_key(name);
+            // Not forced at the start of the host: if it has reverted this component before, it would do so again.
+            let force = self.settled.contains_key(name);
             let began = Instant::now();
             let result = deployer.deploy_file(name, force).await;
             if !matches!(result, Err(DeployError::Busy(_) | DeployError::Crowded(_))) {

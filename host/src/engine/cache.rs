@@ -131,6 +131,19 @@ impl CompilationCache {
         Ok(Some(code))
     }
 
+    /// Reads a component's machine code like [`Self::get`], but changes nothing in the folder. None if it is not there, or if the folder
+    /// or the file cannot be trusted.
+    pub(super) fn peek(&self, origin: Origin) -> Option<Vec<u8>> {
+        let metadata = fs::symlink_metadata(&self.folder).ok()?;
+        if !is_own(&metadata) || metadata.mode() & (SETGID | 0o077) != 0 {
+            return None;
+        }
+        let key = Key::read(&self.folder.join(KEY)).ok()?;
+        let mut code = fs::read(self.path(origin)).ok()?;
+        let mac = code.split_off(code.len().saturating_sub(MAC_BYTES));
+        authenticate(&key, origin, &code).verify_slice(&mac).ok().map(|()| code)
+    }
+
     /// Stores a component's machine code durably and removes the least recently used files. Blocks on the disk.
     ///
     /// # Errors
@@ -161,7 +174,6 @@ impl CompilationCache {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
         let read_metadata = || fs::symlink_metadata(&self.folder).map_err(failed);
         let mut metadata = read_metadata()?;
-        let is_own = |metadata: &Metadata| metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
         if is_own(&metadata) && metadata.mode() & SETGID != 0 && metadata.mode() & 0o007 == 0 {
             self.close_to_group().map_err(failed)?;
             metadata = read_metadata()?;
@@ -227,6 +239,11 @@ impl CompilationCache {
         }
         Ok(())
     }
+}
+
+/// Whether this is a folder of this user.
+fn is_own(metadata: &Metadata) -> bool {
+    metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Whether the cache created this file: the key, machine code, or a temporary file of either.

@@ -3,11 +3,14 @@
 use std::fmt::{self, Debug, Formatter};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use storage::permissions;
 use subtle::ConstantTimeEq as _;
 
@@ -26,10 +29,29 @@ impl AdminToken {
         }
     }
 
+    /// Proves that this host knows the token: see [`proof`].
+    pub fn proof(&self, nonce: &str, address: SocketAddr) -> String {
+        proof(&self.0, nonce, address)
+    }
+
     /// Whether a credential is the token. The time does not depend on where they differ.
     pub fn matches(&self, credential: &[u8]) -> bool {
         credential.ct_eq(self.0.as_bytes()).into()
     }
+}
+
+/// Begins what a proof authenticates, so that it is never valid for another purpose.
+const PROOF: &[u8] = b"comptoir admin listener\0";
+
+/// Proves that a host knows the admin token, without showing it: HMAC-SHA-256 (RFC 2104) over the client's nonce and the address of the
+/// host's admin listener, in hexadecimal.
+///
+/// The address makes the proof useless to a program on another port that passes it on.
+pub fn proof(token: &str, nonce: &str, address: SocketAddr) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(token.as_bytes()).expect("HMAC takes a key of any length");
+    // The nonce contains no zero byte, so the parts are unambiguous.
+    let mac = mac.chain_update(PROOF).chain_update(nonce).chain_update([0]).chain_update(address.to_string());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Debug for AdminToken {

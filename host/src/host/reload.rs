@@ -132,6 +132,7 @@ impl Reloader {
         let revisions = self.deployer.commit_reload(prepared).await?;
         self.listeners.gateway.set_rules(&next);
         self.admin.set_hosts(Hosts::new(&next.listeners.hosts));
+        self.admin.set_address(addresses.admin);
         self.listeners.connections.set_limits(&next.listeners);
         self.listeners.operators.set_times(&next.listeners);
         self.listeners.change(listening, tls.as_ref(), next.listeners.shutdown_time);

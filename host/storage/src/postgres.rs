@@ -89,6 +89,14 @@ use super::{
     Value, Waits,
 };
 
+/// Checks that a migration can be translated to PostgreSQL's dialect. Needs no server, which may refuse it for other reasons.
+///
+/// # Errors
+/// A sentence with the number and the begin of the statement that cannot be translated.
+pub fn check_migration(sql: &str) -> Result<(), String> {
+    dialect::migration(sql).map(drop).map_err(|(number, text, error)| format!("statement {number} (`{text}`): {error}"))
+}
+
 /// How many translated statements are cached, and the maximum size of their texts.
 const TRANSLATIONS: usize = 512;
 const TRANSLATION_BYTES: u64 = 4 << 20;

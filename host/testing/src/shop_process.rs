@@ -39,7 +39,7 @@ pub fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// The shipped manifest for a host in this folder: only the gateway listens for clients, and passwords have ample time.
+/// The shipped manifest for a host in this folder: only the gateway listens for clients, and nothing runs out of time on a busy machine.
 fn manifest(folder: &Path) -> String {
     let shipped = std::fs::read_to_string(host_folder().join("comptoir.toml")).unwrap();
     let lines = shipped.lines().filter(|line| !line.starts_with("listen = ")).map(|line| {
@@ -51,6 +51,8 @@ fn manifest(folder: &Path) -> String {
     let text = lines
         .collect::<Vec<_>>()
         .join("\n")
+        .replace("\ncpu = \"1s\"", "\nstatement_time = \"1m\"\ntransaction_time = \"1m\"\ncpu = \"1m\"")
+        .replace("\nqueue_time = \"1s\"", "\nqueue_time = \"1m\"")
         .replace("[listeners]\n", "[listeners]\nconnections_each = 16384\nbodies_each = \"256 MiB\"\n");
     text + "\n[passwords]\nqueue_time = \"1m\"\n" + &databases::manifest_lines(folder)
 }

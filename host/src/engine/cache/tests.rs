@@ -59,6 +59,37 @@ fn only_the_owner_has_access_and_no_temporary_files_remain() {
 }
 
 #[test]
+fn peeking_changes_nothing_and_trusts_only_what_get_would_trust() {
+    let (outer, cache) = filled();
+    let state = || {
+        let files = fs::read_dir(&cache.folder).unwrap().map(|file| file.unwrap());
+        let mut files: Vec<_> =
+            files.map(|file| (file.file_name(), file.metadata().unwrap().modified().unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = state();
+    assert_eq!(cache.peek(origin(1)).unwrap(), CODE);
+    assert_eq!(cache.peek(origin(2)), None);
+    assert_eq!(state(), before);
+
+    let whole = fs::read(cache.path(origin(1))).unwrap();
+    for bytes in [&whole[1..], b"", &[whole.as_slice(), b"!"].concat()] {
+        fs::write(cache.path(origin(1)), bytes).unwrap();
+        assert_eq!(cache.peek(origin(1)), None);
+        assert_eq!(fs::read(cache.path(origin(1))).unwrap(), bytes, "it is not removed");
+    }
+    fs::write(cache.path(origin(1)), whole).unwrap();
+    for mode in [0o750, 0o707, 0o2700] {
+        set_permissions(&cache.folder, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(cache.peek(origin(1)), None, "{mode:o}");
+    }
+    let absent = outer.path().join("absent");
+    assert_eq!(CompilationCache::new(&absent).peek(origin(1)), None);
+    assert!(!absent.exists());
+}
+
+#[test]
 fn a_file_with_a_flipped_bit_is_refused_and_removed() {
     let (_outer, cache) = filled();
     let path = cache.path(origin(1));

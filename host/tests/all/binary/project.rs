@@ -1,15 +1,22 @@
 //! Commands in the folders of a project: they find its manifest and its host. `check` and `inspect` try components.
 
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use testing::built::program;
+use testing::built::{compiled, program};
 use testing::component;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use super::{Program, manifest, serve};
+use crate::deploys::texts::rewritten;
+use crate::deploys::{service, variant};
+
+use super::{Program, get, manifest, serve, serve_alone};
 
 const HELLO: &str = r#"[services.hello]
 component = "guest_stateless.wasm"
@@ -19,7 +26,8 @@ public = ["/stateless"]
 
 /// Runs a command in a folder.
 async fn run(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(program()).args(arguments).current_dir(folder).output().await.unwrap()
+    let mut command = Command::new(program());
+    command.args(arguments).current_dir(folder).env("COMPTOIR_CACHE", compiled()).output().await.unwrap()
 }
 
 #[track_caller]
@@ -52,6 +60,106 @@ async fn commands_below_a_project_find_its_manifest_and_its_host_whatever_its_po
     let elsewhere = tempfile::tempdir().unwrap();
     let status = complaint(&run(elsewhere.path(), &["status"]).await);
     assert!(status.contains("no host has served with the data folder data: start one"), "{status}");
+}
+
+/// A program on a port that is not the host's. It notes all that it gets.
+struct Stranger {
+    address: SocketAddr,
+    got: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Stranger {
+    /// One that passes everything on to a host, or else answers each request itself.
+    async fn listen(host: Option<SocketAddr>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, got) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+        let noted = got.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(Self::serve(client, host, noted.clone()));
+            }
+        });
+        Self { address, got }
+    }
+
+    async fn serve(client: TcpStream, host: Option<SocketAddr>, noted: Arc<Mutex<Vec<u8>>>) {
+        let (mut from_client, mut to_client) = client.into_split();
+        let mut bytes = [0; 4096];
+        let Some(host) = host else {
+            while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+                noted.lock().unwrap().extend_from_slice(&bytes[..length]);
+                to_client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+            }
+            return;
+        };
+        let (mut from_host, mut to_host) = TcpStream::connect(host).await.unwrap().into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_host, &mut to_client).await });
+        while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
+            noted.lock().unwrap().extend_from_slice(&bytes[..length]);
+            to_host.write_all(&bytes[..length]).await.unwrap();
+        }
+    }
+
+    /// Makes the commands of a data folder find this program instead of the host.
+    fn takes_the_port_of(&self, data: &Path) {
+        std::fs::write(data.join("admin.address"), format!("{}\n", self.address)).unwrap();
+    }
+
+    #[track_caller]
+    fn was_asked_but_got_no_token(&self, data: &Path) {
+        let got = String::from_utf8_lossy(&self.got.lock().unwrap()).into_owned();
+        let token = std::fs::read_to_string(data.join("admin.token")).unwrap();
+        assert!(got.starts_with("GET /proof?nonce=") && !got.contains(token.trim()), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_on_the_port_of_a_host_that_is_gone_does_not_get_the_admin_token() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let mut program = Program::spawn(serve(&folder, HELLO), &folder).await;
+    program.process.kill().await.unwrap();
+    let data = folder.path().join("data");
+    let stranger = Stranger::listen(None).await;
+    stranger.takes_the_port_of(&data);
+
+    let said = complaint(&run(folder.path(), &["status"]).await);
+    let expected =
+        format!("the program on {} does not prove that it is the host of the data folder data", stranger.address);
+    assert!(said.contains(&expected) && said.contains("its answer is no proof"), "{said}");
+    stranger.was_asked_but_got_no_token(&data);
+}
+
+#[tokio::test]
+async fn a_program_that_passes_the_proof_of_the_host_on_does_not_get_the_admin_token() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let program = Program::spawn(serve(&folder, HELLO), &folder).await;
+    let data = folder.path().join("data");
+    let admin: SocketAddr = program.admin.trim_start_matches("http://").parse().unwrap();
+    let stranger = Stranger::listen(Some(admin)).await;
+    stranger.takes_the_port_of(&data);
+
+    let said = complaint(&run(folder.path(), &["status"]).await);
+    assert!(said.contains(&format!("the host of this proof listens on {admin}")), "{said}");
+    stranger.was_asked_but_got_no_token(&data);
+    // A port that the operator names may be forwarded to the host's.
+    let forwarded = stranger.address.to_string();
+    assert!(printed(&run(folder.path(), &["status", "--admin", &forwarded]).await).starts_with("hello"));
+}
+
+#[tokio::test]
+async fn a_host_proves_that_it_knows_the_token_of_its_data_folder_and_no_other() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let program = Program::spawn(serve(&folder, HELLO), &folder).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("admin.token"), "0".repeat(43)).unwrap();
+    let admin = program.admin.trim_start_matches("http://");
+    let data = elsewhere.path().to_str().unwrap();
+    let said = complaint(&run(folder.path(), &["status", "--admin", admin, "--data", data]).await);
+    assert!(said.contains("its proof is wrong"), "{said}");
+    for query in ["", "?nonce=", "?nonce=0123", &format!("?nonce={}", "x".repeat(64))] {
+        assert_eq!(get(&format!("{}/proof{query}", program.admin), "proof").await.status(), 400, "{query}");
+    }
 }
 
 #[tokio::test]
@@ -89,6 +197,67 @@ async fn check_tries_routes_and_descriptions_and_leaves_no_data() {
     let said = complaint(&checked);
     assert!(said.contains("is outside of its mounts (/elsewhere) in [services.hello]"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the manifest");
+}
+
+#[tokio::test]
+async fn check_reports_every_component_that_cannot_serve() {
+    let broken = [("one", "/elsewhere", "[]"), ("two", "/nowhere", "[]"), ("three", "/stateless", "[\"/stateless\"]")];
+    let service = |(name, mount, public): (&str, &str, &str)| {
+        format!("[services.{name}]\ncomponent = \"guest_stateless.wasm\"\nmounts = [\"{mount}\"]\npublic = {public}\n")
+    };
+    let (_, checked) = check(&broken.map(service).concat()).await;
+    let said = complaint(&checked);
+    for name in ["one", "two"] {
+        assert!(said.contains(&format!("comptoir: the service `{name}` could not be described: ")), "{said}");
+    }
+    assert!(said.ends_with("2 of 3 components cannot serve\n") && !said.contains("`three`"), "{said}");
+}
+
+#[tokio::test]
+async fn check_reads_the_compilation_cache_of_the_data_folder_and_writes_only_its_own() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    drop(Program::spawn(serve_alone(&folder, HELLO), &folder).await);
+    let files = |folder: &Path| {
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+        let mut files: Vec<_> =
+            files.map(|file| (file.file_name(), file.metadata().unwrap().modified().unwrap())).collect();
+        files.sort();
+        files
+    };
+    let (cache, own) = (folder.path().join("data/cache"), folder.path().join("own"));
+    let before = files(&cache);
+    assert_eq!(before.len(), 2, "the key and the compiled component: {before:?}");
+    let check = ["check", "--cache", own.to_str().unwrap()];
+    printed(&run(folder.path(), &check).await);
+    assert_eq!(files(&cache), before);
+    assert_eq!(files(&own).len(), 1, "only the key: the component was not compiled again");
+
+    std::fs::remove_dir_all(&cache).unwrap();
+    printed(&run(folder.path(), &check).await);
+    assert_eq!(files(&own).len(), 2, "now its own cache has the component");
+    assert!(!cache.exists());
+}
+
+#[tokio::test]
+async fn check_with_postgres_translates_migrations_and_says_what_it_did_not_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = manifest(&folder, "");
+    let url = folder.path().join("postgres.url");
+    std::fs::write(&url, "postgres://nobody:password@127.0.0.1:1/nowhere").unwrap();
+    std::fs::set_permissions(&url, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let component = folder.path().join("variant.wasm");
+    let text = std::fs::read_to_string(&file).unwrap() + "[postgres]\nurl = \"postgres.url\"\n";
+    std::fs::write(&file, text + &service(component.to_str().unwrap(), "")).unwrap();
+
+    std::fs::write(&component, variant("good")).unwrap();
+    let checked = printed(&run(folder.path(), &["check"]).await);
+    assert!(checked.contains("not checked: PostgreSQL. The components ran on SQLite"), "{checked}");
+    // Only SQLite's dialect has views.
+    let table = "CREATE TABLE flags (name TEXT PRIMARY KEY) STRICT;";
+    let view = format!("{:<width$}", "CREATE VIEW flags AS SELECT 'x' AS name;", width = table.len());
+    std::fs::write(&component, rewritten("good", table, &view)).unwrap();
+    let said = complaint(&run(folder.path(), &["check"]).await);
+    assert!(said.contains("could not be migrated: its migration 1 cannot run on PostgreSQL: statement "), "{said}");
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use comptoir::host::{Caches, dry_run};
 use reqwest::Method;
 use tempfile::TempDir;
+use testing::built::compiled;
 use testing::process::Process;
 use testing::{Shop, component, manifest_of, send, try_manifest_of};
 
@@ -15,6 +17,11 @@ use super::{fetch, order};
 
 const KEY: &str = "sk_live_51H8QyT0p4Zr";
 const NEXT_KEY: &str = "sk_live_9XcVbNm3LkJh";
+
+/// Nothing is compiled here.
+fn caches() -> Caches {
+    Caches { own: compiled(), other: None }
+}
 
 /// A folder with the key of the payment provider.
 fn key_folder() -> (TempDir, PathBuf) {
@@ -249,7 +256,7 @@ async fn a_host_does_not_start_with_a_secret_that_others_can_read() {
          payment-key = {{ file = {key:?}, expose = true }}\n"
     ))
     .unwrap();
-    let refused = comptoir::host::dry_run(&manifest, None).await.err().expect("it is refused").to_string();
+    let refused = dry_run(&manifest, None, caches()).await.err().expect("it is refused").to_string();
     assert!(
         refused.contains("services.p2.secrets.payment-key: ") && refused.contains("set the mode to 600"),
         "{refused}"
@@ -265,7 +272,7 @@ async fn no_component_may_read_the_folder_of_a_secret() {
          [services.p2.secrets]\npayment-key = {{ file = {key:?}, expose = true }}\n",
         folder.path()
     ));
-    let refused = comptoir::host::dry_run(&manifest, None).await.err().expect("it is refused").to_string();
+    let refused = dry_run(&manifest, None, caches()).await.err().expect("it is refused").to_string();
     assert!(refused.contains("shares files with a secret of a service"), "{refused}");
 }
 
