@@ -107,9 +107,7 @@ pub struct Admin {
     platform: Arc<Platform>,
     metrics: Arc<Metrics>,
     ids: RequestIds,
-    hosts: ArcSwap<Hosts>,
-    /// Where the admin listener is.
-    address: ArcSwap<SocketAddr>,
+    listening: ArcSwap<Listening>,
     reloads: Reloads,
     sessions: Sessions,
     samples: Samples,
@@ -117,6 +115,15 @@ pub struct Admin {
     events: Events,
     /// When the host began to serve, in seconds since 1970-01-01 UTC.
     started: u64,
+}
+
+/// Where the admin listener is, and the hosts that it answers to.
+#[derive(Debug)]
+pub struct Listening {
+    /// Its address. A client checks that the proof of the host names it.
+    pub address: SocketAddr,
+    /// The hosts of `[listeners]`.
+    pub hosts: Hosts,
 }
 
 /// Who sent a request that the operator may send.
@@ -129,18 +136,17 @@ enum Operator {
 }
 
 impl Admin {
-    /// An admin interface that opens to the gate's admin token, on a listener at this address.
+    /// An admin interface that opens to the gate's admin token.
     pub fn new(
-        address: SocketAddr,
+        listening: Listening,
         gate: Gate,
         deployer: Arc<Deployer>,
         gateway: Arc<Gateway>,
         platform: Arc<Platform>,
         metrics: Arc<Metrics>,
-        hosts: Hosts,
         reloads: Reloads,
     ) -> Self {
-        let (hosts, address) = (ArcSwap::from_pointee(hosts), ArcSwap::from_pointee(address));
+        let listening = ArcSwap::from_pointee(listening);
         let (ids, started) = (RequestIds::default(), platform.clock.unix_seconds());
         let (sessions, samples, checks, events) = Default::default();
         Self {
@@ -150,8 +156,7 @@ impl Admin {
             platform,
             metrics,
             ids,
-            hosts,
-            address,
+            listening,
             reloads,
             sessions,
             samples,
@@ -161,14 +166,9 @@ impl Admin {
         }
     }
 
-    /// Answers to these hosts from now on.
-    pub fn set_hosts(&self, hosts: Hosts) {
-        self.hosts.store(Arc::new(hosts));
-    }
-
-    /// Proves from now on that its listener is at this address.
-    pub fn set_address(&self, address: SocketAddr) {
-        self.address.store(Arc::new(address));
+    /// Takes the listener's new place and hosts.
+    pub fn set_listening(&self, listening: Listening) {
+        self.listening.store(Arc::new(listening));
     }
 
     /// Answers one request. If the operator's connection breaks, an order still runs to its end and is audited.
@@ -178,7 +178,7 @@ impl Admin {
             return Error::Overloaded.to_response(&id);
         }
         let (mut head, body) = request.into_parts();
-        let checked = normalise(&mut head).map_err(Error::from).and_then(|()| self.hosts.load().check(&head));
+        let checked = normalise(&mut head).map_err(Error::from).and_then(|()| self.listening.load().hosts.check(&head));
         let is_foreign = |head: &Parts| if origin::is_foreign(head) { Err(AdminError::ForeignOrigin) } else { Ok(()) };
         let checked = checked.map_err(AdminError::from).and_then(|()| is_foreign(&head));
         let request = Request::from_parts(head, body);

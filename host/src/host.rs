@@ -23,7 +23,7 @@ use storage::folder::{CACHE, DataFolder};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, OPERATOR, Reloads};
+use crate::admin::{Admin, Listening, OPERATOR, Reloads};
 use crate::audit::{Audit, Event, Note, Source};
 use crate::clock::Clock;
 use crate::deploy::{Deployer, Deployment, Opened, Platform, Record, ReloadError, Reloaded};
@@ -132,18 +132,10 @@ impl Host {
         let listeners = &manifest.listeners;
         let connections = Connections::new(listeners, stopping, metrics.clone());
         let operators_connections = connections.for_admin_listener(listeners);
-        let hosts = Hosts::new(&listeners.hosts);
+        let listening = Listening { address: addresses.admin, hosts: Hosts::new(&listeners.hosts) };
         let (reloads, orders) = Reloads::new();
-        let admin = Admin::new(
-            addresses.admin,
-            gate,
-            deployer.clone(),
-            gateway.clone(),
-            platform,
-            metrics.clone(),
-            hosts,
-            reloads.clone(),
-        );
+        let admin =
+            Admin::new(listening, gate, deployer.clone(), gateway.clone(), platform, metrics.clone(), reloads.clone());
         let admin = Arc::new(admin);
         let consoles = admin.clone();
         let mut open = Listeners::new(gateway, admin.clone(), connections.clone(), operators_connections.clone());

@@ -20,7 +20,7 @@ impl Admin {
         let is_nonce = |text: &&String| text.len() == NONCE_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let nonce = query.get("nonce").filter(is_nonce);
         let nonce = nonce.ok_or(Error::BadRequest("nonce has 64 hexadecimal digits, chosen at random"))?;
-        let address = **self.address.load();
+        let address = self.listening.load().address;
         Ok(success(&json!({ "data": { "address": address, "proof": self.gate.prove(nonce, address) } })))
     }
 }

@@ -16,7 +16,7 @@ use super::databases::Closing;
 use super::listeners::Listeners;
 use super::surroundings::Surroundings;
 use super::{Addresses, databases, operator, reserved_instances};
-use crate::admin::{Admin, ReloadOrder};
+use crate::admin::{Admin, Listening, ReloadOrder};
 use crate::clock::Clock;
 use crate::deploy::{DeployError, Deployer, Opened, Record, ReloadError, Reloaded, Storages};
 use crate::gateway::Hosts;
@@ -131,8 +131,7 @@ impl Reloader {
         }
         let revisions = self.deployer.commit_reload(prepared).await?;
         self.listeners.gateway.set_rules(&next);
-        self.admin.set_hosts(Hosts::new(&next.listeners.hosts));
-        self.admin.set_address(addresses.admin);
+        self.admin.set_listening(Listening { address: addresses.admin, hosts: Hosts::new(&next.listeners.hosts) });
         self.listeners.connections.set_limits(&next.listeners);
         self.listeners.operators.set_times(&next.listeners);
         self.listeners.change(listening, tls.as_ref(), next.listeners.shutdown_time);

@@ -300,7 +300,8 @@ async fn a_changed_migration_is_refused_and_the_printed_command_recreates_the_da
     dev.stop().await;
 
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command.trim());
+    // `exec`, so that the end of the test ends the host and not only the shell.
+    shell.arg("-c").arg(format!("exec {}", command.trim()));
     let mut dev = Dev::spawn(project.prepared(shell));
     dev.says("variant: moved its database to ").await;
     dev.serves().await;
