@@ -165,6 +165,8 @@ impl PostgresStorage {
             translations: Cache::with_weighter(TRANSLATIONS, TRANSLATION_BYTES, ByLength),
         };
         let session = shared.take_writer().await?;
+        // The time of a service's statements is no measure for these. `OPEN_TIME` limits them.
+        session.command("SET LOCAL statement_timeout = 0").await?;
         session.command(migrate::OWN).await?;
         session.command("COMMIT").await?;
         session.done();
