@@ -1,4 +1,4 @@
-//! SHA-256 digests, which name components and the texts of migrations.
+//! SHA-256 digests, which name components.
 
 use sha2::{Digest as _, Sha256};
 

@@ -47,10 +47,7 @@ pub async fn dry_run(manifest: &Manifest, compiler: Option<PathBuf>, caches: Cac
 
 /// Why a revision's migrations cannot run on PostgreSQL. None if they can be translated.
 fn untranslatable(served: &Served) -> Option<DeployError> {
-    let migrations = &served.description.as_ref()?.migrations;
-    migrations.iter().find_map(|migration| {
-        let why = postgres::check_migration(&migration.sql).err()?;
-        let reason = format!("its migration {} cannot run on PostgreSQL: {why}", migration.version);
-        Some(Refused { service: served.revision.service().to_owned(), step: Step::Migrated, reason }.into())
-    })
+    let error = postgres::check_translation(&served.description.as_ref()?.migrations).err()?;
+    let reason = format!("it cannot run on PostgreSQL: {error}");
+    Some(Refused { service: served.revision.service().to_owned(), step: Step::Migrated, reason }.into())
 }

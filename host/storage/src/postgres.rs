@@ -59,6 +59,7 @@ mod dialect;
 mod fault;
 mod migrate;
 mod outcome;
+mod patience;
 mod server;
 mod session;
 mod transaction;
@@ -78,24 +79,18 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::config::{PostgresConfig, PostgresLimits};
 use self::dialect::Translated;
+pub use self::migrate::check_translation;
+use self::patience::Patience;
 pub use self::server::{PostgresServer, ServerError};
 use self::session::{BoundStatement, ResultKind, Session};
 use self::transaction::PostgresTransaction;
 use self::value::Parameter;
-use super::migrating::{Migrating, Permit};
+use super::migrating::Migrating;
 use super::read_set::ReadSet;
 use super::{
     Migration, MigrationError, NotAdditive, RanMigrations, Rows, Statement, Storage, StorageError, Transaction, Usage,
     Value, Waits,
 };
-
-/// Checks that a migration can be translated to PostgreSQL's dialect. Needs no server, which may refuse it for other reasons.
-///
-/// # Errors
-/// A sentence with the number and the begin of the statement that cannot be translated.
-pub fn check_migration(sql: &str) -> Result<(), String> {
-    dialect::migration(sql).map(drop).map_err(|(number, text, error)| format!("statement {number} (`{text}`): {error}"))
-}
 
 /// How many translated statements are cached, and the maximum size of their texts.
 const TRANSLATIONS: usize = 512;
@@ -278,7 +273,7 @@ impl Shared {
     /// It sees the last commit of any host.
     async fn version(&self, asked: &str) -> Result<u32, StorageError> {
         let session = self.lend(&self.reader).await?;
-        let version = session.number(asked).await?;
+        let version = session.value::<i64>(asked).await?;
         session.done();
         u32::try_from(version).map_err(|_| {
             StorageError::Unavailable(format!("the schema has the version {version}, which no migration can have"))
@@ -290,7 +285,7 @@ impl Shared {
         let session = self.lend(&self.reader).await?;
         let lock = self.migration_lock;
         let sql = format!("SELECT CASE WHEN pg_try_advisory_xact_lock_shared({lock}) THEN 0 ELSE 1 END::bigint");
-        let is_locked = session.number(&sql).await? == 1;
+        let is_locked = session.value::<i64>(&sql).await? == 1;
         session.done();
         Ok(is_locked)
     }
@@ -332,45 +327,6 @@ impl Shared {
         for pool in [&self.reader, &self.writer] {
             pool.manager().statement_caches.clear();
         }
-    }
-}
-
-/// How long one call may wait: the usual time, and longer while migrations run.
-struct Patience<'s> {
-    shared: &'s Shared,
-    began: tokio::time::Instant,
-    from: tokio::time::Instant,
-    permit: Option<Permit<'s>>,
-}
-
-impl<'s> Patience<'s> {
-    /// For a call that begins now.
-    fn new(shared: &'s Shared) -> Self {
-        let now = tokio::time::Instant::now();
-        Self { shared, began: now, from: now, permit: None }
-    }
-
-    /// Whether a call that has waited its usual time may wait again.
-    ///
-    /// It may if a migration is the reason. This waits for the end of a migration of this host. It returns at once if the
-    /// migration runs on another host.
-    async fn may_wait_longer(&mut self) -> bool {
-        let Shared { migrating, config, .. } = self.shared;
-        if let Some(ended) = migrating.wait_for_end(self.began, self.from).await {
-            self.from = ended;
-            return true;
-        }
-        self.from = tokio::time::Instant::now();
-        if migrating.is_running() || self.from >= self.began + config.migration_wait {
-            return false;
-        }
-        if !self.shared.is_migrating().await.unwrap_or(false) {
-            return false;
-        }
-        if self.permit.is_none() {
-            self.permit = migrating.permit();
-        }
-        self.permit.is_some()
     }
 }
 

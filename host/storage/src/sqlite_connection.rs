@@ -362,8 +362,7 @@ fn allocated_bytes() -> i64 {
 /// Turns off features that SQLite keeps only for compatibility with old programs.
 ///
 /// Turns on stable query plans. Else SQLite looks at the values of parameters when it plans, such as `LIMIT $1`, and compiles the
-/// statement again for each new value. That took a fifth of the time of a request for a page of rows. The price: `LIKE $1` uses
-/// no index.
+/// statement again for each new value. The price: `LIKE $1` uses no index.
 fn harden(raw: &rusqlite::Connection) -> rusqlite::Result<()> {
     for (setting, value) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),

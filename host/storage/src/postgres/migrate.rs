@@ -15,8 +15,9 @@ use crate::{Migration, MigrationError, NotAdditive, RanMigrations, StorageError}
 ///
 /// No statement of the service can name them.
 ///
-/// The table records which migrations ran, and the SHA-256 of their texts. The functions imitate SQLite if PostgreSQL behaves differently. A sum of integers is
-/// an integer. A number that is CAST to an integer is truncated. A text has at most one mebibyte.
+/// The table records which migrations ran, and the SHA-256 of their texts. The functions imitate SQLite if PostgreSQL behaves
+/// differently. A sum of integers is an integer. A number that is CAST to an integer is truncated. A text has at most one
+/// mebibyte.
 pub(super) const OWN: &str = "
     CREATE TABLE IF NOT EXISTS comptoir_migrations (
         version bigint PRIMARY KEY,
@@ -128,7 +129,7 @@ async fn apply(
             shared.migration_lock
         ))
         .await?;
-    let current = session.number(VERSION).await?;
+    let current: i64 = session.value(VERSION).await?;
     // Another host may have run other texts since the caller checked.
     check_texts(migrations, u32::try_from(current).unwrap_or(u32::MAX), &ran_migrations(session).await?)?;
     let mut ran = Vec::new();
@@ -165,6 +166,15 @@ pub(super) async fn check_additive(shared: &Shared, migrations: Vec<Migration>) 
     translate(&migrations, version)?;
     let work = tokio::task::spawn_blocking(move || additive::check_after(version, &migrations));
     work.await.unwrap_or_else(|error| Err(MigrationError::Storage(StorageError::Unavailable(error.to_string())).into()))
+}
+
+/// Checks that migrations can be translated to PostgreSQL's dialect. Needs no server, which may refuse them for other reasons.
+///
+/// # Errors
+///
+/// [`MigrationError::Failed`] with the first statement that cannot be translated.
+pub fn check_translation(migrations: &[Migration]) -> Result<(), MigrationError> {
+    translate(migrations, 0).map(drop)
 }
 
 fn translate(migrations: &[Migration], above: u32) -> Result<Vec<Translated>, MigrationError> {

@@ -48,7 +48,15 @@ impl Shared {
         session: Session,
         bound: &BoundStatement,
     ) -> Result<Option<u64>, StorageError> {
-        match session.run_and_commit(bound).await {
+        let compiled = match session.compile(bound).await {
+            Ok(compiled) => compiled,
+            // No COMMIT was sent, so nothing was written.
+            Err(error) => {
+                roll_back_after(session, &error).await;
+                return Err(error);
+            }
+        };
+        match session.run_and_commit(&compiled, bound).await {
             (Ok(None), _) => {
                 roll_back(session).await;
                 Ok(None)
@@ -94,7 +102,7 @@ impl Shared {
     async fn fate(&self, transaction: &str) -> Result<Fate, StorageError> {
         let session = self.lend(&self.reader).await?;
         let asked = format!("SELECT coalesce(pg_xact_status('{transaction}'), 'forgotten')");
-        let fate = match session.text(&asked).await?.as_str() {
+        let fate = match session.value::<String>(&asked).await?.as_str() {
             "committed" => Fate::Committed,
             "aborted" => Fate::Aborted,
             "in progress" => {

@@ -7,7 +7,7 @@ use deadpool_postgres::{Object, Pool};
 use futures::TryStreamExt;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{FromSqlOwned, Type};
 use tokio_postgres::{Error, SimpleQueryMessage, Statement as Compiled};
 
 use super::config::PostgresLimits;
@@ -110,12 +110,6 @@ impl Session {
         self.transaction.as_deref()
     }
 
-    /// Runs a host statement that selects one text.
-    pub(super) async fn text(&self, sql: &str) -> Result<String, StorageError> {
-        let row = self.answered(self.object().query_one(sql, &[])).await?.map_err(|error| fault::translate(&error))?;
-        row.try_get(0).map_err(|error| fault::translate(&error))
-    }
-
     /// Runs a host statement that selects numbers with a text each.
     pub(super) async fn pairs(&self, sql: &str) -> Result<Vec<(i64, String)>, StorageError> {
         let rows = self.answered(self.object().query(sql, &[])).await?.map_err(|error| fault::translate(&error))?;
@@ -125,8 +119,8 @@ impl Session {
             .map_err(|error| fault::translate(&error))
     }
 
-    /// Runs a host statement that selects one number.
-    pub(super) async fn number(&self, sql: &str) -> Result<i64, StorageError> {
+    /// Runs a host statement that selects one value.
+    pub(super) async fn value<T: FromSqlOwned>(&self, sql: &str) -> Result<T, StorageError> {
         let row = self.answered(self.object().query_one(sql, &[])).await?.map_err(|error| fault::translate(&error))?;
         row.try_get(0).map_err(|error| fault::translate(&error))
     }
@@ -161,17 +155,15 @@ impl Session {
     /// have been made even if the connection was lost before the statement's result.
     pub(super) async fn run_and_commit(
         &self,
+        compiled: &Compiled,
         bound: &BoundStatement,
     ) -> (Result<Option<u64>, StorageError>, Result<(), StorageError>) {
-        let compiled = match self.compile(bound).await {
-            Ok(compiled) => compiled,
-            Err(error) => return (Err(error.clone()), Err(error)),
-        };
-        let (ran, committed) = futures::future::join(self.changes(&compiled, bound), self.command("COMMIT")).await;
+        let (ran, committed) = futures::future::join(self.changes(compiled, bound), self.command("COMMIT")).await;
         (ran.map(|outcome| outcome.map(Outcome::changes)), committed)
     }
 
-    async fn compile(&self, bound: &BoundStatement) -> Result<Compiled, StorageError> {
+    /// Compiles a statement, or takes it from the connection's cache.
+    pub(super) async fn compile(&self, bound: &BoundStatement) -> Result<Compiled, StorageError> {
         let object = self.object();
         if object.statement_cache.size() >= COMPILED_STATEMENTS {
             object.statement_cache.clear();

@@ -9,8 +9,9 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::Shared;
+use super::patience::Patience;
 use super::session::{BoundStatement, Outcome, ResultKind, Session};
-use super::{Patience, Shared};
 use crate::{Rows, Statement, StorageError, Transaction, Usage};
 
 /// A transaction, which holds the writer. Dropping it rolls back.

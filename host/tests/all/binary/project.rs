@@ -257,7 +257,7 @@ async fn check_with_postgres_translates_migrations_and_says_what_it_did_not_chec
     let view = format!("{:<width$}", "CREATE VIEW flags AS SELECT 'x' AS name;", width = table.len());
     std::fs::write(&component, rewritten("good", table, &view)).unwrap();
     let said = complaint(&run(folder.path(), &["check"]).await);
-    assert!(said.contains("could not be migrated: its migration 1 cannot run on PostgreSQL: statement "), "{said}");
+    assert!(said.contains("could not be migrated: it cannot run on PostgreSQL: migration 1, statement "), "{said}");
 }
 
 #[tokio::test]

@@ -103,8 +103,9 @@ async fn new_statements_do_not_fill_the_servers_memory() {
         }
     }
     let session = shop.0.lend(&shop.0.reader).await.unwrap();
-    let compiled = session.number("SELECT count(*) FROM pg_prepared_statements").await.unwrap();
+    let compiled = session.value::<i64>("SELECT count(*) FROM pg_prepared_statements").await.unwrap();
     assert!(compiled < 256, "{compiled} compiled statements");
-    let longest = session.number("SELECT max(length(statement))::bigint FROM pg_prepared_statements").await.unwrap();
+    let longest =
+        session.value::<i64>("SELECT max(length(statement))::bigint FROM pg_prepared_statements").await.unwrap();
     assert!(longest < 8_192, "a compiled statement has {longest} bytes");
 }
