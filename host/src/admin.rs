@@ -1,8 +1,9 @@
 //! The admin listener: health, readiness, metrics, what is deployed, and the operator's orders.
 //!
-//! It listens on loopback only. It answers only to loopback names and to the hosts that the manifest lists. Health, readiness, metrics and
-//! the proof need no token. Everything else needs the admin token: the host writes it to `admin.token` in the data folder at the
-//! first start, readable by its owner alone. Before `comptoir`'s commands send it, they ask for a proof that the host knows it. No user's token opens this listener, and no guest can reach it.
+//! It listens on loopback only. It answers only to loopback names and to the hosts that the manifest lists. Health, readiness, metrics
+//! and the proof need no token. Everything else needs the admin token: the host writes it to `admin.token` in the data folder at
+//! the first start, readable by its owner alone. Before `comptoir`'s commands send it, they ask for a proof that the host knows it.
+//! No user's token opens this listener, and no guest can reach it.
 //!
 //! The operator's console is at `/`. It shows the token once, and then has a session (`sessions`). Requests that pages of other
 //! origins make in the operator's browser are refused (`origin`).

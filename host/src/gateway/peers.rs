@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Uri};
 use tokio::task::AbortHandle;
 use wasmtime_wasi_http::{Error as CallError, WasiBody};
 
@@ -125,7 +125,7 @@ impl PeerCalls {
 
     async fn answer(&self, service: &str, mut head: Parts, body: RequestBody) -> Result<Response<Body>, Error> {
         normalise_target(&mut head.uri)?;
-        let (began, method, path) = (Instant::now(), head.method.clone(), head.uri.path().to_owned());
+        let (began, method, target) = (Instant::now(), head.method.clone(), head.uri.clone());
         let table = self.deployment.internal(service).ok_or(Error::NotFound)?;
         let route = table.find(&head.method, head.uri.path())?;
         let served = self.deployment.services().get(&route.service).ok_or(Error::Vacant)?;
@@ -143,7 +143,7 @@ impl PeerCalls {
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, called);
         let answered = served.revision.answer(admitted, peers, self.client.clone()).await;
         self.log(service, route, &answered);
-        self.keep(served, route, (&method, path), began.elapsed(), &answered);
+        self.keep(served, route, (&method, &target), began.elapsed(), &answered);
         Ok(answered?.response)
     }
 
@@ -152,13 +152,21 @@ impl PeerCalls {
         &self,
         served: &Served,
         route: &Route,
-        (method, path): (&Method, String),
+        (method, target): (&Method, &Uri),
         took: Duration,
         answered: &Result<Answer, Failure>,
     ) {
-        let (status, cause, output) = match answered {
-            Ok(answer) => (answer.response.status(), answer.dependency_failure.clone(), answer.output.clone()),
-            Err(failure) => (Error::from(failure).row().status, Some(failure.cause.clone()), failure.output.clone()),
+        let status = match answered {
+            Ok(answer) => answer.response.status(),
+            Err(failure) => Error::from(failure).row().status,
+        };
+        let cause = || match answered {
+            Ok(answer) => answer.dependency_failure.clone(),
+            Err(failure) => Some(failure.cause.clone()),
+        };
+        let output = || match answered {
+            Ok(answer) => answer.output.clone(),
+            Err(failure) => failure.output.clone(),
         };
         self.gateway.metrics.recent.keep(status.is_server_error(), took, |at| RecentRequest {
             at,
@@ -168,12 +176,12 @@ impl PeerCalls {
             service: route.service.to_string(),
             revision: served.revision.digest()[..12].to_owned(),
             method: method.to_string(),
-            path,
+            path: target.path().to_owned(),
             route: route.pattern.to_string(),
             status: status.as_u16(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            cause,
-            output,
+            cause: cause(),
+            output: output(),
         });
     }
 

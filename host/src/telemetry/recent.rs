@@ -18,6 +18,9 @@ const TEXT: usize = 2048;
 /// How long after the last look all requests are kept.
 const LOOK_TIME: Duration = Duration::from_secs(60);
 
+/// The value of `until` if all requests need not be kept.
+const NOBODY: u64 = 0;
+
 /// A request of a client, or a call from one service to another.
 #[derive(Debug, Clone, Serialize)]
 pub struct RecentRequest {
@@ -75,8 +78,15 @@ pub struct Wanted {
 impl Recent {
     /// Keeps a request, if it failed or somebody looks. `request` is called only then.
     pub fn keep(&self, failed: bool, took: Duration, request: impl FnOnce(f64) -> RecentRequest) {
+        let until = self.until.load(Ordering::Relaxed);
+        // The usual case: nobody has looked for a minute, so this does not even read the clock.
+        if !failed && until == NOBODY {
+            return;
+        }
         let now = now();
-        if !failed && self.until.load(Ordering::Relaxed) < millis(now) {
+        if !failed && until < millis(now) {
+            // Fails if somebody has looked meanwhile.
+            let _looked = self.until.compare_exchange(until, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
             return;
         }
         let mut request = request(now.saturating_sub(took).as_secs_f64());
