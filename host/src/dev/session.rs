@@ -368,7 +368,7 @@ impl<'l> Session<'l> {
         }
         let Some(manifest) = self.manifest.clone() else { return };
         self.stop_host().await;
-        match recreate_database(&manifest, &self.data, &name) {
+        match block_in_place(|| recreate_database(&manifest, &self.data, &name)) {
             Ok(old) => self.say(&format!("{name}: moved its database to {}", old.display())),
             Err(error) => self.say(&format!("{error:#}")),
         }
