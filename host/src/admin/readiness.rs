@@ -10,10 +10,12 @@ use storage::folder::DataFolder;
 use super::Admin;
 use super::envelope::json_response;
 use crate::body::Body;
+use crate::clock;
 use crate::deploy::Deployment;
 
 impl Admin {
-    /// 200 if the disk and every database accept writes, every service is healthy, and freed memory is reset safely. Else 503.
+    /// 200 if the disk and every database accept writes, every service is healthy, freed memory is reset safely, and the database's
+    /// clock differs by at most a minute. Else 503.
     pub(super) async fn readiness(&self, deployment: &Arc<Deployment>, id: &Arc<str>) -> Response<Body> {
         let (mut healthy, mut services) = self.gateway.health_of_services(deployment, id).await;
         for service in self.refusing_writes(id).await {
@@ -22,7 +24,8 @@ impl Admin {
         }
         let writable = self.disk_is_writable(id).await;
         let reset = self.platform.engines.reset();
-        let (status, word) = if healthy && writable && reset.is_safe {
+        let difference = self.clock_difference(id).await;
+        let (status, word) = if healthy && writable && reset.is_safe && !clock::is_too_large(difference) {
             (StatusCode::OK, "ready")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready")
@@ -30,6 +33,9 @@ impl Admin {
         let disk = if writable { "writable" } else { "not writable" };
         let memory = json!({ "reset": reset.way(), "safe": reset.is_safe, "reason": reset.reason });
         let mut answer = json!({ "status": word, "services": services, "disk": disk, "memory": memory });
+        if let Some(text) = clock::notable(difference) {
+            answer["clock"] = text.into();
+        }
         let notes = self.deployer.noted();
         if !notes.is_empty() {
             answer["notes"] = json!(notes);
@@ -44,6 +50,16 @@ impl Admin {
             tracing::error!(request_id = &**id, %error, "the data folder is not writable: make room on its disk");
         }
         matches!(checked, Ok(Ok(())))
+    }
+
+    /// How many seconds the clock of the database server is ahead of this host's. All services share one server.
+    async fn clock_difference(&self, id: &Arc<str>) -> f64 {
+        let Some((service, storage)) = self.deployer.storages().into_iter().next() else { return 0.0 };
+        let read = self.platform.clock.difference(&*storage).await;
+        read.unwrap_or_else(|error| {
+            tracing::error!(request_id = &**id, service, %error, "{service}: cannot read the database's clock");
+            0.0
+        })
     }
 
     /// The services whose databases accept no writes.

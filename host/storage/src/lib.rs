@@ -46,7 +46,7 @@ pub mod priority;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use thiserror::Error;
@@ -232,6 +232,11 @@ pub trait Storage: Send + Sync {
 
     /// The version of the last migration that ran, or 0 if none has run.
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>>;
+
+    /// The time of the database's own clock, or `None` if it has none.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<SystemTime>, StorageError>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Whether other hosts may currently use this database with revisions of their own.
     fn serves_other_hosts(&self) -> bool {

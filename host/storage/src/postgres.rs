@@ -57,10 +57,12 @@
 mod config;
 mod dialect;
 mod fault;
+mod fitness;
 mod migrate;
 mod outcome;
 mod patience;
 mod server;
+mod server_error;
 mod session;
 mod transaction;
 mod value;
@@ -70,7 +72,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use deadpool_postgres::Pool;
 use futures::future::BoxFuture;
@@ -81,7 +83,8 @@ pub use self::config::{PostgresConfig, PostgresLimits};
 use self::dialect::Translated;
 pub use self::migrate::check_translation;
 use self::patience::Patience;
-pub use self::server::{PostgresServer, ServerError};
+pub use self::server::PostgresServer;
+pub use self::server_error::ServerError;
 use self::session::{BoundStatement, ResultKind, Session};
 use self::transaction::PostgresTransaction;
 use self::value::Parameter;
@@ -203,7 +206,8 @@ impl Shared {
 
     async fn lend(&self, pool: &Pool) -> Result<Session, StorageError> {
         let PostgresConfig { statement_deadline, longest_wait, .. } = self.config;
-        Session::lend(pool, statement_deadline.saturating_add(longest_wait).saturating_add(SILENCE)).await
+        let patience = statement_deadline.saturating_add(longest_wait).saturating_add(SILENCE);
+        Session::lend(pool, longest_wait, patience).await
     }
 
     /// Translates on a blocking thread, because a hostile statement takes milliseconds.
@@ -397,6 +401,15 @@ impl Storage for PostgresStorage {
 
     fn check_writes(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         Box::pin(self.0.check_writes())
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<SystemTime>, StorageError>> {
+        Box::pin(async move {
+            let session = self.0.lend(&self.0.reader).await?;
+            let now = session.value("SELECT clock_timestamp()").await?;
+            session.done();
+            Ok(Some(now))
+        })
     }
 
     fn serves_other_hosts(&self) -> bool {

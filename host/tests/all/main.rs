@@ -17,6 +17,7 @@ mod cors;
 mod crashes;
 mod credentials;
 mod denied;
+mod database_server;
 mod deploys;
 mod documents;
 mod envelope;

@@ -2,6 +2,8 @@
 //!
 //! It decides by the error code (appendix A of PostgreSQL's manual), never by the text.
 
+use std::io;
+
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
@@ -21,6 +23,7 @@ pub(super) fn translate(error: &Error) -> StorageError {
 pub(super) fn translate_pool(error: &PoolError) -> StorageError {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => StorageError::Busy,
+        PoolError::Backend(error) if is_full(error) => StorageError::Busy,
         PoolError::Backend(error) => StorageError::Unavailable(with_causes(error)),
         other => StorageError::Unavailable(other.to_string()),
     }
@@ -76,4 +79,20 @@ fn constraint(code: &SqlState) -> Option<Constraint> {
 /// Compiling it again helps.
 pub(super) fn is_outdated(error: &Error) -> bool {
     error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+}
+
+/// Whether the server has no connection left.
+pub(super) fn is_full(error: &Error) -> bool {
+    error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+}
+
+/// Whether the server cannot be reached now: it is down, starting, stopping or full, or the network failed.
+pub(super) fn is_unreachable(error: &Error) -> bool {
+    if let Some(code) = error.code() {
+        let stopping = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+        return is_full(error) || stopping.contains(code) || code.code().starts_with("08");
+    }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    // rustls reports a certificate that it refuses as invalid data.
+    error.is_closed() || cause.is_some_and(|cause| cause.kind() != io::ErrorKind::InvalidData)
 }

@@ -5,16 +5,15 @@
 //! access the schema of another service.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use postgres_protocol::password::scram_sha_256;
-use thiserror::Error;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls, Transaction};
@@ -25,18 +24,11 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::config::PostgresConfig;
 use super::fault::with_causes;
+use super::fitness;
+use super::server_error::{LONGEST_NAME, ServerError};
 use super::transaction::milliseconds;
 use super::{LEASE_GRACE, Pools, PostgresStorage};
-use crate::StorageError;
 use crate::permissions;
-
-/// Older servers keep running statements of clients that are gone.
-///
-/// Since version 14 there is `client_connection_check_interval`.
-const OLDEST_SERVER: i32 = 140_000;
-
-/// The maximum length of a name in PostgreSQL, in bytes. Longer ones are truncated.
-const LONGEST_NAME: usize = 63;
 
 /// How long connecting may take, and how long the server's machine may be silent.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -59,69 +51,6 @@ const SETUP_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('comptoi
 pub struct PostgresServer {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-}
-
-/// Why a server cannot be used.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// The file with the connection string cannot be read.
-    #[error("cannot read {}: {cause}. Name a file with one line like postgres://role:password@host:5432/database", path.display())]
-    Unreadable {
-        /// The path of the file with the connection string.
-        path: PathBuf,
-        /// The system's error.
-        cause: io::Error,
-    },
-    /// Other users may read the file with the password.
-    #[error("{} has mode {mode:03o}: it contains a password, so only its owner may use it, set it to 600", path.display())]
-    Exposed {
-        /// The path of the file with the connection string.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The text is not a connection string.
-    #[error("the connection string must look like postgres://role:password@host:5432/database: {0}")]
-    Malformed(String),
-    /// The connection would cross a network without encryption.
-    #[error(
-        "the server {0} is on another machine, so the connection needs TLS: name the certificate of the server's authority"
-    )]
-    Unprotected(String),
-    /// The certificates cannot be used.
-    #[error("cannot use the certificates in {}: {cause}", path.display())]
-    Authority {
-        /// The path of the file with the certificates.
-        path: PathBuf,
-        /// What is wrong with them.
-        cause: String,
-    },
-    /// The server cannot be reached, or refused a necessary step.
-    #[error("PostgreSQL: {0}")]
-    Refused(String),
-    /// The server is too old, or its settings would lose or change data.
-    #[error("PostgreSQL {0}")]
-    Unfit(String),
-    /// A name is too long for PostgreSQL.
-    #[error(
-        "the name {0:?} has more than the {LONGEST_NAME} bytes that PostgreSQL allows: give the database or the service a shorter name"
-    )]
-    Name(String),
-    /// The role exists, but no host of this database created it.
-    #[error("the role {0:?} already exists, but not for this database: drop it, or rename the database")]
-    Taken(String),
-    /// The role existed before, but is missing now.
-    #[error("the role {0:?} is missing: copy the roles from the database's old server with `pg_dumpall --roles-only`")]
-    Missing(String),
-    /// The schema existed before, but is missing now.
-    #[error(
-        "the schema {0:?} existed before and is missing: restore it. To start with an empty one, delete its service from \
-         comptoir.logins and drop its role"
-    )]
-    Emptied(String),
-    /// The schema cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// The role and password of a service.
@@ -181,7 +110,8 @@ impl PostgresServer {
     /// One sentence that says what is wrong with the server or its answers.
     pub async fn open(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
         let opened = timeout(OPEN_TIME, self.open_schema(service, config)).await;
-        opened.unwrap_or_else(|_| Err(ServerError::Refused(format!("the schema was not ready within {OPEN_TIME:?}"))))
+        opened
+            .unwrap_or_else(|_| Err(ServerError::Unreachable(format!("the schema was not ready within {OPEN_TIME:?}"))))
     }
 
     async fn open_schema(&self, service: &str, config: PostgresConfig) -> Result<PostgresStorage, ServerError> {
@@ -200,10 +130,11 @@ impl PostgresServer {
     /// The host's role must have the right to create roles and schemas.
     async fn login(&self, service: &str, schema: &str) -> Result<Login, ServerError> {
         let mut client = self.connect().await?;
-        check(&client).await?;
+        fitness::check(&client).await?;
         let transaction = client.transaction().await?;
         transaction.batch_execute(SETUP_LOCK).await?;
         if !returns_row(&transaction, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", "comptoir.logins").await? {
+            check_rights(&transaction).await?;
             transaction.batch_execute(OWN_SCHEMA).await?;
         }
         let kept = "SELECT role, password FROM comptoir.logins WHERE service = $1";
@@ -215,7 +146,10 @@ impl PostgresServer {
         let has_schema = returns_row(&transaction, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema).await?;
         match (is_new, has_role, has_schema) {
             (true, true, _) => return Err(ServerError::Taken(login.role)),
-            (true, false, _) => transaction.batch_execute(&login.creation(schema)).await?,
+            (true, false, _) => {
+                check_rights(&transaction).await?;
+                transaction.batch_execute(&login.creation(schema)).await?;
+            }
             (false, false, _) => return Err(ServerError::Missing(login.role)),
             (false, true, false) => return Err(ServerError::Emptied(schema.to_owned())),
             (false, true, true) => {}
@@ -253,7 +187,7 @@ impl PostgresServer {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| ServerError::Refused(error.to_string()))?;
-        let first = pool.get().await.map_err(|error| ServerError::Refused(with_causes(&error)))?;
+        let first = pool.get().await?;
         for (name, value) in settings {
             let row = first.query_one("SELECT setting FROM pg_settings WHERE name = $1", &[name]).await?;
             if row.get::<_, &str>(0) != value {
@@ -301,10 +235,18 @@ impl Login {
     }
 }
 
-impl From<tokio_postgres::Error> for ServerError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Refused(with_causes(&error))
-    }
+/// Checks that the host's role may create roles and schemas. The error contains the SQL that allows it.
+async fn check_rights(transaction: &Transaction<'_>) -> Result<(), ServerError> {
+    let asked = "SELECT rolcreaterole OR rolsuper, has_database_privilege(current_database(), 'CREATE'),
+                 current_user::text, current_database()::text FROM pg_roles WHERE rolname = current_user";
+    let row = transaction.query_one(asked, &[]).await?;
+    let (role, database) = (quoted(row.get(2)), quoted(row.get(3)));
+    let checked: [(bool, String); 2] = [
+        (row.get(0), format!("ALTER ROLE {role} CREATEROLE;")),
+        (row.get(1), format!("GRANT CREATE ON DATABASE {database} TO {role};")),
+    ];
+    let sql: Vec<_> = checked.into_iter().filter_map(|(allowed, sql)| (!allowed).then_some(sql)).collect();
+    if sql.is_empty() { Ok(()) } else { Err(ServerError::Rights(sql.join(" "))) }
 }
 
 /// Whether a query with one parameter returns a row.
@@ -346,30 +288,6 @@ fn settings(schema: &str, config: &PostgresConfig, only_reads: bool) -> Settings
 fn options(settings: &Settings) -> String {
     let option = |(name, value): &(&str, String)| format!("-c {name}={}", value.replace(' ', "\\ "));
     settings.iter().map(option).collect::<Vec<_>>().join(" ")
-}
-
-/// Checks that the server keeps acknowledged writes, and stores texts unchanged (UTF-8).
-async fn check(client: &Client) -> Result<(), ServerError> {
-    let asked = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-                 current_setting('server_encoding'), current_setting('fsync')";
-    let row = client.query_one(asked, &[]).await?;
-    let (number, version): (i32, String) = (row.get(0), row.get(1));
-    let (encoding, sync): (String, String) = (row.get(2), row.get(3));
-    if number < OLDEST_SERVER {
-        return Err(ServerError::Unfit(format!("{version} is too old: this host needs 14 or newer")));
-    }
-    if encoding != "UTF8" {
-        return Err(ServerError::Unfit(format!(
-            "stores this database in {encoding}: create a database with ENCODING 'UTF8'"
-        )));
-    }
-    if sync != "on" {
-        tracing::warn!(
-            target: crate::LOG_TARGET,
-            "PostgreSQL runs with fsync = {sync}: acknowledged writes may be lost if its machine stops"
-        );
-    }
-    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), ServerError> {

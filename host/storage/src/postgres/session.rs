@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, PoolError};
 use futures::TryStreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSqlOwned, Type};
 use tokio_postgres::{Error, SimpleQueryMessage, Statement as Compiled};
@@ -30,6 +30,9 @@ const COMPILED_BYTES: usize = 4 << 10;
 /// The second limit exists because a row is read completely before its size is checked.
 const COLUMNS: usize = 256;
 const LARGE_COLUMNS: usize = 32;
+
+/// How long a call waits before it asks a server again that has no connection left.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// A lent connection.
 ///
@@ -67,9 +70,17 @@ pub(super) enum Outcome {
 }
 
 impl Session {
-    /// Waits for a connection from the pool.
-    pub(super) async fn lend(pool: &Pool, patience: Duration) -> Result<Self, StorageError> {
-        let object = pool.get().await.map_err(|error| fault::translate_pool(&error))?;
+    /// Waits up to `longest_wait` for a connection from the pool, also while the server has none left for this host.
+    pub(super) async fn lend(pool: &Pool, longest_wait: Duration, patience: Duration) -> Result<Self, StorageError> {
+        let until = Instant::now() + longest_wait;
+        let object = loop {
+            match pool.get().await {
+                Err(PoolError::Backend(error)) if fault::is_full(&error) && Instant::now() < until => {
+                    sleep(FULL_PAUSE).await;
+                }
+                taken => break taken.map_err(|error| fault::translate_pool(&error))?,
+            }
+        };
         Ok(Self { object: Some(Box::new(object)), patience, transaction: None })
     }
 

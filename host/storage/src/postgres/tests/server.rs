@@ -98,7 +98,54 @@ async fn an_authority_enforces_tls_and_refuses_unknown_servers() {
         let refused =
             PostgresServer::new(&url, Some(authority)).unwrap().open(&service, patient()).await.err().unwrap();
         assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
+        assert!(!refused.is_temporary(), "waiting does not change a certificate");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn waiting_helps_if_the_server_is_down_but_not_if_it_refuses_the_password() {
+    let refused = PostgresServer::new(&url().replace("postgres://comptoir:", "postgres://comptoir:not"), None).unwrap();
+    let refused = refused.open(&service(), patient()).await.err().unwrap();
+    assert!(!refused.is_temporary(), "{refused}");
+    // The port was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let down = PostgresServer::new(&format!("postgres://c:secret@127.0.0.1:{port}/shop"), None).unwrap();
+    let unreachable = down.open(&service(), patient()).await.err().unwrap();
+    assert!(unreachable.is_temporary(), "{unreachable}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn the_error_contains_the_sql_that_gives_the_missing_rights() {
+    let (service, operator) = (service(), operator().await);
+    let (role, database) = (format!("poor_{service}"), format!("db_{service}"));
+    operator.batch_execute(&format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'poor'")).await.unwrap();
+    operator.batch_execute(&format!("CREATE DATABASE \"{database}\"")).await.unwrap();
+    let address = url().rsplit_once('@').unwrap().1.rsplit_once('/').unwrap().0.to_owned();
+    let poor = PostgresServer::new(&format!("postgres://{role}:poor@{address}/{database}"), None).unwrap();
+    let refused = poor.open(&service, patient()).await.err().unwrap().to_string();
+    let wanted = format!("ALTER ROLE \"{role}\" CREATEROLE; GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\";");
+    let (_, sql) = refused.split_once("run: ").unwrap_or_else(|| panic!("{refused}"));
+    assert_eq!(sql, wanted);
+    operator.batch_execute(sql).await.unwrap();
+    poor.open(&service, patient()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `just test-postgres`"]
+async fn a_call_waits_while_the_server_has_no_connection_left() {
+    let (service, operator) = (service(), operator().await);
+    let config = PostgresConfig { longest_wait: Duration::from_millis(200), ..patient() };
+    let shop = host(&service, config).await;
+    let asked = "SELECT role FROM comptoir.logins WHERE service = $1";
+    let role: String = operator.query_one(asked, &[&service]).await.unwrap().get(0);
+    // One connection for reads and one for writes.
+    operator.batch_execute(&format!("ALTER ROLE \"{role}\" CONNECTION LIMIT 2")).await.unwrap();
+    let held = shop.0.lend(&shop.0.reader).await.unwrap();
+    assert_eq!(shop.query(sql("SELECT 1")).await.err(), Some(StorageError::Busy), "after its time a call gives up");
+    let (read, ()) = futures::future::join(shop.query(sql("SELECT 1")), async { held.done() }).await;
+    assert_eq!(read.unwrap().values(), [Value::Integer(1)]);
 }
 
 #[test]
