@@ -49,7 +49,8 @@
 //! # Migrations
 //!
 //! A migration holds a second lock besides the writer's. If a call has waited its usual time, it checks that lock. If a migration
-//! of any host holds it, the call waits longer. Reads do the same, because a migration may lock the table that they read.
+//! of any host holds it, the call waits longer. Reads do the same, because a migration may lock the table that they read. Plain
+//! indexes on large tables are built before the migration, while writes continue (`indexes`).
 //!
 //! If the server disappears without closing the connection, calls end a few seconds after the time at which the server should
 //! have ended them.
@@ -58,6 +59,7 @@ mod config;
 mod dialect;
 mod fault;
 mod fitness;
+mod indexes;
 mod migrate;
 mod outcome;
 mod patience;
@@ -126,6 +128,8 @@ struct Shared {
     writer_lock: i64,
     /// The number of the advisory lock that a running migration holds, in all hosts.
     migration_lock: i64,
+    /// The number of the advisory lock of the host that builds indexes.
+    index_lock: i64,
     migrating: Arc<Migrating>,
     /// How many calls of this host wait for the writer.
     waiting: AtomicUsize,
@@ -156,6 +160,7 @@ impl PostgresStorage {
             writer,
             writer_lock: lock("the writer"),
             migration_lock: lock("the migration"),
+            index_lock: lock("the indexes"),
             migrating: Migrating::new(config.waiting_for_migrations, config.migration_wait),
             waiting: AtomicUsize::new(0),
             config,

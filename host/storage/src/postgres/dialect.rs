@@ -53,6 +53,17 @@ pub(super) struct Step {
     pub(super) sql: String,
     /// The beginning of the original text for messages: one line, up to 80 characters.
     pub(super) text: String,
+    /// The index that the statement creates, if it creates one that is not unique.
+    pub(super) index: Option<Index>,
+}
+
+/// An index that is not unique.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Index {
+    /// Its name, quoted.
+    pub(super) name: String,
+    /// What follows the name: `ON "table" ("column") …`.
+    pub(super) definition: String,
 }
 
 /// Twice the stack that the deepest statement needs in a debug build.
@@ -110,10 +121,10 @@ fn step(number: u32, tokens: Vec<TokenWithSpan>) -> Result<Step, (u32, String, S
     let text = tokens::beginning(&tokens);
     let translated = match tokens::first_word(&tokens).as_deref() {
         Some("CREATE" | "ALTER" | "DROP") => schema::statement(tokens),
-        _ => data::statement(tokens, &IN_A_MIGRATION).map(|translated| translated.sql),
+        _ => data::statement(tokens, &IN_A_MIGRATION).map(|translated| (translated.sql, None)),
     };
     match translated {
-        Ok(sql) => Ok(Step { sql, text }),
+        Ok((sql, index)) => Ok(Step { sql, text, index }),
         Err(error) => Err((number, text, error)),
     }
 }

@@ -1,12 +1,12 @@
 //! Runs migrations: one run is one transaction that holds the writer's lock.
 //!
-//! So no other host migrates at the same time.
+//! So no other host migrates at the same time. Plain indexes are built before (`indexes`).
 
 use tokio::time::timeout;
 
 use super::session::Session;
 use super::transaction::{milliseconds, roll_back, roll_back_after};
-use super::{Shared, dialect};
+use super::{Shared, dialect, indexes};
 use crate::additive;
 use crate::migration::{check_numbering, check_texts};
 use crate::{Migration, MigrationError, NotAdditive, RanMigrations, StorageError};
@@ -83,7 +83,12 @@ struct Translated {
 /// Pending are those above the schema's version. An error means that nothing changed.
 pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool) -> Result<Vec<u32>, MigrationError> {
     check_numbering(migrations)?;
-    let translated = translate(migrations, shared.version(VERSION).await?)?;
+    let current = shared.version(VERSION).await?;
+    let translated = translate(migrations, current)?;
+    if current > 0 {
+        let built = timeout(shared.config.migration_deadline, build_indexes(shared, &translated)).await;
+        built.unwrap_or(Err(StorageError::TimedOut.into()))?;
+    }
     let _running = shared.migrating.begin();
     let mut session = shared.take_writer_once().await?;
     session.extend_patience(shared.config.migration_deadline);
@@ -92,6 +97,24 @@ pub(super) async fn run(shared: &Shared, migrations: &[Migration], checked: bool
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut.into()),
     }
+}
+
+/// The steps of pending migrations before the first that changes names, with version and number.
+fn before_names_change(pending: &[Translated]) -> Vec<(u32, u32, &dialect::Step)> {
+    let steps = pending.iter().flat_map(|Translated { version, steps, .. }| {
+        (1..).zip(steps).map(move |(number, step)| (*version, number, step))
+    });
+    steps.take_while(|(.., step)| !indexes::changes_names(step)).collect()
+}
+
+/// Builds the indexes of pending migrations while the service keeps writing.
+async fn build_indexes(shared: &Shared, pending: &[Translated]) -> Result<(), MigrationError> {
+    for (version, number, step) in before_names_change(pending) {
+        let Some(index) = &step.index else { continue };
+        let failed = |cause| MigrationError::Failed { version, statement: quote(number, &step.text), cause };
+        indexes::build(shared, index).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 async fn run_on(
@@ -136,7 +159,8 @@ async fn apply(
     for Translated { version, sha256, steps } in translated.into_iter().filter(|one| i64::from(one.version) > current) {
         for (number, step) in (1..).zip(&steps) {
             let failed = |cause| MigrationError::Failed { version, statement: quote(number, &step.text), cause };
-            session.command(&step.sql).await.map_err(failed)?;
+            let sql = indexes::creation(session, step).await?;
+            session.command(&sql).await.map_err(failed)?;
         }
         session
             .command(&format!(
@@ -147,6 +171,7 @@ async fn apply(
     }
     if !ran.is_empty() {
         session.command(ADVANCE_IDS).await?;
+        session.command(indexes::DROP_UNUSED).await?;
     }
     Ok(ran)
 }

@@ -1,6 +1,7 @@
 //! Tests of the PostgreSQL engine, on the server in `COMPTOIR_TEST_POSTGRES`.
 
 mod hosts;
+mod indexes;
 mod isolation;
 mod lost_commits;
 mod server;

@@ -10,20 +10,23 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::StorageError;
 
 use super::writer::{Writer, Written};
-use super::{IN_A_MIGRATION, denied, grammar, invalid, tokens};
+use super::{IN_A_MIGRATION, Index, denied, grammar, invalid, tokens};
 
-/// Translates a statement that begins with CREATE, ALTER or DROP.
-pub(super) fn statement(mut words: Vec<TokenWithSpan>) -> Result<String, StorageError> {
+/// Translates a statement that begins with CREATE, ALTER or DROP. Returns its index too, if it creates a plain one.
+pub(super) fn statement(mut words: Vec<TokenWithSpan>) -> Result<(String, Option<Index>), StorageError> {
     tokens::bounded(&words)?;
     let kind = [tokens::word(words.first()), tokens::word(words.get(1))].map(Option::unwrap_or_default);
     let mut writer = Writer::new(&IN_A_MIGRATION);
+    let mut name = None;
     match [kind[0].as_str(), kind[1].as_str()] {
         ["CREATE", "TABLE"] => {
             let has_rowid = cut_table_options(&mut words)?;
             writer.create_table(words, has_rowid)?;
         }
         ["CREATE", "INDEX" | "UNIQUE"] | ["ALTER", "TABLE"] | ["DROP", "TABLE" | "INDEX"] => {
-            writer.schema(&grammar::parse(words)?)?;
+            let statement = grammar::parse(words)?;
+            writer.schema(&statement)?;
+            name = name_of_plain_index(statement);
         }
         ["CREATE" | "DROP", "VIEW"] => {
             return Err(invalid("views do not work on PostgreSQL: write the query in place of the view"));
@@ -33,7 +36,28 @@ pub(super) fn statement(mut words: Vec<TokenWithSpan>) -> Result<String, Storage
         ["CREATE", "VIRTUAL"] => return Err(invalid("virtual tables do not work on PostgreSQL")),
         [verb, what] => return Err(denied(super::shown(&format!("{verb} {what}")))),
     }
-    writer.finish().map(|(sql, _)| sql)
+    let (sql, _) = writer.finish()?;
+    let index = name.map(|name| Index::new(&name, &sql)).transpose()?.flatten();
+    Ok((sql, index))
+}
+
+/// The name of the index that a statement creates, unless the index is unique.
+fn name_of_plain_index(statement: Statement) -> Option<ObjectName> {
+    match statement {
+        Statement::CreateIndex(CreateIndex { name, unique: false, .. }) => name,
+        _ => None,
+    }
+}
+
+impl Index {
+    /// Takes the index apart that a translated statement creates.
+    fn new(name: &ObjectName, sql: &str) -> Result<Option<Self>, StorageError> {
+        let mut writer = Writer::new(&IN_A_MIGRATION);
+        writer.table(name)?;
+        let (name, _) = writer.finish()?;
+        let definition = sql.split_once(&format!("{name} ")).map(|(_, definition)| definition.to_owned());
+        Ok(definition.map(|definition| Self { name, definition }))
+    }
 }
 
 /// Removes STRICT and WITHOUT ROWID, which PostgreSQL does not have.
