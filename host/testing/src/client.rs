@@ -116,6 +116,18 @@ impl Client {
         .await
     }
 
+    /// The rows of a list, over all its pages.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut rows, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(page) = next {
+            let answer = self.get(&page).await;
+            rows.extend(answer.succeeds(200).as_array().expect("a list").iter().cloned());
+            let link = answer.header("link").strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+            next = link.map(str::to_owned);
+        }
+        rows
+    }
+
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         send(self.request(Method::PUT, path).json(&body)).await
     }

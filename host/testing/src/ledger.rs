@@ -241,9 +241,8 @@ impl Buyer {
     }
 
     async fn check_orders(&mut self, intent: Option<&Intent>, findings: &mut Vec<String>) {
-        let answer = self.client.get("/orders").await;
         let mut found: BTreeMap<i64, (Lines, String)> = BTreeMap::new();
-        for order in answer.succeeds(200).as_array().unwrap() {
+        for order in &self.client.all("/orders").await {
             let number = |value: &Value| value.as_i64().unwrap();
             let items = order["items"].as_array().unwrap();
             let lines = items.iter().map(|item| (number(&item["product_id"]), number(&item["quantity"]))).collect();

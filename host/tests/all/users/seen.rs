@@ -65,6 +65,7 @@ async fn the_lists_of_users_and_products_are_paginated_on_request() {
         assert_eq!(rest.header("link"), "");
         let parts = [first.succeeds(200), rest.succeeds(200)].map(|part| part.as_array().unwrap().clone()).concat();
         assert_eq!(json!(parts), whole);
+        assert_eq!(json!(admin.all(&format!("{list}?limit=2")).await), whole, "page by page");
         let (start, cursor) = next.split_once("after=").unwrap();
         let other = if list == "/users" { "/products" } else { "/users" };
         let (id, cut) = (format!("{list}?after=3"), format!("{start}after={}", &cursor[1..]));
