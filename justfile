@@ -17,9 +17,9 @@ host_packages := "--locked --workspace --exclude 'guest-*'"
 # The program that `just run` starts, and that the recipes for a running host call.
 comptoir := "target/debug/comptoir"
 
-# Settings for quick builds of components: little optimisation, incremental. An edit of a service costs under a second of CPU
+# Settings for quick builds of components: little optimisation, incremental, with the names of functions for backtraces. An edit of a service costs under a second of CPU
 # time, of the kit or of wit/ two seconds. The first such build compiles the dependencies once more, which costs 20 seconds.
-quickly := "CARGO_PROFILE_COMPONENT_OPT_LEVEL=1 CARGO_PROFILE_COMPONENT_LTO=off CARGO_PROFILE_COMPONENT_CODEGEN_UNITS=16 CARGO_PROFILE_COMPONENT_INCREMENTAL=true"
+quickly := "CARGO_PROFILE_COMPONENT_OPT_LEVEL=1 CARGO_PROFILE_COMPONENT_LTO=off CARGO_PROFILE_COMPONENT_CODEGEN_UNITS=16 CARGO_PROFILE_COMPONENT_INCREMENTAL=true CARGO_PROFILE_COMPONENT_STRIP=debuginfo"
 
 # Panic messages of a component contain paths of library sources. This replaces the builder's home folder in them, so that every
 # machine builds the same bytes.

@@ -1,46 +1,33 @@
 //! The commands that call a running host's admin API.
 
+mod answer;
 mod connection;
+mod events;
+mod logs;
+mod operator;
 mod print;
+mod steps;
+mod table;
+mod watch;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use comptoir::admin::SIGNATURE;
 use comptoir::deploy::Share;
-use comptoir::host::admin_address;
-use comptoir::printable::{printable, printable_json};
+use comptoir::printable::printable;
 use comptoir::signature::{self, Signature};
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HOST, HeaderName, IF_MATCH};
-use hyper::{Method, Request};
+use hyper::Method;
+use hyper::header::IF_MATCH;
 use serde_json::Value;
 
-use crate::output::outln;
-use crate::project::DataOption;
-use connection::{Connection, admin_token};
+use operator::{Header, Operator};
+use steps::Deployed;
 
 pub(crate) use connection::serves;
-
-/// A request header that only some commands send.
-type Header = (HeaderName, String);
-
-/// The options that all of these commands share: how to reach the host, and how to print its answer.
-#[derive(Debug, Args)]
-struct Operator {
-    /// The address of the host's admin listener. Default: the one that the host wrote into its data folder.
-    #[arg(long, global = true, env = "COMPTOIR_ADMIN", value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
-    #[command(flatten)]
-    data: DataOption,
-    /// Print the answer of the admin API as JSON.
-    #[arg(long, global = true)]
-    json: bool,
-}
+pub(crate) use logs::Logs;
 
 /// `comptoir deploy`
 #[derive(Debug, Args)]
@@ -83,6 +70,9 @@ pub(crate) struct DeploySet {
 pub(crate) struct Canary {
     /// The new share of the callers, such as 20%. Without it, the command shows the canary's traffic.
     share: Option<Share>,
+    /// Print again whenever something changes, until the canary ends. Shows what the host compares, and its verdict so far.
+    #[arg(long, short)]
+    watch: bool,
     #[command(flatten)]
     operator: Operator,
 }
@@ -136,6 +126,9 @@ pub(crate) struct History {
 pub(crate) struct Status {
     /// Show only this service. Default: all services.
     service: Option<String>,
+    /// Print again whenever something changes, until ctrl-c.
+    #[arg(long, short)]
+    watch: bool,
     #[command(flatten)]
     operator: Operator,
 }
@@ -191,9 +184,9 @@ impl Deploy {
         let path = format!("/services/{}?{}", self.service, encode(&query));
         let mut headers = signature;
         headers.extend(self.replaces.map(|replaces| (IF_MATCH, format!("\"{replaces}\""))));
-        let answer = self.operator.ask(Method::PUT, &path, component, &headers)?;
-        let shown = self.component.display().to_string();
-        self.operator.print(&answer, print::report).context(shown)
+        let Deployed { answer, shown } = steps::deploy(&self.operator, &self.service, &path, component, &headers)?;
+        let file = self.component.display().to_string();
+        self.operator.print(&answer, |report| print::report(report, shown)).context(file)
     }
 }
 
@@ -218,8 +211,9 @@ impl DeploySet {
             let query = encode(&[("reason", self.reason.as_str()), ("canary", "0%"), ("set", set)]);
             let (component, signature) = read(file)?;
             let path = format!("/services/{service}?{query}");
-            let answer = self.operator.ask(Method::PUT, &path, component, &signature)?;
-            self.operator.print(&answer, print::report).with_context(|| file.display().to_string())?;
+            let Deployed { answer, shown } = steps::deploy(&self.operator, service, &path, component, &signature)?;
+            let printed = self.operator.print(&answer, |report| print::report(report, shown));
+            printed.with_context(|| file.display().to_string())?;
         }
         Ok(())
     }
@@ -230,7 +224,13 @@ impl Canary {
         if let Some(share) = self.share {
             let path = format!("/canary?{}", encode(&[("share", share.to_string().as_str())]));
             let answer = self.operator.ask(Method::POST, &path, Vec::new(), &[])?;
-            return self.operator.print(&answer, print::canary);
+            if !self.watch {
+                return self.operator.print(&answer, print::canary);
+            }
+            self.operator.print(&answer, |_| ())?;
+        }
+        if self.watch {
+            return watch::canary(&self.operator);
         }
         let answer = self.operator.ask(Method::GET, "/canary", Vec::new(), &[])?;
         self.operator.print(&answer, print::canary)
@@ -285,6 +285,9 @@ impl History {
 impl Status {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let path = self.service.map_or_else(|| "/services".to_owned(), |service| format!("/services/{service}"));
+        if self.watch {
+            return watch::status(&self.operator, &path);
+        }
         let answer = self.operator.ask(Method::GET, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print::status)
     }
@@ -307,79 +310,6 @@ impl Keys {
         };
         let answer = self.operator.ask(method, &path, Vec::new(), &[])?;
         self.operator.print(&answer, print::keys)
-    }
-}
-
-impl Operator {
-    fn ask(&self, method: Method, path: &str, body: Vec<u8>, headers: &[Header]) -> anyhow::Result<Value> {
-        let data = self.data.find();
-        let admin = self.admin(&data)?;
-        let token = admin_token(&data)?;
-        let mut request = Request::builder().method(method).uri(path).header(HOST, admin.to_string());
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(Bytes::from(body)))?;
-        // A port that the operator names may be forwarded to the host's.
-        let may_be_forwarded = self.admin.is_some();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut connection = Connection::open(admin).await?;
-            connection.prove(&token, may_be_forwarded).await.with_context(|| {
-                format!(
-                    "the program on {admin} does not prove that it is the host of the data folder {}, so it did not get the admin \
-                     token: start the host with `comptoir serve`, or pass --data or --admin",
-                    data.display()
-                )
-            })?;
-            connection.send(request, usize::MAX).await
-        })
-    }
-
-    /// Where the host's admin listener is.
-    fn admin(&self, data: &Path) -> anyhow::Result<SocketAddr> {
-        if let Some(given) = self.admin {
-            return Ok(given);
-        }
-        let written = admin_address(data).with_context(|| {
-            format!("cannot read the address of the host from {}: pass it with --admin", data.display())
-        })?;
-        written.with_context(|| {
-            format!(
-                "no host has served with the data folder {}: start one with `comptoir serve`, or pass its data folder with --data",
-                data.display()
-            )
-        })
-    }
-
-    /// Prints the host's answer.
-    ///
-    /// # Errors
-    /// The message of the host, if it refused the request.
-    fn print(&self, answer: &Value, print: fn(&Value)) -> anyhow::Result<()> {
-        if self.json {
-            outln!("{}", printable_json(&format!("{answer:#}")));
-        }
-        if answer["success"] != true {
-            bail!("{}", printable(answer["error"]["message"].as_str().unwrap_or("the host gave no reason")));
-        }
-        if !self.json {
-            print(&for_terminal(&answer["data"]));
-        }
-        Ok(())
-    }
-}
-
-/// The same data with control characters escaped, so that its texts cannot control the terminal.
-fn for_terminal(data: &Value) -> Value {
-    match data {
-        Value::String(text) => printable(text).into(),
-        Value::Array(values) => values.iter().map(for_terminal).collect(),
-        Value::Object(members) => {
-            members.iter().map(|(name, member)| (printable(name).into_owned(), for_terminal(member))).collect()
-        }
-        other => other.clone(),
     }
 }
 

@@ -15,9 +15,8 @@ use comptoir::route::{Access, Route};
 use hyper::header::AUTHORIZATION;
 use storage::folder::CACHE;
 
-use crate::output::outln;
+use crate::output::{complain, outln, say};
 use crate::project::{DataOption, ManifestOption};
-use crate::say;
 
 /// `comptoir check`
 #[derive(Debug, Args)]
@@ -73,7 +72,7 @@ impl Check {
         let trial = start(&manifest, caches)?;
         let refused: Vec<_> = trial.values().filter_map(|tried| tried.as_ref().err()).collect();
         for error in &refused {
-            say(&error.to_string());
+            complain(&error.to_string());
         }
         ensure!(refused.is_empty(), "{}: {} of {} components cannot serve", file.display(), refused.len(), trial.len());
         outln!("{} is valid", file.display());

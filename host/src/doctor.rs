@@ -20,7 +20,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 use storage::permissions;
 
 use crate::client;
-use crate::output::outln;
+use crate::output::{BAD, GOOD, WARNING, outln, styled};
 use crate::project::{DataOption, ManifestOption};
 use crate::system::descriptors_for;
 
@@ -79,9 +79,13 @@ impl Doctor {
             for finding in findings {
                 broken += usize::from(matches!(finding, Broken { .. }));
                 match finding {
-                    Fine(what) => outln!("ok      {name:<14} {what}"),
-                    Worse { what, cure } => outln!("worse   {name:<14} {what}\n        cure: {cure}"),
-                    Broken { what, cure } => outln!("broken  {name:<14} {what}\n        cure: {cure}"),
+                    Fine(what) => outln!("{}      {name:<14} {what}", styled(GOOD, "ok")),
+                    Worse { what, cure } => {
+                        outln!("{}   {name:<14} {what}\n        cure: {cure}", styled(WARNING, "worse"));
+                    }
+                    Broken { what, cure } => {
+                        outln!("{}  {name:<14} {what}\n        cure: {cure}", styled(BAD, "broken"));
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@ mod client;
 mod component;
 mod dev;
 mod doctor;
+mod help;
 mod manual;
 mod new;
 mod output;
@@ -12,17 +13,16 @@ mod serve;
 mod sign;
 mod system;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use comptoir::audit;
 use comptoir::backup::{self, Contents};
 use comptoir::engine;
 use comptoir::version::Versions;
-use output::outln;
+use output::{complain, outln, say};
 use project::DataOption;
 
 static VERSIONS: LazyLock<String> = LazyLock::new(|| Versions::of_this_program().to_string());
@@ -69,6 +69,8 @@ enum Command {
     History(client::History),
     /// Show the active revision of each service and its traffic.
     Status(client::Status),
+    /// Print the latest requests: all failures, and while this command follows, all requests.
+    Logs(client::Logs),
     /// Print an access token for a username, valid for an hour. For development: the manifest must allow it.
     Token(client::Token),
     /// List the keys that sign and verify access tokens; rotate or disable them.
@@ -125,8 +127,19 @@ struct Verify {
     anchor: Option<String>,
 }
 
+/// The command line, with its commands in groups and with examples.
+fn command_line() -> clap::Command {
+    help::arrange(CommandLine::command())
+}
+
+/// The command to run. Exits if the arguments are wrong, or ask for help.
+fn parse() -> Command {
+    let matches = command_line().get_matches();
+    CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command
+}
+
 fn main() -> ExitCode {
-    let ended = match CommandLine::parse().command {
+    let ended = match parse() {
         Command::Serve(command) => return command.run(),
         Command::Dev(command) => return command.run(),
         Command::New(command) => command.run(),
@@ -143,20 +156,21 @@ fn main() -> ExitCode {
         Command::Rollback(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Logs(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Backup(options) => back_up(&options),
         Command::Restore(options) => restore(&options),
         Command::Audit(Audit::Verify(options)) => verify(&options),
-        Command::Completions(command) => command.run(CommandLine::command()),
-        Command::Man(command) => command.run(CommandLine::command()),
+        Command::Completions(command) => command.run(command_line()),
+        Command::Man(command) => command.run(command_line()),
         Command::Compile(command) => command.run(),
     };
     match ended {
         Ok(()) if output::has_failed() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("{error:#}"));
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -189,7 +203,20 @@ fn size(contents: &Contents) -> String {
     format!("{} files, {}", contents.files.len(), bytesize::ByteSize::b(contents.bytes()))
 }
 
-/// Prints a message to stderr. Ignores write errors, because the terminal may be gone.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "comptoir: {text}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_one_group_and_the_command_line_is_sound() {
+        let command_line = command_line();
+        let grouped: Vec<&str> = help::GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let visible = command_line.get_subcommands().filter(|command| !command.is_hide_set());
+        let mut names: Vec<&str> = visible.map(clap::Command::get_name).collect();
+        let mut sorted = grouped.clone();
+        sorted.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(sorted, names);
+        command_line.debug_assert();
+    }
 }

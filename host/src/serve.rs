@@ -13,8 +13,8 @@ use comptoir::manifest::{Manifest, ManifestError};
 use comptoir::telemetry::{Log, LogFormat};
 use storage::permissions;
 
+use crate::output::{FAINT, GOOD, HEADING, WARNING, complain, styled};
 use crate::project::{DataOption, ManifestOption};
-use crate::say;
 use crate::system::{self, Asked, Signals};
 
 /// `comptoir serve`
@@ -48,9 +48,10 @@ pub(crate) struct HostOptions {
     /// they were deleted.
     #[arg(long, env = "COMPTOIR_OPERATOR_PASSWORD_FILE", value_name = "FILE")]
     operator_password_file: Option<PathBuf>,
-    /// What to log: a level (error, warn, info, debug) or directives such as `warn,comptoir=debug`.
-    #[arg(long, env = "COMPTOIR_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    /// What to log: a level (error, warn, info, debug), directives such as `warn,comptoir=debug`, or `requests`: `info` with a line for
+    /// each request. Default: `requests`, but on a terminal `info` without the lines of requests that succeed.
+    #[arg(long, env = "COMPTOIR_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// The format of log lines on stderr.
     #[arg(long, env = "COMPTOIR_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -83,17 +84,17 @@ impl HostOptions {
     /// Runs a command with the log that its options choose. Writes every message through the log, because a write to a full stderr pipe
     /// would block the host.
     pub(crate) fn run(&self, command: impl AsyncFnOnce(Prepared, &Log) -> anyhow::Result<()>) -> ExitCode {
-        let log = match Log::start(self.log_format, &self.log) {
+        let log = match Log::start(self.log_format, self.log.as_deref()) {
             Ok(log) => log,
             Err(error) => {
-                say(&format!("--log is not a valid filter: {error:#}"));
+                complain(&format!("--log is not a valid filter: {error:#}"));
                 return ExitCode::FAILURE;
             }
         };
         match self.run_with(&log, command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                log.say(&format!("{error:#}"));
+                log.complain(&format!("{error:#}"));
                 ExitCode::FAILURE
             }
         }
@@ -202,20 +203,20 @@ pub(crate) async fn stop(host: Host, log: &Log) {
 /// Prints where the host listens. Uses a thread of its own, because a write to a full stdout pipe would block the host.
 pub(crate) fn announce(host: &Host, data: &Path, took: Duration) {
     let addresses = host.addresses();
-    let mut lines = vec![format!("Comptoir is ready after {} ms", took.as_millis())];
+    let mut lines = vec![styled(HEADING, format!("Comptoir is ready after {} ms", took.as_millis()))];
     let scheme = addresses.scheme;
-    lines.push(format!("  gateway  {scheme}://{}", addresses.gateway));
+    lines.push(format!("  gateway  {}", styled(GOOD, format!("{scheme}://{}", addresses.gateway))));
     for (name, served) in host.deployment().services() {
         let own = addresses.services.get(&**name).map_or_else(String::new, |address| format!("{scheme}://{address}"));
         lines.push(format!("  {name:<8} {own:<22} {name}@{}", &served.revision.digest()[..12]));
     }
     for (name, vacancy) in host.deployment().vacant() {
-        lines.push(format!("  {name:<8} has no active revision: {}", vacancy.reason));
+        lines.push(styled(WARNING, format!("  {name:<8} has no active revision: {}", vacancy.reason)));
     }
     lines.push(format!(
-        "  admin    http://{} (console; token: {})",
-        addresses.admin,
-        data.join("admin.token").display()
+        "  admin    {} {}",
+        styled(GOOD, format!("http://{}", addresses.admin)),
+        styled(FAINT, format!("(console; token: {})", data.join("admin.token").display()))
     ));
     if let Some(username) = host.development_login() {
         lines.push(format!(
@@ -223,7 +224,7 @@ pub(crate) fn announce(host: &Host, data: &Path, took: Duration) {
         ));
     }
     let print = move || {
-        let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+        let _ = writeln!(anstream::stdout(), "{}", lines.join("\n"));
     };
     let _ = std::thread::Builder::new().name("announce".to_owned()).spawn(print);
 }

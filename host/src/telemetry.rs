@@ -8,6 +8,7 @@
 
 mod latency;
 mod recent;
+mod terminal;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
@@ -32,6 +35,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use latency::Latency;
+use terminal::ForTerminal;
 
 pub use latency::LatencyCounts;
 pub use recent::{Recent, RecentRequest, Wanted};
@@ -58,6 +62,17 @@ fn is_pagemap_warning(line: &Metadata<'_>) -> bool {
     line.target().starts_with("wasmtime") && line.target().ends_with("::pagemap")
 }
 
+/// The word in a filter that shows a line for each request on a terminal, too.
+const REQUESTS: &str = "requests";
+
+/// The modules that log one line for each request.
+const REQUEST_LOGGERS: [&str; 2] = ["comptoir::gateway::access_log", "comptoir::admin"];
+
+/// The line of a request that did not fail.
+fn is_request(line: &Metadata<'_>) -> bool {
+    *line.level() == Level::INFO && REQUEST_LOGGERS.contains(&line.target())
+}
+
 /// The most lines in the queue. A line has about 300 bytes, or more if a guest printed something.
 const QUEUED_LINES: usize = 4096;
 
@@ -71,35 +86,55 @@ const REPORT_TIME: Duration = Duration::from_secs(1);
 pub struct Log {
     lines: NonBlocking,
     guard: Option<WorkerGuard>,
+    colours: bool,
 }
 
 impl Log {
     /// Starts the log, which also reports panics.
     ///
-    /// `filter` is a level such as `info`, or directives of tracing-subscriber. No filter shows lines that may contain secrets.
+    /// `filter` is a level such as `info`, or directives of tracing-subscriber. The default is `info`. On a terminal it has no line for
+    /// requests that succeed, because they would hide everything else. `requests` means `info` with these lines. No filter shows lines
+    /// that may contain secrets.
     ///
     /// # Errors
     /// If the filter is invalid, or a log was started before.
-    pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(filter)?;
-        let discreet = filter_fn(|line| !may_contain_secrets(line) && !is_pagemap_warning(line));
-        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    pub fn start(format: LogFormat, filter: Option<&str>) -> anyhow::Result<Self> {
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        let hides_requests = is_terminal && filter.is_none();
+        let filter = filter.unwrap_or(REQUESTS).split(',').map(|word| if word == REQUESTS { "info" } else { word });
+        let filter = EnvFilter::try_new(filter.collect::<Vec<_>>().join(","))?;
+        let is_hidden = move |line: &Metadata<'_>| {
+            may_contain_secrets(line) || is_pagemap_warning(line) || (hides_requests && is_request(line))
+        };
+        let shown = filter_fn(move |line| !is_hidden(line));
         let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
         let (queued, guard) = queue.finish(std::io::stderr());
         let lines = tracing_subscriber::fmt::layer().with_writer(queued.clone()).with_ansi(colours);
         let lines = match format {
+            LogFormat::Text if is_terminal => lines.event_format(ForTerminal { colours }).boxed(),
             LogFormat::Text => lines.with_target(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         };
-        tracing_subscriber::registry().with(lines.with_filter(discreet)).with(filter).try_init()?;
+        tracing_subscriber::registry().with(lines.with_filter(shown)).with(filter).try_init()?;
         report_panics(queued.clone());
-        Ok(Self { lines: queued, guard: Some(guard) })
+        Ok(Self { lines: queued, guard: Some(guard), colours })
     }
 
     /// Writes a line for the operator, with any filter.
     pub fn say(&self, text: &str) {
+        self.write(Style::new(), text);
+    }
+
+    /// Writes an error for the operator, with any filter.
+    pub fn complain(&self, text: &str) {
+        self.write(AnsiColor::Red.on_default(), text);
+    }
+
+    fn write(&self, style: Style, text: &str) {
+        let style = if self.colours { style } else { Style::new() };
         // Fails only if the writer thread has ended.
-        let _ = self.lines.clone().write_all(format!("comptoir: {text}\n").as_bytes());
+        let _ = self.lines.clone().write_all(format!("{style}comptoir: {text}{style:#}\n").as_bytes());
     }
 
     /// Counts the lines that were dropped.

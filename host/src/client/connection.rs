@@ -8,10 +8,10 @@ use anyhow::{Context as _, ensure};
 use comptoir::gate;
 use comptoir::host::admin_address;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::HOST;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -56,11 +56,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request and reads its answer.
-    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>, most_bytes: usize) -> anyhow::Result<Value> {
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn begin(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let closed = "the host closed the connection before it answered";
         self.sender.ready().await.context(closed)?;
-        let response = self.sender.send_request(request).await.context(closed)?;
+        self.sender.send_request(request).await.context(closed)
+    }
+
+    /// Sends a request and reads its answer.
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>, most_bytes: usize) -> anyhow::Result<Value> {
+        let response = self.begin(request).await?;
         let body = Limited::new(response.into_body(), most_bytes).collect().await;
         let body =
             body.map_err(|error| anyhow::anyhow!("the host closed the connection during its answer: {error}"))?;

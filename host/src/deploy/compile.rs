@@ -39,7 +39,7 @@ impl Compilation<'_> {
                 tracing::warn!(service, %error, "{service}: the cached code was refused, compiling the component again");
             }
         }
-        let began = Progress::compiling(service, bytes.len());
+        let began = self.progress.compiling(service, bytes.len());
         let compiled = if let Some(program) = self.compiler {
             let limits = CompileLimits { memory: self.rules.compile_memory, time: self.rules.compile_time };
             Compiler::new(program, limits, self.priority).compile(target, bytes).await?

@@ -58,7 +58,7 @@ impl Deployer {
         let Some(table) = setup.manifest.services.get(service) else { return };
         let file = table.component.display();
         let line = "!".repeat(100);
-        tracing::error!(
+        tracing::warn!(
             service,
             from,
             to,

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 
 /// Counts the components that are ready, of those that the start needs.
 pub(super) struct Progress {
+    begun: AtomicUsize,
     ready: AtomicUsize,
     all: usize,
 }
@@ -14,18 +15,24 @@ pub(super) struct Progress {
 impl Progress {
     /// Progress of a start with `all` components. Later compilations are logged without a count.
     pub(super) fn of(all: usize) -> Self {
-        Self { ready: AtomicUsize::new(0), all }
+        Self { begun: AtomicUsize::new(0), ready: AtomicUsize::new(0), all }
     }
 
     /// Counts a component whose compiled artifact was loaded from the cache.
     pub(super) fn loaded(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.ready.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Logs that a compilation begins. Returns the start time for [`Self::compiled`].
-    pub(super) fn compiling(service: &str, bytes: usize) -> Instant {
+    pub(super) fn compiling(&self, service: &str, bytes: usize) -> Instant {
         let size = ByteSize::b(bytes as u64);
-        tracing::info!(service, "{service}: compiling a component of {size}");
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        if number <= self.all {
+            tracing::info!(service, "compiling {service} ({number}/{}), a component of {size}", self.all);
+        } else {
+            tracing::info!(service, "compiling {service}, a component of {size}");
+        }
         Instant::now()
     }
 
@@ -35,9 +42,9 @@ impl Progress {
         let took = humantime::format_duration(took);
         let ready = self.ready.fetch_add(1, Ordering::Relaxed) + 1;
         if ready <= self.all {
-            tracing::info!(service, "{service}: compiled the component in {took}, {ready} of {} are ready", self.all);
+            tracing::info!(service, "compiled {service} in {took}, {ready} of {} are ready", self.all);
         } else {
-            tracing::info!(service, "{service}: compiled the component in {took}");
+            tracing::info!(service, "compiled {service} in {took}");
         }
     }
 }

@@ -118,6 +118,10 @@ impl<'l> Session<'l> {
         self.log.say(text);
     }
 
+    fn complain(&self, text: &str) {
+        self.log.complain(text);
+    }
+
     fn read_manifest(&mut self) {
         let text = std::fs::read_to_string(&self.file).ok();
         let is_asked = self.wake.takes_reload();
@@ -136,7 +140,7 @@ impl<'l> Session<'l> {
                 self.is_applied = false;
                 self.attempted = None;
             }
-            Err(error) => self.say(&format!("{error}")),
+            Err(error) => self.complain(&format!("{error}")),
         }
     }
 
@@ -209,7 +213,7 @@ impl<'l> Session<'l> {
         match Build::start(&self.groups[index].command, folder, &manifest) {
             Ok(build) => self.running = Some(build),
             Err(error) => {
-                self.say(&format!("{names}: cannot start `sh` to build: {error}"));
+                self.complain(&format!("{names}: cannot start `sh` to build: {error}"));
                 return None;
             }
         }
@@ -223,7 +227,7 @@ impl<'l> Session<'l> {
             Err(error) => error.to_string(),
         };
         let consequence = if self.host.is_some() { ", the old revision keeps serving" } else { "" };
-        self.say(&format!("{names}: the build failed after {} ({why}){consequence}", in_words(took)));
+        self.complain(&format!("{names}: the build failed after {} ({why}){consequence}", in_words(took)));
         None
     }
 
@@ -273,7 +277,7 @@ impl<'l> Session<'l> {
                 self.options.operator_password = None;
                 self.settled.clear();
             }
-            Err(error) => self.say(&format!("{error:#}\ncomptoir: cannot start, waiting for a change")),
+            Err(error) => self.complain(&format!("{error:#}\ncomptoir: cannot start, waiting for a change")),
         }
     }
 
@@ -332,7 +336,7 @@ impl<'l> Session<'l> {
         match result {
             Ok(_) => self.say(&format!("{name}: {built}active in {took}")),
             Err(error) => {
-                self.say(&format!("{name}: {built}refused after {took}, the old revision keeps serving: {error}"));
+                self.complain(&format!("{name}: {built}refused after {took}, the old revision keeps serving: {error}"));
                 if matches!(error, DeployError::ChangedMigration(_)) {
                     self.offer_to_recreate(name);
                 }
@@ -370,7 +374,7 @@ impl<'l> Session<'l> {
         self.stop_host().await;
         match block_in_place(|| recreate_database(&manifest, &self.data, &name)) {
             Ok(old) => self.say(&format!("{name}: moved its database to {}", old.display())),
-            Err(error) => self.say(&format!("{error:#}")),
+            Err(error) => self.complain(&format!("{error:#}")),
         }
         self.attempted = None;
     }

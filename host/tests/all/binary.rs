@@ -13,6 +13,7 @@ mod project;
 mod served;
 mod starting;
 mod system;
+mod terminal;
 mod unread;
 
 use std::path::PathBuf;

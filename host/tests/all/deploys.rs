@@ -21,6 +21,7 @@ mod signed;
 mod swaps;
 pub(crate) mod texts;
 mod two_hosts;
+mod watching;
 
 use std::path::Path;
 use std::time::Duration;

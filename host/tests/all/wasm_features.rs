@@ -188,3 +188,15 @@ async fn a_module_that_declares_no_objects_cannot_use_any() {
     let text = format!("{refused:#}");
     assert!(text.contains("could not be compiled") && text.contains("gc"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cause_of_a_trap_names_the_functions_of_a_component_that_has_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = "(func $place_order (result i32) unreachable)
+        (func (export \"status\") (result i32) (call $place_order))";
+    let shop = Shop::with(manifest(&folder, "", &[("named", answering(named))])).await;
+    shop.anon().get("/named").await.refuses(500, "INTERNAL_ERROR");
+    let failed = shop.operator().get("/requests?status=5xx").await;
+    let cause = failed.succeeds(200)[0]["cause"].as_str().unwrap();
+    assert!(cause.contains("place_order"), "{cause}");
+}

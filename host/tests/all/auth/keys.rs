@@ -124,14 +124,15 @@ async fn the_command_lists_rotates_and_disables_keys() {
         if said.status.success() { Ok(text(&said.stdout)) } else { Err(text(&said.stderr)) }
     };
     let first = ids(&shop.operator().get("/keys").await).remove(0);
-    assert_eq!(keys(&[]).await, Ok(format!("{first}  since the first start  signs\n")));
+    let heading = "KEY               SINCE            STATE";
+    assert_eq!(keys(&[]).await, Ok(format!("{heading}\n{first}  the first start  signs\n")));
     let rotated = keys(&["rotate"]).await.unwrap();
     let lines: Vec<&str> = rotated.lines().collect();
     let does = if shop.database.is_some() { "Z  signs from then on" } else { "Z  signs" };
-    assert!(lines.len() == 2 && lines[0].ends_with(does) && !lines[0].contains(&first), "{rotated}");
-    assert!(lines[1].starts_with(&format!("{first}  since the first start  verifies until 20")), "{rotated}");
+    assert!(lines.len() == 3 && lines[1].ends_with(does) && !lines[1].contains(&first), "{rotated}");
+    assert!(lines[2].starts_with(&format!("{first}  the first start       verifies until 20")), "{rotated}");
     let disabled = keys(&["disable", &first]).await.unwrap();
-    assert_eq!(disabled.trim_end(), lines[0]);
+    assert_eq!(disabled.lines().nth(1), Some(lines[1]));
     let refused = keys(&["disable", &first]).await.unwrap_err();
     assert!(refused.contains(&format!("there is no key `{first}`")), "{refused}");
     for other in ["../services", "rotate?x=1", "0123456789ABCDEF", "0123456789abcde", "0123456789abcdef0"] {

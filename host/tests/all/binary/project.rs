@@ -55,7 +55,7 @@ async fn commands_below_a_project_find_its_manifest_and_its_host_whatever_its_po
 
     let _program = Program::spawn(serve(&folder, HELLO), &folder).await;
     let status = printed(&run(&below, &["status"]).await);
-    assert!(status.starts_with("hello"), "{status}");
+    assert!(status.contains("\nhello "), "{status}");
     assert_eq!(printed(&run(folder.path(), &["status"]).await), status, "in the folder of the manifest");
     let elsewhere = tempfile::tempdir().unwrap();
     let status = complaint(&run(elsewhere.path(), &["status"]).await);
@@ -144,7 +144,7 @@ async fn a_program_that_passes_the_proof_of_the_host_on_does_not_get_the_admin_t
     stranger.was_asked_but_got_no_token(&data);
     // A port that the operator names may be forwarded to the host's.
     let forwarded = stranger.address.to_string();
-    assert!(printed(&run(folder.path(), &["status", "--admin", &forwarded]).await).starts_with("hello"));
+    assert!(printed(&run(folder.path(), &["status", "--admin", &forwarded]).await).contains("\nhello "));
 }
 
 #[tokio::test]

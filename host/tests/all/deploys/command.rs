@@ -56,13 +56,20 @@ async fn the_commands_deploy_roll_back_and_report_to_people() {
     assert!(rollback.ends_with(&expected), "{rollback}");
 
     let history = succeeds(&command(&stand, &["history", "variant"]).await);
-    let results: Vec<_> = history.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert!(history.trim_start().starts_with("ID  AT "), "{history}");
+    let lines = history.lines().skip(1);
+    let results: Vec<_> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(results.len(), 4, "{history}");
     assert_eq!((results[0][3], results[1][3], results[2][3], results[3][3]), ("rollback", "deploy", "deploy", "start"));
-    assert!(history.lines().nth(2).unwrap().ends_with("more"), "{history}");
+    assert!(history.lines().nth(3).unwrap().ends_with("more"), "{history}");
+    // One request, so that there is traffic to show.
+    stand.serves(&old).await;
     let status = succeeds(&command(&stand, &["status"]).await);
-    assert!(status.starts_with(&format!("variant  {}  version ", &old[..12])), "{status}");
-    assert!(status.contains(&format!("kept {}", &new[..12])), "{status}");
+    let heading: Vec<&str> = status.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heading, ["SERVICE", "REVISION", "VERSION", "SINCE", "BY", "HANDLER"]);
+    assert!(status.contains(&format!("\nvariant  {}  ", &old[..12])), "{status}");
+    assert!(status.contains(&format!("variant: kept {}", &new[..12])), "{status}");
+    assert!(status.contains("SERVICE  REVISION      ROUTE"), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,10 +185,12 @@ async fn a_command_fails_if_the_disk_is_too_full_for_its_output() {
 async fn the_commands_name_the_service_of_a_canary_and_an_unknown_service() {
     let stand = Stand::open().await;
     stand.send("?canary=5%25", variant("good-2")).await.succeeds(200);
-    let candidate = format!("variant  {}\n  no requests yet\n", &digest(&variant("good-2"))[..12]);
+    let candidate = format!("variant  {}  ", &digest(&variant("good-2"))[..12]);
     for arguments in [&["canary", "20%"][..], &["canary"]] {
         let said = succeeds(&command(&stand, arguments).await);
-        assert_eq!(said, format!("canary for 20% of the callers:\n{candidate}"), "{arguments:?}");
+        let heading = "canary for 20% of the callers:\nSERVICE  REVISION      VERSION\n";
+        assert!(said.starts_with(&format!("{heading}{candidate}")), "{arguments:?}: {said}");
+        assert!(said.ends_with("\nno requests yet\n"), "{arguments:?}: {said}");
     }
     for name in ["status", "history", "rollback"] {
         let output = command(&stand, &[name, "nope"]).await;
