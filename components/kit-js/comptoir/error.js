@@ -92,6 +92,7 @@ const CONTROLS = /[\u0000-\u001f\u007f-\u009f]+/g;
  * @param {Error} error
  */
 function places(error) {
-  const lines = (error.stack ?? "").split("\n").map((line) => line.trim());
+  // Node.js begins each line with `at`, the component's engine does not.
+  const lines = (error.stack ?? "").split("\n").map((line) => line.trim().replace(/^at /, ""));
   return lines.filter((line) => /\.js:\d+/.test(line) && !line.includes("initializer.js")).slice(0, 5);
 }

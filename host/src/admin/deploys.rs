@@ -104,8 +104,13 @@ impl Admin {
             reason,
         };
         let deployer = self.deployer.clone();
-        let done = in_task(async move { deployer.deploy(order).await }).await?;
-        Ok(report(&json!(done)))
+        let deploy = async move {
+            let (name, deployed) = (order.service.clone(), deployer.deploy(order).await);
+            deployed.inspect_err(|error| {
+                tracing::warn!(service = name, %error, "{name}: the deploy was refused, the active revision keeps serving");
+            })
+        };
+        Ok(report(&json!(in_task(deploy).await?)))
     }
 
     /// The digest of the revision that a deploy may replace, from `If-Match`. None if it may replace any.

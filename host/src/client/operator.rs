@@ -80,8 +80,9 @@ impl Operator {
         })?;
         written.with_context(|| {
             format!(
-                "no host has served with the data folder {}: start one with `comptoir serve`, or pass its data folder with --data",
-                data.display()
+                "no host has served with the data folder {}: start one there with `comptoir serve`, go to the folder of its \
+                 comptoir.toml, or pass its data folder with --data",
+                std::path::absolute(data).as_deref().unwrap_or(data).display()
             )
         })
     }

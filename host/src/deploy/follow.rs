@@ -117,9 +117,6 @@ impl Deployer {
     async fn follow_file(self: &Arc<Self>, name: &str) -> bool {
         // Forced, because a developer who builds a reverted component again wants to try it again.
         match self.deploy_file(name, true).await {
-            Ok(report) if report.changed => {
-                tracing::info!(service = name, revision = &report.to[..12], "{name}: deployed the changed component");
-            }
             Ok(_) => {}
             Err(error @ (DeployError::Crowded(_) | DeployError::Busy(_))) => {
                 tracing::warn!(service = name, %error, "{name}: the deploy will be tried again, the old revision keeps serving");

@@ -122,9 +122,14 @@ impl Deployer {
         lane.state.line.store(line, Ordering::Relaxed);
         self.notes().remove(served.revision.service());
         lane.resources.clear();
+        let (name, revision) = (served.revision.service(), &served.revision.digest()[..12]);
         let mut kept = lane.state.kept();
         if let Some(before) = before {
+            let before_it = &before.revision.digest()[..12];
+            tracing::info!(service = name, revision, "{name}: revision {revision} is active, in place of {before_it}");
             kept.push_front(before);
+        } else {
+            tracing::info!(service = name, revision, "{name}: revision {revision} is active");
         }
         kept.retain(|kept| {
             kept.revision.digest() != served.revision.digest() && Arc::ptr_eq(&kept.resources, &lane.resources)

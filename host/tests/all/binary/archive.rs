@@ -36,6 +36,9 @@ fn has_all_files(content: &Path) {
         ("completions/comptoir.fish", "deploy-set"),
         ("comptoir.service", "ExecStart=/opt/comptoir/comptoir serve"),
         ("LICENSE", "Apache License"),
+        ("README.md", "# Comptoir"),
+        ("host/docs/operating.md", "## PostgreSQL"),
+        ("components/README.md", "## Ten minutes"),
     ];
     for (file, words) in expected {
         let text = std::fs::read_to_string(content.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));

@@ -59,7 +59,11 @@ async fn commands_below_a_project_find_its_manifest_and_its_host_whatever_its_po
     assert_eq!(printed(&run(folder.path(), &["status"]).await), status, "in the folder of the manifest");
     let elsewhere = tempfile::tempdir().unwrap();
     let status = complaint(&run(elsewhere.path(), &["status"]).await);
-    assert!(status.contains("no host has served with the data folder data: start one"), "{status}");
+    let data = elsewhere.path().canonicalize().unwrap().join("data");
+    assert!(
+        status.contains(&format!("no host has served with the data folder {}: start one there", data.display())),
+        "{status}"
+    );
 }
 
 /// A program on a port that is not the host's. It notes all that it gets.
