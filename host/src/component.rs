@@ -193,7 +193,7 @@ fn describe(
             let method = route.method.as_ref().map_or("*", hyper::Method::as_str);
             outln!("  route {method:<6} {}  ({:?})", printable(&route.pattern), route.access);
         }
-        outln!("  {} migrations, {} probes", description.migrations.len(), description.probes.len());
+        outln!("  migrations: {}, probes: {}", description.migrations.len(), description.probes.len());
     }
     Ok(Some(routes.clone()))
 }

@@ -1,7 +1,6 @@
 //! `comptoir dev`: builds the components of a manifest, serves them, and builds and deploys again whenever a source changes.
 
 mod build;
-mod duration;
 mod plan;
 mod session;
 mod sources;

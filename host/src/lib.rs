@@ -67,6 +67,7 @@ pub mod passwords;
 
 // Leaves.
 pub mod clock;
+pub mod duration;
 pub mod printable;
 pub mod route;
 pub mod shares;

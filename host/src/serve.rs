@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use comptoir::duration::in_words;
 use comptoir::host::{Host, ManifestSource, Options};
 use comptoir::manifest::{Manifest, ManifestError};
 use comptoir::telemetry::{Log, LogFormat};
@@ -203,7 +204,7 @@ pub(crate) async fn stop(host: Host, log: &Log) {
 /// Prints where the host listens. Uses a thread of its own, because a write to a full stdout pipe would block the host.
 pub(crate) fn announce(host: &Host, data: &Path, took: Duration) {
     let addresses = host.addresses();
-    let mut lines = vec![styled(HEADING, format!("Comptoir is ready after {} ms", took.as_millis()))];
+    let mut lines = vec![styled(HEADING, format!("Comptoir is ready after {}", in_words(took)))];
     let scheme = addresses.scheme;
     lines.push(format!("  gateway  {}", styled(GOOD, format!("{scheme}://{}", addresses.gateway))));
     for (name, served) in host.deployment().services() {

@@ -142,7 +142,7 @@ impl Deployer {
         let note = self.migrate(&served, true).await?;
         steps.done(Step::Migrated, note);
         let probes = self.probe(&served).await?;
-        steps.done(Step::Probed, Some(format!("{probes} probes")));
+        steps.done(Step::Probed, Some(format!("probes: {probes}")));
         Ok(served)
     }
 

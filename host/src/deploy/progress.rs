@@ -1,9 +1,11 @@
 //! Logs the progress of compilation, which takes seconds at a first start.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytesize::ByteSize;
+
+use crate::duration::in_words;
 
 /// Counts the components that are ready, of those that the start needs.
 pub(super) struct Progress {
@@ -38,8 +40,7 @@ impl Progress {
 
     /// Logs that a compilation is done, and counts the component.
     pub(super) fn compiled(&self, service: &str, began: Instant) {
-        let took = Duration::from_millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let took = humantime::format_duration(took);
+        let took = in_words(began.elapsed());
         let ready = self.ready.fetch_add(1, Ordering::Relaxed) + 1;
         if ready <= self.all {
             tracing::info!(service, "compiled {service} in {took}, {ready} of {} are ready", self.all);

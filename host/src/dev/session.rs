@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comptoir::deploy::{DeployError, ReloadError, Report};
+use comptoir::duration::in_words;
 use comptoir::host::{Host, ManifestSource, Options, recreate_database};
 use comptoir::manifest::Manifest;
 use comptoir::signature;
@@ -16,7 +17,6 @@ use comptoir::telemetry::Log;
 use tokio::task::block_in_place;
 
 use super::build::Build;
-use super::duration::in_words;
 use super::plan::{Group, groups};
 use super::sources::{Snapshot, Stamp, stamp};
 use super::terminal::Terminal;

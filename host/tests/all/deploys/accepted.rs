@@ -139,7 +139,7 @@ async fn the_writes_of_a_probe_are_rolled_back() {
     stand.add("real").await.succeeds(201);
     let answer = stand.deploy("probe").await;
     let steps = answer.succeeds(200)["steps"].as_array().unwrap();
-    assert!(steps.iter().any(|step| step["step"] == "probed" && step["note"] == "2 probes"), "{steps:#?}");
+    assert!(steps.iter().any(|step| step["step"] == "probed" && step["note"] == "probes: 2"), "{steps:#?}");
     assert_eq!(stand.shop.anon().get("/variant/items").await.succeeds(200)["items"], 1);
 }
 

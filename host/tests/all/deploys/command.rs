@@ -43,7 +43,7 @@ async fn the_commands_deploy_roll_back_and_report_to_people() {
 
     let deploy = command(&stand, &["deploy", "variant", &file(files.path(), "more"), "--reason", "more"]).await;
     let said = succeeds(&deploy);
-    for line in ["probed", "1 probes", "route added: GET /variant/items/more (Public)"] {
+    for line in ["probed", "probes: 1", "route added: GET /variant/items/more (Public)"] {
         assert!(said.contains(line), "the output lacks `{line}`: {said}");
     }
     assert!(said.ends_with(&format!("variant: {} -> {}\n", &old[..12], &new[..12])), "{said}");
