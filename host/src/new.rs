@@ -97,8 +97,22 @@ impl New {
         project.write(template)?;
         let folder = self.folder.display();
         outln!("created {folder}\n  next: cd {folder}, then follow README.md");
+        if let Some(folder) = folder_missing_in_path() {
+            outln!(
+                "  its commands call `comptoir`, which PATH does not contain: export PATH=\"{}:$PATH\"",
+                folder.display()
+            );
+        }
         Ok(())
     }
+}
+
+/// The folder of this program, if a shell would not find `comptoir`.
+fn folder_missing_in_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_found = std::env::split_paths(&path).any(|folder| folder.join("comptoir").is_file());
+    let program = std::env::current_exe().ok()?;
+    (!is_found).then(|| program.parent().map(Path::to_owned)).flatten()
 }
 
 /// The name of the service: the last part of the folder.

@@ -140,3 +140,16 @@ async fn published_packages_contain_the_templates_and_the_interfaces() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_shell_that_does_not_find_the_program_gets_the_line_that_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = program();
+    let own = program.parent().unwrap();
+    for (path, name) in [(Path::new("/nowhere"), "lost"), (own, "found")] {
+        let mut command = Command::new(&program);
+        let output = command.args(["new", name]).env("PATH", path).current_dir(folder.path()).output().await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.contains(&format!("export PATH=\"{}:$PATH\"", own.display())), name == "lost", "{said}");
+    }
+}
