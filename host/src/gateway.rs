@@ -39,7 +39,7 @@ use crate::manifest::{Grant, Manifest};
 use crate::revision::Revision;
 use crate::route::{NoRoute, Route, RouteTable};
 use crate::shares::{Arrival, Client};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Kind, Metrics, Parent, Span};
 
 use access_log::AccessLogEntry;
 use coding::check_coding;
@@ -88,6 +88,8 @@ struct Incoming {
     body: Arriving,
     arrival: Arrival,
     trace_parent: Option<TraceParent>,
+    /// Its span, if it is sampled.
+    trace: Parent,
     is_preflight: bool,
     /// The rules when the request began.
     rules: Arc<Rules>,
@@ -133,10 +135,14 @@ impl Gateway {
         let rules = self.rules.load_full();
         let (is_head, cross_origin) = (head.method == Method::HEAD, rules.cors.request(&head));
         let trace_parent = TraceParent::of(&head.headers);
-        let mut log = AccessLogEntry::new(&self.metrics, &id, &head, arrival.client.address(), trace_parent.clone());
+        let span = Span::begin("request", Kind::Server, trace_parent.as_ref().and_then(TraceParent::text));
+        let trace = span.parent();
+        let trace_parent = TraceParent::of_span(&trace).or(trace_parent);
+        let mut log =
+            AccessLogEntry::new(&self.metrics, &id, &head, arrival.client.address(), trace_parent.clone(), span);
         let is_preflight = cross_origin.is_preflight;
         let incoming =
-            Incoming { id: id.clone(), head, body, arrival, trace_parent, is_preflight, rules: rules.clone() };
+            Incoming { id: id.clone(), head, body, arrival, trace_parent, trace, is_preflight, rules: rules.clone() };
         let answered = async {
             normalised?;
             self.answer(door, incoming, &mut log).await
@@ -158,7 +164,7 @@ impl Gateway {
 
     /// The way of one request. Each step leads to the next one, or ends the request.
     async fn answer(self: &Arc<Self>, door: &Door, incoming: Incoming, log: &mut AccessLogEntry) -> Answered {
-        let Incoming { id, mut head, body, arrival, trace_parent, is_preflight, rules } = incoming;
+        let Incoming { id, mut head, body, arrival, trace_parent, trace, is_preflight, rules } = incoming;
         let client = arrival.client.address();
         // A client with too many requests is refused first, so that a flood costs little.
         if !arrival.has_room {
@@ -190,13 +196,15 @@ impl Gateway {
         let accepted = (!has_secrets).then(|| AcceptedEncodings::take(&mut head.headers));
         let coding = check_coding(&route, &head.headers, &body);
         // Access is checked before the body is read, so a caller without access cannot keep the host busy.
+        let gate = trace.child("gate", Kind::Internal);
         let pending = self.gate.admit(&route, head, origin(&arrival, &id, trace_parent.as_ref(), served))?;
+        drop(gate);
         // 401 and 403 come before 415, so a caller without access learns nothing about the route.
         coding?;
         // A body for plain records is read before an instance is made, so a slow client holds none. Other bodies stream.
         let body = read(body, &served.revision).await?;
         // The session may have ended while the body arrived, so it is checked again.
-        let admitted = pending.with_body(body)?;
+        let admitted = pending.with_body(body)?.traced(trace);
         let origin = CallOrigin { trace_parent, client: Some(arrival.client), depth: 0 };
         let (summary, client) = (admitted.summary(), origin.client.clone());
         let peers = self.peers(&deployment, served, &id, origin);
@@ -229,6 +237,7 @@ impl Gateway {
             caller: served.revision.service().into(),
             request_id: id.clone(),
             trace_parent: origin.trace_parent,
+            trace: Parent::default(),
             client: origin.client,
             depth: origin.depth,
         }))

@@ -23,6 +23,7 @@ mod outbound;
 mod output;
 mod passwords;
 mod session;
+mod sql_text;
 mod storage;
 mod token_verifier;
 mod tokens;
@@ -33,6 +34,7 @@ use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::clock::Clock;
+use crate::telemetry::Parent;
 use files::FileUse;
 
 pub use self::storage::OutcomeUnknown;
@@ -170,6 +172,11 @@ impl Guest {
     pub fn release(&mut self) {
         (self.grants, self.failure) = (Grants::default(), DependencyFailure::default());
         self.outgoing.release();
+    }
+
+    /// The span of the guest, if the request is sampled.
+    fn trace(&self) -> &Parent {
+        self.outgoing.trace()
     }
 
     /// What the guest prints.

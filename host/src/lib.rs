@@ -52,7 +52,8 @@ pub mod manifest;
 // The interfaces that a component may import.
 pub mod guest;
 
-// Requests to remote hosts.
+// Requests to remote hosts, and to the collector of traces.
+pub mod traces;
 pub mod outbound;
 
 // Data that outlives a request: cached responses, tokens, the audit log, backups.

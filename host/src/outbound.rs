@@ -62,7 +62,7 @@ pub use patience::Timeouts;
 pub use remote::{Ending, Remote};
 pub use secret_file::SecretError;
 pub use secrets::{RevisionSecrets, SecretRules, Secrets};
-pub use tls::RootsError;
+pub use tls::{RootsError, config as client_config, without_roots};
 
 /// The body of a request, as the guest writes it.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -106,9 +106,9 @@ impl Outbound {
     /// Entries of `allow` use TLS, but no certificate can be trusted, or the authority's file cannot be used.
     pub fn open(service: Arc<str>, rules: OutboundRules, lookup: Arc<dyn Lookup>) -> Result<Self, RootsError> {
         let tls = if rules.authority.is_some() || rules.allow.iter().any(AllowedHost::is_https) {
-            tls::config(rules.authority.as_deref())?
+            client_config(rules.authority.as_deref())?
         } else {
-            tls::without_roots()?
+            without_roots()?
         };
         let clients = Clients::new(tls, CheckedConnector::new(lookup, &rules), rules.concurrency);
         let places = Places::new(rules.concurrency);

@@ -78,6 +78,7 @@ use crate::guest::{
 use crate::manifest::Limits;
 use crate::response_cache::ResponseCache;
 use crate::shares::Client;
+use crate::telemetry::Parent;
 use crate::tokens::Session;
 
 pub use answer::{Answer, StreamNotes};
@@ -319,6 +320,7 @@ impl Revision {
             .and_then(|idle| idle.group(&self.handler, session.as_ref().map(Session::id), &self.discards));
         let grants = self.grants.for_request(admitted.session(), admitted.source());
         let outgoing = self.outgoing(&admitted, &grants, peers, &failure);
+        let trace = admitted.trace().clone();
         let run = Run {
             request: admitted.into(),
             grants,
@@ -328,6 +330,7 @@ impl Revision {
             client,
             session,
             route: Some(route.clone()),
+            trace,
         };
         let answer = self.run(run).await.map(|(mut answer, whole)| {
             lookup.insert(&mut answer.response, whole);
@@ -382,6 +385,7 @@ impl Revision {
             client: None,
             session: None,
             route: None,
+            trace: Parent::default(),
         };
         let answer = self.run(run).await;
         (answer.map(|(answer, _)| answer), failure)

@@ -12,6 +12,7 @@ use comptoir::duration::in_words;
 use comptoir::host::{Host, ManifestSource, Options};
 use comptoir::manifest::{Manifest, ManifestError};
 use comptoir::telemetry::{Log, LogFormat};
+use comptoir::traces::Traces;
 use storage::permissions;
 
 use crate::output::{FAINT, GOOD, HEADING, WARNING, complain, styled};
@@ -28,7 +29,8 @@ pub(crate) struct Serve {
     watch: bool,
 }
 
-/// The options of a host. Every environment variable that it reads is an option here, so that `--help` lists all of them.
+/// The options of a host. Every environment variable that it reads is an option here, so that `--help` lists all of them. Only those of
+/// OpenTelemetry are not (`comptoir::traces`).
 #[derive(Debug, Args)]
 pub(crate) struct HostOptions {
     #[command(flatten)]
@@ -108,7 +110,11 @@ impl HostOptions {
     ) -> anyhow::Result<()> {
         let prepared = self.prepare(log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let traces = Traces::start(runtime.handle());
         let ended = runtime.block_on(command(prepared, log));
+        if let Some(traces) = traces {
+            traces.stop();
+        }
         // Blocking threads may still compile or hash. Nobody needs their results any more, so the process does not wait for them.
         runtime.shutdown_timeout(Duration::from_secs(1));
         ended

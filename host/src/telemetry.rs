@@ -6,8 +6,10 @@
 //! No request waits for the log. Lines wait in a bounded queue for the thread that writes them. If nobody reads stderr, the queue
 //! fills up. Further lines are then dropped and counted.
 
+mod exemplars;
 mod latency;
 mod recent;
+mod spans;
 mod terminal;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -34,11 +36,12 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use latency::Latency;
+use latency::{DURATION, Latency};
 use terminal::ForTerminal;
 
 pub use latency::LatencyCounts;
 pub use recent::{Recent, RecentRequest, Wanted};
+pub use spans::{Kind, Parent, Span, set_tracer};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -55,6 +58,11 @@ const SECRET_LOGGERS: [&str; 3] = ["wasmtime", "wit-bindgen", "tokio_postgres"];
 
 fn may_contain_secrets(line: &Metadata<'_>) -> bool {
     *line.level() > Level::INFO && SECRET_LOGGERS.iter().any(|name| line.target().starts_with(name))
+}
+
+/// What the exporter of traces says about each batch that it cannot send. `traces` says it once.
+fn is_about_a_batch(line: &Metadata<'_>) -> bool {
+    line.target().starts_with("opentelemetry") && line.name().ends_with("Error")
 }
 
 /// wasmtime's warning at each reset of an instance slot whose page scan fails. `engine::page_scan` already reports that once.
@@ -105,7 +113,10 @@ impl Log {
         let filter = filter.unwrap_or(REQUESTS).split(',').map(|word| if word == REQUESTS { "info" } else { word });
         let filter = EnvFilter::try_new(filter.collect::<Vec<_>>().join(","))?;
         let is_hidden = move |line: &Metadata<'_>| {
-            may_contain_secrets(line) || is_pagemap_warning(line) || (hides_requests && is_request(line))
+            may_contain_secrets(line)
+                || is_pagemap_warning(line)
+                || is_about_a_batch(line)
+                || (hides_requests && is_request(line))
         };
         let shown = filter_fn(move |line| !is_hidden(line));
         let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("log");
@@ -285,9 +296,9 @@ impl Metrics {
         Self { dropped_lines, ..self }
     }
 
-    /// Counts an answered request.
-    pub fn request(&self, labels: &Labels, duration: Duration) {
-        self.requests.count(labels, duration);
+    /// Counts an answered request. `trace_id` is the id of its trace, if it is sampled.
+    pub fn request(&self, labels: &Labels, duration: Duration, trace_id: Option<String>) {
+        self.requests.count(labels, duration, trace_id);
     }
 
     /// Removes the series of all revisions but these. Each is named by its first twelve digits.
@@ -313,6 +324,14 @@ impl Metrics {
         totals
     }
 
+    /// Adds the exemplars to an encoded page: sampled requests with the ids of their traces.
+    pub fn add_exemplars(&self, page: String) -> String {
+        let series = self.requests.series.read().unwrap_or_else(PoisonError::into_inner);
+        let exemplars =
+            series.iter().filter_map(|(labels, series)| Some((labels.clone(), series.latency.exemplars()?)));
+        exemplars::add(page, &exemplars.collect::<Vec<_>>())
+    }
+
     /// Adds these metrics to a page.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.requests.clone()));
@@ -335,20 +354,23 @@ impl Reloads {
 }
 
 impl Requests {
-    fn count(&self, labels: &Labels, duration: Duration) {
+    fn count(&self, labels: &Labels, duration: Duration, trace_id: Option<String>) {
         if let Some(series) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(labels) {
-            return series.count(duration);
+            return series.count(duration, trace_id);
         }
         let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
         let labels = if all.len() < SERIES { labels.clone() } else { labels.without_route_and_revision() };
-        all.entry(labels).or_default().count(duration);
+        all.entry(labels).or_default().count(duration, trace_id);
     }
 }
 
 impl Series {
-    fn count(&self, duration: Duration) {
+    fn count(&self, duration: Duration, trace_id: Option<String>) {
         self.requests.inc();
         self.latency.count(duration);
+        if let Some(trace_id) = trace_id {
+            self.latency.add_exemplar(duration, trace_id);
+        }
     }
 }
 
@@ -376,8 +398,8 @@ impl Collector for Requests {
         for (labels, series) in &*all {
             series.requests.encode(requests.encode_family(labels)?)?;
         }
-        let (name, help) = ("comptoir_request_duration_seconds", "Time from a request's head to its response's head");
-        let mut latency = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        let help = "Time from a request's head to its response's head";
+        let mut latency = encoder.encode_descriptor(DURATION, help, None, MetricType::Histogram)?;
         for (labels, series) in &*all {
             series.latency.encode(latency.encode_family(labels)?)?;
         }
@@ -405,7 +427,7 @@ mod tests {
     fn series_of_removed_revisions_go_and_the_hosts_own_stay() {
         let metrics = Metrics::default();
         for revision in ["0123456789ab", "ba9876543210", NO_LABEL] {
-            metrics.request(&labels(revision, 200), Duration::from_millis(3));
+            metrics.request(&labels(revision, 200), Duration::from_millis(3), None);
         }
         assert!(page(&metrics).contains(
             "comptoir_requests_total{service=\"orders\",route=\"/orders\",revision=\"ba9876543210\",status=\"200\"} 1"
@@ -420,10 +442,27 @@ mod tests {
     }
 
     #[test]
+    fn the_bucket_of_a_sampled_request_has_its_trace() {
+        let metrics = Metrics::default();
+        let trace = || Some("0af7651916cd43dd8448eb211c80319c".to_owned());
+        metrics.request(&labels("0123456789ab", 200), Duration::from_millis(3), trace());
+        metrics.request(&labels("0123456789ab", 200), Duration::from_millis(700), None);
+        metrics.request(&labels("ba9876543210", 200), Duration::from_millis(3), None);
+        let page = metrics.add_exemplars(page(&metrics));
+        assert!(page.contains("_bucket{le=\"+Inf\","), "OpenMetrics requires this bucket: {page}");
+        let with: Vec<&str> = page.lines().filter(|line| line.contains("trace_id")).collect();
+        assert_eq!(with.len(), 1, "{page}");
+        let expected = "comptoir_request_duration_seconds_bucket{le=\"0.005\",service=\"orders\",route=\"/orders\",\
+                        revision=\"0123456789ab\",status=\"200\"} 1 # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 0.003 ";
+        assert!(with[0].starts_with(expected), "{}", with[0]);
+        assert!(page.ends_with("# EOF\n"));
+    }
+
+    #[test]
     fn totals_of_a_service_count_removed_revisions_too() {
         let metrics = Metrics::default();
         for (revision, status) in [("0123456789ab", 200), ("ba9876543210", 503), (NO_LABEL, 401)] {
-            metrics.request(&labels(revision, status), Duration::from_millis(3));
+            metrics.request(&labels(revision, status), Duration::from_millis(3), None);
         }
         let before = metrics.totals();
         assert_eq!((before["orders"].requests, before["orders"].errors), (3, 1));
@@ -435,7 +474,7 @@ mod tests {
     fn series_are_limited_and_every_request_is_counted() {
         let metrics = Metrics::default();
         for number in 0..2 * SERIES {
-            metrics.request(&labels(&format!("{number:012}"), 200), Duration::ZERO);
+            metrics.request(&labels(&format!("{number:012}"), 200), Duration::ZERO, None);
         }
         let beyond = labels("", 200).without_route_and_revision();
         let all = metrics.requests.series.read().unwrap();

@@ -90,7 +90,7 @@ pub(super) fn encode(metrics: &Metrics, serving: &Serving, deployer: &Deployer, 
     memory(&mut registry, &platform.engines.reset());
     let mut page = String::new();
     match text::encode(&mut page, &registry) {
-        Ok(()) => page,
+        Ok(()) => metrics.add_exemplars(page),
         Err(error) => format!("# cannot encode the metrics: {error}\n"),
     }
 }

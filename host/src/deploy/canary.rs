@@ -141,7 +141,7 @@ impl Deployer {
         });
         let mut new_lines = switched.await?.into_iter();
         steps.done(Step::Active, None);
-        let steps = steps.into_taken();
+        let steps = steps.take();
         let mut reports = Vec::new();
         let mut changes = Vec::new();
         for (name, Candidate { line, served }) in canary.candidates() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::digest::sha256;
 use super::record::Action;
-use super::report::{DeployError, Refused, Report, Step, Steps};
+use super::report::{self, DeployError, Refused, Report, Step, Steps};
 use super::serving::Share;
 use super::switch::Plan;
 use super::watch::{self, Watch};
@@ -41,7 +41,7 @@ impl Deployer {
     pub async fn deploy(self: &Arc<Self>, mut order: Order) -> Result<Report, DeployError> {
         let name = order.service.clone();
         let _busy = self.begin_work(&name)?;
-        let mut steps = self.live.deploy(&name, order.canary, self.now());
+        let mut steps = self.live.deploy(&name, order.canary, self.now()).traced(report::span("deploy", &name));
         let active = self.check_replaces(&name, order.replaces.as_deref())?;
         canary::may_deploy(&self.current.load(), &name, order.canary, order.set.as_deref())?;
         let bytes: Arc<[u8]> = std::mem::take(&mut order.bytes).into();
@@ -51,10 +51,11 @@ impl Deployer {
         let signed = self.take_signature(&name, &digest, "the component", order.signature.as_deref());
         let line = self.record.begin(&self.attempt(&name, action, active, &digest, &order.reason))?;
         let deployed = match signed {
-            Ok(()) => self.run_steps(&order, line, &bytes, &digest, steps).await,
+            Ok(()) => self.run_steps(&order, line, &bytes, &digest, &mut steps).await,
             Err(refused) => Err(refused),
         };
         if let Err(error) = &deployed {
+            steps.fail(|| error.to_string());
             self.record.end(line, "refused", &error.to_string())?;
         }
         deployed
@@ -67,10 +68,10 @@ impl Deployer {
         line: i64,
         bytes: &Arc<[u8]>,
         digest: &str,
-        mut steps: Steps,
+        steps: &mut Steps,
     ) -> Result<Report, DeployError> {
         let name = order.service.as_str();
-        let new = self.prepare(name, bytes, digest, order.digest.as_deref(), order.force, &mut steps).await?;
+        let new = self.prepare(name, bytes, digest, order.digest.as_deref(), order.force, steps).await?;
         let before = self.served(name);
         let mut report = self.report(line, before.as_ref(), &new);
         report.changed = report.from.as_deref() != Some(digest);
@@ -86,7 +87,7 @@ impl Deployer {
             steps.done(Step::Active, None);
             report.active_since = Some(self.now());
         }
-        report.steps = steps.into_taken();
+        report.steps = steps.take();
         Ok(report)
     }
 

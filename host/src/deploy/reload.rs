@@ -249,7 +249,7 @@ impl Deployer {
             steps.done(Step::Active, None);
             let old = before.services().get(attempt.service.as_str());
             let report = self.report(line, old, &served);
-            reports.push(Report { active_since: Some(self.now()), steps: steps.into_taken(), ..report });
+            reports.push(Report { active_since: Some(self.now()), steps: steps.take(), ..report });
             self.notes().extend(note.map(|note| (attempt.service.clone(), shortened(&note))));
             changes.extend(old.map(|old| (line, served, old.clone())));
         }

@@ -1,12 +1,13 @@
 //! What a deploy did step by step, and why it failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::record::RecordError;
 use super::serving::Share;
 use crate::printable::excerpt;
+use crate::telemetry::{Kind, Span};
 
 /// A step of a deploy. A component has passed the steps before the one that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -156,6 +157,8 @@ pub(super) struct Steps {
     last: Instant,
     /// Called with each step.
     tell: Box<dyn Fn(&StepTaken) + Send + Sync>,
+    /// Has a child for each step, if it is sampled.
+    span: Span,
 }
 
 impl Default for Steps {
@@ -167,7 +170,12 @@ impl Default for Steps {
 impl Steps {
     /// Calls a function with each step when it is done.
     pub(super) fn told(tell: impl Fn(&StepTaken) + Send + Sync + 'static) -> Self {
-        Self { taken: Vec::new(), last: Instant::now(), tell: Box::new(tell) }
+        Self { taken: Vec::new(), last: Instant::now(), tell: Box::new(tell), span: Span::default() }
+    }
+
+    /// The same steps with a span, which ends with them.
+    pub(super) fn traced(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// Adds a step that is done now.
@@ -176,14 +184,37 @@ impl Steps {
         let took_us = u64::try_from((now - self.last).as_micros()).unwrap_or(u64::MAX);
         let taken = StepTaken { step, took_us, note };
         (self.tell)(&taken);
+        self.trace(&taken);
         self.taken.push(taken);
         self.last = now;
     }
 
-    /// The steps that were done, in order.
-    pub(super) fn into_taken(self) -> Vec<StepTaken> {
-        self.taken
+    fn trace(&self, taken: &StepTaken) {
+        let began = || SystemTime::now().checked_sub(Duration::from_micros(taken.took_us));
+        let parent = self.span.parent();
+        if parent.is_sampled() {
+            let mut child = parent.child_since(taken.step.word(), Kind::Internal, began());
+            child.set("comptoir.note", || taken.note.clone().unwrap_or_default());
+        }
     }
+
+    /// Notes in the span why the deploy was refused.
+    pub(super) fn fail(&mut self, why: impl FnOnce() -> String) {
+        self.span.fail(why);
+    }
+
+    /// The steps that were done, in order.
+    pub(super) fn take(&mut self) -> Vec<StepTaken> {
+        std::mem::take(&mut self.taken)
+    }
+}
+
+/// The span of a deploy or a rollback.
+pub(super) fn span(what: &'static str, service: &str) -> Span {
+    let mut span = Span::begin(what, Kind::Internal, None);
+    span.rename(|| format!("{what} {service}"));
+    span.set("comptoir.service", || service.to_owned());
+    span
 }
 
 /// The result of a deploy or a rollback.

@@ -1,7 +1,7 @@
 //! Rollback: the operator returns to the previous revision, or to a given one.
 
 use super::record::Action;
-use super::report::{DeployError, Refused, Report, Step, Steps};
+use super::report::{self, DeployError, Refused, Report, Step, Steps};
 use super::switch::Plan;
 use super::{Deployer, Served, canary};
 
@@ -12,7 +12,7 @@ impl Deployer {
     /// The active revision keeps serving.
     pub async fn rollback(&self, name: &str, to: Option<&str>, reason: &str) -> Result<Report, DeployError> {
         let _busy = self.begin_work(name)?;
-        let mut steps = self.live.deploy(name, None, self.now());
+        let mut steps = self.live.deploy(name, None, self.now()).traced(report::span("rollback", name));
         let active = self.check_replaces(name, None)?;
         let served = self.find_target(name, active.as_deref(), to, &mut steps).await?;
         self.check_schema_range(&served).await?;
@@ -24,7 +24,7 @@ impl Deployer {
         });
         report.id = lines.await?.pop().unwrap_or_default();
         steps.done(Step::Active, None);
-        (report.active_since, report.steps) = (Some(self.now()), steps.into_taken());
+        (report.active_since, report.steps) = (Some(self.now()), steps.take());
         Ok(report)
     }
 

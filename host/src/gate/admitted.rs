@@ -12,6 +12,7 @@ use crate::audit::Source;
 use crate::body::RequestBody;
 use crate::head::{Origin, USER_ID, keep_for_route, remove_user, set_origin, set_probe_user, strip_mount};
 use crate::route::{Access, Route};
+use crate::telemetry::Parent;
 use crate::tokens::Session;
 
 /// A request that may pass once its body has arrived. Only the gate makes one.
@@ -64,7 +65,7 @@ impl Pending {
             remove_user(&mut self.head.headers);
         }
         let body = guard(body, &self.route, self.session.as_ref());
-        Ok(Admitted { request: self, body })
+        Ok(Admitted { request: self, body, trace: Parent::default() })
     }
 }
 
@@ -73,9 +74,21 @@ impl Pending {
 pub struct Admitted {
     request: Pending,
     body: RequestBody,
+    trace: Parent,
 }
 
 impl Admitted {
+    /// The same request as a part of this trace.
+    #[must_use]
+    pub fn traced(self, trace: Parent) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// The span of the request, if it is sampled.
+    pub fn trace(&self) -> &Parent {
+        &self.trace
+    }
+
     /// The route that the request asks for.
     pub fn route(&self) -> &Arc<Route> {
         &self.request.route
@@ -196,7 +209,7 @@ impl GuestRequest {
 }
 
 impl From<Admitted> for GuestRequest {
-    fn from(Admitted { request, body }: Admitted) -> Self {
+    fn from(Admitted { request, body, .. }: Admitted) -> Self {
         Self { head: request.head, body, request_id: request.source.request_id, secure: request.secure }
     }
 }

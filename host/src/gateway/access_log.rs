@@ -17,7 +17,7 @@ use super::trace_parent::TraceParent;
 use crate::body::{Body, BodyError, IsStream};
 use crate::revision::StreamNotes;
 use crate::route::Route;
-use crate::telemetry::{Labels, Metrics, NO_LABEL, RecentRequest, Shared};
+use crate::telemetry::{Labels, Metrics, NO_LABEL, RecentRequest, Shared, Span};
 
 /// The logged status of a request whose client closed the connection before the response. No client ever receives it.
 const CLIENT_GONE: u16 = 499;
@@ -34,6 +34,7 @@ pub(super) struct AccessLogEntry {
     client: IpAddr,
     started: Instant,
     trace_parent: Option<TraceParent>,
+    span: Span,
     /// None until the route is known.
     pub(super) route: Option<Arc<Route>>,
     /// The label of the revision that answers. None until it is known.
@@ -53,6 +54,7 @@ impl AccessLogEntry {
         head: &Parts,
         client: IpAddr,
         trace_parent: Option<TraceParent>,
+        span: Span,
     ) -> Self {
         Self {
             metrics: metrics.clone(),
@@ -62,12 +64,34 @@ impl AccessLogEntry {
             client: client.to_canonical(),
             started: Instant::now(),
             trace_parent,
+            span,
             route: None,
             revision: None,
             status: None,
             cause: None,
             output: None,
             stream: None,
+        }
+    }
+
+    /// Describes the request in its span, by OpenTelemetry's names for HTTP.
+    fn finish_span(&mut self, labels: &Labels) {
+        let Self { span, method, route, path, id, client, revision, cause, .. } = self;
+        span.rename(|| {
+            route.as_ref().map_or_else(|| method.to_string(), |route| format!("{method} {}", route.pattern))
+        });
+        span.set("http.request.method", || method.to_string());
+        span.set("http.response.status_code", || i64::from(labels.status));
+        span.set("http.route", || labels.route.0.to_string());
+        span.set("url.path", || path.clone());
+        span.set("client.address", || client.to_string());
+        span.set("comptoir.request_id", || id.to_string());
+        span.set("comptoir.service", || labels.service.0.to_string());
+        if let Some(revision) = revision.as_ref().and_then(|label| label.to_str().ok()) {
+            span.set("comptoir.revision", || revision.to_owned());
+        }
+        if labels.status >= 500 {
+            span.fail(|| cause.clone().unwrap_or_default());
         }
     }
 
@@ -113,7 +137,7 @@ impl Drop for AccessLogEntry {
             revision: label(revision.split('@').next_back().unwrap_or(none)),
             status,
         };
-        self.metrics.request(&labels, duration);
+        self.metrics.request(&labels, duration, self.span.parent().trace_id());
         self.metrics.recent.keep(status >= 500, duration, |at| RecentRequest {
             at,
             request_id: self.id.to_string(),
@@ -129,6 +153,7 @@ impl Drop for AccessLogEntry {
             cause: self.cause.clone(),
             output: self.output.clone(),
         });
+        self.finish_span(&labels);
     }
 }
 

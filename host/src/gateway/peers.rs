@@ -29,7 +29,7 @@ use crate::manifest::HOST_NAME;
 use crate::revision::{Answer, Failure};
 use crate::route::Route;
 use crate::shares::Client;
-use crate::telemetry::RecentRequest;
+use crate::telemetry::{Parent, RecentRequest};
 
 /// The most calls that may be nested.
 const DEPTH_LIMIT: u8 = 4;
@@ -43,6 +43,8 @@ pub(super) struct PeerCalls {
     pub(super) caller: Arc<str>,
     pub(super) request_id: Arc<str>,
     pub(super) trace_parent: Option<TraceParent>,
+    /// The span of the call, if it is sampled. None before the call.
+    pub(super) trace: Parent,
     /// The client for which streams count. None if the host itself makes the call.
     pub(super) client: Option<Client>,
     /// How many nested calls led here. 0 for the guest of a client's request.
@@ -50,7 +52,11 @@ pub(super) struct PeerCalls {
 }
 
 impl Peers for PeerCalls {
-    fn call(&self, request: Request<WasiBody>) -> BoxFuture<'static, Result<Response<WasiBody>, CallError>> {
+    fn call(
+        &self,
+        request: Request<WasiBody>,
+        trace: Parent,
+    ) -> BoxFuture<'static, Result<Response<WasiBody>, CallError>> {
         let host = request.uri().host().unwrap_or_default();
         let Some(service) = host.strip_suffix(".internal").map(str::to_owned) else {
             return std::future::ready(Err(CallError::HttpRequestDenied)).boxed();
@@ -63,7 +69,8 @@ impl Peers for PeerCalls {
         if self.depth >= DEPTH_LIMIT {
             return std::future::ready(Err(CallError::LoopDetected)).boxed();
         }
-        let nested = Self { depth: self.depth + 1, ..self.clone() };
+        let trace_parent = TraceParent::of_span(&trace).or_else(|| self.trace_parent.clone());
+        let nested = Self { depth: self.depth + 1, trace_parent, trace, ..self.clone() };
         async move {
             let (head, body) = request.into_parts();
             let body = nested.read(&service, body).await.map_err(unreadable)?;
@@ -138,6 +145,7 @@ impl PeerCalls {
             secure: false,
         };
         let admitted = self.gateway.gate.admit_call(route, &self.caller, head, origin)?.with_body(body)?;
+        let admitted = admitted.traced(self.trace.clone());
         let called =
             CallOrigin { trace_parent: self.trace_parent.clone(), client: self.client.clone(), depth: self.depth };
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, called);
@@ -226,6 +234,7 @@ impl Gateway {
             caller: HOST_NAME.into(),
             request_id: self.ids.mint(),
             trace_parent: None,
+            trace: Parent::default(),
             client: None,
             depth: 0,
         };

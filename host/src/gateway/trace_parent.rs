@@ -1,11 +1,12 @@
 //! The distributed trace that a request belongs to: `traceparent` (W3C Trace Context, level 1, section 3.2).
 //!
-//! The host adds no span. It logs the trace id, passes the header unchanged to guests that read it, and never sends one back. It
-//! ignores an invalid header.
+//! If the request is sampled, the host adds its own spans, and passes on its own span as the parent. Otherwise it passes the header
+//! unchanged to guests that read it and to remote hosts. It logs the trace id, never sends a header back, and ignores an invalid one.
 
 use hyper::header::{HeaderMap, HeaderValue};
 
 use crate::head::TRACE_PARENT;
+use crate::telemetry::Parent;
 
 /// The length of version, trace id, parent id and flags with their dashes, in bytes. Versions after `00` may append more.
 const KNOWN_BYTES: usize = 55;
@@ -20,6 +21,16 @@ impl TraceParent {
         let mut sent = headers.get_all(TRACE_PARENT).iter();
         let (Some(value), None) = (sent.next(), sent.next()) else { return None };
         is_valid(value.as_bytes()).then(|| Self(value.clone()))
+    }
+
+    /// The header that names a sampled span.
+    pub(super) fn of_span(span: &Parent) -> Option<Self> {
+        HeaderValue::try_from(span.header()?).ok().map(Self)
+    }
+
+    /// The header as text. None if a later version appended other characters.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.0.to_str().ok()
     }
 
     /// The header's value, unchanged.

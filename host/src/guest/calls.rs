@@ -22,14 +22,19 @@ use super::dependency_failure::DependencyFailure;
 use super::end::{GuestEnd, WrittenBody};
 use super::outbound::{RemoteCalls, origin};
 use crate::outbound::OutboundError;
+use crate::telemetry::{Kind, Parent, Span};
 
 /// The other services that a guest can call.
 pub trait Peers: Send + Sync {
-    /// Sends a request to `http://<service>.internal/…` and returns its response.
+    /// Sends a request to `http://<service>.internal/…` and returns its response. `trace` is the span of the call.
     ///
     /// # Errors
     /// The call is not allowed, or it failed.
-    fn call(&self, request: Request<WasiBody>) -> BoxFuture<'static, Result<hyper::Response<WasiBody>, Error>>;
+    fn call(
+        &self,
+        request: Request<WasiBody>,
+        trace: Parent,
+    ) -> BoxFuture<'static, Result<hyper::Response<WasiBody>, Error>>;
 }
 
 /// The outgoing requests of one store: where they may go and which headers they may have.
@@ -44,12 +49,15 @@ pub struct Outgoing {
     denials: Option<RequestDenials>,
     /// How the guest that writes the bodies ends.
     end: GuestEnd,
+    /// The span of the guest, if the request is sampled.
+    trace: Parent,
 }
 
 impl Outgoing {
     /// For a guest that can send nothing.
     pub fn none(forbidden_headers: ForbiddenHeaderFilter, failure: DependencyFailure) -> Self {
-        Self { peers: None, remotes: None, forbidden_headers, failure, denials: None, end: GuestEnd::default() }
+        let (end, trace) = Default::default();
+        Self { peers: None, remotes: None, forbidden_headers, failure, denials: None, end, trace }
     }
 
     /// `peers` is none if the guest may not call other services, `remotes` if it may not call remote hosts. Failed calls are recorded in
@@ -61,7 +69,19 @@ impl Outgoing {
         failure: DependencyFailure,
         denials: RequestDenials,
     ) -> Self {
-        Self { peers, remotes, forbidden_headers, failure, denials: Some(denials), end: GuestEnd::default() }
+        let (end, trace) = Default::default();
+        Self { peers, remotes, forbidden_headers, failure, denials: Some(denials), end, trace }
+    }
+
+    /// The same as a part of this trace: the span of the guest.
+    #[must_use]
+    pub fn traced(self, trace: Parent) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// The span of the guest, if the request is sampled.
+    pub(super) fn trace(&self) -> &Parent {
+        &self.trace
     }
 
     /// Says how the guest that sends the requests ended, or that it still runs.
@@ -72,7 +92,7 @@ impl Outgoing {
     /// Refuses all further requests.
     pub(super) fn release(&mut self) {
         (self.peers, self.remotes) = (None, None);
-        (self.failure, self.denials) = (DependencyFailure::default(), None);
+        (self.failure, self.denials, self.trace) = (DependencyFailure::default(), None, Parent::default());
     }
 
     pub(super) fn failure(&self) -> &DependencyFailure {
@@ -111,6 +131,31 @@ fn done() -> IoResult {
     Box::new(std::future::ready(Ok(())))
 }
 
+/// Describes a request in its span, by OpenTelemetry's names for HTTP. Its path may hold a secret, so it is left out.
+fn describe(span: &mut Span, request: &Request<WasiBody>) {
+    let uri = request.uri();
+    span.rename(|| format!("{} {}", request.method(), uri.host().unwrap_or_default()));
+    span.set("http.request.method", || request.method().to_string());
+    span.set("server.address", || uri.host().unwrap_or_default().to_owned());
+    if let Some(port) = uri.port_u16() {
+        span.set("server.port", || i64::from(port));
+    }
+    span.set("url.scheme", || uri.scheme_str().unwrap_or("https").to_owned());
+}
+
+/// Ends the span of a request when the head of its response is there.
+fn finish(mut span: Span, answer: &Result<hyper::Response<WasiBody>, Error>) {
+    match answer {
+        Ok(answer) => {
+            span.set("http.response.status_code", || i64::from(answer.status().as_u16()));
+            if answer.status().is_server_error() {
+                span.fail(|| answer.status().to_string());
+            }
+        }
+        Err(error) => span.fail(|| error.to_string()),
+    }
+}
+
 impl WasiHttpHooks for Outgoing {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         (self.forbidden_headers)(name)
@@ -129,9 +174,15 @@ impl WasiHttpHooks for Outgoing {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let (failure, denials) = (self.failure.clone(), self.denials.clone());
         let request = request.map(|body| WrittenBody { body, end: self.end.clone() }.boxed_unsync());
+        let mut span = self.trace.child("call", Kind::Client);
+        describe(&mut span, &request);
         if let Some(remotes) = self.remotes.clone().filter(|_| !host.ends_with(INTERNAL)) {
-            let sending = remotes.send(request, options, failure, denials);
-            return Box::new(async move { Ok((sending.await?, done())) });
+            let sending = remotes.send(request, options, failure, denials, span.parent());
+            return Box::new(async move {
+                let answer = sending.await;
+                finish(span, &answer);
+                Ok((answer?, done()))
+            });
         }
         let (method, origin) = (request.method().clone(), origin(&request));
         let deny = move || {
@@ -143,9 +194,10 @@ impl WasiHttpHooks for Outgoing {
             deny();
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
-        let call: Pin<Box<_>> = peers.call(request);
+        let call: Pin<Box<_>> = peers.call(request, span.parent());
         Box::new(async move {
             let answer = call.await;
+            finish(span, &answer);
             match &answer {
                 // Not a dependency failure: the revision asked for something that it may not do.
                 Err(Error::HttpRequestDenied) => deny(),

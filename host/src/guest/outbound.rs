@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiB
 use super::denials::RequestDenials;
 use super::dependency_failure::DependencyFailure;
 use crate::outbound::{Outbound, OutboundError, RevisionSecrets, Timeouts};
+use crate::telemetry::Parent;
 
 /// The distributed trace of a request (W3C Trace Context).
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -34,10 +35,12 @@ impl RemoteCalls {
         options: Option<RequestOptions>,
         failure: DependencyFailure,
         denials: Option<RequestDenials>,
+        trace: Parent,
     ) -> Result<hyper::Response<WasiBody>, Error> {
         let (method, origin) = (request.method().clone(), origin(&request));
         let mut request = request.map(|body| body.map_err(|error| error.to_string().into()).boxed_unsync());
-        if let Some(trace_parent) = self.trace_parent {
+        let own = trace.header().and_then(|header| HeaderValue::try_from(header).ok());
+        if let Some(trace_parent) = own.or(self.trace_parent) {
             // A guest that takes part in the trace has set its own span.
             request.headers_mut().entry(TRACE_PARENT).or_insert(trace_parent);
         }

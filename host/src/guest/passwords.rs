@@ -9,6 +9,7 @@ use super::bindings::passwords as wit;
 use super::dependency_failure::DependencyFailure;
 use super::interface::Interface;
 use crate::passwords::{PasswordError, Passwords};
+use crate::telemetry::Kind;
 
 pub(super) const INTERFACE: Interface = Interface {
     name: "passwords",
@@ -40,6 +41,7 @@ impl wit::Host for Guest {
     }
 
     async fn hash(&mut self, password: String) -> wasmtime::Result<Result<String, wit::Error>> {
+        let _span = self.trace().child("passwords.hash", Kind::Internal);
         match self.passwords()?.hash(password).await {
             Ok(hash) => Ok(Ok(hash)),
             Err(error) => to_guest(error, &self.failure).map(Err),
@@ -51,6 +53,7 @@ impl wit::Host for Guest {
         password: String,
         hash: Option<String>,
     ) -> wasmtime::Result<Result<wit::Verdict, wit::Error>> {
+        let _span = self.trace().child("passwords.verify", Kind::Internal);
         match self.passwords()?.verify(password, hash).await {
             Ok(verdict) => Ok(Ok(wit::Verdict { matches: verdict.matches, outdated: verdict.outdated })),
             Err(error) => to_guest(error, &self.failure).map(Err),

@@ -13,6 +13,8 @@ use super::Guest;
 use super::bindings::storage as wit;
 use super::dependency_failure::DependencyFailure;
 use super::interface::Interface;
+use super::sql_text::{operation, without_values};
+use crate::telemetry::{Kind, Parent, Span};
 
 pub(super) const INTERFACE: Interface = Interface {
     name: "storage",
@@ -31,6 +33,22 @@ pub struct OpenTransaction(Box<dyn Transaction>);
 impl Guest {
     fn storage(&self) -> wasmtime::Result<Arc<dyn Storage>> {
         INTERFACE.require(self.grants.storage.as_ref()).cloned()
+    }
+}
+
+/// The span of a statement. It has the text without values.
+fn traced(trace: &Parent, sql: &str) -> Span {
+    let mut span = trace.child("SQL", Kind::Client);
+    span.rename(|| operation(sql));
+    span.set("db.operation.name", || operation(sql));
+    span.set("db.query.text", || without_values(sql));
+    span
+}
+
+/// Ends the span of a statement.
+fn finish<T>(mut span: Span, result: &Result<T, StorageError>) {
+    if let Err(error) = result {
+        span.fail(|| without_values(&error.to_string()));
     }
 }
 
@@ -94,7 +112,10 @@ fn to_guest<T>(
 
 impl wit::Host for Guest {
     async fn query(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
-        match self.storage()?.read(statement(sql, params)).await {
+        let (storage, span) = (self.storage()?, traced(self.trace(), &sql));
+        let read = storage.read(statement(sql, params)).await;
+        finish(span, &read);
+        match read {
             Ok((read, read_set)) => {
                 self.extend_read_set(read_set);
                 Ok(Ok(read.into_packed()))
@@ -105,11 +126,17 @@ impl wit::Host for Guest {
 
     async fn execute(&mut self, sql: String, params: Vec<wit::Value>) -> wasmtime::Result<Result<u64, wit::Error>> {
         self.mark_uncacheable();
-        to_guest(self.storage()?.execute(statement(sql, params)).await, &self.failure)
+        let (storage, span) = (self.storage()?, traced(self.trace(), &sql));
+        let executed = storage.execute(statement(sql, params)).await;
+        finish(span, &executed);
+        to_guest(executed, &self.failure)
     }
 
     async fn begin(&mut self) -> wasmtime::Result<Result<Resource<OpenTransaction>, wit::Error>> {
-        match self.mark_uncacheable().storage()?.begin().await {
+        let (storage, span) = (self.mark_uncacheable().storage()?, self.trace().child("BEGIN", Kind::Client));
+        let begun = storage.begin().await;
+        finish(span, &begun);
+        match begun {
             Ok(transaction) => Ok(Ok(self.table.push(OpenTransaction(transaction))?)),
             Err(error) => to_guest(Err(error), &self.failure),
         }
@@ -124,7 +151,10 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<wit::Rows, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        to_guest(transaction.query(statement(sql, params)).await.map(Rows::into_packed), &self.failure)
+        let span = traced(self.trace(), &sql);
+        let read = transaction.query(statement(sql, params)).await;
+        finish(span, &read);
+        to_guest(read.map(Rows::into_packed), &self.failure)
     }
 
     async fn execute(
@@ -134,12 +164,18 @@ impl wit::HostTransaction for Guest {
         params: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let OpenTransaction(transaction) = self.table.get(&transaction)?;
-        to_guest(transaction.execute(statement(sql, params)).await, &self.failure)
+        let span = traced(self.trace(), &sql);
+        let executed = transaction.execute(statement(sql, params)).await;
+        finish(span, &executed);
+        to_guest(executed, &self.failure)
     }
 
     async fn commit(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<Result<(), wit::Error>> {
         let OpenTransaction(transaction) = self.table.delete(transaction)?;
-        to_guest(transaction.commit().await, &self.failure)
+        let span = self.trace().child("COMMIT", Kind::Client);
+        let committed = transaction.commit().await;
+        finish(span, &committed);
+        to_guest(committed, &self.failure)
     }
 
     async fn drop(&mut self, transaction: Resource<OpenTransaction>) -> wasmtime::Result<()> {

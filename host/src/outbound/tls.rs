@@ -59,7 +59,7 @@ pub enum RootsError {
 ///
 /// # Errors
 /// The authority's file cannot be used, or there is no certificate to trust.
-pub(super) fn config(authority: Option<&Path>) -> Result<ClientConfig, RootsError> {
+pub fn config(authority: Option<&Path>) -> Result<ClientConfig, RootsError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     // One unusual certificate of the system must not keep the host from using the others.
@@ -100,7 +100,10 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
 }
 
 /// For a service that uses no TLS. Every handshake would fail.
-pub(super) fn without_roots() -> Result<ClientConfig, RootsError> {
+///
+/// # Errors
+/// rustls refuses its configuration.
+pub fn without_roots() -> Result<ClientConfig, RootsError> {
     let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
     Ok(config
         .with_protocol_versions(&[&TLS13, &TLS12])?

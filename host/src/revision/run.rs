@@ -35,6 +35,7 @@ use crate::guest::bindings::handler::Response as PlainResponse;
 use crate::guest::{DependencyFailure, Grants, Guest, GuestEnd, OutcomeUnknown, Outgoing, Output};
 use crate::route::Route;
 use crate::shares::Client;
+use crate::telemetry::{Kind, Parent, Span};
 use crate::tokens::Session;
 
 /// How long the host waits for a guest to end after it sent its response. If it runs for longer, the response is streamed.
@@ -58,6 +59,8 @@ pub(super) struct Run {
     pub(super) session: Option<Session>,
     /// Where a failure of a stream counts. None for a probe.
     pub(super) route: Option<Arc<Route>>,
+    /// The span of the request or call, if it is sampled.
+    pub(super) trace: Parent,
 }
 
 /// The result of a guest's call that ended without an error.
@@ -110,11 +113,15 @@ struct Running<'a> {
 impl Revision {
     /// Runs a request in an instance.
     pub(super) async fn run(&self, run: Run) -> Ran {
-        let Run { request, grants, outgoing, group, failure, client, session, route } = run;
+        let Run { request, grants, outgoing, group, failure, client, session, route, trace } = run;
         let (request_id, is_head) = (request.request_id().cloned(), request.head().method == Method::HEAD);
         let exchange = request.body().exchange().cloned();
         let has_stream = exchange.is_some();
+        let waiting = trace.child("wait for an instance", Kind::Internal);
         let permit = if has_stream { self.stream_permit(client.as_ref()).await } else { self.permit().await };
+        drop(waiting);
+        let span = self.guest_span(&trace);
+        let outgoing = outgoing.traced(span.parent());
         let (sender, receiver) = oneshot::channel();
         let guest_end = outgoing.guest_end().clone();
         let instance = self.instance(group.as_ref(), grants, outgoing);
@@ -129,7 +136,7 @@ impl Revision {
             failure,
             guest_end: (self.handler_kind == HandlerKind::HttpP3).then(|| guest_end.clone()),
         };
-        let call = self.start(request, instance, group, running.permit.clone(), sender, &guest_end);
+        let call = self.start(request, instance, group, running.permit.clone(), sender, (&guest_end, span));
         let ran = running.answer(call, receiver, StreamOf { request_id, is_head, session, route }).await;
         if is_repeated {
             self.note_repeated(&ran, &fault);
@@ -168,6 +175,14 @@ impl Revision {
         permit.map_err(|full| Failure { kind: FailureKind::TooManyStreams, cause: full.to_string(), output: None })
     }
 
+    /// The span of a guest.
+    fn guest_span(&self, trace: &Parent) -> Span {
+        let mut span = trace.child("guest", Kind::Internal);
+        span.set("comptoir.service", || self.service.to_string());
+        span.set("comptoir.revision", || self.label.to_str().unwrap_or_default().to_owned());
+        span
+    }
+
     /// An idle instance of the group, or a new one.
     fn instance(&self, group: Option<&ReuseGroup>, grants: Grants, outgoing: Outgoing) -> Instance {
         if let Some(mut idle) = group.and_then(ReuseGroup::take) {
@@ -186,7 +201,7 @@ impl Revision {
         group: Option<ReuseGroup>,
         permit: Arc<HeldPermit>,
         sender: ResponseSender,
-        guest_end: &GuestEnd,
+        (guest_end, mut span): (&GuestEnd, Span),
     ) -> GuestCall {
         let meter = Arc::new(Meter::new(self.ticker.clone()));
         instance.limit_copies(self.limits.response_bytes);
@@ -198,7 +213,12 @@ impl Revision {
             let permit = permit;
             let mut instance = instance;
             let mut guard = guard;
-            let (plain, read_set) = instance.answer(&handler, request, sender).await?;
+            let answered = instance.answer(&handler, request, sender).await;
+            if let Err(error) = &answered {
+                span.fail(|| causes(error));
+            }
+            drop(span);
+            let (plain, read_set) = answered?;
             guard.succeed();
             let reusable = group.and_then(|group| ReusableInstance::new(group, instance, permit));
             Ok(Completed { plain, read_set, reusable })

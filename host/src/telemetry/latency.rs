@@ -1,13 +1,18 @@
 //! A latency histogram whose counts the host reads again, for quantiles.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::{MetricEncoder, NoLabelSet};
 
 /// Upper bounds of the histogram, in seconds: from 50 µs to 10 s.
 const BUCKETS: [f64; 14] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// The name of the histogram of requests.
+pub(super) const DURATION: &str = "comptoir_request_duration_seconds";
 
 /// One bucket more: for latencies over all bounds.
 const COUNTS: usize = BUCKETS.len() + 1;
@@ -17,7 +22,21 @@ const COUNTS: usize = BUCKETS.len() + 1;
 pub(super) struct Latency {
     counts: [AtomicU64; COUNTS],
     sum_ns: AtomicU64,
+    /// The latest sampled request of each bucket.
+    exemplars: Mutex<BTreeMap<usize, Exemplar>>,
 }
+
+/// A request whose trace shows why it took so long.
+#[derive(Debug, Clone)]
+struct Exemplar {
+    trace_id: String,
+    seconds: f64,
+    /// In seconds since 1970-01-01 UTC.
+    at: f64,
+}
+
+/// The exemplar of each bucket, in OpenMetrics' text.
+pub(super) type BucketExemplars = [Option<String>; COUNTS];
 
 /// The counts of a histogram at one moment, for each bucket alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,10 +44,23 @@ pub struct LatencyCounts([u64; COUNTS]);
 
 impl Latency {
     pub(super) fn count(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.counts[bucket(duration)].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Remembers a sampled request that was counted.
+    pub(super) fn add_exemplar(&self, duration: Duration, trace_id: String) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let exemplar = Exemplar { trace_id, seconds: duration.as_secs_f64(), at: now.as_secs_f64() };
+        self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket(duration), exemplar);
+    }
+
+    /// The exemplars in OpenMetrics' text, for each bucket alone. None if no request was sampled.
+    pub(super) fn exemplars(&self) -> Option<BucketExemplars> {
+        let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+        let text =
+            |Exemplar { trace_id, seconds, at }: &Exemplar| format!("# {{trace_id=\"{trace_id}\"}} {seconds} {at:.3}");
+        (!exemplars.is_empty()).then(|| std::array::from_fn(|bucket| exemplars.get(&bucket).map(text)))
     }
 
     pub(super) fn read(&self) -> LatencyCounts {
@@ -37,11 +69,16 @@ impl Latency {
 
     pub(super) fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
         let LatencyCounts(counts) = self.read();
-        let bounds = BUCKETS.into_iter().chain([f64::MAX]);
+        let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         let sum = Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
         encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
     }
+}
+
+fn bucket(duration: Duration) -> usize {
+    let seconds = duration.as_secs_f64();
+    BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len())
 }
 
 impl LatencyCounts {

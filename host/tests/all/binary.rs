@@ -14,6 +14,7 @@ mod served;
 mod starting;
 mod system;
 mod terminal;
+mod traces;
 mod unread;
 
 use std::path::PathBuf;
