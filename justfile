@@ -78,7 +78,7 @@ test-postgres *filter: components guests
     cargo test {{host_packages}} --lib -- --include-ignored postgres:: {{filter}}
     # Skips the examples (`just test-examples` runs them), tests of SQLite files, and tests that fill tables for minutes. Also
     # those of the response cache, which PostgreSQL does not use, and one that changes what only this host recorded.
-    about_files="response_cache:: documents:: backup:: crashes:: million:: examples:: the_data_folder_contains_no_token
+    about_files="response_cache:: documents:: validators:: backup:: crashes:: million:: examples:: the_data_folder_contains_no_token
         each_installation_has_its_own_key an_answer_to_a_credential_bypasses_the_cache share_cached_answers
         a_backup_contains_every_valid_key a_full_database a_failing_database_does_not a_file_other_than_a_database
         whose_session_ends_while_it_waits_for_the_writer only_new_components_are_checked_for_changed_migrations"
@@ -166,6 +166,11 @@ guests: toolchain
 # Test the console's pages in Debian's chromium, wide and narrow, light and dark, with the keyboard and with axe. Needs node with npm
 test-browser: build browser
     cd host/tests/browser && node test.mjs
+
+# Check the OpenAPI documents of the gateway and the admin API with redocly and openapi-spec-validator. Needs node with npm, and python3
+test-api: components guests
+    host/tests/api/install
+    cargo test {{host_packages}} --test all -- --ignored openapi::validators::
 
 # Write pictures of the console's pages: host/docs/console-*.png
 screenshots: build browser

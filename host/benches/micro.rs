@@ -108,7 +108,7 @@ fn gate(folder: &Path) -> (Gate, String) {
 
 /// Sends a request to a revision and reads the response to its end. Returns the length of the body, None without a response.
 async fn answer(admitted: Admitted, served: &Served) -> Option<usize> {
-    let answer = served.revision.answer(admitted, None, None).await.ok()?;
+    let answer = served.revision.answer(admitted, None, None, None).await.ok()?;
     Some(answer.response.into_body().collect().await.unwrap().to_bytes().len())
 }
 

@@ -2,6 +2,8 @@
 
 import { Refused, isSignedIn, signIn, signOut } from "./api.js";
 import { audit } from "./audit.js";
+import { backups } from "./backups.js";
+import { data } from "./data.js";
 import { h, show } from "./dom.js";
 import { history } from "./history.js";
 import { keys } from "./keys.js";
@@ -10,6 +12,7 @@ import { overview } from "./overview.js";
 import { requests } from "./requests.js";
 import { rollout } from "./rollout.js";
 import { service } from "./service.js";
+import { sessions } from "./sessions.js";
 
 function signInPage() {
   const token = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
@@ -48,7 +51,10 @@ const PAGES = [
   { path: "requests", name: "Requests", draw: requests },
   { path: "rollout", name: "Rollout", draw: rollout },
   { path: "history", name: "History", draw: history },
+  { path: "data", name: "Data", draw: data },
+  { path: "sessions", name: "Sessions", draw: sessions },
   { path: "keys", name: "Keys", draw: keys },
+  { path: "backups", name: "Backups", draw: backups },
   { path: "audit", name: "Audit", draw: audit },
 ];
 

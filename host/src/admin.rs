@@ -18,7 +18,7 @@
 //! | `GET /overview`, `/events` | all services, warnings, deploys and watches in few words; the same as server-sent events |
 //! | `GET /traffic` | the traffic of each service in the last 15 minutes |
 //! | `GET /history` | the newest changes of all services; in the query `before` (an id) and `limit` |
-//! | `GET /requests` | the latest requests and calls; in the query `service`, `status`, `revision`, `id`, `calls`, `limit` |
+//! | `GET /requests` | the latest requests and calls; in the query `service`, `status`, `revision`, `user`, `id`, `calls`, `limit` |
 //! | `GET /health`, `/livez` | the host runs |
 //! | `GET /readyz` | the disk and every database accept writes, and every service is healthy; `notes` name services with an earlier revision or without one |
 //! | `GET /metrics` | OpenMetrics text |
@@ -28,6 +28,7 @@
 //! | `PUT /services/{name}` | deploys the component in the body; `If-Match` (one or more digests of the active revision), `x-comptoir-signature`, and in the query `digest`, `force`, `reason`, `canary`, `set` |
 //! | `POST /services/{name}/rollback` | rolls back; in the query `to`, `reason` |
 //! | `GET /services/{name}/history` | the newest 100 lines |
+//! | `GET /services/{name}/tables`, `/services/{name}/tables/{table}` | the tables of its database; their rows, without secrets: in the query `limit`, `offset` |
 //! | `GET /canary` | the canary's revisions, share and traffic |
 //! | `POST /canary` | changes its share: in the query `share` |
 //! | `POST /canary/promote`, `/canary/abort` | ends it, for all of its services: in the query `reason`, `set` |
@@ -35,18 +36,24 @@
 //! | `GET /keys` | the keys of access tokens: first the one that signs, then those that only verify |
 //! | `POST /keys/rotate` | adds a key that signs from now on |
 //! | `DELETE /keys/{id}` | disables a key: every token that it signed is refused at once |
+//! | `GET /sessions` | the sessions of users that have a valid access token; in the query `user` |
+//! | `DELETE /sessions/{id}` | ends a session: its tokens are refused at once |
+//! | `GET /backups`, `POST /backups` | the backups in the data folder; creates one |
 //! | `GET /audit` | the newest 200 events of the audit log |
 //! | `POST /audit/verify` | checks its hash chain; in the query `anchor` |
 //! | `POST /tokens` | an access token for development; in the query `user`, `role` |
 
 mod audit;
+mod backups;
 mod canary;
+mod data;
 mod deploys;
 mod describe;
 mod envelope;
 mod events;
 mod history;
 mod keys;
+mod masking;
 mod metrics;
 mod openapi;
 mod origin;
@@ -59,6 +66,7 @@ mod requests;
 mod samples;
 mod sessions;
 mod tokens;
+mod user_sessions;
 mod warnings;
 
 use std::net::{IpAddr, SocketAddr};
@@ -95,9 +103,9 @@ pub use warnings::{LOW_BYTES, NEARLY_FULL_BYTES, free_bytes};
 pub(crate) const OPERATOR: &str = "operator";
 
 /// The first segments of the paths that need the admin token.
-const PRIVATE: [&str; 13] = [
+const PRIVATE: [&str; 15] = [
     "session", "overview", "traffic", "events", "history", "requests", "version", "services", "canary", "reload",
-    "keys", "audit", "tokens",
+    "keys", "sessions", "backups", "audit", "tokens",
 ];
 
 /// Answers the operator's requests.
@@ -299,10 +307,13 @@ impl Admin {
                 allow(&request, &[Method::GET])?;
                 Ok(success(&json!({ "data": describe::versions(&serving) })))
             }
+            ["services", name, "tables", ref rest @ ..] => self.tables(&request, name, rest, id).await,
             ["services", ref rest @ ..] => self.services(request, rest, &serving).await,
             ["canary", ref rest @ ..] => self.canary(&request, rest, &serving).await,
             ["reload"] => self.reload(&request).await,
             ["keys", ref rest @ ..] => self.keys(&request, rest, id).await,
+            ["sessions", ref rest @ ..] => self.user_sessions(&request, rest).await,
+            ["backups"] => self.backups(&request).await,
             ["tokens"] => self.token(&request, id),
             _ => Err(Error::NotFound.into()),
         }

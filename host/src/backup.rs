@@ -81,6 +81,30 @@ pub fn create(data: &Path, folder: &Path) -> anyhow::Result<Backup> {
     made.with_context(|| format!("cannot back up {}", data.display()))
 }
 
+/// The complete backups in a folder with their files, oldest first. A folder that does not exist has none.
+/// Blocks on the disk.
+///
+/// # Errors
+/// The folder, or the list of files in one of the backups, cannot be read.
+pub fn list(folder: &Path) -> anyhow::Result<Vec<(String, Contents)>> {
+    let is_whole = |name: &String| !name.starts_with('.');
+    let names = folder::folders(folder)?.into_iter().filter(is_whole);
+    names.map(|name| Ok((name.clone(), Contents::read(&folder.join(&name))?))).collect()
+}
+
+/// How many bytes a backup of a data folder takes at most, if nobody writes meanwhile.
+/// Blocks on the disk.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn needed_bytes(data: &Path) -> anyhow::Result<u64> {
+    let length = |path: PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+    // A write-ahead log holds pages that the copy of its database has.
+    let databases = names(data)?.into_iter().filter(|name| is_database(name.strip_suffix("-wal").unwrap_or(name)));
+    let components = names(&data.join(REVISIONS))?.into_iter().map(|name| Path::new(REVISIONS).join(name));
+    Ok(databases.map(PathBuf::from).chain(components).map(|name| length(data.join(name))).sum())
+}
+
 /// Copies the files of a backup, and writes the list of them.
 fn fill(data: &Path, partial: &Path) -> anyhow::Result<Contents> {
     private_folder(&partial.join(REVISIONS))?;

@@ -5,13 +5,15 @@
 
 mod table;
 
+use storage::StorageError;
+
 use crate::body::BodyRefusal;
 use crate::deploy::{DeployError, ReloadError};
 use crate::gate::Refusal;
 use crate::head::HeadError;
 use crate::revision::{Failure, FailureKind};
 use crate::route::NoRoute;
-use crate::tokens::{IssueError, KeyChangeError};
+use crate::tokens::{IssueError, KeyChangeError, RevokeError};
 
 pub use table::Row;
 
@@ -92,6 +94,16 @@ pub enum AdminError {
     NoTokens,
     /// The access token was not issued.
     Token(IssueError),
+    /// The session of a user was not ended.
+    Session(RevokeError),
+    /// The service has no database.
+    NoDatabase,
+    /// The database of a service gave no tables or rows.
+    Database(StorageError),
+    /// A backup has no room. Says what to do.
+    BackupRefused(String),
+    /// A backup was not created, or could not be read. Says why.
+    BackupFailed(String),
 }
 
 impl From<HeadError> for Error {

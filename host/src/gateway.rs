@@ -8,6 +8,7 @@ mod coding;
 mod cors;
 mod encoding;
 mod envelope;
+mod explorer;
 mod health;
 mod hosts;
 mod openapi;
@@ -28,6 +29,7 @@ use hyper::body::Body as _;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
+use storage::observed::Observer;
 
 use crate::body::{self, Arriving, Body, BodyRefusal, RequestBody};
 use crate::deploy::{Deployment, Served, Serving};
@@ -39,7 +41,7 @@ use crate::manifest::{Grant, Manifest};
 use crate::revision::Revision;
 use crate::route::{NoRoute, Route, RouteTable};
 use crate::shares::{Arrival, Client};
-use crate::telemetry::{Kind, Metrics, Parent, Span};
+use crate::telemetry::{Kind, Metrics, Parent, Span, Statements};
 
 use access_log::AccessLogEntry;
 use coding::check_coding;
@@ -78,6 +80,7 @@ pub struct Gateway {
 struct Rules {
     cors: Cors,
     doors: LoopbackDoors,
+    has_explorer: bool,
 }
 
 /// One request, with what the host found out about it before it is routed.
@@ -179,7 +182,7 @@ impl Gateway {
         // From here on the request uses one deployment, whatever is deployed meanwhile.
         let deployment = self.choose(&head.headers, client)?;
         // No service can have the gateway's own paths, so the route table does not know them.
-        if let Some(own) = OwnPath::at(door, head.uri.path()) {
+        if let Some(own) = OwnPath::at(door, head.uri.path(), rules.has_explorer) {
             return Ok(self.answer_own(own, &deployment, &id, &head).await?);
         }
         // The route names the service, the access and the headers that the guest may see.
@@ -208,7 +211,9 @@ impl Gateway {
         let origin = CallOrigin { trace_parent, client: Some(arrival.client), depth: 0 };
         let (summary, client) = (admitted.summary(), origin.client.clone());
         let peers = self.peers(&deployment, served, &id, origin);
-        let answer = served.revision.answer(admitted, peers, client).await?;
+        log.user = summary.caller().cloned();
+        let observer = self.observer(&mut log.statements);
+        let answer = served.revision.answer(admitted, peers, client, observer).await?;
         log.note(answer.dependency_failure, answer.output);
         log.stream = answer.stream;
         // The service refused a request that the gate had admitted. An auditor needs to see that too.
@@ -218,6 +223,14 @@ impl Gateway {
         // Last, because both change the bytes: a cached response must not contain the id of another request.
         let response = envelope::add_request_id(answer.response, &id).await?;
         if let Some(accepted) = accepted { Ok(accepted.encode(response).await?) } else { Ok(response) }
+    }
+
+    /// Hears of the SQL statements of a request or a call that begins, if somebody looks at the latest requests.
+    fn observer(&self, statements: &mut Option<Arc<Statements>>) -> Option<Arc<dyn Observer>> {
+        if !self.metrics.recent.is_watched() {
+            return None;
+        }
+        Some(statements.insert(Arc::new(Statements::begin())).clone())
     }
 
     /// How the guest calls other services. None if its service may call none.
@@ -247,7 +260,11 @@ impl Gateway {
 impl Rules {
     fn new(manifest: &Manifest) -> Self {
         let listeners = &manifest.listeners;
-        Self { cors: Cors::new(&listeners.cors, &listeners.cors_headers), doors: LoopbackDoors::new(manifest) }
+        Self {
+            cors: Cors::new(&listeners.cors, &listeners.cors_headers),
+            doors: LoopbackDoors::new(manifest),
+            has_explorer: listeners.docs,
+        }
     }
 }
 

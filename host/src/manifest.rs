@@ -53,6 +53,9 @@ pub use source::{Fault, ManifestError, Source};
 /// No service may have this name.
 pub const HOST_NAME: &str = "host";
 
+/// The path of the API explorer on the gateway. Its files are below it.
+pub const EXPLORER_PATH: &str = "/docs";
+
 /// A manifest without faults.
 #[derive(Debug, Clone)]
 pub struct Manifest {
@@ -125,6 +128,8 @@ pub struct Service {
     pub config: BTreeMap<String, String>,
     /// Folders that the component may read.
     pub files: Vec<Folder>,
+    /// Columns that the console shows although their names or the service's grants would mask them: `table.column`.
+    pub visible: BTreeSet<String>,
     /// Services that the component may call within the host.
     pub calls: BTreeSet<String>,
     /// Remote hosts that the component may send requests to.
@@ -202,6 +207,8 @@ struct ServiceTable {
     #[serde(default)]
     files: Vec<FolderTable>,
     #[serde(default)]
+    visible: Vec<Spanned<String>>,
+    #[serde(default)]
     calls: Vec<Spanned<String>>,
     outbound: Option<OutboundTable>,
     #[serde(default)]
@@ -237,6 +244,9 @@ impl Manifest {
         check.instances(document.instances);
         check.operator(document.operator.as_ref(), &document.names);
         check.mounts_are_unique(&document.services);
+        if document.listeners.as_ref().is_some_and(|listeners| listeners.docs) {
+            check.mounts_are_not_the_explorers(&document.services);
+        }
         let host_listeners = document.listeners.iter().flat_map(ListenersTable::addresses);
         check.addresses_are_unique(host_listeners, &document.services);
         let defaults = document.limits.over(Limits::default());

@@ -63,6 +63,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
+use storage::observed::Observer;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wasmtime::component::Component;
@@ -296,7 +297,8 @@ impl Revision {
 
     /// Answers a request from the response cache or in an instance, and counts the outcome.
     ///
-    /// `client` is the one for which a stream counts. None if the host itself makes the request.
+    /// `client` is the one for which a stream counts. None if the host itself makes the request. `observer` hears of each SQL
+    /// statement.
     ///
     /// # Errors
     /// The guest failed. The host has dropped its store, which rolls back its open transactions.
@@ -305,6 +307,7 @@ impl Revision {
         admitted: Admitted,
         peers: Option<Box<dyn Peers>>,
         client: Option<Client>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Result<Answer, Failure> {
         let lookup = CacheLookup::new(self.cache.as_ref(), &admitted);
         if let Some(response) = lookup.get() {
@@ -318,7 +321,7 @@ impl Revision {
             .idle
             .as_ref()
             .and_then(|idle| idle.group(&self.handler, session.as_ref().map(Session::id), &self.discards));
-        let grants = self.grants.for_request(admitted.session(), admitted.source());
+        let grants = self.grants.for_request(admitted.session(), admitted.source()).observed_by(observer);
         let outgoing = self.outgoing(&admitted, &grants, peers, &failure);
         let trace = admitted.trace().clone();
         let run = Run {

@@ -10,6 +10,7 @@ mod exemplars;
 mod latency;
 mod recent;
 mod spans;
+mod statements;
 mod terminal;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -42,6 +43,7 @@ use terminal::ForTerminal;
 pub use latency::LatencyCounts;
 pub use recent::{Recent, RecentRequest, Wanted};
 pub use spans::{Kind, Parent, Span, set_tracer};
+pub use statements::{Noted, RecentStatement, Statements};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

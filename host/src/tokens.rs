@@ -33,6 +33,7 @@ use crate::clock::Clock;
 
 mod claims;
 mod error;
+mod issued;
 mod key;
 mod keys;
 mod revocations;
@@ -44,6 +45,8 @@ mod tests;
 pub use claims::{ACCESS_LIFETIME_SECONDS, CLAIM_LIMIT_BYTES, Claims, SUBJECT_LIMIT_BYTES, TOKEN_LIMIT_BYTES};
 use claims::{Payload, check_claim};
 pub use error::{IssueError, KeyChangeError, RevokeError, TokensError};
+pub use issued::ActiveSession;
+use issued::Issued;
 pub use keys::KeyState;
 use keys::Keys;
 use revocations::Revocations;
@@ -58,6 +61,7 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Tokens {
     keys: Arc<Keys>,
     revocations: Revocations,
+    issued: Issued,
     clock: Clock,
 }
 
@@ -94,7 +98,7 @@ impl Tokens {
             .map_err(|source| TokensError::Io { path: folder.to_owned(), source })?;
         let keys = Arc::new(Keys::open(folder, clock.unix_seconds())?);
         let revocations = Revocations::open(folder, clock.unix_seconds())?;
-        Ok(Tokens { keys, revocations, clock })
+        Ok(Tokens { keys, revocations, issued: Issued::default(), clock })
     }
 
     /// Opens the keys and the ended sessions in a database that several hosts share.
@@ -111,7 +115,7 @@ impl Tokens {
         let now = clock.unix_seconds();
         let revocations = Revocations::open_shared(storage.clone(), now).await?;
         let keys = Arc::new(on_blocking_thread(move || Keys::open_shared(storage, now)).await?);
-        Ok(Tokens { keys, revocations, clock })
+        Ok(Tokens { keys, revocations, issued: Issued::default(), clock })
     }
 
     /// Reloads keys and ended sessions that other hosts changed.
@@ -219,7 +223,18 @@ impl Tokens {
         let payload = serde_json::to_vec(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
         // Choose the key after reading the time. A key that a rotation replaces meanwhile verifies longer than this token lasts.
         let token = self.keys.signer(now).sign(&payload).map_err(|error| IssueError::Unavailable(error.to_string()))?;
+        self.issued.add(subject, role, session, now);
         Ok(AccessToken { token, expires_in_seconds: ACCESS_LIFETIME_SECONDS })
+    }
+
+    /// The sessions that have a valid access token of this host, or those of one user. Newest first, at most `most`.
+    ///
+    /// The host forgets them at its end, and remembers the newest 10,000 tokens.
+    pub fn active_sessions(&self, user: Option<&str>, most: usize) -> Vec<ActiveSession> {
+        let is_wanted = |session: &ActiveSession| {
+            user.is_none_or(|user| *session.user == *user) && !self.revocations.contains(&session.id)
+        };
+        self.issued.list(self.clock.unix_seconds(), most, is_wanted)
     }
 
     /// The claims of a token, if it is valid now.

@@ -31,7 +31,9 @@ files! {
     "main.js" SCRIPT,
     "api.js" SCRIPT,
     "audit.js" SCRIPT,
+    "backups.js" SCRIPT,
     "charts.js" SCRIPT,
+    "data.js" SCRIPT,
     "dialog.js" SCRIPT,
     "dom.js" SCRIPT,
     "history.js" SCRIPT,
@@ -41,6 +43,7 @@ files! {
     "requests.js" SCRIPT,
     "rollout.js" SCRIPT,
     "service.js" SCRIPT,
+    "sessions.js" SCRIPT,
 }
 
 /// `/` and `/console/NAME`.

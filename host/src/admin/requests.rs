@@ -15,7 +15,7 @@ const REQUESTS: usize = 500;
 impl Admin {
     pub(super) fn requests(&self, request: &Request<Arriving>) -> Result<Response<Body>, AdminError> {
         allow(request, &[Method::GET])?;
-        let mut query = query(request, &["service", "status", "revision", "id", "calls", "limit"])?;
+        let mut query = query(request, &["service", "status", "revision", "id", "user", "calls", "limit"])?;
         let limit = query.remove("limit").map_or(Ok(REQUESTS), |text| text.parse());
         let limit = limit.ok().filter(|limit| (1..=REQUESTS).contains(limit));
         let limit = limit.ok_or(Error::BadRequest("limit is a number from 1 to 500"))?;
@@ -30,6 +30,7 @@ impl Admin {
             status: member("status"),
             revision: member("revision"),
             id: member("id"),
+            user: member("user"),
             with_calls,
         };
         let found = self.metrics.recent.look(&wanted, limit);

@@ -9,6 +9,10 @@ use anyhow::Context as _;
 
 /// The sorted names of the files in a folder. Empty if the folder does not exist.
 pub(super) fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
+    listed(folder, fs::FileType::is_file)
+}
+
+fn listed(folder: &Path, is_wanted: fn(&fs::FileType) -> bool) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
@@ -16,12 +20,17 @@ pub(super) fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
     };
     for entry in entries {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        if is_wanted(&entry.file_type()?) {
             names.extend(entry.file_name().into_string());
         }
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// The sorted names of the folders in a folder. Empty if the folder does not exist.
+pub(super) fn folders(folder: &Path) -> anyhow::Result<Vec<String>> {
+    listed(folder, fs::FileType::is_dir)
 }
 
 /// Creates a folder that only its owner may use, and its missing parents.

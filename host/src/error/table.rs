@@ -4,11 +4,12 @@ use bytes::Bytes;
 use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
+use storage::StorageError;
 
 use super::{AdminError, Error};
 use crate::body::{Body, full};
 use crate::deploy::{DeployError, ReloadError, Step};
-use crate::tokens::{IssueError, KeyChangeError};
+use crate::tokens::{IssueError, KeyChangeError, RevokeError};
 
 /// One row of the table: the host's response to a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +204,29 @@ impl AdminError {
                  [development] in the manifest, then run `comptoir reload`",
             ),
             Self::Token(error) => token_row(error),
+            Self::Session(RevokeError::Invalid(which)) => {
+                Row::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", format!("This is not the id of a session: {which}"))
+            }
+            Self::Session(RevokeError::Unavailable(cause)) => Row::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "SESSION_NOT_ENDED",
+                format!("The end of the session is not on the disk, so a restart would forget it: {cause}. Try again"),
+            ),
+            Self::NoDatabase => Row::new(
+                StatusCode::NOT_FOUND,
+                "NO_DATABASE",
+                "The service has no grant `storage`, so it has no database",
+            ),
+            Self::Database(StorageError::TimedOut) => Row::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "DATABASE_TOO_SLOW",
+                "The page took longer than `statement_time`: ask for an earlier page",
+            ),
+            Self::Database(error) => {
+                Row::new(StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", error.to_string())
+            }
+            Self::BackupRefused(why) => Row::new(StatusCode::CONFLICT, "BACKUP_REFUSED", why),
+            Self::BackupFailed(why) => Row::new(StatusCode::SERVICE_UNAVAILABLE, "BACKUP_FAILED", why),
         }
     }
 
@@ -381,6 +405,17 @@ mod tests {
             assert_eq!(shown(AdminError::from(error).row()), expected);
         }
         assert_eq!(shown(AdminError::NoTokens.row()), "403 TOKENS_OFF");
+        for (error, expected) in [
+            (AdminError::Session(RevokeError::Invalid(text())), "400 BAD_REQUEST"),
+            (AdminError::Session(RevokeError::Unavailable(text())), "503 SESSION_NOT_ENDED"),
+            (AdminError::NoDatabase, "404 NO_DATABASE"),
+            (AdminError::Database(StorageError::TimedOut), "503 DATABASE_TOO_SLOW"),
+            (AdminError::Database(StorageError::Busy), "503 DATABASE_UNAVAILABLE"),
+            (AdminError::BackupRefused(text()), "409 BACKUP_REFUSED"),
+            (AdminError::BackupFailed(text()), "503 BACKUP_FAILED"),
+        ] {
+            assert_eq!(shown(error.row()), expected);
+        }
         assert_eq!(shown(AdminError::KeyHasNoTag.row()), "412 PRECONDITION_FAILED");
         assert_eq!(shown(AdminError::ForeignOrigin.row()), "403 FOREIGN_ORIGIN");
         assert_eq!(shown(AdminError::SessionEnded.row()), "401 SESSION_ENDED");

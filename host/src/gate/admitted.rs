@@ -152,6 +152,13 @@ pub struct RequestSummary {
     pub(super) source: Source,
 }
 
+impl RequestSummary {
+    /// The name of the user whose token was accepted. None for an anonymous caller.
+    pub fn caller(&self) -> Option<&HeaderValue> {
+        self.caller.as_ref()
+    }
+}
+
 /// A request that the host itself makes to test a revision.
 ///
 /// A revision can only rehearse it. A rehearsal can neither write nor call, so the probe may name any user without a token.

@@ -17,7 +17,7 @@ use super::trace_parent::TraceParent;
 use crate::body::{Body, BodyError, IsStream};
 use crate::revision::StreamNotes;
 use crate::route::Route;
-use crate::telemetry::{Labels, Metrics, NO_LABEL, RecentRequest, Shared, Span};
+use crate::telemetry::{Labels, Metrics, NO_LABEL, RecentRequest, Shared, Span, Statements};
 
 /// The logged status of a request whose client closed the connection before the response. No client ever receives it.
 const CLIENT_GONE: u16 = 499;
@@ -45,6 +45,10 @@ pub(super) struct AccessLogEntry {
     output: Option<String>,
     /// Set if the response streams. The entry is then written when it ends.
     pub(super) stream: Option<StreamNotes>,
+    /// The user whose token the gate accepted, for the console alone.
+    pub(super) user: Option<HeaderValue>,
+    /// The SQL statements, if somebody looks.
+    pub(super) statements: Option<Arc<Statements>>,
 }
 
 impl AccessLogEntry {
@@ -71,6 +75,8 @@ impl AccessLogEntry {
             cause: None,
             output: None,
             stream: None,
+            user: None,
+            statements: None,
         }
     }
 
@@ -138,11 +144,12 @@ impl Drop for AccessLogEntry {
             status,
         };
         self.metrics.request(&labels, duration, self.span.parent().trace_id());
-        self.metrics.recent.keep(status >= 500, duration, |at| RecentRequest {
+        let request = |at| RecentRequest {
             at,
             request_id: self.id.to_string(),
             client: Some(self.client.to_string()),
             caller: None,
+            user: self.user.as_ref().map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()),
             service: labels.service.0.to_string(),
             revision: revision.to_owned(),
             method: self.method.to_string(),
@@ -152,7 +159,11 @@ impl Drop for AccessLogEntry {
             duration_us,
             cause: self.cause.clone(),
             output: self.output.clone(),
-        });
+            statements: Arc::default(),
+            further_statements: 0,
+        };
+        let noted = || self.statements.as_ref().map(|statements| statements.noted());
+        self.metrics.recent.keep(status >= 500, duration, |at| request(at).with_statements(noted()));
         self.finish_span(&labels);
     }
 }

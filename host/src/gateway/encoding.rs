@@ -102,12 +102,12 @@ fn shrinks(response: &Response<Body>) -> bool {
 }
 
 /// Tells caches that the bytes depend on `Accept-Encoding`.
-fn vary(headers: &mut HeaderMap) {
+pub(super) fn vary(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("accept-encoding"));
 }
 
 /// Whether a client accepts gzip and does not prefer plain bytes. Without `Accept-Encoding` it gets plain bytes.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, None);
     for value in headers.get_all(ACCEPT_ENCODING) {
         for item in value.to_str().unwrap_or_default().split(',') {

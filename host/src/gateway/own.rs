@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
+use super::explorer::{self, File};
 use super::respond::options;
 use super::{Door, Gateway, openapi};
 use crate::body::Body;
@@ -19,15 +20,18 @@ pub(super) enum OwnPath {
     Health,
     /// The gateway's routes, as an OpenAPI document.
     Document,
+    /// A file of the API explorer.
+    Explorer(&'static File),
 }
 
 impl OwnPath {
     /// The gateway's own path, if this is one. The listener of a single service has none.
-    pub(super) fn at(door: &Door, path: &str) -> Option<Self> {
+    pub(super) fn at(door: &Door, path: &str, has_explorer: bool) -> Option<Self> {
         match path {
             _ if !matches!(door, Door::Gateway) => None,
             "/health" => Some(Self::Health),
             "/openapi.json" => Some(Self::Document),
+            _ if has_explorer => explorer::file(path).map(Self::Explorer),
             _ => None,
         }
     }
@@ -50,6 +54,7 @@ impl Gateway {
             Method::GET | Method::HEAD => Ok(match own {
                 OwnPath::Health => self.health(deployment, id).await,
                 OwnPath::Document => openapi::answer(deployment, &head.headers),
+                OwnPath::Explorer(file) => explorer::answer(file, &head.headers),
             }),
             Method::OPTIONS => Ok(options(ALLOW)),
             _ => Err(NoRoute::Method(ALLOW.to_owned()).into()),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Uri};
 use tokio::task::AbortHandle;
@@ -24,12 +25,12 @@ use crate::engine::HandlerKind;
 use crate::error::Error;
 use crate::gate::Origin;
 use crate::guest::Peers;
-use crate::head::normalise_target;
+use crate::head::{USER_ID, normalise_target};
 use crate::manifest::HOST_NAME;
 use crate::revision::{Answer, Failure};
 use crate::route::Route;
 use crate::shares::Client;
-use crate::telemetry::{Parent, RecentRequest};
+use crate::telemetry::{Parent, RecentRequest, Statements};
 
 /// The most calls that may be nested.
 const DEPTH_LIMIT: u8 = 4;
@@ -80,6 +81,15 @@ impl Peers for PeerCalls {
         }
         .boxed()
     }
+}
+
+/// A call, as the console shows it.
+struct Called {
+    method: Method,
+    target: Uri,
+    user: Option<HeaderValue>,
+    /// None if nobody looks.
+    statements: Option<Arc<Statements>>,
 }
 
 /// Stops a call whose caller no longer waits for it.
@@ -149,9 +159,12 @@ impl PeerCalls {
         let called =
             CallOrigin { trace_parent: self.trace_parent.clone(), client: self.client.clone(), depth: self.depth };
         let peers = self.gateway.peers(&self.deployment, served, &self.request_id, called);
-        let answered = served.revision.answer(admitted, peers, self.client.clone()).await;
+        let (user, mut statements) = (admitted.head().headers.get(USER_ID).cloned(), None);
+        let observer = self.gateway.observer(&mut statements);
+        let answered = served.revision.answer(admitted, peers, self.client.clone(), observer).await;
         self.log(service, route, &answered);
-        self.keep(served, route, (&method, &target), began.elapsed(), &answered);
+        let request = Called { method, target, user, statements };
+        self.keep(served, route, &request, began.elapsed(), &answered);
         Ok(answered?.response)
     }
 
@@ -160,7 +173,7 @@ impl PeerCalls {
         &self,
         served: &Served,
         route: &Route,
-        (method, target): (&Method, &Uri),
+        called: &Called,
         took: Duration,
         answered: &Result<Answer, Failure>,
     ) {
@@ -176,21 +189,27 @@ impl PeerCalls {
             Ok(answer) => answer.output.clone(),
             Err(failure) => failure.output.clone(),
         };
-        self.gateway.metrics.recent.keep(status.is_server_error(), took, |at| RecentRequest {
+        let request = |at| RecentRequest {
             at,
             request_id: self.request_id.to_string(),
             client: None,
             caller: Some(self.caller.to_string()),
+            user: called.user.as_ref().map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()),
             service: route.service.to_string(),
             revision: served.revision.digest()[..12].to_owned(),
-            method: method.to_string(),
-            path: target.path().to_owned(),
+            method: called.method.to_string(),
+            path: called.target.path().to_owned(),
             route: route.pattern.to_string(),
             status: status.as_u16(),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             cause: cause(),
             output: output(),
-        });
+            statements: Arc::default(),
+            further_statements: 0,
+        };
+        let noted = || called.statements.as_ref().map(|statements| statements.noted());
+        let recent = &self.gateway.metrics.recent;
+        recent.keep(status.is_server_error(), took, |at| request(at).with_statements(noted()));
     }
 
     fn log(&self, service: &str, route: &Route, answered: &Result<Answer, Failure>) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ::storage::Storage;
 use ::storage::keyvalue::KeyValue;
+use ::storage::observed::{Observed, Observer};
 use serde::Deserialize;
 use wasmtime::component::Linker;
 
@@ -189,6 +190,14 @@ impl Grants {
         let config =
             exposing.map_or_else(|| self.config.clone(), |secrets| Arc::new(self.config.and(secrets.exposed())));
         Self { session: session.cloned(), audit, config, ..self.clone() }
+    }
+
+    /// The same state, with an observer of all SQL statements.
+    #[must_use]
+    pub fn observed_by(self, observer: Option<Arc<dyn Observer>>) -> Self {
+        let Some(observer) = observer else { return self };
+        let observed = |storage| Arc::new(Observed::new(storage, observer)) as Arc<dyn Storage>;
+        Self { storage: self.storage.map(observed), ..self }
     }
 
     /// The state for a probe: writes are rolled back, and there are no tokens, no audit log and no remote hosts.

@@ -72,7 +72,7 @@ impl Service {
     fn compare(&self, other: &Self) -> Compared {
         compare!(
             Service {
-                component, listen, mounts, public, strip, access, credentials, grants, config, files, outbound, secrets, calls, reuse, limits;
+                component, listen, mounts, public, strip, access, credentials, grants, config, files, visible, outbound, secrets, calls, reuse, limits;
                 not build, sources, line
             },
             self,
@@ -139,7 +139,8 @@ impl Listeners {
                 tls,
                 cors,
                 cors_headers,
-                hosts
+                hosts,
+                docs
             },
             self,
             other

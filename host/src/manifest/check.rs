@@ -10,8 +10,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::{
-    Credentials, Fault, HOST_NAME, Limits, ManifestError, Operator, OutboundRules, PlainAccess, Reuse, SecretRules,
-    Service, ServiceTable, Source, config, files, is_inside,
+    Credentials, EXPLORER_PATH, Fault, Grant, HOST_NAME, Limits, ManifestError, Operator, OutboundRules, PlainAccess,
+    Reuse, SecretRules, Service, ServiceTable, Source, config, files, is_inside,
 };
 use crate::guest::environment_name;
 
@@ -99,6 +99,20 @@ impl Check {
         }
     }
 
+    /// Reports a mount that clients could not reach, because the API explorer has its path.
+    pub(super) fn mounts_are_not_the_explorers(&self, services: &BTreeMap<Spanned<String>, ServiceTable>) {
+        for (name, table) in services {
+            for mount in table.mounts.get_ref().iter().filter(|mount| mount.get_ref() == EXPLORER_PATH) {
+                let message = format!(
+                    "the mount `{EXPLORER_PATH}` of service `{}` is the path of the API explorer: write docs = false under \
+                     [listeners], or choose another mount",
+                    name.get_ref()
+                );
+                self.report(Some(mount.span()), &message);
+            }
+        }
+    }
+
     /// Reports every listener that has the address of an earlier one. `host_listeners` are those that no service owns.
     pub(super) fn addresses_are_unique(
         &self,
@@ -162,6 +176,7 @@ impl Check {
             grants: table.grants.clone(),
             config: config::read(name.get_ref(), &table.config, self),
             files: files::read(name.get_ref(), &table.files, self),
+            visible: self.visible(table),
             calls: table.calls.iter().map(|call| call.get_ref().clone()).collect(),
             secrets: self.secrets(table, outbound.as_ref()),
             outbound,
@@ -169,6 +184,28 @@ impl Check {
             limits: table.limits.over(defaults),
             line: self.source.line(name.span().start),
         }
+    }
+
+    /// The columns that the console shows. Whether they exist is known only when somebody looks.
+    fn visible(&self, table: &ServiceTable) -> BTreeSet<String> {
+        for column in &table.visible {
+            let is_named =
+                column.get_ref().split_once('.').is_some_and(|(table, name)| !table.is_empty() && !name.is_empty());
+            if !is_named {
+                let message = format!(
+                    "visible names `{}`: write a table and a column, such as \"logins.username\"",
+                    column.get_ref()
+                );
+                self.report(Some(column.span()), &message);
+            }
+        }
+        if let Some(first) = table.visible.first().filter(|_| !table.grants.contains(&Grant::Storage)) {
+            self.report(
+                Some(first.span()),
+                "visible has an effect only with the grant `storage`: add it, or remove `visible`",
+            );
+        }
+        table.visible.iter().map(|column| column.get_ref().clone()).collect()
     }
 
     /// What a component is built from, by default the manifest's folder.

@@ -67,6 +67,8 @@ pub struct Listeners {
     ///
     /// `*` stands for every host, except on the admin listener.
     pub hosts: Vec<String>,
+    /// Whether the gateway shows the API explorer.
+    pub docs: bool,
 }
 
 /// The files of a certificate and its key.
@@ -114,6 +116,8 @@ pub(super) struct ListenersTable {
     cors_headers: Vec<Spanned<String>>,
     #[serde(default)]
     hosts: Vec<Spanned<String>>,
+    #[serde(default = "default_docs")]
+    pub(super) docs: bool,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +153,10 @@ fn default_header_time() -> Duration {
 
 fn default_idle_time() -> Duration {
     Duration::from_secs(75)
+}
+
+fn default_docs() -> bool {
+    true
 }
 
 fn default_shutdown_time() -> Duration {
@@ -208,6 +216,7 @@ impl ListenersTable {
             cors: self.cors.iter().map(|origin| origin.get_ref().clone()).collect(),
             cors_headers: lower(&self.cors_headers),
             hosts: lower(&self.hosts),
+            docs: self.docs,
         })
     }
 

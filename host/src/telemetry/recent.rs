@@ -4,10 +4,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use super::statements::{Noted, RecentStatement};
 
 /// The most requests that are kept of each service.
 const REQUESTS: usize = 500;
@@ -32,6 +34,8 @@ pub struct RecentRequest {
     pub client: Option<String>,
     /// The service that made the call. None for the request of a client.
     pub caller: Option<String>,
+    /// The user whose token the gate accepted. None for an anonymous caller.
+    pub user: Option<String>,
     /// The service that answered, or `-`.
     pub service: String,
     /// The revision that answered, or `-`.
@@ -50,6 +54,15 @@ pub struct RecentRequest {
     pub cause: Option<String>,
     /// What the guest printed.
     pub output: Option<String>,
+    /// Its SQL statements, if somebody looked when it began. Only in the answer about one request.
+    #[serde(serialize_with = "list")]
+    pub statements: Arc<[RecentStatement]>,
+    /// How many statements followed these.
+    pub further_statements: u64,
+}
+
+fn list<S: Serializer>(statements: &[RecentStatement], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(statements)
 }
 
 /// The latest requests.
@@ -69,13 +82,20 @@ pub struct Wanted {
     pub status: Option<String>,
     /// The beginning of the digest, or the whole name of the revision.
     pub revision: Option<String>,
-    /// The id of the request.
+    /// The id of the request. Statements are shown only with it.
     pub id: Option<String>,
+    /// The name of the user.
+    pub user: Option<String>,
     /// Whether to show the calls from one service to another, too.
     pub with_calls: bool,
 }
 
 impl Recent {
+    /// Whether somebody looked within the last minute, or a little longer ago. Costs no clock.
+    pub fn is_watched(&self) -> bool {
+        self.until.load(Ordering::Relaxed) != NOBODY
+    }
+
     /// Keeps a request, if it failed or somebody looks. `request` is called only then.
     pub fn keep(&self, failed: bool, took: Duration, request: impl FnOnce(f64) -> RecentRequest) {
         let until = self.until.load(Ordering::Relaxed);
@@ -106,7 +126,11 @@ impl Recent {
         let services = self.locked();
         let mut found: Vec<&RecentRequest> = services.values().flatten().filter(|one| wanted.matches(one)).collect();
         found.sort_by(|one, other| other.at.total_cmp(&one.at));
-        found.into_iter().take(most).cloned().collect()
+        let shown = |one: &RecentRequest| match wanted.id {
+            Some(_) => one.clone(),
+            None => one.clone().with_statements(None),
+        };
+        found.into_iter().take(most).map(shown).collect()
     }
 
     /// Forgets the requests of services that the manifest does not have any more.
@@ -116,6 +140,15 @@ impl Recent {
 
     fn locked(&self) -> MutexGuard<'_, HashMap<String, VecDeque<RecentRequest>>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecentRequest {
+    /// The request with the statements that were noted.
+    #[must_use]
+    pub fn with_statements(self, noted: Option<Noted>) -> Self {
+        let Noted { statements, further } = noted.unwrap_or_default();
+        Self { statements: statements.into(), further_statements: further, ..self }
     }
 }
 
@@ -129,6 +162,7 @@ impl Wanted {
             && self.status.as_deref().is_none_or(|wanted| wanted == status || wanted == class(&status))
             && self.revision.as_deref().is_none_or(|wanted| wanted == revision || digest.starts_with(wanted))
             && self.id.as_deref().is_none_or(|wanted| wanted == request_id)
+            && self.user.as_deref().is_none_or(|wanted| request.user.as_deref() == Some(wanted))
     }
 }
 
@@ -162,6 +196,7 @@ mod tests {
             request_id: id.to_string(),
             client: None,
             caller: None,
+            user: (status == 404).then(|| "ada".to_owned()),
             service: service.to_owned(),
             revision: format!("{service}@0123456789ab"),
             method: "GET".to_owned(),
@@ -171,6 +206,8 @@ mod tests {
             duration_us: 1000,
             cause: Some("x".repeat(5000)),
             output: None,
+            statements: Arc::default(),
+            further_statements: 0,
         });
     }
 
@@ -189,6 +226,7 @@ mod tests {
         assert_eq!(ids(&Wanted { service: one("orders"), ..Wanted::default() }).len(), 2);
         assert_eq!(ids(&Wanted { status: one("4xx"), ..Wanted::default() }), ["4"]);
         assert_eq!(ids(&Wanted { status: one("500"), ..Wanted::default() }), ["2"]);
+        assert_eq!(ids(&Wanted { user: one("ada"), ..Wanted::default() }), ["4"]);
         assert_eq!(ids(&Wanted { id: one("3"), ..Wanted::default() }), ["3"]);
         assert_eq!(ids(&Wanted { revision: one("01234567"), ..Wanted::default() }).len(), 3);
         assert_eq!(ids(&Wanted { revision: one("ffff"), ..Wanted::default() }).len(), 0);

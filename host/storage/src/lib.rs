@@ -12,15 +12,16 @@
 //!
 //! There are two engines: [`sqlite`], whose SQL dialect all services use, and `postgres`, which several hosts can share.
 //! [`read_set`] tells whether a query would still return the same rows. [`folder`] locks the folder that contains the SQLite
-//! files. [`rehearsal`] wraps a storage and rolls back every write.
+//! files. [`rehearsal`] wraps a storage and rolls back every write, [`observed`] tells an observer about each statement.
 //! [`keyvalue`] keeps entries of keys and values in a storage.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 // A module uses only modules below it.
 
-// Key-value entries on both engines, and a wrapper for both.
+// Key-value entries on both engines, and wrappers for both.
 pub mod keyvalue;
+pub mod observed;
 pub mod rehearsal;
 
 // The engines.
@@ -36,6 +37,7 @@ mod migrating;
 mod migration;
 pub mod read_set;
 mod rows;
+mod table;
 
 // The data folder, and rules for files and threads that the host uses too.
 pub mod folder;
@@ -56,6 +58,7 @@ use read_set::ReadSet;
 pub use migrating::Waits;
 pub use migration::{Migration, MigrationError, NotAdditive, RanMigrations, check_texts};
 pub use rows::{Cell, Rows};
+pub use table::{Column, Table};
 
 /// The target of every log line of this crate, so that the filter `comptoir=debug` shows them too.
 const LOG_TARGET: &str = "comptoir::storage";
@@ -229,6 +232,11 @@ pub trait Storage: Send + Sync {
     ///
     /// Names the first statement that does more than add, or that is wrong for any rows.
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>>;
+
+    /// The tables with their columns, in the order of their names. Not for services, which know their own.
+    ///
+    /// A schema with more than 2,000 columns is listed up to there.
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<Table>, StorageError>>;
 
     /// The version of the last migration that ran, or 0 if none has run.
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>>;

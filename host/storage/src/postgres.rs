@@ -92,6 +92,7 @@ use self::transaction::PostgresTransaction;
 use self::value::Parameter;
 use super::migrating::Migrating;
 use super::read_set::ReadSet;
+use super::table::{self, Column, Table};
 use super::{
     Migration, MigrationError, NotAdditive, RanMigrations, Rows, Statement, Storage, StorageError, Transaction, Usage,
     Value, Waits,
@@ -100,6 +101,15 @@ use super::{
 /// How many translated statements are cached, and the maximum size of their texts.
 const TRANSLATIONS: usize = 512;
 const TRANSLATION_BYTES: u64 = 4 << 20;
+
+/// The columns of all tables: the place in the primary key, and table, name and type with a separator.
+const TABLES: &str = "SELECT coalesce(array_position(i.indkey::smallint[], a.attnum) + 1, 0)::bigint,
+        concat_ws(chr(31), t.relname, a.attname, format_type(a.atttypid, a.atttypmod))
+    FROM pg_class t
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_index i ON i.indrelid = t.oid AND i.indisprimary
+    WHERE t.relkind = 'r' AND t.relnamespace = current_schema()::regnamespace AND t.relname NOT LIKE 'comptoir\\_%'
+    ORDER BY t.relname, a.attnum";
 
 /// How much later than its lease the server ends a transaction whose host is silent.
 ///
@@ -289,6 +299,18 @@ impl Shared {
         })
     }
 
+    /// The tables of the service, without the host's own.
+    async fn tables(&self) -> Result<Vec<Table>, StorageError> {
+        let session = self.lend(&self.reader).await?;
+        let columns = session.pairs(&format!("{TABLES} LIMIT {}", table::MOST_COLUMNS)).await?;
+        session.done();
+        let column = |(key, text): (i64, String)| {
+            let mut parts = text.split('\u{1f}').map(str::to_owned);
+            Some((parts.next()?, Column { name: parts.next()?, kind: parts.next()?, key }))
+        };
+        Ok(table::collect(columns.into_iter().filter_map(column)))
+    }
+
     /// Whether a migration of any host is running.
     async fn is_migrating(&self) -> Result<bool, StorageError> {
         let session = self.lend(&self.reader).await?;
@@ -394,6 +416,10 @@ impl Storage for PostgresStorage {
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
         Box::pin(async move { migrate::check_additive(&self.0, migrations).await })
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<Table>, StorageError>> {
+        Box::pin(self.0.tables())
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {

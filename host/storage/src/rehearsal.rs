@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use super::read_set::ReadSet;
-use super::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
+use super::{
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Table, Transaction, Usage,
+};
 
 /// A storage with real reads, whose writes run but are always rolled back.
 ///
@@ -59,6 +61,10 @@ impl Storage for Rehearsal {
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
         self.storage.check_additive(migrations)
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<Table>, StorageError>> {
+        self.storage.tables()
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {

@@ -64,7 +64,7 @@ use crate::read_set::ReadSet;
 use crate::sqlite_connection::Blueprint;
 pub use crate::sqlite_connection::{OpenError, SqliteConfig, SqliteLimits};
 use crate::{
-    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage, Waits,
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Table, Transaction, Usage, Waits,
 };
 
 /// Older versions have a WAL bug that can lose a commit.
@@ -149,6 +149,10 @@ impl Storage for SqliteStorage {
                 Err(MigrationError::Storage(StorageError::Unavailable(error.to_string())).into())
             })
         })
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<Table>, StorageError>> {
+        Box::pin(async move { self.readers.tables() })
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {

@@ -138,6 +138,7 @@ fn every_dependency_is_used() {
     for package in members.filter(|member| !member.ends_with('*')).map(|member| root.join(member)) {
         let manifest: toml::Table = fs::read_to_string(package.join("Cargo.toml")).unwrap().parse().unwrap();
         let code: String = ["src", "tests", "benches"].map(|part| all_code(&package.join(part))).concat();
+        let code = code + &fs::read_to_string(package.join("build.rs")).unwrap_or_default();
         for dependency in dependencies(&manifest) {
             let name = dependency.trim_start_matches("comptoir-").replace('-', "_");
             let is_used = [format!("{name}::"), format!("use {name};")].iter().any(|path| code.contains(path));

@@ -160,6 +160,7 @@ async fn the_described_operations_are_those_that_the_admin_listener_has() {
     for (path, item) in document["paths"].as_object().unwrap() {
         let described: BTreeSet<String> = item.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect();
         let path = path.replace("{name}", "orders").replace("{file}", "main.js").replace("{id}", "0000000000000000");
+        let path = path.replace("{table}", "orders");
         let refused = send(operator.request(Method::PATCH, &path)).await;
         refused.refuses(405, "METHOD_NOT_ALLOWED");
         let answered = refused.header("allow").split(", ").filter(|method| *method != "HEAD").map(str::to_owned);
@@ -317,6 +318,40 @@ async fn the_latest_requests_are_listed_with_their_calls_while_somebody_looks() 
     assert!(without_calls.iter().all(|one| one["caller"].is_null()) && !without_calls.is_empty());
     assert!(!without_calls.iter().any(|one| one.to_string().contains("secret")), "a query may hold a secret");
     console.get("/requests?limit=501").await.refuses(400, "BAD_REQUEST");
+}
+
+#[tokio::test]
+async fn one_request_shows_its_sql_statements_with_times_and_without_values() {
+    let shop = Shop::open().await;
+    let console = Console::open(&shop).await;
+    console.get("/requests").await.succeeds(200);
+    let user = shop.user("ada").await;
+    let placed = user.post("/orders", json!({ "items": [{ "product_id": 4, "quantity": 3 }] })).await;
+    placed.succeeds(201);
+    let of_user = console.get("/requests?user=ada&service=orders").await;
+    let of_user = of_user.succeeds(200).as_array().unwrap();
+    assert_eq!((of_user.len(), &of_user[0]["user"]), (1, &json!("ada")));
+    assert_eq!(of_user[0]["statements"], json!([]), "a list is short");
+    assert_eq!(*console.get("/requests?user=bob").await.succeeds(200), json!([]));
+
+    let one = console.get(&format!("/requests?id={}", placed.header("x-request-id"))).await;
+    let one = &one.succeeds(200)[0];
+    let statements = one["statements"].as_array().unwrap();
+    let texts: Vec<&str> = statements.iter().map(|statement| statement["sql"].as_str().unwrap()).collect();
+    assert_eq!((texts[0], texts[texts.len() - 1]), ("BEGIN", "COMMIT"), "{texts:#?}");
+    assert!(texts.iter().any(|text| text.starts_with("INSERT INTO orders")), "{texts:#?}");
+    assert!(!one.to_string().contains("'pending'"), "{texts:#?}");
+    let whole = one["duration_us"].as_u64().unwrap();
+    for statement in statements {
+        let ended = statement["after_us"].as_u64().unwrap() + statement["duration_us"].as_u64().unwrap();
+        assert!(ended <= whole && statement["error"].is_null(), "{statement} of {whole}");
+    }
+    // A registration stores a password hash, which no statement shows.
+    let registered = console.get("/requests?service=auth").await;
+    let path = |one: &&Value| one["path"] == "/auth/register";
+    let id = registered.succeeds(200).as_array().unwrap().iter().find(path).unwrap()["request_id"].clone();
+    let registered = console.get(&format!("/requests?id={}", id.as_str().unwrap())).await.text;
+    assert!(registered.contains("INSERT INTO logins") && !registered.contains("argon2"), "{registered}");
 }
 
 #[tokio::test]

@@ -2,14 +2,16 @@
 
 mod property;
 mod schema;
+mod validators;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use comptoir::error::Error;
+use comptoir::manifest::Manifest;
 use comptoir::route::Access;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
-use testing::{Answer, Client, Shop, component, manifest_of, send};
+use testing::{Answer, Client, Shop, component, manifest_of, send, shop_manifest};
 
 /// The gateway's own operations.
 const OWN: [&str; 2] = ["GET /health", "GET /openapi.json"];
@@ -130,6 +132,8 @@ async fn the_hosts_own_answers_are_documented() {
         let schema = &response["content"]["application/json"]["schema"]["allOf"][1];
         let codes = schema["properties"]["error"]["properties"]["code"]["enum"].as_array().unwrap();
         assert!(codes.contains(&row.code.into()), "{} {} is not in {codes:?}", row.status, row.code);
+        let meanings = response["description"].as_str().unwrap();
+        assert!(meanings.contains(&format!("`{}`: ", row.code)), "{} {meanings}", row.code);
         if let Some((name, _)) = row.header {
             let headers = response["headers"].as_object().unwrap();
             assert!(
@@ -141,19 +145,50 @@ async fn the_hosts_own_answers_are_documented() {
     }
 }
 
+/// A component that describes no routes.
+const PLAIN: &str = "[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"user\"\n";
+
+/// The shop, and a service that documents nothing.
+fn shop_with_plain() -> Manifest {
+    let mut manifest = shop_manifest();
+    manifest.services.extend(manifest_of(PLAIN).services);
+    manifest
+}
+
+#[tokio::test]
+async fn each_operation_has_an_id_of_its_own_a_summary_and_a_success() {
+    let shop = Shop::with(shop_with_plain()).await;
+    let document = document(&shop.anon()).await;
+    assert_eq!(document["servers"], json!([{ "url": "/" }]));
+    let mut ids = BTreeSet::new();
+    for (name, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(ids.insert(id.to_owned()), "{id} of {name} is there twice");
+        assert!(!operation["summary"].as_str().unwrap().is_empty(), "{name}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{name}");
+    }
+    for id in ["orders.placeOrder", "user.listUsers", "plain.get_plain_rest", "health"] {
+        assert!(ids.contains(id), "{ids:?}");
+    }
+    let tags = document["tags"].as_array().unwrap();
+    assert!(tags.iter().any(|tag| tag["name"] == "orders" && tag["description"] == "orders-service 0.1.0"), "{tags:?}");
+}
+
 #[tokio::test]
 async fn a_service_without_documentation_is_listed_with_what_the_host_knows() {
-    let plain = "[services.plain]\ncomponent = \"guest_plain_p2.wasm\"\nmounts = [\"/plain\"]\naccess = \"user\"\n";
-    let shop = Shop::with(manifest_of(plain)).await;
+    let shop = Shop::with(manifest_of(PLAIN)).await;
     let document = document(&shop.anon()).await;
     let documented = operations(&document);
-    for name in ["GET /plain", "PATCH /plain", "DELETE /plain/{*rest}"] {
+    for name in ["GET /plain", "PATCH /plain", "DELETE /plain/{rest}"] {
         let operation = documented[name];
-        assert!(operation["responses"]["default"]["description"].is_string(), "{name}");
+        for status in ["2XX", "default"] {
+            assert!(operation["responses"][status]["description"].is_string(), "{name}");
+        }
         assert_eq!(operation["responses"]["401"], json!({ "$ref": "#/components/responses/401" }), "{name}");
         assert_eq!(operation["tags"], json!(["plain"]), "{name}");
     }
-    assert_eq!(documented["DELETE /plain/{*rest}"]["parameters"][0]["name"], "*rest");
+    assert_eq!(documented["DELETE /plain/{rest}"]["parameters"][0]["name"], "rest");
 }
 
 #[tokio::test]

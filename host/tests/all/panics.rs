@@ -18,7 +18,9 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use storage::read_set::ReadSet;
 use storage::sqlite::{SqliteConfig, SqliteStorage};
-use storage::{Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Transaction, Usage};
+use storage::{
+    Migration, MigrationError, NotAdditive, Rows, Statement, Storage, StorageError, Table, Transaction, Usage,
+};
 use tempfile::TempDir;
 use testing::built::compiled;
 use testing::{Client, manifest_of};
@@ -68,6 +70,10 @@ impl Storage for Faulty {
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
         self.sound.check_additive(migrations)
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<Table>, StorageError>> {
+        self.sound.tables()
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {

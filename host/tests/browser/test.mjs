@@ -1,19 +1,16 @@
-// Tests the console in Debian's chromium: every page, wide and narrow, light and dark, with the keyboard, and with axe.
+// Tests the console and the API explorer in Debian's chromium: every page, wide and narrow, light and dark, with the keyboard, and with axe.
 //
 //     node test.mjs                        tests
 //     node test.mjs --screenshots FOLDER   writes console-*.png
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { testExplorer } from "./explorer.mjs";
 import { component, start, traffic } from "./host.mjs";
+import { SCHEMES, WIDTHS, axe, open as openAt, reach, tooWide } from "./page.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const folder = process.argv[2] === "--screenshots" ? process.argv[3] : null;
-const WIDTHS = [1280, 390];
-const SCHEMES = ["light", "dark"];
 
 // Each page: its address, and what shows that it is complete.
 const PAGES = [
@@ -22,6 +19,9 @@ const PAGES = [
   ["requests", "#/requests", "tbody tr"],
   ["rollout", "#/rollout", ".steps button"],
   ["history", "#/history", ".timeline .change"],
+  ["data", "#/data/auth/logins", "tbody tr"],
+  ["sessions", "#/sessions", "tbody tr"],
+  ["backups", "#/backups", "tbody tr"],
   ["keys", "#/keys", "tbody tr"],
   ["audit", "#/audit", "tbody tr"],
 ];
@@ -49,6 +49,9 @@ async function prepare() {
   await host.api("POST", `/services/orders/rollback?reason=${encodeURIComponent("customers complained")}`);
   await host.api("PUT", "/services/user?reason=faster", component("user", 1));
   await host.api("PUT", "/services/orders?canary=25%25&reason=again", component("orders", 2));
+  await host.api("POST", "/backups");
+  const login = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ username: "admin", password: "admin" }) };
+  await fetch(`${host.gateway}/auth/login`, login);
   // Two samples of five seconds, or enough for a picture.
   const samples = folder ? 24 : 3;
   for (;;) {
@@ -58,21 +61,8 @@ async function prepare() {
   }
 }
 
-// A page of its own browser session, which fails at any fault.
-async function open(width, scheme) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme });
-  const page = await context.newPage();
-  // Only something that never happens takes that long, also on a busy machine.
-  page.setDefaultTimeout(300_000);
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(`an error: ${error}`));
-  page.on("console", (message) => {
-    if (message.type() === "error") faults.push(`the browser complains: ${message.text()}`);
-  });
-  page.on("request", (request) => {
-    if (!request.url().startsWith(host.admin)) faults.push(`a request to another host: ${request.url()}`);
-  });
-  return { page, context, faults };
+function open(width, scheme) {
+  return openAt(browser, host.admin, width, scheme);
 }
 
 async function signIn(page) {
@@ -87,18 +77,6 @@ async function show(page, [, hash, complete]) {
   await page.waitForSelector(complete);
 }
 
-// What axe finds serious or critical. By the debugger's protocol, because the page's policy allows no other script.
-async function axe(page, context) {
-  const debug = await context.newCDPSession(page);
-  const run = (expression) => debug.send("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true });
-  await run(AXE);
-  const { result, exceptionDetails } = await run("axe.run(document, { resultTypes: ['violations'] })");
-  await debug.detach();
-  assert.equal(exceptionDetails, undefined, JSON.stringify(exceptionDetails));
-  const serious = result.value.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  return serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`);
-}
-
 async function tests() {
   for (const width of WIDTHS) {
     for (const scheme of SCHEMES) await everyPage(width, scheme);
@@ -106,7 +84,11 @@ async function tests() {
   await keyboardAlone();
   await aDeployInThePage();
   await aWrongToken();
-  console.log("the console's pages are fine");
+  await aRequestAndItsStatements();
+  await aSessionEnds();
+  await aBackup();
+  await testExplorer(browser, host);
+  console.log("the pages are fine");
 }
 
 async function everyPage(width, scheme) {
@@ -117,8 +99,7 @@ async function everyPage(width, scheme) {
   for (const one of PAGES) {
     const name = `${one[0]} at ${width} in ${scheme}`;
     await show(page, one);
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    assert.ok(over <= 0, `${name}: the page is ${over} pixels too wide`);
+    assert.ok(await tooWide(page) <= 0, `${name}: the page is ${await tooWide(page)} pixels too wide`);
     assert.deepEqual(await axe(page, context), [], name);
     assert.equal(await page.evaluate(() => window.attacked), undefined, `${name}: a reason ran as code`);
     assert.deepEqual(faults, [], name);
@@ -134,24 +115,16 @@ async function keyboardAlone() {
   await page.keyboard.type(host.token);
   await page.keyboard.press("Enter");
   await page.waitForSelector("article.card");
-  const reach = async (name) => {
-    for (let presses = 0; presses < 60; presses++) {
-      await page.keyboard.press("Tab");
-      const focused = await page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent);
-      if (focused === name) return;
-    }
-    assert.fail(`the keyboard does not reach ${name}`);
-  };
-  await reach("Keys");
+  await reach(page, "Keys");
   await page.keyboard.press("Enter");
   await page.waitForSelector("tbody tr");
-  await reach("Rotate");
+  await reach(page, "Rotate");
   await page.keyboard.press("Enter");
   await page.waitForSelector("dialog[open]");
   assert.deepEqual(await axe(page, context), [], "dialog");
   await page.keyboard.press("Escape");
   await page.waitForSelector("dialog", { state: "detached" });
-  await reach("Sign out");
+  await reach(page, "Sign out");
   await page.keyboard.press("Enter");
   await page.waitForSelector("#token");
   assert.deepEqual(faults, []);
@@ -191,7 +164,68 @@ async function aWrongToken() {
   console.log("ok: a wrong token");
 }
 
+// Looks at one request: its calls and SQL statements.
+async function aRequestAndItsStatements() {
+  const { page, context, faults } = await open(390, "dark");
+  await signIn(page);
+  await show(page, ["", "#/requests", "tbody tr"]);
+  // From now on all requests are kept, until a minute after the last look.
+  const login = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ username: "admin", password: "admin" }) };
+  const { headers } = await fetch(`${host.gateway}/auth/login`, login);
+  await show(page, ["", `#/requests/${headers.get("x-request-id")}`, ".statements li"]);
+  await page.getByText("BEGIN", { exact: true }).first().waitFor();
+  assert.ok(!(await page.content()).includes("argon2"));
+  assert.ok(await tooWide(page) <= 0);
+  assert.deepEqual(await axe(page, context), []);
+  assert.deepEqual(faults, []);
+  await context.close();
+  console.log("ok: a request and its SQL statements");
+}
+
+async function aSessionEnds() {
+  const { page, context, faults } = await open(1280, "light");
+  await signIn(page);
+  await show(page, ["", "#/sessions", "tbody tr"]);
+  const before = await page.locator("tbody tr").count();
+  await page.getByRole("button", { name: /^End the session/ }).first().click();
+  await page.getByRole("button", { name: "End", exact: true }).last().click();
+  await page.waitForSelector("dialog", { state: "detached" });
+  assert.equal(await page.locator("tbody tr").count(), before - 1);
+  assert.deepEqual(faults, []);
+  await context.close();
+  console.log("ok: a session is ended in the page");
+}
+
+async function aBackup() {
+  const { page, context, faults } = await open(1280, "light");
+  await signIn(page);
+  await show(page, ["", "#/backups", "tbody tr"]);
+  await page.getByRole("button", { name: "Back up now" }).click();
+  await page.getByText("complete", { exact: true }).waitFor();
+  await page.locator("tbody tr").nth(1).waitFor();
+  assert.deepEqual(faults, []);
+  await context.close();
+  console.log("ok: a backup in the page");
+}
+
+// A picture of a swap under load, for README: a file is dropped, its steps follow, and no request fails.
+async function swapPicture() {
+  await host.api("POST", "/canary/abort");
+  const { page, context } = await open(1280, "light");
+  await signIn(page);
+  await show(page, ["", "#/services/orders", "tbody tr"]);
+  await page.getByLabel("Choose or drop a component").setInputFiles({ name: "orders.wasm", mimeType: "application/wasm", buffer: component("orders", 4) });
+  await page.getByText("orders.wasm is active.").waitFor();
+  await page.waitForSelector(".status.connected");
+  // One sample of the new revision.
+  await page.waitForTimeout(6000);
+  await page.screenshot({ path: join(folder, "console-swap.png") });
+  await context.close();
+  await host.api("PUT", "/services/orders?canary=25%25&reason=again", component("orders", 2));
+}
+
 async function screenshots() {
+  await swapPicture();
   for (const [width, scheme, suffix] of [[1280, "light", ""], [1280, "dark", "-dark"], [390, "light", "-narrow"]]) {
     const { page, context } = await open(width, scheme);
     await signIn(page);

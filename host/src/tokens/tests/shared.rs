@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, join_all};
 use storage::read_set::ReadSet;
 use storage::sqlite::{SqliteConfig, SqliteStorage};
 use storage::{
-    Migration, MigrationError, NotAdditive, Rows, Statement, StorageError, Transaction, Usage, Value as SqlValue,
+    Migration, MigrationError, NotAdditive, Rows, Statement, StorageError, Table, Transaction, Usage, Value as SqlValue,
 };
 
 use super::*;
@@ -83,6 +83,10 @@ impl Storage for Failing {
 
     fn check_additive(&self, migrations: Vec<Migration>) -> BoxFuture<'_, Result<(), NotAdditive>> {
         self.storage.check_additive(migrations)
+    }
+
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<Table>, StorageError>> {
+        self.storage.tables()
     }
 
     fn schema_version(&self) -> BoxFuture<'_, Result<u32, StorageError>> {

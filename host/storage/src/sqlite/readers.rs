@@ -13,10 +13,15 @@ use super::statement::{self, Prepared};
 use crate::priority;
 use crate::read_set::ReadSet;
 use crate::sqlite_connection::{Blueprint, Connection, Role};
+use crate::table::{self, Column, Table};
 use crate::{Rows, Statement, StorageError, Usage};
 
 /// Rows and their read set.
 type Read = Result<(Rows, Option<ReadSet>), StorageError>;
+
+/// The columns of all tables. Hidden ones of generated columns count, too.
+const TABLES: &str = "SELECT t.name, c.name, c.type, c.pk FROM sqlite_schema t, pragma_table_xinfo(t.name) c
+    WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY t.name, c.cid LIMIT ?1";
 
 /// How many slow statements are remembered before the memory is cleared.
 const SLOW_STATEMENTS: usize = 1_024;
@@ -147,6 +152,20 @@ impl Readers {
     #[cfg(test)]
     pub(super) fn mark_late(&self, sql: &str) {
         self.slow.insert(sql, Reason::Late);
+    }
+
+    /// The tables of the service after the last commit.
+    pub(super) fn tables(&self) -> Result<Vec<Table>, StorageError> {
+        self.inline.with(&self.blueprint, |connection| {
+            let read = || {
+                let mut statement = connection.raw.prepare(TABLES)?;
+                let columns = statement.query_map([table::MOST_COLUMNS], |row| {
+                    Ok((row.get(0)?, Column { name: row.get(1)?, kind: row.get(2)?, key: row.get(3)? }))
+                })?;
+                Ok(table::collect(columns.collect::<rusqlite::Result<Vec<_>>>()?))
+            };
+            connection.policy.as_host(read).map_err(|error: rusqlite::Error| connection.translate(&error))
+        })
     }
 
     /// The version of the schema after the last commit.

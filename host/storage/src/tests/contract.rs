@@ -50,6 +50,7 @@ macro_rules! keeps_the_contract {
             generated_ids_continue_after_those_of_a_migration
             only_additions_are_additive
             a_rehearsal_leaves_no_trace
+            tables_are_listed_with_their_columns_and_keys
             a_key_has_its_last_value_until_it_is_deleted
             a_list_of_keys_continues_at_its_cursor
             many_increments_lose_none
@@ -73,6 +74,7 @@ pub(crate) use super::limits::{
 pub(crate) use super::migrations::{
     a_failed_migration_rolls_back_its_whole_run, a_query_sees_a_changed_schema_at_once, a_rehearsal_leaves_no_trace,
     generated_ids_continue_after_those_of_a_migration, migrations_run_once_and_in_order, only_additions_are_additive,
+    tables_are_listed_with_their_columns_and_keys,
 };
 pub(crate) use super::shop::Bounds;
 pub(crate) use super::transactions::{

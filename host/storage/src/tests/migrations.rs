@@ -2,7 +2,7 @@
 
 use super::shop::{Bounds, Opened, SELL_ONE, ask, number, query, run, schema, shop, step, stock};
 use crate::rehearsal::Rehearsal;
-use crate::{Constraint, MigrationError, NotAdditive, Statement, Storage, StorageError};
+use crate::{Cell, Constraint, MigrationError, NotAdditive, Statement, Storage, StorageError};
 
 pub(crate) async fn migrations_run_once_and_in_order(open: impl AsyncFn(Bounds) -> Opened) {
     let shop = shop(open, Bounds::default()).await;
@@ -87,4 +87,21 @@ pub(crate) async fn a_rehearsal_leaves_no_trace(open: impl AsyncFn(Bounds) -> Op
     let taken = rehearsal.execute(Statement::new("INSERT INTO products (name, stock) VALUES ('mug', 1)", [])).await;
     assert_eq!(taken, Err(StorageError::Constraint(Constraint::Unique)));
     assert_eq!(stock(&shop).await, 10);
+}
+
+pub(crate) async fn tables_are_listed_with_their_columns_and_keys(open: impl AsyncFn(Bounds) -> Opened) {
+    let shop = shop(open, Bounds::default()).await;
+    let odd = "CREATE TABLE odd (b TEXT NOT NULL, \"a b\" BLOB, c REAL, d INTEGER NOT NULL, PRIMARY KEY (d, b)) STRICT;
+        INSERT INTO odd (b, \"a b\", c, d) VALUES ('text', x'0001', 1.5, 7)";
+    shop.migrate(vec![schema(), step(2, odd)]).await.unwrap();
+    let tables = shop.tables().await.unwrap();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(names, ["lines", "odd", "products"]);
+    let columns: Vec<(&str, i64)> = tables[1].columns.iter().map(|column| (column.name.as_str(), column.key)).collect();
+    assert_eq!(columns, [("b", 2), ("a b", 0), ("c", 0), ("d", 1)]);
+    assert!(tables[1].columns.iter().all(|column| !column.kind.is_empty()));
+    // What the console asks for.
+    let page = "SELECT substr(\"b\", 1, 201), length(\"a b\"), \"c\", \"d\" FROM \"odd\" ORDER BY \"d\" DESC, \"b\" DESC LIMIT 2 OFFSET 0";
+    let rows = query(&shop, page).await.unwrap();
+    assert_eq!(rows.cells(), [Cell::Text("text"), Cell::Integer(2), Cell::Real(1.5), Cell::Integer(7)]);
 }
