@@ -96,8 +96,8 @@ check: toolchain
     cargo clippy {{host_packages}} --all-targets -- -D warnings
     cargo clippy --locked --profile component --target {{target}} {{packages}} -p 'guest-*' -- -D warnings
     cargo test {{host_packages}} --test all -- architecture::
-    cargo package --locked --offline --quiet --no-verify --allow-dirty -p comptoir-kit -p comptoir-storage -p comptoir
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p comptoir-kit {{packages}}
+    cargo package --locked --offline --quiet --no-verify --allow-dirty -p comptoir-kit-macros -p comptoir-kit -p comptoir-storage -p comptoir
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p comptoir -p comptoir-storage -p comptoir-kit -p comptoir-kit-macros {{packages}}
 
 # Write the OpenAPI documents of the components from their route tables: components/NAME/openapi.json
 openapi:

@@ -19,6 +19,7 @@ mod interface;
 mod keyvalue;
 mod leftovers;
 mod limiter;
+mod logging;
 mod outbound;
 mod output;
 mod passwords;
@@ -48,6 +49,7 @@ pub use files::{FolderError, Folders};
 pub use grant::{Grant, Grants, Providers, Requirement};
 pub use leftovers::{MAX_LEFTOVERS, NotReusable};
 pub use limiter::{Limiter, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+pub use logging::Author;
 pub use outbound::RemoteCalls;
 pub use output::Output;
 
@@ -93,6 +95,7 @@ pub mod bindings {
     pub use handled::{Handled, HandledPre};
     pub use platform::comptoir::platform::{audit, passwords, session, storage, token_verifier, tokens};
     pub use platform::wasi::keyvalue;
+    pub use platform::wasi::logging;
 }
 
 /// Handles that one instance may have open at the same time: streams, headers, bodies, transactions.

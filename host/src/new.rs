@@ -34,15 +34,17 @@ const COMPILED: &str = "__pycache__";
 const NAME_LIMIT: usize = 40;
 
 /// Names of libraries that a service uses, or that cargo refuses.
-const TAKEN: [&str; 14] = [
+const TAKEN: [&str; 16] = [
     "alloc",
     "comptoir-kit",
+    "comptoir-kit-macros",
     "core",
     "deps",
     "examples",
     "host",
     "incremental",
     "kit",
+    "kit-macros",
     "proc-macro",
     "schemars",
     "serde",

@@ -21,6 +21,8 @@ wit_bindgen::generate!({
         world service-kit {
             include comptoir:platform/service-base@0.1.0;
             import wasi:http/outgoing-handler@0.2.12;
+            import wasi:config/store@0.2.0-rc.1;
+            import wasi:logging/logging@0.1.0-draft;
         }
     ",
     world: "comptoir:kit/service-kit",

@@ -10,14 +10,17 @@ use std::fmt;
 pub struct Cookie {
     name: &'static str,
     value: String,
+    path: &'static str,
     max_age_seconds: Option<u32>,
     is_for_scripts: bool,
+    is_strict: bool,
 }
 
 impl Cookie {
     /// A cookie for all paths. Percent-encodes the value, except unreserved characters.
     pub fn new(name: &'static str, value: &str) -> Cookie {
-        Cookie { name, value: crate::encode(value), max_age_seconds: None, is_for_scripts: false }
+        let value = crate::encode(value);
+        Cookie { name, value, path: "/", max_age_seconds: None, is_for_scripts: false, is_strict: false }
     }
 
     /// Deletes the client's cookie with this name.
@@ -31,6 +34,18 @@ impl Cookie {
         Cookie { max_age_seconds: Some(seconds), ..self }
     }
 
+    /// Sends it only to this path and those below. To delete such a cookie, give the same path.
+    #[must_use]
+    pub fn at(self, path: &'static str) -> Cookie {
+        Cookie { path, ..self }
+    }
+
+    /// Never sends it with a request that another site starts, also if the user follows a link (`SameSite=Strict`).
+    #[must_use]
+    pub fn strict(self) -> Cookie {
+        Cookie { is_strict: true, ..self }
+    }
+
     /// Lets scripts of the page read it.
     #[must_use]
     pub fn for_scripts(self) -> Cookie {
@@ -41,7 +56,8 @@ impl Cookie {
 /// The value of `Set-Cookie`.
 impl fmt::Display for Cookie {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}={}; Path=/; Secure; SameSite=Lax", self.name, self.value)?;
+        let same_site = if self.is_strict { "Strict" } else { "Lax" };
+        write!(out, "{}={}; Path={}; Secure; SameSite={same_site}", self.name, self.value, self.path)?;
         if !self.is_for_scripts {
             out.write_str("; HttpOnly")?;
         }
@@ -69,6 +85,8 @@ mod tests {
         assert_eq!(cookie.to_string(), "cat=Tom%3B%20%C3%A9; Path=/; Secure; SameSite=Lax; HttpOnly");
         let seen = Cookie::new("cat", "Tom").kept_for(60).for_scripts();
         assert_eq!(seen.to_string(), "cat=Tom; Path=/; Secure; SameSite=Lax; Max-Age=60");
+        let strict = Cookie::new("cat", "Tom").at("/session").strict();
+        assert_eq!(strict.to_string(), "cat=Tom; Path=/session; Secure; SameSite=Strict; HttpOnly");
         assert!(Cookie::removed("cat").to_string().ends_with("; Max-Age=0"));
     }
 

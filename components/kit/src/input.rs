@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{Failure, JsonObject, JsonValue};
 
 pub use int::Int;
-pub(crate) use query::Query;
+pub(crate) use query::{Pairs, query};
 pub use text::Text;
 
 /// Why a body or a query does not fit its type.
@@ -67,6 +67,11 @@ impl Invalid {
     /// The path of the field, such as `items[0].quantity`. Empty for the whole body.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The reason, which continues a sentence about the field.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
     }
 
     /// The kind of the error.

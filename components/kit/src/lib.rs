@@ -48,11 +48,17 @@ mod response;
 mod body;
 mod cookie;
 mod input;
+#[cfg(not(feature = "native"))]
+mod wire;
 
 pub mod clock;
 pub mod condition;
+pub mod config;
 mod idempotency;
+pub mod log;
+pub mod outbound;
 mod page;
+pub mod pages;
 pub mod peer;
 mod quota;
 pub mod storage;
@@ -67,6 +73,7 @@ pub use cookie::Cookie;
 pub use failure::Failure;
 pub use idempotency::IdempotencyKey;
 pub use input::{Fault, Int, Invalid, Text};
+pub use kit_macros::pages;
 pub use page::{Next, Page};
 pub use path::{decode, encode};
 pub use quota::Quota;
@@ -112,6 +119,7 @@ macro_rules! documented {
 /// - `migrations` (optional): the SQL of schema version 1, 2, … A service without migrations has no database and needs no
 ///   storage grant.
 /// - `schema` (optional): the schema versions that the code works with, such as `2..=3`. By default only the last migration's.
+/// - `pages` (optional): embedded pages, `kit::pages!("pages")`, see [`pages`].
 /// - `probes` (optional): requests that must succeed before the component serves, see [`Probe`].
 /// - `documentation` (optional): the OpenAPI description of the routes, `include_str!("../openapi.json")`. The macro adds the test
 ///   `the_openapi_document_is_current`. With the environment variable `UPDATE_OPENAPI`, that test writes the file.
@@ -124,6 +132,8 @@ macro_rules! documented {
 /// The version is the crate's.
 #[macro_export]
 macro_rules! service {
+    (@pages) => { $crate::pages::Pages::NONE };
+    (@pages $pages:expr) => { $pages };
     (@optional) => { None };
     (@optional $value:expr) => { Some($value) };
     (@database) => { None };
@@ -139,6 +149,7 @@ macro_rules! service {
         health: $health:expr,
         $(migrations: [$($migration:expr),* $(,)?],)?
         $(schema: $minimum:literal..=$maximum:literal,)?
+        $(pages: $pages:expr,)?
         $(probes: [$($probe:expr),* $(,)?],)?
         $(documentation: $documentation:expr,)?
         routes: [$(
@@ -155,6 +166,7 @@ macro_rules! service {
             migrations: &[$($($migration),*)?],
             schema: $crate::service!(@schema [$($($migration),*)?] $($minimum..=$maximum)?),
             database: $crate::service!(@database $($($migration),*)?),
+            pages: $crate::service!(@pages $($pages)?),
             probes: &[$($($probe),*)?],
             documentation: $crate::service!(@optional $($documentation)?),
             routes: &[$(

@@ -16,7 +16,11 @@
 //! # }
 //! ```
 
+pub(crate) mod config;
 mod gate;
+pub(crate) mod log;
+pub(crate) mod outbound;
+pub(crate) mod peer;
 pub(crate) mod session;
 pub(crate) mod storage;
 
@@ -25,13 +29,18 @@ use std::cell::Cell;
 use crate::bindings::exports::comptoir::platform::handler;
 use crate::{JsonValue, Method, Response, Service};
 
+pub use config::set as config;
+pub use log::{Line, taken as logged};
+pub use outbound::{Answer, on_outbound};
+pub use peer::{PeerCall, on_peer};
 pub use storage::Connection;
 
 thread_local! {
     static SERVICE: Cell<Option<&'static Service>> = const { Cell::new(None) };
 }
 
-/// Installs a service on this thread, with a new database, and runs its migrations.
+/// Installs a service on this thread, with a new database, and runs its migrations. The configuration and the log are
+/// empty, and nothing answers calls and requests to remote hosts.
 ///
 /// Returns the database, so that a test can read and change rows directly.
 ///
@@ -40,6 +49,10 @@ thread_local! {
 /// If a migration fails.
 pub fn install(service: &'static Service) -> Connection {
     SERVICE.set(Some(service));
+    config::set::<&str, _>([]);
+    log::clear();
+    outbound::clear();
+    peer::clear();
     storage::install(service.migrations)
 }
 

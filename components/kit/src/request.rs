@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 #[cfg(not(feature = "native"))]
 use crate::bindings::comptoir::platform::session;
 use crate::bindings::exports::comptoir::platform::handler;
-use crate::input::{self, Fault, Invalid, Query};
+use crate::input::{self, Fault, Invalid};
 #[cfg(feature = "native")]
 use crate::native::session;
 use crate::service::Route;
@@ -215,7 +215,7 @@ impl Request {
     ///
     /// Names the parameter. A parameter that the type does not have, or that is given twice, is an error.
     pub fn query_as<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
-        T::deserialize(Query::new(self.split_target().1))
+        T::deserialize(input::query(self.split_target().1))
     }
 
     /// Parses the body as a JSON object.

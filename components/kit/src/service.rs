@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::bindings::exports::comptoir::platform::{handler, service as exported};
+use crate::pages::Pages;
 use crate::{Failure, Request, Response, path, storage};
 
 #[cfg(not(target_family = "wasm"))]
@@ -148,6 +149,8 @@ pub struct Service {
     ///
     /// A function pointer, because a direct call would make every component import storage.
     pub database: Option<fn() -> storage::Result<()>>,
+    /// The embedded pages.
+    pub pages: Pages,
     /// Requests that must succeed before the component serves. The host sends them after the health request.
     pub probes: &'static [Probe],
     /// The OpenAPI description of the routes, as a JSON text. `wit/service.wit` describes its format.
@@ -159,6 +162,12 @@ pub struct Service {
 impl Service {
     /// The description that the host reads when it deploys the component.
     pub fn describe(&self) -> exported::Description {
+        let pages = self.pages.paths().map(|path| exported::Route {
+            method: Method::Get,
+            path: path.to_owned(),
+            access: Access::Public,
+            headers: Vec::new(),
+        });
         let routes = self.routes.iter();
         let migrations = (1..).zip(self.migrations);
         exported::Description {
@@ -172,6 +181,7 @@ impl Service {
                     access: route.access,
                     headers: route.headers.iter().map(|name| (*name).to_owned()).collect(),
                 })
+                .chain(pages)
                 .collect(),
             migrations: migrations
                 .map(|(version, sql)| exported::Migration { version, sql: (*sql).to_owned() })
@@ -197,6 +207,11 @@ impl Service {
         if self.is_health(request.method, path) {
             return self.health();
         }
+        if request.method == Method::Get
+            && let Some(page) = self.pages.response(path)
+        {
+            return page;
+        }
         match self.find(request.method, path) {
             Ok(route) => (route.handler)(&Request::new(request, route)).unwrap_or_else(Response::from),
             Err(refusal) => refusal,
@@ -217,7 +232,7 @@ impl Service {
             }
         }
         best.ok_or_else(|| {
-            let mut allowed: Vec<&str> = Vec::new();
+            let mut allowed: Vec<&str> = if self.pages.response(path).is_some() { vec![GET] } else { Vec::new() };
             for name in here().map(|route| method_name(route.method)) {
                 if !allowed.contains(&name) {
                     allowed.push(name);
@@ -254,9 +269,12 @@ fn method_not_allowed(allowed: String) -> Response {
     Response::from(failure).with_header("allow", allowed)
 }
 
+/// A route for GET in `Allow`.
+const GET: &str = "GET, HEAD";
+
 /// The methods of a route in `Allow`.
 fn method_name(method: Method) -> &'static str {
-    if method == Method::Get { "GET, HEAD" } else { method_token(method) }
+    if method == Method::Get { GET } else { method_token(method) }
 }
 
 pub(crate) fn method_token(method: Method) -> &'static str {

@@ -13,7 +13,7 @@ use super::report::{DeployError, Refused, Step, Steps};
 use super::{Documentation, Platform, Served, check, routes};
 use crate::audit::ServiceAudit;
 use crate::engine::{self, CompilePriority};
-use crate::guest::{Config, Folders, Grants, Providers};
+use crate::guest::{Author, Config, Folders, Grants, Providers};
 use crate::manifest::{Manifest, Service};
 use crate::outbound::RevisionSecrets;
 use crate::revision::{Description, DescriptionError, Parts, Revision};
@@ -132,6 +132,7 @@ impl Stage<'_> {
         let folders = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
         let audit = ServiceAudit::new(self.platform.audit.clone(), self.name.into());
         let providers = Providers {
+            author: Author::new(self.name.into()),
             storage: self.resources.storage.clone(),
             keyvalue: self.resources.entries.as_ref().map(|entries| entries.keyvalue.clone()),
             tokens: self.platform.tokens.clone(),

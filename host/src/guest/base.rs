@@ -3,7 +3,7 @@
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi_http::WasiHttpView as _;
 
-use super::{Denial, Guest, bindings, calls, config, files};
+use super::{Denial, Guest, bindings, calls, config, files, logging};
 
 struct Table;
 
@@ -12,11 +12,12 @@ impl HasData for Table {
 }
 
 /// Links HTTP types, streams, clocks, randomness, the caller's session, and what standard libraries import: arguments,
-/// standard streams and files, all of them empty. Also the configuration, as `wasi:config/store` and as environment variables.
+/// standard streams and files, all of them empty. Also the configuration, as `wasi:config/store` and as environment variables, and the
+/// log.
 ///
 /// Also links requests and sockets. The host denies all of them, except calls to other services that the manifest allows.
 ///
-/// Calls for the time, for randomness or for the session make the response uncacheable. All other functions here return the same to
+/// Calls for the time, for randomness, for the session or for the log make the response uncacheable. All other functions here return the same to
 /// every guest. The host checks after the call whether the guest printed.
 pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -44,6 +45,7 @@ pub fn link_base(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     files::link_files(linker)?;
     link_sockets(linker)?;
     config::link_config(linker)?;
+    logging::link_logging(linker)?;
     calls::link_calls(linker)?;
     bindings::session::add_to_linker::<Guest, HasSelf<Guest>>(linker, Guest::mark_uncacheable)?;
     let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();

@@ -15,6 +15,7 @@ use wasmtime::component::Linker;
 use super::config::{self, Config};
 use super::files::Folders;
 use super::interface::Interface;
+use super::logging::{self, Author};
 use super::{Guest, audit, keyvalue, passwords, storage, token_verifier, tokens};
 use crate::audit::{ServiceAudit, Source};
 use crate::outbound::{Outbound, RevisionSecrets};
@@ -90,7 +91,7 @@ impl Requirement {
         }
         let always = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
         match interface {
-            _ if import == config::STORE => Self::Nothing,
+            _ if import == config::STORE || import == logging::LOGGING => Self::Nothing,
             _ if keyvalue::IMPORTS.contains(&import) => Self::Grant(Grant::Keyvalue),
             "comptoir:platform/session" | "wasi:http/types" | "wasi:http/outgoing-handler" | "wasi:http/client" => {
                 Self::Nothing
@@ -116,6 +117,8 @@ impl Requirement {
 
 /// What the host can grant to one service.
 pub struct Providers {
+    /// Whose lines the log has.
+    pub author: Author,
     /// The service's own database, if the manifest grants `storage`.
     pub storage: Option<Arc<dyn Storage>>,
     /// The service's own entries, if the manifest grants `keyvalue`.
@@ -141,6 +144,8 @@ pub struct Providers {
 pub struct Grants {
     /// The caller's session. It needs no grant.
     pub session: Option<Session>,
+    /// Whose lines the log has. It needs no grant.
+    pub author: Author,
     /// The service's own database.
     pub storage: Option<Arc<dyn Storage>>,
     /// The service's own entries.
@@ -167,6 +172,7 @@ impl Grants {
         let has = |grant| granted.contains(&grant);
         Self {
             session: None,
+            author: providers.author,
             storage: providers.storage.filter(|_| has(Grant::Storage)),
             keyvalue: providers.keyvalue.filter(|_| has(Grant::Keyvalue)),
             tokens: (has(Grant::Tokens) || has(Grant::TokenVerifier)).then_some(providers.tokens),
@@ -189,7 +195,8 @@ impl Grants {
         let exposing = self.secrets.as_ref().filter(|secrets| secrets.exposes_any());
         let config =
             exposing.map_or_else(|| self.config.clone(), |secrets| Arc::new(self.config.and(secrets.exposed())));
-        Self { session: session.cloned(), audit, config, ..self.clone() }
+        let author = self.author.for_request(source.request_id.clone());
+        Self { session: session.cloned(), author, audit, config, ..self.clone() }
     }
 
     /// The same state, with an observer of all SQL statements.
@@ -208,10 +215,12 @@ impl Grants {
         Self { storage, keyvalue, passwords: self.passwords.clone(), ..self.for_describe() }
     }
 
-    /// The state for `describe`: the configuration, with placeholders instead of secrets, and the folders, which a guest can only read.
+    /// The state for `describe`: the log, the configuration, with placeholders instead of secrets, and the folders, which a guest can
+    /// only read.
     #[must_use]
     pub fn for_describe(&self) -> Self {
-        Self { config: self.config.clone(), folders: self.folders.clone(), ..Self::default() }
+        let (author, config, folders) = (self.author.clone(), self.config.clone(), self.folders.clone());
+        Self { author, config, folders, ..Self::default() }
     }
 }
 
@@ -231,6 +240,7 @@ mod tests {
             "wasi:keyvalue/store@0.2.0-draft2",
             "wasi:keyvalue/watcher@0.2.0-draft",
             "comptoir:platform/keyvalue@0.1.0",
+            "wasi:logging/logging@0.1.0",
         ] {
             assert_eq!(Requirement::of(other), Requirement::Impossible);
         }

@@ -27,8 +27,19 @@ pub struct Output {
 #[derive(Debug, Default)]
 struct Kept {
     bytes: Vec<u8>,
+    /// Bytes of the lines that were logged at once. They count against the limit too.
+    logged_bytes: usize,
     dropped_bytes: u64,
 }
+
+impl Kept {
+    fn room(&self, limit_bytes: usize) -> usize {
+        limit_bytes.saturating_sub(self.bytes.len() + self.logged_bytes)
+    }
+}
+
+/// What a line in the log costs beside its text. So a request cannot write any number of empty lines.
+const LINE_BYTES: usize = 64;
 
 impl Output {
     /// Keeps at most `limit_bytes`.
@@ -49,9 +60,40 @@ impl Output {
 
     fn push(&self, bytes: &[u8]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = self.limit_bytes.saturating_sub(kept.bytes.len()).min(bytes.len());
+        let room = kept.room(self.limit_bytes).min(bytes.len());
         kept.bytes.extend_from_slice(&bytes[..room]);
         kept.dropped_bytes += (bytes.len() - room) as u64;
+    }
+
+    /// The text of a line that is logged at once, within the same limit. None if there is no room for it.
+    ///
+    /// Control characters are escaped, and secrets are masked, as in [`to_log`](Self::to_log).
+    pub fn line(&self, text: &str) -> Option<String> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = kept.room(self.limit_bytes);
+        if room < LINE_BYTES {
+            kept.dropped_bytes += text.len() as u64;
+            return None;
+        }
+        let shown = &text[..text.floor_char_boundary(room - LINE_BYTES)];
+        kept.logged_bytes += shown.len() + LINE_BYTES;
+        let cut_bytes = text.len() - shown.len();
+        kept.dropped_bytes += cut_bytes as u64;
+        drop(kept);
+        Some(self.shown(shown.as_bytes(), cut_bytes as u64))
+    }
+
+    /// A text of the guest on one line, without secrets. `cut_bytes` is how much of it is missing.
+    pub(super) fn shown(&self, bytes: &[u8], cut_bytes: u64) -> String {
+        let bytes = match &self.secrets {
+            Some(secrets) => secrets.masked(bytes, cut_bytes > 0),
+            None => Cow::Borrowed(bytes),
+        };
+        let mut text = printable(String::from_utf8_lossy(&bytes).trim_end()).into_owned();
+        if cut_bytes > 0 {
+            text.push_str(&format!(" … and {cut_bytes} more bytes"));
+        }
+        text
     }
 
     /// Whether the guest has written nothing.
@@ -68,15 +110,7 @@ impl Output {
         if kept.bytes.is_empty() && kept.dropped_bytes == 0 {
             return None;
         }
-        let bytes = match &self.secrets {
-            Some(secrets) => secrets.masked(&kept.bytes, kept.dropped_bytes > 0),
-            None => Cow::Borrowed(&*kept.bytes),
-        };
-        let mut text = printable(String::from_utf8_lossy(&bytes).trim_end()).into_owned();
-        if kept.dropped_bytes > 0 {
-            text.push_str(&format!(" … and {} more bytes", kept.dropped_bytes));
-        }
-        Some(text)
+        Some(self.shown(&kept.bytes, kept.dropped_bytes))
     }
 }
 
@@ -151,5 +185,18 @@ mod tests {
         output.push(b"gh");
         assert_eq!(output.to_log().unwrap(), "abcd … and 4 more bytes");
         assert_eq!(Output::new(4).to_log(), None);
+    }
+
+    #[test]
+    fn log_lines_and_output_share_one_limit() {
+        let output = Output::new(2 * LINE_BYTES + 8);
+        assert_eq!(output.line("ab\ncd").unwrap(), "ab\\ncd");
+        output.push(b"x");
+        assert_eq!(output.line("é€").unwrap(), "é … and 3 more bytes", "cut between characters");
+        assert_eq!(output.line(""), None);
+        output.push(b"yz");
+        assert_eq!(output.to_log().unwrap(), "x … and 5 more bytes");
+        output.clear();
+        assert_eq!(output.line("next").unwrap(), "next");
     }
 }

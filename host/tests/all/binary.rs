@@ -8,6 +8,7 @@ mod dev;
 mod exhausted;
 mod failing;
 mod flood;
+mod logging;
 mod new;
 mod project;
 mod served;

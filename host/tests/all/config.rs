@@ -56,3 +56,26 @@ async fn a_component_reads_its_configuration_while_it_describes_itself_and_a_res
     assert_eq!(shop.anon().get("/site/all").await.text, "a=1\n");
     shop.anon().get("/other/all").await.refuses(404, "NOT_FOUND");
 }
+
+/// A service of the kit with this table of configuration.
+fn kitted(config: &str) -> String {
+    format!(
+        "[services.kitted]\ncomponent = \"guest_kitted.wasm\"\nmounts = [\"/kitted\"]\npublic = [\"/kitted\"]\n\
+         [services.kitted.config]\n{config}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_the_kit_reads_its_configuration_as_a_type() {
+    let mut shop = Shop::with(manifest_of(&kitted("currency = \"EUR\"\nvat = \"19.5\"\nother = \"x\""))).await;
+    for cached in ["miss", "hit"] {
+        let answer = shop.anon().get("/kitted/config").await;
+        assert_eq!(answer.body["data"], serde_json::json!(["EUR", 19.5, null]));
+        assert_eq!(answer.header("x-comptoir-cache"), cached);
+    }
+    shop.stop().await;
+    shop.start_again_as(manifest_of(&kitted("vat = \"much\"")), None).await.unwrap();
+    for path in ["/kitted/config", "/kitted/vat"] {
+        shop.anon().get(path).await.refuses(500, "INTERNAL_ERROR");
+    }
+}

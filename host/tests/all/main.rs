@@ -38,6 +38,7 @@ mod openapi;
 mod orders;
 mod original_client;
 mod outbound;
+mod pages;
 mod panics;
 mod plain;
 mod products;

@@ -1,5 +1,6 @@
 //! Requests of guests to remote hosts: servers of this test on loopback, with TLS and without.
 
+mod kitted;
 mod remote;
 mod secrets;
 

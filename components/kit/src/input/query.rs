@@ -1,7 +1,6 @@
 //! The query of a request as a type. Every value is a text, so numbers and booleans are parsed.
 
 use std::borrow::Cow;
-use std::str::Split;
 
 use serde::de::value::CowStrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
@@ -10,16 +9,27 @@ use serde::forward_to_deserialize_any;
 use super::{Fault, Invalid, Place, shown};
 use crate::path;
 
-/// A query such as `limit=10&after=x`. Decodes names and values.
-pub(crate) struct Query<'a> {
-    pairs: Split<'a, char>,
-    pair: (Cow<'a, str>, Cow<'a, str>),
+/// Pairs of names and texts, such as a query or the configuration.
+pub(crate) struct Pairs<'a, I> {
+    pairs: I,
+    value: Cow<'a, str>,
+    name: Cow<'a, str>,
+    ignores_unknown: bool,
 }
 
-impl<'a> Query<'a> {
-    pub(crate) fn new(query: &'a str) -> Query<'a> {
-        Query { pairs: query.split('&'), pair: Default::default() }
+impl<'a, I: Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>> Pairs<'a, I> {
+    /// For a type that need not have all names.
+    pub(crate) fn ignoring_unknown(pairs: I) -> Pairs<'a, I> {
+        Pairs { pairs, value: Cow::default(), name: Cow::default(), ignores_unknown: true }
     }
+}
+
+/// A query such as `limit=10&after=x`. Decodes names and values.
+pub(crate) fn query(query: &str) -> Pairs<'_, impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)>> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let pairs = pairs.map(|(name, value)| (decoded(name), decoded(value)));
+    Pairs { ignores_unknown: false, ..Pairs::ignoring_unknown(pairs) }
 }
 
 /// A value stays as it is if its encoding is invalid.
@@ -31,7 +41,7 @@ fn of_query(invalid: Invalid) -> Invalid {
     Invalid { place: Place::Query, ..invalid }
 }
 
-impl<'a> Deserializer<'a> for Query<'a> {
+impl<'a, I: Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>> Deserializer<'a> for Pairs<'a, I> {
     type Error = Invalid;
 
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
@@ -45,31 +55,33 @@ impl<'a> Deserializer<'a> for Query<'a> {
     }
 }
 
-impl<'a> MapAccess<'a> for Query<'a> {
+impl<'a, I: Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>> MapAccess<'a> for Pairs<'a, I> {
     type Error = Invalid;
 
     fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Invalid> {
-        let Some(pair) = self.pairs.find(|pair| !pair.is_empty()) else { return Ok(None) };
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        self.pair = (decoded(name), decoded(value));
-        let name: CowStrDeserializer<'_, Invalid> = self.pair.0.clone().into_deserializer();
+        let Some(pair) = self.pairs.next() else { return Ok(None) };
+        (self.name, self.value) = pair;
+        let name: CowStrDeserializer<'_, Invalid> = self.name.clone().into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Invalid> {
-        let (name, value) = std::mem::take(&mut self.pair);
-        seed.deserialize(Word(value)).map_err(|invalid| invalid.within(&shown(&name)))
+        let word = Word { text: std::mem::take(&mut self.value), may_be_unknown: self.ignores_unknown };
+        seed.deserialize(word).map_err(|invalid| invalid.within(&shown(&self.name)))
     }
 }
 
 /// One value.
-struct Word<'a>(Cow<'a, str>);
+struct Word<'a> {
+    text: Cow<'a, str>,
+    may_be_unknown: bool,
+}
 
 /// Parses a number. Another text becomes the visitor's error.
 macro_rules! parsed {
     ($($method:ident $visit:ident $type:ty)*) => {
         $(fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
-            match self.0.parse::<$type>() {
+            match self.text.parse::<$type>() {
                 Ok(value) => visitor.$visit(value),
                 Err(_) => self.deserialize_any(visitor),
             }
@@ -95,7 +107,7 @@ impl<'a> Deserializer<'a> for Word<'a> {
     }
 
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        match self.0 {
+        match self.text {
             Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
             Cow::Owned(text) => visitor.visit_string(text),
         }
@@ -110,11 +122,14 @@ impl<'a> Deserializer<'a> for Word<'a> {
     }
 
     fn deserialize_enum<V: Visitor<'a>>(self, _: &str, _: &[&str], visitor: V) -> Result<V::Value, Invalid> {
-        let name: CowStrDeserializer<'a, Invalid> = self.0.into_deserializer();
+        let name: CowStrDeserializer<'a, Invalid> = self.text.into_deserializer();
         visitor.visit_enum(name)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'a>>(self, _: V) -> Result<V::Value, Invalid> {
+    fn deserialize_ignored_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
+        if self.may_be_unknown {
+            return visitor.visit_unit();
+        }
         Err(Invalid::new(Fault::Unknown, "is unknown"))
     }
 
@@ -147,7 +162,7 @@ mod tests {
     }
 
     fn read(query: &str) -> Result<Search, Invalid> {
-        Search::deserialize(Query::new(query))
+        Search::deserialize(super::query(query))
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
 struct Language {
     name: &'static str,
     /// The folders of a project that are copies, with the originals.
-    copies: [[&'static str; 2]; 2],
+    copies: &'static [[&'static str; 2]],
     /// The manifest's line with the component.
     component: &'static str,
 }
@@ -46,17 +46,21 @@ struct Language {
 const LANGUAGES: [Language; 3] = [
     Language {
         name: "rust",
-        copies: [["kit/src", "components/kit/src"], ["kit/wit", "wit"]],
+        copies: &[
+            ["kit/src", "components/kit/src"],
+            ["kit/macros/src", "components/kit/macros/src"],
+            ["kit/wit", "wit"],
+        ],
         component: "release/my_list.wasm\"",
     },
     Language {
         name: "js",
-        copies: [["comptoir", "components/kit-js/comptoir"], ["wit", "wit"]],
+        copies: &[["comptoir", "components/kit-js/comptoir"], ["wit", "wit"]],
         component: "component = \"my-list.wasm\"",
     },
     Language {
         name: "python",
-        copies: [["comptoir", "components/kit-py/comptoir"], ["wit", "wit"]],
+        copies: &[["comptoir", "components/kit-py/comptoir"], ["wit", "wit"]],
         component: "component = \"my-list.wasm\"",
     },
 ];
@@ -130,6 +134,7 @@ async fn published_packages_contain_the_templates_and_the_interfaces() {
     for (package, at, folders) in [
         ("comptoir", "host", &["console", "src", "templates", "wit"][..]),
         ("comptoir-kit", "components/kit", &["src", "wit"]),
+        ("comptoir-kit-macros", "components/kit/macros", &["src"]),
     ] {
         let packaged = packaged(package).await;
         for folder in folders {

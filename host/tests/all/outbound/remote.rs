@@ -134,6 +134,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let response = Response::builder().header("x-answer", "yes");
     Ok(match head.uri.path() {
+        "/json" => response.body(Full::from(head.uri.query().unwrap_or_default().to_owned()).boxed_unsync()).unwrap(),
+        "/missing" => response.status(404).body(Full::default().boxed_unsync()).unwrap(),
+        "/silent" => std::future::pending().await,
         "/repeat" => repeat(&arrived.headers),
         "/gzip" => response.header("content-encoding", "gzip").body(Full::from(body).boxed_unsync()).unwrap(),
         _ => response.body(Full::from(body).boxed_unsync()).unwrap(),
