@@ -101,7 +101,7 @@ check: toolchain
 
 # Write the OpenAPI documents of the components from their route tables: components/NAME/openapi.json
 openapi:
-    UPDATE_OPENAPI=1 cargo test --locked -p auth -p user -p orders --lib the_openapi_document_is_current
+    UPDATE_OPENAPI=1 cargo test --locked -p auth -p user -p orders -p front --lib the_openapi_document_is_current
 
 # Print 72 random comments and messages with file and line, to judge whether they read well. The same seed prints the same ones
 prose-sample seed:

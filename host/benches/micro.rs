@@ -164,9 +164,9 @@ fn before_the_guest(criterion: &mut Criterion) {
         });
     }
     let services = shop.deployment().services().clone();
-    let pointer = ArcSwap::from_pointee(Deployment::new(services.clone(), BTreeMap::new()).unwrap());
+    let pointer = ArcSwap::from_pointee(Deployment::new(services.clone(), BTreeMap::new(), &[]).unwrap());
     criterion.bench_function("swap", |bencher| {
-        bencher.iter(|| pointer.store(Arc::new(Deployment::new(services.clone(), BTreeMap::new()).unwrap())));
+        bencher.iter(|| pointer.store(Arc::new(Deployment::new(services.clone(), BTreeMap::new(), &[]).unwrap())));
     });
     runtime.block_on(shop.stop());
 }

@@ -32,7 +32,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use storage::observed::Observer;
 
 use crate::body::{self, Arriving, Body, BodyRefusal, RequestBody};
-use crate::deploy::{Deployment, Served, Serving};
+use crate::deploy::{Deployment, EarlierAsset, Served, Serving};
 use crate::engine::HandlerKind;
 use crate::error::Error;
 use crate::gate::{Gate, Origin};
@@ -112,8 +112,10 @@ struct CallOrigin {
 type Answered = Result<Response<Body>, Stop>;
 
 /// What a request's method and path lead to.
-enum Found {
+enum Found<'d> {
     Route(Arc<Route>),
+    /// No active revision has the path, but another one has.
+    Earlier(&'d EarlierAsset),
     /// The path exists, and the host itself answers `OPTIONS`.
     Options(Response<Body>),
 }
@@ -186,12 +188,13 @@ impl Gateway {
             return Ok(self.answer_own(own, &deployment, &id, &head).await?);
         }
         // The route names the service, the access and the headers that the guest may see.
-        let route = match find(table(&deployment, door), &head, is_preflight)? {
-            Found::Route(route) => log.route.insert(route).clone(),
+        let (route, earlier) = match find(&deployment, door, &head, is_preflight)? {
+            Found::Route(route) => (log.route.insert(route).clone(), None),
+            Found::Earlier(asset) => (log.route.insert(asset.route.clone()).clone(), Some(&asset.served)),
             Found::Options(response) => return Ok(response),
         };
         // A service without a revision still has its mounts, and answers 503.
-        let served = deployment.services().get(&route.service).ok_or(Error::Vacant)?;
+        let served = earlier.or_else(|| deployment.services().get(&route.service)).ok_or(Error::Vacant)?;
         log.revision = Some(served.revision.label().clone());
         // Read before the gate removes headers. Never with secrets, because a compressed secret's length reveals it (BREACH).
         let shows_credential = route.passes_credentials && head.headers.contains_key(AUTHORIZATION);
@@ -214,6 +217,10 @@ impl Gateway {
         log.user = summary.caller().cloned();
         let observer = self.observer(&mut log.statements);
         let answer = served.revision.answer(admitted, peers, client, observer).await?;
+        // What may change is gone with its revision.
+        if earlier.is_some() && !respond::is_immutable(&answer.response) {
+            return Err(NoRoute::Path.into());
+        }
         log.note(answer.dependency_failure, answer.output);
         log.stream = answer.stream;
         // The service refused a request that the gate had admitted. An auditor needs to see that too.
@@ -288,13 +295,16 @@ fn table<'d>(deployment: &'d Deployment, door: &Door) -> Option<&'d RouteTable> 
     }
 }
 
-fn find(table: Option<&RouteTable>, head: &Parts, is_preflight: bool) -> Result<Found, NoRoute> {
-    let table = table.ok_or(NoRoute::Path)?;
+fn find<'d>(deployment: &'d Deployment, door: &Door, head: &Parts, is_preflight: bool) -> Result<Found<'d>, NoRoute> {
+    let table = table(deployment, door).ok_or(NoRoute::Path)?;
     match table.find(&head.method, head.uri.path()) {
         // A preflight carries no token, so the host answers it, even for a service that accepts every method.
         Ok(_) if is_preflight => Ok(Found::Options(options(METHODS))),
         Ok(route) => Ok(Found::Route(route.clone())),
         Err(NoRoute::Options(allow)) => Ok(Found::Options(cors::note_headers(options(&allow), table, head))),
+        Err(NoRoute::Path) if *door == Door::Gateway => {
+            deployment.earlier(&head.method, head.uri.path()).map(Found::Earlier).ok_or(NoRoute::Path)
+        }
         Err(none) => Err(none),
     }
 }

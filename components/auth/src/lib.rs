@@ -3,7 +3,8 @@
 //!
 //! It stores password hashes, sessions and digests of refresh tokens. The host hashes passwords and signs access tokens, so
 //! auth never sees a signing key, and keeps no password after its request. The service user keeps profiles: auth asks it to
-//! create one with each login, and user asks auth to delete the login with its profile.
+//! create one with each login, and user asks auth to delete the login with its profile. The service front asks for the sessions of
+//! browsers.
 //!
 //! This file handles HTTP. `login`, `session`, `register`, `password` and `operator` do the work of the routes. `model`
 //! decides, `rows` runs SQL, and `host` calls the host.
@@ -29,7 +30,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use model::bodies::{
-    Credentials, Logout, NewLogin, OperatorPassword, PasswordChange, Refresh, Registration, Token, Verified,
+    BrowserLogin, Credentials, Logout, NewLogin, OperatorPassword, PasswordChange, Refresh, Registration, Token,
+    Verified,
 };
 use model::password::Password;
 use model::throttle::LOGIN;
@@ -121,6 +123,9 @@ kit::service! {
             .error(503, "SERVICE_BUSY", "The session cannot be ended now."),
         post("/internal/logins", Internal, make_login),
         delete("/internal/logins/{username}", Internal, end_login),
+        post("/internal/sessions", Internal, open_session),
+        put("/internal/sessions", Internal, refresh_tokens),
+        delete("/internal/sessions", Internal, close_session),
         get("/internal/operator", Internal, operator),
         put("/internal/operator", Internal, set_operator_password),
     ],
@@ -213,6 +218,19 @@ fn end_login(request: &Request) -> Result<Response, Failure> {
         operator::end_login(&username)?;
     }
     Ok(Response::message("The login was deleted."))
+}
+
+/// Logs in for front, which keeps the refresh token in a cookie.
+fn open_session(request: &Request) -> Result<Response, Failure> {
+    let BrowserLogin { username, password, client_address } = read(request, MISSING_CREDENTIALS)?;
+    Ok(Response::ok(&login::log_in(&username, &Password::new(&password), client_address.as_deref())?))
+}
+
+/// Ends the session of a refresh token. Whoever has the token may end it.
+fn close_session(request: &Request) -> Result<Response, Failure> {
+    let Refresh { refresh_token } = read(request, MISSING_TOKEN)?;
+    session::close(&refresh_token)?;
+    Ok(Response::message("The session has ended, or there was no such session."))
 }
 
 fn operator(_: &Request) -> Result<Response, Failure> {

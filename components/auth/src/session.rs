@@ -161,14 +161,23 @@ pub(crate) fn log_out(caller: &Caller, refresh_token: Option<&str>) -> Result<()
     let Some(refresh_token) = refresh_token else {
         return end(own(caller)?);
     };
-    let found = match sessions::find_token(&model::digest(refresh_token))? {
-        Some(found) => Some((found.session, found.username)),
-        None => find_by_family(refresh_token, host::now_ms())?,
-    };
-    match found {
+    match owner(refresh_token)? {
         Some((session, username)) if username == caller.username => end(&session),
         _ => Ok(()),
     }
+}
+
+/// Ends the session of a refresh token, if there is one.
+pub(crate) fn close(refresh_token: &str) -> Result<(), Failure> {
+    owner(refresh_token)?.map_or(Ok(()), |(session, _)| end(&session))
+}
+
+/// The session and the username of a refresh token, also of an old one.
+fn owner(refresh_token: &str) -> Result<Option<(String, String)>, Failure> {
+    Ok(match sessions::find_token(&model::digest(refresh_token))? {
+        Some(found) => Some((found.session, found.username)),
+        None => find_by_family(refresh_token, host::now_ms())?,
+    })
 }
 
 /// The caller's open sessions, newest first.

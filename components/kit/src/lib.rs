@@ -119,7 +119,7 @@ macro_rules! documented {
 /// - `migrations` (optional): the SQL of schema version 1, 2, … A service without migrations has no database and needs no
 ///   storage grant.
 /// - `schema` (optional): the schema versions that the code works with, such as `2..=3`. By default only the last migration's.
-/// - `pages` (optional): embedded pages, `kit::pages!("pages")`, see [`pages`].
+/// - `pages` (optional): embedded pages, `kit::pages!("pages")`, see [`pages`](mod@pages).
 /// - `probes` (optional): requests that must succeed before the component serves, see [`Probe`].
 /// - `documentation` (optional): the OpenAPI description of the routes, `include_str!("../openapi.json")`. The macro adds the test
 ///   `the_openapi_document_is_current`. With the environment variable `UPDATE_OPENAPI`, that test writes the file.

@@ -18,6 +18,8 @@
 //! - All files but HTML also have a name with a hash, such as `/app.3f2a1c9d04b7.js`, which is `immutable` for a year. In HTML, CSS,
 //!   JavaScript and JSON, the macro replaces `"/app.js"` by this name. Only a whole path in quotes or parentheses is replaced.
 //!   [`Pages::url`] gives the name to a route that writes HTML itself.
+//! - After a deploy, the host still answers for immutable names of the previous revisions that it keeps. So a page that was loaded just
+//!   before finds its assets.
 //! - Only embedded files are served. No path of a request reaches a file system.
 //! - The host's response cache answers without an instance, and the host compresses and answers HEAD.
 //!

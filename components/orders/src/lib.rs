@@ -71,6 +71,7 @@ kit::service! {
             .error(403, "FORBIDDEN", "Only administrators may take this step.")
             .error(404, "ORDER_NOT_FOUND", "There is no such order, or it belongs to another user.")
             .error(409, "INVALID_TRANSITION", "An order cannot change from its current status to this one."),
+        get("/internal/products", Internal, products_after),
         delete("/internal/buyers/{username}", Internal, forget_buyer),
     ],
 }
@@ -82,6 +83,13 @@ fn list_products(request: &Request) -> Result<Response, Failure> {
         Ok(product.id)
     };
     Page::of(request)?.by_id(request.path(), rows::products_above, write, rows::count_products)
+}
+
+/// Up to 100 products whose ids are above `after`, for the service front.
+fn products_after(request: &Request) -> Result<Response, Failure> {
+    let after: i64 = request.query("after").and_then(|after| after.parse().ok()).unwrap_or_default();
+    let limit: u32 = request.query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
+    Ok(Response::list(&rows::products_above(after, limit.min(100))?.all::<Product<'_>>()?))
 }
 
 fn show_product(request: &Request) -> Result<Response, Failure> {

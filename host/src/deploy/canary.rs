@@ -231,16 +231,16 @@ impl Deployer {
     ) -> Result<Serving, DeployError> {
         let conflict = |conflict: RouteConflict| DeployError::from(collision(&conflict));
         let Some(rollout) = self.last_canary(change).await? else {
-            return Serving::new(services, vacant, None).map_err(conflict);
+            return Serving::new(services, vacant, None, &[]).map_err(conflict);
         };
         let candidate_lines: Vec<i64> = rollout.candidates.values().map(|candidate| candidate.line).collect();
-        match Serving::new(services.clone(), vacant.clone(), Some(rollout)) {
+        match Serving::new(services.clone(), vacant.clone(), Some(rollout), &[]) {
             Ok(serving) => Ok(serving),
             Err(error) => {
                 tracing::error!(%error, "aborted the canary, because its routes collide with those of a service");
                 change.outcomes.extend(outcomes(&candidate_lines, "aborted", &error.to_string()));
                 change.canary = None;
-                Serving::new(services, vacant, None).map_err(conflict)
+                Serving::new(services, vacant, None, &[]).map_err(conflict)
             }
         }
     }

@@ -8,6 +8,7 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderValue};
 
 use super::documentation::Documentation;
+use super::earlier::{EarlierAsset, EarlierAssets};
 use super::lane::Resources;
 use crate::manifest::Grant;
 use crate::response_cache::etag;
@@ -79,6 +80,7 @@ pub struct Deployment {
     gateway: RouteTable,
     doors: BTreeMap<Arc<str>, RouteTable>,
     internal: BTreeMap<Arc<str>, RouteTable>,
+    earlier: EarlierAssets,
     document: OnceLock<Document>,
 }
 
@@ -92,13 +94,14 @@ pub struct Document {
 
 impl Deployment {
     /// Builds the route tables. Paths of vacant services get routes too, unless another service has them. A vacant service that is also
-    /// in `services` is not vacant any more.
+    /// in `services` is not vacant any more. `earlier` are other revisions whose assets it answers for.
     ///
     /// # Errors
     /// Two services claim the same route.
     pub fn new(
         services: BTreeMap<Arc<str>, Served>,
         mut vacant: BTreeMap<Arc<str>, Vacancy>,
+        earlier: &[Served],
     ) -> Result<Self, RouteConflict> {
         vacant.retain(|name, _| !services.contains_key(name));
         let outside = |served: &Served| {
@@ -106,6 +109,7 @@ impl Deployment {
             routes.cloned().collect::<Vec<_>>()
         };
         let mut gateway = RouteTable::new(services.values().flat_map(outside))?;
+        let earlier = EarlierAssets::new(earlier, &gateway);
         let mut doors = BTreeMap::new();
         let mut internal = BTreeMap::new();
         for (name, served) in &services {
@@ -123,7 +127,7 @@ impl Deployment {
             doors.insert(name.clone(), RouteTable::new(Route::catch_alls(name, "/", Access::Public))?);
             internal.insert(name.clone(), RouteTable::new(Route::catch_alls(name, "/", Access::Internal))?);
         }
-        Ok(Self { services, vacant, gateway, doors, internal, document: OnceLock::new() })
+        Ok(Self { services, vacant, gateway, doors, internal, earlier, document: OnceLock::new() })
     }
 
     /// The services with an active revision, by name.
@@ -139,6 +143,11 @@ impl Deployment {
     /// The routes of the gateway.
     pub fn gateway(&self) -> &RouteTable {
         &self.gateway
+    }
+
+    /// The route of another revision, for a path of the gateway that no active revision has.
+    pub fn earlier(&self, method: &Method, path: &str) -> Option<&EarlierAsset> {
+        self.earlier.find(method, path)
     }
 
     /// The routes of a service's own listener: those of the service, and its health check.

@@ -95,6 +95,11 @@ impl Documentation {
         Ok(documentation)
     }
 
+    /// Whether it describes no route.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
     /// The documentation of a route, named like `POST /orders`.
     pub fn operation(&self, name: &str) -> Option<&Operation> {
         self.operations.get(name)

@@ -102,7 +102,7 @@ impl Deployer {
         let serves = |starts: &Starts, names: &[String]| {
             let served = names.iter().filter_map(|name| Some((name, starts.get(name)?.as_ref().ok()?)));
             let served = served.map(|(name, start)| (Arc::from(name.as_str()), start.served.clone())).collect();
-            Deployment::new(served, BTreeMap::new()).map(drop)
+            Deployment::new(served, BTreeMap::new(), &[]).map(drop)
         };
         // Usually nothing collides, and building one table proves it.
         if serves(starts, &order).is_ok() {

@@ -170,6 +170,21 @@ impl Resources {
     }
 }
 
+impl Lane {
+    /// The previous revisions that stay compiled when `served` has become active, newest first.
+    pub(super) fn kept_after(&self, served: &Served, before: Option<Served>, most: usize) -> VecDeque<Served> {
+        let mut kept = self.state.kept().clone();
+        if let Some(before) = before {
+            kept.push_front(before);
+        }
+        kept.retain(|kept| {
+            kept.revision.digest() != served.revision.digest() && Arc::ptr_eq(&kept.resources, &self.resources)
+        });
+        kept.truncate(most);
+        kept
+    }
+}
+
 impl LaneState {
     /// Previous revisions that stay compiled, newest first.
     pub(super) fn kept(&self) -> MutexGuard<'_, VecDeque<Served>> {

@@ -123,7 +123,7 @@ impl Deployer {
         check_instances(&next.manifest, &services)?;
         let all_vacant = vacant.clone();
         // On a blocking thread, because tables of a thousand routes take a while to build.
-        let after = tokio::task::spawn_blocking(move || Deployment::new(services, all_vacant)).await;
+        let after = tokio::task::spawn_blocking(move || Deployment::new(services, all_vacant, &[])).await;
         let after = after.map_err(|_| DeployError::Stopping)?.map_err(|conflict| collision(&conflict))?;
         Ok(PreparedReload { setup: next, activate, vacant, before, after: Arc::new(after), _busy: busy })
     }

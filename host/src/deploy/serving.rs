@@ -22,7 +22,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Builds both deployments.
+    /// Builds both deployments. `kept` are the previous revisions that stay compiled. Each deployment answers for their assets, and for
+    /// those of the other one.
     ///
     /// # Errors
     /// Two services claim the same route.
@@ -30,9 +31,13 @@ impl Serving {
         services: BTreeMap<Arc<str>, Served>,
         vacant: BTreeMap<Arc<str>, Vacancy>,
         rollout: Option<Rollout>,
+        kept: &[Served],
     ) -> Result<Self, RouteConflict> {
-        let canary = rollout.map(|rollout| Canary::new(&services, &vacant, rollout)).transpose()?;
-        Ok(Self { stable: Arc::new(Deployment::new(services, vacant)?), canary })
+        let candidates =
+            rollout.iter().flat_map(|rollout| rollout.candidates.values().map(|candidate| &candidate.served));
+        let earlier: Vec<Served> = candidates.chain(kept).cloned().collect();
+        let canary = rollout.map(|rollout| Canary::new(&services, &vacant, rollout, kept)).transpose()?;
+        Ok(Self { stable: Arc::new(Deployment::new(services, vacant, &earlier)?), canary })
     }
 
     /// The deployment of the active revisions, for all callers who are not part of the canary.
@@ -91,10 +96,13 @@ impl Canary {
         stable: &BTreeMap<Arc<str>, Served>,
         vacant: &BTreeMap<Arc<str>, Vacancy>,
         rollout: Rollout,
+        kept: &[Served],
     ) -> Result<Self, RouteConflict> {
+        let replaced = rollout.candidates.keys().filter_map(|name| stable.get(name));
+        let earlier: Vec<Served> = replaced.chain(kept).cloned().collect();
         let mut services = stable.clone();
         services.extend(rollout.candidates.iter().map(|(name, candidate)| (name.clone(), candidate.served.clone())));
-        Ok(Self { deployment: Arc::new(Deployment::new(services, vacant.clone())?), rollout })
+        Ok(Self { deployment: Arc::new(Deployment::new(services, vacant.clone(), &earlier)?), rollout })
     }
 
     pub(super) fn rollout(&self) -> &Rollout {

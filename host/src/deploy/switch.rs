@@ -66,8 +66,10 @@ impl Deployer {
         let activated = activate.iter().zip(&replaced);
         let activated = activated.map(|(new, before)| activation(new, before.as_ref(), together)).collect();
         let change = Change { activated, outcomes, canary: canary.as_ref().map(canary_record) };
+        let after = reload.as_ref().map_or_else(|| self.setup(), |reload| reload.setup.clone());
+        let kept = all_kept(&after, &activate, &replaced);
         // On a blocking thread, because tables of a thousand routes take a while to build.
-        let next = tokio::task::spawn_blocking(move || Serving::new(services, vacant, canary)).await;
+        let next = tokio::task::spawn_blocking(move || Serving::new(services, vacant, canary, &kept)).await;
         let next = next.map_err(|_| DeployError::Stopping)?.map_err(|conflict| collision(&conflict))?;
         let record = self.record.clone();
         let written = tokio::task::spawn_blocking(move || record.commit(&change)).await;
@@ -123,18 +125,14 @@ impl Deployer {
         self.notes().remove(served.revision.service());
         lane.resources.clear();
         let (name, revision) = (served.revision.service(), &served.revision.digest()[..12]);
-        let mut kept = lane.state.kept();
-        if let Some(before) = before {
+        if let Some(before) = &before {
             let before_it = &before.revision.digest()[..12];
             tracing::info!(service = name, revision, "{name}: revision {revision} is active, in place of {before_it}");
-            kept.push_front(before);
         } else {
             tracing::info!(service = name, revision, "{name}: revision {revision} is active");
         }
-        kept.retain(|kept| {
-            kept.revision.digest() != served.revision.digest() && Arc::ptr_eq(&kept.resources, &lane.resources)
-        });
-        kept.truncate(setup.manifest.deploy.keep);
+        let kept = lane.kept_after(served, before, setup.manifest.deploy.keep);
+        *lane.state.kept() = kept;
     }
 
     /// Begins a history line for each attempt, then switches. If the switch fails, the lines record why.
@@ -168,6 +166,19 @@ impl Deployer {
         let signer = self.signer(name, to);
         Attempt { service: text(name), action, from, to: text(to), by: text(by), reason: text(reason), signer }
     }
+}
+
+/// The previous revisions of all services that stay compiled after a switch.
+fn all_kept(setup: &Setup, activate: &[(i64, Served)], replaced: &[Option<Served>]) -> Vec<Served> {
+    let mut kept = Vec::new();
+    for (name, lane) in &setup.lanes {
+        let activated = activate.iter().zip(replaced).find(|((_, served), _)| served.revision.service() == *name);
+        kept.extend(match activated {
+            Some(((_, served), before)) => lane.kept_after(served, before.clone(), setup.manifest.deploy.keep),
+            None => lane.state.kept().clone(),
+        });
+    }
+    kept
 }
 
 /// Lets the streams of replaced revisions end in time, and those of revisions that serve again continue.

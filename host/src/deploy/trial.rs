@@ -23,7 +23,7 @@ impl Deployer {
         loop {
             let served =
                 trial.iter().filter_map(|(name, tried)| Some((Arc::from(&**name), tried.as_ref().ok()?.clone())));
-            let Err(conflict) = Deployment::new(served.collect(), BTreeMap::new()) else { return trial };
+            let Err(conflict) = Deployment::new(served.collect(), BTreeMap::new(), &[]) else { return trial };
             let refused = collision(&conflict);
             let last = trial.iter().rfind(|(_, tried)| tried.is_ok()).map(|(name, _)| name.clone());
             let name = Some(refused.service.clone()).filter(|name| trial.get(name).is_some_and(Result::is_ok)).or(last);

@@ -63,11 +63,14 @@ fn make(deployment: &Deployment) -> Value {
         if OWN_PATHS.contains(&&*route.pattern) {
             continue;
         }
-        let item = paths.entry(template(&route.pattern)).or_insert_with(|| json!({}));
         for method in methods(route) {
             let name = format!("{method} {}", route.guest_pattern());
             let documented = documentation.operation(&name);
-            item[method.as_str().to_lowercase()] = operation(route, &method, documented, &hosts, &mut ids);
+            // A component that documents its operations leaves out its pages.
+            if documented.is_some() || documentation.is_empty() {
+                let item = paths.entry(template(&route.pattern)).or_insert_with(|| json!({}));
+                item[method.as_str().to_lowercase()] = operation(route, &method, documented, &hosts, &mut ids);
+            }
         }
     }
     let mut responses: Map<String, Value> =

@@ -47,3 +47,10 @@ pub(super) fn without_body(mut response: Response<Body>) -> Response<Body> {
     }
     response.map(|_| full(""))
 }
+
+/// Whether a response says that it never changes under its name (RFC 8246).
+pub(super) fn is_immutable(response: &Response<Body>) -> bool {
+    let values = response.headers().get_all(CACHE_CONTROL).iter();
+    let mut directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"immutable"))
+}

@@ -28,5 +28,5 @@ pub mod built;
 
 pub use built::component;
 pub use client::{Answer, Client, PASSWORD, is_date_time, send};
-pub use manifests::{AMPLE, manifest_of, options, shop_manifest, try_manifest_of};
+pub use manifests::{AMPLE, manifest_of, options, shop_manifest, shop_manifest_with_pages, try_manifest_of};
 pub use shop::Shop;

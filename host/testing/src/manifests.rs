@@ -17,8 +17,15 @@ fn cheap_passwords() -> PasswordRules {
     PasswordRules { memory: ByteSize::kib(64), passes: 1, queue_time: AMPLE, ..PasswordRules::default() }
 }
 
-/// The shipped manifest, on ports that the system picks, with a small pool and cheap passwords.
+/// The shipped manifest without its pages, which few tests need.
 pub fn shop_manifest() -> Manifest {
+    let mut manifest = shop_manifest_with_pages();
+    manifest.services.remove("front");
+    manifest
+}
+
+/// The shipped manifest, on ports that the system picks, with a small pool and cheap passwords.
+pub fn shop_manifest_with_pages() -> Manifest {
     let mut manifest = Manifest::read(&host_folder().join("comptoir.toml")).expect("the shipped manifest is valid");
     let any_port = ([127, 0, 0, 1], 0).into();
     (manifest.listeners.gateway, manifest.listeners.admin, manifest.instances) = (any_port, any_port, 100);

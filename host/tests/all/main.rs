@@ -24,6 +24,7 @@ mod envelope;
 mod examples;
 mod explorer;
 mod files;
+mod front;
 mod heads;
 mod hostile_clients;
 mod hostile_guests;

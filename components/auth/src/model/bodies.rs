@@ -64,6 +64,14 @@ pub(crate) struct PasswordChange {
     pub(crate) new: Filled,
 }
 
+/// A login that front asks for. The address is that of the browser, so that failed logins count against its network.
+#[derive(Deserialize)]
+pub(crate) struct BrowserLogin {
+    pub(crate) username: Filled,
+    pub(crate) password: Filled,
+    pub(crate) client_address: Option<String>,
+}
+
 #[derive(Deserialize)]
 pub(crate) struct OperatorPassword {
     pub(crate) password: Filled,

@@ -342,3 +342,44 @@ fn two_requests_delete_a_login_with_200_000_tokens() {
     assert_eq!(end_login("bob").status, 200);
     assert_eq!((count(&database, "logins"), count(&database, "refresh_tokens")), (1, 0));
 }
+
+fn open_session(body: JsonValue) -> TestResponse {
+    post("/internal/sessions", body).by_service("front").send()
+}
+
+#[test]
+fn front_opens_renews_and_ends_the_session_of_a_browser() {
+    install(&SERVICE);
+    let credentials = json!({ "username": "admin", "password": "admin", "client_address": "192.0.2.1" });
+    assert_eq!(post("/internal/sessions", credentials.clone()).send().outcome(), (404, "NOT_FOUND"), "no client may");
+    let opened = open_session(credentials);
+    assert_eq!(opened.status, 200, "{}", opened.text);
+    let client = Client::from(&opened);
+    let token = |client: &Client| json!({ "refresh_token": client.refresh_token });
+    let renewed = Client::from(&put("/internal/sessions", token(&client)).by_service("front").send());
+    assert!(renewed.has_access() && renewed.session() == client.session());
+    let close = |client: &Client| {
+        delete("/internal/sessions")
+            .by_service("front")
+            .with_body("application/json", token(client).to_string().as_bytes())
+            .send()
+    };
+    assert_eq!(close(&renewed).status, 200);
+    assert!(!renewed.has_access());
+    assert_eq!(close(&renewed).status, 200, "there is no such session");
+    assert_eq!(put("/internal/sessions", token(&renewed)).by_service("front").send().outcome(), (401, "INVALID_TOKEN"));
+}
+
+#[test]
+fn failed_logins_through_front_count_against_the_network_of_the_browser() {
+    install(&SERVICE);
+    let attempt = |number: u32| {
+        let name = format!("nobody{number}");
+        open_session(json!({ "username": name, "password": "wrong", "client_address": "192.0.2.1" }))
+    };
+    let refused = (0..200).map(attempt).find(|answer| answer.status != 401).unwrap();
+    assert_eq!(refused.outcome(), (429, "TOO_MANY_ATTEMPTS"));
+    let elsewhere = json!({ "username": "nobody", "password": "wrong", "client_address": "198.51.100.1" });
+    assert_eq!(open_session(elsewhere).outcome(), (401, "INVALID_CREDENTIALS"));
+    assert_eq!(open_session(json!({ "username": "admin" })).outcome(), (400, "MISSING_CREDENTIALS"));
+}

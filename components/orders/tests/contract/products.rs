@@ -62,3 +62,19 @@ fn an_unknown_product_is_not_found() {
         assert_eq!(answer.outcome(), (404, "PRODUCT_NOT_FOUND"), "{id}");
     }
 }
+
+#[test]
+fn front_reads_products_in_pieces() {
+    start();
+    let piece = |path: &str| {
+        let answer = get(path).by_service("front").send();
+        let ids: Vec<i64> =
+            answer.body["data"].as_array().unwrap().iter().map(|product| product["id"].as_i64().unwrap()).collect();
+        ids
+    };
+    assert_eq!(piece("/internal/products?limit=2"), [1, 2]);
+    assert_eq!(piece("/internal/products?after=2&limit=2"), [3, 4]);
+    assert_eq!(piece("/internal/products?after=4"), [5]);
+    assert_eq!(piece("/internal/products?after=x&limit=-1"), [1, 2, 3, 4, 5]);
+    assert_eq!(get("/internal/products").send().outcome(), (404, "NOT_FOUND"));
+}

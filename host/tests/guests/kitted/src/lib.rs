@@ -66,7 +66,10 @@ fn pay(request: &Request) -> Result<Response, Failure> {
 /// Gets the URL of the query. Says why there is no response, or lets the failure become one.
 fn fetch(request: &Request) -> Result<Response, Failure> {
     let url = request.query("url").unwrap_or_default();
-    let sending = outbound::get(&url).timeout(Duration::from_millis(200)).limit_bytes(1000);
+    let mut sending = outbound::get(&url).limit_bytes(1000);
+    if let Some(milliseconds) = request.query("timeout_ms").and_then(|number| number.parse().ok()) {
+        sending = sending.timeout(Duration::from_millis(milliseconds));
+    }
     let sent = match request.query("explain") {
         Some(_) => match sending.send().and_then(outbound::Response::success) {
             Ok(sent) => return Ok(Response::ok(&sent.text())),

@@ -32,6 +32,7 @@ static SERVICE: Service = Service {
          CREATE TABLE flags (name TEXT PRIMARY KEY) STRICT;"],
     schema: 1..=1,
     database: Some(storage::ping),
+    pages: kit::pages::Pages::NONE,
     probes: &[],
     documentation: None,
     routes: &[
