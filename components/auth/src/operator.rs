@@ -1,8 +1,6 @@
 //! The operator's login, and the deletion of any login. The host, its command line and user call these.
 
-#[cfg(not(test))]
-use kit::peer;
-use kit::{Failure, Method, storage};
+use kit::{Failure, Method, peer, storage};
 use serde::Serialize;
 
 use crate::host::{self, Event};
@@ -11,8 +9,6 @@ use crate::model::registration::OPERATOR;
 use crate::register::USER;
 use crate::rows::logins;
 use crate::session;
-#[cfg(test)]
-use crate::test_host::peer;
 
 /// State of the operator's login. The host reads it before it listens on a public address.
 #[derive(Debug, Serialize)]
@@ -57,7 +53,7 @@ fn restore_profile() -> Result<(), Failure> {
              Start without a new password, log in and delete that profile.",
         )),
         (status, _) => {
-            eprintln!("cannot create the operator's profile: {USER} answered {status}");
+            kit::log::warn!("cannot create the operator's profile: {USER} answered {status}");
             Err(Failure::unavailable("SERVICE_BUSY", "The operator's profile cannot be created now. Try again.", 1))
         }
     }

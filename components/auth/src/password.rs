@@ -35,7 +35,7 @@ pub(crate) fn change(request: &Request, current: &Password<'_>, new: &Password<'
     host::audit(Event::AuthnPasswordChange, &login.username);
     // After the commit, the old password opens no further session. So this ends all of them.
     session::end_several(caller, Scope::Others).map_err(|failure| {
-        eprintln!("changed a password, but could not end all other sessions: {}", failure.message);
+        kit::log::warn!("changed a password, but could not end all other sessions: {}", failure.message);
         Failure::unavailable(
             "SERVICE_BUSY",
             "Your password was changed, but some of your other sessions are still open. End them with DELETE \

@@ -4,18 +4,14 @@
 //! [`crate::model::registration`] decides which request may continue it. Only a profile without a login can remain visible.
 //! The next registration of the name adopts that profile, or an administrator deletes it.
 
-#[cfg(not(test))]
-use kit::peer;
 use kit::storage::{self, Constraint, Database, Reads};
-use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Method, Response};
+use kit::{Failure, IdempotencyKey, JsonObject, JsonValue, Method, Response, peer};
 use username::Username;
 
 use crate::model::password::{self, Password};
 use crate::model::registration::{self, Decision, KeyedRequest, Refused};
 use crate::rows::idempotency;
 use crate::rows::logins::{self, Claim};
-#[cfg(test)]
-use crate::test_host::peer;
 use crate::{host, login};
 
 /// The service that keeps profiles.
@@ -138,7 +134,7 @@ fn create_profile(name: &Username, claimed: &Claimed, mut profile: JsonObject) -
             Err(taken())
         }
         status => {
-            eprintln!("cannot create a profile: {USER} answered {status}");
+            kit::log::warn!("cannot create a profile: {USER} answered {status}");
             claimed.release();
             Err(Failure::unavailable("SERVICE_BUSY", "The account cannot be created now. Try again.", 1))
         }
@@ -177,7 +173,7 @@ impl Claimed {
 /// Logs a claim that could not be released. It expires after a minute, so the response does not change.
 fn log(outcome: storage::Result<()>) {
     if let Err(error) = outcome {
-        eprintln!("cannot release a claimed username: {error:?}");
+        kit::log::warn!("cannot release a claimed username: {error:?}");
     }
 }
 

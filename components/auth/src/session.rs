@@ -127,7 +127,7 @@ fn find_by_family(refresh_token: &str, now: i64) -> Result<Option<(String, Strin
 /// Ends a session because two parties hold its tokens. Returns the response.
 fn end_stolen(session: &str, username: &str) -> Result<Failure, Failure> {
     host::audit(Event::AuthnTokenReuse, username);
-    eprintln!("a used refresh token was presented again: ending the session of {username:?}");
+    kit::log::warn!("a used refresh token was presented again: ending the session of {username:?}");
     end(session)?;
     Ok(invalid_token())
 }
@@ -262,7 +262,7 @@ fn end_sessions(sessions: &[String], are_all: bool) -> Result<(), Failure> {
 pub(crate) fn end_surplus(sessions: &[String]) {
     for session in sessions {
         if let Err(failure) = end(session) {
-            eprintln!("cannot end a surplus session: {}", failure.message);
+            kit::log::warn!("cannot end a surplus session: {}", failure.message);
         }
     }
 }

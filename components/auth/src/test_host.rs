@@ -194,7 +194,8 @@ pub(crate) enum User {
 
 pub(crate) mod peer {
     use super::User;
-    use kit::{Failure, JsonValue, Method, native};
+    use kit::native::{self, PeerCall};
+    use kit::{JsonValue, Method};
     use std::cell::{Cell, RefCell};
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
@@ -211,22 +212,18 @@ pub(crate) mod peer {
         NEXT.set(user);
     }
 
-    pub(crate) fn call(
-        service: &str,
-        method: Method,
-        path: &str,
-        body: Option<&JsonValue>,
-    ) -> Result<(u16, JsonValue), Failure> {
-        assert_eq!(service, "user");
-        let no_answer = || Err(Failure::unavailable("PEER_UNAVAILABLE", "No answer came.", 1));
+    /// Answers a call of auth, or not.
+    pub(crate) fn answer(call: &PeerCall) -> Option<(u16, JsonValue)> {
+        assert_eq!(call.service, "user");
+        let answer = || call_user(call.method, &call.path, Some(&call.body));
         match NEXT.replace(User::Answers) {
-            User::IsAway => no_answer(),
-            User::Fails(status) => Ok((status, JsonValue::Null)),
+            User::IsAway => None,
+            User::Fails(status) => Some((status, JsonValue::Null)),
             User::LosesItsResponse => {
-                call_user(method, path, body);
-                no_answer()
+                answer();
+                None
             }
-            User::Answers => Ok(call_user(method, path, body)),
+            User::Answers => Some(answer()),
         }
     }
 

@@ -9,14 +9,21 @@ mod own_sessions;
 mod registering;
 mod sessions;
 
-use kit::native::{Connection, TestResponse, delete, get, install, post, put};
-use kit::{JsonValue, Method};
+use kit::native::{Connection, TestResponse, delete, get, on_peer, post, put};
+use kit::{JsonValue, Method, Service};
 use serde_json::json;
 
 use crate::SERVICE;
 use crate::test_host::peer;
 
 const PASSWORD: &str = "correct horse battery";
+
+/// Installs auth, with the service user as its peer.
+fn install(auth: &'static Service) -> Connection {
+    let database = kit::native::install(auth);
+    on_peer(peer::answer);
+    database
+}
 
 /// A client with an open session.
 #[derive(Clone, Debug)]

@@ -1,11 +1,6 @@
 //! Calls to orders: removes deleted users from their orders.
 
-#[cfg(not(test))]
-use kit::peer;
-use kit::{Failure, Method};
-
-#[cfg(test)]
-use crate::test_peers::peer;
+use kit::{Failure, Method, peer};
 
 /// The service that keeps orders. It stores the buyer's username in each order.
 const ORDERS: &str = "orders";
@@ -19,7 +14,7 @@ pub(crate) fn forget(username: &str) -> Result<(), Failure> {
     match peer::call(ORDERS, Method::Delete, &path, None)? {
         (200, _) => Ok(()),
         (status, _) => {
-            eprintln!("cannot remove a username from its orders: {ORDERS} answered {status}");
+            kit::log::warn!("cannot remove a username from its orders: {ORDERS} answered {status}");
             Err(Failure::unavailable("SERVICE_BUSY", "The user's orders cannot be changed now. Try again.", 1))
         }
     }

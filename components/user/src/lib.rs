@@ -12,8 +12,6 @@ mod model;
 mod rows;
 
 #[cfg(test)]
-mod test_peers;
-#[cfg(test)]
 mod tests;
 
 use std::fmt::Display;

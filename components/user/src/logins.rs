@@ -1,14 +1,10 @@
 //! Calls to auth: creates and deletes logins.
 
-#[cfg(not(test))]
-use kit::peer;
-use kit::{Failure, JsonValue, Method};
+use kit::{Failure, JsonValue, Method, peer};
 use serde_json::json;
 use username::Username;
 
 use crate::model::Fields;
-#[cfg(test)]
-use crate::test_peers::peer;
 
 /// The service that keeps logins.
 const AUTH: &str = "auth";
@@ -47,6 +43,6 @@ pub(crate) fn end(username: &str) -> Result<(), Failure> {
 }
 
 fn unavailable(status: u16) -> Failure {
-    eprintln!("cannot change a login: {AUTH} answered {status}");
+    kit::log::warn!("cannot change a login: {AUTH} answered {status}");
     Failure::unavailable("SERVICE_BUSY", "Logins cannot be changed now. Try again.", 1)
 }
