@@ -163,18 +163,19 @@ reproduce: toolchain
 guests: toolchain
     cargo build --locked --profile component --target {{target}} -p 'guest-*'
 
-# Test the console's pages in Debian's chromium, wide and narrow, light and dark, with the keyboard and with axe. Needs node with npm
+# Test the pages of console and shop in Debian's chromium, wide and narrow, light and dark, with keyboard and axe. Needs node with npm
 test-browser: build browser
-    cd host/tests/browser && node test.mjs
+    cd host/tests/browser && node console.mjs && node shop.mjs
 
 # Check the OpenAPI documents of the gateway and the admin API with redocly and openapi-spec-validator. Needs node with npm, and python3
 test-api: components guests
     host/tests/api/install
     cargo test {{host_packages}} --test all -- --ignored openapi::validators::
 
-# Write pictures of the console's pages: host/docs/console-*.png
+# Write pictures of the pages: host/docs/console-*.png, host/docs/shop-*.png
 screenshots: build browser
-    cd host/tests/browser && node test.mjs --screenshots {{quote(justfile_directory())}}/host/docs
+    cd host/tests/browser && node console.mjs --screenshots {{quote(justfile_directory())}}/host/docs
+    cd host/tests/browser && node shop.mjs --screenshots {{quote(justfile_directory())}}/host/docs
 
 [private]
 browser:

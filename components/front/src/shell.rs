@@ -4,12 +4,12 @@ use kit::{Failure, Response, config};
 
 use crate::SERVICE;
 
-/// For every page and every asset. No inline script or style, nothing from another host, no frame.
+/// For every page and every asset. No inline script or style, no markup from text, nothing from another host, no frame.
 pub(crate) const HEADERS: [(&str, &str); 4] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'",
+         base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     ),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),

@@ -1,7 +1,7 @@
 // Tests the API explorer: wide and narrow, light and dark, with the keyboard, and with axe.
 
 import assert from "node:assert/strict";
-import { SCHEMES, WIDTHS, axe, open, reach, tooWide } from "./page.mjs";
+import { SCHEMES, WIDTHS, axe, excess, reach, watched } from "./browser.mjs";
 
 // One operation of each method, and what shows that it is open.
 const OPERATIONS = ["auth.logIn", "orders.listOrders", "orders.changeOrder", "user.deleteUser"];
@@ -15,7 +15,7 @@ export async function testExplorer(browser, host) {
 }
 
 async function show(browser, host, width, scheme) {
-  const opened = await open(browser, host.gateway, width, scheme);
+  const opened = await watched(browser, host.gateway, width, scheme);
   await opened.page.goto(`${host.gateway}/docs`);
   await opened.page.waitForSelector(".opblock");
   await opened.page.waitForSelector("#sign-in:not([hidden])");
@@ -35,7 +35,7 @@ async function looksRight(browser, host, width, scheme) {
   await operation(page, "orders.changeOrder").getByText("INVALID_TRANSITION", { exact: true }).first().waitFor();
   await operation(page, "auth.logIn").locator(".execute").click();
   await operation(page, "auth.logIn").locator(".live-responses-table").waitFor();
-  assert.ok(await tooWide(page) <= 0, `${name}: the page is ${await tooWide(page)} pixels too wide`);
+  assert.equal(await excess(page), 0, `${name}: pixels beyond the width`);
   assert.deepEqual(await axe(page, context), [], name);
   await page.getByRole("button", { name: "Authorize" }).click();
   await page.waitForSelector(".modal-ux");

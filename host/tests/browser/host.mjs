@@ -31,7 +31,7 @@ export async function start() {
   const folder = mkdtempSync(join(tmpdir(), "comptoir-browser-"));
   const file = join(folder, "comptoir.toml");
   writeFileSync(file, manifest());
-  for (const name of ["auth", "user", "orders"]) copyFileSync(join(components, `${name}.wasm`), join(folder, `${name}.wasm`));
+  for (const name of ["auth", "user", "orders", "front"]) copyFileSync(join(components, `${name}.wasm`), join(folder, `${name}.wasm`));
   const arguments_ = ["serve", "--log", "error", "--manifest", file, "--data", join(folder, "data")];
   if (process.env.COMPTOIR_CACHE) arguments_.push("--cache", process.env.COMPTOIR_CACHE);
   const child = spawn(program, arguments_, { stdio: ["ignore", "pipe", "inherit"] });

@@ -24,7 +24,7 @@ const main = document.getElementById("main");
 let shown = 0;
 
 async function content([access, title, make], query) {
-    if (access !== "anyone" && !who()) return [h("h1", null, title), h("p", null, h("a", { href: "/login" }, "Sign in"), " to see this page.")];
+    if (access !== "anyone" && !who()) return [h("h1", null, title), h("p", null, h("a", { href: `/login?next=${location.pathname}` }, "Sign in"), " to see this page.")];
     if (access === "admin" && !who().isAdmin) return [h("h1", null, title), h("p", null, "Only administrators may see this page.")];
     return make(query);
 }
@@ -103,7 +103,6 @@ onAnswer((headers) => {
 const watch = document.getElementById("watch");
 let timer = null;
 const ask = () => Promise.allSettled([api("HEAD", "/cart"), api("GET", "/products?limit=1")]);
-watch.hidden = false;
 watch.addEventListener("click", () => {
     const isOn = timer === null;
     clearInterval(timer);
@@ -118,3 +117,4 @@ try {
 }
 ask();
 await show();
+watch.hidden = false;

@@ -24,7 +24,7 @@ export function say(text, isWrong = false) {
 export function field(label, attributes, hint) {
     const id = `hint-${attributes.name}`;
     const input = h("input", { ...attributes, "aria-describedby": hint ? id : null });
-    return h("label", null, label, input, hint ? h("span", { class: "hint", id }, hint) : null);
+    return h("div", { class: "field" }, h("label", null, label, input), hint ? h("span", { class: "hint", id }, hint) : null);
 }
 
 /** A form whose button is disabled while `send` runs. `send` gets the filled fields. */

@@ -21,7 +21,7 @@ export async function articles(query) {
         button("Add to cart", () => {
             add(product.id);
             say(`${product.name} is in your cart.`);
-        }, { disabled: product.stock === 0, "aria-label": `Add ${product.name} to the cart` }),
+        }, { disabled: product.stock === 0, "aria-label": `Add to cart: ${product.name}` }),
     );
     const more = page.next && `/?page=${encodeURIComponent(page.next.split("?")[1] ?? "")}`;
     return [
@@ -48,15 +48,17 @@ export async function cart() {
     if (rows.length === 0) return [h("h1", null, "Cart"), h("p", null, "Your cart is empty. ", h("a", { href: "/" }, "See the articles."))];
     const total = rows.reduce((sum, [known, , quantity]) => sum + Math.round(known.price * 100) * quantity, 0) / 100;
     const quantity = (known, id, count) => h("input", {
-        type: "number", min: 0, max: 1_000_000, step: 1, value: count, "aria-label": `Quantity of ${known.name}`,
-        onchange: (event) => {
+        id: `quantity-${id}`, type: "number", min: 0, max: 1_000_000, step: 1, value: count, "aria-label": `Quantity of ${known.name}`,
+        onchange: async (event) => {
             set(id, Math.trunc(Number(event.target.value)) || 0);
-            go("/cart");
+            await go("/cart");
+            // Keys that count up and down go on working.
+            document.getElementById(`quantity-${id}`)?.focus();
         },
     });
     const key = idempotencyKey();
     const order = button(who() ? "Place the order" : "Sign in to order", async () => {
-        if (!who()) return go("/login");
+        if (!who()) return go("/login?next=/cart");
         const items = rows.map(([, id, count]) => ({ product_id: id, quantity: count }));
         const placed = await api("POST", "/orders", { items }, { "idempotency-key": key });
         clear();
@@ -80,8 +82,8 @@ export async function cart() {
 export function orderCard(order, steps, changed) {
     const step = (status, label) => button(label, async () => {
         const { data } = await api("PUT", `/orders/${order.id}`, { status });
-        say(`The order ${order.id} is ${data.status}.`);
         await changed(data);
+        say(`The order ${order.id} is ${data.status}.`);
     }, { class: "quiet", "aria-label": `${label}: order ${order.id}` });
     return h("article", { class: "card", "aria-labelledby": `order-${order.id}` },
         h("h2", { id: `order-${order.id}` }, `Order ${order.id}: ${order.status}`),
@@ -107,7 +109,10 @@ export async function myOrders(query) {
 
 const username = () => field("Username", { name: "username", required: true, autocomplete: "username", maxlength: 150, autocapitalize: "none" });
 
-export function login() {
+/** Where a visitor wanted to go before signing in. */
+const next = (query) => (["/cart", "/my-orders", "/profile"].includes(query.get("next")) ? query.get("next") : "/");
+
+export function login(query) {
     return [
         h("h1", null, "Sign in"),
         form("Sign in", [
@@ -115,17 +120,17 @@ export function login() {
             field("Password", { name: "password", type: "password", required: true, autocomplete: "current-password" }),
         ], async ({ username, password }) => {
             await signIn(username, password);
-            await go("/");
+            await go(next(query));
             say(`You are signed in as ${who().name}.`);
         }),
-        h("p", null, "No account yet? ", h("a", { href: "/register" }, "Register.")),
+        h("p", null, "No account yet? ", h("a", { href: `/register?next=${next(query)}` }, "Register.")),
     ];
 }
 
 const newPassword = (name) => field("New password", { name, type: "password", required: true, autocomplete: "new-password", maxlength: 1024 },
     "At least 8 characters, not a common password, and not your username.");
 
-export function register() {
+export function register(query) {
     const key = idempotencyKey();
     return [
         h("h1", null, "Register"),
@@ -136,7 +141,7 @@ export function register() {
         ], async (values) => {
             await api("POST", "/auth/register", values, { "idempotency-key": key });
             await signIn(values.username, values.password);
-            await go("/");
+            await go(next(query));
             say(`Welcome, ${who().name}.`);
         }),
     ];

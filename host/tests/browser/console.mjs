@@ -1,14 +1,13 @@
 // Tests the console and the API explorer in Debian's chromium: every page, wide and narrow, light and dark, with the keyboard, and with axe.
 //
-//     node test.mjs                        tests
-//     node test.mjs --screenshots FOLDER   writes console-*.png
+//     node console.mjs                        tests
+//     node console.mjs --screenshots FOLDER   writes console-*.png
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { SCHEMES, WIDTHS, axe, excess, launch, reach, watched } from "./browser.mjs";
 import { testExplorer } from "./explorer.mjs";
 import { component, start, traffic } from "./host.mjs";
-import { SCHEMES, WIDTHS, axe, open as openAt, reach, tooWide } from "./page.mjs";
 
 const folder = process.argv[2] === "--screenshots" ? process.argv[3] : null;
 
@@ -31,7 +30,7 @@ const HOSTILE = `<img src="x" onerror="window.attacked = true">`;
 
 const host = await start();
 const stopTraffic = traffic(host);
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await launch();
 try {
   await prepare();
   if (folder) await screenshots();
@@ -61,9 +60,7 @@ async function prepare() {
   }
 }
 
-function open(width, scheme) {
-  return openAt(browser, host.admin, width, scheme);
-}
+const open = (width, scheme) => watched(browser, host.admin, width, scheme);
 
 async function signIn(page) {
   await page.goto(host.admin);
@@ -99,7 +96,7 @@ async function everyPage(width, scheme) {
   for (const one of PAGES) {
     const name = `${one[0]} at ${width} in ${scheme}`;
     await show(page, one);
-    assert.ok(await tooWide(page) <= 0, `${name}: the page is ${await tooWide(page)} pixels too wide`);
+    assert.equal(await excess(page), 0, `${name}: pixels beyond the width`);
     assert.deepEqual(await axe(page, context), [], name);
     assert.equal(await page.evaluate(() => window.attacked), undefined, `${name}: a reason ran as code`);
     assert.deepEqual(faults, [], name);
