@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //!
-//! - Text from the database becomes text, never HTML: [`shell::Html`] escapes it here, and the scripts only make text nodes.
+//! - Text from the database becomes text, never HTML: `shell::Html` escapes it here, and the scripts only make text nodes.
 //! - A script never sees a refresh token. Access tokens are in the memory of a page, and nowhere else.
 //! - A request that uses the cookie comes from a page of this shop.
 
