@@ -124,7 +124,7 @@ fn a_password_has_at_least_eight_characters_by_default() {
 fn the_shipped_manifest_is_sound() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("comptoir.toml");
     let manifest = Manifest::read(&file).unwrap();
-    assert_eq!(manifest.services.keys().collect::<Vec<_>>(), ["auth", "orders", "user"]);
+    assert_eq!(manifest.services.keys().collect::<Vec<_>>(), ["auth", "front", "orders", "user"]);
 }
 
 #[test]
