@@ -14,7 +14,8 @@ export async function readingNeedsNoScript(shop) {
   assert.match(articles[0], /Laptop Dell XPS 13[^]*1299\.00 EUR[^]*in stock/);
   assert.equal(await page.getByRole("button").count(), 0, "no button that does nothing");
   await page.goto(`${shop.host.gateway}/cart`);
-  await page.getByText("This page needs JavaScript.").waitFor();
+  // This chromium parses the text, but does not show it, because only the page's scripts are off.
+  assert.match(await page.content(), /<noscript>.*This page needs JavaScript\./s);
   assert.deepEqual(faults, []);
   await context.close();
 }
