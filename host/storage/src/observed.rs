@@ -149,8 +149,9 @@ pub fn without_values(sql: &str, most: usize) -> String {
         rest = &rest[length..];
     }
     shown.truncate(shown.trim_end().len());
-    if let Some((end, _)) = shown.char_indices().nth(most) {
-        shown.truncate(end);
+    let end = shown.char_indices().nth(most).map(|(end, _)| end);
+    shown.truncate(end.unwrap_or(shown.len()));
+    if end.is_some() || !rest.trim().is_empty() {
         shown.push('…');
     }
     shown

@@ -77,7 +77,13 @@ fn is_like(shown: &str, printed: &str) -> bool {
 /// Asserts that a command printed what the document shows.
 #[track_caller]
 fn is_as_shown(Step { command, expected }: &Step, printed: &str) {
-    let lines: Vec<&str> = printed.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let mut lines: Vec<&str> = printed.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    // How many steps of a refused deploy are printed before the refusal depends on time.
+    if let [refusal] = expected.as_slice()
+        && refusal.starts_with("comptoir: ")
+    {
+        lines.retain(|line| !line.starts_with("  "));
+    }
     assert!(!lines.is_empty(), "`{command}` prints something");
     let is_as_shown = lines.len() == expected.len() && expected.iter().zip(&lines).all(|(a, b)| is_like(a, b));
     assert!(

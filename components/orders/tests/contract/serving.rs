@@ -42,6 +42,7 @@ fn the_description_lists_all_routes() {
             "Method::Post /orders Access::User",
             "Method::Get /orders/{id} Access::User",
             "Method::Put /orders/{id} Access::User",
+            "Method::Get /internal/products Access::Internal",
             "Method::Delete /internal/buyers/{username} Access::Internal",
         ]
     );
