@@ -60,7 +60,9 @@ async function prepare() {
   }
 }
 
-const open = (width, scheme) => watched(browser, host.admin, width, scheme);
+function open(width, scheme) {
+  return watched(browser, host.admin, width, scheme);
+}
 
 async function signIn(page) {
   await page.goto(host.admin);

@@ -16,6 +16,9 @@ impl Writer<'_> {
             Expr::Identifier(column) => self.column_reference(std::slice::from_ref(column)),
             Expr::CompoundIdentifier(parts) => self.column_reference(parts),
             Expr::Value(value) => self.literal(&value.value),
+            Expr::Substring {
+                expr, substring_from: Some(from), substring_for: Some(length), special: true, ..
+            } if is_count(from) && is_count(length) => self.substr(expr, from, length),
             Expr::Nested(inner) => self.parentheses(|writer| writer.expression(inner)),
             Expr::BinaryOp { left, op, right } => self.binary(left, op, right),
             Expr::UnaryOp { op, expr } => self.unary(*op, expr),
@@ -231,6 +234,17 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// A part of a text, from a literal position of at least 1. SQLite counts from the end for others, PostgreSQL does not.
+    fn substr(&mut self, text: &Expr, from: &Expr, length: &Expr) -> Written {
+        self.count_function()?;
+        self.put("substr(");
+        for (part, after) in [(text, ", "), (from, ", "), (length, ")")] {
+            self.expression(part)?;
+            self.put(after);
+        }
+        Ok(())
+    }
+
     pub(super) fn literal(&mut self, value: &Value) -> Written {
         match value {
             Value::Number(number, false) if number.parse::<i64>().is_ok() => self.put(number),
@@ -382,4 +396,10 @@ fn refused(expression: &Expr) -> StorageError {
         Expr::TypedString(_) | Expr::Interval(_) => invalid("SQLite has neither typed strings nor INTERVAL"),
         _ => invalid("SQLite does not support this expression"),
     }
+}
+
+/// Whether an expression is a literal whole number of at least 1.
+fn is_count(expression: &Expr) -> bool {
+    let Expr::Value(value) = expression else { return false };
+    matches!(&value.value, Value::Number(number, false) if number.parse().is_ok_and(|number: i32| number > 0))
 }
