@@ -52,12 +52,12 @@ impl Clock {
         Ok(there - there.clamp(before, after))
     }
 
-    /// Warns if the clock of a database differs from this one by more than five seconds.
+    /// Warns if the clock of a database differs from the system's by more than five seconds. The offset of this clock does not count.
     ///
     /// # Errors
     /// It differs by more than a minute, or the database does not answer.
-    pub async fn check_against(&self, database: &dyn Storage) -> anyhow::Result<()> {
-        let difference = self.difference(database).await?;
+    pub async fn check_against(database: &dyn Storage) -> anyhow::Result<()> {
+        let difference = Self::default().difference(database).await?;
         if let Some(text) = notable(difference) {
             if is_too_large(difference) {
                 bail!("{text}: a host starts only if they differ by at most a minute, so let NTP set both clocks");

@@ -57,7 +57,7 @@ pub(super) async fn open(manifest: &Manifest, folder: &DataFolder, clock: &Clock
         Engine::Postgres(server) => {
             let own = server.open(HOST_NAME, PostgresConfig::default()).await;
             let own = own.context("the host's own database cannot be opened")?;
-            clock.check_against(&own).await.context(server.place.clone())?;
+            Clock::check_against(&own).await.context(server.place.clone())?;
             Tokens::open_shared(Arc::new(own), clock.clone()).await?
         }
     };

@@ -4,12 +4,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use comptoir::clock::Clock;
-use comptoir::host::Host;
 use serde_json::Value;
 use testing::databases::Database;
 use testing::shop_process::{ShopProcess, log};
-use testing::{Client, Shop, shop_manifest};
+use testing::{Client, Shop};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -67,16 +65,4 @@ async fn readyz_reports_a_clock_that_differs_from_the_databases() {
         let said = ready.body["clock"].as_str().unwrap();
         assert!(said.starts_with("the clock of the database is ") && said.ends_with(text), "{said}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn a_host_whose_clock_differs_by_more_than_a_minute_does_not_start() {
-    let (database, data, clock) = (Database::create().await, tempfile::tempdir().unwrap(), Clock::default());
-    let mut manifest = shop_manifest();
-    manifest.postgres = Some(database.manifest());
-    clock.shift(90);
-    let refused = Host::start(manifest, &data.path().join("data"), testing::options(&clock)).await.err();
-    let refused = format!("{:#}", refused.expect("the host refuses to start"));
-    assert!(refused.contains("behind the clock of this host: a host starts only if"), "{refused}");
 }
