@@ -10,7 +10,7 @@ use storage::folder::DataFolder;
 use super::Admin;
 use super::envelope::json_response;
 use crate::body::Body;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::deploy::Deployment;
 
 impl Admin {
@@ -55,7 +55,7 @@ impl Admin {
     /// How many seconds the clock of the database server is ahead of this host's. All services share one server.
     async fn clock_difference(&self, id: &Arc<str>) -> f64 {
         let Some((service, storage)) = self.deployer.storages().into_iter().next() else { return 0.0 };
-        let read = self.platform.clock.difference(&*storage).await;
+        let read = Clock::default().difference(&*storage).await;
         read.unwrap_or_else(|error| {
             tracing::error!(request_id = &**id, service, %error, "{service}: cannot read the database's clock");
             0.0

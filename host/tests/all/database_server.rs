@@ -1,13 +1,12 @@
-//! The PostgreSQL server as a neighbour: it starts later than the host, or its clock differs.
+//! The PostgreSQL server as a neighbour: it starts later than the host.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use serde_json::Value;
+use testing::Client;
 use testing::databases::Database;
 use testing::shop_process::{ShopProcess, log};
-use testing::{Client, Shop};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -49,20 +48,4 @@ async fn a_host_that_starts_before_its_database_waits_and_says_so() {
     assert!(said.contains("waiting for the database of") && said.contains("trying again every second"), "{said}");
     process.kill().await;
     forwarding.abort();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: `just test-postgres`"]
-async fn readyz_reports_a_clock_that_differs_from_the_databases() {
-    let shop = Shop::open().await;
-    assert_eq!(shop.operator().get("/readyz").await.body["clock"], Value::Null);
-    for (jump, status, text) in
-        [(30, 200, " s behind the clock of this host"), (-130, 503, " s ahead of the clock of this host")]
-    {
-        shop.clock.shift(jump);
-        let ready = shop.operator().get("/readyz").await;
-        assert_eq!(ready.status, status);
-        let said = ready.body["clock"].as_str().unwrap();
-        assert!(said.starts_with("the clock of the database is ") && said.ends_with(text), "{said}");
-    }
 }
